@@ -1,0 +1,133 @@
+/**
+ * The typed tensor graph. Nodes are immutable values; a graph is its results, and what they reach. Operands of maps have equal shapes:
+ * broadcasting is spelled out with `expand`, so that every row of the op table stays simple. Sizes may be symbolic until a stage binds
+ * them (`bind`); everything from there on sees numbers.
+ */
+import type { Dim } from "./dim.ts";
+
+export type DType = "f32" | "i32" | "bool";
+export interface Type {
+  readonly dtype: DType;
+  readonly shape: readonly Dim[];
+}
+
+/** A place in a source file: offsets of UTF-16 code units, end exclusive. */
+export interface Span {
+  readonly file: string;
+  readonly start: number;
+  readonly end: number;
+}
+
+/** One turn of one static loop; nodes of one turn carry the same tag until `roll` gathers them into a `loop` node. */
+export interface Turn {
+  readonly loop: string;
+  readonly turn: number;
+  readonly of: number;
+  readonly outer?: Turn;
+}
+
+/** Where a node comes from: for messages, names of kernels, and rolling loops. */
+export interface Origin {
+  readonly span?: Span;
+  /** Path of the module or attachment site it came from, e.g. `transformer.h.3.attn`. */
+  readonly path: string;
+  readonly turn?: Turn;
+}
+
+export type Attr = number | string | boolean | Dim | readonly Dim[] | readonly number[] | readonly string[] | undefined;
+export type Attrs = Readonly<Record<string, Attr>>;
+
+export interface Node {
+  readonly id: number;
+  readonly op: string;
+  readonly inputs: readonly Node[];
+  readonly attrs: Attrs;
+  readonly type: Type;
+  readonly origin: Origin;
+  /** Of `loop` only: the different bodies, and for each turn which body it runs with which arguments. */
+  readonly loop?: Loop;
+}
+
+/**
+ * A region with parameters (`arg` nodes, attrs `{ index }`): nothing else crosses its border. `results` are the carried-out values, in the
+ * order of the carried parameters, then the exports.
+ */
+export interface Body {
+  readonly params: readonly Node[];
+  readonly results: readonly Node[];
+}
+
+/**
+ * `inputs` of a loop node are: the carried values going in (`carried` of them), then all other values that turns use, each once.
+ * A turn's body gets the carried values, then `inputs[carried + k]` for k in its `args`. A value that is an argument of every turn is
+ * *captured*; the others are *rows*. Results are read with `get` nodes: `{ output: "carried", index }` is a carried-out value,
+ * `{ output: "export", turn, index }` the index-th export of that turn's body. Turns run 0..n-1.
+ */
+export interface Loop {
+  readonly carried: number;
+  readonly bodies: readonly Body[];
+  readonly turns: readonly { readonly body: number; readonly args: readonly number[] }[];
+}
+
+/** What a graph gives back. `role` says what it is for; `name` is unique within the role. */
+export interface Result {
+  /** output: read by the caller · param: next value of a parameter · state: next value of a state */
+  readonly role: "output" | "param" | "state";
+  readonly name: string;
+  readonly node: Node;
+}
+export interface Graph {
+  readonly results: readonly Result[];
+}
+
+let counter = 0;
+/** Makes a node without checking it; `build.ts` infers and checks types, this is for passes that know them. */
+export function node(op: string, inputs: readonly Node[], attrs: Attrs, type: Type, origin: Origin, loop?: Loop): Node {
+  return loop ? { id: ++counter, op, inputs, attrs, type, origin, loop } : { id: ++counter, op, inputs, attrs, type, origin };
+}
+
+/** The shape of a node whose sizes are bound. Throws `Bug` on a symbol: it would be our mistake to ask too early. */
+export function sizes(n: Node): readonly number[] {
+  for (const d of n.type.shape) if (typeof d !== "number") throw new Bug(`the size ${d} of ${n.op} in ${n.origin.path} is not bound yet`);
+  return n.type.shape as readonly number[];
+}
+
+/** Nodes reachable from `roots`, operands before users, in an order that depends on the graph alone. Does not enter loop bodies. */
+export function order(roots: readonly Node[]): Node[] {
+  const done = new Set<Node>();
+  const out: Node[] = [];
+  const stack: [Node, number][] = [];
+  for (const root of roots) {
+    if (done.has(root)) continue;
+    stack.push([root, 0]);
+    done.add(root);
+    while (stack.length) {
+      const top = stack[stack.length - 1];
+      const next = top[0].inputs[top[1]++];
+      if (next === undefined) {
+        out.push(top[0]);
+        stack.pop();
+      } else if (!done.has(next)) {
+        done.add(next);
+        stack.push([next, 0]);
+      }
+    }
+  }
+  return out;
+}
+
+/** Our own mistake: shown with the pass and the graph, exit code 70. */
+export class Bug extends Error {
+  override readonly name = "Bug";
+}
+
+/** Something the language means but this version does not build yet; exit code 1. */
+export class Limit extends Error {
+  override readonly name = "Limit";
+  constructor(
+    message: string,
+    readonly span?: Span,
+  ) {
+    super(message);
+  }
+}

@@ -1,0 +1,108 @@
+/**
+ * A compiled program as data: what a backend prints and the runtime runs, without the compiler. It is JSON but for the WebAssembly module.
+ */
+export type StorageType = "f32" | "i32" | "bool";
+
+/** Where a tensor lies: bytes `offset .. offset + bytes` of a page of an arena; row-major, packed. Booleans take 4 bytes (0 or 1). */
+export interface Placed {
+  readonly arena: ArenaName;
+  readonly page: number;
+  readonly offset: number;
+  readonly bytes: number;
+  readonly dtype: StorageType;
+  readonly shape: readonly number[];
+}
+
+/**
+ * frozen: weights that no update changes · trained: trained parameters and optimiser state (`state`) · states: caches ·
+ * activations: offsets by lifetime · io: inputs and outputs · constants: tables · scratch: workers' packing space
+ */
+export type ArenaName = "frozen" | "trained" | "states" | "activations" | "io" | "constants" | "scratch";
+
+export interface Arena {
+  readonly name: ArenaName;
+  /** Bytes of each page; no page exceeds the device's largest binding. */
+  readonly pages: readonly number[];
+}
+
+/** One run of one kernel. */
+export interface Dispatch {
+  readonly kernel: string;
+  /** Bound in order: the kernel's operands, each the index of a tensor in `Program.tensors`. */
+  readonly operands: readonly number[];
+  /** WebGPU: workgroups in x, y, z. */
+  readonly grid?: readonly [number, number, number];
+  /** WebAssembly: independent units of work, cut among the workers. */
+  readonly units?: number;
+  /** Module path and op, for messages and traces. */
+  readonly label: string;
+}
+
+/** A step computed on the host between dispatches (`svd`, `qr`, ...): only in `load` entries. */
+export interface HostStep {
+  readonly host: string;
+  readonly attrs: Readonly<Record<string, unknown>>;
+  readonly operands: readonly number[];
+  readonly results: readonly number[];
+  readonly label: string;
+}
+
+/** A scalar input that the runtime computes on the host in f64 from `step`, `steps` (schedules, bias corrections): a small expression list. */
+export interface HostScalar {
+  readonly name: string;
+  /** Reverse-free SSA: each entry is [op, ...arguments]; an argument is a number (literal), `"%3"` (earlier entry) or `"@step"` (named scalar). */
+  readonly code: readonly (readonly (string | number)[])[];
+  readonly dtype: StorageType;
+}
+
+export interface Entry {
+  readonly name: string;
+  readonly steps: readonly (Dispatch | HostStep)[];
+  /** Names of inputs that must be written before a run, and outputs that can be read after it. */
+  readonly inputs: readonly string[];
+  readonly outputs: readonly string[];
+  readonly scalars: readonly HostScalar[];
+}
+
+export interface Kernel {
+  readonly name: string;
+  /** WGSL text, or the name of the function exported by the module. */
+  readonly code: string;
+  readonly operands: readonly { readonly access: "read" | "read_write"; readonly dtype: StorageType }[];
+}
+
+export interface Program {
+  readonly format: "peftc-program";
+  readonly version: 1;
+  readonly target: "wasm" | "webgpu";
+  /** "relaxed" | "plain" for wasm: whether multiply-adds may be fused. */
+  readonly arithmetic: string;
+  readonly arenas: readonly Arena[];
+  readonly tensors: readonly Placed[];
+  readonly kernels: readonly Kernel[];
+  readonly entries: readonly Entry[];
+  /** Names to tensors. Inputs and outputs are qualified as `entry/name`. */
+  readonly params: Readonly<Record<string, number>>;
+  readonly states: Readonly<Record<string, number>>;
+  readonly inputs: Readonly<Record<string, number>>;
+  readonly outputs: Readonly<Record<string, number>>;
+  /** Tables written once when the program is opened: tensor index to values. */
+  readonly constants: readonly { readonly tensor: number; readonly data: readonly number[] }[];
+  /** WebAssembly: the module's text form (readable) ; its bytes lie beside the JSON. */
+  readonly wat?: string;
+}
+
+export type Values = Float32Array | Int32Array;
+
+/** A program on a device, with its memory. All names are those of the program. */
+export interface Session {
+  /** What runs it, in words: `wasm, 2 threads, relaxed`. */
+  readonly device: string;
+  /** Bytes allocated for the arenas, and what the platform adds (page rounding, staging). */
+  readonly memory: { readonly planned: number; readonly platform: number };
+  write(kind: "param" | "state", name: string, data: Values): Promise<void>;
+  read(kind: "param" | "state", name: string): Promise<Values>;
+  /** Runs an entry. `inputs` by name (scalars as numbers); resolves with the outputs asked for. Throws `DeviceLost`, `OutOfMemory`. */
+  run(entry: string, inputs: Readonly<Record<string, Values | number>>, outputs?: readonly string[]): Promise<Record<string, Values>>;
+  close(): Promise<void>;
+}
