@@ -1,0 +1,230 @@
+/**
+ * What compiling a file gives: graphs with symbolic sizes, the parameters they name, and the stages in order. Data only: no files are open,
+ * nothing has run. The rooms that train, save and print read this and never the syntax tree.
+ */
+import type { Dim } from "../ir/dim.ts";
+import type { DType, Graph, Span } from "../ir/graph.ts";
+import type { Problem } from "./report/problem.ts";
+
+/** A tensor that lives across calls. `name` is unique in the file: the model's or attachment's name, a dot, and its path. */
+export interface ParamDecl {
+  readonly name: string;
+  /** Path as in transformers and peft, without the name of the model or attachment. */
+  readonly path: string;
+  readonly owner: { readonly kind: "model" | "attachment" | "objective"; readonly name: string };
+  readonly shape: readonly number[];
+  /** Where its first value comes from. A start is a graph with the output `value`; it may read other parameters. */
+  readonly source:
+    | { readonly kind: "file"; readonly folder: string; readonly tensor: string }
+    | { readonly kind: "start"; readonly graph: Graph }
+    | { readonly kind: "copy"; readonly of: string };
+  /** Declared `frozen`: drawn and saved, trained only if a stage names it. */
+  readonly frozen: boolean;
+  readonly span?: Span;
+}
+
+/** A state: a tensor across updates (`state s = e`). Its first value is the output `value` of `graph`. */
+export interface StateDecl {
+  readonly name: string;
+  readonly dtype: DType;
+  readonly shape: readonly Dim[];
+  readonly graph: Graph;
+  /** The stage's own (an optimiser's), or the attachment it lives as long as. */
+  readonly owner: string;
+}
+
+/** A column that the data must have: shape symbols `B` (rows of the batch), `S`, ... as in the graph. */
+export interface ColumnDecl {
+  readonly name: string;
+  readonly dtype: DType;
+  readonly shape: readonly Dim[];
+  /** What stands in where the data has no such column: a constant, or another column's values; none: an error. */
+  readonly fallback?: { readonly kind: "constant"; readonly value: number } | { readonly kind: "column"; readonly name: string };
+  readonly span?: Span;
+}
+
+/** A call of a host function that makes a table: `text("data/x.txt", split: 0.95)`. Paths are as written, relative to `file`. */
+export interface DatasetSpec {
+  readonly kind: "dataset";
+  readonly make: string;
+  readonly args: readonly Static[];
+  readonly options: Readonly<Record<string, Static>>;
+  /** `held`: the rest of a split. */
+  readonly part: "main" | "held";
+  readonly span: Span;
+}
+export type Static = number | string | boolean | null | readonly Static[] | { readonly [key: string]: Static } | DatasetSpec;
+
+/** One graph that calls a model or takes a step. Scalars `step` and `steps` (i32 inputs) are given by the runtime. */
+export interface Entry {
+  readonly graph: Graph;
+  readonly columns: readonly ColumnDecl[];
+  /** Names of states the graph reads or changes. */
+  readonly states: readonly string[];
+}
+
+interface StageBase {
+  readonly name: string;
+  readonly span: Span;
+  /** `<file>/<name>` below the folder of runs, with the turn's number in a loop. */
+  readonly folder: string;
+  /** Folder whose tokenizer the stage uses. */
+  readonly tokenizer: string | undefined;
+}
+
+export interface TrainStage extends StageBase {
+  readonly verb: "train";
+  /** Outputs: `loss`, `grad_norm`, every scalar the objective names, `watch/...`; params and states: their next values. */
+  readonly step: readonly Entry[];
+  /** The same objective with `training` false, no update; outputs as above. One for each table of data. */
+  readonly evaluation: readonly Entry[];
+  readonly trained: readonly string[];
+  readonly data: readonly DatasetSpec[];
+  readonly steps: number | undefined;
+  readonly epochs: number | undefined;
+  readonly batch: number;
+  readonly accumulate: number;
+  readonly sequence: number | undefined;
+  readonly memory: number | undefined;
+  readonly reverse: number;
+  readonly precision: string;
+  readonly seed: number;
+  readonly shuffle: boolean;
+  readonly evaluate:
+    | {
+        readonly every: number | undefined;
+        readonly data: DatasetSpec | undefined;
+        readonly metrics: readonly string[];
+        readonly best: string | undefined;
+        readonly stopAfter: number | undefined;
+      }
+    | undefined;
+  readonly save: string | undefined;
+  readonly checkpoint: { readonly every: number | undefined; readonly keep: number };
+  /** What the stage's result consists of: attachments with trained parameters, models with trained base parameters. */
+  readonly attachments: readonly string[];
+  readonly models: readonly string[];
+  /** Parameters in this stage's graphs that belong to no attachment but are trained while most of their model is not: fresh heads. */
+  readonly heads: readonly string[];
+}
+export interface EvaluateStage extends StageBase {
+  readonly verb: "evaluate";
+  readonly evaluation: Entry;
+  readonly data: DatasetSpec;
+  readonly metrics: readonly string[];
+  readonly batch: number;
+  readonly sequence: number | undefined;
+}
+export interface PredictStage extends StageBase {
+  readonly verb: "predict";
+  readonly entry: Entry;
+  readonly data: DatasetSpec;
+  readonly columns: readonly string[];
+  readonly batch: number;
+  readonly sequence: number | undefined;
+}
+export interface GenerateStage extends StageBase {
+  readonly verb: "generate";
+  readonly model: string;
+  /** Inputs `input_ids` [B, S], `attention_mask` [B, S]; output `logits` [B, N, vocab]; states: caches. `past` is 0. */
+  readonly prefill: Entry;
+  /** Input of one token, scalar input `past`; shapes contain the symbol `past`, bound to capacity − 1. */
+  readonly decode: Entry;
+  readonly prompts: readonly string[] | undefined;
+  readonly data: DatasetSpec | undefined;
+  readonly maxTokens: number;
+  readonly temperature: number;
+  readonly topP: number;
+  readonly samples: number;
+  readonly beams: number;
+  readonly stop: string | readonly string[] | undefined;
+  readonly seed: number;
+}
+export type Stage = TrainStage | EvaluateStage | PredictStage | GenerateStage;
+
+/** In the order of the file. `copy` gives parameters of a copied model the values their originals have at that point. */
+export type Action =
+  | { readonly kind: "stage"; readonly stage: Stage }
+  | { readonly kind: "copy"; readonly of: string; readonly to: string; readonly params: readonly { readonly from: string; readonly to: string }[] };
+
+export interface SiteReport {
+  readonly path: string;
+  readonly role: string | undefined;
+  /** Path of a parameter below the site (`lora_A.weight`) to its name. */
+  readonly params: Readonly<Record<string, string>>;
+}
+export interface AttachmentReport {
+  readonly name: string;
+  /** Name of the method and the file that declares it (`std/methods/lora`). */
+  readonly method: string;
+  readonly declaredIn: string;
+  readonly options: Readonly<Record<string, Static>>;
+  readonly model: string;
+  readonly selector: string;
+  readonly sites: readonly SiteReport[];
+  readonly shared: Readonly<Record<string, string>>;
+  readonly span: Span;
+}
+export interface ModelReport {
+  readonly name: string;
+  readonly module: string;
+  readonly folder: string | undefined;
+  readonly config: Readonly<Record<string, Static>>;
+  /** Fields of config.json that the record does not have; tensors of the checkpoint that no parameter takes. */
+  readonly unknownFields: readonly string[];
+  readonly leftOver: readonly string[];
+  readonly params: readonly string[];
+  readonly span: Span;
+}
+
+export interface Project {
+  readonly file: string;
+  readonly actions: readonly Action[];
+  readonly params: ReadonlyMap<string, ParamDecl>;
+  readonly states: ReadonlyMap<string, StateDecl>;
+  readonly models: readonly ModelReport[];
+  readonly attachments: readonly AttachmentReport[];
+  readonly problems: readonly Problem[];
+}
+
+/** Files, as the compiler sees them. Paths arrive resolved against the file that names them. */
+export interface Host {
+  /** Text of a source file; `std/...` names the library's. `undefined`: there is none. */
+  readSource(path: string): string | undefined;
+  /** `config.json` of a model's folder with spellings of all versions made one; `undefined`: no such folder. */
+  readConfig(folder: string): Readonly<Record<string, unknown>> | undefined;
+  /** Names and shapes of a checkpoint's tensors (all shards). Throws `InputError` where a file is malformed. */
+  readTensors(folder: string): ReadonlyMap<string, { readonly dtype: string; readonly shape: readonly number[] }> | undefined;
+  /** Facts about a folder's tokenizer that programs may ask for. */
+  readTokenizer(folder: string): { readonly size: number; readonly ids: Readonly<Record<string, number>>; encode(text: string): number[] } | undefined;
+  /** An adapter's folder: which methods, at which places, with which options and tensors. */
+  readAdapter(folder: string): AdapterFile | undefined;
+}
+
+/** An adapter on disk, in the language's terms; a tensor is named by its key in the file. */
+export interface AdapterFile {
+  readonly base: string | undefined;
+  readonly parts: readonly {
+    /** Exported name and file of the method, as in an import. */
+    readonly method: string;
+    readonly from: string;
+    readonly options: Readonly<Record<string, Static>>;
+    readonly sites: readonly { readonly path: string; readonly params: Readonly<Record<string, string>> }[];
+    readonly shared: Readonly<Record<string, string>>;
+  }[];
+  /** Trained parameters of the base that came along (`modules_to_save`): path in the model to key. */
+  readonly heads: Readonly<Record<string, string>>;
+  readonly shapes: Readonly<Record<string, readonly number[]>>;
+}
+
+/** Bad input found while reading a file: never a stack trace, exit code 1. */
+export class InputError extends Error {
+  override readonly name = "InputError";
+  constructor(
+    readonly code: string,
+    message: string,
+    readonly notes: readonly string[] = [],
+  ) {
+    super(message);
+  }
+}
