@@ -145,7 +145,12 @@ export type Stage = TrainStage | EvaluateStage | PredictStage | GenerateStage;
 /** In the order of the file. `copy` gives parameters of a copied model the values their originals have at that point. */
 export type Action =
   | { readonly kind: "stage"; readonly stage: Stage }
-  | { readonly kind: "copy"; readonly of: string; readonly to: string; readonly params: readonly { readonly from: string; readonly to: string }[] };
+  | {
+      readonly kind: "copy";
+      readonly of: string;
+      readonly to: string;
+      readonly params: readonly { readonly from: string; readonly to: string }[];
+    };
 
 export interface SiteReport {
   readonly path: string;
@@ -196,7 +201,9 @@ export interface Host {
   /** Names and shapes of a checkpoint's tensors (all shards). Throws `InputError` where a file is malformed. */
   readTensors(folder: string): ReadonlyMap<string, { readonly dtype: string; readonly shape: readonly number[] }> | undefined;
   /** Facts about a folder's tokenizer that programs may ask for. */
-  readTokenizer(folder: string): { readonly size: number; readonly ids: Readonly<Record<string, number>>; encode(text: string): number[] } | undefined;
+  readTokenizer(
+    folder: string,
+  ): { readonly size: number; readonly ids: Readonly<Record<string, number>>; encode(text: string): number[] } | undefined;
   /** An adapter's folder: which methods, at which places, with which options and tensors. */
   readAdapter(folder: string): AdapterFile | undefined;
 }
@@ -215,16 +222,4 @@ export interface AdapterFile {
   /** Trained parameters of the base that came along (`modules_to_save`): path in the model to key. */
   readonly heads: Readonly<Record<string, string>>;
   readonly shapes: Readonly<Record<string, readonly number[]>>;
-}
-
-/** Bad input found while reading a file: never a stack trace, exit code 1. */
-export class InputError extends Error {
-  override readonly name = "InputError";
-  constructor(
-    readonly code: string,
-    message: string,
-    readonly notes: readonly string[] = [],
-  ) {
-    super(message);
-  }
 }

@@ -4,6 +4,9 @@
  * them (`bind`); everything from there on sees numbers.
  */
 import type { Dim } from "./dim.ts";
+import { Bug } from "./errors.ts";
+
+export { Bug, InputError, Limit } from "./errors.ts";
 
 export type DType = "f32" | "i32" | "bool";
 export interface Type {
@@ -114,20 +117,4 @@ export function order(roots: readonly Node[]): Node[] {
     }
   }
   return out;
-}
-
-/** Our own mistake: shown with the pass and the graph, exit code 70. */
-export class Bug extends Error {
-  override readonly name = "Bug";
-}
-
-/** Something the language means but this version does not build yet; exit code 1. */
-export class Limit extends Error {
-  override readonly name = "Limit";
-  constructor(
-    message: string,
-    readonly span?: Span,
-  ) {
-    super(message);
-  }
 }
