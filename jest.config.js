@@ -5,6 +5,7 @@ export default {
   transform: {
     "^.+\\.ts$": ["@swc/jest", { jsc: { parser: { syntax: "typescript" }, target: "es2022" }, module: { type: "es6" } }],
   },
+  globalSetup: "<rootDir>/test/support/setup.js",
   maxWorkers: 2,
   testTimeout: 120000,
 };
