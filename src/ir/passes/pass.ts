@@ -1,0 +1,113 @@
+/**
+ * What a pass is, and the driver that runs a list of them. A pass takes a graph and gives a graph; it never changes a node. What no
+ * result reaches is gone by itself. The driver, not the pass, verifies what came out and blames by name.
+ */
+import { Bug } from "../errors.ts";
+import type { Graph } from "../graph.ts";
+import type { HostScalar } from "./scalars.ts";
+
+/** What the caller fixes before compiling. */
+export interface PassOptions {
+  /** Micro-batches of one update: the batch is split into so many pieces. */
+  readonly accumulate?: number;
+  /** Budget for values kept between the halves, in bytes. */
+  readonly memory?: number;
+}
+
+/** Facts that passes leave for `plan` and for the runtime. A pass adds to it, no pass reads another's notes. */
+export class PassContext {
+  /** Lines for people, by the pass that wrote them. */
+  readonly notes: { readonly pass: string; readonly text: string }[] = [];
+  /** Scalar inputs that the host computes each step. */
+  readonly scalars: HostScalar[] = [];
+  /** Name of the pass that runs. */
+  pass = "";
+  constructor(
+    /** Number for each symbol. */
+    readonly sizes: ReadonlyMap<string, number> = new Map(),
+    readonly options: PassOptions = {},
+  ) {}
+  note(text: string): void {
+    this.notes.push({ pass: this.pass, text });
+  }
+}
+
+export interface Pass {
+  readonly name: string;
+  /** What it expects, and what it gives: one line each, for the generated table. */
+  readonly before: string;
+  readonly after: string;
+  /** What stays equal. */
+  readonly law: string;
+  run(graph: Graph, context: PassContext): Graph;
+}
+
+/** How the driver checks and shows graphs; handed in, so that a test can watch it. */
+export interface Inspection {
+  /** Throws `Bug` if the graph is ill-formed. */
+  verify(graph: Graph): void;
+  print(graph: Graph): string;
+}
+
+export interface DriverHooks {
+  /** Called after the pass named `print` (every pass, if `"*"`) with the text of the graph. */
+  readonly print?: string;
+  readonly onPrint?: (pass: string, text: string) => void;
+  /** Ends after this pass. */
+  readonly stopAfter?: string;
+}
+
+/** How many characters of a graph a message shows. */
+const EXCERPT = 4000;
+
+/**
+ * Runs the passes in order. Throws `Bug` with the name of the pass and an excerpt of the graph that it was given, or made, if a pass
+ * throws something that is not for people (`Limit`, `InputError` go through), or leaves an ill-formed graph; `Bug` if a hook names no pass.
+ */
+export function runPasses(
+  passes: readonly Pass[],
+  graph: Graph,
+  context: PassContext,
+  inspect: Inspection,
+  hooks: DriverHooks = {},
+): Graph {
+  const known = new Set(passes.map((p) => p.name));
+  for (const name of [hooks.print, hooks.stopAfter])
+    if (name !== undefined && name !== "*" && !known.has(name))
+      throw new Bug(`there is no pass ${name}; the passes are ${[...known].join(", ")}`);
+  let current = graph;
+  for (const pass of passes) {
+    context.pass = pass.name;
+    const next = blame(pass, "failed on", current, inspect, () => pass.run(current, context));
+    blame(pass, "left an ill-formed graph", next, inspect, () => inspect.verify(next));
+    current = next;
+    if (hooks.print === pass.name || hooks.print === "*") hooks.onPrint?.(pass.name, inspect.print(current));
+    if (hooks.stopAfter === pass.name) break;
+  }
+  return current;
+}
+
+function blame<T>(pass: Pass, what: string, graph: Graph, inspect: Inspection, act: () => T): T {
+  try {
+    return act();
+  } catch (error) {
+    if (error instanceof Error && (error.name === "Limit" || error.name === "InputError")) throw error;
+    const why = error instanceof Error ? error.message : String(error);
+    throw new Bug(`pass ${pass.name} ${what}: ${why}\n${excerpt(graph, inspect, why)}`, { cause: error });
+  }
+}
+
+/** The printed graph, or the part of it around the first node number that the message mentions. */
+function excerpt(graph: Graph, inspect: Inspection, why: string): string {
+  let text: string;
+  try {
+    text = inspect.print(graph);
+  } catch (error) {
+    return `(the graph cannot be printed: ${error instanceof Error ? error.message : String(error)})`;
+  }
+  if (text.length <= EXCERPT) return text;
+  const mentioned = /%\d+/.exec(why)?.[0];
+  const at = mentioned ? Math.max(0, text.indexOf(`${mentioned} `)) : 0;
+  const from = Math.max(0, Math.min(at - EXCERPT / 2, text.length - EXCERPT));
+  return `${from > 0 ? "...\n" : ""}${text.slice(from, from + EXCERPT)}\n... (${text.length} characters in all)`;
+}
