@@ -1,0 +1,260 @@
+/** Rows that only move elements. */
+import { addDim, type Dim, divDim, least, mulDim, sameDim, subDim } from "../dim.ts";
+import type { Attrs, Node, Type } from "../graph.ts";
+import { dimsAttr, numberAttr, numbersAttr } from "./attrs.ts";
+import { needAxes, needAxis, needCount, needEqual, refuse } from "./mismatch.ts";
+import type { MovementName, Op } from "./op.ts";
+import { copyBox, empty, stridesOf, type Tensor, tensor } from "./tensor.ts";
+
+const product = (shape: readonly Dim[]): Dim => shape.reduce(mulDim, 1);
+/** Whether a ≤ b can hold; symbols are at least 1. */
+const mayNotExceed = (a: Dim, b: Dim): boolean => (least(subDim(a, b)) ?? 0) <= 0;
+
+function perAxis(op: MovementName, types: readonly Type[], attrs: Attrs, name: string): readonly Dim[] {
+  const list = dimsAttr(attrs, name);
+  if (list.length !== types[0].shape.length) refuse(op, types, `${name} has ${list.length} entries for rank ${types[0].shape.length}`);
+  return list;
+}
+
+/** Number of positions start, start + step, ... below stop; `undefined` where symbols leave it open. */
+export function sliceSize(start: Dim, stop: Dim, step: number): Dim | undefined {
+  const length = subDim(stop, start);
+  if (step === 1) return length;
+  if (typeof length === "number") return Math.ceil(length / step);
+  return divDim(length, step);
+}
+
+const x23: Tensor = tensor("f32", [2, 3], [1, -2, 3, 4, 5.5, -6]);
+const x213: Tensor = tensor("f32", [2, 1, 3], [1, -2, 3, 4, 5.5, -6]);
+const inverseOrder = (order: readonly number[]): number[] => order.map((_, i) => order.indexOf(i));
+const orderOf = (node: Node) => numbersAttr(node.attrs, "order");
+
+export const movement: Readonly<Record<MovementName, Op>> = {
+  reshape: {
+    doc: "reshape {shape}: the same elements in row-major order under another shape.",
+    role: "move",
+    shape: (types, attrs, solver) => {
+      needCount("reshape", types, 1);
+      const shape = dimsAttr(attrs, "shape");
+      if (!solver.equal(product(types[0].shape), product(shape))) refuse("reshape", types, `cannot become [${shape.join(", ")}]`);
+      return { dtype: types[0].dtype, shape };
+    },
+    eval: ([x], attrs) => ({ dtype: x.dtype, shape: numbersAttr(attrs, "shape"), data: x.data }),
+    vjp: "by transpose",
+    linear: "all",
+    transpose: ({ b, inputs: [x], cotangent }) => [b.reshape(cotangent, x.type.shape)],
+    invert: (b, node, _i, result) => b.reshape(result, node.inputs[0].type.shape),
+    examples: [{ inputs: [x23], attrs: { shape: [3, 2] } }],
+  },
+  permute: {
+    doc: "permute {order}: axis i of the result is axis order[i] of the operand.",
+    role: "move",
+    shape: (types, attrs) => {
+      needCount("permute", types, 1);
+      const order = needAxes("permute", types, attrs.order, types[0].shape.length);
+      if (order.length !== types[0].shape.length) refuse("permute", types, "the order must name every axis");
+      return { dtype: types[0].dtype, shape: order.map((a) => types[0].shape[a]) };
+    },
+    eval: ([x], attrs) => {
+      const order = numbersAttr(attrs, "order");
+      const out = empty(
+        x.dtype,
+        order.map((a) => x.shape[a]),
+      );
+      const strides = stridesOf(x.shape);
+      copyBox(
+        out.shape,
+        x.data,
+        0,
+        order.map((a) => strides[a]),
+        out.data,
+        0,
+        stridesOf(out.shape),
+      );
+      return out;
+    },
+    vjp: "by transpose",
+    linear: "all",
+    transpose: ({ b, node, cotangent }) => [b.permute(cotangent, inverseOrder(orderOf(node)))],
+    invert: (b, node, _i, result) => b.permute(result, inverseOrder(orderOf(node))),
+    examples: [
+      { inputs: [x23], attrs: { order: [1, 0] } },
+      { inputs: [x213], attrs: { order: [2, 0, 1] } },
+    ],
+  },
+  expand: {
+    doc: "expand {shape}: axes of size 1 repeat to the size asked for; the rank stays.",
+    role: "move",
+    shape: (types, attrs, solver) => {
+      needCount("expand", types, 1);
+      const shape = perAxis("expand", types, attrs, "shape");
+      shape.forEach((d, axis) => {
+        if (!sameDim(types[0].shape[axis], 1)) needEqual("expand", [types[0], { ...types[0], shape }], [0, 1], [axis, axis], solver);
+        else if (typeof d === "number" && d < 0) refuse("expand", types, `cannot become [${shape.join(", ")}]`);
+      });
+      return { dtype: types[0].dtype, shape };
+    },
+    eval: ([x], attrs) => {
+      const out = empty(x.dtype, numbersAttr(attrs, "shape"));
+      const strides = stridesOf(x.shape).map((s, i) => (x.shape[i] === 1 ? 0 : s));
+      copyBox(out.shape, x.data, 0, strides, out.data, 0, stridesOf(out.shape));
+      return out;
+    },
+    vjp: "by transpose",
+    linear: "all",
+    transpose: ({ b, inputs: [x], cotangent }) => {
+      const axes = x.type.shape.flatMap((d, i) => (sameDim(d, cotangent.type.shape[i]) ? [] : [i]));
+      return [b.reshape(b.reduce("sum", cotangent, axes), x.type.shape)];
+    },
+    examples: [{ inputs: [x213], attrs: { shape: [2, 4, 3] } }],
+  },
+  slice: {
+    doc: "slice {start, stop, step}: on each axis positions start, start + step, ... below stop; step ≥ 1.",
+    role: "move",
+    shape: (types, attrs) => {
+      needCount("slice", types, 1);
+      const start = perAxis("slice", types, attrs, "start");
+      const stop = perAxis("slice", types, attrs, "stop");
+      const step = perAxis("slice", types, attrs, "step");
+      const shape = types[0].shape.map((size, axis) => {
+        const by = step[axis];
+        if (typeof by !== "number" || !Number.isInteger(by) || by < 1)
+          refuse("slice", types, `step ${by} on axis ${axis} is not a positive whole number`);
+        if (!mayNotExceed(0, start[axis]) || !mayNotExceed(start[axis], stop[axis]) || !mayNotExceed(stop[axis], size))
+          refuse("slice", types, `${start[axis]}..${stop[axis]} does not lie in axis ${axis} of size ${size}`);
+        const n = sliceSize(start[axis], stop[axis], by);
+        if (n === undefined) refuse("slice", types, `every ${by}th of ${start[axis]}..${stop[axis]} is not a whole size`);
+        return n;
+      });
+      return { dtype: types[0].dtype, shape };
+    },
+    eval: ([x], attrs) => {
+      const start = numbersAttr(attrs, "start");
+      const step = numbersAttr(attrs, "step");
+      const stop = numbersAttr(attrs, "stop");
+      const strides = stridesOf(x.shape);
+      const out = empty(
+        x.dtype,
+        start.map((s, i) => Math.ceil((stop[i] - s) / step[i])),
+      );
+      const offset = start.reduce((sum, s, i) => sum + s * strides[i], 0);
+      copyBox(
+        out.shape,
+        x.data,
+        offset,
+        strides.map((s, i) => s * step[i]),
+        out.data,
+        0,
+        stridesOf(out.shape),
+      );
+      return out;
+    },
+    vjp: "by transpose",
+    linear: "all",
+    transpose: ({ b, node, inputs: [x], cotangent }) => {
+      const start = dimsAttr(node.attrs, "start");
+      const step = numbersAttr(node.attrs, "step");
+      let g = cotangent;
+      // Elements that were stepped over get zeros: each axis [n] becomes [n, 1], padded to [n, step], flattened, and the tail is cut.
+      step.forEach((by, axis) => {
+        if (by === 1) return;
+        const shape = g.type.shape;
+        const split = b.reshape(g, [...shape.slice(0, axis + 1), 1, ...shape.slice(axis + 1)]);
+        const wide = b.padAxis(split, axis + 1, 0, by - 1);
+        const flat = b.reshape(wide, [...shape.slice(0, axis), mulDim(shape[axis], by), ...shape.slice(axis + 1)]);
+        g = b.sliceAxis(flat, axis, 0, addDim(mulDim(subDim(shape[axis], 1), by), 1));
+      });
+      const high = x.type.shape.map((size, axis) => subDim(subDim(size, start[axis]), g.type.shape[axis]));
+      return [b.pad(g, start, high)];
+    },
+    examples: [
+      { inputs: [x23], attrs: { start: [0, 1], stop: [2, 3], step: [1, 1] } },
+      { inputs: [x23], attrs: { start: [1, 0], stop: [2, 3], step: [1, 2] } },
+    ],
+  },
+  pad: {
+    doc: "pad {low, high, value}: on each axis `low` elements of `value` before, `high` behind.",
+    role: "move",
+    shape: (types, attrs) => {
+      needCount("pad", types, 1);
+      const low = perAxis("pad", types, attrs, "low");
+      const high = perAxis("pad", types, attrs, "high");
+      numberAttr(attrs, "value");
+      for (const d of [...low, ...high]) if (!mayNotExceed(0, d)) refuse("pad", types, `cannot pad by ${d}`);
+      return { dtype: types[0].dtype, shape: types[0].shape.map((size, i) => addDim(addDim(low[i], size), high[i])) };
+    },
+    eval: ([x], attrs) => {
+      const low = numbersAttr(attrs, "low");
+      const high = numbersAttr(attrs, "high");
+      const out = empty(
+        x.dtype,
+        x.shape.map((size, i) => low[i] + size + high[i]),
+      );
+      const value = numberAttr(attrs, "value");
+      if (value !== 0) out.data.fill(value);
+      const strides = stridesOf(out.shape);
+      const offset = low.reduce((sum, s, i) => sum + s * strides[i], 0);
+      copyBox(x.shape, x.data, 0, stridesOf(x.shape), out.data, offset, strides);
+      return out;
+    },
+    // Linear only around value 0, which is what `jvp` pads the tangent with.
+    vjp: ({ b, node, inputs: [x], cotangent }) => {
+      const low = dimsAttr(node.attrs, "low");
+      return [
+        b.slice(
+          cotangent,
+          low,
+          x.type.shape.map((size, i) => addDim(low[i], size)),
+        ),
+      ];
+    },
+    jvp: ({ b, node, tangents: [t] }) => t && b.pad(t, dimsAttr(node.attrs, "low"), dimsAttr(node.attrs, "high")),
+    examples: [
+      { inputs: [x23], attrs: { low: [0, 1], high: [1, 2], value: 0 } },
+      { inputs: [x23], attrs: { low: [1, 0], high: [0, 0], value: 3 } },
+    ],
+  },
+  concat: {
+    doc: "concat {axis}: the operands one behind the other on an axis.",
+    role: "move",
+    shape: (types, attrs, solver) => {
+      if (types.length === 0) refuse("concat", types, "needs an operand");
+      const rank = types[0].shape.length;
+      const axis = needAxis("concat", types, attrs.axis, rank);
+      for (let j = 1; j < types.length; j++) {
+        if (types[j].dtype !== types[0].dtype) refuse("concat", types, "operands have different dtypes");
+        if (types[j].shape.length !== rank) refuse("concat", types, "operands have different ranks");
+        for (let i = 0; i < rank; i++) if (i !== axis) needEqual("concat", types, [0, j], [i, i], solver);
+      }
+      const size = types.map((t) => t.shape[axis]).reduce((a, b) => addDim(a, b));
+      return { dtype: types[0].dtype, shape: types[0].shape.map((d, i) => (i === axis ? size : d)) };
+    },
+    eval: (inputs, attrs) => {
+      const axis = numberAttr(attrs, "axis");
+      const size = inputs.reduce((n, t) => n + t.shape[axis], 0);
+      const out = empty(
+        inputs[0].dtype,
+        inputs[0].shape.map((d, i) => (i === axis ? size : d)),
+      );
+      const strides = stridesOf(out.shape);
+      let offset = 0;
+      for (const t of inputs) {
+        copyBox(t.shape, t.data, 0, stridesOf(t.shape), out.data, offset * strides[axis], strides);
+        offset += t.shape[axis];
+      }
+      return out;
+    },
+    vjp: "by transpose",
+    linear: "all",
+    transpose: ({ b, node, inputs, cotangent, wants }) => {
+      const axis = numberAttr(node.attrs, "axis");
+      let from: Dim = 0;
+      return inputs.map((x, i) => {
+        const start = from;
+        from = addDim(from, x.type.shape[axis]);
+        return wants(i) ? b.sliceAxis(cotangent, axis, start, from) : undefined;
+      });
+    },
+    examples: [{ inputs: [x23, x23, tensor("f32", [2, 1], [7, 8])], attrs: { axis: 1 } }],
+  },
+};

@@ -1,0 +1,160 @@
+/**
+ * What a row of the op table says. Passes read these columns, never an op's name; the compiler refuses a row that lacks one.
+ * The columns that differentiate come in five forms (`Differentiation`), so that a row gives exactly what its form needs.
+ */
+import type { Builder } from "../build.ts";
+import type { Dim } from "../dim.ts";
+import type { Attrs, Node, Type } from "../graph.ts";
+import type { Tensor } from "./tensor.ts";
+
+export type UnaryName =
+  | "neg"
+  | "exp"
+  | "log"
+  | "sqrt"
+  | "sin"
+  | "cos"
+  | "tanh"
+  | "erf"
+  | "abs"
+  | "sign"
+  | "floor"
+  | "ceil"
+  | "round"
+  | "not";
+export type ArithmeticName = "add" | "sub" | "mul" | "div" | "pow" | "max" | "min" | "mod";
+export type CompareName = "eq" | "ne" | "lt" | "le" | "gt" | "ge";
+export type LogicName = "and" | "or";
+export type BinaryName = ArithmeticName | CompareName | LogicName;
+export type MapName = UnaryName | BinaryName | "where" | "cast";
+export type ReduceName = "reduce_sum" | "reduce_max" | "reduce_min";
+export type ReductionName = ReduceName | "argmax";
+export type ContractionName = "dot";
+export type MovementName = "reshape" | "permute" | "expand" | "slice" | "pad" | "concat";
+export type IndexingName = "gather" | "scatter_add" | "write";
+export type OrderName = "cumsum" | "kth";
+export type SourceName = "const" | "iota" | "input" | "param" | "state" | "arg" | "draw";
+export type HostName = "svd_u" | "svd_s" | "svd_v" | "qr_q" | "qr_r" | "nf4" | "solve";
+export type SpecialName = "stop_gradient" | "grad" | "jvp" | "loop" | "get";
+export type OpName =
+  | MapName
+  | ReductionName
+  | ContractionName
+  | MovementName
+  | IndexingName
+  | OrderName
+  | SourceName
+  | HostName
+  | SpecialName;
+
+/**
+ * product: `dot` · sum: elementwise, linear in all operands together · scale: elementwise, linear in the first operand for a fixed second ·
+ * map: any other elementwise function · move: elements change place, none is computed · reduce: axes disappear · scan: order along an
+ * axis matters · index: data chooses the place · source: no operands that carry data · host: computed on the host at loading ·
+ * barrier: the identity, which no gradient passes · placeholder: expanded by the `grad` pass · region: loops and what reads them.
+ * Elementwise are exactly the rows with a `scalar`.
+ */
+export type Role =
+  | "product"
+  | "sum"
+  | "scale"
+  | "map"
+  | "move"
+  | "reduce"
+  | "scan"
+  | "index"
+  | "source"
+  | "host"
+  | "barrier"
+  | "placeholder"
+  | "region";
+
+/** Decides whether two sizes are equal; the elaborator's also solves for symbols. */
+export interface Solver {
+  equal(a: Dim, b: Dim): boolean;
+}
+
+/** `cotangent` has the type of `node`. `b` is bound to where the gradient's nodes come from. */
+export interface VjpContext {
+  readonly b: Builder;
+  readonly node: Node;
+  readonly inputs: readonly Node[];
+  readonly cotangent: Node;
+  /** Whether the cotangent of the i-th operand is used at all; a row may leave out what nobody wants. */
+  wants(i: number): boolean;
+}
+export interface JvpContext {
+  readonly b: Builder;
+  readonly node: Node;
+  readonly inputs: readonly Node[];
+  /** One an operand, of the operand's type; `undefined` is zero. At least one is given. */
+  readonly tangents: readonly (Node | undefined)[];
+}
+/** One an operand, of the operand's type; `undefined` is zero, or not wanted. */
+export type Cotangents = readonly (Node | undefined)[];
+/** ∂output/∂operand, elementwise, of the output's shape. */
+export type PartialDerivative = (b: Builder, inputs: readonly Node[], output: Node) => Node;
+
+type Without<K extends string> = { readonly [key in K]?: undefined };
+export type Differentiation =
+  /** Constant wherever it is differentiable. */
+  | ({ readonly vjp: "zero" } & Without<"partials" | "transpose" | "linear" | "expansion" | "jvp">)
+  /** Not differentiable in this version: whoever meets it on the way to a wanted gradient throws `Limit`. */
+  | ({ readonly vjp: "refused" } & Without<"partials" | "transpose" | "linear" | "expansion" | "jvp">)
+  /** Elementwise: cotangent · partial, tangent · partial. `undefined`: zero. */
+  | ({ readonly vjp: "by partials"; readonly partials: readonly (PartialDerivative | undefined)[] } & Without<
+      "transpose" | "linear" | "expansion" | "jvp"
+    >)
+  /**
+   * Linear, or linear in each of several groups of operands. `linear` lists the groups, `"all"` being one group of all operands: the
+   * tangent is the sum over groups of the op itself with the group's operands replaced by their tangents.
+   */
+  | ({
+      readonly vjp: "by transpose";
+      readonly transpose: (context: VjpContext) => Cotangents;
+      readonly linear: readonly (readonly number[])[] | "all";
+    } & Without<"partials" | "expansion" | "jvp">)
+  /** Its meaning is a composition of other ops; differentiate that. */
+  | ({ readonly vjp: "by expansion"; readonly expansion: (b: Builder, node: Node) => Node } & Without<
+      "partials" | "transpose" | "linear" | "jvp"
+    >)
+  | ({ readonly vjp: (context: VjpContext) => Cotangents; readonly jvp: (context: JvpContext) => Node | undefined } & Without<
+      "partials" | "transpose" | "linear" | "expansion"
+    >);
+
+/** A call of the row that the laws walk: sizes are small, values lie where the op is smooth. */
+export interface Example {
+  readonly inputs: readonly Tensor[];
+  readonly attrs: Attrs;
+}
+
+export interface Columns {
+  /** One or two lines for the generated table: operands, attributes, meaning, source of conventions. */
+  readonly doc: string;
+  readonly role: Role;
+  /**
+   * The type of the result. Throws `TypeMismatch`. `nodes` are the operands themselves, for the few rows whose type is not a function of
+   * the operands' types (`get`).
+   */
+  shape(inputs: readonly Type[], attrs: Attrs, solver: Solver, nodes: readonly Node[]): Type;
+  /** The meaning, in f64. `node` has bound sizes. Rows whose value comes from elsewhere (`supply`, regions, placeholders) throw `Bug`. */
+  eval(inputs: readonly Tensor[], attrs: Attrs, node: Node): Tensor;
+  /** Elementwise rows: the scalar function that a kernel computes for each element. */
+  readonly scalar?: MapName;
+  /** Facts that rewrites use. `identity`: e with f(x, e) = x (and f(e, x) = x where commutative). `absorbing`: z with f(x, z) = z. */
+  readonly algebra?: { readonly commutative?: boolean; readonly identity?: number; readonly absorbing?: number };
+  /** Reductions: the value of no elements, and how two partial results merge. */
+  readonly reduce?: { readonly identity: number; readonly merge: ArithmeticName };
+  /** Sources whose value is handed in by name, or by the loop (`arg`). */
+  readonly supply?: "input" | "param" | "state" | "arg";
+  /**
+   * Solves for an operand: given the result and the other operands, the i-th operand; `undefined` where that is not possible. Used to
+   * run the body of a reversible loop backwards.
+   */
+  readonly invert?: (b: Builder, node: Node, i: number, result: Node) => Node | undefined;
+  /** How zeros spread. `any`: zero where any of these operands is · `all`: zero where all are · `makes`: makes zeros of its own. */
+  readonly sparse?: { readonly any?: readonly number[]; readonly all?: readonly number[]; readonly makes?: true };
+  readonly examples: readonly Example[];
+}
+
+export type Op = Columns & Differentiation;

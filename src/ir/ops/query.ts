@@ -1,0 +1,17 @@
+/** Questions about nodes that need to know ops; passes ask these. */
+import type { Dim } from "../dim.ts";
+import type { Node } from "../graph.ts";
+
+/** The value that all elements of a constant have, if it is a constant and they are equal by construction. */
+export function splatOf(n: Node): number | Dim | undefined {
+  if (n.op === "expand" || n.op === "reshape") return splatOf(n.inputs[0]);
+  if (n.op !== "const") return undefined;
+  const data = n.attrs.data as readonly Dim[];
+  return data.length === 1 ? data[0] : undefined;
+}
+
+/** A constant, or a constant moved about. */
+export function isConstant(n: Node): boolean {
+  const moved = n.op === "expand" || n.op === "reshape" || n.op === "permute" || n.op === "slice" || n.op === "cast";
+  return n.op === "const" || (moved && isConstant(n.inputs[0]));
+}

@@ -1,0 +1,86 @@
+/** Barriers, placeholders that the `grad` pass expands, and loops. */
+import type { Node, Type } from "../graph.ts";
+import { numberAttr } from "./attrs.ts";
+import { needCount, needDType, needSameShape, refuse } from "./mismatch.ts";
+import type { Op, SpecialName } from "./op.ts";
+import { elsewhere } from "./sources.ts";
+import { tensor } from "./tensor.ts";
+
+/** The type of the value that a `get` reads from a loop. */
+function readType(types: readonly Type[], attrs: Node["attrs"], loopNode: Node | undefined): Type {
+  const loop = loopNode?.loop;
+  if (!loop) refuse("get", types, "its operand is not a loop");
+  const index = numberAttr(attrs, "index");
+  if (attrs.output === "carried") {
+    if (index < 0 || index >= loop.carried) refuse("get", types, `the loop carries ${loop.carried} values, there is no number ${index}`);
+    return loopNode.inputs[index].type;
+  }
+  if (attrs.output !== "export") refuse("get", types, `there is no output "${String(attrs.output)}"`);
+  const turn = numberAttr(attrs, "turn");
+  const body = loop.bodies[loop.turns[turn]?.body];
+  if (!body) refuse("get", types, `the loop has ${loop.turns.length} turns, there is no number ${turn}`);
+  const result = body.results[loop.carried + index];
+  if (index < 0 || !result)
+    refuse("get", types, `turn ${turn} exports ${body.results.length - loop.carried} values, there is no number ${index}`);
+  return result.type;
+}
+
+export const special: Readonly<Record<SpecialName, Op>> = {
+  stop_gradient: {
+    doc: "stop_gradient (x): x, which no gradient passes.",
+    role: "barrier",
+    shape: (types) => {
+      needCount("stop_gradient", types, 1);
+      return types[0];
+    },
+    eval: ([x]) => x,
+    vjp: "zero",
+    examples: [{ inputs: [tensor("f32", [2], [1, 2])], attrs: {} }],
+  },
+  grad: {
+    doc: "grad (e scalar, x): the gradient of e by the node x. Expanded by the `grad` pass.",
+    role: "placeholder",
+    shape: (types) => {
+      needCount("grad", types, 2);
+      needDType("grad", types, 0, ["f32"]);
+      needDType("grad", types, 1, ["f32"]);
+      if (types[0].shape.length !== 0) refuse("grad", types, "only a scalar has a gradient");
+      return types[1];
+    },
+    eval: elsewhere("grad"),
+    vjp: "refused",
+    examples: [],
+  },
+  jvp: {
+    doc: "jvp (e, x, v): the derivative of e along v in the node x. Expanded by the `grad` pass.",
+    role: "placeholder",
+    shape: (types, _attrs, solver) => {
+      needCount("jvp", types, 3);
+      for (let i = 0; i < 3; i++) needDType("jvp", types, i, ["f32"]);
+      needSameShape("jvp", types, solver, 1);
+      return types[0];
+    },
+    eval: elsewhere("jvp"),
+    vjp: "refused",
+    examples: [],
+  },
+  loop: {
+    doc: "loop (carried in, everything turns use): turns of bodies, see graph.ts. Its results are read by `get`; made by `loop` of build.ts.",
+    role: "region",
+    shape: elsewhere("loop"),
+    eval: elsewhere("loop"),
+    vjp: "refused",
+    examples: [],
+  },
+  get: {
+    doc: "get {output: carried, index} or {output: export, turn, index} (loop): a result of a loop.",
+    role: "region",
+    shape: (types, attrs, _solver, nodes) => {
+      needCount("get", types, 1);
+      return readType(types, attrs, nodes[0]);
+    },
+    eval: elsewhere("get"),
+    vjp: "refused",
+    examples: [],
+  },
+};
