@@ -96,7 +96,7 @@ export function broadcastShape(op: string, a: Type, b: Type, solver: Solver): Di
     if (q < 0 || sameDim(b.shape[q], 1)) return a.shape[p];
     if (sameDim(a.shape[p], 1)) return b.shape[q];
     if (solver.equal(a.shape[p], b.shape[q])) return a.shape[p];
-    throw new TypeMismatch(`${op}: sizes ${a.shape[p]} and ${b.shape[q]} differ, ${axisName(rank - i)}`, {
+    throw new TypeMismatch(`${op}: sizes ${a.shape[p]} and ${b.shape[q]} differ ${axisName(rank - i)}`, {
       op,
       types: [a, b],
       operands: [0, 1],
@@ -186,7 +186,7 @@ export class Builder {
   /** Promotes and broadcasts as NumPy does; bool counts as 0 or 1 in arithmetic; `div` and `pow` are f32. */
   binary(op: BinaryName, a: Operand, b: Operand): Node {
     const [x, y] = this.together(a, b);
-    return this.make(op, this.fit(op, [x, y], this.operandDType(op, promote(x.type.dtype, y.type.dtype))));
+    return this.make(op, this.matched(op, [x, y], this.operandDType(op, promote(x.type.dtype, y.type.dtype))));
   }
   add(a: Operand, b: Operand): Node {
     return this.binary("add", a, b);
@@ -248,7 +248,7 @@ export class Builder {
     if (op === "eq" || op === "ne") return dtype;
     return dtype === "bool" ? "i32" : dtype;
   }
-  private fit(op: string, [x, y]: readonly [Node, Node], dtype: DType): Node[] {
+  private matched(op: string, [x, y]: readonly [Node, Node], dtype: DType): Node[] {
     const shape = broadcastShape(op, x.type, y.type, this.solver);
     return [this.broadcastTo(this.cast(x, dtype), shape), this.broadcastTo(this.cast(y, dtype), shape)];
   }
@@ -396,10 +396,10 @@ export class Builder {
     }
     const lead = (x: Node): Type => ({ dtype: "f32", shape: x.type.shape.slice(0, -2) });
     const batch = broadcastShape("matmul", lead(a), lead(b), this.solver);
-    const _fit = (x: Node) => this.broadcastTo(x, [...batch, ...x.type.shape.slice(-2)]);
+    const widen = (x: Node) => this.broadcastTo(x, [...batch, ...x.type.shape.slice(-2)]);
     const over = batch.map((_, i) => i);
     const n = batch.length;
-    return this.dot(it(a), it(b), { lhsBatch: over, rhsBatch: over, lhsContract: [n + 1], rhsContract: [n] });
+    return this.dot(widen(a), widen(b), { lhsBatch: over, rhsBatch: over, lhsContract: [n + 1], rhsContract: [n] });
   }
 
   // ---- indexing and order

@@ -139,8 +139,8 @@ export const contraction: Readonly<Record<ContractionName, Op>> = {
       needAxes("dot", types, [...lhsBatch, ...lhsContract], l.shape.length);
       needAxes("dot", types, [...rhsBatch, ...rhsContract], r.shape.length);
       if (lhsBatch.length !== rhsBatch.length || lhsContract.length !== rhsContract.length) refuse("dot", types, "axes do not pair up");
-      lhsBatch.forEach((p, i) => needEqual("dot", types, [0, 1], [p, rhsBatch[i]], solver));
-      lhsContract.forEach((p, i) => needEqual("dot", types, [0, 1], [p, rhsContract[i]], solver));
+      for (const [i, p] of lhsBatch.entries()) needEqual("dot", types, [0, 1], [p, rhsBatch[i]], solver);
+      for (const [i, p] of lhsContract.entries()) needEqual("dot", types, [0, 1], [p, rhsContract[i]], solver);
       const a = dotAxes(attrs, l.shape.length, r.shape.length);
       return {
         dtype: "f32",
