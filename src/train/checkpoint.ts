@@ -1,0 +1,194 @@
+/**
+ * Checkpoints: `checkpoint-N/` holds what a run needs to go on as if it had never stopped, and what users' scripts look for.
+ *
+ *     adapter_config.json, adapter_model.safetensors   (or a sub-folder an attachment): to use as it stands
+ *     parameters.safetensors                           every trained parameter under its name, f32, bit for bit
+ *     optimizer.safetensors                            every state (of the optimiser, of methods)
+ *     best.safetensors                                 parameters of the best evaluation, where one is kept
+ *     trainer_state.json                               as transformers writes it: epoch, global_step, log_history ...
+ *     peftc_state.json                                 how far it is, and what it was: hashes of spec, data, arithmetic
+ *
+ * A folder is written under another name and renamed when all of it is on the disk, so a folder called `checkpoint-N` is whole.
+ */
+import { type Files, isRecord, type Json, joinPath, readRecord, writeJson } from "../formats/files.ts";
+import { openSafetensors } from "../formats/safetensors/read.ts";
+import { type OutTensor, writeSafetensors } from "../formats/safetensors/write.ts";
+import { InputError } from "../ir/errors.ts";
+import type { StorageType, Values } from "../runtime/program.ts";
+import type { Identity } from "./identity.ts";
+import type { LogEntry, Progress } from "./loop.ts";
+
+export interface Held {
+  readonly shape: readonly number[];
+  readonly dtype: StorageType;
+  readonly values: Values;
+}
+export type Tensors = ReadonlyMap<string, Held>;
+
+export interface Snapshot {
+  readonly params: Tensors;
+  readonly states: Tensors;
+  /** Parameters of the best evaluation; absent where none is kept. */
+  readonly best?: Tensors;
+}
+
+const STORED = { f32: "F32", i32: "I32", bool: "BOOL" } as const;
+
+export function writeTensors(files: Files, path: string, tensors: Tensors): void {
+  const out: OutTensor[] = [...tensors].map(([name, { shape, dtype, values }]) => ({
+    name,
+    shape,
+    dtype: STORED[dtype],
+    values: () => values,
+  }));
+  writeSafetensors(files, path, out);
+}
+
+export function readTensors(files: Files, path: string): Map<string, Held> {
+  const store = openSafetensors(files, path);
+  const out = new Map<string, Held>();
+  for (const [name, info] of store.tensors) {
+    const dtype = info.dtype === "BOOL" ? "bool" : info.dtype === "I32" ? "i32" : "f32";
+    out.set(name, { shape: info.shape, dtype, values: store.read(name) });
+  }
+  return out;
+}
+
+export interface CheckpointFacts {
+  readonly progress: Progress;
+  readonly identity: Identity;
+  readonly total: number;
+  readonly epochs: number;
+  readonly updatesPerEpoch: number;
+  readonly batch: number;
+  readonly checkpointEvery: number;
+  readonly evaluateEvery: number | undefined;
+}
+
+const PARTIAL = ".partial";
+const NAME = /^checkpoint-(\d+)$/;
+
+/**
+ * Writes `checkpoint-N` below `folder`, then removes older ones beyond `keep`. `adapters` writes the usable form into the folder it is given.
+ * Whatever fails leaves the earlier checkpoints as they were. Gives the folder's path.
+ */
+export function writeCheckpoint(
+  files: Files,
+  folder: string,
+  snapshot: Snapshot,
+  facts: CheckpointFacts,
+  adapters: (folder: string) => void,
+  keep: number,
+): string {
+  const final = joinPath(folder, `checkpoint-${facts.progress.step}`);
+  const draft = `${final}${PARTIAL}`;
+  files.remove(draft);
+  try {
+    adapters(draft);
+    writeTensors(files, joinPath(draft, "parameters.safetensors"), snapshot.params);
+    writeTensors(files, joinPath(draft, "optimizer.safetensors"), snapshot.states);
+    if (snapshot.best !== undefined) writeTensors(files, joinPath(draft, "best.safetensors"), snapshot.best);
+    writeJson(files, joinPath(draft, "trainer_state.json"), trainerState(facts), true);
+    writeJson(files, joinPath(draft, "peftc_state.json"), ownState(facts), true);
+    files.remove(final);
+    files.rename(draft, final);
+  } catch (error) {
+    files.remove(draft);
+    throw error;
+  }
+  for (const step of listCheckpoints(files, folder).slice(Math.max(1, keep))) files.remove(joinPath(folder, `checkpoint-${step}`));
+  return final;
+}
+
+/** Steps of the whole checkpoints in a folder, the newest first. */
+export function listCheckpoints(files: Files, folder: string): number[] {
+  if (files.stat(folder)?.kind !== "folder") return [];
+  return files
+    .list(folder)
+    .flatMap((name) => {
+      const match = NAME.exec(name);
+      return match === null ? [] : [Number(match[1])];
+    })
+    .sort((a, b) => b - a);
+}
+
+/** Removes what a run that was killed may have left of a checkpoint it was writing. */
+export function sweepPartial(files: Files, folder: string): void {
+  if (files.stat(folder)?.kind !== "folder") return;
+  for (const name of files.list(folder)) if (name.startsWith("checkpoint-") && name.endsWith(PARTIAL)) files.remove(joinPath(folder, name));
+}
+
+export interface Checkpoint {
+  readonly folder: string;
+  readonly progress: Progress;
+  readonly identity: Identity;
+  readonly snapshot: Snapshot;
+}
+
+/** P0805 where a checkpoint cannot be understood. */
+export function readCheckpoint(files: Files, folder: string, step: number): Checkpoint {
+  const path = joinPath(folder, `checkpoint-${step}`);
+  const state = readRecord(files, joinPath(path, "peftc_state.json"));
+  const { progress, identity } = state;
+  if (state.format !== "peftc-checkpoint" || state.version !== 1 || !isRecord(progress) || !isRecord(identity)) {
+    throw new InputError("P0805", `\`${path}\` was not written by this version of peftc`, ["start afresh in another folder"]);
+  }
+  const best = joinPath(path, "best.safetensors");
+  return {
+    folder: path,
+    progress: {
+      step: progress.step as number,
+      best: isRecord(progress.best) ? { step: progress.best.step as number, value: progress.best.value as number } : undefined,
+      sinceBest: progress.sinceBest as number,
+      history: (progress.history as Json[]).map((entry) => entry as LogEntry),
+    },
+    identity: identity as unknown as Identity,
+    snapshot: {
+      params: readTensors(files, joinPath(path, "parameters.safetensors")),
+      states: readTensors(files, joinPath(path, "optimizer.safetensors")),
+      ...(files.stat(best) === undefined ? {} : { best: readTensors(files, best) }),
+    },
+  };
+}
+
+function ownState({ progress, identity, total }: CheckpointFacts): Json {
+  return {
+    format: "peftc-checkpoint",
+    version: 1,
+    total,
+    identity: identity as unknown as Json,
+    progress: {
+      step: progress.step,
+      best: progress.best === undefined ? null : { step: progress.best.step, value: progress.best.value },
+      sinceBest: progress.sinceBest,
+      history: progress.history as readonly Json[],
+    },
+  };
+}
+
+/** The fields and names of transformers' `TrainerState`, so that scripts that read it find what they look for. */
+function trainerState(facts: CheckpointFacts): Json {
+  const { progress, total, updatesPerEpoch } = facts;
+  return {
+    best_global_step: progress.best?.step ?? null,
+    best_metric: progress.best?.value ?? null,
+    best_model_checkpoint: null,
+    epoch: progress.step / updatesPerEpoch,
+    eval_steps: facts.evaluateEvery ?? total,
+    global_step: progress.step,
+    is_hyper_param_search: false,
+    is_local_process_zero: true,
+    is_world_process_zero: true,
+    log_history: progress.history.map((entry) => ({ ...entry })),
+    logging_steps: 1,
+    max_steps: total,
+    num_input_tokens_seen: 0,
+    num_train_epochs: facts.epochs,
+    save_steps: facts.checkpointEvery,
+    stateful_callbacks: {},
+    total_flos: 0,
+    train_batch_size: facts.batch,
+    trial_name: null,
+    trial_params: null,
+  };
+}

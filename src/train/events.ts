@@ -1,0 +1,57 @@
+/**
+ * What a run tells whoever watches it, as it happens: one object an event, which `--json` prints a line each and the terminal draws. Numbers
+ * are plain; a scalar that is not finite is `null` in JSON, so consumers should expect that.
+ */
+export type Scalars = Readonly<Record<string, number>>;
+
+export type RunEvent =
+  /** A stage begins. `folder`: where its artefacts go. */
+  | { readonly event: "stage"; readonly stage: string; readonly verb: string; readonly folder: string }
+  /** What runs it, in words, and why that was chosen. */
+  | { readonly event: "device"; readonly device: string; readonly reason: string }
+  /** Compiled: bytes planned in all, trained numbers, updates to come. */
+  | {
+      readonly event: "plan";
+      readonly stage: string;
+      readonly peak_bytes: number;
+      readonly trained: number;
+      readonly parameters: number;
+      readonly steps: number;
+    }
+  | { readonly event: "resume"; readonly stage: string; readonly step: number; readonly from: string | null }
+  | {
+      readonly event: "step";
+      readonly stage: string;
+      /** Updates made, this one included. */
+      readonly step: number;
+      readonly steps: number;
+      /** Epochs seen, with a fraction. */
+      readonly epoch: number;
+      readonly loss: number;
+      /** `grad_norm`, what the objective names, `watch/...`. */
+      readonly scalars: Scalars;
+      readonly tokens_per_second: number;
+      readonly eta_seconds: number;
+      readonly peak_bytes: number;
+    }
+  | { readonly event: "evaluation"; readonly stage: string; readonly step: number; readonly metrics: Scalars; readonly best: boolean }
+  | { readonly event: "checkpoint"; readonly stage: string; readonly step: number; readonly folder: string }
+  /** Something final was written. */
+  | { readonly event: "saved"; readonly stage: string; readonly kind: "adapter" | "model" | "table"; readonly folder: string }
+  | { readonly event: "sample"; readonly stage: string; readonly prompt: string; readonly text: string; readonly tokens: number }
+  | { readonly event: "note"; readonly message: string }
+  /** A stage ended. `seconds`: of this process. */
+  | { readonly event: "done"; readonly stage: string; readonly folder: string; readonly seconds: number; readonly stopped_early: boolean };
+
+export type Listen = (event: RunEvent) => void;
+
+/** Thrown when somebody asked to stop; the checkpoint that was saved, if any. Exit code 130. */
+export class Interrupted extends Error {
+  override readonly name = "Interrupted";
+  constructor(
+    readonly step: number,
+    readonly checkpoint: string | undefined,
+  ) {
+    super(checkpoint === undefined ? "interrupted" : `interrupted after step ${step}; saved ${checkpoint}`);
+  }
+}

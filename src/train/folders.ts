@@ -1,0 +1,95 @@
+/** Where a run's artefacts go. A finished run is never written over: the next one's folder is numbered. */
+import { type Files, isRecord, type Json, joinPath, readRecord, writeJson } from "../formats/files.ts";
+import { InputError } from "../ir/errors.ts";
+import { listCheckpoints } from "./checkpoint.ts";
+
+/** Its presence says that a folder holds a finished run; written last. */
+export const MARKER = "finished.json";
+
+export const isFinished = (files: Files, folder: string): boolean => files.stat(joinPath(folder, MARKER)) !== undefined;
+
+export function writeMarker(files: Files, folder: string, facts: Readonly<Record<string, Json>>): void {
+  writeJson(files, joinPath(folder, MARKER), { format: "peftc-run", version: 1, ...facts }, true);
+}
+
+export function readMarker(files: Files, folder: string): Readonly<Record<string, Json>> | undefined {
+  if (!isFinished(files, folder)) return undefined;
+  const marker = readRecord(files, joinPath(folder, MARKER));
+  return isRecord(marker) ? marker : undefined;
+}
+
+export interface FolderOptions {
+  /** `--output`: instead of `runs/<file>`. */
+  readonly output: string | undefined;
+  readonly force: boolean;
+  readonly resume: boolean;
+}
+export interface StageFolder {
+  readonly name: string;
+  readonly verb: string;
+  /** `<file>/<name>`. */
+  readonly folder: string;
+}
+
+/** Folder of runs, relative to the working directory. */
+export const RUNS = "runs";
+
+/**
+ * A folder for every stage of a file, in order. Without `output`: `runs/<file>/<name>`, all with one number behind them if any stage's folder holds
+ * a finished run, or checkpoints of one that was not resumed. With it: that folder for the only `train` stage, `<output>/<name>` for the others.
+ * P0802: `output` holds a finished run and neither `force` nor `resume` was given.
+ */
+export function chooseFolders(files: Files, stages: readonly StageFolder[], options: FolderOptions): string[] {
+  const { output } = options;
+  if (output !== undefined) {
+    const alone = stages.filter((s) => s.verb === "train").length === 1;
+    const folders = stages.map((s) => (alone && s.verb === "train" ? output : joinPath(output, s.folder.split("/").slice(-1)[0])));
+    for (const folder of new Set([output, ...folders])) {
+      if (!isFinished(files, folder) || options.resume) continue;
+      if (!options.force) {
+        throw new InputError("P0802", `\`${folder}\` holds a finished run`, [
+          "--force writes over it, --resume takes its result",
+          "without --output the folder is chosen and numbered",
+        ]);
+      }
+      clearRun(files, folder);
+    }
+    return distinct(folders);
+  }
+  const numbered = (n: number) => stages.map((s) => joinPath(RUNS, n === 1 ? s.folder : `${s.folder}-${n}`));
+  const used = (n: number) => numbered(n).some((folder) => isFinished(files, folder) || listCheckpoints(files, folder).length > 0);
+  let next = 1;
+  while (used(next)) next++;
+  return distinct(numbered(options.resume && next > 1 ? next - 1 : next));
+}
+
+/** Stages that would share a folder (two without a name) get numbers of their own. */
+function distinct(folders: readonly string[]): string[] {
+  const seen = new Map<string, number>();
+  return folders.map((folder) => {
+    const count = (seen.get(folder) ?? 0) + 1;
+    seen.set(folder, count);
+    return count === 1 ? folder : `${folder}.${count}`;
+  });
+}
+
+/** Takes away what an earlier run left, so that nothing of it is mistaken for the new one's. Files that no run writes stay. */
+export function clearRun(files: Files, folder: string): void {
+  files.remove(joinPath(folder, MARKER));
+  for (const step of listCheckpoints(files, folder)) files.remove(joinPath(folder, `checkpoint-${step}`));
+  files.remove(joinPath(folder, "metrics.jsonl"));
+}
+
+/** Folders of finished runs of a stage, the newest first. */
+export function finishedRuns(files: Files, folder: string): string[] {
+  const parent = joinPath(RUNS, folder.split("/").slice(0, -1).join("/"));
+  const name = folder.split("/").at(-1)!;
+  if (files.stat(parent)?.kind !== "folder") return [];
+  const number = (entry: string) => (entry === name ? 1 : Number(entry.slice(name.length + 1)));
+  return files
+    .list(parent)
+    .filter((entry) => entry === name || (entry.startsWith(`${name}-`) && /^\d+$/.test(entry.slice(name.length + 1))))
+    .sort((a, b) => number(b) - number(a))
+    .map((entry) => joinPath(parent, entry))
+    .filter((path) => isFinished(files, path));
+}
