@@ -1,0 +1,123 @@
+/**
+ * `config.json` of a model's folder. transformers 5 spells some fields anew; readers see one spelling, that of version 4, which is also the one written.
+ */
+import { InputError } from "../ir/errors.ts";
+import { describe, type Files, isRecord, type Json, type JsonRecord, joinPath, readRecord, writeJson } from "./files.ts";
+
+export type ModelConfig = Readonly<Record<string, Json>>;
+
+/** The record with all spellings made one; `undefined`: no `config.json` there. P0607, P0608: not JSON, not an object; P0630, P0631 as in `normaliseConfig`. */
+export function readConfig(files: Files, folder: string): ModelConfig | undefined {
+  const path = joinPath(folder, "config.json");
+  if (files.stat(path) === undefined) return undefined;
+  return normaliseConfig(readRecord(files, path), path);
+}
+
+/**
+ * One spelling for all versions:
+ * - `rope_parameters { rope_theta, partial_rotary_factor, rope_type, … }` becomes `rope_theta`, `partial_rotary_factor` and `rope_scaling` (null where the type
+ *   is `default`); parameters by kind of layer (Gemma) have no old spelling and stay. Inside `rope_scaling`, `type` becomes `rope_type`.
+ * - `dtype` becomes `torch_dtype`.
+ * - `num_labels`, where absent, is the length of `id2label`; where that is missing too it stays absent (`labelCount` says 2).
+ *
+ * P0630: both spellings, unequal. P0631: a field of the wrong kind. `path` is for messages.
+ */
+export function normaliseConfig(raw: JsonRecord, path: string): ModelConfig {
+  const { rope_parameters: rope, dtype, ...config } = raw as Record<string, Json>;
+  if (dtype !== undefined) settle(config, "torch_dtype", dtype, "dtype", path);
+  if (rope !== undefined && rope !== null) {
+    if (!isRecord(rope)) throw wrongKind(path, "rope_parameters", rope, "an object");
+    if (Object.values(rope).some(isRecord)) config.rope_parameters = rope;
+    else spreadRope(config, rope, path);
+  }
+  const scaling = config.rope_scaling;
+  if (scaling !== undefined && scaling !== null) {
+    if (!isRecord(scaling)) throw wrongKind(path, "rope_scaling", scaling, "an object or null");
+    config.rope_scaling = plainScaling(scaling);
+  }
+  const labels = config.id2label;
+  if (labels !== undefined && labels !== null) {
+    if (!isRecord(labels)) throw wrongKind(path, "id2label", labels, "an object from numbers to names");
+    config.num_labels ??= Object.keys(labels).length;
+  }
+  return config;
+}
+
+/** transformers' rule: `num_labels`, else the length of `id2label`, else 2. */
+export function labelCount(config: ModelConfig): number {
+  return typeof config.num_labels === "number" ? config.num_labels : 2;
+}
+
+/**
+ * Names of classes to their numbers; `undefined` where the file names none (or only `LABEL_0`, `LABEL_1`, …, which name nothing). P0631: malformed.
+ */
+export function labelIds(config: ModelConfig, path: string): ReadonlyMap<string, number> | undefined {
+  const names = config.id2label;
+  const ids = new Map<string, number>();
+  if (isRecord(names)) {
+    for (const [id, name] of Object.entries(names)) {
+      if (!/^\d+$/.test(id) || typeof name !== "string") throw wrongKind(path, `id2label.${id}`, name, "a name for a whole number");
+      ids.set(name, Number(id));
+    }
+  } else if (isRecord(config.label2id)) {
+    for (const [name, id] of Object.entries(config.label2id)) {
+      if (typeof id !== "number" || !Number.isInteger(id) || id < 0) throw wrongKind(path, `label2id.${name}`, id, "a whole number");
+      ids.set(name, id);
+    }
+  }
+  if (ids.size === 0 || [...ids].every(([name, id]) => name === `LABEL_${id}`)) return undefined;
+  return ids;
+}
+
+function wrongKind(path: string, field: string, value: unknown, wanted: string): InputError {
+  return new InputError("P0631", `\`${path}\`: ${field} is ${describe(value)} where ${wanted} is wanted`);
+}
+
+/** Gives `field` the value that a newer spelling has; both must agree. */
+function settle(config: Record<string, Json>, field: string, value: Json, newer: string, path: string): void {
+  const old = config[field];
+  if (old !== undefined && old !== null && JSON.stringify(old) !== JSON.stringify(value)) {
+    throw new InputError(
+      "P0630",
+      `\`${path}\` says ${newer} = ${JSON.stringify(value)} and, in the older spelling, ${field} = ${JSON.stringify(old)}`,
+      ["keep one of them"],
+    );
+  }
+  config[field] = value;
+}
+
+function spreadRope(config: Record<string, Json>, rope: JsonRecord, path: string): void {
+  const { rope_theta: theta, partial_rotary_factor: part, ...scaling } = rope as Record<string, Json>;
+  if (theta !== undefined) settle(config, "rope_theta", theta, "rope_parameters.rope_theta", path);
+  if (part !== undefined) settle(config, "partial_rotary_factor", part, "rope_parameters.partial_rotary_factor", path);
+  config.rope_scaling ??= Object.keys(scaling).length === 0 ? null : scaling;
+}
+
+function plainScaling(scaling: JsonRecord): Json {
+  const { type, ...rest } = scaling as Record<string, Json>;
+  const kind = rest.rope_type ?? type ?? "default";
+  return kind === "default" ? null : { ...rest, rope_type: kind };
+}
+
+/** Fields a folder keeps when its model is saved under new weights. */
+export interface ConfigChanges {
+  readonly fields?: Readonly<Record<string, Json>>;
+  /** Name of the class: `architectures` becomes a list of it. */
+  readonly module?: string;
+}
+
+/**
+ * `config.json` in `folder`: `base` with the changed fields. A changed `num_labels` renames the classes `LABEL_i` unless `id2label` is given too; weights are written as
+ * F32, and `torch_dtype` says so.
+ */
+export function writeConfig(files: Files, folder: string, base: ModelConfig, changes: ConfigChanges = {}): void {
+  const config: Record<string, Json> = { ...base, ...changes.fields, torch_dtype: "float32" };
+  if (changes.module !== undefined) config.architectures = [changes.module];
+  const labels = config.num_labels;
+  if (typeof labels === "number" && (!isRecord(config.id2label) || Object.keys(config.id2label).length !== labels)) {
+    config.id2label = Object.fromEntries(Array.from({ length: labels }, (_, i) => [String(i), `LABEL_${i}`]));
+    config.label2id = Object.fromEntries(Array.from({ length: labels }, (_, i) => [`LABEL_${i}`, i]));
+  }
+  delete config.num_labels; // transformers derives it from id2label and writes only that
+  writeJson(files, joinPath(folder, "config.json"), config, true);
+}

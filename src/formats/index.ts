@@ -1,0 +1,12 @@
+/** The room of file formats: safetensors, configurations, tokenizers, adapters, data. Everything works on `Files`. */
+export { type CheckpointMatch, matchCheckpoint, openCheckpoint, type WantedParam } from "./checkpoint.ts";
+export { labelCount, labelIds, type ModelConfig, normaliseConfig, readConfig, writeConfig } from "./config.ts";
+export { type Draft, type FileStat, type Files, type Json, type JsonRecord, joinPath, readJson, readText, writeJson } from "./files.ts";
+export { MemoryFiles } from "./memory.ts";
+export { copyCompanions, type ModelFolder, writeModel } from "./model.ts";
+export type { StoredDType, Values } from "./safetensors/dtype.ts";
+export type { TensorInfo } from "./safetensors/header.ts";
+export { openSafetensors, TensorStore } from "./safetensors/read.ts";
+export { type OutTensor, writeSafetensors, writeWeights } from "./safetensors/write.ts";
+export { TextStream } from "./tokenizer/stream.ts";
+export { type Framed, loadTokenizer, TextTokenizer } from "./tokenizer/tokenizer.ts";

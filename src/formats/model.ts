@@ -1,0 +1,46 @@
+/** A whole model in transformers' layout: `config.json`, `model.safetensors` (or shards), the tokenizer's files. */
+import { type ConfigChanges, type ModelConfig, writeConfig } from "./config.ts";
+import { type Files, joinPath, readBytes, writeFile } from "./files.ts";
+import { type OutTensor, SHARD_BYTES, writeWeights } from "./safetensors/write.ts";
+
+/** Files beside the weights that are the same for a model and its tuned descendants. */
+const COMPANIONS: readonly string[] = [
+  "tokenizer.json",
+  "tokenizer_config.json",
+  "special_tokens_map.json",
+  "added_tokens.json",
+  "vocab.json",
+  "merges.txt",
+  "vocab.txt",
+  "spiece.model",
+  "sentencepiece.bpe.model",
+  "tokenizer.model",
+  "chat_template.jinja",
+  "generation_config.json",
+  "preprocessor_config.json",
+];
+
+export interface ModelFolder {
+  readonly config: ModelConfig;
+  readonly changes?: ConfigChanges;
+  readonly tensors: readonly OutTensor[];
+  /** Where the tokenizer's files are copied from; none: a model without text. */
+  readonly companions?: string;
+  readonly shardBytes?: number;
+}
+
+/** Writes the folder; weights last, so that a folder with weights is complete. Gives the names written. */
+export function writeModel(files: Files, folder: string, model: ModelFolder): string[] {
+  writeConfig(files, folder, model.config, model.changes);
+  const copied = model.companions === undefined ? [] : copyCompanions(files, model.companions, folder);
+  return ["config.json", ...copied, ...writeWeights(files, folder, model.tensors, model.shardBytes ?? SHARD_BYTES)];
+}
+
+/** Copies the tokenizer's and the generation's files that are there. Gives their names. */
+export function copyCompanions(files: Files, from: string, to: string): string[] {
+  const present = COMPANIONS.filter((name) => files.stat(joinPath(from, name))?.kind === "file");
+  if (joinPath(from, "") !== joinPath(to, "")) {
+    for (const name of present) writeFile(files, joinPath(to, name), readBytes(files, joinPath(from, name)));
+  }
+  return present;
+}

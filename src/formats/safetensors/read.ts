@@ -1,0 +1,106 @@
+/** Tensors out of safetensors files by positioned reads: one file, or the shards that an index names. */
+import { InputError } from "../../ir/errors.ts";
+import { describe, type Files, isRecord, joinPath, readRecord } from "../files.ts";
+import { bitsOf, type Values, widen } from "./dtype.ts";
+import { type Header, readHeader, type TensorInfo } from "./header.ts";
+
+/** Elements that one positioned read brings at most, so that a large tensor needs no second copy of itself. */
+const PIECE = 1 << 24;
+
+/** An open checkpoint: names and shapes are in memory, values are read when asked for. */
+export class TensorStore {
+  constructor(
+    private readonly files: Files,
+    readonly tensors: ReadonlyMap<string, TensorInfo>,
+    readonly metadata: Readonly<Record<string, string>>,
+  ) {}
+
+  /** P0623: there is no such tensor. */
+  info(name: string): TensorInfo {
+    const info = this.tensors.get(name);
+    if (info === undefined) throw new InputError("P0623", `there is no tensor \`${name}\` among ${this.tensors.size}`);
+    return info;
+  }
+
+  /** All values, row-major: floats as f32, integers and booleans as i32. P0620, P0621 as in `widen`. */
+  read(name: string): Values {
+    const pieces = [...this.pieces(name)];
+    if (pieces.length === 1) return pieces[0];
+    const count = pieces.reduce((sum, piece) => sum + piece.length, 0);
+    const all = pieces[0] instanceof Int32Array ? new Int32Array(count) : new Float32Array(count);
+    let at = 0;
+    for (const piece of pieces) {
+      all.set(piece, at);
+      at += piece.length;
+    }
+    return all;
+  }
+
+  /** The same values in order, some at a time, for tensors that should not be in memory twice. At least one piece. */
+  *pieces(name: string, most: number = PIECE): Generator<Values> {
+    const info = this.info(name);
+    const bits = bitsOf(info.dtype)!;
+    const count = (info.bytes * 8) / bits;
+    const what = `tensor \`${name}\` of \`${info.file}\``;
+    // a multiple of 8 elements starts on a whole byte, whatever the width
+    const step = Math.max(8, most - (most % 8));
+    for (let at = 0; at < count || at === 0; at += step) {
+      const some = Math.min(step, count - at);
+      yield widen(info.dtype, this.files.read(info.file, info.offset + (at * bits) / 8, (some * bits) / 8), some, what);
+    }
+  }
+
+  /** The tensor's bytes as they lie in the file. */
+  bytes(name: string): Uint8Array {
+    const info = this.info(name);
+    return this.files.read(info.file, info.offset, info.bytes);
+  }
+}
+
+/** One file. Errors as in `readHeader`. */
+export function openSafetensors(files: Files, file: string): TensorStore {
+  const { tensors, metadata } = readHeader(files, file);
+  return new TensorStore(files, tensors, metadata);
+}
+
+/**
+ * All shards of an index. Errors, beside those of the shards: P0608 not an object · P0618 no sound `weight_map` · P0601 a shard is missing ·
+ * P0619 a tensor is not in the shard that the index gives, or in one that it does not.
+ */
+export function openShards(files: Files, folder: string, index: string): TensorStore {
+  const path = joinPath(folder, index);
+  const map = readRecord(files, path).weight_map;
+  if (!isRecord(map)) throw new InputError("P0618", `\`${path}\`: weight_map is ${describe(map)} where an object is wanted`);
+  const shards = new Map<string, Header>();
+  const tensors = new Map<string, TensorInfo>();
+  for (const [name, shard] of Object.entries(map)) {
+    if (typeof shard !== "string" || shard.includes("/")) {
+      throw new InputError(
+        "P0618",
+        `\`${path}\`: weight_map gives ${describe(shard)} for \`${name}\` where the name of a file beside it is wanted`,
+      );
+    }
+    let header = shards.get(shard);
+    if (header === undefined) {
+      if (files.stat(joinPath(folder, shard)) === undefined) {
+        throw new InputError("P0601", `shard \`${shard}\` is missing in \`${folder}\`, though \`${index}\` names it`, [
+          "fetch all files of the model",
+        ]);
+      }
+      header = readHeader(files, joinPath(folder, shard));
+      shards.set(shard, header);
+    }
+    const info = header.tensors.get(name);
+    if (info === undefined) {
+      throw new InputError("P0619", `tensor \`${name}\` is not in \`${joinPath(folder, shard)}\`, where \`${index}\` says it is`);
+    }
+    tensors.set(name, info);
+  }
+  for (const [shard, header] of shards) {
+    for (const name of header.tensors.keys()) {
+      if (map[name] !== shard)
+        throw new InputError("P0619", `\`${joinPath(folder, shard)}\` holds tensor \`${name}\`, which \`${index}\` does not list there`);
+    }
+  }
+  return new TensorStore(files, tensors, {});
+}

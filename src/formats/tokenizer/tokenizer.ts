@@ -1,0 +1,238 @@
+/** Text to token numbers and back, over `@huggingface/tokenizers`, with what that leaves out: special numbers by role, frames that survive cutting, streams. */
+import { Tokenizer as Engine } from "@huggingface/tokenizers";
+import { InputError } from "../../ir/errors.ts";
+import { type Files, isRecord, type JsonRecord, joinPath, readRecord } from "../files.ts";
+import { TextStream } from "./stream.ts";
+import { fromBytePairs, fromWordPieces, type Settings, specialTokens } from "./synthesise.ts";
+
+/** A row of tokens: numbers, which text each is of (0, 1), and which were put around the text or are special themselves. */
+export interface Framed {
+  readonly ids: readonly number[];
+  readonly types: readonly number[];
+  readonly special: readonly boolean[];
+  /** Tokens of the texts that did not fit. */
+  readonly cut: number;
+}
+
+interface FramePart {
+  readonly id: number | "first" | "second";
+  readonly type: number;
+}
+
+const FIRST = "\u0000first";
+const SECOND = "\u0000second";
+
+export class TextTokenizer {
+  /** One more than the largest number. */
+  readonly size: number;
+  /** Roles (`pad`, `mask`, `eos`, `bos`, `unk`, `cls`, `sep`) the tokenizer has, to their numbers. */
+  readonly ids: Readonly<Record<string, number>>;
+  /** Numbers of all special tokens. */
+  readonly specials: ReadonlySet<number>;
+  private readonly engine: Engine;
+  private readonly single: readonly FramePart[];
+  private readonly pair: readonly FramePart[];
+  private readonly cleanUp: boolean;
+  private readonly joins: boolean;
+
+  /** `folder`: for messages. P0651: a part of the description that the engine does not know. */
+  constructor(
+    json: JsonRecord,
+    settings: Settings,
+    readonly folder: string,
+  ) {
+    try {
+      this.engine = new Engine({ added_tokens: [], ...json }, settings.config);
+    } catch (error) {
+      throw new InputError(
+        "P0651",
+        `the tokenizer of \`${folder}\` cannot be read: ${error instanceof Error ? error.message : String(error)}`,
+      );
+    }
+    this.size = Math.max(-1, ...chunkMaxima([...this.engine.get_vocab(true).values()])) + 1;
+    const ids: Record<string, number> = {};
+    for (const [role, token] of Object.entries(settings.special)) {
+      const id = this.engine.token_to_id(token);
+      if (id !== undefined) ids[role] = id;
+    }
+    this.ids = ids;
+    const marked = [...this.engine.get_added_tokens_decoder()].filter(([, token]) => token.special).map(([id]) => id);
+    this.specials = new Set([...marked, ...Object.values(ids)]);
+    const roberta = usesProcessor(json.post_processor, "RobertaProcessing");
+    this.single = this.frameOf(false, roberta);
+    this.pair = this.frameOf(true, roberta);
+    this.cleanUp = settings.config.clean_up_tokenization_spaces === true;
+    this.joins = this.cleanUp || (isRecord(json.decoder) && json.decoder.cleanup === true);
+  }
+
+  /** Where the post-processor puts its tokens around one text, or two, learnt by giving it two that no vocabulary has. */
+  private frameOf(two: boolean, oneType: boolean): FramePart[] {
+    const process = this.engine.post_processor;
+    const plain = two ? [FIRST, SECOND] : [FIRST];
+    const made: { tokens: string[]; token_type_ids?: number[] } =
+      process === null ? { tokens: plain } : process.post_process([FIRST], two ? [SECOND] : null, true);
+    const tokens = two && !made.tokens.includes(SECOND) ? [...made.tokens, SECOND] : made.tokens;
+    return tokens.map((token, i): FramePart => {
+      const type = oneType ? 0 : (made.token_type_ids?.[i] ?? 0);
+      if (token === FIRST) return { id: "first", type };
+      if (token === SECOND) return { id: "second", type };
+      const id = this.engine.token_to_id(token);
+      if (id === undefined)
+        throw new InputError(
+          "P0651",
+          `the tokenizer of \`${this.folder}\` puts ${JSON.stringify(token)} around texts, which its vocabulary lacks`,
+        );
+      return { id, type };
+    });
+  }
+
+  /** Numbers of the text alone. P0652: a piece that the vocabulary lacks, where there is no token for the unknown. */
+  encode(text: string): number[] {
+    const { ids, tokens } = this.engine.encode(text, { add_special_tokens: false });
+    const at = (ids as (number | undefined)[]).indexOf(undefined);
+    if (at >= 0) {
+      throw new InputError(
+        "P0652",
+        `the tokenizer of \`${this.folder}\` has no token for ${JSON.stringify(tokens[at])}, and none for what it does not know`,
+      );
+    }
+    return ids;
+  }
+
+  /** The token's number, if it has one. */
+  idOf(token: string): number | undefined {
+    return this.engine.token_to_id(token);
+  }
+  tokenOf(id: number): string | undefined {
+    return this.engine.id_to_token(id);
+  }
+
+  /** How many tokens are put around one text, or two. */
+  overhead(two: boolean): number {
+    return (two ? this.pair : this.single).filter(({ id }) => typeof id === "number").length;
+  }
+
+  /**
+   * Puts the model's special tokens around one text or two. Where they are more than `most` tokens, the texts lose their ends, the longer first (transformers'
+   * `longest_first`); the special tokens stay.
+   */
+  frame(first: readonly number[], second: readonly number[] | undefined, most = Number.POSITIVE_INFINITY): Framed {
+    const parts = second === undefined ? this.single : this.pair;
+    const room = Math.max(0, most - this.overhead(second !== undefined));
+    let keep = first.length;
+    let keepSecond = second?.length ?? 0;
+    const over = Math.max(0, keep + keepSecond - room);
+    // the longer one gives until both are equal, then they take turns, the second first
+    for (let rest = over; rest > 0; ) {
+      const gap = Math.abs(keep - keepSecond);
+      const step = gap === 0 ? 1 : Math.min(rest, gap);
+      if (keep > keepSecond) keep -= step;
+      else keepSecond -= step;
+      rest -= step;
+    }
+    const ids: number[] = [];
+    const types: number[] = [];
+    const special: boolean[] = [];
+    for (const part of parts) {
+      const text = part.id === "first" ? first.slice(0, keep) : part.id === "second" ? second!.slice(0, keepSecond) : [part.id];
+      for (const id of text) {
+        ids.push(id);
+        types.push(part.type);
+        special.push(typeof part.id === "number" || this.specials.has(id));
+      }
+    }
+    return { ids, types, special, cut: over };
+  }
+
+  decode(ids: readonly number[], options: { readonly skipSpecial?: boolean } = {}): string {
+    const kept = options.skipSpecial ? ids.filter((id) => !this.specials.has(id)) : [...ids];
+    if (kept.length === 0) return "";
+    return this.engine.decode(kept, { clean_up_tokenization_spaces: this.cleanUp });
+  }
+
+  /** Text as its tokens arrive, special ones left out. */
+  stream(): TextStream {
+    return new TextStream((ids) => this.decode(ids, { skipSpecial: true }), this.joins);
+  }
+
+  /**
+   * Refuses numbers that a model of `vocabulary` words has no row for (P0653).
+   */
+  checkFits(ids: readonly number[], vocabulary: number, what: string): void {
+    for (const id of ids) {
+      if (id >= vocabulary) {
+        throw new InputError(
+          "P0653",
+          `${what}: token ${id} (${JSON.stringify(this.tokenOf(id) ?? "?")}) is out of range of the model's vocabulary of ${vocabulary}`,
+          [`the tokenizer of \`${this.folder}\` has ${this.size} tokens: is it the model's own?`],
+        );
+      }
+    }
+  }
+}
+
+/** `Math.max(...)` over long lists overflows the stack. */
+function chunkMaxima(values: readonly number[]): number[] {
+  const maxima: number[] = [];
+  for (let at = 0; at < values.length; at += 10000) maxima.push(Math.max(...values.slice(at, at + 10000)));
+  return maxima;
+}
+
+function usesProcessor(processor: unknown, type: string): boolean {
+  if (!isRecord(processor)) return false;
+  if (processor.type === type) return true;
+  return Array.isArray(processor.processors) && processor.processors.some((inner) => usesProcessor(inner, type));
+}
+
+/**
+ * The tokenizer of a model's folder; `undefined`: it has none. P0654: only a SentencePiece model, which is not read; P0650, P0651 as above; P0606 to P0608 for files that are not
+ * what they should be.
+ */
+export function loadTokenizer(files: Files, folder: string): TextTokenizer | undefined {
+  const has = (name: string) => files.stat(joinPath(folder, name))?.kind === "file";
+  const optional = (name: string) => (has(name) ? readRecord(files, joinPath(folder, name)) : {});
+  const config = optional("tokenizer_config.json");
+  const settings: Settings = { config, special: specialTokens(config, optional("special_tokens_map.json")) };
+  if (has("tokenizer.json")) {
+    const json = readRecord(files, joinPath(folder, "tokenizer.json"));
+    return new TextTokenizer(json, { config, special: { ...guessRoles(json), ...settings.special } }, folder);
+  }
+  if (has("vocab.json") && has("merges.txt")) return new TextTokenizer(fromBytePairs(files, folder, settings), settings, folder);
+  if (has("vocab.txt")) {
+    const special = { ...BERT_TOKENS, ...settings.special };
+    return new TextTokenizer(fromWordPieces(files, folder, settings), { config, special }, folder);
+  }
+  const pieces = ["spiece.model", "sentencepiece.bpe.model", "tokenizer.model"].find(has);
+  if (pieces !== undefined) {
+    throw new InputError("P0654", `\`${folder}\` has its tokenizer only as \`${pieces}\`, which is not read`, [
+      'in Python: `AutoTokenizer.from_pretrained("…").save_pretrained("…")` writes a tokenizer.json',
+    ]);
+  }
+  return undefined;
+}
+
+const BERT_TOKENS: Readonly<Record<string, string>> = { unk: "[UNK]", cls: "[CLS]", sep: "[SEP]", pad: "[PAD]", mask: "[MASK]" };
+
+/** Usual texts of special tokens, for a `tokenizer.json` that comes alone: those it marks as special. */
+const USUAL: Readonly<Record<string, readonly string[]>> = {
+  pad: ["[PAD]", "<pad>", "<|pad|>"],
+  mask: ["[MASK]", "<mask>"],
+  unk: ["[UNK]", "<unk>"],
+  cls: ["[CLS]"],
+  sep: ["[SEP]"],
+  bos: ["<s>", "<bos>", "<|begin_of_text|>", "<|endoftext|>"],
+  eos: ["</s>", "<eos>", "<|end_of_text|>", "<|im_end|>", "<|endoftext|>"],
+};
+
+function guessRoles(json: JsonRecord): Record<string, string> {
+  const added = Array.isArray(json.added_tokens) ? json.added_tokens : [];
+  const marked = new Set(
+    added.filter(isRecord).flatMap((token) => (token.special === true && typeof token.content === "string" ? [token.content] : [])),
+  );
+  const roles: Record<string, string> = {};
+  for (const [role, texts] of Object.entries(USUAL)) {
+    const text = texts.find((candidate) => marked.has(candidate));
+    if (text !== undefined) roles[role] = text;
+  }
+  return roles;
+}

@@ -1,0 +1,186 @@
+import { describe, expect, test } from "@jest/globals";
+import { matchCheckpoint, openCheckpoint } from "../../src/formats/checkpoint.ts";
+import { labelCount, labelIds, normaliseConfig, readConfig, writeConfig } from "../../src/formats/config.ts";
+import { readRecord } from "../../src/formats/files.ts";
+import { jsonFault, parseJson } from "../../src/formats/json.ts";
+import { MemoryFiles } from "../../src/formats/memory.ts";
+import { writeModel } from "../../src/formats/model.ts";
+import { InputError } from "../../src/ir/errors.ts";
+import { NodeFiles } from "../../src/node/files.ts";
+
+const golden = new NodeFiles("test/golden");
+
+function code(action: () => unknown): string {
+  try {
+    action();
+  } catch (error) {
+    if (error instanceof InputError) return `${error.code} ${error.message}`;
+    throw error;
+  }
+  return "nothing was refused";
+}
+
+describe("config.json", () => {
+  test("both spellings of rotary positions and types become one", () => {
+    const old = { rope_theta: 10000, rope_scaling: { type: "linear", factor: 2 }, torch_dtype: "bfloat16" };
+    const now = { rope_parameters: { rope_theta: 10000, rope_type: "linear", factor: 2 }, dtype: "bfloat16" };
+    expect(normaliseConfig(now, "c")).toEqual(normaliseConfig(old, "c"));
+    expect(normaliseConfig({ rope_parameters: { rope_theta: 5, rope_type: "default" } }, "c")).toEqual({
+      rope_theta: 5,
+      rope_scaling: null,
+    });
+    expect(normaliseConfig({ rope_theta: 5, rope_scaling: { rope_type: "default" } }, "c")).toEqual({ rope_theta: 5, rope_scaling: null });
+    expect(normaliseConfig({ rope_parameters: { rope_theta: 5, partial_rotary_factor: 0.5 } }, "c")).toMatchObject({
+      partial_rotary_factor: 0.5,
+    });
+    const byLayer = { full_attention: { rope_theta: 1, rope_type: "default" } };
+    expect(normaliseConfig({ rope_parameters: byLayer }, "c")).toEqual({ rope_parameters: byLayer });
+  });
+  test("spellings that disagree and fields of the wrong kind are refused", () => {
+    expect(code(() => normaliseConfig({ dtype: "float16", torch_dtype: "float32" }, "m/config.json"))).toMatch(
+      /^P0630 `m\/config.json`.*float16.*float32/,
+    );
+    expect(code(() => normaliseConfig({ rope_scaling: 2 }, "c"))).toMatch(/^P0631/);
+    expect(code(() => normaliseConfig({ id2label: ["a"] }, "c"))).toMatch(/^P0631/);
+    expect(code(() => readConfig(new MemoryFiles([["m/config.json", "[]"]]), "m"))).toMatch(/^P0608/);
+    expect(code(() => readConfig(new MemoryFiles([["m/config.json", '{\n "a": 1,\n}']]), "m"))).toMatch(/^P0607.*line 3, column 1/);
+    expect(readConfig(new MemoryFiles(), "m")).toBeUndefined();
+  });
+  test("the number of labels is told, derived, or left to the record", () => {
+    expect(readConfig(golden, "models/bert-cls")).toMatchObject({ num_labels: 3 });
+    expect(readConfig(golden, "models/gpt2-lm")).not.toHaveProperty("num_labels");
+    expect(labelCount(readConfig(golden, "models/gpt2-lm")!)).toBe(2);
+    expect(normaliseConfig({ num_labels: 1, id2label: { 0: "a", 1: "b" } }, "c")).toMatchObject({ num_labels: 1 });
+  });
+  test("names of labels", () => {
+    expect(labelIds({ id2label: { 0: "no", 1: "yes" } }, "c")).toEqual(
+      new Map([
+        ["no", 0],
+        ["yes", 1],
+      ]),
+    );
+    expect(labelIds({ label2id: { yes: 1 } }, "c")).toEqual(new Map([["yes", 1]]));
+    expect(labelIds(readConfig(golden, "models/bert-cls")!, "c")).toBeUndefined();
+    expect(code(() => labelIds({ id2label: { x: "no" } }, "c"))).toMatch(/^P0631/);
+  });
+  test("written, it is read as the same", () => {
+    const files = new MemoryFiles();
+    const config = readConfig(golden, "models/bert-cls")!;
+    writeConfig(files, "m", config);
+    expect(readConfig(files, "m")).toEqual({ ...config, torch_dtype: "float32" });
+    writeConfig(files, "m", config, { fields: { num_labels: 2 }, module: "Mine" });
+    expect(readRecord(files, "m/config.json")).toMatchObject({ architectures: ["Mine"], id2label: { 0: "LABEL_0", 1: "LABEL_1" } });
+    expect(readRecord(files, "m/config.json")).not.toHaveProperty("num_labels");
+  });
+});
+
+describe("faults of JSON", () => {
+  test.each([
+    ["", 1, 1, /value is wanted, the text ends/],
+    ['{"a" 1}', 1, 6, /: is wanted/],
+    ["[1,\n 2,\n]", 3, 1, /value is wanted, "\]"/],
+    ["{a: 1}", 1, 2, /name in double quotes/],
+    ['{"a": "b\n"}', 1, 7, /no sound end/],
+    ["[1 2]", 1, 4, /, or \] is wanted/],
+    ["1 2", 1, 3, /end is wanted/],
+    ["[01]", 1, 3, /, or \]/],
+    ["nul", 1, 1, /value/],
+  ])("%j", (text, line, column, what) => {
+    expect(() => JSON.parse(text)).toThrow();
+    expect(jsonFault(text)).toMatchObject({ line, column, what: expect.stringMatching(what) });
+  });
+  test("sound texts have none", () => {
+    for (const text of ['{"a":[1,-2.5e+3,true,null,"x\\u00e9\\n"],"b":{}}', " [] ", '"é𝄞\u007f"']) {
+      expect(jsonFault(text)).toBeUndefined();
+      expect(parseJson(text)).toEqual({ value: JSON.parse(text) });
+    }
+  });
+});
+
+describe("matching a checkpoint", () => {
+  const tensors = (names: readonly string[], shape: number[] = [2]) => new Map(names.map((name) => [name, { shape }]));
+  const wanted = (names: readonly string[]) => names.map((path) => ({ path, shape: [2] }));
+
+  test("GPT-2 saved from its base model fits the model with a head", () => {
+    const whole = openCheckpoint(golden, "models/gpt2-lm")!;
+    const trunk = openCheckpoint(golden, "models/gpt2-noprefix")!;
+    const paths = [...whole.tensors.values()].map(({ name, shape }) => ({ path: name, shape }));
+    paths.push({ path: "lm_head.weight", shape: [120, 32] });
+    const tied = paths.map((p) => (p.path === "lm_head.weight" ? { ...p, tiedTo: "transformer.wte.weight" } : p));
+    const match = matchCheckpoint(tied, trunk.tensors);
+    expect(match).toMatchObject({ missing: [], wrongShape: [], leftOver: [], prefix: { kind: "lacks", name: "transformer" } });
+    expect(match.found.get("transformer.h.0.attn.c_attn.weight")).toBe("h.0.attn.c_attn.weight");
+    expect(match.found.has("lm_head.weight")).toBe(false);
+    // and the other way round: a bare trunk takes the tensors it has from the whole model
+    const bare = [...trunk.tensors.values()].map(({ name, shape }) => ({ path: name, shape }));
+    expect(matchCheckpoint(bare, whole.tensors)).toMatchObject({
+      missing: [],
+      leftOver: [],
+      prefix: { kind: "adds", name: "transformer" },
+    });
+  });
+  test("a new head is missing, an old one is left over", () => {
+    const match = matchCheckpoint(wanted(["bert.a", "bert.b", "classifier.weight"]), tensors(["bert.a", "bert.b", "cls.bias"]));
+    expect(match).toMatchObject({ missing: ["classifier.weight"], leftOver: ["cls.bias"], prefix: { kind: "same" } });
+  });
+  test("old spellings serve, buffers are passed over", () => {
+    const match = matchCheckpoint(
+      wanted(["LayerNorm.weight", "LayerNorm.bias"]),
+      tensors([
+        "LayerNorm.gamma",
+        "LayerNorm.beta",
+        "h.0.attn.bias",
+        "h.0.attn.masked_bias",
+        "l.rotary_emb.inv_freq",
+        "embeddings.position_ids",
+        "x.bias",
+      ]),
+    );
+    expect([...match.found]).toEqual([
+      ["LayerNorm.weight", "LayerNorm.gamma"],
+      ["LayerNorm.bias", "LayerNorm.beta"],
+    ]);
+    expect(match.leftOver).toEqual(["x.bias"]);
+  });
+  test("a buffer's name that a parameter has is no buffer", () => {
+    const match = matchCheckpoint(wanted(["attn.bias"]), tensors(["attn.bias"]));
+    expect(match.found.get("attn.bias")).toBe("attn.bias");
+  });
+  test("tied parameters: one copy, under either name, or two", () => {
+    const params = [
+      { path: "wte.weight", shape: [2] },
+      { path: "head.weight", shape: [2], tiedTo: "wte.weight" },
+    ];
+    expect(matchCheckpoint(params, tensors(["wte.weight"]))).toMatchObject({ missing: [], copies: [] });
+    const other = matchCheckpoint(params, tensors(["head.weight"]));
+    expect(other).toMatchObject({ missing: [], leftOver: [] });
+    expect(other.found.get("wte.weight")).toBe("head.weight");
+    expect(matchCheckpoint(params, tensors(["wte.weight", "head.weight"])).copies).toEqual([
+      { path: "head.weight", tensor: "head.weight" },
+    ]);
+    expect(matchCheckpoint(params, tensors(["x.y"])).missing).toEqual(["wte.weight"]);
+  });
+  test("shapes are compared", () => {
+    expect(matchCheckpoint([{ path: "a", shape: [2, 3] }], tensors(["a"], [3, 2])).wrongShape).toEqual([
+      { path: "a", tensor: "a", wanted: [2, 3], seen: [3, 2] },
+    ]);
+  });
+});
+
+test("a model's folder is written whole and read back", () => {
+  const files = new MemoryFiles([
+    ["base/tokenizer.json", "{}"],
+    ["base/config.json", "{}"],
+    ["base/notes.txt", "x"],
+  ]);
+  const config = readConfig(golden, "models/gpt2-lm")!;
+  const names = writeModel(files, "out", {
+    config,
+    tensors: [{ name: "w", shape: [1], dtype: "F32", values: () => [3] }],
+    companions: "base",
+  });
+  expect(names).toEqual(["config.json", "tokenizer.json", "model.safetensors"]);
+  expect(files.list("out")).toEqual(["config.json", "model.safetensors", "tokenizer.json"]);
+  expect(openCheckpoint(files, "out")!.read("w")).toEqual(Float32Array.of(3));
+  expect(readConfig(files, "out")).toEqual({ ...config, torch_dtype: "float32" });
+});
