@@ -33,7 +33,7 @@ export function make(op: OpName, inputs: readonly Node[], attrs: Attrs, origin: 
 
 /** The same op on other operands, or with other attributes: how passes rebuild a node. The type is inferred anew; loops keep their bodies. */
 export function remake(n: Node, inputs: readonly Node[], attrs: Attrs = n.attrs): Node {
-  if (n.loop) return makeLoop(inputs, n.loop, n.origin);
+  if (n.loop) return makeLoop(inputs, n.loop, n.origin, attrs);
   if (rowOf(n).supply === "arg") return node(n.op, inputs, attrs, n.type, n.origin);
   return make(n.op as OpName, inputs, attrs, n.origin);
 }
@@ -45,9 +45,9 @@ export const makeArg = (index: number, type: Type, origin: Origin): Node => node
 export const LOOP_TYPE: Type = { dtype: "i32", shape: [0] };
 
 /** A loop over `inputs` (see `Loop` in graph.ts), after checking that what each turn gets has its body's types. */
-export function makeLoop(inputs: readonly Node[], loop: Loop, origin: Origin): Node {
+export function makeLoop(inputs: readonly Node[], loop: Loop, origin: Origin, attrs: Attrs = {}): Node {
   checkLoop(inputs, loop);
-  return node("loop", inputs, {}, LOOP_TYPE, origin, loop);
+  return node("loop", inputs, attrs, LOOP_TYPE, origin, loop);
 }
 
 /** Throws `Bug` where a loop's turns, arguments, types or results do not fit together. */

@@ -35,6 +35,8 @@ export interface Origin {
   /** Path of the module or attachment site it came from, e.g. `transformer.h.3.attn`. */
   readonly path: string;
   readonly turn?: Turn;
+  /** Set by reverse mode: made by a backward sweep. What depends on such a node is of the backward half as well; all else is forward. */
+  readonly half?: "backward";
 }
 
 export type Attr = number | string | boolean | Dim | readonly Dim[] | readonly number[] | readonly string[] | undefined;
