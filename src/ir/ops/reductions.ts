@@ -37,9 +37,19 @@ function gathered(x: Tensor, axes: readonly number[]): { shape: number[]; kept: 
   return { shape, kept: count(shape), reduced, data };
 }
 
+const plus = (a: number, b: number): number => a + b;
+
 function fold(x: Tensor, attrs: Attrs, dtype: DType, identity: number, merge: (a: number, b: number) => number): Tensor {
   const { shape, kept, reduced, data } = gathered(x, numbersAttr(attrs, "axes"));
   const out = new Float64Array(kept);
+  if (dtype === "f32" && merge === plus) {
+    for (let i = 0, at = 0; i < kept; i++) {
+      let sum = 0;
+      for (const end = at + reduced; at < end; at++) sum += data[at];
+      out[i] = sum;
+    }
+    return { dtype, shape, data: out };
+  }
   for (let i = 0, at = 0; i < kept; i++) {
     let value = identity;
     for (const end = at + reduced; at < end; at++) value = merge(value, data[at]);
@@ -83,7 +93,7 @@ export const reductions: Readonly<Record<ReductionName, Op>> = {
     role: "reduce",
     shape: (types, attrs) =>
       reducedType("reduce_sum", types, attrs.axes, ["f32", "i32", "bool"], types[0]?.dtype === "f32" ? "f32" : "i32"),
-    eval: ([x], attrs) => fold(x, attrs, x.dtype === "f32" ? "f32" : "i32", 0, (a, b) => a + b),
+    eval: ([x], attrs) => fold(x, attrs, x.dtype === "f32" ? "f32" : "i32", 0, plus),
     vjp: "by transpose",
     linear: "all",
     transpose: ({ b, node, inputs: [x], cotangent }) => [b.restore(cotangent, x.type.shape, axesOf(node))],
