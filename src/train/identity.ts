@@ -58,7 +58,7 @@ export async function sha256(pieces: Iterable<string | ArrayBufferView>): Promis
     digests.push(new Uint8Array(await crypto.subtle.digest("SHA-256", bytes as Uint8Array<ArrayBuffer>)));
   }
   const all = new Uint8Array(digests.length * 32);
-  digests.forEach((digest, i) => all.set(digest, i * 32));
+  for (const [i, digest] of digests.entries()) all.set(digest, i * 32);
   const whole = new Uint8Array(await crypto.subtle.digest("SHA-256", all));
   return [...whole].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }

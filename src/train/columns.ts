@@ -1,0 +1,216 @@
+/** From rows of a table to the inputs of a graph: sizes are settled once for a stage, rows are padded to them. */
+import type { ColumnDecl } from "../compiler/project.ts";
+import { type Dim, substitute, symbolsOf } from "../ir/dim.ts";
+import { Bug, InputError } from "../ir/errors.ts";
+import type { DType, Graph } from "../ir/graph.ts";
+import { type Bound, indexBounds } from "../ir/ops/bounds.ts";
+import type { Values } from "../runtime/program.ts";
+
+/** One column: a number, or an array of numbers, a row. */
+export interface DataColumn {
+  /** Axes of a row: 0 for a number, 1 for a list whose length may differ from row to row. */
+  readonly rank: number;
+  /** A row's numbers, row-major. */
+  row(i: number): ArrayLike<number>;
+  /** Sizes of a row. */
+  shape(i: number): readonly number[];
+  /** What fills a row up. */
+  readonly pad: number;
+}
+/** What a host function such as `text` or `jsonl` made. */
+export interface DataTable {
+  /** For messages: the file, or the call. */
+  readonly name: string;
+  readonly rows: number;
+  readonly columns: ReadonlyMap<string, DataColumn>;
+}
+
+/** Tokens a row is padded to, where the stage does not say: the longest row, up to a multiple of this. */
+const BUCKET = 8;
+export const roundUp = (n: number, step = BUCKET): number => Math.ceil(n / step) * step;
+
+/** The symbol of the batch: the first size of every column. */
+export function batchSymbol(columns: readonly ColumnDecl[]): string | undefined {
+  for (const column of columns) {
+    const [first] = column.shape.length === 0 ? [] : symbolsOf(column.shape[0]);
+    if (first !== undefined) return first;
+  }
+  return undefined;
+}
+
+/**
+ * A number for each symbol but the batch's. `sequence`: what the stage says, for the first column with a
+ * list a row, and at most for the others; without it the longest row, rounded up. Columns that
+ * the data does not have say nothing. P0706: a row of another shape than the column's fixed sizes.
+ */
+export function bindSizes(columns: readonly ColumnDecl[], table: DataTable, sequence: number | undefined): Map<string, number> {
+  const batch = batchSymbol(columns);
+  const sizes = new Map<string, number>();
+  const longest = new Map<string, number>();
+  const main = columns.flatMap((c) => (c.shape.length > 1 ? symbolsOf(c.shape[1]) : [])).find((name) => name !== batch);
+  for (const decl of columns) {
+    const column = sourceOf(decl, table)?.column;
+    for (const [axis, dim] of decl.shape.slice(1).entries()) {
+      for (const name of symbolsOf(dim)) if (name !== batch && !longest.has(name)) longest.set(name, 0);
+      if (column === undefined) continue;
+      if (column.rank !== decl.shape.length - 1) {
+        throw new InputError(
+          "P0706",
+          `column \`${decl.name}\` of ${table.name} has rows with ${axes(column.rank)}, where the objective wants [${decl.shape.join(", ")}]`,
+        );
+      }
+      const alone = typeof dim === "number" ? undefined : soleSymbol(dim);
+      for (let i = 0; i < table.rows; i++) {
+        const size = column.shape(i)[axis];
+        if (typeof dim === "number" && size !== dim) {
+          throw new InputError("P0706", `row ${i + 1} of column \`${decl.name}\` of ${table.name} has size ${size} where ${dim} is wanted`);
+        }
+        if (alone !== undefined) longest.set(alone, Math.max(longest.get(alone) ?? 0, size));
+      }
+    }
+  }
+  for (const [name, size] of longest) {
+    if (sequence === undefined && size === 0) throw new Bug(`nothing says how large ${name} is`);
+    // what the stage says holds for the longest column; a shorter one (answers beside texts) is not padded to it
+    sizes.set(name, sequence === undefined ? roundUp(size) : size === 0 || name === main ? sequence : Math.min(roundUp(size), sequence));
+  }
+  if (batch !== undefined) sizes.delete(batch);
+  return sizes;
+}
+
+const axes = (rank: number): string => (rank === 0 ? "no axis" : rank === 1 ? "one axis" : `${rank} axes`);
+
+function soleSymbol(dim: Dim): string | undefined {
+  const symbols = symbolsOf(dim);
+  return symbols.length === 1 && String(dim) === symbols[0] ? symbols[0] : undefined;
+}
+
+interface Source {
+  readonly column: DataColumn;
+  readonly name: string;
+}
+function sourceOf(decl: ColumnDecl, table: DataTable): Source | undefined {
+  const own = table.columns.get(decl.name);
+  if (own !== undefined) return { column: own, name: decl.name };
+  if (decl.fallback?.kind !== "column") return undefined;
+  const other = table.columns.get(decl.fallback.name);
+  return other === undefined ? undefined : { column: other, name: decl.fallback.name };
+}
+
+/**
+ * Refuses a table that cannot serve the columns, before anything runs. P0701: no rows · P0703: a column that nobody gives · P0706: rows of
+ * another shape · P0704: a value that the graph cannot look up · P0707: a value that is no number of the column's type.
+ */
+export function checkTable(columns: readonly ColumnDecl[], graph: Graph, table: DataTable): void {
+  if (table.rows === 0) {
+    throw new InputError("P0701", `${table.name} has no rows`, ["an empty file, or a split or `sequence` that leaves nothing"]);
+  }
+  const bounds = indexBounds(graph);
+  for (const decl of columns) {
+    const source = sourceOf(decl, table);
+    if (source === undefined) {
+      if (decl.fallback?.kind === "constant") continue;
+      throw new InputError("P0703", `${table.name} has no column \`${decl.name}\`, and it has no default`, [
+        `it has: ${[...table.columns.keys()].join(", ")}`,
+      ]);
+    }
+    checkValues(decl, source, table, bounds.get(decl.name));
+  }
+}
+
+function checkValues(decl: ColumnDecl, { column, name }: Source, table: DataTable, bound: Bound | undefined): void {
+  for (let i = 0; i < table.rows; i++) {
+    const row = column.row(i);
+    for (let j = 0; j < row.length; j++) {
+      const value = row[j];
+      const place = () => `row ${i + 1} of column \`${name}\` of ${table.name}`;
+      if (!Number.isFinite(value) || (decl.dtype !== "f32" && !Number.isInteger(value))) {
+        throw new InputError("P0707", `${place()} holds ${value}, where ${decl.dtype === "f32" ? "a number" : "a whole number"} is wanted`);
+      }
+      if (bound === undefined || (value >= 0 && value < bound.below) || bound.except.includes(value)) continue;
+      const where = bound.at.origin.path === "" ? "" : ` in ${bound.at.origin.path}`;
+      throw new InputError("P0704", `${place()} holds ${value}, but only 0 .. ${bound.below - 1} exist${where}`, [
+        "for labels: check `num_labels`; for tokens: check that the tokenizer is the model's",
+      ]);
+    }
+  }
+}
+
+/** The columns of a batch, as a session takes them: `decl.shape` with `sizes` and the number of rows, row-major. Longer rows are cut. */
+export function fillBatch(
+  columns: readonly ColumnDecl[],
+  table: DataTable,
+  rows: readonly number[],
+  sizes: ReadonlyMap<string, number>,
+): Record<string, Values> {
+  const inputs: Record<string, Values> = {};
+  for (const decl of columns) {
+    const inner = decl.shape.slice(1).map((d) => number(substitute(d, sizes), decl.name));
+    const width = inner.reduce((n, d) => n * d, 1);
+    const out = make(decl.dtype, rows.length * width);
+    const source = sourceOf(decl, table)?.column;
+    if (source === undefined) {
+      if (decl.fallback?.kind !== "constant") throw new Bug(`column ${decl.name} has no value`);
+      out.fill(decl.fallback.value);
+    } else {
+      out.fill(source.pad);
+      rows.forEach((row, i) => {
+        copyInto(out, i * width, inner, source.row(row), source.shape(row));
+      });
+    }
+    inputs[decl.name] = out;
+  }
+  return inputs;
+}
+
+function copyInto(out: Values, at: number, inner: readonly number[], from: ArrayLike<number>, shape: readonly number[]): void {
+  if (inner.length <= 1) {
+    const n = Math.min(inner[0] ?? 1, from.length);
+    for (let j = 0; j < n; j++) out[at + j] = from[j];
+    return;
+  }
+  const step = inner.slice(1).reduce((n, d) => n * d, 1);
+  const fromStep = shape.slice(1).reduce((n, d) => n * d, 1);
+  for (let k = 0; k < Math.min(inner[0], shape[0]); k++) {
+    const piece = Array.from({ length: fromStep }, (_, j) => from[k * fromStep + j]);
+    copyInto(out, at + k * step, inner.slice(1), piece, shape.slice(1));
+  }
+}
+
+const make = (dtype: DType, n: number): Values => (dtype === "f32" ? new Float32Array(n) : new Int32Array(n));
+
+function number(dim: Dim, column: string): number {
+  if (typeof dim === "number") return dim;
+  throw new Bug(`the size ${String(dim)} of column ${column} is not bound`);
+}
+
+/** Numbers of tokens that rows hold after cutting: of the first column with a list a row; rows where there is none. */
+export function countTokens(
+  columns: readonly ColumnDecl[],
+  table: DataTable,
+  rows: readonly number[],
+  sizes: ReadonlyMap<string, number>,
+): number {
+  const decl = columns.find((c) => c.shape.length === 2 && table.columns.get(c.name)?.rank === 1);
+  if (decl === undefined) return rows.length;
+  const most = number(substitute(decl.shape[1], sizes), decl.name);
+  const column = table.columns.get(decl.name)!;
+  return rows.reduce((sum, row) => sum + Math.min(most, column.row(row).length), 0);
+}
+
+/** Everything a table holds, for hashing. */
+export function* tablePieces(table: DataTable): Generator<string | ArrayBufferView> {
+  for (const [name, column] of [...table.columns].sort(([a], [b]) => (a < b ? -1 : 1))) {
+    yield `${name} ${column.rank} ${column.pad} ${table.rows}`;
+    for (let i = 0; i < table.rows; i += HASHED) {
+      const numbers: number[] = [];
+      for (let row = i; row < Math.min(table.rows, i + HASHED); row++) {
+        numbers.push(...column.shape(row));
+        const values = column.row(row);
+        for (let j = 0; j < values.length; j++) numbers.push(values[j]);
+      }
+      yield Float64Array.from(numbers);
+    }
+  }
+}
+const HASHED = 1024;

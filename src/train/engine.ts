@@ -1,0 +1,40 @@
+/** What training asks of a backend: graphs in, a running session out. Implementations: `src/backends`, opened by `src/node` or a page. */
+import type { Graph } from "../ir/graph.ts";
+import type { Program, Session } from "../runtime/program.ts";
+
+/** One entry point to be: a graph with symbolic sizes and the number for each symbol. */
+export interface EntryPoint {
+  readonly name: string;
+  readonly graph: Graph;
+  readonly sizes: ReadonlyMap<string, number>;
+  /** Symbols whose value is an input of that name when it runs, while `sizes` has its extent. */
+  readonly growing?: readonly string[];
+}
+
+export interface BuildOptions {
+  /** Names of parameters that some entry changes; all others are frozen. */
+  readonly trained: readonly string[];
+  /** Most bytes at the peak; `undefined`: what the device allows. */
+  readonly memory?: number;
+}
+
+export interface Built {
+  readonly program: Program;
+  /** What the passes have to say to people. */
+  readonly notes: readonly string[];
+  /** Arithmetic of one run of each entry, in operations. */
+  readonly flops: Readonly<Record<string, number>>;
+}
+
+export interface Engine {
+  /** `wasm` ... in words, and why it was chosen. */
+  readonly device: string;
+  readonly reason: string;
+  /** Bytes a program may have at most where the spec says nothing. */
+  readonly memory: number;
+  /** Entries that may be under way at once. */
+  readonly depth: number;
+  build(entries: readonly EntryPoint[], options: BuildOptions): Promise<Built>;
+  /** Memory is allocated and constants are written; parameters and states are not. */
+  open(program: Program): Promise<Session>;
+}

@@ -1,0 +1,140 @@
+/**
+ * Values of parameters and states between stages, by name. A parameter's first value comes from a checkpoint tensor, a start or a copy, and is made
+ * when somebody asks; what a stage trained replaces it. Tensors of checkpoints are read again each time rather than kept: a device
+ * holds them while a stage runs, and one copy is enough.
+ */
+import type { ParamDecl, Project } from "../compiler/project.ts";
+import { openCheckpoint } from "../formats/checkpoint.ts";
+import type { Files } from "../formats/files.ts";
+import type { TensorStore } from "../formats/safetensors/read.ts";
+import { bind } from "../ir/bind.ts";
+import { Bug, InputError } from "../ir/errors.ts";
+import type { DType, Graph } from "../ir/graph.ts";
+import { interpret, resultKey } from "../ir/interpret.ts";
+import type { Tensor } from "../ir/ops/index.ts";
+import type { Values as Data } from "../runtime/program.ts";
+import type { Held } from "./checkpoint.ts";
+
+/** Opens a folder that parameters come from: a model's, or an adapter's. `undefined`: there is none. */
+export type OpenFolder = (folder: string) => TensorStore | undefined;
+
+export class ValueStore {
+  private readonly params = new Map<string, Float32Array>();
+  private readonly states = new Map<string, Held>();
+  private readonly folders = new Map<string, TensorStore>();
+  /** Parameters being made, to show a start that needs itself. */
+  private readonly making = new Set<string>();
+
+  constructor(
+    private readonly project: Pick<Project, "params" | "states">,
+    private readonly open: OpenFolder,
+  ) {}
+
+  /** All values of a parameter, row-major. The array may be shared: do not change it. */
+  param(name: string): Float32Array {
+    const held = this.params.get(name);
+    if (held !== undefined) return held;
+    const { source } = this.declaration(name);
+    if (source.kind === "file") return this.read(name, source.folder, source.tensor);
+    if (this.making.has(name)) throw new Bug(`the start of ${name} needs itself`);
+    this.making.add(name);
+    try {
+      const value = source.kind === "copy" ? this.param(source.of) : this.start(name, source.graph);
+      // a start is computed once: it may be drawn, or look at values that a later stage changes
+      this.params.set(name, value);
+      return value;
+    } finally {
+      this.making.delete(name);
+    }
+  }
+
+  /** Whether a stage, a start or a copy gave it a value that no file has. */
+  isHeld(name: string): boolean {
+    return this.params.has(name);
+  }
+
+  setParam(name: string, values: Float32Array): void {
+    const { shape } = this.declaration(name);
+    if (values.length !== elements(shape)) throw new Bug(`${values.length} values for ${name} of shape [${shape.join(", ")}]`);
+    this.params.set(name, values);
+  }
+
+  /** Gives `to` the value that `from` has now. */
+  copy(from: string, to: string): void {
+    this.setParam(to, this.param(from));
+  }
+
+  /** A state's value: what it was left with, else its start with `sizes` for symbols. */
+  state(name: string, sizes: ReadonlyMap<string, number>): Held {
+    const held = this.states.get(name);
+    if (held !== undefined) return held;
+    const declared = this.project.states.get(name);
+    if (declared === undefined) throw new Bug(`no state is called ${name}`);
+    const value = this.evaluate(declared.graph, sizes);
+    return { dtype: value.dtype, shape: value.shape, values: narrow(value.dtype, value.data) };
+  }
+
+  setState(name: string, value: Held): void {
+    this.states.set(name, value);
+  }
+  dropState(name: string): void {
+    this.states.delete(name);
+  }
+
+  shape(name: string): readonly number[] {
+    return this.declaration(name).shape;
+  }
+
+  private declaration(name: string): ParamDecl {
+    const declared = this.project.params.get(name);
+    if (declared === undefined) throw new Bug(`no parameter is called ${name}`);
+    return declared;
+  }
+
+  private read(name: string, folder: string, tensor: string): Float32Array {
+    let store = this.folders.get(folder);
+    if (store === undefined) {
+      store = this.open(folder);
+      if (store === undefined) {
+        throw new InputError("P0601", `the folder \`${folder}\`, which \`${name}\` is read from, is gone`, [
+          "put it back, or check the file again",
+        ]);
+      }
+      this.folders.set(folder, store);
+    }
+    const values = store.read(tensor);
+    return values instanceof Float32Array ? values : Float32Array.from(values);
+  }
+
+  private start(name: string, graph: Graph): Float32Array {
+    const value = this.evaluate(graph, new Map());
+    const { shape } = this.declaration(name);
+    if (value.data.length !== elements(shape)) throw new Bug(`the start of ${name} has shape [${value.shape.join(", ")}]`);
+    return Float32Array.from(value.data);
+  }
+
+  private evaluate(graph: Graph, sizes: ReadonlyMap<string, number>): Tensor {
+    const bound = sizes.size === 0 ? graph : bind(graph, sizes);
+    const params = { get: (name: string): Tensor => tensorOf("f32", this.shape(name), this.param(name)) };
+    const states = { get: (name: string): Tensor => ((s) => tensorOf(s.dtype, s.shape, s.values))(this.state(name, sizes)) };
+    const value = interpret(bound, { params, states }).get(resultKey({ role: "output", name: "value" }));
+    if (value === undefined) throw new Bug("a start has no output `value`");
+    return value;
+  }
+}
+
+/** Checkpoints in transformers' layout and, for loaded adapters, whatever `adapters` opens. */
+export function openFolders(files: Files, adapters: OpenFolder = () => undefined): OpenFolder {
+  return (folder) => adapters(folder) ?? openCheckpoint(files, folder);
+}
+
+export const elements = (shape: readonly number[]): number => shape.reduce((n, d) => n * d, 1);
+
+export const tensorOf = (dtype: DType, shape: readonly number[], data: ArrayLike<number>): Tensor => ({
+  dtype,
+  shape,
+  data: Float64Array.from(data),
+});
+
+/** As devices store it: f32, or 4-byte integers. */
+export const narrow = (dtype: DType, data: ArrayLike<number>): Data => (dtype === "f32" ? Float32Array.from(data) : Int32Array.from(data));
