@@ -301,11 +301,15 @@ export class Builder {
     );
   }
   expand(x: Node, shape: readonly Dim[]): Node {
-    return sameShape(x.type.shape, shape) ? x : this.make("expand", [x], { shape });
+    return this.agrees(x.type.shape, shape) ? x : this.make("expand", [x], { shape });
+  }
+  /** Whether nothing needs to be repeated. A size of 1 is never solved for. */
+  private agrees(from: readonly Dim[], to: readonly Dim[]): boolean {
+    return from.length === to.length && from.every((d, i) => sameDim(d, to[i]) || (!sameDim(d, 1) && this.solver.equal(d, to[i])));
   }
   /** To a shape that x broadcasts to: axes of size 1 in front as needed, then `expand`. A constant is made anew in that shape. */
   broadcastTo(x: Node, shape: readonly Dim[]): Node {
-    if (sameShape(x.type.shape, shape)) return x;
+    if (this.agrees(x.type.shape, shape)) return x;
     const missing = shape.length - x.type.shape.length;
     if (missing < 0) refuse("expand", [x.type], `cannot become [${shape.join(", ")}]`);
     const splat = splatOf(x);
