@@ -16,6 +16,7 @@ export * from "./mismatch.ts";
 export type * from "./op.ts";
 export * from "./query.ts";
 export * from "./tensor.ts";
+export * from "./views.ts";
 
 export const ops: Readonly<Record<OpName, Op>> = {
   ...sources,
