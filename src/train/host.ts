@@ -1,0 +1,45 @@
+/** What a run needs from outside: files, a device, data, somebody to tell. Handed in, so that a page and a test can run the same code. */
+import type { DatasetSpec, Project } from "../compiler/project.ts";
+import type { Files } from "../formats/files.ts";
+import type { DataTable } from "./columns.ts";
+import type { Engine } from "./engine.ts";
+import type { Listen } from "./events.ts";
+import type { ValueStore } from "./values.ts";
+
+/** What a dataset is made with. */
+export interface TableRequest {
+  readonly spec: DatasetSpec;
+  /** Folder of the tokenizer. */
+  readonly tokenizer: string | undefined;
+  /** Tokens a row, for tables that are packed. */
+  readonly sequence: number | undefined;
+}
+
+export interface RunHost {
+  readonly project: Project;
+  readonly files: Files;
+  readonly engine: Engine;
+  readonly values: ValueStore;
+  /** `undefined`: the dataset has no such part (`held` without a split). */
+  table(request: TableRequest): Promise<DataTable | undefined>;
+  readonly artefacts: Artefacts;
+  readonly listen: Listen;
+  interrupted(): boolean;
+  /** Seconds on a monotonic clock. */
+  now(): number;
+  /** Version of this package, which checkpoints name. */
+  readonly version: string;
+}
+
+/** Writes what a stage made in the layouts of other tools. `value` gives the parameters as they are at that point. */
+export interface Artefacts {
+  /** An adapter folder, or one sub-folder an attachment. Gives what was written, or nothing where the stage has no attachments. */
+  adapter(folder: string, parts: Parts, value: (name: string) => Float32Array): readonly string[];
+  /** A transformers folder for each model with trained base parameters (a sub-folder each, if several). */
+  models(folder: string, parts: Parts, value: (name: string) => Float32Array): readonly string[];
+}
+export interface Parts {
+  readonly attachments: readonly string[];
+  readonly models: readonly string[];
+  readonly heads: readonly string[];
+}

@@ -1,0 +1,22 @@
+/** `metrics.jsonl`: one object a line, as things happen. */
+import { type Files, writeFile } from "../formats/files.ts";
+import type { LogEntry, Progress } from "./loop.ts";
+
+export class Journal {
+  private readonly encoder = new TextEncoder();
+  constructor(
+    private readonly files: Files,
+    private readonly path: string,
+  ) {}
+
+  /** Starts the file afresh: empty, or with what a checkpoint remembers, so that lines of updates made twice are not there twice. */
+  begin(from: Progress | undefined): void {
+    writeFile(this.files, this.path, this.encoder.encode((from?.history ?? []).map(line).join("")));
+  }
+
+  add(entry: LogEntry): void {
+    this.files.append(this.path, this.encoder.encode(line(entry)));
+  }
+}
+
+const line = (entry: LogEntry): string => `${JSON.stringify(entry)}\n`;

@@ -1,0 +1,355 @@
+/** A `train` stage: data, program, session, loop, checkpoints, result. */
+import type { Entry, TrainStage } from "../compiler/project.ts";
+import { joinPath } from "../formats/files.ts";
+import { InputError } from "../ir/errors.ts";
+import type { Session } from "../runtime/program.ts";
+import { memoryOf, requireBudget } from "./budget.ts";
+import { type Checkpoint, type Held, listCheckpoints, readCheckpoint, type Snapshot, sweepPartial, writeCheckpoint } from "./checkpoint.ts";
+import { bindSizes, checkTable, countTokens, type DataTable, fillBatch, tablePieces } from "./columns.ts";
+import type { Built } from "./engine.ts";
+import { entryName, entryPoints } from "./entries.ts";
+import { Evaluation, scalarsOf } from "./evaluate.ts";
+import type { Scalars } from "./events.ts";
+import { clearRun, writeMarker } from "./folders.ts";
+import type { RunHost } from "./host.ts";
+import { describeGraph, type Identity, requireSame, sha256 } from "./identity.ts";
+import { Journal } from "./journal.ts";
+import { type LoopPlan, NonFinite, type Progress, runLoop, START } from "./loop.ts";
+import { checkMetrics, metricsOf } from "./metrics.ts";
+import { blame } from "./nonfinite.ts";
+import { Schedule } from "./schedule.ts";
+import { elements, narrow } from "./values.ts";
+
+/** Everything about a stage that is known before anything is written: what `plan` prints, and what a run starts from. */
+export interface PreparedTrain {
+  readonly stage: TrainStage;
+  readonly tables: readonly DataTable[];
+  readonly sizes: readonly ReadonlyMap<string, number>[];
+  readonly schedule: Schedule;
+  readonly total: number;
+  /** Rows of the largest batch of each table. */
+  readonly full: readonly number[];
+  readonly evaluation: Evaluation | undefined;
+  readonly built: Built;
+  readonly budget: number;
+  /** States of the entries, with the sizes they start with. */
+  readonly states: ReadonlyMap<string, ReadonlyMap<string, number>>;
+}
+
+/** Reads and checks the data, compiles. Nothing is written; P07.. for data, P08.. for the stage, P0901 for memory. */
+export async function prepareTrain(stage: TrainStage, host: RunHost): Promise<PreparedTrain> {
+  const tables: DataTable[] = [];
+  for (const spec of stage.data) {
+    const table = await host.table({ spec, tokenizer: stage.tokenizer, sequence: stage.sequence });
+    if (table === undefined) throw new InputError("P0702", `\`${spec.make}\` has no held part`, ["give it `split:`"]);
+    tables.push(table);
+  }
+  stage.step.forEach((entry, i) => {
+    checkTable(entry.columns, entry.graph, tables[i]);
+  });
+  const sizes = stage.step.map((entry, i) => bindSizes(entry.columns, tables[i], stage.sequence));
+  const { batch, accumulate, shuffle, seed } = stage;
+  const schedule = new Schedule({ rows: tables.map((t) => t.rows), batch, accumulate, shuffle, seed, stage: stage.name });
+  const total = schedule.total(stage.steps, stage.epochs);
+  const evaluation = await prepareEvaluation(stage, host);
+  const batches = schedule.batchSizes(total);
+  const points = [...entryPoints("step", stage.step, sizes, batches), ...(evaluation?.points ?? [])];
+  const budget = stage.memory ?? host.engine.memory;
+  const built = await host.engine.build(points, { trained: stage.trained, memory: budget });
+  requireBudget(built.program, budget, stage.memory === undefined ? "the device" : "`memory`");
+  const states = new Map<string, ReadonlyMap<string, number>>();
+  stage.step.forEach((entry, i) => {
+    for (const name of entry.states) if (!states.has(name)) states.set(name, sizes[i]);
+  });
+  return { stage, tables, sizes, schedule, total, full: batches.map((b) => b[0]), evaluation, built, budget, states };
+}
+
+async function prepareEvaluation(stage: TrainStage, host: RunHost): Promise<Evaluation | undefined> {
+  const given = stage.evaluate?.data;
+  const specs = given === undefined ? stage.data.map((spec) => ({ ...spec, part: "held" as const })) : [given];
+  const entries: Entry[] = [];
+  const tables: DataTable[] = [];
+  for (const [i, spec] of specs.entries()) {
+    const table = await host.table({ spec, tokenizer: stage.tokenizer, sequence: stage.sequence });
+    if (table === undefined || stage.evaluation[i] === undefined) continue;
+    entries.push(stage.evaluation[i]);
+    tables.push(table);
+  }
+  const wanted = [...(stage.evaluate?.metrics ?? []), ...(stage.evaluate?.best === undefined ? [] : [stage.evaluate.best])];
+  if (entries.length === 0) {
+    if (stage.evaluate === undefined) return undefined;
+    throw new InputError("P0702", `stage \`${stage.name}\` evaluates, but its data has no held part`, [
+      "give the data `split: 0.95`, or say `evaluate = { data: ... }`",
+    ]);
+  }
+  checkMetrics(
+    wanted,
+    entries.flatMap((entry) => entry.graph.results.filter((r) => r.role === "output" && r.node.type.shape.length === 0).map((r) => r.name)),
+  );
+  return new Evaluation(entries, tables, stage.batch, stage.sequence);
+}
+
+export interface TrainOptions {
+  readonly folder: string;
+  readonly resume: boolean;
+}
+export interface TrainResult {
+  readonly folder: string;
+  readonly progress: Progress;
+  readonly stoppedEarly: boolean;
+}
+
+/** Runs the stage and leaves the trained values in the host's store. Throws `Interrupted` after saving. */
+export async function train(stage: TrainStage, host: RunHost, options: TrainOptions): Promise<TrainResult> {
+  const started = host.now();
+  const { folder } = options;
+  host.listen({ event: "stage", stage: stage.name, verb: "train", folder });
+  const ready = await prepareTrain(stage, host);
+  const identity = await identityOf(ready, host);
+  const checkpoint = options.resume ? findCheckpoint(stage, host, folder, identity) : undefined;
+  if (checkpoint === undefined) clearRun(host.files, folder);
+  sweepPartial(host.files, folder);
+  host.listen({
+    event: "plan",
+    stage: stage.name,
+    peak_bytes: memoryOf(ready.built.program).total,
+    trained: stage.trained.reduce((sum, name) => sum + elements(host.values.shape(name)), 0),
+    parameters: Object.keys(ready.built.program.params).reduce((sum, name) => sum + elements(host.values.shape(name)), 0),
+    steps: ready.total,
+  });
+  for (const note of ready.built.notes) host.listen({ event: "note", message: note });
+
+  const session = await host.engine.open(ready.built.program);
+  const run = new TrainRun(ready, host, session, folder, identity);
+  try {
+    await run.fill(checkpoint);
+    const end = await run.loop(checkpoint?.progress ?? START);
+    await run.finish(end.best !== undefined);
+    writeMarker(host.files, folder, {
+      stage: stage.name,
+      step: end.step,
+      seconds: Math.round((host.now() - started) * 1000) / 1000,
+      identity: { ...identity },
+    });
+    const seconds = host.now() - started;
+    host.listen({ event: "done", stage: stage.name, folder, seconds, stopped_early: end.stoppedEarly });
+    return { folder, progress: end, stoppedEarly: end.stoppedEarly };
+  } catch (error) {
+    if (error instanceof NonFinite) throw await blame(ready, host, error, (step, visit) => run.replay(step, visit));
+    throw error;
+  } finally {
+    await session.close();
+  }
+}
+
+function findCheckpoint(stage: TrainStage, host: RunHost, folder: string, identity: Identity): Checkpoint | undefined {
+  const [newest] = listCheckpoints(host.files, folder);
+  if (newest === undefined) {
+    host.listen({ event: "resume", stage: stage.name, step: 0, from: null });
+    return undefined;
+  }
+  const checkpoint = readCheckpoint(host.files, folder, newest);
+  requireSame(checkpoint.folder, checkpoint.identity, identity);
+  host.listen({ event: "resume", stage: stage.name, step: newest, from: checkpoint.folder });
+  return checkpoint;
+}
+
+/** What the run is, for checkpoints. Weights are those it starts from, so this must be asked before training. */
+export async function identityOf(ready: PreparedTrain, host: RunHost): Promise<Identity> {
+  const { stage } = ready;
+  const data: Record<string, string> = {};
+  for (const [i, table] of ready.tables.entries()) data[`${i > 0 ? `${i} ` : ""}${table.name}`] = await sha256(tablePieces(table));
+  const weights: Record<string, string> = {};
+  const byOwner = new Map<string, string[]>();
+  for (const name of Object.keys(ready.built.program.params).sort()) {
+    const owner = host.project.params.get(name)?.owner.name ?? name;
+    byOwner.set(owner, [...(byOwner.get(owner) ?? []), name]);
+  }
+  for (const [owner, names] of byOwner) {
+    const pieces = function* () {
+      for (const name of names) {
+        yield name;
+        yield host.values.param(name);
+      }
+    };
+    weights[owner] = await sha256(pieces());
+  }
+  const { batch, accumulate, sequence, seed, shuffle, precision, reverse, evaluate, checkpoint } = stage;
+  const settings: Record<string, unknown> = { steps: ready.total, batch, accumulate, sequence, seed, shuffle, precision, reverse };
+  settings["evaluate.every"] = evaluate?.every;
+  settings["evaluate.best"] = evaluate?.best;
+  settings["evaluate.stop_after"] = evaluate?.stopAfter;
+  settings["checkpoint.every"] = checkpoint.every;
+  return {
+    settings: Object.fromEntries(Object.entries(settings).map(([name, value]) => [name, value === undefined ? "none" : String(value)])),
+    graph: await sha256([...stage.step, ...stage.evaluation].map((entry) => describeGraph(entry.graph))),
+    data,
+    weights,
+    arithmetic: `${ready.built.program.target} ${ready.built.program.arithmetic}, peftc ${host.version}`,
+  };
+}
+
+/** One run of a prepared stage on an open session. */
+class TrainRun {
+  private best: ReadonlyMap<string, Held> | undefined;
+  private readonly journal: Journal;
+  /** Where `replay` starts: the last values known to be good. */
+  private origin: { step: number; snapshot: Snapshot } | undefined;
+
+  constructor(
+    private readonly ready: PreparedTrain,
+    private readonly host: RunHost,
+    private readonly session: Session,
+    private readonly folder: string,
+    private readonly identity: Identity,
+  ) {
+    this.journal = new Journal(host.files, joinPath(folder, "metrics.jsonl"));
+  }
+
+  /** Writes all parameters and states: those of the checkpoint where it has them. */
+  async fill(checkpoint: Checkpoint | undefined): Promise<void> {
+    const { program } = this.ready.built;
+    const { values } = this.host;
+    for (const name of Object.keys(program.params)) {
+      await this.session.write("param", name, checkpoint?.snapshot.params.get(name)?.values ?? values.param(name));
+    }
+    for (const name of Object.keys(program.states)) {
+      const kept = checkpoint?.snapshot.states.get(name);
+      await this.session.write("state", name, (kept ?? this.startOf(name)).values);
+    }
+    this.best = checkpoint?.snapshot.best;
+    this.origin = { step: checkpoint?.progress.step ?? 0, snapshot: await this.snapshot() };
+    this.journal.begin(checkpoint?.progress);
+  }
+
+  private startOf(state: string): Held {
+    return this.host.values.state(state, this.ready.states.get(state) ?? new Map());
+  }
+
+  async loop(from: Progress): Promise<Progress & { stoppedEarly: boolean }> {
+    const { stage, schedule, total, evaluation } = this.ready;
+    const plan: LoopPlan = {
+      stage: stage.name,
+      total,
+      updatesPerEpoch: schedule.updatesPerEpoch,
+      checkpointEvery: this.checkpointEvery,
+      evaluate:
+        evaluation === undefined
+          ? undefined
+          : { every: stage.evaluate?.every, best: stage.evaluate?.best, stopAfter: stage.evaluate?.stopAfter },
+      depth: this.host.engine.depth,
+    };
+    return runLoop(plan, from, {
+      update: (step) => this.update(step),
+      tokens: (step) => this.tokens(step),
+      evaluate: async (step) => metricsOf(await evaluation!.run(this.session, Math.max(0, step - 1), total), stage.evaluate?.metrics ?? []),
+      keepBest: async () => {
+        this.best = await this.readParams();
+      },
+      checkpoint: (progress) => this.checkpoint(progress),
+      interrupted: () => this.host.interrupted(),
+      listen: this.host.listen,
+      now: () => this.host.now(),
+      peakBytes: () => this.session.memory.planned + this.session.memory.platform,
+      log: (entry) => this.journal.add(entry),
+    });
+  }
+
+  private get checkpointEvery(): number {
+    return this.ready.stage.checkpoint.every ?? Math.max(1, Math.round(this.ready.total / 10));
+  }
+
+  private async update(step: number): Promise<Scalars> {
+    const { schedule, stage, tables, sizes, total, full } = this.ready;
+    const { table, batches } = schedule.update(step);
+    const [rows] = batches;
+    const inputs = fillBatch(stage.step[table].columns, tables[table], rows, sizes[table]);
+    return scalarsOf(await this.session.run(entryName("step", table, rows.length, full[table]), { ...inputs, step, steps: total }));
+  }
+
+  private tokens(step: number): number {
+    const { schedule, stage, tables, sizes } = this.ready;
+    const { table, batches } = schedule.update(step);
+    return countTokens(stage.step[table].columns, tables[table], batches.flat(), sizes[table]);
+  }
+
+  /** Runs the updates from the last known good values up to `to`, calling `visit` before each and after the last. */
+  async replay(to: number, visit: (step: number, snapshot: Snapshot) => Promise<boolean>): Promise<void> {
+    const { step: from, snapshot } = this.origin!;
+    for (const [name, held] of snapshot.params) await this.session.write("param", name, held.values);
+    for (const [name, held] of snapshot.states) await this.session.write("state", name, held.values);
+    for (let step = from; step <= to; step++) {
+      if (await visit(step, await this.snapshot())) return;
+      await this.update(step);
+    }
+    await visit(to + 1, await this.snapshot());
+  }
+
+  private async readParams(): Promise<Map<string, Held>> {
+    const out = new Map<string, Held>();
+    for (const name of this.ready.stage.trained) {
+      out.set(name, { dtype: "f32", shape: this.host.values.shape(name), values: await this.session.read("param", name) });
+    }
+    return out;
+  }
+
+  private async snapshot(): Promise<Snapshot> {
+    const states = new Map<string, Held>();
+    const { states: indices, tensors } = this.ready.built.program;
+    for (const [name, index] of Object.entries(indices)) {
+      const { dtype, shape } = tensors[index];
+      states.set(name, { dtype, shape, values: await this.session.read("state", name) });
+    }
+    return { params: await this.readParams(), states, ...(this.best === undefined ? {} : { best: this.best }) };
+  }
+
+  private async checkpoint(progress: Progress): Promise<string> {
+    const { stage, schedule, total } = this.ready;
+    const snapshot = await this.snapshot();
+    const path = writeCheckpoint(
+      this.host.files,
+      this.folder,
+      snapshot,
+      {
+        progress,
+        identity: this.identity,
+        total,
+        epochs: Math.ceil(total / schedule.updatesPerEpoch),
+        updatesPerEpoch: schedule.updatesPerEpoch,
+        batch: stage.batch,
+        checkpointEvery: this.checkpointEvery,
+        evaluateEvery: stage.evaluate?.every,
+      },
+      (folder) => {
+        this.host.artefacts.adapter(folder, stage, (name) => this.valueIn(snapshot.params, name));
+      },
+      stage.checkpoint.keep,
+    );
+    this.origin = { step: progress.step, snapshot };
+    return path;
+  }
+
+  private valueIn(params: ReadonlyMap<string, Held>, name: string): Float32Array {
+    const held = params.get(name);
+    return held === undefined ? this.host.values.param(name) : (narrow("f32", held.values) as Float32Array);
+  }
+
+  /** Writes the result, and leaves it in the store for later stages. */
+  async finish(useBest: boolean): Promise<void> {
+    const { stage } = this.ready;
+    const { host } = this;
+    const end = await this.snapshot();
+    const params = useBest && this.best !== undefined ? this.best : end.params;
+    for (const [name, held] of params) host.values.setParam(name, held.values as Float32Array);
+    for (const [name, held] of end.states) {
+      // an optimiser's state lives as long as the stage, an attachment's goes on
+      if (stage.attachments.includes(host.project.states.get(name)?.owner ?? "")) host.values.setState(name, held);
+    }
+    const target = stage.save ?? this.folder;
+    const value = (name: string) => host.values.param(name);
+    for (const folder of host.artefacts.adapter(target, stage, value))
+      host.listen({ event: "saved", stage: stage.name, kind: "adapter", folder });
+    for (const folder of host.artefacts.models(target, stage, value))
+      host.listen({ event: "saved", stage: stage.name, kind: "model", folder });
+  }
+}
