@@ -1,0 +1,139 @@
+/**
+ * A kernel of the loop language, with the places of its operands, as dispatches: mostly one. A scatter clears its rows first; a kernel whose operands
+ * need more bindings than the device has runs over ranges of an axis, each of which touches fewer pages.
+ */
+import { Limit } from "../../ir/errors.ts";
+import type { Kernel, Placed } from "../../runtime/program.ts";
+import { axisIndex, type Index, shift, substitute } from "../kernels/index.ts";
+import type { LoopLanguage, ScatterKernel, Store, Value } from "../kernels/kernel.ts";
+import { Bindings, touched } from "./bindings.ts";
+import type { WebGPULimits } from "./limits.ts";
+import { printLoop } from "./loop.ts";
+import { printClear, printScan, printScatter, printSelect } from "./owners.ts";
+import { printRegisters, printTiled } from "./product.ts";
+import { type Forced, loopSchedule, productSchedule, selectSchedule } from "./schedule.ts";
+import { memoryType } from "./spelling.ts";
+import { Template } from "./template.ts";
+
+export interface Launch {
+  readonly kernel: Kernel;
+  /** One a binding of the kernel. */
+  readonly ranges: readonly Placed[];
+  readonly grid: readonly [number, number, number];
+}
+
+/**
+ * Prints a kernel for a device. `placed`: one an operand of the kernel; operands that are distinct do not overlap. Throws `Limit` where no cut makes
+ * it fit the device's bindings.
+ */
+export function launches(kernel: LoopLanguage, placed: readonly Placed[], limits: WebGPULimits, forced: Forced = {}): Launch[] {
+  if (kernel.kind === "scatter") return scatter(kernel, placed, limits, { from: 0, to: kernel.rows });
+  const bindings = new Bindings(kernel, placed, limits);
+  if (bindings.fits) return print(kernel, bindings, limits, forced);
+  for (const axis of splittable(kernel)) {
+    const halves = halve(kernel, axis);
+    if (!halves) continue;
+    const fewer = halves.some((half) => new Bindings(half, placed, limits).bindings.length < bindings.bindings.length);
+    if (fewer) return halves.flatMap((half) => launches(half, placed, limits, forced));
+  }
+  throw tooMany(kernel, bindings, limits);
+}
+
+const tooMany = (kernel: LoopLanguage, { bindings }: Bindings, limits: WebGPULimits): Limit =>
+  new Limit(
+    `${kernel.name} touches ${bindings.length} buffers at once, and the device binds ${limits.bindings}: a smaller batch or sequence, or a device with larger bindings, may fit`,
+  );
+
+/** Axes whose ranges can run one after the other, the ones that cut most first. */
+function splittable(kernel: Exclude<LoopLanguage, ScatterKernel>): number[] {
+  switch (kernel.kind) {
+    case "loop":
+      return [...Array(kernel.axes.length - kernel.row).keys()];
+    case "product":
+      return [2, 1, 0];
+    case "scan":
+      return [...Array(kernel.axes.length - 1).keys()];
+    case "select":
+      return [];
+  }
+}
+
+/** The kernel over the two halves of an axis. */
+function halve(kernel: Exclude<LoopLanguage, ScatterKernel>, axis: number): [LoopLanguage, LoopLanguage] | undefined {
+  const size = kernel.axes[axis];
+  if (size < 2) return undefined;
+  const middle = Math.ceil(size / 2);
+  return [restrict(kernel, axis, 0, middle), restrict(kernel, axis, middle, size - middle)];
+}
+
+/** The kernel over elements `from..from+size` of an axis. */
+function restrict(kernel: Exclude<LoopLanguage, ScatterKernel>, axis: number, from: number, size: number): LoopLanguage {
+  const axes = kernel.axes.map((s, a) => (a === axis ? size : s));
+  const moved = (i: Index) => substitute(i, (a) => (a === axis ? shift(axisIndex(a), from) : axisIndex(a)), axes);
+  const values = kernel.values.map((v): Value => (v.op === "index" || v.op === "load" ? { ...v, index: moved(v.index) } : v));
+  const stores = (list: readonly Store[]) => list.map((s) => ({ ...s, index: moved(s.index) }));
+  const name = `${kernel.name}, ${from} to ${from + size - 1}`;
+  switch (kernel.kind) {
+    case "loop":
+      return { ...kernel, name, axes, values, stages: kernel.stages.map((s) => ({ ...s, stores: stores(s.stores) })) };
+    case "product":
+      return { ...kernel, name, axes: [axes[0], axes[1], axes[2], axes[3]], values, stores: stores(kernel.stores) };
+    case "scan":
+      return { ...kernel, name, axes, values, stores: stores(kernel.stores) };
+    case "select":
+      return { ...kernel, name, axes: [axes[0]], values };
+  }
+}
+
+/** Over some rows of the table: they are cleared, then added to. */
+function scatter(kernel: ScatterKernel, placed: readonly Placed[], limits: WebGPULimits, rows: { from: number; to: number }): Launch[] {
+  const columns = kernel.axes[1];
+  const windows = touched(kernel).map((w, o) => (o === kernel.out ? { low: rows.from * columns, high: rows.to * columns - 1 } : w));
+  const bindings = new Bindings(kernel, placed, limits, windows);
+  if (!bindings.fits) {
+    if (rows.to - rows.from < 2) throw tooMany(kernel, bindings, limits);
+    const middle = Math.ceil((rows.from + rows.to) / 2);
+    return [
+      { from: rows.from, to: middle },
+      { from: middle, to: rows.to },
+    ].flatMap((half) => scatter(kernel, placed, limits, half));
+  }
+  const out = {
+    read: (index: string) => bindings.read(kernel.out, index),
+    write: (index: string, value: string) => bindings.write(kernel.out, index, value),
+    zero: memoryType(kernel.operands[kernel.out].dtype) === "f32" ? "0.0" : "0",
+  };
+  const clear = new Template(kernel, bindings, limits);
+  printClear(kernel, rows, clear, out);
+  const add = new Template(kernel, bindings, limits);
+  printScatter(kernel, rows, add, out);
+  return [launch(`${kernel.name}, clear`, bindings, clear), launch(kernel.name, bindings, add)];
+}
+
+const launch = (name: string, { bindings }: Bindings, t: Template): Launch => ({
+  kernel: { name, code: t.text(), operands: bindings.map((b) => ({ access: b.access, dtype: b.range.dtype })) },
+  ranges: bindings.map((b) => b.range),
+  grid: t.grid,
+});
+
+function print(kernel: Exclude<LoopLanguage, ScatterKernel>, bindings: Bindings, limits: WebGPULimits, forced: Forced): Launch[] {
+  const t = new Template(kernel, bindings, limits);
+  switch (kernel.kind) {
+    case "loop":
+      printLoop(kernel, (forced.loop ?? loopSchedule)(kernel, limits), t);
+      break;
+    case "product": {
+      const schedule = (forced.product ?? productSchedule)(kernel, limits);
+      if (schedule.kind === "tiled") printTiled(kernel, schedule, t);
+      else printRegisters(kernel, schedule, t);
+      break;
+    }
+    case "scan":
+      printScan(kernel, t);
+      break;
+    case "select":
+      printSelect(kernel, (forced.select ?? selectSchedule)(kernel, limits), t, (index, value) => bindings.write(kernel.out, index, value));
+      break;
+  }
+  return [launch(kernel.name, bindings, t)];
+}

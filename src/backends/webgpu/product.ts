@@ -1,0 +1,237 @@
+/** Products: a tile of outputs in registers; operands straight from memory, or through workgroup memory. */
+import type { ProductKernel } from "../kernels/kernel.ts";
+import { usesOfStore } from "../kernels/kernel.ts";
+import type { RegisterSchedule, TiledSchedule } from "./schedule.ts";
+import type { Template } from "./template.ts";
+import { type Names, names } from "./text.ts";
+
+const [B, M, N, K] = [0, 1, 2, 3];
+const LANES = ["x", "y", "z", "w"];
+/** A row of a tile is a scalar or a vector. */
+const vector = (n: number): string => (n === 1 ? "f32" : `vec${n}f`);
+const gather = (parts: readonly string[]): string => (parts.length === 1 ? parts[0] : `vec${parts.length}f(${parts.join(", ")})`);
+const times = (n: number): number[] => [...Array(n).keys()];
+
+/** An epilogue of more values than this is written once, in a loop over the tile, instead of once an output. */
+const LONG_EPILOGUE = 12;
+
+/** The coordinate `first + i`, cut to the last one: what lies beyond is computed in vain, and not stored. */
+const edge = (first: string, i: number, size: number, whole: boolean): string => {
+  const text = i === 0 ? first : `${first} + ${i}`;
+  return whole || i === 0 ? text : `min(${text}, ${size - 1})`;
+};
+
+export function printRegisters(kernel: ProductKernel, schedule: RegisterSchedule, t: Template): void {
+  const [batch, m, n, k] = kernel.axes;
+  const [tm, tn] = schedule.tile;
+  const { threads, slices } = schedule;
+  const { out, writer } = t;
+  const [down, across] = [Math.ceil(m / tm), Math.ceil(n / tn)];
+  const tiles = batch * down * across;
+  const wide = Math.floor(threads / slices);
+  t.workgroup(wide * slices, Math.ceil(tiles / wide));
+
+  let active: string | undefined;
+  if (slices === 1) t.element("at", tiles);
+  else {
+    t.group(Math.ceil(tiles / wide));
+    out.add(`let slice = i32(lane) / ${wide};`);
+    const at = `group_at * ${wide} + i32(lane) % ${wide}`;
+    if (tiles % wide === 0) out.add(`let at = ${at};`);
+    else {
+      out.add(`let at = min(${at}, ${tiles - 1});`);
+      active = `${at} < ${tiles}`;
+    }
+  }
+  const found = new Map<number, string>();
+  t.unflatten(
+    "at",
+    [
+      [B, batch],
+      [M, down],
+      [N, across],
+    ],
+    (a) => ["b", "mt", "nt"][a],
+    found,
+  );
+  out.add(`let m0 = ${scaled(found.get(M)!, tm)};`);
+  out.add(`let n0 = ${scaled(found.get(N)!, tn)};`);
+  const outer = names(new Map([[B, found.get(B)!]]));
+  for (const i of times(tm).slice(1)) out.add(`let m${i} = ${edge("m0", i, m, m % tm === 0)};`);
+  for (const j of times(tn).slice(1)) out.add(`let n${j} = ${edge("n0", j, n, n % tn === 0)};`);
+  for (const i of times(tm)) out.add(`var acc${i} = ${vector(tn)}(0.0);`);
+
+  // What does not change along the sum is computed before the loop: the row a gather reads, scales.
+  const left = times(tm).map((i) =>
+    names(
+      new Map([
+        [M, `m${i}`],
+        [K, "k"],
+      ]),
+      outer,
+      `_a${i}`,
+    ),
+  );
+  const right = times(tn).map((j) =>
+    names(
+      new Map([
+        [N, `n${j}`],
+        [K, "k"],
+      ]),
+      outer,
+      `_b${j}`,
+    ),
+  );
+  for (const scope of left) writer.hoist([kernel.lhs], 1 << K, scope, out);
+  for (const scope of right) writer.hoist([kernel.rhs], 1 << K, scope, out);
+  out.block(slices === 1 ? `for (var k = 0; k < ${k}; k++)` : `for (var k = slice; k < ${k}; k += ${slices})`, () => {
+    const say = (scope: Names, value: number) => {
+      const inner = names(new Map(), scope);
+      writer.values([value], inner, out);
+      return writer.say(value, inner);
+    };
+    const columns = right.map((scope) => say(scope, kernel.rhs));
+    out.add(`let columns = ${gather(columns)};`);
+    for (const [i, scope] of left.entries()) out.add(`acc${i} += ${paren(say(scope, kernel.lhs))} * columns;`);
+  });
+  if (slices > 1) {
+    const shared = t.shared(vector(tn), wide * slices, "");
+    for (const i of times(tm)) {
+      out.add(`${shared}[lane] = acc${i};`);
+      out.add("workgroupBarrier();");
+      out.block("if (slice == 0)", () => {
+        out.block(`for (var s = 1u; s < ${slices}u; s++)`, () => out.add(`acc${i} += ${shared}[lane + s * ${wide}u];`));
+      });
+      out.add("workgroupBarrier();");
+    }
+    out.add(`if (${["slice != 0", ...(active ? [`!(${active})`] : [])].join(" || ")}) { return; }`);
+  }
+  epilogue(kernel, [tm, tn], names(new Map(), outer), t);
+}
+
+const scaled = (text: string, by: number): string => (by === 1 ? text : /^\d+$/.test(text) ? String(Number(text) * by) : `${text} * ${by}`);
+const paren = (text: string): string => (/^[\w.]+$/.test(text) ? text : `(${text})`);
+
+export function printTiled(kernel: ProductKernel, schedule: TiledSchedule, t: Template): void {
+  const [batch, m, n, k] = kernel.axes;
+  const [tm, tn] = schedule.tile;
+  const [threadsDown, threadsAcross] = schedule.threads;
+  const { depth } = schedule;
+  const { out, writer } = t;
+  const [tall, wide] = [tm * threadsDown, tn * threadsAcross];
+  const threads = threadsDown * threadsAcross;
+  const [down, across] = [Math.ceil(m / tall), Math.ceil(n / wide)];
+  t.workgroup(threads, batch * down * across);
+  t.group(batch * down * across);
+  const found = new Map<number, string>();
+  t.unflatten(
+    "group_at",
+    [
+      [B, batch],
+      [M, down],
+      [N, across],
+    ],
+    (a) => ["b", "mt", "nt"][a],
+    found,
+  );
+  out.add(`let first_m = ${scaled(found.get(M)!, tall)};`);
+  out.add(`let first_n = ${scaled(found.get(N)!, wide)};`);
+  out.add(`let thread_m = i32(lane) / ${threadsAcross};`);
+  out.add(`let thread_n = i32(lane) % ${threadsAcross};`);
+  out.add(`let m0 = first_m + thread_m * ${tm};`);
+  out.add(`let n0 = first_n + thread_n * ${tn};`);
+  for (const i of times(tm)) out.add(`var acc${i} = ${vector(tn)}(0.0);`);
+  const outer = names(new Map([[B, found.get(B)!]]));
+  const tileA = t.shared("f32", tall * depth, "_a");
+  const tileB = t.shared("f32", wide * depth, "_b");
+
+  /** Brings rows `first..first+width` of an operand, `depth` of the sum from `k0`, into workgroup memory as [k][row]. */
+  const bring = (value: number, axis: number, first: string, width: number, size: number, tile: string, suffix: string) => {
+    const count = width * depth;
+    out.block(`for (var e = i32(lane); e < ${count}; e += ${threads})`, () => {
+      // Neighbours read neighbouring elements: along k where that is the unit stride, else along the rows.
+      const alongK = t.alongSum(value, axis, K);
+      out.add(`let ${suffix}k = ${alongK ? `e % ${depth}` : `e / ${width}`};`);
+      out.add(`let ${suffix}row = ${alongK ? `e / ${depth}` : `e % ${width}`};`);
+      const row = `${first} + ${suffix}row`;
+      out.add(`let ${suffix}at = ${size % width === 0 ? row : `min(${row}, ${size - 1})`};`);
+      const wholeK = k % depth === 0;
+      out.add(`let ${suffix}sum = ${wholeK ? `k0 + ${suffix}k` : `min(k0 + ${suffix}k, ${k - 1})`};`);
+      const inner = names(
+        new Map([
+          [axis, `${suffix}at`],
+          [K, `${suffix}sum`],
+        ]),
+        outer,
+        `_${suffix}`,
+      );
+      writer.values([value], inner, out);
+      const text = writer.say(value, inner);
+      out.add(`${tile}[${suffix}k * ${width} + ${suffix}row] = ${wholeK ? text : `select(0.0, ${text}, k0 + ${suffix}k < ${k})`};`);
+    });
+  };
+  out.block(`for (var k0 = 0; k0 < ${k}; k0 += ${depth})`, () => {
+    bring(kernel.lhs, M, "first_m", tall, m, tileA, "a");
+    bring(kernel.rhs, N, "first_n", wide, n, tileB, "b");
+    out.add("workgroupBarrier();");
+    out.block(`for (var k = 0; k < ${depth}; k++)`, () => {
+      out.add(`let from_a = k * ${tall} + thread_m * ${tm};`);
+      out.add(`let from_b = k * ${wide} + thread_n * ${tn};`);
+      out.add(`let columns = ${gather(times(tn).map((j) => `${tileB}[from_b + ${j}]`))};`);
+      for (const i of times(tm)) out.add(`acc${i} += ${tileA}[from_a + ${i}] * columns;`);
+    });
+    out.add("workgroupBarrier();");
+  });
+  if (m % tall !== 0 || n % wide !== 0) out.add(`if (m0 >= ${m} || n0 >= ${n}) { return; }`);
+  for (const i of times(tm).slice(1)) out.add(`let m${i} = m0 + ${i};`);
+  for (const j of times(tn).slice(1)) out.add(`let n${j} = n0 + ${j};`);
+  epilogue(kernel, [tm, tn], names(new Map(), outer), t);
+}
+
+/** Stores the tile. Outputs beyond the edge are skipped; a coordinate cut to the edge is told by its uncut form. */
+function epilogue(kernel: ProductKernel, [tm, tn]: readonly [number, number], outer: Names, t: Template): void {
+  const [, m, n] = kernel.axes;
+  const { out, writer } = t;
+  const accs = kernel.values.flatMap((v, i) => (v.op === "acc" ? [i] : []));
+  const roots = kernel.stores.flatMap(usesOfStore);
+  const edges = (mi: string, nj: string, i: string, j: string): string | undefined =>
+    [m % tm !== 0 && i !== "0" ? `${mi} < ${m}` : "", n % tn !== 0 && j !== "0" ? `${nj} < ${n}` : ""].filter(Boolean).join(" && ") ||
+    undefined;
+  const one = (scope: Names, acc: string, when: string | undefined) => {
+    for (const a of accs) scope.values.set(a, acc);
+    if (when === undefined) writer.stores(kernel.stores, scope, out);
+    else out.block(`if (${when})`, () => writer.stores(kernel.stores, scope, out));
+  };
+  if (t.count(roots) > LONG_EPILOGUE && tm * tn > 1) {
+    out.add(
+      `var tile = array<${vector(tn)}, ${tm}>(${times(tm)
+        .map((i) => `acc${i}`)
+        .join(", ")});`,
+    );
+    out.block(`for (var i = 0; i < ${tm}; i++)`, () => {
+      out.add(`let m = m0 + i;`);
+      out.block(`for (var j = 0; j < ${tn}; j++)`, () => {
+        out.add(`let n = n0 + j;`);
+        one(
+          names(
+            new Map([
+              [M, "m"],
+              [N, "n"],
+            ]),
+            outer,
+          ),
+          tn === 1 ? "tile[i]" : "tile[i][j]",
+          edges("m", "n", "i", "j"),
+        );
+      });
+    });
+    return;
+  }
+  for (const i of times(tm)) {
+    const perRow = names(new Map([[M, `m${i}`]]), outer, `_${i}`);
+    for (const j of times(tn)) {
+      const scope = names(new Map([[N, `n${j}`]]), perRow, `_${j}`);
+      one(scope, tn === 1 ? `acc${i}` : `acc${i}.${LANES[j]}`, edges(`m0 + ${i}`, `n0 + ${j}`, String(i), String(j)));
+    }
+  }
+}
