@@ -143,6 +143,7 @@ class Reader {
     const carried = this.list("(", ")", () => this.value(names));
     this.mark("given");
     const given = this.list("(", ")", () => this.value(names));
+    const attrs = this.peekAttrs() ? this.attrs() : {};
     this.mark("{");
     const origin = this.origin();
     const bodies: Body[] = [];
@@ -156,7 +157,7 @@ class Reader {
     while (this.peek().kind === "number") turns.push({ body: this.integer(), args: this.list("(", ")", () => this.integer()) });
     this.blank();
     this.mark("}");
-    return node("loop", [...carried, ...given], {}, LOOP_TYPE, origin, { carried: carried.length, bodies, turns });
+    return node("loop", [...carried, ...given], attrs, LOOP_TYPE, origin, { carried: carried.length, bodies, turns });
   }
 
   private body(): Body {
@@ -194,9 +195,10 @@ class Reader {
   }
 
   private origin(): Origin {
+    const half = this.maybe("backward") ? { half: "backward" as const } : {};
     const turn = this.maybe("turn") ? this.list("(", ")", () => this.turn())[0] : undefined;
     const path = this.peek().kind === "path" ? this.take("path").slice(2) : "";
-    return turn ? { path, turn } : { path };
+    return turn ? { path, turn, ...half } : { path, ...half };
   }
   private turn(): Turn {
     const loop = JSON.parse(this.take("string")) as string;
@@ -207,6 +209,11 @@ class Reader {
   }
 
   // ---- attributes
+
+  /** Whether attributes follow, rather than a block: `{`, a name, `:`. */
+  private peekAttrs(): boolean {
+    return this.peek().text === "{" && this.tokens[this.at + 1].kind === "word" && this.tokens[this.at + 2].text === ":";
+  }
 
   private attrs(): Attrs {
     return Object.fromEntries(

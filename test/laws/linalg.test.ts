@@ -1,5 +1,6 @@
 import { describe, expect, test } from "@jest/globals";
-import { NF4_LEVELS, nf4, qr, svd } from "../../src/ir/ops/linalg.ts";
+import { NF4_LEVELS, nf4, qr } from "../../src/ir/ops/linalg.ts";
+import { svd } from "../../src/ir/ops/svd.ts";
 import { drawInto, keyOf } from "../../src/ir/random.ts";
 import { f32 } from "./graphs.ts";
 

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "@jest/globals";
 import fc from "fast-check";
-import { Builder } from "../../src/ir/build.ts";
+import { Builder, makeArg, makeLoop } from "../../src/ir/build.ts";
 import { symbol } from "../../src/ir/dim.ts";
 import { type Graph, order } from "../../src/ir/graph.ts";
 import { parse } from "../../src/ir/parse.ts";
@@ -40,6 +40,23 @@ describe("text of graphs", () => {
 output "the \\"y\\"" = %4
 `);
     expect(print(parse(text))).toBe(text);
+  });
+
+  test("keeps the backward mark and a loop's attributes", () => {
+    const origin = { path: "h.0", half: "backward" as const };
+    const c = makeArg(0, { dtype: "f32", shape: [] }, { path: "" });
+    const at = new Builder(origin);
+    const loop = makeLoop(
+      [at.constant(1)],
+      { carried: 1, bodies: [{ params: [c], results: [at.neg(c)] }], turns: [{ body: 0, args: [] }] },
+      origin,
+      { note: "x", n: [1, 2] },
+    );
+    const text = print({ results: [{ role: "output", name: "y", node: at.carried(loop, 0) }] });
+    expect(text).toContain('%1 = loop carried(%0) given() {note: "x", n: [1, 2]} { backward @ h.0');
+    const back = parse(text);
+    expect(print(back)).toBe(text);
+    expect(back.results[0].node.origin).toEqual(origin);
   });
 
   test("numbers survive", () => {

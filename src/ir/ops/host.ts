@@ -1,9 +1,10 @@
 /** Decompositions and quantisation, computed on the host at loading. */
 import type { Attrs, Type } from "../graph.ts";
 import { numberAttr } from "./attrs.ts";
-import { nf4, qr, solveLinear, svd } from "./linalg.ts";
+import { nf4, qr, solveLinear } from "./linalg.ts";
 import { needCount, needDType, needEqual, refuse } from "./mismatch.ts";
 import type { HostName, Op } from "./op.ts";
+import { svd } from "./svd.ts";
 import { count, type Tensor, tensor } from "./tensor.ts";
 
 function matrixType(op: HostName, types: readonly Type[]): [number, number] {
