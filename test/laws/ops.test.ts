@@ -117,6 +117,14 @@ describe("columns", () => {
     }
   });
 
+  test.each(rows.filter(([, row]) => row.inStep))("%s in a step has the value it has at loading", (name, row) => {
+    expect(row.role).toBe("host");
+    for (const example of row.examples) {
+      const n = instance(name, example);
+      close(value(row.inStep!(b, n)), value(n), 1e-12);
+    }
+  });
+
   test.each(rows.filter(([, row]) => row.invert))("%s: the inverse gives the operand back", (name, row) => {
     for (const example of row.examples) {
       const n = instance(name, example);

@@ -1,6 +1,7 @@
 /** Decompositions and quantisation, computed on the host at loading. */
 import type { Attrs, Type } from "../graph.ts";
 import { numberAttr } from "./attrs.ts";
+import { eliminate } from "./elimination.ts";
 import { nf4, qr, solveLinear } from "./linalg.ts";
 import { needCount, needDType, needEqual, refuse } from "./mismatch.ts";
 import type { HostName, Op } from "./op.ts";
@@ -98,6 +99,7 @@ export const hosts: Readonly<Record<HostName, Op>> = {
       const m = x.shape[x.shape.length - 1];
       return { ...x, data: solveLinear(a.data, x.data, count(a.shape.slice(0, -2)), n, m) };
     },
+    inStep: (b, { inputs: [a, rhs] }) => eliminate(b, a, rhs),
     // X = A⁻¹B:  the cotangent of B is A⁻ᵀG, that of A is −(A⁻ᵀG)·Xᵀ.
     vjp: ({ b, node, inputs: [a], cotangent, wants }) => {
       const rank = a.type.shape.length;
@@ -114,7 +116,7 @@ export const hosts: Readonly<Record<HostName, Op>> = {
     },
     examples: [
       { inputs: [tensor("f32", [2, 2], [2, 1, -1, 3]), tensor("f32", [2, 3], [1, 2, 3, 4, 5, 6])], attrs: {} },
-      { inputs: [tensor("f32", [2, 2, 2], [2, 1, -1, 3, 1, 0.5, 0, 2]), tensor("f32", [2, 2, 1], [1, 2, 3, 4])], attrs: {} },
+      { inputs: [tensor("f32", [2, 2, 2], [2, 1, -1, 3, 0, 0.5, -3, 2]), tensor("f32", [2, 2, 1], [1, 2, 3, 4])], attrs: {} },
     ],
   },
 };

@@ -152,6 +152,11 @@ export interface Columns {
    * run the body of a reversible loop backwards.
    */
   readonly invert?: (b: Builder, node: Node, i: number, result: Node) => Node | undefined;
+  /**
+   * Host rows: the same in ops that have kernels, for where the row is met in a step rather than at loading. A host row without it can
+   * only be computed at loading.
+   */
+  readonly inStep?: (b: Builder, node: Node) => Node;
   /** How zeros spread. `any`: zero where any of these operands is · `all`: zero where all are · `makes`: makes zeros of its own. */
   readonly sparse?: { readonly any?: readonly number[]; readonly all?: readonly number[]; readonly makes?: true };
   readonly examples: readonly Example[];

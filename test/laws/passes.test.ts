@@ -1,0 +1,32 @@
+import { describe, test } from "@jest/globals";
+import fc from "fast-check";
+import type { Graph } from "../../src/ir/graph.ts";
+import { cse } from "../../src/ir/passes/cse.ts";
+import { expand } from "../../src/ir/passes/expand.ts";
+import { fold } from "../../src/ir/passes/fold.ts";
+import { type Pass, PassContext, runPasses } from "../../src/ir/passes/pass.ts";
+import { simplify } from "../../src/ir/passes/simplify.ts";
+import { pipeline } from "../../src/ir/pipeline.ts";
+import { print } from "../../src/ir/print.ts";
+import { verify } from "../../src/ir/verify.ts";
+import { expectEqual } from "../support/equal.ts";
+import { randomGraph, supplies } from "../support/random-graph.ts";
+
+const inspect = { verify, print };
+const run = (passes: readonly Pass[], graph: Graph) => runPasses(passes, graph, new PassContext(), inspect);
+
+describe("every pass keeps what random graphs mean", () => {
+  for (const pass of [expand, simplify, fold, cse])
+    test(pass.name, () => {
+      fc.assert(
+        fc.property(randomGraph, (graph) => expectEqual(graph, run([pass], graph), supplies)),
+        { numRuns: 300 },
+      );
+    });
+  test("all in order", () => {
+    fc.assert(
+      fc.property(randomGraph, (graph) => expectEqual(graph, run(pipeline, graph), supplies)),
+      { numRuns: 300 },
+    );
+  });
+});
