@@ -5,8 +5,8 @@
  */
 import { Builder, makeLoop, remake } from "./build.ts";
 import { Bug } from "./errors.ts";
-import { type Attrs, type Body, type Graph, type Loop, type Node, type Origin, order } from "./graph.ts";
-import { type OpName, rowOf } from "./ops/index.ts";
+import { type Attrs, type Body, type Graph, type Loop, type Node, node, type Origin, order } from "./graph.ts";
+import { type OpName, rowOf, splatOf } from "./ops/index.ts";
 
 /** A better node of the same type and value, or `undefined`. It must not give back what it was given. */
 export type Rule = (n: Node, b: ScopedBuilder) => Node | undefined;
@@ -51,8 +51,9 @@ export class Scope {
     const key = nodeKey(n);
     const known = this.table.get(key);
     if (known) return known;
-    this.table.set(key, n);
-    return n;
+    const made = constantSecond(n);
+    this.table.set(key, made);
+    return made;
   }
 
   /** `n`, whose operands are settled, after all rules. */
@@ -94,6 +95,13 @@ export class Scope {
     }
     return undefined;
   }
+}
+
+/** Where operands may change places, a constant stands second. */
+function constantSecond(n: Node): Node {
+  if (n.inputs.length !== 2 || !rowOf(n).algebra?.commutative) return n;
+  const [x, y] = n.inputs;
+  return splatOf(x) !== undefined && splatOf(y) === undefined ? node(n.op, [y, x], n.attrs, n.type, n.origin) : n;
 }
 
 const attrKeys = new WeakMap<Attrs, string>();

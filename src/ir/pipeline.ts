@@ -1,0 +1,39 @@
+/** From the graph of a program to the graph that backends lower: flat, without placeholders, with numbers for sizes. */
+import { type BindOptions, bind } from "./bind.ts";
+import type { Graph } from "./graph.ts";
+import { cse } from "./passes/cse.ts";
+import { expand } from "./passes/expand.ts";
+import { fold } from "./passes/fold.ts";
+import { type DriverHooks, type Pass, PassContext, type PassOptions, runPasses } from "./passes/pass.ts";
+import type { HostScalar } from "./passes/scalars.ts";
+import { simplify } from "./passes/simplify.ts";
+import { print } from "./print.ts";
+import { verify } from "./verify.ts";
+
+export const pipeline: readonly Pass[] = [expand, simplify, fold, cse];
+
+export interface CompileOptions extends DriverHooks {
+  /** A number for each symbol of the graph. */
+  readonly sizes?: ReadonlyMap<string, number>;
+  /** Sizes whose value is known only when the graph runs; see `bind`. */
+  readonly values?: BindOptions["values"];
+  readonly options?: PassOptions;
+  readonly passes?: readonly Pass[];
+}
+
+export interface Compiled {
+  readonly graph: Graph;
+  /** Scalar inputs of the graph that the host computes from named ones. */
+  readonly scalars: readonly HostScalar[];
+  /** What the passes have to say to `plan`. */
+  readonly notes: readonly { readonly pass: string; readonly text: string }[];
+}
+
+/** Runs the pipeline. Throws `Bug` with the name of the pass that failed, `Limit` and `TypeMismatch` as they come. */
+export function compileGraph(graph: Graph, options: CompileOptions = {}): Compiled {
+  const sizes = options.sizes ?? new Map<string, number>();
+  const context = new PassContext(sizes, options.options);
+  const bound = bind(graph, sizes, { values: options.values });
+  const out = runPasses(options.passes ?? pipeline, bound, context, { verify, print: (g) => print(g, { brief: true }) }, options);
+  return { graph: out, scalars: context.scalars, notes: context.notes };
+}
