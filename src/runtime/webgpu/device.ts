@@ -1,5 +1,6 @@
 /** From an adapter to a device with the adapter's own limits, and what the compiler needs to know of it. */
 import type { DeviceClass, WebGPULimits } from "../../backends/webgpu/limits.ts";
+import { Bug } from "../../ir/errors.ts";
 import { DeviceLost, NoDevice } from "../errors.ts";
 
 export interface WebGPUDevice {
@@ -59,7 +60,7 @@ export async function openDevice(gpu: GPU | undefined): Promise<WebGPUDevice> {
     ]);
   });
   device.addEventListener("uncapturederror", (event) => {
-    failed ??= new Error(event.error.message);
+    failed ??= new Bug(`the device reports: ${event.error.message}`);
   });
 
   const limits = device.limits;

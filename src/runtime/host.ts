@@ -1,0 +1,58 @@
+/** What the runtime computes on the host: the scalars of a step in f64, and decompositions at loading. Both are rows of the op table. */
+import { Bug, InputError } from "../ir/errors.ts";
+import type { DType, Node } from "../ir/graph.ts";
+import { isOpName, ops, tensor } from "../ir/ops/index.ts";
+import type { Entry, HostStep, Placed, StorageType, Values } from "./program.ts";
+
+const nowhere: Node = { id: 0, op: "const", inputs: [], attrs: {}, type: { dtype: "f32", shape: [] }, origin: { path: "host" } };
+
+function row(name: string) {
+  if (!isOpName(name)) throw new Bug(`the program computes ${name} on the host, which is no op`);
+  return ops[name];
+}
+
+/**
+ * The scalars of an entry by name, from the numbers the caller gave (`step`, ...). Entries of a scalar's code see earlier ones as `%n` and numbers of
+ * the caller, or scalars before it, as `@name`. Throws `InputError` where one is missing.
+ */
+export function hostScalars(entry: Entry, given: Readonly<Record<string, Values | number>>): Map<string, number> {
+  const out = new Map<string, number>();
+  for (const scalar of entry.scalars) {
+    const steps: number[] = [];
+    const read = (argument: string | number): number => {
+      if (typeof argument === "number") return argument;
+      if (argument.startsWith("%")) return steps[Number(argument.slice(1))];
+      const name = argument.slice(1);
+      const value = out.get(name) ?? given[name];
+      if (typeof value !== "number")
+        throw new InputError("P0801", `${entry.name} needs the number \`${name}\` to compute \`${scalar.name}\``);
+      return value;
+    };
+    for (const [op, ...args] of scalar.code) {
+      const inputs = args.map((a) => tensor("f32", [], [read(a)]));
+      steps.push(row(String(op)).eval(inputs, {}, nowhere).data[0]);
+    }
+    const value = steps[steps.length - 1];
+    out.set(scalar.name, scalar.dtype === "f32" ? value : Math.trunc(value));
+  }
+  return out;
+}
+
+/** Computes a host step. `values`: one an operand, with its place; gives one array a result, in the result's storage type. */
+export function runHostStep(step: HostStep, operands: readonly { placed: Placed; values: Values }[], results: readonly Placed[]): Values[] {
+  const inputs = operands.map(({ placed, values }) => tensor(placed.dtype, placed.shape, Float64Array.from(values)));
+  return results.map((result) => {
+    const node: Node = {
+      ...nowhere,
+      op: step.host,
+      attrs: step.attrs as Node["attrs"],
+      type: { dtype: result.dtype as DType, shape: result.shape },
+    };
+    const value = row(step.host).eval(inputs, node.attrs, node);
+    return arrayOf(result.dtype, value.data);
+  });
+}
+
+/** Numbers in the array that memory holds them in: booleans and integers as i32. */
+export const arrayOf = (dtype: StorageType, data: ArrayLike<number>): Values =>
+  dtype === "f32" ? Float32Array.from(data) : Int32Array.from(data);

@@ -1,0 +1,401 @@
+/**
+ * A program on a WebGPU device. A buffer a page; pipelines are made once for each different text, bind groups once for each dispatch of an entry; a run
+ * is one pass and one submit (host steps and very long entries cut it), and its outputs come back through a ring while the next run is under way.
+ */
+import { Bug, InputError } from "../../ir/errors.ts";
+import { OutOfMemory } from "../errors.ts";
+import { arrayOf, hostScalars, runHostStep } from "../host.ts";
+import type { Dispatch, Entry, HostStep, Kernel, Placed, Program, Session, Values } from "../program.ts";
+import type { WebGPUDevice } from "./device.ts";
+import { bytesOf, CHUNK, download, type Piece, Ring, upload, valuesOf } from "./staging.ts";
+
+/** Pipelines compiled at once: more were seen to abort the process on a loaded machine. */
+const COMPILING = 4;
+/** Dispatches of one submit: drivers reset devices whose work takes seconds. */
+const SUBMIT = 1024;
+/** Results that may be under way at once, and the bytes of each. */
+const SLOTS = 4;
+const SLOT = 256 * 1024;
+
+interface Ready {
+  readonly dispatch: Dispatch;
+  readonly pipeline: GPUComputePipeline;
+  readonly group: GPUBindGroup;
+  readonly grid: readonly [number, number, number];
+}
+type Work = Ready | HostStep;
+
+export class WebGPUSession implements Session {
+  readonly device: string;
+  readonly memory: { readonly planned: number; readonly platform: number };
+  private readonly pipelines = new Map<string, Promise<GPUComputePipeline>>();
+  private readonly layouts = new Map<string, GPUBindGroupLayout>();
+  private readonly prepared = new Map<string, Promise<readonly Work[]>>();
+  private readonly kernels: ReadonlyMap<string, Kernel>;
+  private readonly entries: ReadonlyMap<string, Entry>;
+  private readonly ring: Ring;
+  private readonly chunks: Ring;
+  /** Ends when everything asked for so far has been submitted: calls reach the queue in the order they are made. */
+  private tail: Promise<unknown> = Promise.resolve();
+  private closed = false;
+
+  private constructor(
+    private readonly program: Program,
+    private readonly gpu: WebGPUDevice,
+    private readonly pages: ReadonlyMap<string, readonly GPUBuffer[]>,
+  ) {
+    this.device = gpu.name;
+    this.kernels = new Map(program.kernels.map((k) => [k.name, k]));
+    this.entries = new Map(program.entries.map((e) => [e.name, e]));
+    this.ring = new Ring(gpu.device, SLOT, SLOTS);
+    this.chunks = new Ring(gpu.device, CHUNK, 1);
+    const planned = program.arenas.reduce((sum, a) => sum + a.pages.reduce((x, y) => x + y, 0), 0);
+    const allocated = [...pages.values()].flat().reduce((sum, b) => sum + b.size, 0);
+    this.memory = { planned, platform: allocated - planned + this.ring.bytes + this.chunks.bytes };
+  }
+
+  /** Allocates the arenas and writes the constants. Throws `OutOfMemory`, `DeviceLost`, and `InputError` where the device is too small for the program. */
+  static async open(program: Program, gpu: WebGPUDevice): Promise<WebGPUSession> {
+    if (program.target !== "webgpu") throw new InputError("P0902", `this program is built for ${program.target}, not for webgpu`);
+    const { device, limits } = gpu;
+    gpu.check();
+    const largest = Math.max(0, ...program.arenas.flatMap((a) => a.pages));
+    if (largest > limits.bindingBytes) {
+      throw new InputError("P0902", `this program has pages of ${largest} bytes, and this device binds at most ${limits.bindingBytes}`, [
+        "build it again for this device",
+      ]);
+    }
+    const bound = Math.max(0, ...program.kernels.map((k) => k.operands.length));
+    if (bound > limits.bindings) {
+      throw new InputError("P0902", `this program binds ${bound} buffers in one dispatch, and this device allows ${limits.bindings}`, [
+        "build it again for this device",
+      ]);
+    }
+    const pages = new Map<string, GPUBuffer[]>();
+    device.pushErrorScope("out-of-memory");
+    for (const arena of program.arenas) {
+      pages.set(
+        arena.name,
+        arena.pages.map((bytes, i) =>
+          device.createBuffer({
+            label: `${arena.name} ${i}`,
+            size: Math.max(16, Math.ceil(bytes / 16) * 16),
+            usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST,
+          }),
+        ),
+      );
+    }
+    const refused = await device.popErrorScope();
+    const free = () => {
+      for (const buffer of [...pages.values()].flat()) buffer.destroy();
+    };
+    if (refused) {
+      free();
+      const total = program.arenas.reduce((sum, a) => sum + a.pages.reduce((x, y) => x + y, 0), 0);
+      throw new OutOfMemory(`the device has no room for the ${(total / 2 ** 20).toFixed(1)} MiB of this plan`, [
+        "a smaller `batch` or `sequence`, or `memory = ...` in the training section, needs less",
+        `the device says: ${refused.message}`,
+      ]);
+    }
+    const session = new WebGPUSession(program, gpu, pages);
+    for (const c of program.constants) {
+      const placed = program.tensors[c.tensor];
+      await upload(device, session.pieces(placed), bytesOf(arrayOf(placed.dtype, c.data)));
+    }
+    gpu.check();
+    return session;
+  }
+
+  write(kind: "param" | "state", name: string, data: Values): Promise<void> {
+    const placed = this.find(kind, name);
+    if (data.byteLength !== placed.bytes)
+      throw new InputError("P0801", `${kind} ${name} has ${placed.bytes / 4} elements, not ${data.length}`);
+    return this.inOrder(() => upload(this.gpu.device, this.pieces(placed), bytesOf(data)));
+  }
+
+  read(kind: "param" | "state", name: string): Promise<Values> {
+    const placed = this.find(kind, name);
+    return this.inOrder(() => this.download(placed));
+  }
+
+  async run(name: string, inputs: Readonly<Record<string, Values | number>>, outputs?: readonly string[]): Promise<Record<string, Values>> {
+    const entry = this.entries.get(name);
+    if (!entry) throw new InputError("P0801", `there is no entry ${name}`, [`there are: ${[...this.entries.keys()].join(", ")}`]);
+    const wanted = outputs ?? entry.outputs;
+    const places = wanted.map((output) => this.placeOf(this.program.outputs, `${name}/${output}`));
+    const given = this.inputsOf(entry, inputs);
+    const bytes = places.reduce((sum, p) => sum + p.bytes, 0);
+    // Small outputs are copied by the run itself and read once the next may begin; large ones are read before anything can overwrite them.
+    const small = bytes <= this.ring.slotBytes;
+    const slot = await this.inOrder(async () => {
+      const work = await this.prepare(entry);
+      await this.send(given);
+      const slot = small && bytes > 0 ? await this.ring.take() : undefined;
+      await this.submit(name, work, (encoder) => {
+        let at = 0;
+        for (const placed of slot ? places : [])
+          for (const p of this.pieces(placed)) {
+            encoder.copyBufferToBuffer(p.buffer, p.offset, slot!, at, p.bytes);
+            at += p.bytes;
+          }
+      });
+      if (small) return slot;
+      const results: Values[] = [];
+      for (const placed of places) results.push(await this.download(placed));
+      return results;
+    });
+    if (Array.isArray(slot)) return Object.fromEntries(wanted.map((output, i) => [output, slot[i]]));
+    if (slot === undefined) return {};
+    const data = await this.guarded(() => this.ring.read(slot, bytes));
+    let at = 0;
+    return Object.fromEntries(
+      wanted.map((output, i) => {
+        const from = at;
+        at += places[i].bytes;
+        return [output, valuesOf(places[i].dtype, data.slice(from, at))];
+      }),
+    );
+  }
+
+  /** Waits for what was asked for, frees the buffers. The device itself is the caller's. */
+  async close(): Promise<void> {
+    if (this.closed) return;
+    this.closed = true;
+    await this.tail;
+    this.ring.destroy();
+    this.chunks.destroy();
+    for (const buffer of [...this.pages.values()].flat()) buffer.destroy();
+  }
+
+  /** Runs `work` after everything asked for before, and says what the device did where it fails. */
+  private inOrder<T>(work: () => Promise<T>): Promise<T> {
+    if (this.closed) return Promise.reject(new Bug("this session is closed"));
+    const result = this.tail.then(() => this.guarded(work));
+    this.tail = result.catch(() => undefined);
+    return result;
+  }
+
+  private async guarded<T>(work: () => Promise<T>): Promise<T> {
+    this.gpu.check();
+    try {
+      const result = await work();
+      this.gpu.check();
+      return result;
+    } catch (error) {
+      // A lost device makes every call fail in its own way; its loss is what there is to say.
+      await Promise.race([this.gpu.device.lost, new Promise((resolve) => setTimeout(resolve, 0))]);
+      this.gpu.check();
+      throw error;
+    }
+  }
+
+  private find(kind: "param" | "state", name: string): Placed {
+    return this.placeOf(kind === "param" ? this.program.params : this.program.states, name);
+  }
+  private placeOf(names: Readonly<Record<string, number>>, name: string): Placed {
+    if (!Object.hasOwn(names, name)) throw new InputError("P0801", `the program has no ${name}`);
+    return this.program.tensors[names[name]];
+  }
+
+  /** The ranges of buffers that hold a tensor; one larger than its page goes on in the pages after it. */
+  private pieces(placed: Placed): Piece[] {
+    const out: Piece[] = [];
+    const pages = this.pages.get(placed.arena) ?? [];
+    const sizes = this.program.arenas.find((a) => a.name === placed.arena)?.pages ?? [];
+    let offset = placed.offset;
+    for (let page = placed.page, at = 0; at < placed.bytes; page++, offset = 0) {
+      const bytes = Math.min(placed.bytes - at, sizes[page] - offset);
+      if (!(bytes > 0)) throw new Bug(`a tensor of ${placed.bytes} bytes does not lie in the pages of ${placed.arena}`);
+      out.push({ buffer: pages[page], offset, at, bytes });
+      at += bytes;
+    }
+    return out;
+  }
+
+  private async download(placed: Placed): Promise<Values> {
+    return valuesOf(placed.dtype, await download(this.gpu.device, this.chunks, this.pieces(placed), placed.bytes));
+  }
+
+  /** What the entry's inputs are written with: the caller's values, and scalars computed from them. */
+  private inputsOf(entry: Entry, inputs: Readonly<Record<string, Values | number>>): { placed: Placed; values: Values }[] {
+    const scalars = hostScalars(entry, inputs);
+    const names = new Set([...entry.inputs, ...scalars.keys()]);
+    return [...names].map((name) => {
+      const placed = this.placeOf(this.program.inputs, `${entry.name}/${name}`);
+      const value = scalars.get(name) ?? inputs[name];
+      if (value === undefined) throw new InputError("P0801", `${entry.name} needs the input \`${name}\``);
+      const values = typeof value === "number" ? arrayOf(placed.dtype, [value]) : value;
+      if (values.byteLength !== placed.bytes) {
+        throw new InputError(
+          "P0801",
+          `the input \`${name}\` of ${entry.name} has ${placed.bytes / 4} elements ([${placed.shape.join(", ")}]), not ${values.length}`,
+        );
+      }
+      if ((placed.dtype === "f32") !== values instanceof Float32Array) {
+        throw new InputError(
+          "P0801",
+          `the input \`${name}\` of ${entry.name} is ${placed.dtype}: pass ${placed.dtype === "f32" ? "a Float32Array" : "an Int32Array"}`,
+        );
+      }
+      return { placed, values };
+    });
+  }
+
+  /** Writes inputs; small ones that lie next to each other, but for padding, in one transfer. */
+  private async send(given: readonly { placed: Placed; values: Values }[]): Promise<void> {
+    const { device } = this.gpu;
+    const whole = (p: Placed) => p.bytes <= 4096 && p.offset + p.bytes <= (this.pages.get(p.arena)?.[p.page]?.size ?? 0);
+    const small = given
+      .filter(({ placed }) => whole(placed))
+      .sort((a, b) => a.placed.page - b.placed.page || a.placed.offset - b.placed.offset);
+    for (let i = 0; i < small.length; ) {
+      const first = small[i].placed;
+      let end = first.offset + first.bytes;
+      let j = i + 1;
+      // Offsets are aligned: a gap shorter than the alignment holds nothing.
+      for (; j < small.length; j++) {
+        const next = small[j].placed;
+        if (next.arena !== first.arena || next.page !== first.page || next.offset - end >= this.gpu.limits.alignment) break;
+        end = next.offset + next.bytes;
+      }
+      const bytes = new Uint8Array(end - first.offset);
+      for (; i < j; i++) bytes.set(bytesOf(small[i].values), small[i].placed.offset - first.offset);
+      device.queue.writeBuffer(this.pieces(first)[0].buffer, first.offset, bytes);
+    }
+    for (const { placed, values } of given) if (!whole(placed)) await upload(device, this.pieces(placed), bytesOf(values));
+  }
+
+  /** Pipelines and bind groups of an entry, made at its first run. */
+  private prepare(entry: Entry): Promise<readonly Work[]> {
+    let work = this.prepared.get(entry.name);
+    if (!work) {
+      work = this.build(entry);
+      this.prepared.set(entry.name, work);
+      work.catch(() => this.prepared.delete(entry.name));
+    }
+    return work;
+  }
+
+  private async build(entry: Entry): Promise<readonly Work[]> {
+    const dispatches = entry.steps.filter((s): s is Dispatch => "kernel" in s);
+    const kernels = [...new Set(dispatches.map((d) => this.kernelOf(d)))];
+    for (let i = 0; i < kernels.length; i += COMPILING) await Promise.all(kernels.slice(i, i + COMPILING).map((k) => this.pipeline(k)));
+    const work: Work[] = [];
+    for (const step of entry.steps) work.push("kernel" in step ? await this.ready(step) : step);
+    return work;
+  }
+
+  private kernelOf(d: Dispatch): Kernel {
+    const kernel = this.kernels.get(d.kernel);
+    if (!kernel) throw new Bug(`the program has no kernel ${d.kernel}`);
+    return kernel;
+  }
+
+  private layout(kernel: Kernel): GPUBindGroupLayout {
+    const key = kernel.operands.map((o) => o.access).join();
+    let layout = this.layouts.get(key);
+    if (!layout) {
+      layout = this.gpu.device.createBindGroupLayout({
+        entries: kernel.operands.map((o, binding) => ({
+          binding,
+          visibility: GPUShaderStage.COMPUTE,
+          buffer: { type: o.access === "read" ? ("read-only-storage" as const) : ("storage" as const) },
+        })),
+      });
+      this.layouts.set(key, layout);
+    }
+    return layout;
+  }
+
+  private pipeline(kernel: Kernel): Promise<GPUComputePipeline> {
+    const key = kernel.code;
+    let pipeline = this.pipelines.get(key);
+    if (!pipeline) {
+      pipeline = this.compile(kernel);
+      this.pipelines.set(key, pipeline);
+    }
+    return pipeline;
+  }
+
+  private async compile(kernel: Kernel): Promise<GPUComputePipeline> {
+    const { device } = this.gpu;
+    device.pushErrorScope("validation");
+    const module = device.createShaderModule({ label: kernel.name, code: kernel.code });
+    const layout = device.createPipelineLayout({ bindGroupLayouts: [this.layout(kernel)] });
+    const scope = device.popErrorScope();
+    try {
+      const made = device.createComputePipelineAsync({ label: kernel.name, layout, compute: { module, entryPoint: "main" } });
+      const [pipeline] = await Promise.all([made, scope]);
+      return pipeline;
+    } catch (error) {
+      this.gpu.check();
+      const info = await module.getCompilationInfo();
+      const where = info.messages.map((m) => `${m.lineNum}:${m.linePos} ${m.message}`);
+      throw new Bug(
+        [`WebGPU refuses the kernel ${kernel.name}: ${error instanceof Error ? error.message : error}`, ...where, kernel.code].join("\n"),
+      );
+    }
+  }
+
+  private async ready(dispatch: Dispatch): Promise<Ready> {
+    const kernel = this.kernelOf(dispatch);
+    const entries = dispatch.operands.map((tensor, binding) => {
+      const placed = this.program.tensors[tensor];
+      const buffer = this.pages.get(placed.arena)?.[placed.page];
+      if (!buffer) throw new Bug(`${dispatch.label} uses a page that ${placed.arena} does not have`);
+      return {
+        binding,
+        resource: { buffer, offset: placed.offset, size: Math.min(Math.ceil(placed.bytes / 16) * 16, buffer.size - placed.offset) },
+      };
+    });
+    if (!dispatch.grid) throw new Bug(`${dispatch.label} has no grid`);
+    return {
+      dispatch,
+      pipeline: await this.pipeline(kernel),
+      group: this.gpu.device.createBindGroup({ label: dispatch.label, layout: this.layout(kernel), entries }),
+      grid: dispatch.grid,
+    };
+  }
+
+  /** Encodes the steps; `after` adds copies to the last submit. */
+  private async submit(name: string, work: readonly Work[], after: (encoder: GPUCommandEncoder) => void): Promise<void> {
+    const { device } = this.gpu;
+    for (let i = 0; i < work.length || i === 0; ) {
+      const encoder = device.createCommandEncoder({ label: name });
+      const end = i + SUBMIT;
+      let pass: GPUComputePassEncoder | undefined;
+      for (; i < work.length && i < end; i++) {
+        const step = work[i];
+        if (!("group" in step)) break;
+        pass ??= encoder.beginComputePass({ label: name });
+        pass.setPipeline(step.pipeline);
+        pass.setBindGroup(0, step.group);
+        pass.dispatchWorkgroups(...step.grid);
+      }
+      pass?.end();
+      if (i >= work.length) after(encoder);
+      device.queue.submit([encoder.finish()]);
+      if (i >= work.length) return;
+      const step = work[i];
+      if (!("group" in step)) {
+        await this.onHost(step);
+        i++;
+        if (i >= work.length) {
+          const last = device.createCommandEncoder({ label: name });
+          after(last);
+          device.queue.submit([last.finish()]);
+          return;
+        }
+      }
+    }
+  }
+
+  private async onHost(step: HostStep): Promise<void> {
+    const placed = (i: number) => this.program.tensors[i];
+    const operands: { placed: Placed; values: Values }[] = [];
+    for (const i of step.operands) operands.push({ placed: placed(i), values: await this.download(placed(i)) });
+    const results = step.results.map(placed);
+    const values = runHostStep(step, operands, results);
+    for (const [i, result] of results.entries()) await upload(this.gpu.device, this.pieces(result), bytesOf(values[i]));
+  }
+}
