@@ -1,0 +1,66 @@
+/** Text to syntax tree. */
+import type { IToken } from "chevrotain";
+import type { ProgramCstNode } from "../../../grammar/cst.ts";
+import { PeftParser } from "../../../grammar/parser.ts";
+import { lexer } from "../../../grammar/tokens.ts";
+import type { Program } from "../ast.ts";
+import type { Problem } from "../report/problem.ts";
+import { characterProblem, errorProblem, foreignProblems, noteProblem, operatorProblems, type Source } from "./messages.ts";
+import { build } from "./tree.ts";
+
+/** What a text holds below its meaning: for tools that keep its looks, such as the formatter. */
+export interface Concrete {
+  readonly cst: ProgramCstNode;
+  readonly tokens: readonly IToken[];
+  readonly comments: readonly IToken[];
+}
+
+export interface Parsed {
+  /** What could be read. Where a statement could not, it is missing here and there is a problem. */
+  readonly program: Program;
+  /** In the order of the text. Without errors among them the tree is the whole text. */
+  readonly problems: readonly Problem[];
+  readonly concrete: Concrete;
+}
+
+let parser: PeftParser | undefined;
+
+/** Reads a file. Never throws for what is in the text: whatever is wrong with it is a problem with a place. */
+export function parse(text: string, file: string): Parsed {
+  // its self-analysis takes a while, so it is made once, and only when something is read
+  parser ??= new PeftParser();
+  const { tokens, groups, errors } = lexer.tokenize(text);
+  const cst = parser.read(tokens) as ProgramCstNode;
+  const source: Source = { file, text, tokens };
+
+  const { program, problems: built } = build(cst, file, text.length);
+  const problems = [
+    ...errors.map((e) => characterProblem(source, e)),
+    ...foreignProblems(source, groups.foreign ?? []),
+    ...operatorProblems(source),
+    ...parser.notes.map((n) => noteProblem(source, n)),
+    // what follows a character that could not be read is not worth a second message
+    ...parser.errors
+      .filter((e) => !errors.some((x) => isBetween(x.offset, tokens[tokens.indexOf(e.token) - 1], e.token)))
+      .map((e) => errorProblem(source, e)),
+    ...built,
+  ];
+  return { program, problems: inOrder(problems), concrete: { cst, tokens, comments: groups.comments ?? [] } };
+}
+
+function isBetween(offset: number, before: IToken | undefined, after: IToken): boolean {
+  return (!before || before.startOffset < offset) && (Number.isNaN(after.startOffset) || offset < after.startOffset);
+}
+
+/** Sorted by place; of several at one place the first found. */
+function inOrder(problems: readonly Problem[]): Problem[] {
+  const seen = new Set<number>();
+  return problems
+    .filter((p) => {
+      const at = p.span?.start ?? -1;
+      if (seen.has(at)) return false;
+      seen.add(at);
+      return true;
+    })
+    .sort((a, b) => (a.span?.start ?? 0) - (b.span?.start ?? 0));
+}
