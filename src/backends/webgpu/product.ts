@@ -6,6 +6,8 @@ import type { Template } from "./template.ts";
 import { type Names, names } from "./text.ts";
 
 const [B, M, N, K] = [0, 1, 2, 3];
+/** The axis of the sum, as a bit set. */
+const SUM = 0b1000;
 const LANES = ["x", "y", "z", "w"];
 /** A row of a tile is a scalar or a vector. */
 const vector = (n: number): string => (n === 1 ? "f32" : `vec${n}f`);
@@ -82,8 +84,8 @@ export function printRegisters(kernel: ProductKernel, schedule: RegisterSchedule
       `_b${j}`,
     ),
   );
-  for (const scope of left) writer.hoist([kernel.lhs], 1 << K, scope, out);
-  for (const scope of right) writer.hoist([kernel.rhs], 1 << K, scope, out);
+  for (const scope of left) writer.hoist([kernel.lhs], SUM, scope, out);
+  for (const scope of right) writer.hoist([kernel.rhs], SUM, scope, out);
   out.block(slices === 1 ? `for (var k = 0; k < ${k}; k++)` : `for (var k = slice; k < ${k}; k += ${slices})`, () => {
     const say = (scope: Names, value: number) => {
       const inner = names(new Map(), scope);

@@ -7,6 +7,7 @@ import { OutOfMemory } from "../errors.ts";
 import { arrayOf, hostScalars, runHostStep } from "../host.ts";
 import type { Dispatch, Entry, HostStep, Kernel, Placed, Program, Session, Values } from "../program.ts";
 import type { WebGPUDevice } from "./device.ts";
+import { BufferUsage, ShaderStage } from "./flags.ts";
 import { bytesOf, CHUNK, download, type Piece, Ring, upload, valuesOf } from "./staging.ts";
 
 /** Pipelines compiled at once: more were seen to abort the process on a loaded machine. */
@@ -80,7 +81,7 @@ export class WebGPUSession implements Session {
           device.createBuffer({
             label: `${arena.name} ${i}`,
             size: Math.max(16, Math.ceil(bytes / 16) * 16),
-            usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST,
+            usage: BufferUsage.STORAGE | BufferUsage.COPY_SRC | BufferUsage.COPY_DST,
           }),
         ),
       );
@@ -298,7 +299,7 @@ export class WebGPUSession implements Session {
       layout = this.gpu.device.createBindGroupLayout({
         entries: kernel.operands.map((o, binding) => ({
           binding,
-          visibility: GPUShaderStage.COMPUTE,
+          visibility: ShaderStage.COMPUTE,
           buffer: { type: o.access === "read" ? ("read-only-storage" as const) : ("storage" as const) },
         })),
       });

@@ -1,5 +1,7 @@
 /** Moving values between the host and device buffers, a bounded piece at a time. */
+
 import type { Placed, Values } from "../program.ts";
+import { BufferUsage, MapMode } from "./flags.ts";
 
 /** Bytes of one transfer: what the queue or a mapped buffer holds beside the arenas. */
 export const CHUNK = 4 * 1024 * 1024;
@@ -58,7 +60,7 @@ export class Ring {
     if (slot) return slot;
     if (this.made < this.slots) {
       this.made++;
-      return this.device.createBuffer({ label: "staging", size: this.slotBytes, usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST });
+      return this.device.createBuffer({ label: "staging", size: this.slotBytes, usage: BufferUsage.MAP_READ | BufferUsage.COPY_DST });
     }
     return new Promise((resolve) => this.waiting.push(resolve));
   }
@@ -66,7 +68,7 @@ export class Ring {
   /** Waits for the device, gives the first `bytes` of a slot, and the slot back. */
   async read(slot: GPUBuffer, bytes: number): Promise<ArrayBuffer> {
     try {
-      await slot.mapAsync(GPUMapMode.READ, 0, bytes);
+      await slot.mapAsync(MapMode.READ, 0, bytes);
       const copy = slot.getMappedRange(0, bytes).slice(0);
       slot.unmap();
       return copy;
