@@ -125,13 +125,13 @@ export interface Checkpoint {
   readonly snapshot: Snapshot;
 }
 
-/** P0805 where a checkpoint cannot be understood. */
+/** P0824 where a checkpoint cannot be understood. */
 export function readCheckpoint(files: Files, folder: string, step: number): Checkpoint {
   const path = joinPath(folder, `checkpoint-${step}`);
   const state = readRecord(files, joinPath(path, "peftc_state.json"));
   const { progress, identity } = state;
   if (state.format !== "peftc-checkpoint" || state.version !== 1 || !isRecord(progress) || !isRecord(identity)) {
-    throw new InputError("P0805", `\`${path}\` was not written by this version of peftc`, ["start afresh in another folder"]);
+    throw new InputError("P0824", `\`${path}\` was not written by this version of peftc`, ["start afresh in another folder"]);
   }
   const best = joinPath(path, "best.safetensors");
   return {

@@ -41,7 +41,7 @@ export function batchSymbol(columns: readonly ColumnDecl[]): string | undefined 
 /**
  * A number for each symbol but the batch's. `sequence`: what the stage says, for the first column with a
  * list a row, and at most for the others; without it the longest row, rounded up. Columns that
- * the data does not have say nothing. P0706: a row of another shape than the column's fixed sizes.
+ * the data does not have say nothing. P0734: a row of another shape than the column's fixed sizes.
  */
 export function bindSizes(columns: readonly ColumnDecl[], table: DataTable, sequence: number | undefined): Map<string, number> {
   const batch = batchSymbol(columns);
@@ -55,7 +55,7 @@ export function bindSizes(columns: readonly ColumnDecl[], table: DataTable, sequ
       if (column === undefined) continue;
       if (column.rank !== decl.shape.length - 1) {
         throw new InputError(
-          "P0706",
+          "P0734",
           `column \`${decl.name}\` of ${table.name} has rows with ${axes(column.rank)}, where the objective wants [${decl.shape.join(", ")}]`,
         );
       }
@@ -63,7 +63,7 @@ export function bindSizes(columns: readonly ColumnDecl[], table: DataTable, sequ
       for (let i = 0; i < table.rows; i++) {
         const size = column.shape(i)[axis];
         if (typeof dim === "number" && size !== dim) {
-          throw new InputError("P0706", `row ${i + 1} of column \`${decl.name}\` of ${table.name} has size ${size} where ${dim} is wanted`);
+          throw new InputError("P0734", `row ${i + 1} of column \`${decl.name}\` of ${table.name} has size ${size} where ${dim} is wanted`);
         }
         if (alone !== undefined) longest.set(alone, Math.max(longest.get(alone) ?? 0, size));
       }
@@ -98,19 +98,19 @@ function sourceOf(decl: ColumnDecl, table: DataTable): Source | undefined {
 }
 
 /**
- * Refuses a table that cannot serve the columns, before anything runs. P0701: no rows · P0703: a column that nobody gives · P0706: rows of
- * another shape · P0704: a value that the graph cannot look up · P0707: a value that is no number of the column's type.
+ * Refuses a table that cannot serve the columns, before anything runs. P0730: no rows · P0732: a column that nobody gives · P0734: rows of
+ * another shape · P0733: a value that the graph cannot look up · P0735: a value that is no number of the column's type.
  */
 export function checkTable(columns: readonly ColumnDecl[], graph: Graph, table: DataTable): void {
   if (table.rows === 0) {
-    throw new InputError("P0701", `${table.name} has no rows`, ["an empty file, or a split or `sequence` that leaves nothing"]);
+    throw new InputError("P0730", `${table.name} has no rows`, ["an empty file, or a split or `sequence` that leaves nothing"]);
   }
   const bounds = indexBounds(graph);
   for (const decl of columns) {
     const source = sourceOf(decl, table);
     if (source === undefined) {
       if (decl.fallback?.kind === "constant") continue;
-      throw new InputError("P0703", `${table.name} has no column \`${decl.name}\`, and it has no default`, [
+      throw new InputError("P0732", `${table.name} has no column \`${decl.name}\`, and it has no default`, [
         `it has: ${[...table.columns.keys()].join(", ")}`,
       ]);
     }
@@ -125,11 +125,11 @@ function checkValues(decl: ColumnDecl, { column, name }: Source, table: DataTabl
       const value = row[j];
       const place = () => `row ${i + 1} of column \`${name}\` of ${table.name}`;
       if (!Number.isFinite(value) || (decl.dtype !== "f32" && !Number.isInteger(value))) {
-        throw new InputError("P0707", `${place()} holds ${value}, where ${decl.dtype === "f32" ? "a number" : "a whole number"} is wanted`);
+        throw new InputError("P0735", `${place()} holds ${value}, where ${decl.dtype === "f32" ? "a number" : "a whole number"} is wanted`);
       }
       if (bound === undefined || (value >= 0 && value < bound.below) || bound.except.includes(value)) continue;
       const where = bound.at.origin.path === "" ? "" : ` in ${bound.at.origin.path}`;
-      throw new InputError("P0704", `${place()} holds ${value}, but only 0 .. ${bound.below - 1} exist${where}`, [
+      throw new InputError("P0733", `${place()} holds ${value}, but only 0 .. ${bound.below - 1} exist${where}`, [
         "for labels: check `num_labels`; for tokens: check that the tokenizer is the model's",
       ]);
     }

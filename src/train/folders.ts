@@ -37,7 +37,7 @@ export const RUNS = "runs";
 /**
  * A folder for every stage of a file, in order. Without `output`: `runs/<file>/<name>`, all with one number behind them if any stage's folder holds
  * a finished run, or checkpoints of one that was not resumed. With it: that folder for the only `train` stage, `<output>/<name>` for the others.
- * P0802: `output` holds a finished run and neither `force` nor `resume` was given.
+ * P0821: `output` holds a finished run and neither `force` nor `resume` was given.
  */
 export function chooseFolders(files: Files, stages: readonly StageFolder[], options: FolderOptions): string[] {
   const { output } = options;
@@ -47,7 +47,7 @@ export function chooseFolders(files: Files, stages: readonly StageFolder[], opti
     for (const folder of new Set([output, ...folders])) {
       if (!isFinished(files, folder) || options.resume) continue;
       if (!options.force) {
-        throw new InputError("P0802", `\`${folder}\` holds a finished run`, [
+        throw new InputError("P0821", `\`${folder}\` holds a finished run`, [
           "--force writes over it, --resume takes its result",
           "without --output the folder is chosen and numbered",
         ]);

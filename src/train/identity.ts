@@ -34,11 +34,11 @@ export function differences(then: Identity, now: Identity): string[] {
   return out;
 }
 
-/** P0804 where a checkpoint belongs to another run. */
+/** P0823 where a checkpoint belongs to another run. */
 export function requireSame(checkpoint: string, then: Identity, now: Identity): void {
   const changed = differences(then, now);
   if (changed.length === 0) return;
-  throw new InputError("P0804", `\`${checkpoint}\` cannot be resumed: it belongs to another run`, [
+  throw new InputError("P0823", `\`${checkpoint}\` cannot be resumed: it belongs to another run`, [
     ...changed,
     "put back what changed, or start afresh without --resume",
   ]);

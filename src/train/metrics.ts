@@ -26,7 +26,7 @@ const DERIVED: Readonly<Record<string, (means: Scalars) => number>> = {
   perplexity: ({ loss }) => Math.exp(loss),
 };
 
-/** The metrics asked for, `loss` always among them. P0803: neither a metric nor a scalar that the objective names. */
+/** The metrics asked for, `loss` always among them. P0822: neither a metric nor a scalar that the objective names. */
 export function metricsOf(means: Scalars, wanted: readonly string[]): Record<string, number> {
   const out: Record<string, number> = { loss: means.loss };
   for (const name of wanted) {
@@ -38,13 +38,13 @@ export function metricsOf(means: Scalars, wanted: readonly string[]): Record<str
   return out;
 }
 
-/** P0803, before anything runs. `scalars`: what the objective names. */
+/** P0822, before anything runs. `scalars`: what the objective names. */
 export function checkMetrics(wanted: readonly string[], scalars: readonly string[]): void {
   for (const name of wanted) if (!scalars.includes(name) && DERIVED[name] === undefined) throw unknownMetric(name, scalars);
 }
 
 function unknownMetric(name: string, scalars: readonly string[]): InputError {
-  return new InputError("P0803", `there is no metric \`${name}\``, [
+  return new InputError("P0822", `there is no metric \`${name}\``, [
     `the objective names: ${scalars.join(", ")}`,
     `always there: ${Object.keys(DERIVED).join(", ")}`,
   ]);

@@ -41,7 +41,7 @@ export async function prepareTrain(stage: TrainStage, host: RunHost): Promise<Pr
   const tables: DataTable[] = [];
   for (const spec of stage.data) {
     const table = await host.table({ spec, tokenizer: stage.tokenizer, sequence: stage.sequence });
-    if (table === undefined) throw new InputError("P0702", `\`${spec.make}\` has no held part`, ["give it `split:`"]);
+    if (table === undefined) throw new InputError("P0731", `\`${spec.make}\` has no held part`, ["give it `split:`"]);
     tables.push(table);
   }
   stage.step.forEach((entry, i) => {
@@ -78,7 +78,7 @@ async function prepareEvaluation(stage: TrainStage, host: RunHost): Promise<Eval
   const wanted = [...(stage.evaluate?.metrics ?? []), ...(stage.evaluate?.best === undefined ? [] : [stage.evaluate.best])];
   if (entries.length === 0) {
     if (stage.evaluate === undefined) return undefined;
-    throw new InputError("P0702", `stage \`${stage.name}\` evaluates, but its data has no held part`, [
+    throw new InputError("P0731", `stage \`${stage.name}\` evaluates, but its data has no held part`, [
       "give the data `split: 0.95`, or say `evaluate = { data: ... }`",
     ]);
   }

@@ -113,7 +113,7 @@ describe("a train stage", () => {
     await run(tinyProject(), files, {}, { interrupted: () => ++asked > 13 });
     const notes = async (project: Project, over: Partial<RunHost> = {}) =>
       (await run(project, files, { resume: true }, over)).error as { code: string; notes: string[] };
-    expect(await notes(tinyProject({ batch: 3 }))).toMatchObject({ code: "P0804" });
+    expect(await notes(tinyProject({ batch: 3 }))).toMatchObject({ code: "P0823" });
     expect((await notes(tinyProject({ batch: 3 }))).notes[0]).toBe("spec: batch was 4, is 3");
     expect((await notes(tinyProject({}, { rate: 0.06 }))).notes[0]).toMatch(/^spec: the step computes something else/);
     expect((await notes(tinyProject(), { table: async () => tinyTable(18, 9) })).notes[0]).toBe("data: the rows of random changed");
@@ -177,10 +177,10 @@ describe("a train stage", () => {
     const before = files.content.size;
     const without = { ...tinyTable(18, 5), columns: new Map([...tinyTable(18, 5).columns].slice(0, 1)) };
     const cases: [Partial<RunHost>, Partial<TrainStage>, string][] = [
-      [{ table: async () => tinyTable(0, 1) }, {}, "P0701"],
-      [{ table: async ({ spec }) => (spec.part === "held" ? undefined : tinyTable(9, 1)) }, {}, "P0702"],
-      [{ table: async () => without }, {}, "P0703"],
-      [{}, { evaluate: { every: undefined, data: undefined, metrics: ["bleu"], best: undefined, stopAfter: undefined } }, "P0803"],
+      [{ table: async () => tinyTable(0, 1) }, {}, "P0730"],
+      [{ table: async ({ spec }) => (spec.part === "held" ? undefined : tinyTable(9, 1)) }, {}, "P0731"],
+      [{ table: async () => without }, {}, "P0732"],
+      [{}, { evaluate: { every: undefined, data: undefined, metrics: ["bleu"], best: undefined, stopAfter: undefined } }, "P0822"],
       [{}, { memory: 10 }, "P0901"],
     ];
     for (const [over, stage, code] of cases) {

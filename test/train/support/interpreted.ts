@@ -1,6 +1,7 @@
 /** An engine over the f64 interpreter, for tests of what training does around a device. Values are stored as f32, as devices store them. */
 import { differentiate } from "../../../src/ir/autodiff.ts";
 import { bind } from "../../../src/ir/bind.ts";
+import { Builder } from "../../../src/ir/build.ts";
 import { type Graph, type Node, order } from "../../../src/ir/graph.ts";
 import { interpret } from "../../../src/ir/interpret.ts";
 import { rowOf, type Tensor } from "../../../src/ir/ops/index.ts";
@@ -22,8 +23,14 @@ export function interpretedEngine(over: Partial<Engine> = {}): Engine {
   };
 }
 
+/** Sizes whose value is given when the graph runs. */
+function growing(entry: EntryPoint): Map<string, Node> {
+  const b = new Builder({ path: "" });
+  return new Map((entry.growing ?? []).map((name) => [name, b.input(name, { dtype: "i32", shape: [] })]));
+}
+
 function build(entries: readonly EntryPoint[]): Built {
-  const bound = new Map(entries.map((e) => [e.name, differentiate(bind(e.graph, e.sizes))]));
+  const bound = new Map(entries.map((e) => [e.name, differentiate(bind(e.graph, e.sizes, { values: growing(e) }))]));
   const tensors: Program["tensors"][number][] = [];
   const params: Record<string, number> = {};
   const states: Record<string, number> = {};

@@ -1,0 +1,80 @@
+/** `evaluate` and `predict` stages: a model over a table, without an update. */
+import type { EvaluateStage, PredictStage } from "../compiler/project.ts";
+import { joinPath, writeFile, writeJson } from "../formats/files.ts";
+import { InputError } from "../ir/errors.ts";
+import type { Session } from "../runtime/program.ts";
+import { requireBudget } from "./budget.ts";
+import { bindSizes, checkTable, type DataTable, fillBatch } from "./columns.ts";
+import type { EntryPoint } from "./engine.ts";
+import { batchesOf, entryName, entryPoints } from "./entries.ts";
+import { Evaluation } from "./evaluate.ts";
+import type { Scalars } from "./events.ts";
+import type { RunHost } from "./host.ts";
+import { checkMetrics, metricsOf } from "./metrics.ts";
+
+async function tableOf(stage: EvaluateStage | PredictStage, host: RunHost): Promise<DataTable> {
+  const table = await host.table({ spec: stage.data, tokenizer: stage.tokenizer, sequence: stage.sequence });
+  if (table === undefined) throw new InputError("P0731", `\`${stage.data.make}\` has no held part`, ["give it `split:`"]);
+  return table;
+}
+
+/** Compiles entries that change nothing, opens them, and gives them the values there are. */
+async function openFor(points: readonly EntryPoint[], host: RunHost): Promise<Session> {
+  const built = await host.engine.build(points, { trained: [] });
+  requireBudget(built.program, host.engine.memory, "the device");
+  const session = await host.engine.open(built.program);
+  for (const name of Object.keys(built.program.params)) await session.write("param", name, host.values.param(name));
+  for (const name of Object.keys(built.program.states)) await session.write("state", name, host.values.state(name, points[0].sizes).values);
+  return session;
+}
+
+/** Writes `metrics.json`. */
+export async function evaluateStage(stage: EvaluateStage, host: RunHost, folder: string | undefined): Promise<Scalars> {
+  const table = await tableOf(stage, host);
+  const { graph } = stage.evaluation;
+  checkMetrics(
+    stage.metrics,
+    graph.results.filter((r) => r.role === "output" && r.node.type.shape.length === 0).map((r) => r.name),
+  );
+  const evaluation = new Evaluation([stage.evaluation], [table], stage.batch, stage.sequence);
+  const session = await openFor(evaluation.points, host);
+  try {
+    const metrics = metricsOf(await evaluation.run(session, 0, 0), stage.metrics);
+    host.listen({ event: "evaluation", stage: stage.name, step: 0, metrics, best: false });
+    if (folder !== undefined) writeJson(host.files, joinPath(folder, "metrics.json"), metrics, true);
+    return metrics;
+  } finally {
+    await session.close();
+  }
+}
+
+/** One object a row, with the columns asked for; also written to `predictions.jsonl`. */
+export async function predictStage(stage: PredictStage, host: RunHost, folder: string): Promise<Record<string, unknown>[]> {
+  const table = await tableOf(stage, host);
+  checkTable(stage.entry.columns, stage.entry.graph, table);
+  const sizes = bindSizes(stage.entry.columns, table, stage.sequence);
+  const batches = batchesOf(table.rows, stage.batch);
+  const points = entryPoints("predict", [stage.entry], [sizes], [[...new Set(batches.map((rows) => rows.length))]]);
+  const session = await openFor(points, host);
+  const out: Record<string, unknown>[] = [];
+  try {
+    for (const rows of batches) {
+      const name = entryName("predict", 0, rows.length, batches[0].length);
+      const outputs = await session.run(name, { ...fillBatch(stage.entry.columns, table, rows, sizes), step: 0, steps: 0 }, stage.columns);
+      for (const [i, row] of rows.entries()) {
+        const values = stage.columns.map((column) => {
+          const width = outputs[column].length / rows.length;
+          const part = [...outputs[column].subarray(i * width, (i + 1) * width)];
+          return [column, width === 1 ? part[0] : part] as const;
+        });
+        out.push({ row, ...Object.fromEntries(values) });
+      }
+    }
+  } finally {
+    await session.close();
+  }
+  const lines = out.map((row) => `${JSON.stringify(row)}\n`).join("");
+  writeFile(host.files, joinPath(folder, "predictions.jsonl"), new TextEncoder().encode(lines));
+  host.listen({ event: "saved", stage: stage.name, kind: "table", folder });
+  return out;
+}

@@ -1,0 +1,90 @@
+/** A whole file: every stage in order, copies between them, what one stage leaves for the next. */
+import type { Project, Stage } from "../compiler/project.ts";
+import { joinPath } from "../formats/files.ts";
+import { InputError } from "../ir/errors.ts";
+import { listCheckpoints, readCheckpoint } from "./checkpoint.ts";
+import { chooseFolders, isFinished } from "./folders.ts";
+import { generate, type PromptTokenizer } from "./generate.ts";
+import type { RunHost } from "./host.ts";
+import { requireSame } from "./identity.ts";
+import { evaluateStage, predictStage } from "./predict.ts";
+import { identityOf, prepareTrain, type TrainResult, train } from "./train.ts";
+
+export interface RunOptions {
+  readonly output: string | undefined;
+  readonly force: boolean;
+  readonly resume: boolean;
+}
+export interface FileHost extends RunHost {
+  /** `undefined`: the folder has no tokenizer. */
+  tokenizer(folder: string): PromptTokenizer | undefined;
+  /** Prompts of a table, for `generate { data = ... }`. */
+  prompts(stage: Stage & { verb: "generate" }): Promise<readonly string[]>;
+}
+
+export const stagesOf = (project: Project): Stage[] => project.actions.flatMap((a) => (a.kind === "stage" ? [a.stage] : []));
+
+/** Runs every stage. Gives the results of the `train` stages. */
+export async function runFile(host: FileHost, options: RunOptions): Promise<TrainResult[]> {
+  const stages = stagesOf(host.project);
+  const folders = chooseFolders(host.files, stages, options);
+  const results: TrainResult[] = [];
+  let number = 0;
+  for (const action of host.project.actions) {
+    if (action.kind === "copy") {
+      for (const { from, to } of action.params) host.values.copy(from, to);
+      continue;
+    }
+    const { stage } = action;
+    const folder = folders[number++];
+    switch (stage.verb) {
+      case "train":
+        results.push(
+          (options.resume && (await reuse(stage, host, folder))) || (await train(stage, host, { folder, resume: options.resume })),
+        );
+        break;
+      case "generate":
+        host.listen({ event: "stage", stage: stage.name, verb: "generate", folder });
+        await generate(stage, host, tokenizerOf(stage, host), folder, await host.prompts(stage));
+        break;
+      case "evaluate":
+        host.listen({ event: "stage", stage: stage.name, verb: "evaluate", folder });
+        await evaluateStage(stage, host, folder);
+        break;
+      case "predict":
+        host.listen({ event: "stage", stage: stage.name, verb: "predict", folder });
+        await predictStage(stage, host, folder);
+        break;
+    }
+  }
+  return results;
+}
+
+/** Takes the values of a finished stage from its last checkpoint, if the folder holds one of the same run. */
+async function reuse(stage: Stage & { verb: "train" }, host: FileHost, folder: string): Promise<TrainResult | undefined> {
+  const [newest] = listCheckpoints(host.files, folder);
+  if (!isFinished(host.files, folder) || newest === undefined) return undefined;
+  const checkpoint = readCheckpoint(host.files, folder, newest);
+  requireSame(checkpoint.folder, checkpoint.identity, await identityOf(await prepareTrain(stage, host), host));
+  const { params, states, best } = checkpoint.snapshot;
+  for (const [name, held] of checkpoint.progress.best === undefined ? params : (best ?? params))
+    host.values.setParam(name, held.values as Float32Array);
+  for (const [name, held] of states) {
+    if (stage.attachments.includes(host.project.states.get(name)?.owner ?? "")) host.values.setState(name, held);
+  }
+  host.listen({ event: "note", message: `stage \`${stage.name}\` is finished already: its result is taken from ${joinPath(folder, "")}` });
+  return { folder, progress: checkpoint.progress, stoppedEarly: false };
+}
+
+/** P0658 where a stage that reads or writes text has no tokenizer. */
+export function tokenizerOf(stage: Stage, host: Pick<FileHost, "tokenizer">): PromptTokenizer {
+  const tokenizer = stage.tokenizer === undefined ? undefined : host.tokenizer(stage.tokenizer);
+  if (tokenizer === undefined) {
+    throw new InputError(
+      "P0658",
+      `stage \`${stage.name}\` needs a tokenizer, and ${stage.tokenizer === undefined ? "no model of it" : `\`${stage.tokenizer}\``} has none`,
+      ["put tokenizer.json beside config.json, or give the model `tokenizer:`"],
+    );
+  }
+  return tokenizer;
+}
