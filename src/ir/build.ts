@@ -1,84 +1,29 @@
 /**
- * Makes nodes whose types follow from the op table. `make` is the one door; `Builder` adds what makes expressions short: broadcasting,
- * promotion of dtypes, and movement that comes to nothing is left out.
+ * Makes nodes whose types follow from the op table. `make` (see make.ts) is the one door; `Builder` adds what makes expressions short:
+ * broadcasting, promotion of dtypes, and movement that comes to nothing is left out.
  */
 import { addDim, type Dim, Poly, sameDim, sameShape, subDim } from "./dim.ts";
 import { Bug } from "./errors.ts";
-import { type Attrs, type DType, type Loop, type Node, node, type Origin, type Type } from "./graph.ts";
+import type { Attrs, DType, Loop, Node, Origin, Type } from "./graph.ts";
+import { make, makeArg, makeLoop, strict } from "./make.ts";
 import {
+  acceptedDType,
   type BinaryName,
   type CompareName,
   type LogicName,
   needAxis,
   type OpName,
   ops,
+  promote,
   refuse,
-  rowOf,
   type Solver,
   splatOf,
   TypeMismatch,
   type UnaryName,
 } from "./ops/index.ts";
 
-export { showType, TypeMismatch } from "./ops/index.ts";
-
-/** Sizes are equal if they are the same polynomial. */
-export const strict: Solver = { equal: sameDim };
-
-/** Makes a node of the inferred type. Throws `TypeMismatch` (see its `detail`) when operands do not fit. */
-export function make(op: OpName, inputs: readonly Node[], attrs: Attrs, origin: Origin, solver: Solver = strict): Node {
-  const types = inputs.map((n) => n.type);
-  return node(op, inputs, attrs, ops[op].shape(types, attrs, solver, inputs), origin);
-}
-
-/** The same op on other operands, or with other attributes: how passes rebuild a node. The type is inferred anew; loops keep their bodies. */
-export function remake(n: Node, inputs: readonly Node[], attrs: Attrs = n.attrs): Node {
-  if (n.loop) return makeLoop(inputs, n.loop, n.origin, attrs);
-  if (rowOf(n).supply === "arg") return node(n.op, inputs, attrs, n.type, n.origin);
-  return make(n.op as OpName, inputs, attrs, n.origin);
-}
-
-/** A parameter of a loop's body, for values of the type given. */
-export const makeArg = (index: number, type: Type, origin: Origin): Node => node("arg", [], { index }, type, origin);
-
-/** The type of every loop node: it has no value of its own, `get` reads its results. */
-export const LOOP_TYPE: Type = { dtype: "i32", shape: [0] };
-
-/** A loop over `inputs` (see `Loop` in graph.ts), after checking that what each turn gets has its body's types. */
-export function makeLoop(inputs: readonly Node[], loop: Loop, origin: Origin, attrs: Attrs = {}): Node {
-  checkLoop(inputs, loop);
-  return node("loop", inputs, attrs, LOOP_TYPE, origin, loop);
-}
-
-/** Throws `Bug` where a loop's turns, arguments, types or results do not fit together. */
-export function checkLoop(inputs: readonly Node[], loop: Loop): void {
-  const wrong = (why: string): never => {
-    throw new Bug(`loop: ${why}`);
-  };
-  const same = (a: Type, b: Type) => a.dtype === b.dtype && sameShape(a.shape, b.shape);
-  if (loop.carried > inputs.length) wrong(`carries ${loop.carried} values, but has ${inputs.length} operands`);
-  loop.bodies.forEach((body, b) => {
-    body.params.forEach((p, i) => {
-      if (rowOf(p).supply !== "arg") wrong(`parameter ${i} of body ${b} is ${p.op}`);
-      if (p.attrs.index !== i) wrong(`parameter ${i} of body ${b} has index ${String(p.attrs.index)}`);
-    });
-    if (body.params.length < loop.carried) wrong(`body ${b} has no parameter for a carried value`);
-    if (body.results.length < loop.carried) wrong(`body ${b} does not give back all carried values`);
-    for (let i = 0; i < loop.carried; i++) {
-      if (!same(body.params[i].type, inputs[i].type)) wrong(`carried value ${i} goes into body ${b} with another type`);
-      if (!same(body.results[i].type, inputs[i].type)) wrong(`carried value ${i} comes out of body ${b} with another type`);
-    }
-  });
-  loop.turns.forEach((turn, t) => {
-    const body = loop.bodies[turn.body] ?? wrong(`turn ${t} runs body ${turn.body}, which does not exist`);
-    if (turn.args.length !== body.params.length - loop.carried)
-      wrong(`turn ${t} gives ${turn.args.length} arguments to a body of ${body.params.length - loop.carried}`);
-    turn.args.forEach((k, i) => {
-      const value = inputs[loop.carried + k] ?? wrong(`turn ${t} uses operand ${k}, which does not exist`);
-      if (!same(value.type, body.params[loop.carried + i].type)) wrong(`argument ${i} of turn ${t} has another type than its parameter`);
-    });
-  });
-}
+export * from "./make.ts";
+export { promote, showType, TypeMismatch } from "./ops/index.ts";
 
 /** A node, a number, or a size as a value. */
 export type Operand = Node | Dim;
@@ -106,11 +51,6 @@ export function broadcastShape(op: string, a: Type, b: Type, solver: Solver): Di
   });
 }
 const axisName = (fromEnd: number): string => (fromEnd === 1 ? "on the last axis" : `on axis ${-fromEnd}`);
-
-/** The dtype two dtypes meet in: f32 over i32 over bool. */
-export function promote(a: DType, b: DType): DType {
-  return a === "f32" || b === "f32" ? "f32" : a === "i32" || b === "i32" ? "i32" : "bool";
-}
 
 /** Axes −rank..rank−1 as 0..rank−1; out of range throws `TypeMismatch`. */
 export function axisOf(op: string, x: Node, axis: number): number {
@@ -174,10 +114,9 @@ export class Builder {
     if (x.type.dtype === dtype) return x;
     return this.make("cast", [x], { dtype });
   }
+  /** Promotes where the op asks for it: `exp` of i32 is f32, `neg` of bool is i32. */
   unary(op: UnaryName, x: Node): Node {
-    const integer = op === "neg" || op === "abs" || op === "sign" || op === "floor" || op === "ceil" || op === "round";
-    if (op === "not") return this.make(op, [this.cast(x, "bool")]);
-    return this.make(op, [x.type.dtype === "f32" ? x : this.cast(x, integer ? "i32" : "f32")]);
+    return this.make(op, [this.cast(x, acceptedDType(ops[op], x.type.dtype))]);
   }
   neg(x: Node): Node {
     return this.unary("neg", x);
@@ -186,7 +125,7 @@ export class Builder {
   /** Promotes and broadcasts as NumPy does; bool counts as 0 or 1 in arithmetic; `div` and `pow` are f32. */
   binary(op: BinaryName, a: Operand, b: Operand): Node {
     const [x, y] = this.together(a, b);
-    return this.make(op, this.matched(op, [x, y], this.operandDType(op, promote(x.type.dtype, y.type.dtype))));
+    return this.make(op, this.matched(op, [x, y], acceptedDType(ops[op], promote(x.type.dtype, y.type.dtype))));
   }
   add(a: Operand, b: Operand): Node {
     return this.binary("add", a, b);
@@ -241,12 +180,6 @@ export class Builder {
       return this.constant(x, integer && whole ? "i32" : "f32");
     };
     return [lift(a, b), lift(b, a)];
-  }
-  private operandDType(op: BinaryName, dtype: DType): DType {
-    if (op === "and" || op === "or") return "bool";
-    if (op === "div" || op === "pow") return "f32";
-    if (op === "eq" || op === "ne") return dtype;
-    return dtype === "bool" ? "i32" : dtype;
   }
   private matched(op: string, [x, y]: readonly [Node, Node], dtype: DType): Node[] {
     const shape = broadcastShape(op, x.type, y.type, this.solver);

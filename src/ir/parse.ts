@@ -127,8 +127,8 @@ class Reader {
     const name = this.take("value");
     this.mark("=");
     const op = this.take("word");
-    if (op === "loop") {
-      names.set(name, this.loop(names));
+    if (this.maybe("carried")) {
+      names.set(name, this.loop(op, names));
       return;
     }
     const inputs = this.peek().text === "(" ? this.list("(", ")", () => this.value(names)) : [];
@@ -138,8 +138,7 @@ class Reader {
     names.set(name, node(op, inputs, attrs, type, this.origin()));
   }
 
-  private loop(names: Names): Node {
-    this.mark("carried");
+  private loop(op: string, names: Names): Node {
     const carried = this.list("(", ")", () => this.value(names));
     this.mark("given");
     const given = this.list("(", ")", () => this.value(names));
@@ -157,7 +156,7 @@ class Reader {
     while (this.peek().kind === "number") turns.push({ body: this.integer(), args: this.list("(", ")", () => this.integer()) });
     this.blank();
     this.mark("}");
-    return node("loop", [...carried, ...given], attrs, LOOP_TYPE, origin, { carried: carried.length, bodies, turns });
+    return node(op, [...carried, ...given], attrs, LOOP_TYPE, origin, { carried: carried.length, bodies, turns });
   }
 
   private body(): Body {

@@ -14,6 +14,7 @@ import { special } from "./special.ts";
 
 export * from "./mismatch.ts";
 export type * from "./op.ts";
+export * from "./promote.ts";
 export * from "./query.ts";
 export * from "./tensor.ts";
 export * from "./views.ts";

@@ -1,25 +1,28 @@
 /** Elementwise rows. All operands of a row have equal shapes. */
 import type { Builder } from "../build.ts";
-import type { Attrs, DType, Node, Type } from "../graph.ts";
+import type { DType, Node } from "../graph.ts";
 import { dtypeAttr } from "./attrs.ts";
 import { needCount, needDType, needSameShape, refuse } from "./mismatch.ts";
-import type { Example, MapName, Op, PartialDerivative, Solver } from "./op.ts";
+import type { Example, MapName, Op, PartialDerivative } from "./op.ts";
 import { isConstant } from "./query.ts";
 import { erf, floorMod, larger, power, roundEven, smaller } from "./scalar.ts";
 import { empty, type Tensor, tensor } from "./tensor.ts";
 
 // ---- types
 
-/** All operands of one dtype out of `allowed`, of one shape; the result is of that dtype, or of `result`. */
-const alike =
-  (op: MapName, n: number, allowed: readonly DType[], result?: DType) =>
-  (types: readonly Type[], _attrs: Attrs, solver: Solver): Type => {
-    needCount(op, types, n);
-    for (let i = 0; i < n; i++) needDType(op, types, i, allowed);
-    if (n === 2 && types[0].dtype !== types[1].dtype) refuse(op, types, "operands have different dtypes");
-    needSameShape(op, types, solver);
-    return { dtype: result ?? types[0].dtype, shape: types[0].shape };
+/** All operands of one dtype out of `accepts`, of one shape; the result is of that dtype, or of `result`. */
+function alike(op: MapName, n: number, accepts: readonly DType[], result?: DType): Pick<Op, "shape" | "accepts"> {
+  return {
+    accepts,
+    shape: (types, _attrs, solver) => {
+      needCount(op, types, n);
+      for (let i = 0; i < n; i++) needDType(op, types, i, accepts);
+      if (n === 2 && types[0].dtype !== types[1].dtype) refuse(op, types, "operands have different dtypes");
+      needSameShape(op, types, solver);
+      return { dtype: result ?? types[0].dtype, shape: types[0].shape };
+    },
   };
+}
 
 // ---- values
 
@@ -69,7 +72,7 @@ function smooth(
     doc,
     role: "map",
     scalar: op,
-    shape: alike(op, 1, float),
+    ...alike(op, 1, float),
     eval: map1(f),
     vjp: "by partials",
     partials: [partial],
@@ -79,7 +82,7 @@ function smooth(
 }
 
 function flat(op: MapName, doc: string, f: (x: number) => number, examples: readonly Example[], sparse?: Op["sparse"]): Op {
-  return { doc, role: "map", scalar: op, shape: alike(op, 1, number), eval: map1(f), vjp: "zero", sparse, examples };
+  return { doc, role: "map", scalar: op, ...alike(op, 1, number), eval: map1(f), vjp: "zero", sparse, examples };
 }
 
 function compare(op: MapName, doc: string, f: (a: number, b: number) => boolean, allowed = number, commutative = false): Op {
@@ -87,7 +90,7 @@ function compare(op: MapName, doc: string, f: (a: number, b: number) => boolean,
     doc,
     role: "map",
     scalar: op,
-    shape: alike(op, 2, allowed, "bool"),
+    ...alike(op, 2, allowed, "bool"),
     eval: map2((a, b) => (f(a, b) ? 1 : 0), "bool"),
     vjp: "zero",
     algebra: { commutative },
@@ -96,12 +99,11 @@ function compare(op: MapName, doc: string, f: (a: number, b: number) => boolean,
 }
 
 function logic(op: MapName, doc: string, f: (a: number, b: number) => number, algebra: Op["algebra"]): Op {
-  const shape = alike(op, 2, ["bool"]);
   return {
     doc,
     role: "map",
     scalar: op,
-    shape,
+    ...alike(op, 2, ["bool"]),
     eval: map2(f),
     vjp: "zero",
     algebra,
@@ -129,7 +131,7 @@ function extreme(op: "max" | "min", f: (a: number, b: number) => number, sparse?
     doc: `The ${op === "max" ? "larger" : "smaller"} of two; NaN if either is. Ties share the gradient; against a constant they give none.`,
     role: "map",
     scalar: op,
-    shape: alike(op, 2, number),
+    ...alike(op, 2, number),
     eval: map2(f),
     vjp: "by partials",
     partials: [chosen(0, compareTo), chosen(1, compareTo)],
@@ -146,7 +148,7 @@ export const maps: Readonly<Record<MapName, Op>> = {
     doc: "−x.",
     role: "scale",
     scalar: "neg",
-    shape: alike("neg", 1, number),
+    ...alike("neg", 1, number),
     eval: map1((x) => -x),
     vjp: "by transpose",
     linear: "all",
@@ -179,7 +181,7 @@ export const maps: Readonly<Record<MapName, Op>> = {
     doc: "|x|; its slope at 0 is 0.",
     role: "map",
     scalar: "abs",
-    shape: alike("abs", 1, number),
+    ...alike("abs", 1, number),
     eval: map1(Math.abs),
     vjp: "by partials",
     partials: [(b, [x]) => b.unary("sign", x)],
@@ -194,7 +196,7 @@ export const maps: Readonly<Record<MapName, Op>> = {
     doc: "Logical not.",
     role: "map",
     scalar: "not",
-    shape: alike("not", 1, ["bool"]),
+    ...alike("not", 1, ["bool"]),
     eval: map1((x) => 1 - x),
     vjp: "zero",
     examples: [one(bools(0, 1))],
@@ -204,7 +206,7 @@ export const maps: Readonly<Record<MapName, Op>> = {
     doc: "a + b; i32 wraps.",
     role: "sum",
     scalar: "add",
-    shape: alike("add", 2, number),
+    ...alike("add", 2, number),
     eval: ([a, b]) => {
       const out = empty(a.dtype, a.shape);
       for (let i = 0; i < out.data.length; i++) out.data[i] = a.data[i] + b.data[i];
@@ -222,7 +224,7 @@ export const maps: Readonly<Record<MapName, Op>> = {
     doc: "a − b; i32 wraps.",
     role: "sum",
     scalar: "sub",
-    shape: alike("sub", 2, number),
+    ...alike("sub", 2, number),
     eval: ([a, b]) => {
       const out = empty(a.dtype, a.shape);
       for (let i = 0; i < out.data.length; i++) out.data[i] = a.data[i] - b.data[i];
@@ -240,7 +242,7 @@ export const maps: Readonly<Record<MapName, Op>> = {
     doc: "a · b; i32 wraps.",
     role: "scale",
     scalar: "mul",
-    shape: alike("mul", 2, number),
+    ...alike("mul", 2, number),
     eval: ([a, b]) => {
       const out = empty(a.dtype, a.shape);
       if (a.dtype === "i32") for (let i = 0; i < out.data.length; i++) out.data[i] = Math.imul(a.data[i], b.data[i]);
@@ -262,7 +264,7 @@ export const maps: Readonly<Record<MapName, Op>> = {
     doc: "a / b, f32 only.",
     role: "scale",
     scalar: "div",
-    shape: alike("div", 2, float),
+    ...alike("div", 2, float),
     eval: ([a, b]) => {
       const out = empty(a.dtype, a.shape);
       for (let i = 0; i < out.data.length; i++) out.data[i] = a.data[i] / b.data[i];
@@ -286,7 +288,7 @@ export const maps: Readonly<Record<MapName, Op>> = {
     doc: "a to the power b, f32 only. The slope in a is 0 where b is 0; the slope in b is 0 where a is 0.",
     role: "map",
     scalar: "pow",
-    shape: alike("pow", 2, float),
+    ...alike("pow", 2, float),
     eval: map2(power),
     vjp: "by partials",
     partials: [
@@ -305,7 +307,7 @@ export const maps: Readonly<Record<MapName, Op>> = {
     doc: "a − b·floor(a/b): the remainder with the sign of b. A remainder by 0 is NaN in f32 and 0 in i32.",
     role: "map",
     scalar: "mod",
-    shape: alike("mod", 2, number),
+    ...alike("mod", 2, number),
     eval: map2(floorMod),
     vjp: "by expansion",
     expansion: (b, { inputs: [x, y] }) => b.sub(x, b.mul(y, b.unary("floor", b.div(x, y)))),
@@ -325,6 +327,7 @@ export const maps: Readonly<Record<MapName, Op>> = {
     doc: "where(c, a, b): a where the bool c holds, otherwise b. What is not chosen takes no gradient, even where it is NaN.",
     role: "map",
     scalar: "where",
+    accepts: any,
     shape: (types, _attrs, solver) => {
       needCount("where", types, 3);
       needDType("where", types, 0, ["bool"]);
@@ -351,6 +354,7 @@ export const maps: Readonly<Record<MapName, Op>> = {
     doc: "cast {dtype}: f32 to i32 truncates towards 0, to bool asks for ≠ 0; bool gives 0 or 1.",
     role: "map",
     scalar: "cast",
+    accepts: any,
     shape: (types, attrs) => {
       needCount("cast", types, 1);
       return { dtype: dtypeAttr(attrs), shape: types[0].shape };

@@ -4,7 +4,7 @@
  */
 import type { Builder } from "../build.ts";
 import type { Dim } from "../dim.ts";
-import type { Attrs, Node, Type } from "../graph.ts";
+import type { Attrs, DType, Node, Type } from "../graph.ts";
 import type { Tensor } from "./tensor.ts";
 
 export type UnaryName =
@@ -141,6 +141,8 @@ export interface Columns {
   eval(inputs: readonly Tensor[], attrs: Attrs, node: Node): Tensor;
   /** Elementwise rows: the scalar function that a kernel computes for each element. */
   readonly scalar?: MapName;
+  /** Elementwise rows: the dtypes that operands may have (of `where`, its two choices). */
+  readonly accepts?: readonly DType[];
   /** Facts that rewrites use. `identity`: e with f(x, e) = x (and f(e, x) = x where commutative). `absorbing`: z with f(x, z) = z. */
   readonly algebra?: { readonly commutative?: boolean; readonly identity?: number; readonly absorbing?: number };
   /** Reductions: the value of no elements, and how two partial results merge. */

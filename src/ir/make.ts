@@ -1,0 +1,63 @@
+/** The one door to new nodes: types are inferred from the op table, loops are checked. */
+import { sameDim, sameShape } from "./dim.ts";
+import { Bug } from "./errors.ts";
+import { type Attrs, type Loop, type Node, node, type Origin, type Type } from "./graph.ts";
+import { type OpName, ops, rowOf, type Solver } from "./ops/index.ts";
+
+/** Sizes are equal if they are the same polynomial. */
+export const strict: Solver = { equal: sameDim };
+
+/** Makes a node of the inferred type. Throws `TypeMismatch` (see its `detail`) when operands do not fit. */
+export function make(op: OpName, inputs: readonly Node[], attrs: Attrs, origin: Origin, solver: Solver = strict): Node {
+  const types = inputs.map((n) => n.type);
+  return node(op, inputs, attrs, ops[op].shape(types, attrs, solver, inputs), origin);
+}
+
+/** The same op on other operands, or with other attributes: how passes rebuild a node. The type is inferred anew; loops keep their bodies. */
+export function remake(n: Node, inputs: readonly Node[], attrs: Attrs = n.attrs): Node {
+  if (n.loop) return makeLoop(inputs, n.loop, n.origin, attrs);
+  if (rowOf(n).supply === "arg") return node(n.op, inputs, attrs, n.type, n.origin);
+  return make(n.op as OpName, inputs, attrs, n.origin);
+}
+
+/** A parameter of a loop's body, for values of the type given. */
+export const makeArg = (index: number, type: Type, origin: Origin): Node => node("arg", [], { index }, type, origin);
+
+/** The type of every loop node: it has no value of its own, `get` reads its results. */
+export const LOOP_TYPE: Type = { dtype: "i32", shape: [0] };
+
+/** A loop over `inputs` (see `Loop` in graph.ts), after checking that what each turn gets has its body's types. */
+export function makeLoop(inputs: readonly Node[], loop: Loop, origin: Origin, attrs: Attrs = {}): Node {
+  checkLoop(inputs, loop);
+  return node("loop", inputs, attrs, LOOP_TYPE, origin, loop);
+}
+
+/** Throws `Bug` where a loop's turns, arguments, types or results do not fit together. */
+export function checkLoop(inputs: readonly Node[], loop: Loop): void {
+  const wrong = (why: string): never => {
+    throw new Bug(`loop: ${why}`);
+  };
+  const same = (a: Type, b: Type) => a.dtype === b.dtype && sameShape(a.shape, b.shape);
+  if (loop.carried > inputs.length) wrong(`carries ${loop.carried} values, but has ${inputs.length} operands`);
+  loop.bodies.forEach((body, b) => {
+    body.params.forEach((p, i) => {
+      if (rowOf(p).supply !== "arg") wrong(`parameter ${i} of body ${b} is ${p.op}`);
+      if (p.attrs.index !== i) wrong(`parameter ${i} of body ${b} has index ${String(p.attrs.index)}`);
+    });
+    if (body.params.length < loop.carried) wrong(`body ${b} has no parameter for a carried value`);
+    if (body.results.length < loop.carried) wrong(`body ${b} does not give back all carried values`);
+    for (let i = 0; i < loop.carried; i++) {
+      if (!same(body.params[i].type, inputs[i].type)) wrong(`carried value ${i} goes into body ${b} with another type`);
+      if (!same(body.results[i].type, inputs[i].type)) wrong(`carried value ${i} comes out of body ${b} with another type`);
+    }
+  });
+  loop.turns.forEach((turn, t) => {
+    const body = loop.bodies[turn.body] ?? wrong(`turn ${t} runs body ${turn.body}, which does not exist`);
+    if (turn.args.length !== body.params.length - loop.carried)
+      wrong(`turn ${t} gives ${turn.args.length} arguments to a body of ${body.params.length - loop.carried}`);
+    turn.args.forEach((k, i) => {
+      const value = inputs[loop.carried + k] ?? wrong(`turn ${t} uses operand ${k}, which does not exist`);
+      if (!same(value.type, body.params[loop.carried + i].type)) wrong(`argument ${i} of turn ${t} has another type than its parameter`);
+    });
+  });
+}
