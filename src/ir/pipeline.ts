@@ -5,12 +5,12 @@ import { cse } from "./passes/cse.ts";
 import { expand } from "./passes/expand.ts";
 import { fold } from "./passes/fold.ts";
 import { type DriverHooks, type Pass, PassContext, type PassOptions, runPasses } from "./passes/pass.ts";
-import type { HostScalar } from "./passes/scalars.ts";
+import { type HostScalar, scalars } from "./passes/scalars.ts";
 import { simplify } from "./passes/simplify.ts";
 import { print } from "./print.ts";
 import { verify } from "./verify.ts";
 
-export const pipeline: readonly Pass[] = [expand, simplify, fold, cse];
+export const pipeline: readonly Pass[] = [expand, simplify, fold, cse, scalars];
 
 export interface CompileOptions extends DriverHooks {
   /** A number for each symbol of the graph. */

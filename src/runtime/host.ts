@@ -3,6 +3,7 @@ import { Bug, InputError } from "../ir/errors.ts";
 import type { DType, Node } from "../ir/graph.ts";
 import { isOpName, ops, tensor } from "../ir/ops/index.ts";
 import type { Entry, HostStep, Placed, StorageType, Values } from "./program.ts";
+import { evaluateScalar } from "./scalars.ts";
 
 const nowhere: Node = { id: 0, op: "const", inputs: [], attrs: {}, type: { dtype: "f32", shape: [] }, origin: { path: "host" } };
 
@@ -18,21 +19,12 @@ function row(name: string) {
 export function hostScalars(entry: Entry, given: Readonly<Record<string, Values | number>>): Map<string, number> {
   const out = new Map<string, number>();
   for (const scalar of entry.scalars) {
-    const steps: number[] = [];
-    const read = (argument: string | number): number => {
-      if (typeof argument === "number") return argument;
-      if (argument.startsWith("%")) return steps[Number(argument.slice(1))];
-      const name = argument.slice(1);
-      const value = out.get(name) ?? given[name];
-      if (typeof value !== "number")
+    const value = evaluateScalar(scalar.code, (name) => {
+      const found = out.get(name) ?? given[name];
+      if (typeof found !== "number")
         throw new InputError("P0801", `${entry.name} needs the number \`${name}\` to compute \`${scalar.name}\``);
-      return value;
-    };
-    for (const [op, ...args] of scalar.code) {
-      const inputs = args.map((a) => tensor("f32", [], [read(a)]));
-      steps.push(row(String(op)).eval(inputs, {}, nowhere).data[0]);
-    }
-    const value = steps[steps.length - 1];
+      return found;
+    });
     out.set(scalar.name, scalar.dtype === "f32" ? value : Math.trunc(value));
   }
   return out;

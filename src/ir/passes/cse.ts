@@ -64,8 +64,8 @@ export function withFewerParameters(n: Node): Node {
       ...body.params.slice(0, carried),
       ...kept.map((k, i) => makeArg(carried + i, body.params[carried + k].type, body.params[carried + k].origin)),
     ];
-    body.params.slice(0, carried).forEach((p) => known.set(p, p));
-    kept.forEach((k, i) => known.set(body.params[carried + k], params[carried + i]));
+    for (const p of body.params.slice(0, carried)) known.set(p, p);
+    for (const [i, k] of kept.entries()) known.set(body.params[carried + k], params[carried + i]);
     for (const [p, q] of twin) known.set(p, known.get(q)!);
     const scope = new Scope();
     bodies.push({

@@ -1,18 +1,28 @@
-/** Ops whose meaning is a composition, as that composition. */
+/** Ops whose meaning is a composition, as that composition. Turns of static loops stay apart: nothing is shared that was not. */
+import { Builder } from "../build.ts";
+import type { Graph } from "../graph.ts";
 import { rowOf } from "../ops/index.ts";
-import { type Rule, rewrite } from "../rewrite.ts";
+import { mapRegions, rebuild, withInputs } from "../rewrite.ts";
 import type { Pass } from "./pass.ts";
-
-const open: Rule = (n, b) => {
-  const row = rowOf(n);
-  if (row.vjp !== "by expansion" || n.type.dtype !== "f32") return undefined;
-  return b.scope.settle(row.expansion(b, n));
-};
 
 export const expand: Pass = {
   name: "expand",
   before: "any graph",
   after: "every f32 node has a derivative of its own",
   law: "results are equal up to rounding",
-  run: (graph) => rewrite(graph, { every: [open] }),
+  run: (graph: Graph) =>
+    mapRegions(
+      graph,
+      (roots, known) => (loops) =>
+        rebuild(
+          roots,
+          (n, inputs) => {
+            if (n.loop) return loops(n, inputs);
+            const row = rowOf(n);
+            const made = withInputs(n, inputs);
+            return row.vjp === "by expansion" && n.type.dtype === "f32" ? row.expansion(new Builder(n.origin), made) : made;
+          },
+          known,
+        ),
+    ),
 };

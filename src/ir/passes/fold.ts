@@ -24,14 +24,12 @@ export const foldRule: Rule = (n, b) => {
   if (elements(sizes(n)) > MOST || n.inputs.some((x) => elements(sizes(x)) > MOST)) return undefined;
   // Positions alone are computed faster than read.
   if (!n.inputs.some(isConst)) return undefined;
-  return constantOf(b, n, row.eval(n.inputs.map(valueOf), n.attrs, n).data);
+  return constantOf(b, n, row.eval(n.inputs.map(constantValue), n.attrs, n).data);
 };
 
 const isKnown = (n: Node): boolean => isConst(n) || (rowOf(n).role === "source" && !rowOf(n).supply && n.inputs.length === 0);
 
-function valueOf(n: Node): Tensor {
-  return rowOf(n).eval([], n.attrs, n);
-}
+const constantValue = (n: Node): Tensor => rowOf(n).eval([], n.attrs, n);
 
 /** A constant of the node's type; not made where a value is not finite, which a program file could not hold. */
 function constantOf(b: ScopedBuilder, n: Node, data: Float64Array): Node | undefined {

@@ -12,6 +12,8 @@ export interface PassOptions {
   readonly accumulate?: number;
   /** Budget for values kept between the halves, in bytes. */
   readonly memory?: number;
+  /** Names of scalar inputs that the host knows before a step runs; `step` and `steps`, if left out. */
+  readonly hostInputs?: readonly string[];
 }
 
 /** Facts that passes leave for `plan` and for the runtime. A pass adds to it, no pass reads another's notes. */
