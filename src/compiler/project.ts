@@ -130,6 +130,8 @@ export interface GenerateStage extends StageBase {
   readonly prefill: Entry;
   /** Input of one token, scalar input `past`; shapes contain the symbol `past`, bound to capacity − 1. */
   readonly decode: Entry;
+  /** Positions that the model puts in front of the text (a prompt method's): `past` starts at these plus the prompt's length. */
+  readonly front: number;
   readonly prompts: readonly string[] | undefined;
   readonly data: DatasetSpec | undefined;
   readonly maxTokens: number;
@@ -200,6 +202,16 @@ export interface Host {
   readConfig(folder: string): Readonly<Record<string, unknown>> | undefined;
   /** Names and shapes of a checkpoint's tensors (all shards). Throws `InputError` where a file is malformed. */
   readTensors(folder: string): ReadonlyMap<string, { readonly dtype: string; readonly shape: readonly number[] }> | undefined;
+  /** Which tensor of a checkpoint serves which parameter; a trunk's names with one first name too few or too many fit as well. */
+  matchTensors(
+    params: readonly { readonly path: string; readonly shape: readonly number[]; readonly tiedTo?: string }[],
+    folder: string,
+  ): {
+    readonly found: ReadonlyMap<string, string>;
+    readonly missing: readonly string[];
+    readonly wrongShape: readonly { readonly path: string; readonly wanted: readonly number[]; readonly seen: readonly number[] }[];
+    readonly leftOver: readonly string[];
+  };
   /** Facts about a folder's tokenizer that programs may ask for. */
   readTokenizer(
     folder: string,

@@ -1,0 +1,110 @@
+/** From a `.peft` file to a project: graphs, parameters, stages, and every problem found on the way. */
+import type { AttachmentReport, Host, ParamDecl, Project, SiteReport, StateDecl } from "./project.ts";
+import type { Problem } from "./report/problem.ts";
+import { Elaborator, type Overrides } from "./elaborate/elaborator.ts";
+import { startGraph } from "./elaborate/starts.ts";
+import { Run } from "./elaborate/statements.ts";
+import { checkSites } from "./elaborate/check.ts";
+import { Instance } from "./elaborate/instance.ts";
+import { Storage } from "./elaborate/storage.ts";
+import type { Statement } from "./ast.ts";
+import type { Attachment } from "./elaborate/attachment.ts";
+
+export type { Overrides } from "./elaborate/elaborator.ts";
+
+/**
+ * Compiles a file as far as its graphs. Never throws for a user's mistakes: they are in `problems`, and a project with an error among them
+ * is not to be run. `path` and the paths in it are resolved by `host`.
+ */
+export function compile(path: string, host: Host, overrides: Overrides = {}): Project {
+  const e = new Elaborator(host, path, overrides);
+  const run = new Run(e, undefined as never);
+  e.collect(() => {
+    const unit = e.files.load(path, undefined, run.variables);
+    if (!unit) {
+      e.problems.push({ code: "P0215", severity: "error", message: `there is no file ${path}`, span: undefined });
+      return;
+    }
+    run.useScope(unit.scope);
+    const syntax = e.problems.some((p) => p.severity === "error");
+    if (syntax) return;
+    run.all(unit.program.items.filter((i): i is Statement => !["Import", "Type", "Role", "Module", "Method", "Function"].includes(i.kind)));
+    checkSites(e);
+  });
+  return {
+    file: path,
+    actions: e.actions,
+    params: parameters(e),
+    states: states(e),
+    models: e.models.map((m) => ({ ...m.report, params: [...m.instance.tree()].flatMap((i) => [...i.stored()].map(([, s]) => s.name)) })),
+    attachments: e.attachments.filter((a) => !a.maker).map((a) => report(e, a)),
+    problems: distinct(e.problems),
+  };
+}
+
+/** The seed of starts: the first stage's, so that `--seed` moves them too. */
+function startSeed(e: Elaborator): number {
+  for (const a of e.actions) if (a.kind === "stage" && a.stage.verb === "train") return a.stage.seed;
+  return e.overrides.seed ?? 0;
+}
+
+function parameters(e: Elaborator): Map<string, ParamDecl> {
+  const out = new Map<string, ParamDecl>();
+  const seed = startSeed(e);
+  const all = new Map(e.used);
+  for (const m of e.models) for (const i of m.instance.tree()) for (const [, s] of i.stored()) all.set(s.name, s);
+  for (const a of e.attachments) for (const site of a.sites) for (const s of e.siteParameters(site)) all.set(s.name, s);
+  const queue = [...all.values()];
+  const add = (name: string, s: Storage, source: ParamDecl["source"], frozen: boolean) =>
+    out.set(name, { name, path: s.path, owner: s.owner, shape: s.shape, source, frozen, span: s.span });
+  for (const s of queue) {
+    if (out.has(s.name)) continue;
+    e.collect(() => add(s.name, s, s.source ?? started(e, s, seed, queue), s.frozen));
+  }
+  for (const [name, s] of e.initials) e.collect(() => add(name, s, s.source ?? started(e, s, seed, queue), true));
+  return out;
+}
+function started(e: Elaborator, s: Storage, seed: number, queue: Storage[]): ParamDecl["source"] {
+  const { graph, reads } = startGraph(e, s, seed);
+  queue.push(...reads.filter((r) => r.role === "parameter"));
+  return { kind: "start", graph };
+}
+
+function states(e: Elaborator): Map<string, StateDecl> {
+  const out = new Map<string, StateDecl>();
+  for (const [name, { storage, stage }] of e.stageStates)
+    e.collect(() => out.set(name, { name, dtype: storage.dtype, shape: storage.shape, graph: startGraph(e, storage, 0).graph, owner: stage ?? storage.owner.name }));
+  return out;
+}
+
+function report(e: Elaborator, a: Attachment): AttachmentReport {
+  const shared: Record<string, string> = {};
+  for (const [n, v] of a.shared) {
+    if (v instanceof Storage) shared[n] = v.name;
+    else if (v instanceof Instance) for (const m of v.tree()) for (const [, s] of m.stored()) shared[s.path] = s.name;
+  }
+  const sites = a.sites.filter((s) => !s.detached);
+  const root = sites.map((s) => (s.place.kind === "module" ? s.place.instance.owner.name : s.place.kind === "param" ? s.place.storage.owner.name : s.place.kind === "site" ? s.place.site.attachment.name : "")).find((x) => x !== "");
+  void e;
+  return {
+    name: a.name,
+    method: a.method.name,
+    declaredIn: a.method.file,
+    options: a.options,
+    model: root ?? "",
+    selector: a.selector,
+    sites: sites.map((s): SiteReport => ({ path: s.path, role: s.role?.name, params: Object.fromEntries([...s.parameters()].map(([n, p]) => [n, p.name])) })),
+    shared,
+    span: a.span,
+  };
+}
+
+function distinct(problems: readonly Problem[]): Problem[] {
+  const seen = new Set<string>();
+  return problems.filter((p) => {
+    const key = `${p.code} ${p.span?.file}:${p.span?.start} ${p.message}`;
+    if (seen.has(key)) return false;
+    seen.add(key);
+    return true;
+  });
+}

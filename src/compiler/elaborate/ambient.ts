@@ -1,0 +1,42 @@
+import { context } from "./context.ts";
+import type { Elaborator } from "./elaborator.ts";
+import { fail } from "./fault.ts";
+import { maps } from "./builtins/maps.ts";
+import { shapes } from "./builtins/shapes.ts";
+import { draws } from "./builtins/draws.ts";
+import { linear } from "./builtins/linear.ts";
+import { lists } from "./builtins/lists.ts";
+import { tables } from "./builtins/tables.ts";
+import { steps } from "./builtins/steps.ts";
+import { type Here, type Read, type Scope, fixed } from "./scope.ts";
+import { builderAt } from "./tensors.ts";
+import { SiteNames, Tensor, type Value, sizeValue } from "./values.ts";
+
+/** Names that nobody declares, behind all others: ops, functions of the host, and what a step knows. */
+export function ambient(e: Elaborator): Scope {
+  const here: Here = { path: "", training: false, calls: "" };
+  const table = new Map<string, Read>();
+  for (const t of [maps, shapes, draws, linear, lists, tables, steps]) for (const [n, f] of t.rows) table.set(n, fixed(f));
+  const scalar = (name: string) => (reader: Here): Value => new Tensor(builderAt(reader, undefined).input(name, { dtype: "i32", shape: [] }));
+  table.set("training", (reader) => reader.training);
+  table.set("past", () => sizeValue(context().past));
+  table.set("step", scalar("step"));
+  table.set("steps", scalar("steps"));
+  table.set("pi", fixed(Math.PI));
+  table.set("lowest", fixed(-3.4028234663852886e38));
+  table.set("loss", (reader) => e.readLoss(reader));
+  table.set("params", () => {
+    const { trained } = context();
+    if (!trained) fail("P0505", undefined, "`params` is what a stage trains: it can be asked for in an objective");
+    return trained;
+  });
+  table.set("site", (reader) => {
+    const frame = reader.methodFrame;
+    if (!frame) fail("P0505", undefined, "`site` is a method's place: it has no meaning here");
+    return new SiteNames((n) => {
+      const path = frame.site.roleNames.get(n);
+      return path === undefined ? undefined : frame.readRole(n, path, reader);
+    });
+  });
+  return { here, find: (n) => table.get(n), names: () => [...table.keys()] };
+}

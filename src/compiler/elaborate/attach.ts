@@ -1,0 +1,287 @@
+import type { Span } from "../../ir/graph.ts";
+import type * as ast from "../ast.ts";
+import { Attachment, Site, rebindTarget, rebindings } from "./attachment.ts";
+import { Context, within } from "./context.ts";
+import type { Elaborator } from "./elaborator.ts";
+import { evaluate } from "./expressions.ts";
+import { fail } from "./fault.ts";
+import { Instance, isStatement } from "./instance.ts";
+import { methodFrame } from "./method-frame.ts";
+import { type Filling, fillings, fillingsOf, isA, namesOfRole, roleFields } from "./roles.ts";
+import { Names, type Read, type Scope, fixed } from "./scope.ts";
+import { selectionOf } from "./select.ts";
+import { capitalsOf, coerceStatic, isTensorType, parameterShape } from "./signature.ts";
+import { roleSizes } from "./trace.ts";
+import { Storage, parameterNames } from "./storage.ts";
+import { Applied, MethodDecl, ModuleDecl, type Place, RoleDecl, type Selection, type Value, describe } from "./values.ts";
+
+/** Attaches a method to all places of a selection, line by line over its sites. */
+export function attach(e: Elaborator, name: string, applied: Applied, to: Selection, span: Span, maker?: Site, stamp?: { base: number; step: number }): Attachment {
+  const { method } = applied;
+  const places = fitting(e, method, to, span);
+  if (places.length === 0)
+    fail("P0312", span, `${method.name} is attached to nothing`, { notes: [`no place of \`${to.text}\` is something ${method.name} can be attached to`] });
+  const stamps = stamp ?? e.takeStamps(Attachment.stampsNeeded(method, places.length));
+  const attachment = new Attachment(name, applied, e, span, to.text, maker, stamps.base, stamps.step, places.length);
+  const modules = places.map((p) => (p.place.kind === "module" ? p.place.instance : undefined));
+  places.forEach((p, i) => {
+    const qualified = modules.some((m, k) => k !== i && m !== undefined && m === modules[i]);
+    const sizes = p.role instanceof RoleDecl && p.place.kind === "module" ? roleSizes(e, p.role, p.place.instance, p.names, span) : new Map<string, () => Value>();
+    const options = siteOptions(e, applied, p, sizes, span);
+    attachment.sites.push(
+      new Site(attachment, i, p.place, p.role instanceof RoleDecl ? p.role : undefined, p.names, sizes, options, qualified, (site) => staticLines(e, method, site, options)),
+    );
+    if (i === 0) attachment.options = e.staticRecord(options);
+  });
+  for (const member of method.decl.members) for (const site of attachment.sites) run(e, site, member);
+  e.attachments.push(attachment);
+  return attachment;
+}
+
+interface Fit {
+  readonly place: Place;
+  readonly role: RoleDecl | ModuleDecl | undefined;
+  readonly names: ReadonlyMap<string, readonly string[] | null>;
+}
+
+/** The places of a selection that a method is `on`, with what each calls the role's names. */
+function fitting(e: Elaborator, method: MethodDecl, to: Selection, span: Span): Fit[] {
+  const { on } = method.decl;
+  if (on.kind === "ListType") return e.chains(method, to, span) as Fit[];
+  if (on.kind !== "NamedType") fail("P0301", on.span, "a method is `on` a role, a module, a method or `Parameter`");
+  if (on.name.text === "Parameter" && !method.scope.find("Parameter")) {
+    const names = new Map([...parameterNames].map((n) => [n, [n]] as const));
+    return e.parametersOf(to, span).map((storage) => ({ place: { kind: "param", storage } as const, role: undefined, names }));
+  }
+  const role = method.scope.find(on.name.text)?.(method.scope.here);
+  if (role instanceof MethodDecl)
+    return to.places.flatMap((p): Fit[] => (p.kind === "site" && p.site.attachment.method.decl === role.decl ? [{ place: p, role: undefined, names: new Map(namesOfRole(role).map((n) => [n, [n]])) }] : []));
+  if (!(role instanceof RoleDecl) && !(role instanceof ModuleDecl))
+    fail("P0301", on.name.span, `\`${on.name.text}\` is not a role, module or method`, { notes: e.suggestions(on.name.text, method.scope.names()) });
+  return to.places.flatMap((p): Fit[] => {
+    if (p.kind === "list") return fitting(e, method, { ...to, places: p.items.map((instance) => ({ kind: "module", instance }) as const) } as Selection, span);
+    if (p.kind === "site") {
+      const { method: of } = p.site.attachment;
+      const found = fillings(of.decl, of.scope).find((f) => isA(f.role, role));
+      if (!found) fail("P0307", span, `${of.name} is not a ${role.name}, so ${method.name} cannot be attached to \`${p.site.attachment.name}\``);
+      return [{ place: p, role, names: siteRoleNames(role, found) }];
+    }
+    if (p.kind !== "module") return [];
+    let found = fillingsOf(p.instance, role);
+    if (p.role) found = found.filter((f) => isA(f.role, p.role!) || isA(p.role!, f.role));
+    if (found.length === 0)
+      fail("P0307", span, `${method.name} goes on a ${role.name}; ${p.instance.fullPath} is a ${p.instance.decl.name.text}, which is none`, { notes: e.rolesOf(p.instance) });
+    if (found.length > 1)
+      fail("P0308", span, `${p.instance.fullPath} is a ${role.name} in ${found.length} ways`, { notes: [`say which: ${found.map((f) => `\`: ${f.role.name}\``).join(" or ")}`] });
+    return [{ place: p, role: found[0].role instanceof RoleDecl ? found[0].role : role, names: moduleRoleNames(role, found[0], p.instance) }];
+  });
+}
+
+function siteRoleNames(role: RoleDecl | ModuleDecl, filling: Filling): Map<string, readonly string[] | null> {
+  return new Map(namesOfRole(role).map((n) => [n, filling.names.get(n) ?? [n]]));
+}
+
+/** What a module calls the names of a role; optional ones that it does not have are `null`. */
+function moduleRoleNames(role: RoleDecl | ModuleDecl, filling: Filling, instance: Instance): Map<string, readonly string[] | null> {
+  const has = new Set(namesOfRole(instance.module));
+  const optional = new Set(role instanceof RoleDecl ? roleFields(role).flatMap((f) => (f.field.type.kind !== "ListType" && f.field.type.optional ? [f.field.name.text] : [])) : []);
+  const out = new Map<string, readonly string[] | null>();
+  for (const n of namesOfRole(filling.role)) {
+    const path = filling.names.get(n) ?? [n];
+    const absent = path.length === 1 && instance.slots.get(path[0])?.kind === "absent";
+    const missing = path.length === 1 && !filling.names.has(n) && !has.has(n) && !instance.block.thunkBefore(n) && n !== "identity";
+    if (absent) out.set(n, null);
+    else if (missing && optional.has(n)) out.set(n, null);
+    else if (!missing || filling.role === instance.module) out.set(n, path);
+  }
+  return out;
+}
+
+/** Options of the method at one site: what was given, then defaults, which may use the site's sizes. */
+function siteOptions(e: Elaborator, applied: Applied, fit: Fit, sizes: ReadonlyMap<string, () => Value>, span: Span): Map<string, Value> {
+  const { method } = applied;
+  const given = e.optionsGiven(applied);
+  const out = new Map<string, Value>();
+  const roles: Scope = {
+    here: method.scope.here,
+    find: (n) => {
+      const size = sizes.get(n);
+      if (size) return () => size();
+      const path = fit.names.get(n);
+      if (path === undefined) return undefined;
+      return () => (path === null ? null : nameWithoutCall(e, fit.place, path, n, span));
+    },
+    names: () => [...sizes.keys(), ...fit.names.keys()],
+  };
+  for (const p of method.decl.params) {
+    const n = p.name.text;
+    const table = new Map<string, Read>([...out].map(([k, v]) => [k, fixed(v)]));
+    const outer: Scope = { here: method.scope.here, find: (k) => roles.find(k) ?? method.scope.find(k), names: () => method.scope.names() };
+    const g = given.get(n);
+    const value = g ? g.value : p.default ? evaluate(e, p.default, new Names(table, outer)) : fail("P0204", applied.span, `${method.name} needs \`${n}\``);
+    out.set(n, p.type && !(isTensorType(p.type) && !g) ? coerceStatic(value, p.type, outer, g?.span ?? p.span, `\`${n}\` of ${method.name}`, e) : value);
+  }
+  return out;
+}
+
+function nameWithoutCall(_e: Elaborator, place: Place, path: readonly string[], name: string, span: Span): Value {
+  if (place.kind === "module" && path.length === 1) {
+    const { instance } = place;
+    if (instance.slots.has(path[0])) return instance.parameter(path[0]);
+    if (instance.args.has(path[0])) return instance.args.get(path[0])!;
+    const bound = instance.block.thunkBefore(path[0]);
+    if (bound) return bound.force();
+  }
+  fail("P0505", span, `\`${name}\` has no value when options are set`);
+}
+
+/**
+ * Lines that are the same for all calls of a site: those that make modules, and those that use nothing of a call, of a parameter or of the
+ * step. Decided by what a line depends on, never by trying.
+ */
+function staticLines(e: Elaborator, method: MethodDecl, site: Site, options: ReadonlyMap<string, Value>): Set<ast.Statement> {
+  const live = new Set<string>(["training", "past", "step", "steps", "loss", "site", "params", "blocks"]);
+  for (const [n, path] of site.roleNames) if (!isStaticName(site.place, path)) live.add(n);
+  for (const f of site.role ? roleFields(site.role) : []) for (const c of capitalsOf([f.field.type])) live.add(c);
+  for (const m of method.decl.members) {
+    if (m.kind === "Parameter") live.add(m.field.name.text);
+    if (m.kind === "State") live.add(m.name.text);
+    if (m.kind === "Input") {
+      live.add(m.field.name.text);
+      for (const c of capitalsOf([m.field.type])) live.add(c);
+    }
+    if (m.kind === "Attach") live.add(m.name.text);
+  }
+  const makes = (x: ast.Expr | ast.Spread): boolean => {
+    if (x.kind === "Spread") return makes(x.value);
+    if (x.kind === "Call" && x.callee.kind === "Name") {
+      const v = options.get(x.callee.text) ?? method.scope.find(x.callee.text)?.(method.scope.here);
+      return v instanceof ModuleDecl;
+    }
+    if (x.kind === "List") return x.items.length > 0 && x.items.every(makes);
+    if (x.kind === "Comprehension") return makes(x.element);
+    if (x.kind === "Conditional") return [x.then, x.else].every((y) => y.kind === "None" || makes(y)) && [x.then, x.else].some(makes);
+    return false;
+  };
+  const out = new Set<ast.Statement>();
+  for (const s of method.decl.members.filter(isStatement)) {
+    const targets = s.kind === "Binding" && s.op === "=" ? s.targets.filter((t) => t.names.length === 1).map((t) => t.names[0].text) : [];
+    if (s.kind === "Binding" && s.op === "=" && targets.length === s.targets.length && (s.values.every(makes) || !s.values.some((v) => mentions(v, live)))) out.add(s);
+    else for (const n of s.kind === "Binding" ? targets : boundIn(s)) live.add(n);
+  }
+  void e;
+  return out;
+}
+const boundIn = (s: ast.Statement): string[] =>
+  s.kind === "Binding" && s.op === "=" ? s.targets.map((t) => t.names[0].text) : s.kind === "If" ? [...s.then, ...(s.else ?? [])].flatMap(boundIn) : s.kind === "For" ? s.body.flatMap(boundIn) : [];
+
+function isStaticName(place: Place, path: readonly string[] | null): boolean {
+  if (path === null) return true;
+  if (place.kind !== "module" || path.length !== 1) return false;
+  return place.instance.args.has(path[0]) || place.instance.block.thunkBefore(path[0]) !== undefined;
+}
+
+/** Whether an expression uses one of these names, also behind a dot (`s.score` of another site). */
+function mentions(x: unknown, names: ReadonlySet<string>): boolean {
+  if (Array.isArray(x)) return x.some((y) => mentions(y, names));
+  if (x === null || typeof x !== "object") return false;
+  const n = x as { kind?: string; text?: string };
+  if (n.kind === "Name" && names.has(n.text!)) return true;
+  return Object.entries(x).some(([k, v]) => k !== "span" && k !== "kind" && mentions(v, names));
+}
+
+/** One line of a method at one site. */
+function run(e: Elaborator, site: Site, m: ast.Member): void {
+  const { attachment } = site;
+  switch (m.kind) {
+    case "Parameter":
+      return void makeParameter(e, site, m);
+    case "SharedChild": {
+      if (site.index > 0) return;
+      const v = evaluate(e, m.value, site.scope);
+      if (v instanceof Instance) v.holder ??= { kind: "site", site, name: m.name.text, shared: true };
+      attachment.shared.set(m.name.text, v);
+      return;
+    }
+    case "State":
+      return void site.params.set(m.name.text, makeState(e, site, m));
+    case "Input":
+      return void site.inputs.set(m.field.name.text, () => e.columnFor(m.field, site));
+    case "Require":
+      return e.require(m, site.scope, attachment.applied.span);
+    case "Attach":
+      return void attachInside(e, site, m);
+    case "Binding":
+    case "If":
+    case "For":
+      if (m.kind === "If" && m.then.concat(m.else ?? []).some((s) => s.kind === "Attach")) {
+        for (const s of e.condition(m.condition, site.scope) ? m.then : (m.else ?? [])) run(e, site, s);
+        return;
+      }
+      site.settle(m);
+      for (const line of rebindings([m])) {
+        const target = line.statement.targets[line.target];
+        const { holder, name } = rebindTarget(site, target, e.loss);
+        holder.rebind(name, { site, line, stamp: attachment.stamp(line.statement, site.index) });
+      }
+      return;
+    case "Function":
+    case "Forward":
+      return;
+    default:
+      fail("P0103", m.span, "this statement cannot stand in a method");
+  }
+}
+
+function attachInside(e: Elaborator, site: Site, s: ast.Attach): void {
+  const { attachment } = site;
+  const value = evaluate(e, s.value, site.scope);
+  const applied = value instanceof MethodDecl ? new Applied(value, [], site.scope, s.value.span) : value;
+  if (!(applied instanceof Applied)) fail("P0206", s.value.span, `a method is wanted here, this is ${describe(value)}`);
+  const to = selectionOf(e, s.to, site.scope);
+  const need = Attachment.stampsNeeded(applied.method, Math.max(to.places.length, 1));
+  const base = attachment.stamp(s, site.index);
+  const name = `${attachment.name}.${[site.path, s.name.text].filter((x) => x !== "").join(".")}`;
+  site.attach(s, attach(e, name, applied, to, s.span, site, { base, step: attachment.step / (need + 1) }));
+}
+
+function makeParameter(e: Elaborator, site: Site, m: ast.Parameter): void {
+  const { attachment } = site;
+  const name = m.field.name.text;
+  if (m.shared && site.index > 0) {
+    site.params.set(name, attachment.shared.get(name) as Storage);
+    return;
+  }
+  if (m.field.start && e.isStaticNone(m.field.start, site.scope)) {
+    site.params.set(name, null);
+    return;
+  }
+  const { dtype, shape } = parameterShape(m.field, site.scope, e);
+  const storage = new Storage(
+    "parameter",
+    () => ({ owner: { kind: "attachment", name: attachment.name }, path: m.shared || site.path === "" ? name : `${site.path}.${name}` }),
+    dtype,
+    shape,
+    () => (m.field.start ? evaluate(e, m.field.start, methodFrame(site, undefined).block) : 0),
+    m.frozen,
+    m.span,
+  );
+  site.params.set(name, storage);
+  if (m.shared) attachment.shared.set(name, storage);
+}
+
+function makeState(e: Elaborator, site: Site, m: ast.State): Storage {
+  const { attachment } = site;
+  const start = () => evaluate(e, m.start, methodFrame(site, undefined).block);
+  const declared = m.type && isTensorType(m.type) ? parameterShape({ kind: "Field", name: m.name, type: m.type, start: m.start, span: m.span }, site.scope, e) : undefined;
+  const traced = declared ?? within(new Context("start", 0, "start", () => true), () => e.node(start(), site.scope.here, m.span).type as { dtype: "f32"; shape: number[] });
+  return new Storage(
+    "state",
+    () => ({ owner: { kind: "attachment", name: attachment.name }, path: site.path === "" ? m.name.text : `${site.path}.${m.name.text}` }),
+    traced.dtype,
+    traced.shape,
+    start,
+    false,
+    m.span,
+  );
+}

@@ -1,0 +1,161 @@
+import type { Span, Turn } from "../../ir/graph.ts";
+import type * as ast from "../ast.ts";
+import { fail } from "./fault.ts";
+import { type Evaluator, Names, type Here, type Read, type Scope, fixed } from "./scope.ts";
+import { Thunk } from "./thunk.ts";
+import type { Value } from "./values.ts";
+
+/** What surrounds a block: how its statements are located, and how a name of it is read (edits, given values). */
+export interface BlockOwner {
+  readonly evaluator: Evaluator;
+  /** Where a statement of the block runs. */
+  hereFor(statement: ast.Statement): Here;
+  /** How the value of a name is read: through the owner's versions of it. */
+  view(name: string, thunk: Thunk<Value>): Read;
+  /** A thunk that somebody else keeps for this statement: a line that is the same for all calls. */
+  elsewhere?(statement: ast.Statement, target: number): Thunk<Value> | undefined;
+  /** Told of each value a binding gave, with its name: children get their place. */
+  bound?(name: string, value: Value): void;
+}
+
+/** The first segment of a target that binds a name of this block (`=` with a plain name). */
+const plain = (s: ast.Statement): readonly string[] =>
+  s.kind === "Binding" && s.op === "=" ? s.targets.map((t) => (t.names.length === 1 ? t.names[0].text : "")) : [];
+
+/** Names that a statement may bind. */
+function binds(s: ast.Statement): Set<string> {
+  if (s.kind === "Binding") return new Set(plain(s));
+  if (s.kind === "Attach" || s.kind === "Model") return new Set([s.name.text]);
+  if (s.kind === "For") return new Set(s.body.flatMap((x) => [...binds(x)]));
+  if (s.kind === "If") return new Set([...s.then, ...(s.else ?? [])].flatMap((x) => [...binds(x)]));
+  return new Set();
+}
+
+export class Block implements Scope {
+  private readonly bound: Set<string>[];
+  private readonly thunks = new Map<ast.Statement, Thunk<Value>[]>();
+  private readonly branches = new Map<ast.Statement, { taken: boolean; block: Block | undefined }>();
+  private readonly loops = new Map<ast.Statement, Block[]>();
+
+  constructor(
+    readonly statements: readonly ast.Statement[],
+    private readonly outer: Scope,
+    private readonly owner: BlockOwner,
+    readonly here: Here = outer.here,
+    private readonly turn?: Turn,
+  ) {
+    this.bound = statements.map(binds);
+  }
+
+  find(name: string): Read | undefined {
+    return this.findBefore(name, this.statements.length);
+  }
+  names(): string[] {
+    return [...new Set(this.bound.flatMap((s) => [...s])), ...this.outer.names()];
+  }
+  /** The names as they are in front of a statement. */
+  before(index: number): Scope {
+    const here = this.withTurn(this.owner.hereFor(this.statements[index]));
+    return { here, find: (n) => this.findBefore(n, index), names: () => this.names() };
+  }
+  private withTurn(here: Here): Here {
+    return this.turn ? { ...here, turn: this.turn } : here;
+  }
+
+  private findBefore(name: string, index: number): Read | undefined {
+    const thunk = this.thunkBefore(name, index);
+    return thunk ? this.owner.view(name, thunk) : this.outer.find(name);
+  }
+
+  /** The thunk a name of this block is bound to in front of statement `index`, without looking further out. */
+  thunkBefore(name: string, index = this.statements.length): Thunk<Value> | undefined {
+    for (let i = index - 1; i >= 0; i--) {
+      if (!this.bound[i].has(name)) continue;
+      const s = this.statements[i];
+      if (s.kind === "If") {
+        const found = this.branch(s, i).block?.thunkBefore(name);
+        if (found) return found;
+      } else if (s.kind === "For") {
+        const turns = this.run(s, i);
+        const found = turns[turns.length - 1]?.thunkBefore(name);
+        if (found) return found;
+      } else {
+        const target = s.kind === "Binding" ? s.targets.findIndex((t) => t.names.length === 1 && t.names[0].text === name) : 0;
+        return this.thunk(s, i, target);
+      }
+    }
+    return undefined;
+  }
+
+  /** Decides an `if` of this block; the block of the branch taken, if there is one. */
+  branch(s: ast.If, index = this.statements.indexOf(s)): { taken: boolean; block: Block | undefined } {
+    let b = this.branches.get(s);
+    if (!b) {
+      const scope = this.before(index);
+      const taken = this.owner.evaluator.condition(s.condition, scope);
+      const body = taken ? s.then : s.else;
+      b = { taken, block: body ? new Block(body, scope, this.owner, this.here, this.turn) : undefined };
+      this.branches.set(s, b);
+    }
+    return b;
+  }
+
+  /** The turns of a `for`, in order. Values that go from turn to turn are computed in order too, so that depth costs no stack. */
+  run(s: ast.For, index = this.statements.indexOf(s)): Block[] {
+    const known = this.loops.get(s);
+    if (known) return known;
+    const scope = this.before(index);
+    const list = this.owner.evaluator.elements(this.owner.evaluator.evaluate(s.list, scope), s.list.span);
+    const assigned = new Set(s.body.flatMap((x) => [...binds(x)]));
+    const carried = [...assigned].filter((n) => scope.find(n) !== undefined);
+    const isLoop = carried.length > 0 && list.length > 1;
+    const turns: Block[] = [];
+    this.loops.set(s, turns);
+    list.forEach((item, t) => {
+      const values = s.names.length === 1 ? [item] : this.owner.evaluator.elements(item, s.list.span);
+      if (values.length !== s.names.length)
+        fail("P0213", s.list.span, `each turn gives ${values.length} values, but the loop names ${s.names.length}`);
+      const vars = new Map<string, Read>(s.names.map((n, k) => [n.text, fixed(values[k])]));
+      const last = turns[t - 1];
+      const outer: Scope = last ? { here: scope.here, find: (n) => (carried.includes(n) ? last.find(n) : scope.find(n)), names: () => scope.names() } : scope;
+      const id = `${scope.here.path}/${scope.here.calls}/${s.span.start}`;
+      const turn: Turn | undefined = isLoop ? { loop: id, turn: t, of: list.length, outer: this.turn ?? scope.here.turn } : this.turn;
+      const inner: Here = turn ? { ...scope.here, turn } : scope.here;
+      const block = new Block(s.body, new Names(vars, outer, inner), this.owner, inner, turn);
+      turns.push(block);
+      if (isLoop) for (const n of carried) block.thunkBefore(n)?.force();
+    });
+    return turns;
+  }
+
+  /** The thunk of one target of a binding (or of an attach or model statement) of this block. */
+  thunk(s: ast.Statement, index: number, target: number): Thunk<Value> {
+    const kept = this.owner.elsewhere?.(s, target);
+    if (kept) return kept;
+    let list = this.thunks.get(s);
+    if (!list) {
+      list = this.makeThunks(s, index);
+      this.thunks.set(s, list);
+    }
+    return list[target];
+  }
+
+  private makeThunks(s: ast.Statement, index: number): Thunk<Value>[] {
+    if (s.kind !== "Binding") fail("P0210", s.span, "this statement has no value here");
+    const { evaluator } = this.owner;
+    const label = (i: number) => s.targets[i].names.map((n) => n.text).join(".");
+    const finish = (i: number, v: Value) => {
+      if (s.targets[i].names.length === 1) this.owner.bound?.(label(i), v);
+      return v;
+    };
+    if (s.values.length === s.targets.length)
+      return s.values.map((e, i) => new Thunk(() => finish(i, evaluator.evaluate(e, this.before(index))), label(i), s.targets[i].span as Span));
+    const all = new Thunk(() => {
+      const parts = evaluator.elements(evaluator.evaluate(s.values[0], this.before(index)), s.values[0].span);
+      if (parts.length !== s.targets.length)
+        fail("P0213", s.values[0].span, `this gives ${parts.length} values for ${s.targets.length} names`);
+      return parts;
+    }, s.targets.map((_, i) => label(i)).join(", "), s.span);
+    return s.targets.map((t, i) => new Thunk(() => finish(i, all.force()[i]), label(i), t.span as Span));
+  }
+}

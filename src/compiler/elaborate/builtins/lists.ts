@@ -1,0 +1,47 @@
+import { Attachment } from "../attachment.ts";
+import { Instance } from "../instance.ts";
+import { Evaluated, Fields, Selection, type Value, describe } from "../values.ts";
+import { BuiltinTable } from "./table.ts";
+
+/** Functions of static values. */
+export const lists = new BuiltinTable();
+
+lists.add("length", [{ name: "x" }], ({ x }, c) => {
+  if (Array.isArray(x)) return x.length;
+  if (typeof x === "string") return x.length;
+  if (x instanceof Selection) return x.places.length;
+  if (x instanceof Attachment) return x.sites.length;
+  if (x instanceof Fields) return x.entries.size;
+  return c.fail("P0205", `\`length\` takes a list, this is ${describe(x!)}`);
+});
+lists.add("zip", [{ name: "lists", rest: true }], (args, c) => {
+  const all = (args.lists as readonly Value[]).map((l) => c.list(l, "list"));
+  if (all.some((l) => l.length !== all[0].length)) c.fail("P0205", `\`zip\` of lists of ${all.map((l) => l.length).join(" and ")}`);
+  return all[0].map((_, i) => all.map((l) => l[i]));
+});
+lists.add("enumerate", [{ name: "x" }], ({ x }, c) => c.list(x, "x").map((v, i) => [i, v]));
+lists.add("reversed", [{ name: "x" }], ({ x }, c) => [...c.list(x, "x")].reverse());
+// [f, n / f] where f divides n, else the pair nearest to square with neither above f (−1: any)
+lists.add("factors", [{ name: "n" }, { name: "f" }], (args, c) => {
+  const n = c.int(args.n!, "n");
+  const f = c.int(args.f!, "f");
+  if (f > 0 && n % f === 0) return [f, n / f];
+  const limit = f === -1 ? n : f;
+  let [m, k] = [1, n];
+  let best = [m, k];
+  // the pair closest to square whose smaller part does not exceed the limit
+  for (m = 1; m * m <= n; m++) {
+    if (n % m !== 0 || m > limit) continue;
+    k = n / m;
+    best = [m, k];
+  }
+  return best;
+});
+lists.add("count", [{ name: "x", selection: true }], ({ x }, c) => {
+  const storages = c.evaluator.parametersOf(x ?? null, c.span);
+  return storages.reduce((n, s) => n + s.shape.reduce((p, d) => p * d, 1), 0);
+});
+lists.add("eval", [{ name: "model" }], ({ model }, c) => {
+  if (!(model instanceof Instance)) c.fail("P0205", `\`eval\` takes a model, this is ${describe(model!)}`);
+  return new Evaluated(model as Instance);
+});

@@ -1,0 +1,65 @@
+import { addDim, symbol } from "../../../ir/dim.ts";
+import type { Node } from "../../../ir/graph.ts";
+import { context } from "../context.ts";
+import { Storage } from "../storage.ts";
+import { isTensor } from "../tensors.ts";
+import { Selection, type Value } from "../values.ts";
+import { BuiltinTable, type Call } from "./table.ts";
+
+/** What refers to the step at hand: gradients, and what decoding remembers. */
+export const steps = new BuiltinTable();
+
+/** Applies a function to every tensor of a parameter, tensor or selection, keeping its form. */
+function each(v: Value, c: Call, f: (node: Node) => Value): Value {
+  if (v instanceof Selection) return c.evaluator.parametersOf(v, c.span).map((s) => f(c.node(s)));
+  if (Array.isArray(v)) return v.map((x) => each(x as Value, c, f));
+  if (v instanceof Storage || isTensor(v)) return f(c.node(v));
+  return c.evaluator.parametersOf(v, c.span).map((s) => f(c.node(s)));
+}
+
+steps.add("grad", [{ name: "e" }, { name: "p", selection: false }], ({ e, p }, c) => {
+  const loss = c.node(e!);
+  if (loss.type.shape.length > 0) return c.fail("P0411", `\`grad\` differentiates a scalar, this has the shape [${loss.type.shape.join(", ")}]`, ["`jvp(e, p, v)` gives the derivative of any shape along v"]);
+  return each(p!, c, (x) => c.tensor(c.build((b) => b.grad(loss, x))));
+});
+steps.add("jvp", [{ name: "e" }, { name: "p" }, { name: "v" }], ({ e, p, v }, c) => {
+  const value = c.node(e!);
+  const along: Value[] = [];
+  const collect = (x: Value): void => {
+    if (Array.isArray(x)) for (const y of x) collect(y as Value);
+    else along.push(x);
+  };
+  collect(v!);
+  const at: Node[] = [];
+  each(p!, c, (x) => {
+    at.push(x);
+    return 0;
+  });
+  if (at.length !== along.length) return c.fail("P0205", `\`jvp\` has ${along.length} directions for ${at.length} tensors`);
+  return c.tensor(c.build((b) => at.map((x, i) => b.jvp(value, x, c.node(along[i]))).reduce((p1, q) => b.add(p1, q))));
+});
+
+// While decoding: earlier positions, then these. Elsewhere the identity.
+steps.add("remember", [{ name: "x" }, { name: "axis" }], ({ x, axis }, c) => {
+  const ctx = context();
+  if (ctx.mode !== "prefill" && ctx.mode !== "decode") return c.tensor(c.node(x!));
+  const node = c.node(x!);
+  const rank = node.type.shape.length;
+  let a = c.int(axis!, "axis");
+  if (a < 0) a += rank;
+  // a cache holds as many positions as there will ever be: `past` and the one at hand
+  const shape = node.type.shape.map((d, i) => (i === a ? addDim(symbol("past"), 1) : d));
+  const { dtype } = node.type;
+  const base = `cache/${c.here.path}/${c.here.calls}/${c.evaluator.ordinalOf(c.expr)}`;
+  const known = ctx.remembered.get(base);
+  if (known) return c.tensor(known.node);
+  const state = c.build((b) => b.state(base, { dtype, shape }));
+  if (ctx.mode === "prefill") {
+    const next = c.build((b) => b.write(state, b.constant(0, "i32"), node, a));
+    ctx.remembered.set(base, { node, next, shape, dtype });
+    return c.tensor(node);
+  }
+  const next = c.build((b) => b.write(state, b.constant(symbol("past")), node, a));
+  ctx.remembered.set(base, { node: next, next, shape, dtype });
+  return c.tensor(next);
+});

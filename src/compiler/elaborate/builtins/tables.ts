@@ -1,0 +1,52 @@
+import { Dataset, Fields, Tokenizer, type Value, describe } from "../values.ts";
+import { BuiltinTable, type Call } from "./table.ts";
+
+/** Tables of data: read when a stage runs, described here. Paths are relative to the file. */
+export const tables = new BuiltinTable();
+
+const readers: Readonly<Record<string, readonly string[]>> = {
+  text: ["split"],
+  jsonl: ["input", "target", "label", "columns", "split"],
+  csv: ["input", "target", "label", "columns", "split"],
+  parquet: ["input", "target", "label", "columns", "split"],
+  chat: ["split"],
+};
+
+for (const [name, options] of Object.entries(readers))
+  tables.add(name, [{ name: "path" }, ...options.map((o) => ({ name: o, optional: true }))], (args, c) => {
+    if (typeof args.path !== "string") return c.fail("P0205", `\`${name}\` takes the path of a file, this is ${describe(args.path!)}`);
+    const { path, ...rest } = args;
+    const split = rest.split;
+    if (split !== undefined && !(typeof split === "number" && split > 0 && split < 1)) return c.fail("P0205", `\`split\` is the share that is trained on, between 0 and 1, this is ${describe(split)}`);
+    return new Dataset({
+      kind: "dataset",
+      make: name,
+      args: [c.evaluator.resolvePath(path as string, c.span)],
+      options: c.evaluator.staticOptions(rest, c.span),
+      part: "main",
+      span: c.span,
+    });
+  });
+
+/** Tables made of tables, by functions of the host. */
+function made(c: Call, make: string, args: readonly Value[], options: Readonly<Record<string, Value | undefined>> = {}): Dataset {
+  return new Dataset({ kind: "dataset", make, args: args.map((a) => c.evaluator.staticValue(a, c.span)), options: c.evaluator.staticOptions(options, c.span), part: "main", span: c.span });
+}
+tables.add("mix", [{ name: "tables" }, { name: "weights", optional: true }], ({ tables: ts, weights }, c) => made(c, "mix", [ts!], { weights }));
+tables.add("beside", [{ name: "table" }, { name: "held" }, { name: "batch" }], ({ table, held, batch }, c) => made(c, "beside", [table!, held!], { batch }));
+tables.add("shuffle_names", [{ name: "table" }, { name: "names" }, { name: "seed", optional: true }], ({ table, names, seed }, c) => made(c, "shuffle_names", [table!, names!], { seed }));
+
+// the tokens of words that stand for classes, as a masked language model would put them
+tables.add("verbalizer", [{ name: "tokenizer" }, { name: "words" }], ({ tokenizer, words }, c) => {
+  if (!(tokenizer instanceof Tokenizer)) return c.fail("P0205", `\`verbalizer\` takes a tokenizer, this is ${describe(tokenizer!)}`);
+  return c.list(words, "words").map((w) => {
+    const all = Array.isArray(w) ? w : [w];
+    return all.map((word) => {
+      if (typeof word !== "string") return c.fail("P0205", `a word is a string, this is ${describe(word as Value)}`);
+      const ids = tokenizer.encode(` ${word}`);
+      if (ids.length !== 1) return c.fail("P0710", `"${word}" is ${ids.length} tokens: a word that stands for a class must be one`);
+      return ids[0];
+    });
+  });
+});
+export { Fields };

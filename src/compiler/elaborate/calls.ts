@@ -1,0 +1,227 @@
+import type { Span } from "../../ir/graph.ts";
+import type * as ast from "../ast.ts";
+import { Attachment, Site } from "./attachment.ts";
+import { Block, type BlockOwner } from "./block.ts";
+import { Call } from "./builtins/table.ts";
+import { context } from "./context.ts";
+import type { Elaborator } from "./elaborator.ts";
+import { evaluate } from "./expressions.ts";
+import { fail } from "./fault.ts";
+import { Frame, type Passed } from "./frame.ts";
+import { Instance, bindArguments, forwardOf } from "./instance.ts";
+import { readMember } from "./members.ts";
+import { MethodFrame } from "./method-frame.ts";
+import { type Here, Names, type Read, type Scope, fixed } from "./scope.ts";
+import { selectionOf } from "./select.ts";
+import { Signature } from "./signature.ts";
+import { Thunk } from "./thunk.ts";
+import { Applied, Builtin, CallValue, Chain, Closure, Evaluated, Fields, MethodDecl, ModuleDecl, SiteNames, TypeDecl, type Value, describe } from "./values.ts";
+
+/** `f(x, n: 2)`, and `x.f(n: 2)` for `f(x, n: 2)` where x has no `f` of its own. */
+export function call(e: Elaborator, expr: ast.Call, scope: Scope): Value {
+  const { callee } = expr;
+  if (callee.kind === "Member") {
+    const object = evaluate(e, callee.object, scope);
+    const own = e.tryMember(object, callee.name.text, callee.span, scope);
+    if (own !== undefined) return apply(e, own, expr, scope);
+    const read = scope.find(callee.name.text);
+    if (read) return apply(e, read(scope.here), expr, scope, object);
+    readMember(e, object, callee.name, scope, callee.span);
+  }
+  return apply(e, evaluate(e, callee, scope), expr, scope);
+}
+
+/** Arguments with spreads opened: values are computed when asked for, as `eager` says or later. */
+interface Given {
+  readonly name: string | undefined;
+  readonly expr: ast.Expr | undefined;
+  readonly value: () => Value;
+  readonly span: Span;
+}
+function given(e: Elaborator, args: readonly ast.Argument[], scope: Scope, first?: Value): Given[] {
+  const out: Given[] = first === undefined ? [] : [{ name: undefined, expr: undefined, value: () => first, span: args[0]?.span ?? (undefined as unknown as Span) }];
+  for (const a of args) {
+    if (a.kind === "Positional") out.push({ name: undefined, expr: a.value, value: () => evaluate(e, a.value, scope), span: a.span });
+    else if (a.kind === "Named") out.push({ name: a.name.text, expr: a.value, value: () => evaluate(e, a.value, scope), span: a.span });
+    else {
+      const v = evaluate(e, a.value, scope);
+      if (v instanceof Fields) for (const [k, x] of v.entries) out.push({ name: k, expr: undefined, value: () => x, span: a.span });
+      else for (const x of e.elements(v, a.span)) out.push({ name: undefined, expr: undefined, value: () => x, span: a.span });
+    }
+  }
+  return out;
+}
+
+/** Matches arguments with parameter names: positional first, then by name; `extra` takes names that are not parameters. */
+function match(e: Elaborator, what: string, names: readonly string[], args: readonly Given[], span: Span, extra?: (g: Given) => boolean): Map<string, Given> {
+  const out = new Map<string, Given>();
+  let position = 0;
+  for (const g of args) {
+    if (g.name === undefined) {
+      const name = names[position++];
+      if (name === undefined) fail("P0205", g.span ?? span, `${what} takes ${names.length} argument${names.length === 1 ? "" : "s"}, this is one more`, { notes: names.length ? [`they are: ${names.join(", ")}`] : [] });
+      out.set(name, g);
+    } else if (names.includes(g.name)) {
+      if (out.has(g.name)) fail("P0205", g.span, `\`${g.name}\` is given twice`);
+      out.set(g.name, g);
+    } else if (!extra?.(g)) {
+      fail("P0203", g.span, `${what} has no \`${g.name}\``, { label: "not one of its names", notes: [...e.suggestions(g.name, names), ...(names.length ? [`it has: ${names.join(", ")}`] : [])] });
+    }
+  }
+  return out;
+}
+
+export function apply(e: Elaborator, callee: Value, expr: ast.Call, scope: Scope, first?: Value): Value {
+  const args = given(e, expr.args, scope, first);
+  if (callee instanceof Builtin) return callBuiltin(e, callee, args, expr, scope);
+  if (callee instanceof Closure) return callClosure(e, callee, args, expr, scope);
+  if (callee instanceof ModuleDecl) return makeModule(e, callee, args, expr.span);
+  if (callee instanceof Instance) return callInstance(e, callee, args, expr, scope, scope.here.training);
+  if (callee instanceof Evaluated) return callInstance(e, callee.instance, args, expr, scope, false);
+  if (callee instanceof MethodDecl) {
+    match(e, callee.name, callee.decl.params.map((p) => p.name.text), args, expr.span);
+    return new Applied(callee, expr.args, scope, expr.span);
+  }
+  if (callee instanceof TypeDecl) {
+    const fields = new Map(args.map((g) => [g.name ?? fail("P0205", g.span, "the fields of a record are given by name"), g.value()]));
+    return e.record(callee, new Fields(fields), expr.span);
+  }
+  if (callee instanceof Attachment) return callAttachment(e, callee, args, expr, scope);
+  if (callee instanceof Chain && callee.turns.length === 1)
+    return callee.turns[0].call(args.find((g) => g.name === undefined)?.value(), new Map(args.filter((g) => g.name !== undefined).map((g) => [g.name!, g.value()])));
+  fail("P0206", expr.callee.span, `${describe(callee)} cannot be called`);
+}
+
+function callBuiltin(e: Elaborator, f: Builtin, args: readonly Given[], expr: ast.Call, scope: Scope): Value {
+  const rest = f.params.find((p) => p.rest);
+  const values: Record<string, Value | undefined> = {};
+  if (rest) {
+    const positional = args.filter((g) => g.name === undefined);
+    values[rest.name] = positional.map((g) => g.value());
+    for (const [n, g] of match(e, `\`${f.name}\``, f.params.map((p) => p.name), args.filter((g) => g.name !== undefined), expr.span)) values[n] = g.value();
+  } else {
+    const matched = match(e, `\`${f.name}\``, f.params.map((p) => p.name), args, expr.span);
+    for (const p of f.params) {
+      const g = matched.get(p.name);
+      if (g) values[p.name] = p.selection && g.expr ? selectionOf(e, g.expr, scope) : g.value();
+      else if (!p.optional) fail("P0204", expr.span, `\`${f.name}\` needs \`${p.name}\``);
+    }
+  }
+  return f.run(values, new Call(f.name, scope, expr.span, expr, e));
+}
+
+function callClosure(e: Elaborator, f: Closure, args: readonly Given[], expr: ast.Call, scope: Scope): Value {
+  const matched = match(e, `\`${f.name}\``, f.params.map((p) => p.name.text), args, expr.span);
+  // a function sees its caller's modes and place; which call led here tells its draws apart
+  const here: Here = { ...scope.here, calls: `${scope.here.calls}/${e.ordinal(expr)}` };
+  const table = new Map<string, Read>();
+  const types = [...f.params, ...(f.results ?? [])].map((p) => p.type);
+  const signature: Signature = new Signature(types, f.scope, e, (symbol) => {
+    for (const p of f.params) if (!signature.bound(symbol) && table.has(p.name.text)) table.get(p.name.text)!(here);
+  });
+  const outer: Scope = { here, find: (n) => signature.find(n) ?? f.scope.find(n), names: () => f.scope.names() };
+  const inner = new Names(table, outer, here);
+  for (const p of f.params) {
+    const g = matched.get(p.name.text);
+    const span = g?.span ?? expr.span;
+    const raw = g ? g.value() : p.default ? evaluate(e, p.default, inner) : fail("P0204", expr.span, `\`${f.name}\` needs \`${p.name.text}\``);
+    const checked = p.type ? signature.check(p.type, raw, span, `\`${p.name.text}\` of ${f.name}`, here) : raw;
+    table.set(p.name.text, fixed(checked));
+  }
+  if (!Array.isArray(f.body)) {
+    const v = evaluate(e, f.body as ast.Expr, inner);
+    return v;
+  }
+  const owner: BlockOwner = { evaluator: e, hereFor: () => here, view: (_n, t) => () => t.force() };
+  const block = new Block(f.body as readonly ast.Statement[], inner, owner, here);
+  const results = f.results!.map((p) => {
+    const read = block.find(p.name.text);
+    if (!read || !block.thunkBefore(p.name.text)) fail("P0211", p.span, `\`${f.name}\` never sets its result \`${p.name.text}\``);
+    return signature.check(p.type, read(here), p.span, `\`${p.name.text}\` of ${f.name}`, here);
+  });
+  return results.length === 1 ? results[0] : results;
+}
+
+/** Makes a module: arguments of its own, and what its parameters are given. */
+export function makeModule(e: Elaborator, module: ModuleDecl, args: readonly Given[], span: Span): Instance {
+  const { params, members } = module.decl;
+  const declared = new Set(members.flatMap((m) => (m.kind === "Parameter" ? [m.field.name.text] : [])));
+  const gifts = new Map<string, Value>();
+  const fields = new Map<string, Value>();
+  const record = params.length > 0 ? e.recordOf(module) : undefined;
+  const matched = match(e, module.name, params.map((p) => p.name.text), args, span, (g) => {
+    if (declared.has(g.name!)) gifts.set(g.name!, g.value());
+    else if (record?.decl.fields.some((f) => f.name.text === g.name)) fields.set(g.name!, g.value());
+    else if (g.name === "tokenizer") fields.set("tokenizer", g.value());
+    else return false;
+    return true;
+  });
+  const values = new Map([...matched].map(([n, g]) => [n, g.value()]));
+  if (record && (fields.size > 0 || !values.has(params[0].name.text)) && params.filter((p) => !p.default).length === 1) {
+    const base = values.get(params[0].name.text);
+    const merged = new Map(base instanceof Fields ? base.entries : []);
+    for (const [k, v] of fields) if (k !== "tokenizer") merged.set(k, v);
+    values.set(params[0].name.text, e.record(record, new Fields(merged), span));
+  }
+  return new Instance(module, bindArguments(module, values, span, e), gifts, e, span);
+}
+
+function callInstance(e: Elaborator, instance: Instance, args: readonly Given[], expr: ast.Call, scope: Scope, training: boolean): CallValue {
+  const forward = forwardOf(instance.decl);
+  if (!forward) fail("P0209", expr.callee.span, `${instance.decl.name.text} has no \`forward\`, so it cannot be called`);
+  const names = forward.params.map((p) => p.name.text);
+  const passed = new Map<string, Thunk<Value>>();
+  const gifts = new Map<string, Thunk<Value>>();
+  const matched = match(e, instance.decl.name.text, names, args, expr.span, (g) => {
+    gifts.set(g.name!, new Thunk(g.value, g.name!, g.span));
+    return true;
+  });
+  for (const [n, g] of matched) passed.set(n, new Thunk(g.value, n, g.span));
+  const caller = scope.here.frame;
+  const key = caller && isObjective(caller) && isModel(instance) ? sharedKey(e, instance, passed, gifts, scope, training) : undefined;
+  const known = key === undefined ? undefined : context().shared.get(key);
+  if (known) return new CallValue(known);
+  const frame = new Frame(instance, caller, passed as Passed, gifts, { training, turn: scope.here.turn }, expr.span);
+  if (key !== undefined) context().shared.set(key, frame);
+  return new CallValue(frame);
+}
+const isObjective = (f: Frame): boolean => f.instance.owner.kind === "objective";
+const isModel = (i: Instance): boolean => i.owner.kind === "model";
+
+/** Instances of one objective that call a model with the same inputs share the call. */
+function sharedKey(e: Elaborator, instance: Instance, passed: Passed, gifts: Passed, scope: Scope, training: boolean): string | undefined {
+  if (gifts.size > 0) return undefined;
+  const parts = [...passed].map(([n, t]) => {
+    const v = t.force();
+    return `${n}=${v === null ? "none" : e.node(v, scope.here, scope.here.frame!.span).id}`;
+  });
+  return [instance.fullPath, training, ...parts].join(" ");
+}
+
+/** `s(z: z).delta`: an attachment's part at the site of the method that calls it, with some names given. */
+function callAttachment(e: Elaborator, attachment: Attachment, args: readonly Given[], expr: ast.Call, scope: Scope): Value {
+  const user = scope.here.methodFrame;
+  if (!user) fail("P0206", expr.callee.span, `the attachment \`${attachment.name}\` can be called inside a method only`);
+  const site = attachment.sites.find((s) => s.path === user.site.path);
+  if (!site) fail("P0305", expr.callee.span, `\`${attachment.name}\` has no part at ${user.site.path}`);
+  const gifts = new Map(args.map((g) => [g.name ?? fail("P0205", g.span, "values are given to an attachment by name"), new Thunk(g.value, g.name!, g.span)]));
+  const frame = new MethodFrame(site, user.subject, gifts);
+  return new SiteNames((name) => frame.read(name, { ...frame.here, reader: scope.here.reader }));
+}
+export { Site };
+
+/** A module made by the compiler: arguments from a call's text, with a configuration under its fields. */
+export function applyModule(e: Elaborator, module: ModuleDecl, args: readonly ast.Argument[], scope: Scope, span: Span, config?: Fields): Instance {
+  const all = given(e, args, scope);
+  if (!config) return makeModule(e, module, all, span);
+  const first = module.decl.params[0].name.text;
+  if (all.some((g) => g.name === undefined || g.name === first)) fail("P0205", span, "the configuration comes from the folder: only its fields can be given here");
+  return makeModule(e, module, [...all, { name: first, expr: undefined, value: () => config, span }], span);
+}
+
+/** Calls a function of the language with values, as the compiler itself does (schedules). */
+export function callFunction(e: Elaborator, f: Closure, args: readonly Value[], here: Here, span: Span): Value {
+  const table = new Map<string, Read>(f.params.map((p, i) => [p.name.text, fixed(args[i] ?? null)]));
+  if (args.length !== f.params.length) fail("P0205", span, `this function takes ${f.params.length} arguments, ${args.length} are given: the step and how many there are`);
+  return Array.isArray(f.body) ? fail("P0206", span, "this function must be one expression") : evaluate(e, f.body as ast.Expr, new Names(table, f.scope, here));
+}

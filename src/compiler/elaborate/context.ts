@@ -1,0 +1,71 @@
+import type { Dim } from "../../ir/dim.ts";
+import { symbol } from "../../ir/dim.ts";
+import type { DType, Node, Span } from "../../ir/graph.ts";
+import type { ColumnDecl } from "../project.ts";
+import type { Site } from "./attachment.ts";
+import type { Frame } from "./frame.ts";
+import type { Instance } from "./instance.ts";
+import type { MethodFrame, Subject } from "./method-frame.ts";
+import type { Storage } from "./storage.ts";
+import type { Value } from "./values.ts";
+import type { Edit } from "./versions.ts";
+
+/**
+ * bare: the model without attachments, traced for its sizes · start: first values · train, evaluate: a stage's step · prefill, decode: the
+ * two graphs of generation (`past` is 0, or the symbol `past`).
+ */
+export type Mode = "bare" | "start" | "train" | "evaluate" | "prefill" | "decode";
+
+/** One graph in the making: its calls, its reads of parameters, its columns. */
+export class Context {
+  readonly frames = new Map<Instance, Frame[]>();
+  readonly methodFrames = new Map<Site, Map<Subject, MethodFrame>>();
+  /** Values of a storage's names, by the version read. */
+  readonly reads = new Map<Storage, Map<string, Map<Edit | undefined, Value>>>();
+  readonly columns = new Map<string, { decl: ColumnDecl; node: Node }>();
+  /** Which parameters and states the graph reads. */
+  readonly params = new Map<string, Storage>();
+  /** Caches of earlier positions that `remember` keeps, with what each becomes. */
+  readonly remembered = new Map<string, { node: Node; next: Node; shape: readonly Dim[]; dtype: DType }>();
+  /** Calls that objectives share, by module and arguments. */
+  readonly shared = new Map<string, Frame>();
+
+  /** What the update gives the names of a parameter before anyone rebinds them; set by the stage. */
+  firstVersion: ((storage: Storage, name: string, span: Span | undefined) => Value) | undefined;
+  /** The finished loss, for `x.grad`. */
+  finishedLoss: (() => Node) | undefined;
+  /** The stage's `params`, as an objective may ask for it. */
+  trained: readonly Storage[] | undefined;
+
+  constructor(
+    readonly mode: Mode,
+    /** Seeds the draws, with the stage's name. */
+    readonly seed: number,
+    readonly stage: string,
+    /** Which attachments count: those in the stage for what they say of the update, none in a bare trace. */
+    readonly holds: (edit: Edit, name: string) => boolean,
+  ) {}
+
+  get past(): Dim {
+    return this.mode === "decode" ? symbol("past") : 0;
+  }
+}
+
+let now: Context | undefined;
+
+/** The graph being made. Code of the language runs inside exactly one. */
+export function context(): Context {
+  if (!now) throw new Error("no graph is being made");
+  return now;
+}
+export const maybeContext = (): Context | undefined => now;
+
+export function within<T>(ctx: Context, work: () => T): T {
+  const outer = now;
+  now = ctx;
+  try {
+    return work();
+  } finally {
+    now = outer;
+  }
+}

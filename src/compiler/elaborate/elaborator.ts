@@ -1,0 +1,426 @@
+import type { Node, Span } from "../../ir/graph.ts";
+import { Limit } from "../../ir/graph.ts";
+import { keyOf } from "../../ir/random.ts";
+import type * as ast from "../ast.ts";
+import type { Action, Host, ModelReport, Static } from "../project.ts";
+import type { Problem } from "../report/problem.ts";
+import { suggest } from "../suggest.ts";
+import { ambient } from "./ambient.ts";
+import { Attachment, Site, onlySubject } from "./attachment.ts";
+import { chains } from "./chains.ts";
+import { type Context, context } from "./context.ts";
+import { evaluate } from "./expressions.ts";
+import { Fault, fail } from "./fault.ts";
+import { Files, joinPath } from "./files.ts";
+import { Instance } from "./instance.ts";
+import { member } from "./members.ts";
+import { type MethodFrame, methodFrame } from "./method-frame.ts";
+import { Objectives } from "./objectives.ts";
+import { fillings, fillingsOf, isA, roleFields } from "./roles.ts";
+import type { Evaluator, Here, Read, Scope } from "./scope.ts";
+import { asSelection } from "./select.ts";
+import { Signature, capitalsOf, coerceStatic, isTensorType } from "./signature.ts";
+import { Storage } from "./storage.ts";
+import { builderAt, isTensor, toNode } from "./tensors.ts";
+import {
+  type Applied,
+  CallValue,
+  Closure,
+  Dataset,
+  Fields,
+  MethodDecl,
+  ModuleDecl,
+  type Place,
+  RoleDecl,
+  Selection,
+  Size,
+  Start,
+  Tensor,
+  Tokenizer,
+  TypeDecl,
+  type Value,
+  describe,
+  sizeValue,
+} from "./values.ts";
+import { Editable, pick } from "./versions.ts";
+
+/** Values set from outside (`--set train.steps=10`): they win over what the file says. */
+export interface Overrides {
+  readonly seed?: number;
+  readonly set?: Readonly<Record<string, Static>>;
+}
+
+/** Everything that elaborating one file knows. What to do with each piece of syntax stands in the files beside this one. */
+export class Elaborator implements Evaluator {
+  readonly problems: Problem[] = [];
+  readonly attachments: Attachment[] = [];
+  readonly models: { name: string; instance: Instance; report: ModelReport }[] = [];
+  readonly actions: Action[] = [];
+  /** The run's loss, as methods rebind it. */
+  readonly loss = new Editable();
+  readonly objectives = new Objectives(this);
+  readonly files: Files;
+  /** States that stages change, with the stage that one belongs to alone. */
+  readonly stageStates = new Map<string, { storage: Storage; stage: string | undefined }>();
+  /** Parameters that any graph reads, by name. */
+  readonly used = new Map<string, Storage>();
+  private stamps = 0;
+  private readonly ordinals = new WeakMap<object, number>();
+  private readonly tokenizers = new Map<string, Tokenizer>();
+  /** Initial values of parameters that a graph asks for by `.init`. */
+  readonly initials = new Map<string, Storage>();
+
+  constructor(
+    readonly host: Host,
+    readonly main: string,
+    readonly overrides: Overrides,
+  ) {
+    this.files = new Files(this, host, this.problems, ambient(this));
+  }
+
+  // ---- evaluating
+
+  evaluate(expr: ast.Expr, scope: Scope): Value {
+    return evaluate(this, expr, scope);
+  }
+
+  condition(expr: ast.Expr, scope: Scope): boolean {
+    const v = evaluate(this, expr, scope);
+    if (typeof v === "boolean") return v;
+    if (v !== null && isTensor(v)) fail("P0410", expr.span, "a condition must be known when compiling; this one is a tensor", { label: "computed by the step", notes: ["`where(c, x, y)` chooses element by element"] });
+    fail("P0206", expr.span, `a condition must be true or false, this is ${describe(v)}`);
+  }
+
+  elements(value: Value, span: Span, what = "this"): readonly Value[] {
+    if (Array.isArray(value)) return value as readonly Value[];
+    if (value instanceof Selection) return value.places.map((p) => this.placeValue(p, span));
+    if (value instanceof Attachment) return value.sites;
+    if (value !== null && typeof value === "object" && "kind" in value && value.kind === "chain") return value.turns.map((t) => ({ ...value, turns: [t] }) as Value);
+    fail("P0206", span, `${what === "this" ? "a list is wanted here" : `\`${what}\` must be a list`}, this is ${describe(value)}`);
+  }
+
+  /** A place of a selection as the value it names. Values are those of the one call that the step makes. */
+  placeValue(p: Place, span: Span): Value {
+    if (p.kind === "module") return p.instance;
+    if (p.kind === "param") return p.storage;
+    if (p.kind === "site") return p.site;
+    if (p.kind === "list") return p.items;
+    if (p.kind === "chain") return p.blocks;
+    const ctx = context();
+    const calls = (ctx.frames.get(p.instance) ?? []).filter((f) => (ctx.mode === "train" ? f.here.training : true));
+    if (calls.length !== 1)
+      fail("P0505", span, `the step calls ${p.instance.fullPath} ${calls.length === 0 ? "not at all" : `${calls.length} times`}, so which \`${p.name}\` is meant is not clear`, {
+        notes: ["write it inside a module, from the call: `lm(…).**`"],
+      });
+    const filling = p.role ? fillingsOf(p.instance, p.role)[0] : undefined;
+    return calls[0].readPath(filling?.names.get(p.name) ?? [p.name], { ...calls[0].here, reader: undefined }, span);
+  }
+
+  node(v: Value, here: Here, span: Span): Node {
+    return toNode(v, here, span, this);
+  }
+
+  closure(fn: ast.Function, scope: Scope): Value {
+    return new Closure(fn.name.text, fn.params, fn.results, fn.body, scope, fn.span);
+  }
+
+  require(statement: ast.Require, scope: Scope, userSpan: Span): void {
+    if (this.condition(statement.condition, scope)) return;
+    fail("P0217", userSpan, statement.reason ? statement.reason.value : "a requirement is not met", {
+      label: "because of what is given here",
+      related: [{ span: statement.span, label: "required here" }],
+    });
+  }
+
+  isStaticNone(start: ast.Expr, scope: Scope): boolean {
+    if (start.kind === "None") return true;
+    if (start.kind === "Conditional") return this.isStaticNone(this.condition(start.condition, scope) ? start.then : start.else, scope);
+    return false;
+  }
+
+  member(value: Value, name: string, span: Span, scope: Scope): Value {
+    const v = member(this, value, name, span, scope);
+    if (v === undefined) fail("P0202", span, `${describe(value)} has no \`${name}\``);
+    return v;
+  }
+  tryMember(value: Value, name: string, span: Span, scope: Scope): Value | undefined {
+    return member(this, value, name, span, scope);
+  }
+
+  suggestions(name: string, valid: readonly string[]): string[] {
+    return suggest(name, valid);
+  }
+
+  /** Runs a statement; a user's mistake is collected, so that several come at once. */
+  collect(work: () => void): boolean {
+    try {
+      work();
+      return true;
+    } catch (err) {
+      if (err instanceof Fault) this.problems.push(err.problem);
+      else if (err instanceof Limit) this.problems.push({ code: "P0001", severity: "error", message: `${err.message}: not built yet`, span: err.span });
+      else throw err;
+      return false;
+    }
+  }
+
+  // ---- names, texts, places
+
+  /** Numbers the expressions of a declaration: where a draw stands in its text. */
+  number(item: ast.Item): void {
+    let n = 0;
+    const walk = (x: unknown): void => {
+      if (Array.isArray(x)) return x.forEach(walk);
+      if (x === null || typeof x !== "object") return;
+      if ((x as { kind?: string }).kind === "Call") this.ordinals.set(x, n++);
+      for (const [k, v] of Object.entries(x)) if (k !== "span") walk(v);
+    };
+    walk(item);
+  }
+  ordinal(expr: ast.Expr): number {
+    return this.ordinals.get(expr) ?? 0;
+  }
+  ordinalOf(expr: ast.Expr): number {
+    return this.ordinal(expr);
+  }
+  drawKey(here: Here, call: ast.Expr, _span: Span): [number, number] {
+    const ctx = context();
+    return keyOf(ctx.seed, ctx.stage, here.path, here.calls, this.ordinal(call));
+  }
+
+  textOf(span: Span): string {
+    const text = this.files.units.get(span.file)?.text ?? "";
+    return text.slice(span.start, span.end).replace(/\s+/g, " ");
+  }
+  resolvePath(path: string, span: Span): string {
+    return joinPath(span.file, path);
+  }
+
+  takeStamps(n: number): { base: number; step: number } {
+    const base = this.stamps;
+    this.stamps += n;
+    return { base, step: 1 };
+  }
+
+  /** Keeps what a finished graph reads, for the project's table of parameters. */
+  note(ctx: Context): void {
+    for (const [n, s] of ctx.params) if (s.role === "parameter") this.used.set(n, s);
+  }
+
+  /** A name for a model, and one for an attachment, that no other has: in loops the same text makes several. */
+  modelName(name: string): string {
+    return unique(name, (n) => this.models.some((m) => m.name === n));
+  }
+  attachmentName(name: string, model?: string): string {
+    const taken = (n: string) => this.attachments.some((a) => a.name === n) || this.models.some((m) => m.name === n);
+    return unique(model === undefined ? name : taken(name) ? `${model}_${name}` : name, taken);
+  }
+
+  /** A declaration of the library that a stage uses where the file names none. */
+  library(file: string, name: string, span: Span): Value {
+    const unit = this.files.load(`${file}.peft`, span)!;
+    return unit.declared.get(name)!(unit.scope.here);
+  }
+
+  // ---- roles
+
+  fills(instance: Value, role: RoleDecl | ModuleDecl): boolean {
+    return instance instanceof Instance && fillingsOf(instance, role).length > 0;
+  }
+  rolesOf(instance: Value): string[] {
+    if (!(instance instanceof Instance)) return [];
+    const names = fillings(instance.decl, instance.module.scope).map((f) => f.role.name);
+    return [names.length > 0 ? `a ${instance.decl.name.text} is also: ${names.join(", ")}` : `a ${instance.decl.name.text} fills no role`];
+  }
+
+  chains(method: MethodDecl, to: Selection, span: Span) {
+    return chains(this, method, to, span);
+  }
+
+  /** A capital of a role's shapes (`B`, `T`), read off the values that have it, as they are for the reader. */
+  roleCapital(site: Site, name: string, frame: MethodFrame): Read | undefined {
+    const inputs = site.attachment.method.decl.members.flatMap((m) => (m.kind === "Input" ? [m.field] : []));
+    const fields = [...(site.role ? roleFields(site.role).map((f) => f.field) : []), ...inputs].filter((f) => capitalsOf([f.type]).has(name));
+    if (fields.length === 0) return undefined;
+    return (reader) => {
+      for (const f of fields) {
+        const isInput = inputs.includes(f);
+        const path = site.roleNames.get(f.name.text);
+        if ((!isInput && !path) || !isTensorType(f.type)) continue;
+        const value = isInput ? site.inputs.get(f.name.text)!() : frame.readRole(f.name.text, path!, reader);
+        if (value === null) continue;
+        const node = this.node(value, reader, site.attachment.span);
+        const { dims } = f.type;
+        const at = dims.findIndex((d) => d.kind === "Name" && d.text === name);
+        if (at < 0) continue;
+        const fromEnd = dims.length - at;
+        const d = node.type.shape[node.type.shape.length - fromEnd];
+        if (d !== undefined) return sizeValue(d);
+      }
+      fail("P0405", site.attachment.span, `the size ${name} of ${site.role?.name ?? "the site"} is not known at ${site.path}`);
+    };
+  }
+
+  // ---- records
+
+  recordOf(module: ModuleDecl): TypeDecl | undefined {
+    const t = module.decl.params[0]?.type;
+    if (!t || t.kind !== "NamedType" || t.dims) return undefined;
+    const decl = module.scope.find(t.name.text)?.(module.scope.here);
+    return decl instanceof TypeDecl ? decl : undefined;
+  }
+
+  /** Checks the fields of a record against its type and fills in defaults. */
+  record(type: TypeDecl, fields: Fields, span: Span): Fields {
+    if (fields.type?.decl === type.decl) return fields;
+    const out = new Map<string, Value>();
+    const names = type.decl.fields.map((f) => f.name.text);
+    for (const k of fields.entries.keys())
+      if (!names.includes(k)) fail("P0203", span, `${type.name} has no field \`${k}\``, { notes: [...this.suggestions(k, names), `it has: ${names.join(", ")}`] });
+    for (const f of type.decl.fields) {
+      const v = fields.entries.get(f.name.text);
+      if (v !== undefined) out.set(f.name.text, coerceStatic(v, f.type, type.scope, span, `\`${f.name.text}\` of ${type.name}`, this));
+      else if (f.start) out.set(f.name.text, evaluate(this, f.start, type.scope));
+      else if (f.type.optional) out.set(f.name.text, null);
+      else fail("P0204", span, `${type.name} needs \`${f.name.text}\``);
+    }
+    return new Fields(out, type);
+  }
+
+  // ---- parameters
+
+  parametersOf(value: Value, span: Span): readonly Storage[] {
+    const out = new Set<Storage>();
+    for (const p of asSelection(value, span).places) {
+      if (p.kind === "param") out.add(p.storage);
+      else if (p.kind === "module") for (const i of p.instance.tree()) for (const [, s] of i.stored()) out.add(s);
+      else if (p.kind === "site") for (const s of this.siteParameters(p.site)) out.add(s);
+      else if (p.kind === "list") for (const i of p.items) for (const m of i.tree()) for (const [, s] of m.stored()) out.add(s);
+    }
+    return [...out];
+  }
+  *siteParameters(site: Site): IterableIterator<Storage> {
+    for (const [, s] of site.parameters()) yield s;
+    for (const v of site.attachment.shared.values()) {
+      if (v instanceof Storage) yield v;
+      else if (v instanceof Instance) for (const m of v.tree()) for (const [, s] of m.stored()) yield s;
+    }
+    for (const inner of site.attached.values()) for (const s of inner.sites) yield* this.siteParameters(s);
+  }
+
+  /** A name of a parameter or state (`value`, `grad`, `lr`, `next` …) as the reader sees it, once a graph for each version. */
+  readStorage(storage: Storage, name: string, here: Here, span: Span): Value {
+    const ctx = context();
+    const edit = pick(storage.edits.get(name), here.reader, (x) => {
+      if (!ctx.holds(x, name)) return false;
+      return methodFrame(x.site, x.site.place.kind === "param" ? undefined : onlySubject(x.site)).reaches(x.line);
+    });
+    let byName = ctx.reads.get(storage);
+    if (!byName) {
+      byName = new Map();
+      ctx.reads.set(storage, byName);
+    }
+    let versions = byName.get(name);
+    if (!versions) {
+      versions = new Map();
+      byName.set(name, versions);
+    }
+    const known = versions.get(edit);
+    if (known !== undefined) return known;
+    const value = edit
+      ? methodFrame(edit.site, edit.site.place.kind === "param" ? undefined : onlySubject(edit.site)).lineValue(edit.line)
+      : this.firstVersion(storage, name, here, span);
+    versions.set(edit, value);
+    return value;
+  }
+
+  private firstVersion(storage: Storage, name: string, here: Here, span: Span): Value {
+    const ctx = context();
+    // a parameter belongs to no turn of a loop: its node is the same for all who read it
+    const b = builderAt({ path: storage.name, training: here.training, calls: "" }, storage.span);
+    if (name === "value") {
+      ctx.params.set(storage.name, storage);
+      return new Tensor(storage.role === "state" ? b.state(storage.name, { dtype: storage.dtype, shape: storage.shape }) : b.param(storage.name, storage.shape));
+    }
+    if (name === "next" && storage.role === "state") return this.readStorage(storage, "value", { ...here, reader: undefined }, span);
+    if (name === "init") {
+      this.initials.set(`${storage.name}@init`, storage);
+      return new Tensor(b.param(`${storage.name}@init`, storage.shape));
+    }
+    const first = ctx.firstVersion?.(storage, name, span);
+    if (first === undefined) fail("P0505", span, `\`.${name}\` belongs to an update: it has no value here`);
+    return first;
+  }
+
+  readLoss(reader: Here): Value {
+    const ctx = context();
+    const edit = pick(this.loss.edits.get("loss"), reader.reader, (x) => ctx.holds(x, "loss") && methodFrame(x.site, onlySubject(x.site)).reaches(x.line));
+    if (!edit) return new Tensor(this.objectives.base());
+    return methodFrame(edit.site, onlySubject(edit.site)).lineValue(edit.line);
+  }
+
+  columnFor(field: ast.Field, site: Site): Value {
+    return this.objectives.column(field.name.text, field.type, field.start, site.scope, field.span);
+  }
+
+  askData(input: ast.Param, forward: ast.Forward, sizes: Scope): Value {
+    return this.objectives.column(input.name.text, input.type, input.default, sizes, input.span, forward, sizes);
+  }
+
+  // ---- static data
+
+  optionsGiven(applied: Applied): Map<string, { value: Value; span: Span }> {
+    const out = new Map<string, { value: Value; span: Span }>();
+    const { params } = applied.method.decl;
+    let position = 0;
+    for (const a of applied.args) {
+      if (a.kind === "Spread") {
+        const v = evaluate(this, a.value, applied.scope);
+        if (!(v instanceof Fields)) fail("P0205", a.span, "only a record can be spread into options");
+        for (const [k, x] of v.entries) out.set(k, { value: x, span: a.span });
+      } else out.set(a.kind === "Named" ? a.name.text : params[position++].name.text, { value: evaluate(this, a.value, applied.scope), span: a.span });
+    }
+    for (const [k, value] of applied.values) out.set(k, { value, span: applied.span });
+    return out;
+  }
+
+  /** Static values as plain data, for stages and reports; things without data are named. */
+  staticValue(v: Value, span: Span): Static {
+    if (v === null || typeof v === "number" || typeof v === "string" || typeof v === "boolean") return v;
+    if (Array.isArray(v)) return v.map((x) => this.staticValue(x as Value, span));
+    if (v instanceof Fields) return Object.fromEntries([...v.entries].map(([k, x]) => [k, this.staticValue(x, span)]));
+    if (v instanceof Dataset) return v.spec;
+    if (v instanceof Size) return String(v.dim);
+    if (v instanceof Start) return `${v.draw}(${v.a}, ${v.b})`;
+    if (v instanceof Tokenizer) return { tokenizer: v.folder };
+    if (v instanceof Closure || v instanceof ModuleDecl || v instanceof MethodDecl) return v.name;
+    return describe(v);
+  }
+  staticOptions(options: Readonly<Record<string, Value | undefined>>, span: Span): Record<string, Static> {
+    return Object.fromEntries(Object.entries(options).flatMap(([k, v]) => (v === undefined ? [] : [[k, this.staticValue(v, span)]])));
+  }
+  staticRecord(options: ReadonlyMap<string, Value>): Record<string, Static> {
+    return Object.fromEntries([...options].map(([k, v]) => [k, this.staticValue(v, undefined as never)]));
+  }
+
+  tokenizerOf(model: Instance): Tokenizer {
+    const entry = this.models.find((m) => m.instance === model.root);
+    const folder = entry?.report.folder;
+    const given = entry?.instance.args.get("tokenizer");
+    if (given instanceof Tokenizer) return given;
+    if (!folder) fail("P0604", model.madeAt, `${model.fullPath} has no folder, so it has no tokenizer`, { notes: ["give one where it is made: `tokenizer: other.tokenizer`"] });
+    let t = this.tokenizers.get(folder);
+    if (!t) {
+      const info = this.host.readTokenizer(folder);
+      if (!info) fail("P0604", model.madeAt, `there is no tokenizer in ${folder}`, { notes: ["tokenizer.json, vocab.json with merges.txt, or vocab.txt"] });
+      t = new Tokenizer(folder, info.size, info.ids, (text) => info.encode(text));
+      this.tokenizers.set(folder, t);
+    }
+    return t;
+  }
+}
+function unique(name: string, taken: (n: string) => boolean): string {
+  if (!taken(name)) return name;
+  for (let i = 2; ; i++) if (!taken(`${name}_${i}`)) return `${name}_${i}`;
+}
+export { CallValue, Signature, isA };

@@ -1,0 +1,21 @@
+import type { Span } from "../../ir/graph.ts";
+import type { Problem } from "../report/problem.ts";
+
+/** Carries a user's mistake from where it is found to the statement that collects it. Never leaves the compiler. */
+export class Fault extends Error {
+  override readonly name = "Fault";
+  constructor(readonly problem: Problem) {
+    super(problem.message);
+  }
+}
+
+export interface Details {
+  readonly label?: string;
+  readonly notes?: readonly string[];
+  readonly related?: readonly { readonly span: Span; readonly label: string }[];
+}
+
+/** Stops the statement at hand with an error at `span`. */
+export function fail(code: string, span: Span | undefined, message: string, details: Details = {}): never {
+  throw new Fault({ code, severity: "error", message, span, ...details });
+}

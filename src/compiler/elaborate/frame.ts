@@ -1,0 +1,223 @@
+import type { Dim } from "../../ir/dim.ts";
+import type { Span, Turn } from "../../ir/graph.ts";
+import type * as ast from "../ast.ts";
+import { Block, type BlockOwner } from "./block.ts";
+import { context } from "./context.ts";
+import { fail } from "./fault.ts";
+import { type Instance, forwardOf } from "./instance.ts";
+import { type Subject, methodFrame } from "./method-frame.ts";
+import type { Site } from "./attachment.ts";
+import { type Here, Names, type Read, type Scope } from "./scope.ts";
+import { Signature, capitalsOf, isTensorType } from "./signature.ts";
+import { Thunk } from "./thunk.ts";
+import { CallValue, type Value, sizeValue } from "./values.ts";
+import { type Edit, pick } from "./versions.ts";
+
+/** Values given or passed to a call, computed when asked for. */
+export type Passed = ReadonlyMap<string, Thunk<Value>>;
+
+/** One call of a module. Its names are thunks; what is given stands for the value as finally bound. */
+export class Frame {
+  readonly calls = new Map<Instance, Frame[]>();
+  readonly here: Here;
+  readonly forward: ast.Forward;
+  readonly block: Block;
+  readonly signature: Signature;
+  private readonly inputs = new Map<string, Thunk<Value>>();
+  private readonly outputs = new Map<string, Thunk<Value>>();
+  private readonly edited = new Map<Edit, Thunk<Value>>();
+  /** Which call of the module this is, in the order of the text. */
+  readonly ordinal: number;
+
+  constructor(
+    readonly instance: Instance,
+    readonly caller: Frame | undefined,
+    args: Passed,
+    private readonly given: Passed,
+    modes: { training: boolean; turn: Turn | undefined },
+    readonly span: Span,
+  ) {
+    const decl = instance.decl;
+    const forward = forwardOf(decl);
+    if (!forward) fail("P0209", span, `${decl.name.text} has no \`forward\`, so it cannot be called`);
+    this.forward = forward;
+    const ctx = context();
+    const earlier = ctx.frames.get(instance);
+    if (earlier) earlier.push(this);
+    else ctx.frames.set(instance, [this]);
+    this.ordinal = earlier ? earlier.length - 1 : 0;
+    if (caller) {
+      const list = caller.calls.get(instance);
+      if (list) list.push(this);
+      else caller.calls.set(instance, [this]);
+    }
+    this.here = { path: instance.fullPath, turn: modes.turn, training: modes.training, frame: this, calls: `${this.ordinal}` };
+    const { evaluator } = instance;
+
+    const params = new Map<string, Read>();
+    for (const name of instance.slots.keys()) params.set(name, (reader) => this.readParameter(name, reader));
+    const moduleScope = new Names(params, instance.scope, this.here);
+    this.signature = new Signature([...forward.params, ...forward.results].map((p) => p.type), moduleScope, evaluator, (symbol) => this.settle(symbol));
+    const sizes: Scope = {
+      here: this.here,
+      find: (n) => this.signature.find(n) ?? moduleScope.find(n),
+      names: () => moduleScope.names(),
+    };
+    const inputs = new Map<string, Read>();
+    for (const p of forward.params) {
+      const name = p.name.text;
+      const passed = args.get(name);
+      const thunk = new Thunk<Value>(
+        () => {
+          if (passed) return this.signature.check(p.type, passed.force(), this.span, `input \`${name}\` of ${decl.name.text}`, this.here);
+          if (this.asksData() && isTensorType(p.type) && !p.type.optional) return evaluator.askData(p, forward, sizes);
+          if (p.default) return this.signature.check(p.type, evaluator.evaluate(p.default, new Names(inputs, sizes, this.here)), p.span, `input \`${name}\``, this.here);
+          fail("P0204", this.span, `${decl.name.text} needs \`${name}\``, { label: "not given in this call" });
+        },
+        name,
+        p.span,
+      );
+      this.inputs.set(name, thunk);
+      inputs.set(name, this.view(name, thunk));
+    }
+    for (const name of args.keys()) if (!this.inputs.has(name)) fail("P0203", span, `${decl.name.text} has no input \`${name}\``, { notes: [`its inputs: ${[...this.inputs.keys()].join(", ")}`] });
+    const owner: BlockOwner = { evaluator, hereFor: () => this.here, view: (name, thunk) => this.view(name, thunk) };
+    this.block = new Block(forward.body, new Names(inputs, sizes, this.here), owner, this.here);
+    for (const name of given.keys())
+      if (!this.inputs.has(name) && !this.block.names().includes(name)) fail("P0203", span, `${decl.name.text} has no value \`${name}\` to give`);
+  }
+
+  /** Inputs of a model that its objective does not give are asked of the data by name. */
+  private asksData(): boolean {
+    const { mode } = context();
+    return (mode === "train" || mode === "evaluate") && this.caller?.instance.owner.kind === "objective" && this.instance.holder?.kind === "root" && this.instance.owner.kind === "model";
+  }
+
+  /** Forces inputs, then outputs, until the symbol of the signature is bound. */
+  private settle(symbol: string): void {
+    for (const [name, thunk] of this.inputs) {
+      if (this.signature.bound(symbol)) return;
+      if (!this.mentions(this.forward.params.find((p) => p.name.text === name)!, symbol)) continue;
+      if (this.given.has(name)) continue;
+      thunk.force();
+    }
+    for (const p of this.forward.results) {
+      if (this.signature.bound(symbol)) return;
+      if (this.mentions(p, symbol)) this.output(p);
+    }
+  }
+  private mentions(p: ast.Param, symbol: string): boolean {
+    return capitalsOf([p.type]).has(symbol);
+  }
+
+  /** How a name of this call is read: what was given, else the version for the reader. */
+  private view(name: string, thunk: Thunk<Value>): Read {
+    return (reader) => {
+      if (!this.isFinal(name, thunk)) return thunk.force();
+      const gift = this.given.get(name);
+      if (gift) return gift.force();
+      const edit = pick(this.instance.edits.get(name), reader.reader, (e) => this.holds(e, name));
+      return edit ? this.editValue(edit) : thunk.force();
+    };
+  }
+  private isFinal(name: string, thunk: Thunk<Value>): boolean {
+    return (this.block.thunkBefore(name) ?? this.inputs.get(name)) === thunk;
+  }
+
+  private readParameter(name: string, reader: Here): Value {
+    const gift = this.given.get(name);
+    if (gift) return gift.force();
+    const edit = pick(this.instance.edits.get(name), reader.reader, (e) => this.holds(e, name));
+    return edit ? this.editValue(edit) : this.instance.parameter(name);
+  }
+
+  private holds(edit: Edit, name: string): boolean {
+    if (!context().holds(edit, name)) return false;
+    const subject = this.subjectOf(edit.site);
+    return subject !== undefined && methodFrame(edit.site, subject).reaches(edit.line);
+  }
+  private editValue(edit: Edit): Value {
+    let t = this.edited.get(edit);
+    if (!t) {
+      t = new Thunk(() => methodFrame(edit.site, this.subjectOf(edit.site)!).lineValue(edit.line), `${edit.site.attachment.name}: ${edit.line.label}`, edit.line.span);
+      this.edited.set(edit, t);
+    }
+    return t.force();
+  }
+  /** The call of the site's module that this call is part of. */
+  private subjectOf(site: Site): Subject | undefined {
+    if (site.place.kind !== "module") return undefined;
+    for (let f: Frame | undefined = this; f; f = f.caller) if (f.instance === site.place.instance) return f;
+    return undefined;
+  }
+
+  private output(p: ast.Param): Value {
+    const name = p.name.text;
+    let t = this.outputs.get(name);
+    if (!t) {
+      t = new Thunk<Value>(
+        () => {
+          const read = this.readNamed(name, this.here);
+          if (read === undefined) fail("P0211", p.span, `\`${name}\` is an output of ${this.instance.decl.name.text} that its forward never sets`);
+          const value = read(this.here);
+          return value === null && p.type?.optional ? value : this.signature.check(p.type, value, p.span, `output \`${name}\` of ${this.instance.decl.name.text}`, this.here);
+        },
+        name,
+        p.span,
+      );
+      this.outputs.set(name, t);
+    }
+    return t.force();
+  }
+
+  private readNamed(name: string, _reader: Here): Read | undefined {
+    const thunk = this.block.thunkBefore(name) ?? this.inputs.get(name);
+    return thunk ? this.view(name, thunk) : undefined;
+  }
+
+  /** The value the call stands for. */
+  first(): Value {
+    return this.output(this.forward.results[0]);
+  }
+
+  /** A named value of this call, as `reader` sees it; `undefined` where there is no such name. */
+  read(name: string, reader: Here = { ...this.here, reader: undefined }): Value | undefined {
+    const out = this.forward.results.find((p) => p.name.text === name);
+    if (out && !reader.reader) return this.output(out);
+    const named = this.readNamed(name, reader);
+    if (named) return named(reader);
+    if (this.instance.slots.has(name)) return this.readParameter(name, reader);
+    return undefined;
+  }
+
+  /** A path of names from this call: values, then calls of children (`output.h`). */
+  readPath(names: readonly string[], reader: Here, span: Span): Value {
+    const [name, ...rest] = names;
+    const value = this.read(name, reader);
+    if (rest.length === 0) {
+      if (value !== undefined) return value;
+      const read = this.instance.scope.find(name);
+      if (read) return read(this.here);
+    } else {
+      const child = this.instance.scope.find(name)?.(this.here);
+      if (child && typeof child === "object" && "kind" in child && child.kind === "instance") return this.callOf(child, span).readPath(rest, reader, span);
+      if (value instanceof CallValue) return value.frame.readPath(rest, reader, span);
+    }
+    fail("P0207", span, `${this.instance.decl.name.text} has no value \`${names.join(".")}\``);
+  }
+
+  /** The one call of a child that this call makes. */
+  callOf(child: Instance, span: Span): Frame {
+    if (!this.calls.has(child)) for (const p of this.forward.results) this.output(p);
+    const list = this.calls.get(child);
+    if (!list || list.length === 0) fail("P0505", span, `${this.instance.fullPath} does not call ${child.fullPath} here`);
+    if (list.length > 1) fail("P0505", span, `${this.instance.fullPath} calls ${child.fullPath} ${list.length} times: which one is meant is not clear`);
+    return list[0];
+  }
+
+  /** A size of the signature as a value, for those who ask by name. */
+  size(symbol: string): Value | undefined {
+    const d: Dim | undefined = this.signature.sizes.get(symbol);
+    return d === undefined ? undefined : sizeValue(d);
+  }
+}

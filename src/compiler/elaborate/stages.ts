@@ -1,0 +1,182 @@
+import type { Span } from "../../ir/graph.ts";
+import type * as ast from "../ast.ts";
+import type { DatasetSpec, EvaluateStage, GenerateStage, PredictStage, Stage } from "../project.ts";
+import { Attachment } from "./attachment.ts";
+import { decodeEntries } from "./decode.ts";
+import type { Elaborator } from "./elaborator.ts";
+import { evaluate } from "./expressions.ts";
+import { fail } from "./fault.ts";
+import { Instance } from "./instance.ts";
+import type { Scope } from "./scope.ts";
+import { evaluationEntry, predictEntry } from "./step.ts";
+import { trainStage } from "./train-stage.ts";
+import { Applied, Closure, Dataset, Fields, type Value, describe, MethodDecl } from "./values.ts";
+import { fromJson } from "./models.ts";
+
+/** The settings of a stage: expressions are kept, since some (`objective`, `params`) are evaluated inside the graph they make. */
+export class Settings {
+  readonly exprs = new Map<string, { value: () => Value; expr: ast.Expr | undefined; span: Span }>();
+
+  constructor(
+    readonly e: Elaborator,
+    readonly statement: ast.Stage,
+    readonly scope: Scope,
+    known: readonly string[],
+    overrides: Readonly<Record<string, unknown>>,
+  ) {
+    for (const s of statement.settings) {
+      if (s.kind === "Setting") this.exprs.set(s.name.text, { value: () => evaluate(e, s.value, scope), expr: s.value, span: s.name.span });
+      else {
+        const v = evaluate(e, s.value, scope);
+        if (!(v instanceof Fields)) fail("P0206", s.span, `a record is spread into a stage, this is ${describe(v)}`);
+        for (const [k, x] of v.entries) this.exprs.set(k, { value: () => x, expr: undefined, span: s.span });
+      }
+    }
+    for (const [k, v] of Object.entries(overrides)) this.exprs.set(k, { value: () => fromJson(v), expr: undefined, span: statement.verb.span });
+    for (const [k, { span }] of this.exprs)
+      if (!known.includes(k)) fail("P0203", span, `\`${statement.verb.text}\` has no field \`${k}\``, { label: "unknown field", notes: [...e.suggestions(k, known), `it has: ${known.join(", ")}`] });
+  }
+  get span(): Span {
+    return this.statement.span;
+  }
+  has(name: string): boolean {
+    return this.exprs.has(name);
+  }
+  spanOf(name: string): Span {
+    return this.exprs.get(name)?.span ?? this.statement.span;
+  }
+  value(name: string): Value | undefined {
+    return this.exprs.get(name)?.value();
+  }
+  need(name: string): Value {
+    const v = this.value(name);
+    if (v === undefined) fail("P0204", this.statement.verb.span, `\`${this.statement.verb.text}\` needs \`${name}\``);
+    return v;
+  }
+  private typed<T>(name: string, what: string, is: (v: Value) => v is T & Value, otherwise: T): T {
+    const v = this.value(name);
+    if (v === undefined) return otherwise;
+    if (!is(v)) fail("P0206", this.spanOf(name), `\`${name}\` must be ${what}, this is ${describe(v)}`);
+    return v;
+  }
+  int(name: string, otherwise: number | undefined, least = 1): number {
+    const v = this.value(name);
+    if (v === undefined || v === null) return otherwise as number;
+    if (typeof v !== "number" || !Number.isInteger(v) || v < least) fail("P0206", this.spanOf(name), `\`${name}\` must be a whole number of at least ${least}, this is ${describe(v)}`);
+    return v;
+  }
+  number(name: string, otherwise: number | undefined): number {
+    return this.typed<number>(name, "a number", (v): v is number => typeof v === "number", otherwise as number);
+  }
+  bool(name: string, otherwise: boolean): boolean {
+    return this.typed<boolean>(name, "true or false", (v): v is boolean => typeof v === "boolean", otherwise);
+  }
+  string(name: string, otherwise: string | undefined): string {
+    return this.typed<string>(name, "a string", (v): v is string => typeof v === "string", otherwise as string);
+  }
+  strings(name: string): readonly string[] | undefined {
+    const v = this.value(name);
+    if (v === undefined || v === null) return undefined;
+    const list = typeof v === "string" ? [v] : v;
+    if (!Array.isArray(list) || !list.every((x) => typeof x === "string")) fail("P0206", this.spanOf(name), `\`${name}\` must be a list of strings, this is ${describe(v)}`);
+    return list as readonly string[];
+  }
+  record(name: string, fields: readonly string[]): Fields | undefined {
+    const v = this.value(name);
+    if (v === undefined || v === null) return undefined;
+    if (!(v instanceof Fields)) fail("P0206", this.spanOf(name), `\`${name}\` must be a record, this is ${describe(v)}`);
+    for (const k of v.entries.keys())
+      if (!fields.includes(k)) fail("P0203", this.spanOf(name), `\`${name}\` has no field \`${k}\``, { notes: [...this.e.suggestions(k, fields), `it has: ${fields.join(", ")}`] });
+    return v;
+  }
+  dataset(name: string): DatasetSpec {
+    const v = this.need(name);
+    if (!(v instanceof Dataset)) fail("P0206", this.spanOf(name), `\`${name}\` must be a table of data, this is ${describe(v)}`, { notes: ["such as `text(\"data/corpus.txt\", split: 0.95)`"] });
+    return v.spec;
+  }
+  model(name: string): Instance {
+    const v = this.need(name);
+    if (!(v instanceof Instance) || v.owner.kind !== "model") fail("P0206", this.spanOf(name), `\`${name}\` must be a model, this is ${describe(v)}`);
+    return v;
+  }
+}
+
+const fields: Readonly<Record<string, readonly string[]>> = {
+  train: [
+    "objective", "data", "params", "steps", "epochs", "batch", "accumulate", "sequence", "clip", "optimizer", "schedule", "memory", "reverse",
+    "precision", "seed", "shuffle", "evaluate", "watch", "save", "checkpoint",
+  ],
+  evaluate: ["objective", "data", "metrics", "batch", "sequence"],
+  predict: ["objective", "model", "data", "columns", "reduce", "batch", "sequence"],
+  generate: ["model", "prompts", "data", "max_tokens", "beams", "samples", "temperature", "top_p", "stop", "seed"],
+};
+
+/** Makes one stage of the file; what its name then stands for. */
+export function stage(e: Elaborator, s: ast.Stage, scope: Scope, turns: readonly number[]): Value | undefined {
+  const verb = s.verb.text;
+  const known = fields[verb];
+  if (!known) fail("P0219", s.verb.span, `there is no stage \`${verb}\``, { notes: [...e.suggestions(verb, Object.keys(fields)), `the stages are: ${Object.keys(fields).join(", ")}`] });
+  const name = s.name?.text ?? verb;
+  const set = e.overrides.set ?? {};
+  const overrides: Record<string, unknown> = {};
+  for (const [k, v] of Object.entries(set)) {
+    const [stageName, field] = k.split(".");
+    if (field !== undefined && (stageName === name || stageName === verb)) overrides[field] = v;
+  }
+  if (e.overrides.seed !== undefined && known.includes("seed")) overrides.seed = e.overrides.seed;
+  const settings = new Settings(e, s, scope, known, overrides);
+  const file = e.main.replace(/^.*\//, "").replace(/\.peft$/, "");
+  const base = { name, span: s.span, folder: [file, turns.length > 0 ? `${name}-${turns.join("-")}` : name].join("/") };
+  if (verb === "train") {
+    add(e, trainStage(e, settings, base));
+    return new Fields(new Map([["folder", base.folder]]));
+  }
+  if (verb === "evaluate") {
+    const { entry, tokenizer } = evaluationEntry(e, settings, base.name);
+    const out: EvaluateStage = {
+      ...base,
+      verb: "evaluate",
+      tokenizer,
+      evaluation: entry,
+      data: settings.dataset("data"),
+      metrics: settings.strings("metrics") ?? ["loss"],
+      batch: settings.int("batch", 8),
+      sequence: settings.int("sequence", undefined),
+    };
+    add(e, out);
+    return new Fields(new Map(out.metrics.map((m) => [m, 0])));
+  }
+  if (verb === "predict") {
+    const columns = settings.strings("columns") ?? fail("P0204", s.verb.span, "`predict` needs `columns`");
+    const { entry, tokenizer } = predictEntry(e, settings, base.name, columns);
+    const out: PredictStage = { ...base, verb: "predict", tokenizer, entry, data: settings.dataset("data"), columns, batch: settings.int("batch", 8), sequence: settings.int("sequence", undefined) };
+    add(e, out);
+    return new Dataset({ kind: "dataset", make: "predicted", args: [base.folder], options: {}, part: "main", span: s.span });
+  }
+  const model = settings.model("model");
+  const stop = settings.value("stop");
+  const out: GenerateStage = {
+    ...base,
+    verb: "generate",
+    tokenizer: e.models.find((m) => m.instance === model)?.report.folder,
+    model: model.owner.name,
+    ...decodeEntries(e, model, base.name, s.span),
+    prompts: settings.strings("prompts"),
+    data: settings.has("data") ? settings.dataset("data") : undefined,
+    maxTokens: settings.int("max_tokens", 40),
+    temperature: settings.number("temperature", 0),
+    topP: settings.number("top_p", 1),
+    samples: settings.int("samples", 1),
+    beams: settings.int("beams", 1),
+    stop: stop === undefined ? undefined : (e.staticValue(stop, s.span) as string),
+    seed: settings.int("seed", 0, 0),
+  };
+  if (!out.prompts && !out.data) fail("P0204", s.verb.span, "`generate` needs `prompts` or `data`");
+  add(e, out);
+  return undefined;
+}
+
+function add(e: Elaborator, s: Stage): void {
+  e.actions.push({ kind: "stage", stage: s });
+}
+export { Applied, Attachment, Closure, MethodDecl };

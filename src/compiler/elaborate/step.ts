@@ -1,0 +1,128 @@
+import type { Graph, Node, Result, Span } from "../../ir/graph.ts";
+import { order } from "../../ir/graph.ts";
+import type { Entry } from "../project.ts";
+import { Context, context, within } from "./context.ts";
+import type { Elaborator } from "./elaborator.ts";
+import { evaluate } from "./expressions.ts";
+import { fail } from "./fault.ts";
+import type { Frame } from "./frame.ts";
+import { Instance } from "./instance.ts";
+import type { Here } from "./scope.ts";
+import type { Settings } from "./stages.ts";
+import { toNode } from "./tensors.ts";
+import { Selection, Tensor, type Value, describe } from "./values.ts";
+import { isTensor } from "./tensors.ts";
+
+export const nowhere: Here = { path: "", training: false, calls: "" };
+
+/** The loss of an objective (or a sum of weighted ones) in the graph being made. */
+export function objectiveLoss(e: Elaborator, value: Value, span: Span): Node {
+  if (value instanceof Instance) {
+    if (value.owner.kind === "model") fail("P0801", span, `\`objective\` is a loss, ${describe(value)} is a model`, { notes: [`such as \`causal_lm(${value.owner.name})\``] });
+    return e.objectives.lossOf(value);
+  }
+  if (isTensor(value)) {
+    const node = toNode(value, nowhere, span, e);
+    if (node.type.shape.length > 0) fail("P0801", span, `the loss must be a scalar, this is ${describe(value)}`);
+    return node;
+  }
+  fail("P0801", span, `\`objective\` must be an objective, this is ${describe(value)}`);
+}
+
+/** Every scalar that the objectives of the graph name. */
+export function namedScalars(e: Elaborator): Result[] {
+  const out: Result[] = [];
+  for (const f of e.objectives.frames())
+    for (const name of scalarNames(f)) {
+      if (name === f.forward.results[0].name.text || out.some((r) => r.name === name)) continue;
+      const v = f.read(name);
+      if (v === undefined || v === null || !(v instanceof Tensor) || v.node.type.shape.length > 0) continue;
+      out.push({ role: "output", name, node: v.node });
+    }
+  return out;
+}
+function scalarNames(f: Frame): string[] {
+  return f.forward.body.flatMap((s) => (s.kind === "Binding" && s.op === "=" ? s.targets.filter((t) => t.names.length === 1).map((t) => t.names[0].text) : []));
+}
+
+/** An entry from results: the columns, parameters and states that they reach. */
+export function entryOf(results: readonly Result[]): Entry {
+  const ctx = context();
+  const reached = new Set(order(results.map((r) => r.node)));
+  const graph: Graph = { results };
+  const columns = [...ctx.columns.values()].filter((c) => reached.has(c.node)).map((c) => c.decl);
+  const states = new Set<string>();
+  for (const n of reached) if (n.op === "state") states.add(String(n.attrs.name));
+  for (const r of results) if (r.role === "state") states.add(r.name);
+  return { graph, columns, states: [...states] };
+}
+
+/** The objective with `training` false. */
+export function evaluationOf(e: Elaborator, objective: () => Value, stage: string, seed: number, span: Span): Entry {
+  const ctx = new Context("evaluate", seed, stage, (_x, name) => name !== "loss");
+  return within(ctx, () => {
+    const loss = objectiveLoss(e, objective(), span);
+    e.note(ctx);
+    return entryOf([{ role: "output", name: "loss", node: loss }, ...namedScalars(e)]);
+  });
+}
+
+export function evaluationEntry(e: Elaborator, settings: Settings, stage: string): { entry: Entry; tokenizer: string | undefined } {
+  const o = settings.exprs.get("objective") ?? fail("P0204", settings.span, "`evaluate` needs `objective`");
+  return { entry: evaluationOf(e, o.value, stage, 0, o.span), tokenizer: tokenizerFolder(e, settings) };
+}
+
+/** Values of a model or objective, by path, as columns of a table. */
+export function predictEntry(e: Elaborator, settings: Settings, stage: string, columns: readonly string[]): { entry: Entry; tokenizer: string | undefined } {
+  const reduce = settings.string("reduce", undefined);
+  const ctx = new Context("evaluate", 0, stage, (_x, name) => name !== "loss");
+  return within(ctx, () => {
+    const source = settings.value("model") ?? settings.value("objective") ?? fail("P0204", settings.span, "`predict` needs `model` or `objective`");
+    if (!(source instanceof Instance)) fail("P0206", settings.span, `\`predict\` takes a model or an objective, this is ${describe(source)}`);
+    const frame = e.objectives.call(source);
+    const results = columns.map((path): Result => {
+      const v = frame.readPath(path.split("."), nowhere, settings.spanOf("columns"));
+      return { role: "output", name: path, node: toNode(v, nowhere, settings.spanOf("columns"), e) };
+    });
+    void reduce;
+    e.note(ctx);
+    return { entry: entryOf(results), tokenizer: tokenizerFolder(e, settings) };
+  });
+}
+
+/** The tokenizer of the first model that the stage's objective or model mentions. */
+export function tokenizerFolder(e: Elaborator, settings: Settings): string | undefined {
+  const found = new Set<string>();
+  const visit = (v: Value | undefined): void => {
+    if (v instanceof Instance) {
+      const report = e.models.find((m) => m.instance === v)?.report;
+      if (report?.folder) found.add(report.folder);
+      else if (!v.holder) for (const a of v.args.values()) visit(a);
+    } else if (Array.isArray(v)) for (const x of v) visit(x as Value);
+  };
+  const o = settings.exprs.get("objective") ?? settings.exprs.get("model");
+  if (o?.expr) {
+    const walk = (x: unknown): void => {
+      if (Array.isArray(x)) return x.forEach(walk);
+      if (x === null || typeof x !== "object") return;
+      const n = x as { kind?: string; text?: string };
+      if (n.kind === "Name" && n.text) {
+        const read = settings.scope.find(n.text);
+        const model = e.models.find((m) => m.name === n.text) ?? (read && e.models.find((m) => m.instance === quiet(() => read(nowhere))));
+        if (model) visit(model.instance);
+      }
+      for (const [k, v] of Object.entries(x)) if (k !== "span") walk(v);
+    };
+    walk(o.expr);
+  }
+  return [...found][0];
+}
+/** Names of an objective that are functions of a call have no value here; they name no model either. */
+function quiet(read: () => Value): Value | undefined {
+  try {
+    return read();
+  } catch {
+    return undefined;
+  }
+}
+export { Selection, evaluate };

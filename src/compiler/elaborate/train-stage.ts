@@ -1,0 +1,270 @@
+import { Builder } from "../../ir/build.ts";
+import { type Node, type Result, type Span, order } from "../../ir/graph.ts";
+import type { DatasetSpec, Entry, TrainStage } from "../project.ts";
+import { attach } from "./attach.ts";
+import type { Attachment } from "./attachment.ts";
+import { methodFrame } from "./method-frame.ts";
+import { callFunction } from "./calls.ts";
+import { Context, within } from "./context.ts";
+import type { Elaborator } from "./elaborator.ts";
+import { fail } from "./fault.ts";
+import { Instance } from "./instance.ts";
+import type { Scope } from "./scope.ts";
+import { asSelection, placePath, selectionOf, unite } from "./select.ts";
+import type { Settings } from "./stages.ts";
+import { entryOf, evaluationOf, namedScalars, nowhere, objectiveLoss, tokenizerFolder } from "./step.ts";
+import type { Storage } from "./storage.ts";
+import { Names, fixed } from "./scope.ts";
+import { Applied, Closure, Dataset, MethodDecl, Selection, Tensor, type Value, describe } from "./values.ts";
+
+/** `train { … }`: the step as one graph, and the same objective for evaluating. */
+export function trainStage(e: Elaborator, s: Settings, base: { name: string; span: Span; folder: string }): TrainStage {
+  const steps = s.int("steps", undefined);
+  const epochs = s.int("epochs", undefined);
+  if ((steps === undefined) === (epochs === undefined)) fail("P0803", s.statement.verb.span, steps === undefined ? "say how long to train: `steps` or `epochs`" : "`steps` and `epochs` are both given: one is enough");
+  const seed = s.int("seed", 0, 0);
+  const objective = s.exprs.get("objective") ?? fail("P0204", s.statement.verb.span, "`train` needs `objective`");
+  const data = tables(s);
+  const count = objectiveCount(objective.expr);
+  if (count !== undefined && count !== data.length) fail("P0804", objective.span, `${count} objectives for ${data.length} tables of data`, { notes: ["a list of objectives has one for each table"] });
+  const pick = (i: number) => () => {
+    const v = objective.value();
+    return Array.isArray(v) ? (v[i] as Value) : v;
+  };
+  const first = step(e, s, pick(0), base.name, seed, objective.span);
+  const rest = data.slice(1).map((_, i) => step(e, s, pick(i + 1), base.name, seed, objective.span, first));
+  const all = [first, ...rest];
+  const evaluate = s.record("evaluate", ["every", "data", "metrics", "best", "stop_after"]);
+  const checkpoint = s.record("checkpoint", ["every", "keep"]);
+  const get = (r: typeof evaluate, k: string): Value | undefined => r?.entries.get(k);
+  const evaluation = data.map((_, i) => evaluationOf(e, pick(count === undefined ? 0 : i), base.name, seed, objective.span));
+  const held = get(evaluate, "data");
+  const owners = new Set(first.trained.map((p) => `${p.owner.kind} ${p.owner.name}`));
+  return {
+    ...base,
+    verb: "train",
+    tokenizer: tokenizerFolder(e, s),
+    step: all.map((x) => x.entry),
+    evaluation,
+    trained: first.trained.map((p) => p.name),
+    data,
+    steps,
+    epochs,
+    batch: s.int("batch", 8),
+    accumulate: s.int("accumulate", 1),
+    sequence: s.int("sequence", undefined),
+    memory: s.number("memory", undefined),
+    reverse: s.number("reverse", 0),
+    precision: s.string("precision", "f32"),
+    seed,
+    shuffle: s.bool("shuffle", true),
+    evaluate: evaluate && {
+      every: get(evaluate, "every") as number | undefined,
+      data: held instanceof Dataset ? held.spec : undefined,
+      metrics: (get(evaluate, "metrics") as readonly string[] | undefined) ?? ["loss"],
+      best: get(evaluate, "best") as string | undefined,
+      stopAfter: get(evaluate, "stop_after") as number | undefined,
+    },
+    save: s.string("save", undefined),
+    checkpoint: { every: get(checkpoint, "every") as number | undefined, keep: (get(checkpoint, "keep") as number | undefined) ?? 1 },
+    attachments: e.attachments.filter((a) => !a.maker && owners.has(`attachment ${a.name}`)).map((a) => a.name),
+    ...wholeOrHeads(e, first.trained),
+  };
+}
+
+/** Models of which most is trained are saved whole; a head trained beside attachments goes with them. */
+function wholeOrHeads(e: Elaborator, trained: readonly Storage[]): { models: string[]; heads: string[] } {
+  const models: string[] = [];
+  const heads: string[] = [];
+  const attached = trained.some((p) => p.owner.kind === "attachment");
+  for (const m of e.models) {
+    const own = trained.filter((p) => p.owner.kind === "model" && p.owner.name === m.name);
+    if (own.length === 0) continue;
+    if (attached) heads.push(...own.map((p) => p.name));
+    else models.push(m.name);
+  }
+  return { models, heads };
+}
+
+function tables(s: Settings): DatasetSpec[] {
+  const v = s.need("data");
+  const list = Array.isArray(v) ? (v as readonly Value[]) : [v];
+  return list.map((d) => {
+    if (!(d instanceof Dataset)) fail("P0206", s.spanOf("data"), `\`data\` must be a table of data, this is ${describe(d)}`);
+    return d.spec;
+  });
+}
+const objectiveCount = (expr: { kind: string; items?: readonly unknown[] } | undefined): number | undefined => (expr?.kind === "List" ? expr.items!.length : undefined);
+
+interface Step {
+  readonly entry: Entry;
+  readonly trained: readonly Storage[];
+}
+
+/** One update: loss, gradients, clipping, what methods say of both, the optimiser, and all next values. */
+function step(e: Elaborator, s: Settings, objective: () => Value, stage: string, seed: number, span: Span, like?: Step): Step {
+  let trained: readonly Storage[] = like?.trained ?? [];
+  let active: (a: Attachment) => boolean = () => true;
+  const ctx = new Context("train", seed, stage, (edit, name) => {
+    if (!updateNames.has(name)) return true;
+    return active(edit.site.attachment);
+  });
+  return within(ctx, () => {
+    ctx.trained = trained;
+    let baseLoss: Node | undefined;
+    e.objectives.setBase(() => {
+      baseLoss ??= objectiveLoss(e, objective(), span);
+      return baseLoss;
+    });
+    const plain = e.objectives.base();
+    if (!like) trained = trainedBy(e, s, plain);
+    ctx.trained = trained;
+    const set = new Set(trained);
+    active = (a) => a.name.startsWith("(") || touches(e, a, set);
+    const loss = e.node(e.readLoss(nowhere), nowhere, span);
+    ctx.finishedLoss = () => loss;
+
+    const b = new Builder({ path: "update" });
+    const raw = new Map<Storage, Node>();
+    for (const p of trained) raw.set(p, b.at({ path: `update.${p.name}`, span: p.span }).grad(loss, e.node(e.readStorage(p, "value", nowhere, span), nowhere, span)));
+    const squares = [...raw.values()].map((g) => b.reduce("sum", b.mul(g, g)));
+    const norm = b.unary("sqrt", squares.reduce((x, y) => b.add(x, y), b.constant(0)));
+    const clip = s.has("clip") ? s.number("clip", undefined) : undefined;
+    const factor = clip === undefined ? undefined : b.min(b.div(b.constant(clip), b.add(norm, 1e-6)), 1);
+
+    const optimizer = optimiser(e, s, trained, span);
+    const times = schedule(e, s, span);
+    ctx.firstVersion = (p, name) => {
+      const site = optimizer?.sites.find((x) => x.place.kind === "param" && x.place.storage === p);
+      switch (name) {
+        case "grad": {
+          const g = raw.get(p) ?? fail("P0805", span, `${p.name} is not trained by this stage, so it has no gradient`);
+          return new Tensor(factor ? b.mul(g, factor) : g);
+        }
+        case "base_lr":
+          return optionLr(site?.scope, span);
+        case "lr":
+          return new Tensor(b.mul(e.node(optionLr(site?.scope, span), nowhere, span), times()));
+        case "age":
+          return new Tensor(b.add(b.input("step", { dtype: "i32", shape: [] }), 1));
+        case "decay":
+          return 1;
+        case "next": {
+          const frame = site && methodFrame(site, undefined);
+          const next = frame?.block.find("next")?.({ ...frame.here, reader: undefined });
+          if (next === undefined) fail("P0806", span, "the optimiser does not say what `next` is", { notes: ["as in `next = value - site.lr * grad`"] });
+          return next;
+        }
+      }
+      return fail("P0505", span, `\`.${name}\` has no value here`);
+    };
+
+    const results: Result[] = [{ role: "output", name: "loss", node: loss }, { role: "output", name: "grad_norm", node: norm }, ...namedScalars(e)];
+    for (const [name, v] of s.record("watch", [...(watchNames(s) ?? [])])?.entries ?? []) results.push({ role: "output", name: `watch/${name}`, node: e.node(v, nowhere, s.spanOf("watch")) });
+    for (const p of trained) {
+      const next = b.cast(e.node(e.readStorage(p, "next", nowhere, span), nowhere, span), "f32");
+      if (next.type.shape.length > p.shape.length) fail("P0401", span, `the next value of ${p.name} is [${next.type.shape.join(", ")}], the parameter is [${p.shape.join(", ")}]`);
+      results.push({ role: "param", name: p.name, node: b.broadcastTo(next, p.shape) });
+    }
+    const states = statesOf(e, optimizer, (a) => active(a), new Set(order(results.map((r) => r.node))));
+    for (const st of states) {
+      const next = e.node(e.readStorage(st, "next", nowhere, span), nowhere, span);
+      results.push({ role: "state", name: st.name, node: b.broadcastTo(b.cast(next, st.dtype), st.shape) });
+      e.stageStates.set(st.name, { storage: st, stage: optimizer !== undefined && st.owner.name === optimizer.name ? stage : undefined });
+    }
+    const entry = entryOf(results);
+    e.note(ctx);
+    return { entry, trained };
+  });
+}
+const updateNames = new Set(["loss", "grad", "lr", "next", "age", "decay"]);
+const watchNames = (s: Settings): string[] | undefined => {
+  const v = s.value("watch");
+  return v !== null && typeof v === "object" && "kind" in v && v.kind === "record" ? [...v.entries.keys()] : undefined;
+};
+
+function optionLr(scope: Scope | undefined, span: Span): Value {
+  const v = scope?.find("lr")?.(scope.here);
+  if (typeof v !== "number") fail("P0806", span, "the optimiser has no option `lr`");
+  return v;
+}
+
+/** Whether a stage trains one of an attachment's parameters, or the parameter it is attached to. */
+function touches(e: Elaborator, a: Attachment, trained: ReadonlySet<Storage>): boolean {
+  for (let m: Attachment | undefined = a; m; m = m.maker?.attachment)
+    for (const site of m.sites) {
+      if (site.place.kind === "param" && trained.has(site.place.storage)) return true;
+      for (const p of e.siteParameters(site)) if (trained.has(p)) return true;
+    }
+  return false;
+}
+
+/** `params`, by default `new`: what this file made rather than loaded, where the loss reaches it. */
+function trainedBy(e: Elaborator, s: Settings, loss: Node): Storage[] {
+  const reached = new Set<string>();
+  for (const n of order([loss])) if (n.op === "param") reached.add(String(n.attrs.name));
+  const fresh = (): Storage[] => {
+    const out: Storage[] = [];
+    const handed = new Set(e.attachments.flatMap((a) => [...e.optionsGiven(a.applied).values()].flatMap(({ value }) => handedOver(value))));
+    for (const a of e.attachments) if (!a.loaded && !handed.has(a) && !a.name.startsWith("(")) for (const site of a.sites) if (!site.detached) for (const p of e.siteParameters(site)) if (!p.frozen) out.push(p);
+    for (const m of e.models) for (const i of m.instance.tree()) for (const [, p] of i.stored()) if (!p.source && !p.frozen) out.push(p);
+    return [...new Set(out)].filter((p) => reached.has(p.name));
+  };
+  const scope = new Names(new Map([["new", () => new Selection(fresh().map((storage) => ({ kind: "param", storage }) as const), "new")]]), s.scope);
+  const given = s.exprs.get("params");
+  if (!given) {
+    const out = fresh();
+    if (out.length === 0) fail("P0807", s.statement.verb.span, "there is nothing to train", { notes: ["nothing in this file is new: attach a method, or say what learns, as in `params = m`"] });
+    return out;
+  }
+  const places = given.expr ? selectionOf(e, given.expr, scope) : asSelection(given.value(), given.span);
+  const out = e.parametersOf(unite([places], "params"), given.span);
+  if (out.length === 0) fail("P0312", given.span, "`params` selects no parameters", { notes: places.places.slice(0, 3).map((p) => `it names ${placePath(p)}`) });
+  const lost = out.filter((p) => !reached.has(p.name) && p.role === "parameter");
+  const whole = new Set(places.places.filter((p) => p.kind === "module").map((p) => p.instance));
+  const named = lost.filter((p) => places.places.some((x) => x.kind === "param" && x.storage === p));
+  if (named.length > 0) fail("P0808", given.span, `the loss does not reach ${named.length === 1 ? named[0].name : `${named.length} of these parameters`}`, { notes: named.slice(0, 5).map((p) => p.name) });
+  void whole;
+  return out.filter((p) => reached.has(p.name) && p.role === "parameter");
+}
+function handedOver(v: Value): Attachment[] {
+  if (Array.isArray(v)) return v.flatMap((x) => handedOver(x as Value));
+  return v !== null && typeof v === "object" && "kind" in v && v.kind === "attachment" ? [v] : [];
+}
+
+function optimiser(e: Elaborator, s: Settings, trained: readonly Storage[], span: Span): Attachment | undefined {
+  const v = s.value("optimizer") ?? e.library("std/training", "adamw", span);
+  const applied = v instanceof MethodDecl ? new Applied(v, [], s.scope, s.spanOf("optimizer")) : v;
+  if (!(applied instanceof Applied)) fail("P0206", s.spanOf("optimizer"), `\`optimizer\` must be a method on Parameter, this is ${describe(v)}`, { notes: ["such as `adamw(lr: 1e-3)`"] });
+  const to = new Selection(trained.map((storage) => ({ kind: "param", storage }) as const), "the trained parameters");
+  const name = `(${s.statement.name?.text ?? s.statement.verb.text} ${applied.method.name})`;
+  const made = attach(e, name, applied, to, s.spanOf("optimizer"));
+  e.attachments.pop();
+  return made;
+}
+
+function schedule(e: Elaborator, s: Settings, span: Span): () => Node {
+  const f = s.value("schedule");
+  const b = new Builder({ path: "update.schedule" });
+  const t = () => new Tensor(b.input("step", { dtype: "i32", shape: [] }));
+  const n = () => new Tensor(b.input("steps", { dtype: "i32", shape: [] }));
+  if (f === undefined) return () => b.constant(1);
+  if (!(f instanceof Closure)) fail("P0206", s.spanOf("schedule"), `\`schedule\` must be a function of the step, this is ${describe(f)}`, { notes: ["such as `cosine(warmup: 0.1)`"] });
+  let memo: Node | undefined;
+  return () => {
+    memo ??= b.cast(e.node(callFunction(e, f, [t(), n()], nowhere, s.spanOf("schedule")), nowhere, span), "f32");
+    return memo;
+  };
+}
+
+/** States that change in this update: the optimiser's, and those of the attachments that take part. */
+function statesOf(e: Elaborator, optimizer: Attachment | undefined, active: (a: Attachment) => boolean, reached: ReadonlySet<Node>): Storage[] {
+  const out: Storage[] = [];
+  for (const a of [...e.attachments, ...(optimizer ? [optimizer] : [])]) {
+    if (a !== optimizer && !active(a)) continue;
+    for (const site of a.sites) if (!site.detached) for (const p of site.params.values()) if (p?.role === "state") out.push(p);
+  }
+  const names = new Set([...reached].filter((n) => n.op === "state").map((n) => String(n.attrs.name)));
+  return out.filter((st) => names.has(st.name) || st.edits.has("next"));
+}
+export { Instance, fixed };

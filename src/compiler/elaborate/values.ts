@@ -1,0 +1,260 @@
+/**
+ * What expressions evaluate to. Static values are plain JavaScript data where they can be; everything that has identity or is computed
+ * when asked is a class. Tensors are graph nodes.
+ */
+import type { Dim, Poly } from "../../ir/dim.ts";
+import type { Node, Span } from "../../ir/graph.ts";
+import type * as ast from "../ast.ts";
+import type { DatasetSpec } from "../project.ts";
+import type { Attachment, Site } from "./attachment.ts";
+import type { Call } from "./builtins/table.ts";
+import type { Frame } from "./frame.ts";
+import type { Instance } from "./instance.ts";
+import type { Scope } from "./scope.ts";
+import type { Storage } from "./storage.ts";
+
+export type Value =
+  | number
+  | boolean
+  | string
+  | null
+  | readonly Value[]
+  | Fields
+  | Size
+  | Tensor
+  | Closure
+  | Builtin
+  | ModuleDecl
+  | MethodDecl
+  | RoleDecl
+  | TypeDecl
+  | Applied
+  | Instance
+  | Evaluated
+  | Storage
+  | SiteNames
+  | CallValue
+  | Attachment
+  | Site
+  | Selection
+  | Chain
+  | Start
+  | Dataset
+  | Tokenizer;
+
+/** A record. `type` is the declaration that checked its fields, if one did. */
+export class Fields {
+  readonly kind = "record";
+  constructor(
+    readonly entries: ReadonlyMap<string, Value>,
+    readonly type?: TypeDecl,
+  ) {}
+}
+
+/** A whole number that the batch settles: a size as a value. */
+export class Size {
+  readonly kind = "size";
+  constructor(readonly dim: Poly) {}
+}
+
+export class Tensor {
+  readonly kind = "tensor";
+  constructor(readonly node: Node) {}
+}
+
+export class Closure {
+  readonly kind = "fn";
+  constructor(
+    readonly name: string,
+    readonly params: readonly ast.Param[],
+    readonly results: readonly ast.Param[] | undefined,
+    readonly body: ast.Expr | readonly ast.Statement[],
+    readonly scope: Scope,
+    readonly span: Span,
+  ) {}
+}
+
+/** A function of the compiler's: an op, or one of the host's. */
+export class Builtin {
+  readonly kind = "builtin";
+  constructor(
+    readonly name: string,
+    readonly params: readonly BuiltinParam[],
+    readonly run: (args: BuiltinArgs, call: Call) => Value,
+  ) {}
+}
+export interface BuiltinParam {
+  readonly name: string;
+  readonly optional?: boolean;
+  /** Takes all remaining positional arguments. */
+  readonly rest?: boolean;
+  /** Wants a selection: a path here is not evaluated as a value. */
+  readonly selection?: boolean;
+}
+export type BuiltinArgs = Readonly<Record<string, Value | undefined>>;
+
+export class ModuleDecl {
+  readonly kind = "module";
+  constructor(
+    readonly decl: ast.Module,
+    readonly scope: Scope,
+  ) {}
+  get name(): string {
+    return this.decl.name.text;
+  }
+}
+export class MethodDecl {
+  readonly kind = "method";
+  constructor(
+    readonly decl: ast.Method,
+    readonly scope: Scope,
+    /** `std/methods/lora`: the file, as an import names it. */
+    readonly file: string,
+  ) {}
+  get name(): string {
+    return this.decl.name.text;
+  }
+}
+export class RoleDecl {
+  readonly kind = "role";
+  constructor(
+    readonly decl: ast.Role,
+    readonly scope: Scope,
+  ) {}
+  get name(): string {
+    return this.decl.name.text;
+  }
+}
+export class TypeDecl {
+  readonly kind = "type";
+  constructor(
+    readonly decl: ast.Type,
+    readonly scope: Scope,
+  ) {}
+  get name(): string {
+    return this.decl.name.text;
+  }
+}
+
+/** A method with its options given, not yet attached. Options are expressions still: they may use the sizes of a site. */
+export class Applied {
+  readonly kind = "applied";
+  constructor(
+    readonly method: MethodDecl,
+    readonly args: readonly ast.Argument[],
+    readonly scope: Scope,
+    readonly span: Span,
+    /** Options given as values rather than text (an adapter read from disk, a copy). They win. */
+    readonly values: ReadonlyMap<string, Value> = new Map(),
+  ) {}
+}
+
+/** `eval(m)`: the same module with `training` false. */
+export class Evaluated {
+  readonly kind = "evaluated";
+  constructor(readonly instance: Instance) {}
+}
+
+/** The result of calling a module: stands for its first output, answers to all its names. */
+export class CallValue {
+  readonly kind = "call";
+  constructor(readonly frame: Frame) {}
+}
+
+/** A place a selector found. */
+export type Place =
+  | { readonly kind: "module"; readonly instance: Instance; readonly role?: RoleDecl }
+  | { readonly kind: "param"; readonly storage: Storage }
+  | { readonly kind: "value"; readonly instance: Instance; readonly role?: RoleDecl; readonly name: string }
+  | { readonly kind: "site"; readonly site: Site; readonly role?: RoleDecl }
+  /** A list of children, on the way to its elements. */
+  | { readonly kind: "list"; readonly items: readonly Instance[] }
+  | { readonly kind: "chain"; readonly parent: Instance; readonly blocks: readonly Instance[] };
+
+export class Selection {
+  readonly kind = "selection";
+  constructor(
+    readonly places: readonly Place[],
+    readonly text: string,
+  ) {}
+}
+
+/** `site`: what the site itself calls its names, where a method's own hide them. */
+export class SiteNames {
+  readonly kind = "names";
+  constructor(readonly read: (name: string) => Value | undefined) {}
+}
+
+/** A run of blocks that one loop carries a value through, as a method on a list sees it. */
+export class Chain {
+  readonly kind = "chain";
+  constructor(readonly turns: readonly { readonly call: (x: Value | undefined, given: ReadonlyMap<string, Value>) => Value }[]) {}
+}
+
+/** A start that takes its shape from where it stands: `normal(0.02)`, `uniform(a, b)`. */
+export class Start {
+  readonly kind = "start";
+  constructor(
+    readonly draw: "normal" | "uniform",
+    readonly a: number,
+    readonly b: number,
+    readonly span: Span,
+  ) {}
+}
+
+export class Dataset {
+  readonly kind = "dataset";
+  constructor(readonly spec: DatasetSpec) {}
+}
+
+export class Tokenizer {
+  readonly kind = "tokenizer";
+  constructor(
+    readonly folder: string,
+    readonly size: number,
+    readonly ids: Readonly<Record<string, number>>,
+    readonly encode: (text: string) => number[],
+  ) {}
+}
+
+export const sizeValue = (d: Dim): Value => (typeof d === "number" ? d : new Size(d));
+
+/** What a value is, for messages. */
+export function describe(v: Value): string {
+  if (v === null) return "`none`";
+  if (typeof v === "number") return Number.isInteger(v) ? `the int ${v}` : `the float ${v}`;
+  if (typeof v === "boolean") return `the bool ${v}`;
+  if (typeof v === "string") return `the string "${v.length > 30 ? `${v.slice(0, 29)}…` : v}"`;
+  if (Array.isArray(v)) return `a list of ${v.length}`;
+  const o = v as Exclude<Value, number | boolean | string | null | readonly Value[]>;
+  switch (o.kind) {
+    case "tensor":
+      return `a tensor ${o.node.type.dtype}[${o.node.type.shape.join(", ")}]`;
+    case "size":
+      return `the size ${o.dim}`;
+    case "record":
+      return o.type ? `a ${o.type.name}` : "a record";
+    case "fn":
+    case "builtin":
+      return `the function \`${o.name}\``;
+    case "module":
+    case "method":
+    case "role":
+    case "type":
+      return `the ${o.kind} ${o.name}`;
+    case "applied":
+      return `${o.method.name}(…)`;
+    case "instance":
+      return `the module ${o.fullPath || o.decl.name} (${o.decl.name})`;
+    case "storage":
+      return `the ${o.role} ${o.name}`;
+    case "call":
+      return `a call of ${o.frame.instance.decl.name}`;
+    case "attachment":
+      return `the attachment \`${o.name}\``;
+    case "selection":
+      return `a selection of ${o.places.length}`;
+    default:
+      return { evaluated: "a module", names: "a site", site: "a site", chain: "a chain of blocks", start: "a start", dataset: "a table of data", tokenizer: "a tokenizer" }[o.kind];
+  }
+}
