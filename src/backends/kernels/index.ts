@@ -1,9 +1,8 @@
 /**
  * Index arithmetic of kernels: whole-number expressions over axis variables, affine but for floor-divisions, remainders and data-dependent
- * terms. Every axis variable and every `div`/`mod` operand is non-negative, so division and remainder need no sign rules.
+ * terms. Axis variables are non-negative, and so is every `div`/`mod` operand wherever the value is used: division and remainder need no
+ * sign rules (an index may go negative only where the guard of its load is false, and there its value does not matter).
  */
-import { Bug } from "../../ir/errors.ts";
-
 /** base + Σ factor·atom. Terms are in a normal order and no two have the same atom: equal indices have equal `keyOf`. */
 export interface Index {
   readonly base: number;
@@ -47,16 +46,37 @@ export function keyOf(i: Index): string {
 export const sameIndex = (a: Index, b: Index): boolean => a === b || keyOf(a) === keyOf(b);
 
 function normal(base: number, terms: readonly Term[]): Index {
-  if (terms.length > 1) {
-    const byKey = new Map<string, Term>();
-    for (const t of terms) {
-      const key = atomKey(t.atom);
-      const seen = byKey.get(key);
-      byKey.set(key, seen ? { factor: seen.factor + t.factor, atom: t.atom } : t);
+  if (terms.length < 2) return { base, terms: terms.filter((t) => t.factor !== 0) };
+  const byKey = new Map<string, Term>();
+  const put = (t: Term) => {
+    const key = atomKey(t.atom);
+    const seen = byKey.get(key);
+    byKey.set(key, seen ? { factor: seen.factor + t.factor, atom: t.atom } : t);
+  };
+  for (const t of terms) put(t);
+  // f·by·⌊x/by⌋ + f·(x mod by) = f·x
+  for (let again = true; again; ) {
+    again = false;
+    for (const [key, t] of byKey) {
+      if (t.atom.kind !== "mod" || t.factor === 0) continue;
+      const quotient = quotientOf(t.atom);
+      const other = byKey.get(atomKey(quotient));
+      if (!other || other.factor !== t.factor * t.atom.by) continue;
+      byKey.delete(key);
+      byKey.delete(atomKey(quotient));
+      base += t.atom.of.base * t.factor;
+      for (const u of t.atom.of.terms) put({ factor: u.factor * t.factor, atom: u.atom });
+      again = true;
+      break;
     }
-    terms = [...byKey].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, t]) => t);
   }
-  return { base, terms: terms.filter((t) => t.factor !== 0) };
+  const out = [...byKey].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, t]) => t);
+  return { base, terms: out.filter((t) => t.factor !== 0) };
+}
+/** The atom that `div` makes of the same operand and divisor. */
+function quotientOf({ of, by }: { readonly of: Index; readonly by: number }): Atom {
+  const only = of.terms.length === 1 && of.base === 0 && of.terms[0].factor === 1 ? of.terms[0].atom : undefined;
+  return only?.kind === "div" ? { kind: "div", of: only.of, by: only.by * by } : { kind: "div", of, by };
 }
 export const add = (a: Index, b: Index): Index =>
   b.terms.length === 0 ? { base: a.base + b.base, terms: a.terms } : normal(a.base + b.base, [...a.terms, ...b.terms]);
@@ -108,35 +128,28 @@ function splitBy(i: Index, by: number): { whole: Index; rest: Index } {
   return { whole: { base, terms: whole }, rest: { base: i.base - base * by, terms: rest } };
 }
 
-/** ⌊i / by⌋, exact and simplified where the terms divide or the range says so. */
+/**
+ * ⌊i / by⌋, exact and simplified where the terms divide or the range says so. An index that may be negative is one whose loads are guarded:
+ * where the guard is false its value does not matter.
+ */
 export function div(i: Index, by: number, sizes: readonly number[]): Index {
   if (by === 1) return i;
   const { whole, rest } = splitBy(i, by);
   const r = range(rest, sizes);
   const q = Math.floor(r.low / by);
   if (q === Math.floor(r.high / by)) return shift(whole, q);
-  if (r.low < 0) throw new Bug(`the index ${keyOf(i)} may be negative where it is divided by ${by}`);
-  // ⌊(⌊x/p⌋)/by⌋ = ⌊x/(p·by)⌋
+  // ⌊⌊x/p⌋/by⌋ = ⌊x/(p·by)⌋
   if (rest.terms.length === 1 && rest.base === 0 && rest.terms[0].factor === 1 && rest.terms[0].atom.kind === "div") {
     const inner = rest.terms[0].atom;
     return add(whole, div(inner.of, inner.by * by, sizes));
   }
-  return add(whole, {
-    base: 0,
-    terms: [{ factor: 1, atom: { kind: "div", of: reduced(rest, by, sizes).of, by: reduced(rest, by, sizes).by } }],
-  });
-}
-
-/** Divides an index and a divisor by their common factor where all terms share it: ⌊(c·x + r)/(c·b)⌋ = ⌊x/b⌋ for 0 ≤ r < c. */
-function reduced(of: Index, by: number, sizes: readonly number[]): { of: Index; by: number } {
-  for (let c = by; c > 1; c--) {
-    if (by % c !== 0) continue;
-    const { whole, rest } = splitBy(of, c);
-    if (whole.terms.length === 0) continue;
-    const r = range(rest, sizes);
-    if (r.low >= 0 && r.high < c && range(whole, sizes).low >= 0) return { of: whole, by: by / c };
+  // ⌊(c·x + r)/(c·b)⌋ = ⌊x/b⌋ for 0 ≤ r < c
+  for (const c of commonFactors(rest, by)) {
+    const s = splitBy(rest, c);
+    const low = range(s.rest, sizes);
+    if (low.low >= 0 && low.high < c) return add(whole, div(s.whole, by / c, sizes));
   }
-  return { of, by };
+  return add(whole, { base: 0, terms: [{ factor: 1, atom: { kind: "div", of: rest, by } }] });
 }
 
 /** i mod by, in 0..by-1, simplified likewise. */
@@ -146,20 +159,28 @@ export function mod(i: Index, by: number, sizes: readonly number[]): Index {
   const r = range(rest, sizes);
   const q = Math.floor(r.low / by);
   if (q === Math.floor(r.high / by)) return shift(rest, -q * by);
-  if (r.low < 0) throw new Bug(`the index ${keyOf(i)} may be negative where its remainder by ${by} is taken`);
   if (rest.terms.length === 1 && rest.base === 0 && rest.terms[0].factor === 1 && rest.terms[0].atom.kind === "mod") {
     const inner = rest.terms[0].atom;
     if (inner.by % by === 0) return mod(inner.of, by, sizes);
   }
   // (c·x + r) mod (c·b) = c·(x mod b) + r for 0 ≤ r < c
-  for (let c = by - 1; c > 1; c--) {
-    if (by % c !== 0) continue;
+  for (const c of commonFactors(rest, by)) {
     const s = splitBy(rest, c);
-    if (s.whole.terms.length === 0) continue;
     const low = range(s.rest, sizes);
-    if (low.low >= 0 && low.high < c && range(s.whole, sizes).low >= 0) return add(scale(mod(s.whole, by / c, sizes), c), s.rest);
+    if (low.low >= 0 && low.high < c) return add(scale(mod(s.whole, by / c, sizes), c), s.rest);
   }
   return { base: 0, terms: [{ factor: 1, atom: { kind: "mod", of: rest, by } }] };
+}
+
+/** Proper divisors of `by` that divide at least one term, greatest first. */
+function commonFactors(i: Index, by: number): number[] {
+  const gcd = (a: number, b: number): number => (b === 0 ? a : gcd(b, a % b));
+  const found = new Set<number>();
+  for (const t of i.terms) {
+    const c = gcd(Math.abs(t.factor), by);
+    if (c > 1 && c < by) found.add(c);
+  }
+  return [...found].sort((a, b) => b - a);
 }
 
 /** The row-major position of `coords` in a tensor of that shape. */

@@ -14,14 +14,14 @@
  * Results do not depend on how work is cut: sums run in an order that follows from the kernel alone.
  */
 import type { MapName } from "../../ir/ops/op.ts";
-import type { StorageType } from "../../runtime/program.ts";
+import type { DType } from "../../ir/graph.ts";
 import { axesOf, type Index, valuesOf } from "./index.ts";
 
 /** A buffer a kernel touches. Distinct operands never overlap in memory. */
 export interface Operand {
   /** For comments and variable names, unique in the kernel: `x0`, `out1`. */
   readonly name: string;
-  readonly dtype: StorageType;
+  readonly dtype: DType;
   /** Number of elements. */
   readonly count: number;
   /**
@@ -37,25 +37,25 @@ export type ScalarFunction = MapName | "xor" | "shl" | "shr";
 
 export type Value =
   /** A literal. For f32 the number is to be rounded to f32; ±Infinity and NaN occur. bool: 0 or 1. */
-  | { readonly op: "const"; readonly dtype: StorageType; readonly value: number }
+  | { readonly op: "const"; readonly dtype: DType; readonly value: number }
   /** An index expression as an i32. */
   | { readonly op: "index"; readonly dtype: "i32"; readonly index: Index }
   /**
    * An element of an operand. Where `guard` (a bool value) is false the result is 0 and memory must not be touched: the index may then be
    * out of bounds, even negative. Without a guard, or where it holds, the index is in bounds.
    */
-  | { readonly op: "load"; readonly dtype: StorageType; readonly operand: number; readonly index: Index; readonly guard?: number }
+  | { readonly op: "load"; readonly dtype: DType; readonly operand: number; readonly index: Index; readonly guard?: number }
   /**
    * A scalar function of values. Operand types are as in the op table: arithmetic on f32 or i32 alike, comparisons give bool, `where` is
    * (bool, a, a). `cast` converts from the argument's dtype to this one: f32 → i32 truncates (saturating, NaN gives 0), → bool is ≠ 0.
    * `div`, `pow` and the transcendental functions are f32 only; `floor`, `ceil`, `round` come as f32 only. `mod` has the divisor's sign;
    * by 0 it is NaN in f32 and 0 in i32.
    */
-  | { readonly op: "call"; readonly dtype: StorageType; readonly fn: ScalarFunction; readonly args: readonly number[] }
+  | { readonly op: "call"; readonly dtype: DType; readonly fn: ScalarFunction; readonly args: readonly number[] }
   /** `loop`: the result of the `slot`-th reduction of stage `stage`, the same for all elements of the row; only later stages use it. */
-  | { readonly op: "reduced"; readonly dtype: StorageType; readonly stage: number; readonly slot: number }
+  | { readonly op: "reduced"; readonly dtype: DType; readonly stage: number; readonly slot: number }
   /** `product`: the finished sum at [b, m, n] · `scan`: the running sum up to and with this element. */
-  | { readonly op: "acc"; readonly dtype: StorageType };
+  | { readonly op: "acc"; readonly dtype: DType };
 
 /**
  * One element stored. `index` is injective over the axes that the stage runs over. Where `guard` is false nothing is stored. Values inside
@@ -74,7 +74,7 @@ export interface Store {
  */
 export interface Reduction {
   readonly fn: "sum" | "max" | "min" | "argmax";
-  readonly dtype: StorageType;
+  readonly dtype: DType;
   readonly value: number;
 }
 
@@ -125,8 +125,8 @@ export interface ProductKernel extends Base {
 
 /**
  * out[row, c] = Σ over i with index(i) = row of value(i, c), in ascending i; rows that no index names are 0. Axes: 0 = i (updates),
- * 1 = c (columns). `index` is an i32 value over axis 0; an update whose index lies outside 0..rows-1 is skipped. The owner of a column
- * computes: columns are independent, no atomics. The element (row, c) of `out` is at row·columns + c.
+ * 1 = c (columns). `index` is an i32 value over axis 0 within 0..rows-1. The owner of a column computes: columns are independent, no
+ * atomics. The element (row, c) of `out` is at row·columns + c.
  */
 export interface ScatterKernel extends Base {
   readonly kind: "scatter";
@@ -143,7 +143,7 @@ export interface ScanKernel extends Base {
   readonly kind: "scan";
   readonly axes: readonly number[];
   /** f32 or i32: the dtype of `acc`. */
-  readonly dtype: StorageType;
+  readonly dtype: DType;
   readonly value: number;
   readonly stores: readonly Store[];
 }

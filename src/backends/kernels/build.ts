@@ -1,0 +1,342 @@
+/** Builds kernels out of sets of roots: loop kernels (maps and rows) and products with their epilogues. */
+import { type Node, sizes as shapeOf } from "../../ir/graph.ts";
+import { rowOf } from "../../ir/ops/index.ts";
+import { dotAxes } from "../../ir/ops/contraction.ts";
+import { Emitter } from "./emit.ts";
+import { axesOf, axisIndex, flatten, type Index, sameIndex, substitute, unflatten, zero } from "./index.ts";
+import { dependence, type LoopKernel, type LoopLanguage, type Operand, type ProductKernel, type Reduction, type Stage, type Store, usesOf, type Value } from "./kernel.ts";
+import { elements } from "./roots.ts";
+import { bindAll, isReduction, keptCoords, Misfit, reducedAxes, type Signatures, spaceOf } from "./space.ts";
+
+/** A kernel and the tensors its operands are, each named by the node whose value it holds. */
+export interface Built {
+  readonly kernel: LoopLanguage;
+  readonly tensors: readonly Node[];
+}
+
+/** The operands of a kernel being built: one a tensor, loads first come. */
+export class Operands {
+  readonly tensors: Node[] = [];
+  readonly list: Operand[] = [];
+  private readonly numbers = new Map<Node, number>();
+
+  read(n: Node): number {
+    let i = this.numbers.get(n);
+    if (i === undefined) {
+      i = this.list.length;
+      this.numbers.set(n, i);
+      this.tensors.push(n);
+      this.list.push({ name: `x${i}`, dtype: n.type.dtype, count: elements(n), access: "read" });
+    }
+    return i;
+  }
+  write(n: Node, access: "write" | "both" = "write"): number {
+    const i = this.list.length;
+    this.tensors.push(n);
+    this.list.push({ name: `out${i}`, dtype: n.type.dtype, count: elements(n), access });
+    return i;
+  }
+}
+
+/** Whether a node's value is read from memory in a kernel that does not compute it. */
+export type InMemory = (n: Node) => boolean;
+
+const flat = (coords: readonly Index[], n: Node): Index => flatten(coords, shapeOf(n));
+
+/**
+ * One loop kernel for `roots`; `stored` are those whose values are needed outside. The seed is a reduction, if there is one, so that the row
+ * is known. Throws `Misfit`.
+ */
+export function buildLoop(roots: readonly Node[], stored: ReadonlySet<Node>, inMemory: InMemory, signatures: Signatures): Built {
+  const seed = roots.find(isReduction) ?? roots[roots.length - 1];
+  const shape = spaceOf(seed);
+  const reduced = isReduction(seed) ? reducedAxes(seed) : [];
+  /** For each dimension of the seed's space the sizes of the axes it is split into. */
+  let split = shape.map((d) => [d]);
+  for (let round = 0; ; round++) {
+    const built = buildSplit(roots, stored, inMemory, signatures, seed, split, reduced);
+    const finer = round < 8 ? refine(built.kernel, split, reduced) : undefined;
+    if (!finer) return { kernel: mergeAxes(built.kernel), tensors: built.tensors };
+    split = finer;
+  }
+}
+
+/** Places of the axes of each dimension of the seed, in the order in which `buildSplit` numbers them: parallel dimensions, then the row's. */
+function layout(split: readonly (readonly number[])[], reduced: readonly number[]): { axes: number[]; places: number[][]; row: number } {
+  const axes: number[] = [];
+  const places = split.map(() => [] as number[]);
+  const dims = split.map((_, i) => i);
+  let row = 0;
+  for (const d of [...dims.filter((i) => !reduced.includes(i)), ...dims.filter((i) => reduced.includes(i))]) {
+    for (const size of split[d]) {
+      if (size === 1) continue;
+      places[d].push(axes.length);
+      axes.push(size);
+      if (reduced.includes(d)) row++;
+    }
+  }
+  return { axes, places, row };
+}
+
+function buildSplit(
+  roots: readonly Node[],
+  stored: ReadonlySet<Node>,
+  inMemory: InMemory,
+  signatures: Signatures,
+  seed: Node,
+  split: readonly (readonly number[])[],
+  reduced: readonly number[],
+): { kernel: LoopKernel; tensors: readonly Node[] } {
+  const { axes, places, row: found } = layout(split, reduced);
+  let row = found;
+  if (reduced.length && row === 0) {
+    // A row of one element: an axis of size 1 keeps the kernel a reduction.
+    axes.push(1);
+    row = 1;
+  }
+  const bound = new Map<Node, readonly Index[]>();
+  bound.set(
+    seed,
+    places.map((list) => flatten(list.map(axisIndex), list.map((a) => axes[a]))),
+  );
+  bindAll(roots, bound, axes, row, signatures);
+
+  const first = axes.length - row;
+  const count = (list: readonly number[]) => list.reduce((a, b) => a * b, 1);
+  const parallel = count(axes.slice(0, first));
+  const whole = parallel * count(axes.slice(first));
+  const usesRow = (coords: readonly Index[]) => coords.some((c) => [...axesOf(c)].some((a) => a >= first));
+  const flatRow = flatten(
+    axes.slice(first).map((_, i) => axisIndex(first + i)),
+    axes.slice(first),
+  );
+  for (const n of roots) {
+    const coords = bound.get(n)!;
+    if (isReduction(n)) {
+      const dims = spaceOf(n);
+      const list = reducedAxes(n);
+      if (usesRow(keptCoords(n, coords))) throw new Misfit("a result varies along the row");
+      if (elements(n) !== parallel || elements(n.inputs[0]) !== whole) throw new Misfit("a reduction over part of the axes");
+      const at = flatten(
+        list.map((a) => coords[a]),
+        list.map((a) => dims[a]),
+      );
+      if (!sameIndex(at, flatRow)) throw new Misfit("rows run in another order");
+    } else if (elements(n) !== (usesRow(coords) ? whole : parallel)) throw new Misfit("a root covers part of the axes");
+  }
+
+  const operands = new Operands();
+  const members = new Set(roots);
+  const level: number[] = [];
+  const reductions: Reduction[][] = [];
+  const results = new Map<Node, number>();
+  /** The first stage in which a value is known: one after the last reduction it needs. */
+  const levelOf = (v: number): number => {
+    for (let i = level.length; i < emitter.values.length; i++) {
+      const value = emitter.values[i];
+      level.push(value.op === "reduced" ? value.stage + 1 : usesOf(value).reduce((a, u) => Math.max(a, level[u]), 0));
+    }
+    return level[v];
+  };
+  const emitter: Emitter = new Emitter(axes, (n, coords, guard, e) => {
+    if (members.has(n)) {
+      const at = bound.get(n)!;
+      const own = isReduction(n) ? keptCoords(n, at) : at;
+      if (guard !== undefined || coords.some((c, i) => !sameIndex(c, own[i]))) throw new Misfit(`${n.op} is read elsewhere`);
+      if (!isReduction(n)) return undefined;
+      let value = results.get(n);
+      if (value === undefined) {
+        const operand = e.at(n.inputs[0], at);
+        const stage = levelOf(operand);
+        while (reductions.length <= stage) reductions.push([]);
+        value = e.value({ op: "reduced", dtype: n.type.dtype, stage, slot: reductions[stage].length }, `r ${n.id}`);
+        reductions[stage].push(reductionOf(n, operand, e));
+        results.set(n, value);
+      }
+      return value;
+    }
+    return inMemory(n) ? e.load(operands.read(n), n.type.dtype, flat(coords, n), guard) : undefined;
+  });
+
+  const everywhere: { node: Node; value: number; index: Index }[] = [];
+  const once: typeof everywhere = [];
+  for (const n of roots) {
+    const at = bound.get(n)!;
+    const own = isReduction(n) ? keptCoords(n, at) : at;
+    const value = emitter.at(n, own);
+    if (stored.has(n)) (row > 0 && !usesRow(own) ? once : everywhere).push({ node: n, value, index: flat(own, n) });
+  }
+  const stores: Store[][] = [];
+  const put = (stage: number, s: Store) => {
+    while (stores.length <= stage) stores.push([]);
+    stores[stage].push(s);
+  };
+  for (const { node, value, index } of everywhere) put(levelOf(value), { operand: operands.write(node), index, value });
+  const stages: Stage[] = [];
+  for (let i = 0; i < Math.max(stores.length, reductions.length); i++)
+    stages.push({ over: "row", reductions: reductions[i] ?? [], stores: stores[i] ?? [] });
+  if (once.length)
+    stages.push({ over: "once", reductions: [], stores: once.map(({ node, value, index }) => ({ operand: operands.write(node), index, value })) });
+  return {
+    kernel: { kind: "loop", name: "", operands: operands.list, axes, row, values: emitter.values, stages },
+    tensors: operands.tensors,
+  };
+}
+
+function reductionOf(n: Node, operand: number, e: Emitter): Reduction {
+  const from = n.inputs[0].type.dtype;
+  const merge = rowOf(n).reduce?.merge;
+  if (!merge) return { fn: "argmax", dtype: from === "f32" ? "f32" : "i32", value: from === "bool" ? e.call("cast", "i32", operand) : operand };
+  const value = from === "bool" ? e.call("cast", "i32", operand) : operand;
+  return { fn: merge === "add" ? "sum" : (merge as "max" | "min"), dtype: n.type.dtype, value };
+}
+
+/** Finer dimensions, where the kernel divides an axis; `undefined` if none is divided (evenly). */
+function refine(kernel: LoopKernel, split: readonly (readonly number[])[], reduced: readonly number[]): number[][] | undefined {
+  const { places } = layout(split, reduced);
+  const cuts = new Map<number, number>();
+  const visit = (i: Index) => {
+    for (const { atom } of i.terms) {
+      if (atom.kind !== "div" && atom.kind !== "mod") continue;
+      visit(atom.of);
+      const [only] = atom.of.terms;
+      if (atom.of.terms.length !== 1 || only.factor !== 1 || only.atom.kind !== "axis" || atom.of.base !== 0) continue;
+      const size = kernel.axes[only.atom.axis];
+      if (size % atom.by === 0 && !cuts.has(only.atom.axis)) cuts.set(only.atom.axis, atom.by);
+    }
+  };
+  for (const i of indicesOf(kernel)) visit(i);
+  if (cuts.size === 0) return undefined;
+  return split.map((axes, d) => {
+    let at = 0;
+    return axes.flatMap((size) => {
+      if (size === 1) return [1];
+      const cut = cuts.get(places[d][at++]);
+      return cut ? [size / cut, cut] : [size];
+    });
+  });
+}
+
+function* indicesOf(kernel: LoopKernel): Iterable<Index> {
+  for (const v of kernel.values) if (v.op === "index" || v.op === "load") yield v.index;
+  for (const stage of kernel.stages) for (const s of stage.stores) yield s.index;
+}
+
+/** Joins neighbouring axes that every index treats as one, so that the last is as long as can be. */
+export function mergeAxes(kernel: LoopKernel): LoopKernel {
+  for (let a = kernel.axes.length - 2; a >= 0; a--) {
+    const first = kernel.axes.length - kernel.row;
+    if (a + 1 === first) continue;
+    const size = kernel.axes[a + 1];
+    const fits = [...indicesOf(kernel)].every((i) => {
+      let [outer, inner] = [0, 0];
+      for (const { factor, atom } of i.terms) {
+        if (atom.kind === "axis") {
+          if (atom.axis === a) outer = factor;
+          else if (atom.axis === a + 1) inner = factor;
+        } else if (atom.kind !== "value") {
+          const inside = axesOf(atom.of);
+          if (inside.has(a) || inside.has(a + 1)) return false;
+        }
+      }
+      return outer === inner * size;
+    });
+    if (!fits) continue;
+    const axes = [...kernel.axes.slice(0, a), kernel.axes[a] * size, ...kernel.axes.slice(a + 2)];
+    // a·size + b becomes the joint axis: the inner axis takes its place, the outer one vanishes.
+    const moved = (i: Index): Index => substitute(i, (x) => (x === a ? zero : axisIndex(x > a ? x - 1 : x)), axes);
+    kernel = rewriteIndices({ ...kernel, axes, row: a >= first ? kernel.row - 1 : kernel.row }, moved);
+  }
+  return kernel;
+}
+
+function rewriteIndices(kernel: LoopKernel, f: (i: Index) => Index): LoopKernel {
+  return {
+    ...kernel,
+    values: kernel.values.map((v): Value => (v.op === "index" || v.op === "load" ? { ...v, index: f(v.index) } : v)),
+    stages: kernel.stages.map((s) => ({ ...s, stores: s.stores.map((x) => ({ ...x, index: f(x.index) })) })),
+  };
+}
+
+/** Sizes and coordinates of a `dot`. */
+export interface DotShape {
+  readonly axes: readonly [number, number, number, number];
+  readonly out: readonly Index[];
+  readonly lhs: readonly Index[];
+  readonly rhs: readonly Index[];
+}
+
+/** The coordinates of a dot's result and operands in terms of axes b, m, n, k. */
+export function dotShape(dot: Node): DotShape {
+  const [l, r] = dot.inputs.map(shapeOf);
+  const a = dotAxes(dot.attrs, l.length, r.length);
+  const pick = (shape: readonly number[], list: readonly number[]) => list.map((i) => shape[i]);
+  const count = (list: readonly number[]) => list.reduce((x, y) => x * y, 1);
+  const boxes = [pick(l, a.lhsBatch), pick(l, a.lhsFree), pick(r, a.rhsFree), pick(l, a.lhsContract)];
+  const axes = boxes.map(count) as unknown as readonly [number, number, number, number];
+  const coords = boxes.map((dims, i) => (axes[i] === 1 ? dims.map(() => zero) : unflatten(axisIndex(i), dims, axes)));
+  const operand = (rank: number, lists: readonly (readonly [readonly number[], readonly Index[]])[]): Index[] => {
+    const out = new Array<Index>(rank);
+    for (const [list, at] of lists)
+      list.forEach((axis, i) => {
+        out[axis] = at[i];
+      });
+    return out;
+  };
+  return {
+    axes,
+    out: [...coords[0], ...coords[1], ...coords[2]],
+    lhs: operand(l.length, [
+      [a.lhsBatch, coords[0]],
+      [a.lhsFree, coords[1]],
+      [a.lhsContract, coords[3]],
+    ]),
+    rhs: operand(r.length, [
+      [a.rhsBatch, coords[0]],
+      [a.rhsFree, coords[2]],
+      [a.rhsContract, coords[3]],
+    ]),
+  };
+}
+
+/**
+ * A product with the roots of its epilogue (maps over the same elements). Throws `Misfit`. `dot` is the product; `roots` holds it and the
+ * maps, operands first.
+ */
+export function buildProduct(dot: Node, roots: readonly Node[], stored: ReadonlySet<Node>, inMemory: InMemory, signatures: Signatures): Built {
+  const { axes, out, lhs, rhs } = dotShape(dot);
+  const operands = new Operands();
+  const members = new Set(roots);
+  const bound = new Map<Node, readonly Index[]>([[dot, out]]);
+  bindProduct(roots, bound, axes, signatures);
+  const emitter: Emitter = new Emitter(axes, (n, coords, guard, e) => {
+    if (members.has(n)) {
+      const own = bound.get(n)!;
+      if (guard !== undefined || coords.some((c, i) => !sameIndex(c, own[i]))) throw new Misfit(`${n.op} is read elsewhere`);
+      return n === dot ? e.value({ op: "acc", dtype: "f32" }, "acc") : undefined;
+    }
+    return inMemory(n) ? e.load(operands.read(n), n.type.dtype, flat(coords, n), guard) : undefined;
+  });
+  const left = emitter.at(dot.inputs[0], lhs);
+  const right = emitter.at(dot.inputs[1], rhs);
+  const total = axes[0] * axes[1] * axes[2];
+  const values = roots.map((n) => {
+    if (elements(n) !== total) throw new Misfit("an epilogue over other elements");
+    return { n, value: emitter.at(n, bound.get(n)!) };
+  });
+  const stores = values.filter(({ n }) => stored.has(n)).map(({ n, value }) => ({ operand: operands.write(n), index: flat(bound.get(n)!, n), value }));
+  const kernel: ProductKernel = { kind: "product", name: "", operands: operands.list, axes, values: emitter.values, lhs: left, rhs: right, stores };
+  // The epilogue must not see k.
+  const deps = dependence(kernel);
+  if (kernel.stores.some((s) => deps[s.value] & 8)) throw new Misfit("an epilogue that varies with k");
+  return { kernel, tensors: operands.tensors };
+}
+
+/** As `bindAll`, with the product as the one bound root; its own operands are not epilogue. */
+function bindProduct(roots: readonly Node[], bound: Map<Node, readonly Index[]>, axes: readonly number[], signatures: Signatures): void {
+  const dot = roots[0];
+  bindAll(roots, bound, axes, 0, {
+    of: (n: Node) => (n === dot ? [] : signatures.of(n)),
+  } as Signatures);
+}
+

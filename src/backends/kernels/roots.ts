@@ -1,0 +1,152 @@
+/**
+ * Which nodes are computed once and stored (*roots*), and which are computed where they are used. Sums of products, reductions, scans and
+ * scatters are always roots; elementwise work and movement is left to its consumers unless that would repeat what is dear.
+ */
+import { type Graph, type Node, order, sizes } from "../../ir/graph.ts";
+import { rowOf } from "../../ir/ops/index.ts";
+import { isTable, transparent } from "./emit.ts";
+
+export interface RootLimits {
+  /** Most tensors that one kernel may read. */
+  readonly leaves: number;
+  /** Most work that one element may stand for, in additions. */
+  readonly cost: number;
+}
+
+export const elements = (n: Node): number => sizes(n).reduce((a, b) => a * b, 1);
+
+/** In memory without a kernel: what is handed in, and tables. */
+export const isLeaf = (n: Node): boolean => rowOf(n).supply !== undefined || isTable(n);
+
+/** Movement that neither adds nor chooses elements: its uses are uses of what it moves. */
+export function isView(n: Node): boolean {
+  return (rowOf(n).role === "move" && n.inputs.length === 1 && n.attrs.value === undefined) || rowOf(n).role === "barrier";
+}
+
+/** What lies under views. */
+export function under(n: Node): Node {
+  while (isView(n)) n = n.inputs[0];
+  return n;
+}
+
+const DEAR: Readonly<Record<string, number>> = { div: 4, sqrt: 4, mod: 4, exp: 10, log: 10, sin: 12, cos: 12, tanh: 12, erf: 12, pow: 20 };
+function ownCost(n: Node): number {
+  const row = rowOf(n);
+  if (row.scalar) return DEAR[row.scalar] ?? 1;
+  if (row.role === "source") return n.inputs.length ? 80 : 0;
+  if (row.role === "index") return 3;
+  return isView(n) ? 0 : 2 * n.inputs.length;
+}
+/** Recomputing up to this many additions in every consumer is cheaper than a pass over memory. */
+const CHEAP = 4;
+/** A repeated element (under `expand`) is worth storing from this cost on. */
+const REPEATED = 8;
+
+interface Inlined {
+  cost: number;
+  leaves: Set<Node>;
+}
+
+export interface Roots {
+  readonly roots: ReadonlySet<Node>;
+  /** All nodes, operands first. */
+  readonly order: readonly Node[];
+}
+
+export function chooseRoots(graph: Graph, limits: RootLimits): Roots {
+  const results = new Set(graph.results.map((r) => r.node));
+  const all = order([...results]);
+  const consumers = new Map<Node, Set<Node>>(all.map((n) => [n, new Set()]));
+  for (const n of all) for (const x of n.inputs) consumers.get(x)!.add(n);
+  const uses = new Map<Node, number>();
+  for (let i = all.length - 1; i >= 0; i--) {
+    const n = all[i];
+    let count = results.has(n) ? 1 : 0;
+    for (const c of consumers.get(n)!) count += isView(c) && !results.has(c) ? uses.get(c)! : 1;
+    uses.set(n, count);
+  }
+
+  const roots = new Set<Node>();
+  const inlined = new Map<Node, Inlined>();
+  const inMemory = (n: Node) => roots.has(n) || isLeaf(n);
+  const measure = (n: Node): Inlined => {
+    let cost = ownCost(n);
+    const leaves = new Set<Node>();
+    for (const x of n.inputs) {
+      if (inMemory(x)) leaves.add(x);
+      else {
+        const inner = inlined.get(x)!;
+        cost += inner.cost;
+        for (const leaf of inner.leaves) leaves.add(leaf);
+      }
+    }
+    const out = { cost, leaves };
+    inlined.set(n, out);
+    return out;
+  };
+  /** Sees to it that what lies under a view is in memory. */
+  const store = (n: Node) => {
+    const x = under(n);
+    if (!inMemory(x)) roots.add(x);
+  };
+  /** Stores operands, the dearest first, until `n` reads few enough tensors. */
+  const fit = (n: Node) => {
+    for (;;) {
+      const { cost, leaves } = measure(n);
+      if (leaves.size <= limits.leaves && cost <= limits.cost) return;
+      const dearest = n.inputs
+        .filter((x) => !inMemory(under(x)) && inlined.get(x)!.cost > 0)
+        .sort((a, b) => inlined.get(b)!.leaves.size - inlined.get(a)!.leaves.size || inlined.get(b)!.cost - inlined.get(a)!.cost)[0];
+      if (!dearest) return;
+      store(dearest);
+      for (let v = dearest; isView(v); v = v.inputs[0]) inlined.set(v, { cost: 0, leaves: new Set([under(v)]) });
+    }
+  };
+
+  for (const n of all) {
+    if (isLeaf(n)) continue;
+    const row = rowOf(n);
+    if (row.role === "host") {
+      for (const x of n.inputs) store(x);
+      for (const x of n.inputs) if (!inMemory(x)) roots.add(x);
+      roots.add(n);
+      continue;
+    }
+    if (row.role === "product") {
+      for (const x of n.inputs) store(x);
+      roots.add(n);
+      continue;
+    }
+    if (!transparent(n)) {
+      // Reductions, scans, scatters, writes: their operands are computed inside, once an element.
+      if (row.role === "scan" && n.inputs.length > 1) for (const x of n.inputs) store(x);
+      fit(n);
+      roots.add(n);
+      continue;
+    }
+    if (row.role === "index" && !inMemory(under(n.inputs[0])) && (uses.get(n.inputs[0])! > 1 || elements(n) > elements(n.inputs[0])))
+      store(n.inputs[0]);
+    if (n.op === "concat" && n.inputs.length > 4) {
+      roots.add(n);
+      measure(n);
+      continue;
+    }
+    fit(n);
+    if (isView(n)) {
+      const x = under(n);
+      const repeated = elements(n) > elements(n.inputs[0]);
+      if (repeated && !inMemory(x) && inlined.get(n)!.cost >= REPEATED) {
+        roots.add(x);
+        fit(n);
+      }
+    }
+    if (results.has(n)) roots.add(n);
+    else if (!isView(n) && uses.get(n)! > 1) {
+      const { cost, leaves } = inlined.get(n)!;
+      const size = elements(n);
+      const full = [...leaves].filter((leaf) => 4 * elements(leaf) >= size && elements(leaf) > 64).length;
+      if (cost > CHEAP || full > 1) roots.add(n);
+    }
+  }
+  return { roots, order: all };
+}

@@ -1,0 +1,20 @@
+/** Text to bytes, by WABT. */
+import wabt from "wabt";
+import { Bug } from "../../ir/errors.ts";
+
+/** The module's bytes. Throws `Bug` with WABT's message where our text is wrong. */
+export async function assemble(text: string): Promise<Uint8Array> {
+  const features = { simd: true, threads: true, bulk_memory: true, relaxed_simd: true };
+  const tool = await wabt();
+  try {
+    const module = tool.parseWat("program.wat", text, features);
+    try {
+      module.validate(features);
+      return module.toBinary({}).buffer;
+    } finally {
+      module.destroy();
+    }
+  } catch (e) {
+    throw new Bug(`the printed module does not assemble: ${String(e).slice(0, 2000)}`);
+  }
+}

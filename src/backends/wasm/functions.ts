@@ -1,0 +1,270 @@
+/**
+ * Scalar functions in four lanes, branch-free, as instruction sequences. f32 throughout.
+ *
+ * exp: Cody–Waite reduction by ln 2 in two parts, then a polynomial of degree 6 for e^r on |r| ≤ ln2/2; the power of two is applied in two
+ * halves, so that results go down to the least subnormal and up to the largest finite number, and NaN stays NaN.
+ * log: mantissa in [√½, √2), then 2·artanh(s) with s = (m−1)/(m+1), as a polynomial in s².
+ * tanh: odd polynomial near 0, (1 − t)/(1 + t) with t = e^(−2|x|) elsewhere: no cancellation, no overflow.
+ * erf: Abramowitz & Stegun's forms are too coarse for f32; a polynomial in x² near 0 (Taylor), 1 − e^{−x²}·P(1/(1+x/2)) elsewhere (Press et
+ * al., "Numerical Recipes", erfc with fractional error below 1.2e-7 everywhere).
+ * sin, cos: reduction by π/2 in three parts (good to |x| ≈ 8000), the usual polynomials on |r| ≤ π/4 (coefficients as in Cephes).
+ */
+import { Bug } from "../../ir/errors.ts";
+import { type Code, get, splatF, splatI } from "./text.ts";
+
+/** A v128 expression in, a v128 expression out; expressions given are cheap to repeat (locals). */
+type Lanes = (c: Code, ...args: string[]) => string;
+
+const f = splatF;
+const bin = (op: string) => (a: string, b: string) => `(f32x4.${op} ${a} ${b})`;
+const add = bin("add");
+const sub = bin("sub");
+const mul = bin("mul");
+const div = bin("div");
+const abs = (a: string) => `(f32x4.abs ${a})`;
+const select = (mask: string, a: string, b: string) => `(v128.bitselect ${a} ${b} ${mask})`;
+const lt = bin("lt");
+const let_ = (c: Code, value: string, hint = "t") => get(c.let("v128", hint, value));
+
+/** Horner; coefficients from the highest degree. */
+function polynomial(c: Code, x: string, coefficients: readonly number[]): string {
+  let p = f(coefficients[0]);
+  for (const a of coefficients.slice(1)) p = let_(c, add(mul(p, x), f(a)), "p");
+  return p;
+}
+
+const LN2_HIGH = 0.693359375;
+const LN2_LOW = -2.12194440054690583e-4;
+
+const exp: Lanes = (c, x) => {
+  // Beyond these the result is 0 or infinity; clamping keeps the exponent arithmetic in range. min and max pass NaN on.
+  const clamped = let_(c, `(f32x4.min (f32x4.max ${x} ${f(-104)}) ${f(89)})`, "x");
+  const n = let_(c, `(f32x4.nearest ${mul(clamped, f(Math.LOG2E))})`, "n");
+  const r = let_(c, sub(sub(clamped, mul(n, f(LN2_HIGH))), mul(n, f(LN2_LOW))), "r");
+  const p = polynomial(c, r, [1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1]);
+  const e = let_(c, add(add(mul(mul(r, r), p), r), f(1)), "e");
+  const k = let_(c, `(i32x4.trunc_sat_f32x4_s ${n})`, "k");
+  const half = let_(c, `(i32x4.shr_s ${k} (i32.const 1))`, "h");
+  const power = (i: string) => `(i32x4.shl (i32x4.add ${i} ${splatI(127)}) (i32.const 23))`;
+  return mul(mul(e, power(half)), power(`(i32x4.sub ${k} ${half})`));
+};
+
+const log: Lanes = (c, x) => {
+  const v = let_(c, x, "x");
+  const small = let_(c, lt(v, f(1.17549435e-38)), "s");
+  const scaled = let_(c, select(small, mul(v, f(8388608)), v), "x");
+  // Take the exponent so that the mantissa lies in [√½, √2).
+  const shifted = let_(c, `(i32x4.sub ${scaled} ${splatI(0x3f3504f3)})`, "i");
+  const k = let_(c, `(i32x4.shr_s ${shifted} (i32.const 23))`, "k");
+  const m = let_(c, `(i32x4.sub ${scaled} (i32x4.shl ${k} (i32.const 23)))`, "m");
+  const n = let_(c, sub(`(f32x4.convert_i32x4_s ${k})`, `(v128.and ${small} ${f(23)})`), "n");
+  const t = let_(c, sub(m, f(1)), "t");
+  const s = let_(c, div(t, add(t, f(2))), "s");
+  const z = let_(c, mul(s, s), "z");
+  const q = polynomial(c, z, [2 / 11, 2 / 9, 2 / 7, 2 / 5, 2 / 3]);
+  // log(1+t) = t − t²/2 + s·(t²/2 + z·q): the leading part is exact.
+  const h = let_(c, mul(mul(t, t), f(0.5)), "h");
+  const low = add(mul(s, add(h, mul(z, q))), mul(n, f(LN2_LOW)));
+  const result = let_(c, add(add(sub(low, h), t), mul(n, f(LN2_HIGH))), "l");
+  const positive = let_(c, select(`(f32x4.eq ${v} ${f(Infinity)})`, v, result), "l");
+  const atZero = select(`(f32x4.eq ${v} ${f(0)})`, f(-Infinity), positive);
+  // Negative or NaN.
+  return select(`(v128.or ${lt(v, f(0))} (f32x4.ne ${v} ${v}))`, f(Number.NaN), let_(c, atZero, "l"));
+};
+
+const SIGN = -0x80000000;
+const withSign = (magnitude: string, x: string) => `(v128.or ${magnitude} (v128.and ${x} ${splatI(SIGN)}))`;
+
+const tanh: Lanes = (c, x) => {
+  const v = let_(c, x, "x");
+  const a = let_(c, abs(v), "a");
+  const t = let_(c, exp(c, let_(c, mul(a, f(-2)), "x")), "t");
+  const far = let_(c, withSign(div(sub(f(1), t), add(f(1), t)), v), "far");
+  const z = let_(c, mul(v, v), "z");
+  const p = polynomial(c, z, [-5.70498872745e-3, 2.06390887954e-2, -5.37397155531e-2, 1.33314422036e-1, -3.33332819422e-1]);
+  const near = add(mul(mul(p, z), v), v);
+  return select(lt(a, f(0.625)), near, far);
+};
+
+const erf: Lanes = (c, x) => {
+  const v = let_(c, x, "x");
+  const a = let_(c, abs(v), "a");
+  const z = let_(c, mul(v, v), "z");
+  const scale = 2 / Math.sqrt(Math.PI);
+  // Taylor's series to x^17: below 1e-8 on |x| < 1.
+  const near = let_(
+    c,
+    mul(v, polynomial(c, z, [1 / 685440, -1 / 75600, 1 / 9360, -1 / 1320, 1 / 216, -1 / 42, 1 / 10, -1 / 3, 1].map((q) => q * scale))),
+    "near",
+  );
+  const t = let_(c, div(f(1), add(f(1), mul(a, f(0.5)))), "t");
+  const q = polynomial(
+    c,
+    t,
+    [0.17087277, -0.82215223, 1.48851587, -1.13520398, 0.27886807, -0.18628806, 0.09678418, 0.37409196, 1.00002368, -1.26551223],
+  );
+  const tail = let_(c, mul(t, exp(c, let_(c, sub(q, z), "x"))), "tail");
+  const far = withSign(sub(f(1), tail), v);
+  return select(lt(a, f(1)), near, far);
+};
+
+/** sin (quadrant 0) or cos (quadrant 1). */
+const wave =
+  (quadrant: 0 | 1): Lanes =>
+  (c, x) => {
+    const v = let_(c, x, "x");
+    const n = let_(c, `(f32x4.nearest ${mul(v, f(2 / Math.PI))})`, "n");
+    const r = let_(c, sub(sub(sub(v, mul(n, f(1.5703125))), mul(n, f(4.837512969970703125e-4))), mul(n, f(7.54978995489188216e-8))), "r");
+    const k = let_(c, `(i32x4.add (i32x4.trunc_sat_f32x4_s ${n}) ${splatI(quadrant)})`, "k");
+    const z = let_(c, mul(r, r), "z");
+    const ps = polynomial(c, z, [-1.9515295891e-4, 8.3321608736e-3, -1.6666654611e-1]);
+    const sine = let_(c, add(mul(mul(ps, z), r), r), "sin");
+    const pc = polynomial(c, z, [2.443315711809948e-5, -1.388731625493765e-3, 4.166664568298827e-2]);
+    const cosine = let_(c, add(sub(mul(mul(pc, z), z), mul(z, f(0.5))), f(1)), "cos");
+    const odd = `(i32x4.ne (v128.and ${k} ${splatI(1)}) ${splatI(0)})`;
+    const flip = `(i32x4.shl (v128.and ${k} ${splatI(2)}) (i32.const 30))`;
+    return `(v128.xor ${select(odd, cosine, sine)} ${flip})`;
+  };
+
+/**
+ * |a|^b = e^(b·ln|a|), with ln|a| as a sum of two f32 so that large exponents do not lose digits; negative bases take the sign of an odd
+ * whole exponent and are NaN for other exponents. 1^b = a^0 = 1.
+ */
+const pow: Lanes = (c, x, y) => {
+  const a = let_(c, abs(x), "a");
+  const b = let_(c, y, "b");
+  // ln a = k·ln2 + ln m, in double-float: high part exact to 12 bits, low part the rest.
+  const shifted = let_(c, `(i32x4.sub ${a} ${splatI(0x3f3504f3)})`, "i");
+  const k = let_(c, `(f32x4.convert_i32x4_s (i32x4.shr_s ${shifted} (i32.const 23)))`, "k");
+  const m = let_(c, `(i32x4.sub ${a} (i32x4.shl (i32x4.shr_s ${shifted} (i32.const 23)) (i32.const 23)))`, "m");
+  const t = let_(c, sub(m, f(1)), "t");
+  const d = let_(c, add(m, f(1)), "d");
+  const s = let_(c, div(t, d), "s");
+  // s = t/d with its remainder, for the low part of 2s. t and m are exact, d = m + 1 rounds: account for that.
+  const upper = (e: string) => `(v128.and ${e} ${splatI(-4096)})`;
+  const sh = let_(c, upper(s), "sh");
+  const dh = let_(c, upper(d), "dh");
+  const dl = let_(c, sub(m, sub(dh, f(1))), "dl");
+  const sl = let_(c, div(sub(sub(t, mul(sh, dh)), mul(sh, dl)), d), "sl");
+  const z = let_(c, mul(s, s), "z");
+  const q = let_(c, mul(mul(z, s), polynomial(c, z, [2 / 13, 2 / 11, 2 / 9, 2 / 7, 2 / 5, 2 / 3])), "q");
+  // high = k·ln2_high + 2·sh is exact enough; the rest goes to low.
+  const h1 = let_(c, mul(k, f(LN2_HIGH)), "h");
+  const h2 = let_(c, mul(sh, f(2)), "h");
+  const sum = let_(c, add(h1, h2), "sum");
+  const bb = let_(c, sub(sum, h1), "bb");
+  const lost = let_(c, add(sub(h1, sub(sum, bb)), sub(h2, bb)), "lost");
+  const low = let_(c, add(add(lost, add(mul(sl, f(2)), q)), mul(k, f(LN2_LOW))), "low");
+  // b · (sum + low), again in two parts.
+  const bh = let_(c, upper(b), "bh");
+  const uh = let_(c, upper(sum), "uh");
+  const p1 = let_(c, mul(bh, uh), "p");
+  const p2 = let_(c, add(add(mul(bh, sub(sum, uh)), mul(sub(b, bh), sum)), mul(b, low)), "p");
+  const magnitude = let_(c, mul(exp(c, p1), exp(c, p2)), "e");
+  const zero = let_(c, `(f32x4.eq ${a} ${f(0)})`, "z");
+  const atZero = select(lt(b, f(0)), f(Infinity), f(0));
+  const safe = let_(c, select(zero, atZero, magnitude), "e");
+  const whole = let_(c, `(f32x4.eq ${b} (f32x4.floor ${b}))`, "w");
+  const halfB = let_(c, mul(b, f(0.5)), "hb");
+  const odd = let_(c, `(v128.andnot ${whole} (f32x4.eq ${halfB} (f32x4.floor ${halfB})))`, "odd");
+  const signed = let_(c, `(v128.xor ${safe} (v128.and (v128.and ${x} ${splatI(SIGN)}) ${odd}))`, "e");
+  const negative = let_(c, `(v128.andnot ${lt(x, f(0))} ${whole})`, "n");
+  const proper = let_(c, select(negative, f(Number.NaN), signed), "e");
+  const one = `(v128.or (f32x4.eq ${b} ${f(0)}) (f32x4.eq ${x} ${f(1)}))`;
+  const nan = `(v128.or (f32x4.ne ${x} ${x}) (f32x4.ne ${b} ${b}))`;
+  return select(one, f(1), let_(c, select(nan, f(Number.NaN), proper), "e"));
+};
+
+/** Per lane, for what has no vector instruction. */
+function perLane(c: Code, a: string, b: string, g: (x: string, y: string) => string): string {
+  const out = c.let("v128", "m", splatI(0));
+  for (let l = 0; l < 4; l++)
+    c.set(out, `(i32x4.replace_lane ${l} ${get(out)} ${g(`(i32x4.extract_lane ${l} ${a})`, `(i32x4.extract_lane ${l} ${b})`)})`);
+  return get(out);
+}
+
+const FLOAT: Readonly<Record<string, Lanes>> = {
+  neg: (_c, x) => `(f32x4.neg ${x})`,
+  abs: (_c, x) => abs(x),
+  sqrt: (_c, x) => `(f32x4.sqrt ${x})`,
+  floor: (_c, x) => `(f32x4.floor ${x})`,
+  ceil: (_c, x) => `(f32x4.ceil ${x})`,
+  round: (_c, x) => `(f32x4.nearest ${x})`,
+  sign: (_c, x) => select(`(v128.or (f32x4.eq ${x} ${f(0)}) (f32x4.ne ${x} ${x}))`, x, withSign(f(1), x)),
+  exp,
+  log,
+  tanh,
+  erf,
+  sin: wave(0),
+  cos: wave(1),
+  add: (_c, a, b) => add(a, b),
+  sub: (_c, a, b) => sub(a, b),
+  mul: (_c, a, b) => mul(a, b),
+  div: (_c, a, b) => div(a, b),
+  max: (_c, a, b) => `(f32x4.max ${a} ${b})`,
+  min: (_c, a, b) => `(f32x4.min ${a} ${b})`,
+  mod: (_c, a, b) => sub(a, mul(b, `(f32x4.floor ${div(a, b)})`)),
+  pow,
+  eq: (_c, a, b) => `(f32x4.eq ${a} ${b})`,
+  ne: (_c, a, b) => `(f32x4.ne ${a} ${b})`,
+  lt: (_c, a, b) => lt(a, b),
+  le: (_c, a, b) => `(f32x4.le ${a} ${b})`,
+  gt: (_c, a, b) => `(f32x4.gt ${a} ${b})`,
+  ge: (_c, a, b) => `(f32x4.ge ${a} ${b})`,
+};
+
+const INTEGER: Readonly<Record<string, Lanes>> = {
+  neg: (_c, x) => `(i32x4.neg ${x})`,
+  abs: (_c, x) => `(i32x4.abs ${x})`,
+  sign: (_c, x) => `(i32x4.sub (i32x4.lt_s ${x} ${splatI(0)}) (i32x4.gt_s ${x} ${splatI(0)}))`,
+  add: (_c, a, b) => `(i32x4.add ${a} ${b})`,
+  sub: (_c, a, b) => `(i32x4.sub ${a} ${b})`,
+  mul: (_c, a, b) => `(i32x4.mul ${a} ${b})`,
+  max: (_c, a, b) => `(i32x4.max_s ${a} ${b})`,
+  min: (_c, a, b) => `(i32x4.min_s ${a} ${b})`,
+  mod: (c, a, b) =>
+    // ((a rem b) + b) rem b has the divisor's sign; a divisor of 0 gives 0, −1 (whose quotient may overflow) gives 0 as well.
+    perLane(c, a, b, (x, y) => {
+      const d = get(c.let("i32", "d", y));
+      const trivial = `(i32.or (i32.eqz ${d}) (i32.eq ${d} (i32.const -1)))`;
+      const safe = get(c.let("i32", "d", `(select (i32.const 1) ${d} ${trivial})`));
+      const r = get(c.let("i32", "r", `(i32.rem_s ${x} ${safe})`));
+      const fix = `(i32.and (i32.ne ${r} (i32.const 0)) (i32.lt_s (i32.xor ${r} ${safe}) (i32.const 0)))`;
+      return `(select (i32.add ${r} ${safe}) ${r} ${fix})`;
+    }),
+  xor: (_c, a, b) => `(v128.xor ${a} ${b})`,
+  eq: (_c, a, b) => `(i32x4.eq ${a} ${b})`,
+  ne: (_c, a, b) => `(i32x4.ne ${a} ${b})`,
+  lt: (_c, a, b) => `(i32x4.lt_s ${a} ${b})`,
+  le: (_c, a, b) => `(i32x4.le_s ${a} ${b})`,
+  gt: (_c, a, b) => `(i32x4.gt_s ${a} ${b})`,
+  ge: (_c, a, b) => `(i32x4.ge_s ${a} ${b})`,
+};
+
+/** Booleans are masks of all ones or zeros. */
+const MASK: Readonly<Record<string, Lanes>> = {
+  not: (_c, a) => `(v128.not ${a})`,
+  and: (_c, a, b) => `(v128.and ${a} ${b})`,
+  or: (_c, a, b) => `(v128.or ${a} ${b})`,
+  eq: (_c, a, b) => `(v128.not (v128.xor ${a} ${b}))`,
+  ne: (_c, a, b) => `(v128.xor ${a} ${b})`,
+};
+
+const CASTS: Readonly<Record<string, (x: string) => string>> = {
+  "f32 i32": (x) => `(i32x4.trunc_sat_f32x4_s ${x})`,
+  "f32 bool": (x) => `(f32x4.ne ${x} ${splatF(0)})`,
+  "i32 f32": (x) => `(f32x4.convert_i32x4_s ${x})`,
+  "i32 bool": (x) => `(i32x4.ne ${x} ${splatI(0)})`,
+  "bool f32": (x) => `(v128.and ${x} ${splatF(1)})`,
+  "bool i32": (x) => `(v128.and ${x} ${splatI(1)})`,
+};
+
+/** A scalar function in four lanes. `from` is the dtype of the (last) arguments, `to` that of the result. */
+export function call(c: Code, fn: string, from: string, to: string, args: readonly string[]): string {
+  if (fn === "cast") return from === to ? args[0] : CASTS[`${from} ${to}`](args[0]);
+  if (fn === "where") return select(args[0], args[1], args[2]);
+  const table = from === "f32" ? FLOAT : from === "i32" ? INTEGER : MASK;
+  const lanes = table[fn];
+  if (!lanes) throw new Bug(`WebAssembly has no spelling of ${fn} for ${from}`);
+  return lanes(c, ...args);
+}

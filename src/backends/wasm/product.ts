@@ -1,0 +1,343 @@
+/**
+ * Prints products: tiles of 4 rows by 8 columns in eight accumulators. B is packed into panels of 8 columns in the worker's scratch, once
+ * for all tiles of a column block that the worker takes; A is read in place by splats where its rows can be walked along k, otherwise a block
+ * of it is packed as well. The loop over k is not unrolled: V8 would spill accumulators. Sums run over ascending k in one accumulator each.
+ */
+import { strideOf } from "../kernels/index.ts";
+import { needed, type ProductKernel, usesOfStore } from "../kernels/kernel.ts";
+import type { Printed } from "./loop.ts";
+import { add, type Code, divU, get, i32, mul, remU, splatF } from "./text.ts";
+import { type LaneState, offsetText, Printer } from "./values.ts";
+
+export interface ProductSchedule {
+  /** Rows and columns of the block that one unit of work covers; multiples of 4 and 8. */
+  readonly rows: number;
+  readonly columns: number;
+  /** Fused multiply-adds, if the engine has them. */
+  readonly relaxed: boolean;
+}
+
+const ceil = (n: number, by: number): number => Math.ceil(n / by) * by;
+
+export function productSchedule(kernel: ProductKernel, relaxed: boolean): ProductSchedule {
+  const [batch, m, n, k] = kernel.axes;
+  // A packed block of B stays within a quarter of a megabyte; with few units, blocks become smaller, so that workers have even shares.
+  let columns = Math.min(ceil(n, 8), 64);
+  while (columns > 8 && columns * k * 4 > 256 * 1024) columns = ceil(columns / 2, 8);
+  let rows = Math.min(ceil(m, 4), 64);
+  const units = () => batch * Math.ceil(m / rows) * Math.ceil(n / columns);
+  while (units() < 8 && rows > 16) rows = ceil(rows / 2, 4);
+  while (units() < 8 && columns > 16) columns = ceil(columns / 2, 8);
+  return { rows, columns, relaxed };
+}
+
+export function printProduct(
+  kernel: ProductKernel,
+  schedule: ProductSchedule,
+  code: Code,
+  pointers: readonly string[],
+  [from, to]: readonly [string, string],
+  scratch: string,
+): Printed {
+  const p = new Printer(kernel, code, pointers);
+  const [batch, m, n, k] = kernel.axes;
+  const { rows, columns, relaxed } = schedule;
+  const [rowBlocks, columnBlocks] = [Math.ceil(m / rows), Math.ceil(n / columns)];
+  const lhs = kernel.values[kernel.lhs];
+  const stride = lhs.op === "load" && lhs.guard === undefined ? strideOf(lhs.index, 3) : undefined;
+  // Rows that can be walked with the stride 1 are read in place; and so is a single column.
+  const inPlace = lhs.op === "load" && stride !== undefined && (stride === 1 || k === 1);
+  const packedA = inPlace ? 0 : rows * k * 4;
+  const packedB = columns * k * 4;
+  const tile = packedA + packedB;
+
+  const i = (hint: string, value = i32(0)) => code.let("i32", hint, value);
+  const unit = i("u", get(from));
+  const held = i("held", i32(-1));
+  const [b, kk] = [i("b"), i("k")];
+  p.setAxis(0, b);
+  const [n0, n1, m0, m1] = [i("n0"), i("n1"), i("m0"), i("m1")];
+  const panel = i("panel");
+  const B = packedA ? i("B", add(get(scratch), i32(packedA))) : scratch;
+
+  code.loop(unit, get(to), 1, () => {
+    p.scope(() => {
+      code.set(m0, mul(remU(get(unit), rowBlocks), rows));
+      const group = get(i("group", divU(get(unit), rowBlocks)));
+      code.set(b, divU(group, columnBlocks));
+      code.set(n0, mul(remU(group, columnBlocks), columns));
+      code.set(n1, least(add(get(n0), i32(columns)), n));
+      code.set(m1, least(add(get(m0), i32(rows)), m));
+      code.if(`(i32.ne ${group} ${get(held)})`, () => {
+        code.set(held, group);
+        packColumns(kernel, p, code, { n0, n1, k: kk, B });
+      });
+      if (!inPlace) packRows(kernel, p, code, { m0, m1, k: kk, scratch });
+      code.set(panel, get(B));
+      const column = i("n", get(n0));
+      code.loop(column, get(n1), 8, () => {
+        tiles(kernel, p, code, { column, panel, m0, m1, kk, scratch, tile, stride: inPlace ? (stride ?? 0) : undefined, relaxed });
+        code.set(panel, add(get(panel), i32(32 * k)));
+      });
+    });
+  });
+  return { units: batch * rowBlocks * columnBlocks, scratch: tile + 128 };
+}
+
+const least = (e: string, limit: number): string => `(select ${e} ${i32(limit)} (i32.lt_s ${e} ${i32(limit)}))`;
+
+/** Packs the columns n0..n1 of B: for every panel of 8 and every k, 8 values side by side. Columns beyond n hold whatever lies there. */
+function packColumns(kernel: ProductKernel, p: Printer, code: Code, { n0, n1, k, B }: { n0: string; n1: string; k: string; B: string }): void {
+  const [, , n, depth] = kernel.axes;
+  const rhs = kernel.values[kernel.rhs];
+  const column = code.let("i32", "n", get(n0));
+  const bytes = code.local("i32", "x");
+  const out = code.let("i32", "to", get(B));
+  const plain = rhs.op === "load" && rhs.guard === undefined;
+  const transposed = plain && strideOf(rhs.index, 3) === 1 && strideOf(rhs.index, 2) !== 1 && depth >= 4;
+  const lanes = (offset: number, valid: number): LaneState => ({ axis: 2, bytes, offset, valid });
+  const copy = (from: string, end: string, width: number) => {
+    code.set(k, from);
+    code.loop(k, end, 1, () => {
+      p.scope(() => {
+        p.setAxis(3, k);
+        for (const offset of [0, 16]) {
+          const valid = Math.min(4, width - offset / 4);
+          if (valid <= 0) {
+            code.line(`(v128.store offset=${offset} ${get(out)} ${splatF(0)})`);
+            continue;
+          }
+          p.withLanes(lanes(offset, valid), () => {
+            p.need([kernel.rhs]);
+            code.line(`(v128.store ${offsetText(offset)} ${get(out)} ${p.of(kernel.rhs)})`);
+          });
+        }
+      });
+      code.set(out, add(get(out), i32(32)));
+    });
+  };
+  const whole = (width: number) => {
+    code.set(bytes, mul(get(column), 4));
+    if (transposed && width === 8) {
+      const even = depth - (depth % 4);
+      code.set(k, i32(0));
+      code.loop(k, i32(even), 4, () => {
+        p.scope(() => {
+          p.setAxis(3, k);
+          for (const half of [0, 4]) {
+            const row = [0, 1, 2, 3].map((c) => {
+              const at = add(get(p.pointers[rhs.op === "load" ? rhs.operand : 0]), mul(inColumn(p, kernel, bytes, half + c), 4));
+              return get(code.let("v128", "r", `(v128.load ${at})`));
+            });
+            const low = (x: string, y: string) => get(code.let("v128", "t", shuffle(x, y, [0, 4, 1, 5])));
+            const high = (x: string, y: string) => get(code.let("v128", "t", shuffle(x, y, [2, 6, 3, 7])));
+            const [a, c, d, e] = [low(row[0], row[1]), low(row[2], row[3]), high(row[0], row[1]), high(row[2], row[3])];
+            const lines = [shuffle(a, c, [0, 1, 4, 5]), shuffle(a, c, [2, 3, 6, 7]), shuffle(d, e, [0, 1, 4, 5]), shuffle(d, e, [2, 3, 6, 7])];
+            lines.forEach((v, j) => {
+              code.line(`(v128.store ${offsetText(32 * j + 4 * half)} ${get(out)} ${v})`);
+            });
+          }
+        });
+        code.set(out, add(get(out), i32(128)));
+      });
+      if (depth % 4) copy(i32(even), i32(depth), 8);
+    } else copy(i32(0), i32(depth), width);
+  };
+  const rest = n % 8;
+  code.loop(column, get(n1), 8, () => {
+    if (rest === 0) whole(8);
+    else if (n < 8) whole(rest);
+    else
+      code.if(
+        `(i32.le_s ${get(column)} ${i32(n - 8)})`,
+        () => whole(8),
+        () => whole(rest),
+      );
+  });
+}
+const shuffle = (x: string, y: string, lanes: readonly number[]): string =>
+  `(i8x16.shuffle ${lanes.flatMap((l) => [0, 1, 2, 3].map((b) => 4 * l + b)).join(" ")} ${x} ${y})`;
+
+/** The element index of B in the column `lane` of the panel at `bytes`. */
+function inColumn(p: Printer, kernel: ProductKernel, bytes: string, lane: number): string {
+  const rhs = kernel.values[kernel.rhs];
+  let out = "";
+  p.withLanes({ axis: 2, bytes, offset: 0, valid: 4 }, () => {
+    out = rhs.op === "load" ? p.scalarIndex(rhs.index, lane) : "";
+  });
+  return out;
+}
+
+/** Packs the rows m0..m1 of A: for every group of 4 rows and every k, 4 values side by side. */
+function packRows(kernel: ProductKernel, p: Printer, code: Code, { m0, m1, k, scratch }: { m0: string; m1: string; k: string; scratch: string }): void {
+  const [, m, , depth] = kernel.axes;
+  const bytes = code.local("i32", "x");
+  const out = code.local("i32", "to");
+  const rest = m % 4;
+  code.set(k, i32(0));
+  code.loop(k, i32(depth), 1, () => {
+    p.scope(() => {
+      p.setAxis(3, k);
+      code.set(out, add(get(scratch), mul(get(k), 16)));
+      code.set(bytes, mul(get(m0), 4));
+      const end = get(code.let("i32", "end", mul(get(m1), 4)));
+      const body = (valid: number) => {
+        p.scope(() => {
+          p.withLanes({ axis: 1, bytes, offset: 0, valid }, () => {
+            p.need([kernel.lhs]);
+            code.line(`(v128.store ${get(out)} ${p.of(kernel.lhs)})`);
+          });
+        });
+      };
+      p.futureLane = 1;
+      p.lift([kernel.lhs]);
+      code.loop(bytes, end, 16, () => {
+        if (rest === 0) body(4);
+        else if (m < 4) body(rest);
+        else
+          code.if(
+            `(i32.le_s ${get(bytes)} ${i32(4 * (m - 4))})`,
+            () => body(4),
+            () => body(rest),
+          );
+        code.set(out, add(get(out), i32(16 * depth)));
+      });
+    });
+  });
+}
+
+interface TileState {
+  readonly column: string;
+  readonly panel: string;
+  readonly m0: string;
+  readonly m1: string;
+  readonly kk: string;
+  readonly scratch: string;
+  /** Offset in scratch of room for one tile. */
+  readonly tile: number;
+  /** A's stride along k, in elements, where it is read in place. */
+  readonly stride: number | undefined;
+  readonly relaxed: boolean;
+}
+
+/** Epilogues up to this many values are printed for each accumulator; others in a loop over the rows of a tile. */
+const SMALL_EPILOGUE = 4;
+
+/** All tiles of the rows m0..m1 in one panel. */
+function tiles(kernel: ProductKernel, p: Printer, code: Code, t: TileState): void {
+  const [, , n, depth] = kernel.axes;
+  const row = code.let("i32", "m", get(t.m0));
+  const packed = code.let("i32", "pa", get(t.scratch));
+  const at = [0, 1, 2, 3].map((r) => code.local("i32", `r${r}`));
+  const acc = Array.from({ length: 8 }, () => code.local("v128", "c"));
+  const pb = code.local("i32", "pb");
+  const end = code.local("i32", "end");
+  const bytes = code.let("i32", "nb", mul(get(t.column), 4));
+  code.loop(row, get(t.m1), 4, () => {
+    p.scope(() => {
+      for (const c of acc) code.set(c, splatF(0));
+      code.set(pb, get(t.panel));
+      code.set(end, add(get(t.panel), i32(32 * depth)));
+      if (t.stride !== undefined) rowPointers(kernel, p, code, t, row, at);
+      const madd = (c: string, a: string, b: string) =>
+        t.relaxed ? `(f32x4.relaxed_madd ${a} ${b} ${get(c)})` : `(f32x4.add ${get(c)} (f32x4.mul ${a} ${b}))`;
+      const [b0, b1, a] = [code.local("v128", "b"), code.local("v128", "b"), code.local("v128", "a")];
+      code.loop(pb, get(end), 32, () => {
+        code.set(b0, `(v128.load ${get(pb)})`);
+        code.set(b1, `(v128.load offset=16 ${get(pb)})`);
+        for (let r = 0; r < 4; r++) {
+          code.set(a, t.stride === undefined ? `(v128.load32_splat ${offsetText(4 * r)} ${get(packed)})` : `(v128.load32_splat ${get(at[r])})`);
+          code.set(acc[2 * r], madd(acc[2 * r], get(a), get(b0)));
+          code.set(acc[2 * r + 1], madd(acc[2 * r + 1], get(a), get(b1)));
+        }
+        if (t.stride === undefined) code.set(packed, add(get(packed), i32(16)));
+        else for (let r = 0; r < 4; r++) code.set(at[r], add(get(at[r]), i32(4 * t.stride)));
+      });
+      const rest = n % 8;
+      const finish = (width: number) => epilogue(kernel, p, code, t, { row, bytes, acc, width });
+      if (rest === 0) finish(8);
+      else if (n < 8) finish(rest);
+      else
+        code.if(
+          `(i32.le_s ${get(t.column)} ${i32(n - 8)})`,
+          () => finish(8),
+          () => finish(rest),
+        );
+    });
+  });
+}
+
+/** Where the four rows of A begin; rows beyond the last repeat it. */
+function rowPointers(kernel: ProductKernel, p: Printer, code: Code, t: TileState, row: string, at: readonly string[]): void {
+  const lhs = kernel.values[kernel.lhs];
+  if (lhs.op !== "load") return;
+  const m = kernel.axes[1];
+  code.set(t.kk, i32(0));
+  const r = code.local("i32", "r");
+  at.forEach((local, i) => {
+    const element = add(get(row), i32(i));
+    code.set(r, i > 0 && m % 4 ? least(element, m - 1) : element);
+    p.scope(() => {
+      p.setAxis(1, r);
+      p.setAxis(3, t.kk);
+      code.set(local, add(get(p.pointers[lhs.operand]), mul(p.scalarIndex(lhs.index, 0), 4)));
+    });
+  });
+}
+
+function epilogue(
+  kernel: ProductKernel,
+  p: Printer,
+  code: Code,
+  t: TileState,
+  { row, bytes, acc, width }: { row: string; bytes: string; acc: readonly string[]; width: number },
+): void {
+  const m = kernel.axes[1];
+  const roots = kernel.stores.flatMap(usesOfStore);
+  const accumulator = kernel.values.findIndex((v) => v.op === "acc");
+  const size = needed(kernel.values, roots).length;
+  const r = code.local("i32", "r");
+  const halves = width > 4 ? [0, 1] : [0];
+  const state = (h: number): LaneState => ({ axis: 2, bytes, offset: 16 * h, valid: Math.min(4, width - 4 * h) });
+  const finish = (h: number) => {
+    p.withLanes(state(h), () => {
+      p.need(roots);
+      for (const s of kernel.stores) p.store(s);
+    });
+  };
+  if (size <= SMALL_EPILOGUE) {
+    for (let i = 0; i < 4; i++) {
+      const one = () => {
+        p.scope(() => {
+          code.set(r, add(get(row), i32(i)));
+          p.setAxis(1, r);
+          for (const h of halves) {
+            p.supply = (v) => (v === accumulator ? get(acc[2 * i + h]) : undefined);
+            finish(h);
+          }
+        });
+      };
+      if (i > 0 && m % 4) code.if(`(i32.lt_s ${get(row)} ${i32(m - i)})`, one);
+      else one();
+    }
+  } else {
+    const spill = code.let("i32", "tile", add(get(t.scratch), i32(t.tile)));
+    acc.forEach((c, i) => {
+      code.line(`(v128.store ${offsetText(16 * i)} ${get(spill)} ${get(c)})`);
+    });
+    code.set(r, get(row));
+    const last = m % 4 ? get(code.let("i32", "last", least(add(get(row), i32(4)), m))) : get(code.let("i32", "last", add(get(row), i32(4))));
+    code.loop(r, last, 1, () => {
+      p.scope(() => {
+        p.setAxis(1, r);
+        for (const h of halves) {
+          p.supply = (v) => (v === accumulator ? `(v128.load ${offsetText(16 * h)} ${get(spill)})` : undefined);
+          finish(h);
+        }
+      });
+      code.set(spill, add(get(spill), i32(32)));
+    });
+  }
+  p.supply = () => undefined;
+}
+

@@ -1,0 +1,354 @@
+/** Prints a kernel's values in four lanes: every value is a v128 local, equal in all lanes where it does not vary with the lane axis. */
+import { Bug } from "../../ir/errors.ts";
+import { type Atom, axesOf, type Index, keyOf, valuesOf } from "../kernels/index.ts";
+import { dependence, type LoopLanguage, needed, type Store, usesOf, type Value } from "../kernels/kernel.ts";
+import { call } from "./functions.ts";
+import { add, type Code, divU, firstLanes, get, i32, mul, remU, splatF, splatI } from "./text.ts";
+
+/** Where the lanes are. */
+export interface LaneState {
+  /** The axis whose successive elements fill the lanes; -1: none, all lanes are equal. */
+  readonly axis: number;
+  /** i32 local: the lane axis's element in lane 0, times 4 (a byte offset). */
+  readonly bytes: string;
+  /** Added to `bytes`, a constant: which vector of an unrolled group. */
+  readonly offset: number;
+  /** How many lanes hold elements, 1 to 4. Loads may read beyond, nothing is stored beyond. */
+  readonly valid: number;
+}
+/** More values than a kernel can have. */
+const GROUP = 1 << 20;
+
+export const NO_LANES: LaneState = { axis: -1, bytes: "", offset: 0, valid: 4 };
+
+export class Printer {
+  readonly deps: readonly number[];
+  /** Values at hand: number (with the vector's place in an unrolled group, where it varies with the lanes) to the local that holds them. */
+  private known = new Map<number, string>();
+  /** Byte addresses without the lane's part: key to local. */
+  private bases = new Map<string, string>();
+  /** Axis variables at hand: axis to an i32 local (not the lane axis). */
+  private readonly axes = new Map<number, string>();
+  private available = 0;
+  lanes: LaneState = NO_LANES;
+  /** How `acc` and held values are had, if they are. */
+  supply: (v: number) => string | undefined = () => undefined;
+
+  constructor(
+    readonly kernel: LoopLanguage,
+    readonly code: Code,
+    /** i32 locals: where each operand begins. */
+    readonly pointers: readonly string[],
+  ) {
+    this.deps = dependence(kernel);
+  }
+
+  setAxis(axis: number, local: string): void {
+    this.axes.set(axis, local);
+    this.available |= 1 << axis;
+  }
+  axisLocal(axis: number): string {
+    const name = this.axes.get(axis);
+    if (!name) throw new Bug(`axis ${axis} of ${this.kernel.name} has no variable here`);
+    return name;
+  }
+  private keyOf(v: number): number {
+    return this.varies(v) ? v + GROUP * (1 + this.lanes.offset / 16) : v;
+  }
+  know(v: number, local: string): void {
+    this.known.set(this.keyOf(v), local);
+  }
+  /** All values at hand under the present lanes. */
+  private atHand(): Set<number> {
+    const mine = 1 + this.lanes.offset / 16;
+    const out = new Set<number>();
+    for (const key of this.known.keys()) {
+      const group = Math.floor(key / GROUP);
+      if (group === 0 || group === mine) out.add(key % GROUP);
+    }
+    return out;
+  }
+
+  /** Runs `body`; what it made known is forgotten, as are axes it set. */
+  scope(body: () => void): void {
+    const [known, bases, available, lanes] = [this.known, this.bases, this.available, this.lanes];
+    this.known = new Map(known);
+    this.bases = new Map(bases);
+    body();
+    this.known = known;
+    this.bases = bases;
+    this.available = available;
+    this.lanes = lanes;
+  }
+  /** Runs `body` with other lanes; what it makes known stays so, for these lanes. */
+  withLanes(lanes: LaneState, body: () => void): void {
+    const [before, available] = [this.lanes, this.available];
+    this.lanes = lanes;
+    this.available |= lanes.axis < 0 ? 0 : 1 << lanes.axis;
+    body();
+    this.lanes = before;
+    this.available = available;
+  }
+
+  varies(v: number): boolean {
+    return this.lanes.axis >= 0 && (this.deps[v] & (1 << this.lanes.axis)) !== 0;
+  }
+
+  /** Makes known all that `roots` need and that depends on no axis but those at hand; addresses likewise. `loops`: axes of loops to come. */
+  lift(roots: readonly number[], stores: readonly Store[] = []): void {
+    const usable = (bits: number) => (bits & ~this.available) === 0;
+    const list = needed(this.kernel.values, roots, this.atHand());
+    const blocked = new Set<number>();
+    for (const v of list) {
+      const value = this.kernel.values[v];
+      const late = !usable(this.deps[v]) || ((value.op === "reduced" || value.op === "acc") && this.supply(v) === undefined);
+      if (late || usesOf(value).some((u) => blocked.has(u))) blocked.add(v);
+      else this.emit(v);
+    }
+    for (const v of list) {
+      const value = this.kernel.values[v];
+      if (value.op === "load" && blocked.has(v)) this.liftBase(value.operand, value.index);
+    }
+    for (const s of stores) this.liftBase(s.operand, s.index);
+  }
+  /**
+   * Puts the part of an address that stays the same in loops to come into a local: all terms whose axes are at hand, if the rest is only
+   * the (future) lane axis, given by `futureLane`.
+   */
+  futureLane = -1;
+  private liftBase(operand: number, index: Index): void {
+    const lane = this.lanes.axis >= 0 ? this.lanes.axis : this.futureLane;
+    const rest = without(index, lane);
+    if (!rest || [...axesOf(rest)].some((a) => !(this.available & (1 << a)) || a === this.lanes.axis)) return;
+    if ([...valuesOf(rest)].some((v) => !this.known.has(this.keyOf(v)) || (lane >= 0 && this.deps[v] & (1 << lane)))) return;
+    const key = `${operand} ${keyOf(rest)}`;
+    if (this.bases.has(key)) return;
+    this.bases.set(key, this.code.let("i32", "at", add(get(this.pointers[operand]), mul(this.scalarIndex(rest, 0), 4))));
+  }
+
+  /** Emits whatever `roots` need that is not known yet. */
+  need(roots: Iterable<number>): void {
+    const wanted = [...roots];
+    const seen = this.atHand();
+    const supplied = new Set<number>();
+    for (let v = 0; v < this.kernel.values.length; v++) if (!seen.has(v) && this.supply(v) !== undefined) supplied.add(v);
+    // Supplied values need no operands.
+    const reached = needed(this.kernel.values, wanted, new Set([...seen, ...supplied]));
+    const direct = new Set([...wanted, ...reached.flatMap((v) => usesOf(this.kernel.values[v]))].filter((v) => supplied.has(v)));
+    for (const v of direct) this.emit(v);
+    for (const v of reached) this.emit(v);
+  }
+  of(v: number): string {
+    const local = this.known.get(this.keyOf(v));
+    if (!local) throw new Bug(`value ${v} of ${this.kernel.name} is used before it is computed`);
+    return get(local);
+  }
+
+  private emit(v: number): void {
+    const value = this.kernel.values[v];
+    const supplied = this.supply(v);
+    const text = supplied ?? this.expression(v, value);
+    this.know(v, this.code.let("v128", `v${v}`, text));
+  }
+
+  private expression(v: number, value: Value): string {
+    switch (value.op) {
+      case "const":
+        return value.dtype === "f32" ? splatF(value.value) : splatI(value.dtype === "bool" ? (value.value ? -1 : 0) : value.value);
+      case "index":
+        return this.vectorIndex(value.index);
+      case "load": {
+        const loaded = this.load(value.operand, value.index, value.guard);
+        return value.dtype === "bool" ? `(i32x4.ne ${loaded} ${splatI(0)})` : loaded;
+      }
+      case "call": {
+        const args = value.args.map((a) => this.of(a));
+        const from = this.kernel.values[value.args[value.args.length - 1]].dtype;
+        if (value.fn === "shl" || value.fn === "shr") {
+          const by = this.kernel.values[value.args[1]];
+          if (by.op !== "const") throw new Bug("shifts are by constants");
+          return `(i32x4.${value.fn === "shl" ? "shl" : "shr_u"} ${args[0]} ${i32(by.value)})`;
+        }
+        return call(this.code, value.fn, from, value.dtype, args);
+      }
+      default:
+        throw new Bug(`value ${v} (${value.op}) of ${this.kernel.name} is not supplied`);
+    }
+  }
+
+  /** The lane axis's element in lane `lane`. */
+  private laneElement(lane: number): string {
+    const base = `(i32.shr_u ${get(this.lanes.bytes)} ${i32(2)})`;
+    return add(base, i32(this.lanes.offset / 4 + lane));
+  }
+
+  /** An index in one lane, as an i32 expression. */
+  scalarIndex(index: Index, lane: number): string {
+    let out = i32(index.base);
+    for (const { factor, atom } of index.terms) out = add(mul(this.scalarAtom(atom, lane), factor), out);
+    return out;
+  }
+  private scalarAtom(atom: Atom, lane: number): string {
+    switch (atom.kind) {
+      case "axis":
+        return atom.axis === this.lanes.axis ? this.laneElement(lane) : get(this.axisLocal(atom.axis));
+      case "value":
+        return `(i32x4.extract_lane ${this.varies(atom.value) ? lane : 0} ${this.of(atom.value)})`;
+      case "div":
+        return divU(this.scalarIndex(atom.of, lane), atom.by);
+      case "mod":
+        return remU(this.scalarIndex(atom.of, lane), atom.by);
+    }
+  }
+  /** Stride along the lanes, in elements; `undefined` where the lanes' addresses are unrelated. */
+  private laneStride(index: Index): number | undefined {
+    if (this.lanes.axis < 0) return 0;
+    let stride = 0;
+    for (const { factor, atom } of index.terms) {
+      if (atom.kind === "axis") {
+        if (atom.axis === this.lanes.axis) stride = factor;
+      } else if (atom.kind === "value") {
+        if (this.varies(atom.value)) return undefined;
+      } else if (axesOf(atom.of).has(this.lanes.axis) || [...valuesOf(atom.of)].some((v) => this.varies(v))) return undefined;
+    }
+    return stride;
+  }
+
+  private vectorIndex(index: Index): string {
+    const stride = this.laneStride(index);
+    const splat = (e: string) => `(i32x4.splat ${e})`;
+    if (stride === 0) return splat(this.scalarIndex(index, 0));
+    if (stride !== undefined) {
+      const steps = `(v128.const i32x4 ${[0, 1, 2, 3].map((l) => l * stride).join(" ")})`;
+      return `(i32x4.add ${splat(this.scalarIndex(index, 0))} ${steps})`;
+    }
+    const out = this.code.let("v128", "i", splat(this.scalarIndex(index, 0)));
+    for (let l = 1; l < 4; l++) this.code.set(out, `(i32x4.replace_lane ${l} ${get(out)} ${this.scalarIndex(index, l)})`);
+    return get(out);
+  }
+
+  /** The byte address of lane 0 (for stride `undefined`: of the lane given) and the constant to add to it. */
+  address(operand: number, index: Index, lane = 0): { at: string; offset: number } {
+    const rest = without(index, this.lanes.axis);
+    const base = rest && this.bases.get(`${operand} ${keyOf(rest)}`);
+    if (base === undefined) return { at: add(get(this.pointers[operand]), mul(this.scalarIndex(index, lane), 4)), offset: 0 };
+    const stride = this.laneStride(index) ?? 0;
+    if (this.lanes.axis < 0 || stride === 0) return { at: get(base), offset: 0 };
+    const extra = stride * (this.lanes.offset + 4 * lane);
+    const at = add(get(base), mul(get(this.lanes.bytes), stride));
+    return extra >= 0 ? { at, offset: extra } : { at: add(at, i32(extra)), offset: 0 };
+  }
+
+  private load(operand: number, index: Index, guard: number | undefined): string {
+    if (guard !== undefined) return this.guardedLoad(operand, index, guard);
+    const stride = this.laneStride(index);
+    if (stride === 0) return splatLoad(this.address(operand, index));
+    if (stride === 1) return plainLoad(this.address(operand, index));
+    const out = this.code.local("v128", "g");
+    this.gather(out, operand, index, stride);
+    return get(out);
+  }
+
+  /** Loads lane by lane. Lanes without an element repeat lane 0. */
+  private gather(out: string, operand: number, index: Index, stride: number | undefined): void {
+    if (stride !== undefined) {
+      const { at, offset } = this.address(operand, index);
+      const base = get(this.code.let("i32", "at", at));
+      this.code.set(out, splatLoad({ at: base, offset }));
+      for (let l = 1; l < this.lanes.valid; l++) {
+        const step = 4 * stride * l;
+        const to = step >= 0 ? { at: base, offset: offset + step } : { at: add(base, i32(step)), offset };
+        this.code.set(out, `(v128.load32_lane ${offsetText(to.offset)} ${l} ${to.at} ${get(out)})`);
+      }
+      return;
+    }
+    const flat = get(this.code.let("v128", "i", this.vectorIndex(index)));
+    const pointer = get(this.pointers[operand]);
+    const where = (l: number) => add(pointer, mul(`(i32x4.extract_lane ${l} ${flat})`, 4));
+    this.code.set(out, `(v128.load32_splat ${where(0)})`);
+    for (let l = 1; l < this.lanes.valid; l++) this.code.set(out, `(v128.load32_lane ${l} ${where(l)} ${get(out)})`);
+  }
+
+  private guardedLoad(operand: number, index: Index, guard: number): string {
+    const c = this.code;
+    const g = this.of(guard);
+    const out = c.let("v128", "g", splatI(0));
+    const stride = this.laneStride(index);
+    const whole = () => {
+      if (stride === 0) c.set(out, splatLoad(this.address(operand, index)));
+      else if (stride === 1) c.set(out, plainLoad(this.address(operand, index)));
+      else this.gather(out, operand, index, stride);
+    };
+    if (!this.varies(guard)) {
+      c.if(`(i32x4.extract_lane 0 ${g})`, whole);
+      return get(out);
+    }
+    // The lanes that the guard lets through, one by one.
+    const single = () => {
+      for (let l = 0; l < this.lanes.valid; l++) {
+        c.if(`(i32x4.extract_lane ${l} ${g})`, () => {
+          const at = add(get(this.pointers[operand]), mul(this.scalarIndex(index, l), 4));
+          c.set(out, `(v128.load32_lane ${l} ${at} ${get(out)})`);
+        });
+      }
+    };
+    c.if(`(v128.any_true ${g})`, () => {
+      if (stride === 0 || stride === 1) {
+        c.if(`(i32x4.all_true ${g})`, whole, single);
+        if (stride === 0) c.set(out, `(v128.and ${get(out)} ${g})`);
+      } else single();
+    });
+    return get(out);
+  }
+
+  /** Stores a value; lanes must lie along the store's index, or all lanes are equal and one element is stored. */
+  store(s: Store): void {
+    const c = this.code;
+    const value = this.kernel.values[s.value];
+    const text = value.dtype === "bool" ? `(v128.and ${this.of(s.value)} ${splatI(1)})` : this.of(s.value);
+    if (s.guard !== undefined) throw new Bug("guarded stores are not printed");
+    const stride = this.laneStride(s.index);
+    if (this.lanes.axis < 0) {
+      const { at, offset } = this.address(s.operand, s.index);
+      c.line(`(v128.store32_lane ${offsetText(offset)} 0 ${at} ${text})`);
+      return;
+    }
+    if (stride === 1) {
+      const { at, offset } = this.address(s.operand, s.index);
+      storeLanes(c, at, offset, text, this.lanes.valid);
+      return;
+    }
+    const held = get(c.let("v128", "s", text));
+    for (let l = 0; l < this.lanes.valid; l++) {
+      const { at, offset } = stride === undefined ? { at: add(get(this.pointers[s.operand]), mul(this.scalarIndex(s.index, l), 4)), offset: 0 } : this.address(s.operand, s.index, l);
+      c.line(`(v128.store32_lane ${offsetText(offset)} ${l} ${at} ${held})`);
+    }
+  }
+  /** A value with the lanes that hold no element replaced by `filler`. */
+  filled(v: number, filler: string): string {
+    return this.lanes.axis < 0 || this.lanes.valid === 4 ? this.of(v) : `(v128.bitselect ${this.of(v)} ${filler} ${firstLanes(this.lanes.valid)})`;
+  }
+}
+
+/** The index without its term in `axis`; `undefined` where the axis occurs inside a division. */
+function without(index: Index, axis: number): Index | undefined {
+  const terms = index.terms.filter((t) => !(t.atom.kind === "axis" && t.atom.axis === axis));
+  for (const t of terms) if ((t.atom.kind === "div" || t.atom.kind === "mod") && axesOf(t.atom.of).has(axis)) return undefined;
+  return { base: index.base, terms };
+}
+
+export const offsetText = (n: number): string => (n === 0 ? "" : `offset=${n}`);
+const splatLoad = ({ at, offset }: { at: string; offset: number }): string => `(v128.load32_splat ${offsetText(offset)} ${at})`;
+const plainLoad = ({ at, offset }: { at: string; offset: number }): string => `(v128.load ${offsetText(offset)} ${at})`;
+
+/** Stores the first `valid` lanes. */
+export function storeLanes(c: Code, at: string, offset: number, value: string, valid: number): void {
+  if (valid === 4) c.line(`(v128.store ${offsetText(offset)} ${at} ${value})`);
+  else if (valid === 1) c.line(`(v128.store32_lane ${offsetText(offset)} 0 ${at} ${value})`);
+  else {
+    const held = get(c.let("v128", "s", value));
+    const base = get(c.let("i32", "at", at));
+    c.line(`(v128.store64_lane ${offsetText(offset)} 0 ${base} ${held})`);
+    if (valid === 3) c.line(`(v128.store32_lane ${offsetText(offset + 8)} 2 ${base} ${held})`);
+  }
+}
