@@ -1,0 +1,108 @@
+/**
+ * How a loop remembers what its turns were called. A body is written once, with the paths of the first turn that runs it; these attributes
+ * of the loop node give the others' names back when it is unrolled:
+ * `id`, `of`: the static loop and how many turns it had · `turns`: for each turn its number · `paths`: for each turn the same number of
+ * prefixes; a path in a body that begins with any turn's prefix of a column begins, in turn t, with t's. Empty: none.
+ */
+import type { Attrs, Node, Origin, Turn } from "../graph.ts";
+
+/** More columns than this are not kept: they only make names. */
+const MOST_COLUMNS = 8;
+
+/** A tag without its `levels` outermost loops. */
+export function withoutOuter(turn: Turn, levels: number): Turn | undefined {
+  const chain: Turn[] = [];
+  for (let t: Turn | undefined = turn; t; t = t.outer) chain.push(t);
+  return chain
+    .slice(0, Math.max(0, chain.length - levels))
+    .reduceRight<Turn | undefined>((outer, { loop, turn, of }) => ({ loop, turn, of, ...(outer && { outer }) }), undefined);
+}
+const within = (turn: Turn | undefined, outer: Turn): Turn =>
+  turn ? { ...turn, outer: turn.outer ? within(turn.outer, outer) : outer } : outer;
+
+/** The tags of a node, the outermost loop first. */
+export function tagsOf(n: Node): Turn[] {
+  const out: Turn[] = [];
+  for (let t = n.origin.turn; t; t = t.outer) out.push(t);
+  return out.reverse();
+}
+
+/** Collects the prefixes from nodes that correspond in two turns. */
+export class TurnPaths {
+  private readonly columns = new Map<string, string[]>();
+  private readonly seen = new Set<string>();
+  constructor(private readonly turns: number) {}
+
+  compare(t: number, path: string, u: number, other: string): void {
+    if (path === other || this.seen.has(`${t} ${path} ${u} ${other}`)) return;
+    this.seen.add(`${t} ${path} ${u} ${other}`);
+    const p = path.split(".");
+    const q = other.split(".");
+    const at = p.findIndex((segment, i) => segment !== q[i]);
+    if (at < 0 || at >= q.length) return;
+    const parent = p.slice(0, at).join(".");
+    let column = this.columns.get(parent);
+    if (!column) {
+      if (this.columns.size === MOST_COLUMNS) return;
+      column = new Array<string>(this.turns).fill("");
+      this.columns.set(parent, column);
+    }
+    column[t] ||= p.slice(0, at + 1).join(".");
+    column[u] ||= q.slice(0, at + 1).join(".");
+  }
+
+  attrs(id: string, of: number, turns: readonly number[]): Attrs {
+    const columns = [...this.columns.values()];
+    return { id, of, turns, paths: turns.flatMap((_, t) => columns.map((c) => c[t])) };
+  }
+}
+
+/** The attributes for a loop that follows `loop`, running its turns `picked` in that order. */
+export function followNames(loop: Node, picked: readonly number[]): Attrs {
+  const { id, of } = loop.attrs;
+  const numbers = loop.attrs.turns as readonly number[] | undefined;
+  const paths = loop.attrs.paths as readonly string[] | undefined;
+  if (!numbers || !paths) return {};
+  const width = paths.length / numbers.length;
+  return {
+    id: `${String(id)}'`,
+    of,
+    turns: picked.map((t) => numbers[t]),
+    paths: picked.flatMap((t) => paths.slice(t * width, (t + 1) * width)),
+  };
+}
+
+/** For a loop node: where a node of its body comes from, in a turn. */
+export function originsIn(loop: Node): (t: number, origin: Origin) => Origin {
+  const { id, of } = loop.attrs;
+  const numbers = loop.attrs.turns as readonly number[] | undefined;
+  const paths = loop.attrs.paths as readonly string[] | undefined;
+  if (!numbers || !paths) return (_, origin) => origin;
+  const width = paths.length / numbers.length;
+  const columnOf = new Map<string, number>();
+  paths.forEach((path, i) => {
+    if (path) columnOf.set(path, i % width);
+  });
+  const known = new Map<string, string>();
+  const rename = (t: number, path: string): string => {
+    const key = `${t} ${path}`;
+    let out = known.get(key);
+    if (out === undefined) {
+      out = path;
+      for (let end = path.length; end > 0; end = path.lastIndexOf(".", end - 1)) {
+        const column = columnOf.get(path.slice(0, end));
+        if (column === undefined) continue;
+        const mine = paths[t * width + column];
+        if (mine) out = mine + path.slice(end);
+        break;
+      }
+      known.set(key, out);
+    }
+    return out;
+  };
+  return (t, origin) => ({
+    ...origin,
+    path: rename(t, origin.path),
+    turn: within(origin.turn, { loop: String(id), turn: numbers[t], of: of as number }),
+  });
+}

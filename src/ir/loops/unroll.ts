@@ -1,0 +1,90 @@
+/** Turns loops back into their turns, one behind the other. */
+import { type Graph, type Node, node, order } from "../graph.ts";
+import { rowOf } from "../ops/index.ts";
+import { constantNodes, isGet, readOf, rebuild, withInputs } from "../rebuild.ts";
+import { originsIn } from "./names.ts";
+
+/**
+ * The graph without loops: each turn has its own nodes; what is constant in a body is shared by the turns. Only what is read exists. Nodes
+ * get their turn's tag and path.
+ */
+export function unroll(graph: Graph): Graph {
+  const roots = unrollNodes(graph.results.map((r) => r.node));
+  return { results: graph.results.map((r, i) => ({ ...r, node: roots[i] })) };
+}
+
+function unrollNodes(roots: readonly Node[]): Node[] {
+  const reads = new Map<Node, Node[]>();
+  for (const n of order(roots)) {
+    if (!isGet(n)) continue;
+    const loop = n.inputs[0];
+    if (!reads.has(loop)) reads.set(loop, []);
+    reads.get(loop)!.push(n);
+  }
+  const turns = new Map<Node, readonly ReadonlyMap<number, Node>[]>();
+  return rebuild(roots, new Map(), (n, inputs) => {
+    if (n.loop) {
+      turns.set(n, unrollLoop(n, inputs, reads.get(n) ?? []));
+      return n;
+    }
+    if (!isGet(n)) return withInputs(n, inputs);
+    const { loop, turn, result } = readOf(n);
+    return turns.get(loop)![turn].get(result)!;
+  });
+}
+
+/** For each turn, the results that something needs. */
+function unrollLoop(n: Node, inputs: readonly Node[], reads: readonly Node[]): ReadonlyMap<number, Node>[] {
+  const { carried, bodies, turns } = n.loop!;
+  const flat = bodies.map((b) => unrollNodes(b.results));
+  const shared = flat.map((results) => new Map([...constantNodes(order(results))].map((x) => [x, undefined as Node | undefined])));
+  const needed = neededResults(n, flat, reads);
+  const originIn = originsIn(n);
+  let flowing: ReadonlyMap<number, Node> = new Map(inputs.slice(0, carried).map((x, k) => [k, x]));
+  return turns.map((turn, t) => {
+    const { params } = bodies[turn.body];
+    const known = new Map<Node, Node>();
+    params.forEach((p, i) => {
+      const value = i < carried ? flowing.get(i) : inputs[carried + turn.args[i - carried]];
+      if (value) known.set(p, value);
+    });
+    const constants = shared[turn.body];
+    const wanted = [...needed[t]].sort((p, q) => p - q);
+    const values = rebuild(
+      wanted.map((place) => flat[turn.body][place]),
+      known,
+      (x, from) => {
+        const old = constants.get(x);
+        if (old) return old;
+        if (!constants.has(x)) return node(x.op, from, x.attrs, x.type, originIn(t, x.origin), x.loop);
+        const made = node(x.op, from, x.attrs, x.type, x.origin);
+        constants.set(x, made);
+        return made;
+      },
+    );
+    const out = new Map(wanted.map((place, i) => [place, values[i]]));
+    flowing = new Map([...out].filter(([place]) => place < carried));
+    return out;
+  });
+}
+
+/** For each turn, the places of its results that are read outside, or by what a later turn needs. */
+function neededResults(n: Node, flat: readonly (readonly Node[])[], reads: readonly Node[]): Set<number>[] {
+  const { carried, turns } = n.loop!;
+  const needed = turns.map(() => new Set<number>());
+  for (const get of reads) needed[readOf(get).turn].add(readOf(get).result);
+  const entered = new Map<string, readonly number[]>();
+  for (let t = turns.length - 1; t > 0; t--) {
+    const places = [...needed[t]].sort((p, q) => p - q);
+    const key = `${turns[t].body}:${places.join(",")}`;
+    let enters = entered.get(key);
+    if (!enters) {
+      const reached = order(places.map((place) => flat[turns[t].body][place]));
+      const args = reached.filter((x) => rowOf(x).supply === "arg").map((x) => x.attrs.index as number);
+      enters = args.filter((i) => i < carried);
+      entered.set(key, enters);
+    }
+    for (const k of enters) needed[t - 1].add(k);
+  }
+  return needed;
+}

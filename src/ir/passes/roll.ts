@@ -1,0 +1,10 @@
+import { roll as rollGraph } from "../loops.ts";
+import type { Pass } from "./pass.ts";
+
+export const roll: Pass = {
+  name: "roll",
+  before: "the turns of static loops one behind the other, with tags",
+  after: "one loop node for each static loop, one body for turns of equal structure",
+  law: "every result is the same, to the bit",
+  run: rollGraph,
+};

@@ -1,0 +1,104 @@
+/** Rebuilding graphs: the one walk that passes over whole graphs share, and questions about the shape of a node. */
+import { type Attrs, type Node, node } from "./graph.ts";
+import { rowOf } from "./ops/index.ts";
+
+/** The same node on other operands of the same types; the node itself if they are the same. */
+export function withInputs(n: Node, inputs: readonly Node[]): Node {
+  return inputs.every((x, i) => x === n.inputs[i]) ? n : node(n.op, inputs, n.attrs, n.type, n.origin, n.loop);
+}
+
+/**
+ * Maps what `roots` reach, operands first. `known` holds nodes that are settled already (they and what only they reach are not visited),
+ * and afterwards all others. Does not enter loop bodies.
+ */
+export function rebuild(
+  roots: readonly Node[],
+  known: Map<Node, Node>,
+  change: (n: Node, inputs: readonly Node[]) => Node = withInputs,
+): Node[] {
+  for (const n of orderUntil(roots, (x) => known.has(x))) {
+    if (known.has(n)) continue;
+    known.set(
+      n,
+      change(
+        n,
+        n.inputs.map((i) => known.get(i)!),
+      ),
+    );
+  }
+  return roots.map((r) => known.get(r)!);
+}
+
+/** As `order`, but what `stop` says is a leaf: it is listed, its operands are not reached through it. */
+export function orderUntil(roots: readonly Node[], stop: (n: Node) => boolean): Node[] {
+  const done = new Set<Node>();
+  const out: Node[] = [];
+  const stack: [Node, number][] = [];
+  for (const root of roots) {
+    if (done.has(root)) continue;
+    stack.push([root, 0]);
+    done.add(root);
+    while (stack.length) {
+      const top = stack[stack.length - 1];
+      const next = stop(top[0]) ? undefined : top[0].inputs[top[1]++];
+      if (next === undefined) {
+        out.push(top[0]);
+        stack.pop();
+      } else if (!done.has(next)) {
+        done.add(next);
+        stack.push([next, 0]);
+      }
+    }
+  }
+  return out;
+}
+
+/** Whether a node reads a result of a loop. */
+export const isGet = (n: Node): boolean => !n.loop && rowOf(n).role === "region";
+
+/** Which result a `get` reads: of which turn (the last for a carried-out value), at which place among the body's results. */
+export function readOf(get: Node): { readonly loop: Node; readonly turn: number; readonly result: number } {
+  const loop = get.inputs[0];
+  const { carried, turns } = loop.loop!;
+  const index = get.attrs.index as number;
+  if (get.attrs.output === "carried") return { loop, turn: turns.length - 1, result: index };
+  return { loop, turn: get.attrs.turn as number, result: carried + index };
+}
+
+/** A read of an export that the loop has, or is about to have. */
+export const exportRead = (loop: Node, turn: number, index: number, of: Node): Node =>
+  node("get", [loop], { output: "export", turn, index }, of.type, loop.origin);
+
+/** A `get` of a carried-out value. */
+export const carriedRead = (loop: Node, index: number): Node =>
+  node("get", [loop], { output: "carried", index }, loop.inputs[index].type, loop.origin);
+
+/**
+ * Nodes of a body whose value is the same in all turns by construction: they reach no parameter, only constants and what is cheap to
+ * compute from them. Cheap means elementwise, or moved about.
+ */
+export function constantNodes(nodes: readonly Node[], opaque: (n: Node) => boolean = () => false): Set<Node> {
+  const out = new Set<Node>();
+  for (const n of nodes) {
+    const { role, supply } = rowOf(n);
+    const cheap = role === "source" || role === "map" || role === "sum" || role === "scale" || role === "move";
+    if (cheap && !supply && !opaque(n) && n.inputs.every((i) => out.has(i))) out.add(n);
+  }
+  return out;
+}
+
+const attrText = (v: unknown): string => (typeof v === "string" ? JSON.stringify(v) : Object.is(v, -0) ? "-0" : String(v));
+const attrTexts = new WeakMap<Attrs, string>();
+/** Attributes as text, equal for equal attributes. */
+export function attrsKey(attrs: Attrs): string {
+  let text = attrTexts.get(attrs);
+  if (text === undefined) {
+    const keys = Object.keys(attrs).filter((k) => attrs[k] !== undefined);
+    text = keys
+      .sort()
+      .map((k) => `${k}=${Array.isArray(attrs[k]) ? `[${attrs[k].map(attrText).join(",")}]` : attrText(attrs[k])}`)
+      .join(";");
+    attrTexts.set(attrs, text);
+  }
+  return text;
+}
