@@ -39,17 +39,10 @@ interface Lengths {
   readonly vocabulary: number;
 }
 
-/** The two entry points for prompts of up to `prompt` tokens and `tokens` new ones. */
-export function generationPoints(
-  stage: GenerateStage,
-  longest: number,
-  tokens: number,
-): { points: EntryPoint[]; lengths: Lengths; front: number } {
+/** The two entry points for prompts of up to `longest` tokens and `tokens` new ones. */
+export function generationPoints(stage: GenerateStage, longest: number, tokens: number): { points: EntryPoint[]; lengths: Lengths } {
   const prompt = roundUp(Math.max(1, longest), BUCKET);
-  // a method may put positions in front (a learnt prompt): how many shows in the shape of the scores
-  const probe = promptSizes(stage.prefill, prompt, prompt + 1_000_000);
-  const front = scoresOf(stage.prefill, probe).positions - prompt;
-  const capacity = roundUp(front + Math.max(longest + tokens, prompt), BUCKET);
+  const capacity = roundUp(stage.front + Math.max(longest + tokens, prompt), BUCKET);
   const sizes = promptSizes(stage.prefill, prompt, capacity);
   const { positions, vocabulary } = scoresOf(stage.prefill, sizes);
   return {

@@ -4,9 +4,6 @@
  * holds them while a stage runs, and one copy is enough.
  */
 import type { ParamDecl, Project } from "../compiler/project.ts";
-import { openCheckpoint } from "../formats/checkpoint.ts";
-import type { Files } from "../formats/files.ts";
-import type { TensorStore } from "../formats/safetensors/read.ts";
 import { bind } from "../ir/bind.ts";
 import { Bug, InputError } from "../ir/errors.ts";
 import type { DType, Graph } from "../ir/graph.ts";
@@ -16,12 +13,16 @@ import type { Values as Data } from "../runtime/program.ts";
 import type { Held } from "./checkpoint.ts";
 
 /** Opens a folder that parameters come from: a model's, or an adapter's. `undefined`: there is none. */
-export type OpenFolder = (folder: string) => TensorStore | undefined;
+export type OpenFolder = (folder: string) => ReadsTensors | undefined;
+export interface ReadsTensors {
+  /** All values of a tensor by its key, row-major. */
+  read(key: string): Data;
+}
 
 export class ValueStore {
   private readonly params = new Map<string, Float32Array>();
   private readonly states = new Map<string, Held>();
-  private readonly folders = new Map<string, TensorStore>();
+  private readonly folders = new Map<string, ReadsTensors>();
   /** Parameters being made, to show a start that needs itself. */
   private readonly making = new Set<string>();
 
@@ -121,11 +122,6 @@ export class ValueStore {
     if (value === undefined) throw new Bug("a start has no output `value`");
     return value;
   }
-}
-
-/** Checkpoints in transformers' layout and, for loaded adapters, whatever `adapters` opens. */
-export function openFolders(files: Files, adapters: OpenFolder = () => undefined): OpenFolder {
-  return (folder) => adapters(folder) ?? openCheckpoint(files, folder);
 }
 
 export const elements = (shape: readonly number[]): number => shape.reduce((n, d) => n * d, 1);

@@ -1,5 +1,6 @@
 /** A project made by hand: y = x·w + b fitted by gradient descent with momentum, w frozen in a file, an "adapter" a trained beside it. */
 import type { Entry, ParamDecl, Project, TrainStage } from "../../../src/compiler/project.ts";
+import { openCheckpoint } from "../../../src/formats/checkpoint.ts";
 import type { Files } from "../../../src/formats/files.ts";
 import { MemoryFiles } from "../../../src/formats/memory.ts";
 import { writeSafetensors } from "../../../src/formats/safetensors/write.ts";
@@ -11,7 +12,7 @@ import { writeTensors } from "../../../src/train/checkpoint.ts";
 import type { DataTable } from "../../../src/train/columns.ts";
 import type { RunEvent } from "../../../src/train/events.ts";
 import type { RunHost } from "../../../src/train/host.ts";
-import { openFolders, ValueStore } from "../../../src/train/values.ts";
+import { ValueStore } from "../../../src/train/values.ts";
 import { interpretedEngine } from "./interpreted.ts";
 
 export const WIDTH = 4;
@@ -166,7 +167,7 @@ export function tinyHost(project: Project, files: Files, over: Partial<RunHost> 
     project,
     files,
     engine: interpretedEngine(),
-    values: new ValueStore(project, openFolders(files)),
+    values: new ValueStore(project, (folder) => openCheckpoint(files, folder)),
     table: async ({ spec }) => (spec.part === "held" ? held : main),
     artefacts: {
       adapter: (folder, { attachments }, value) => {

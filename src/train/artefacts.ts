@@ -1,0 +1,91 @@
+/** A stage's result in the layouts of other tools: adapters as PEFT keeps them, whole models as transformers does. */
+import type { AttachmentReport, ModelReport, Project } from "../compiler/project.ts";
+import type { Mappings } from "../formats/adapters/mapping.ts";
+import type { OutAttachment, OutParam } from "../formats/adapters/out.ts";
+import { writeAdapter } from "../formats/adapters/write.ts";
+import { readConfig } from "../formats/config.ts";
+import { type Files, type JsonRecord, joinPath } from "../formats/files.ts";
+import { writeModel } from "../formats/model.ts";
+import { Bug } from "../ir/errors.ts";
+import type { Artefacts, Parts } from "./host.ts";
+
+type Value = (name: string) => Float32Array;
+
+export function artefactsFor(project: Project, files: Files, mappings: Mappings): Artefacts {
+  const param = (name: string, value: Value): OutParam => {
+    const declared = project.params.get(name);
+    if (declared === undefined) throw new Bug(`no parameter is called ${name}`);
+    return { shape: declared.shape, values: () => value(name) };
+  };
+  const pathOf = (name: string) => project.params.get(name)!.path;
+  const params = (names: Readonly<Record<string, string>>, value: Value) =>
+    Object.fromEntries(Object.entries(names).map(([path, name]) => [path, param(name, value)]));
+  const attachment = (report: AttachmentReport, value: Value): OutAttachment => ({
+    name: report.name,
+    method: report.method,
+    from: report.declaredIn,
+    options: report.options,
+    sites: report.sites.map((site) => ({
+      path: site.path,
+      params: params(site.params, value),
+    })),
+    shared: params(report.shared, value),
+  });
+
+  return {
+    adapter(folder, { attachments, heads }, value) {
+      const reports = project.attachments.filter((a) => attachments.includes(a.name));
+      const models = [...new Set(reports.map((a) => a.model))];
+      return models.flatMap((name) => {
+        const model = project.models.find((m) => m.name === name);
+        if (model === undefined) throw new Bug(`attachments of ${name}, which is no model`);
+        const written = writeAdapter(
+          files,
+          models.length === 1 ? folder : joinPath(folder, name),
+          {
+            attachments: reports.filter((a) => a.model === name).map((a) => attachment(a, value)),
+            heads: Object.fromEntries(headsOf(model, heads).map((head) => [pathOf(head), param(head, value)])),
+            base: {
+              name: model.folder,
+              module: model.module,
+              config: configOf(model, files),
+              shapes: new Map(model.params.map((p) => [pathOf(p), project.params.get(p)!.shape])),
+            },
+          },
+          mappings,
+        );
+        return written.map((w) => w.folder);
+      });
+    },
+
+    models(folder, { models, attachments }, value) {
+      return models.map((name) => {
+        const model = project.models.find((m) => m.name === name);
+        if (model === undefined) throw new Bug(`${name} is no model`);
+        const target = models.length === 1 && attachments.length === 0 ? folder : joinPath(folder, name);
+        writeModel(files, target, {
+          config: configOf(model, files),
+          changes: { module: model.module },
+          tensors: [...new Set(model.params)].map((p) => ({
+            name: pathOf(p),
+            shape: project.params.get(p)!.shape,
+            dtype: "F32" as const,
+            values: () => value(p),
+          })),
+          companions: model.folder,
+        });
+        return target;
+      });
+    },
+  };
+}
+
+/** What the file says, with what the program made of it. */
+function configOf(model: ModelReport, files: Files): JsonRecord {
+  const read = model.folder === undefined ? undefined : readConfig(files, model.folder);
+  return { ...read, ...(model.config as JsonRecord) };
+}
+
+function headsOf(model: ModelReport, heads: Parts["heads"]): string[] {
+  return heads.filter((head) => model.params.includes(head));
+}

@@ -1,0 +1,60 @@
+/** The files that a compiler asks for, answered from any `Files`. */
+import type { Host } from "../compiler/project.ts";
+import type { AdapterFolder } from "../formats/adapters/folder.ts";
+import type { Mappings } from "../formats/adapters/mapping.ts";
+import { isAdapter, readAdapter } from "../formats/adapters/read.ts";
+import { matchCheckpoint, openCheckpoint } from "../formats/checkpoint.ts";
+import { readConfig } from "../formats/config.ts";
+import { type Files, readText } from "../formats/files.ts";
+import type { TensorStore } from "../formats/safetensors/read.ts";
+import { loadTokenizer, type TextTokenizer } from "../formats/tokenizer/tokenizer.ts";
+import type { OpenFolder } from "./values.ts";
+
+/** Opens folders once, for the compiler and for the run after it. */
+export class Sources implements Host {
+  private readonly checkpoints = new Map<string, TensorStore | undefined>();
+  private readonly adapters = new Map<string, AdapterFolder | undefined>();
+  private readonly tokenizers = new Map<string, TextTokenizer | undefined>();
+
+  /** `library`: text of a file of the standard library by its path (`std/nn.peft`). */
+  constructor(
+    readonly files: Files,
+    private readonly library: (path: string) => string | undefined,
+    readonly mappings: Mappings,
+  ) {}
+
+  readSource(path: string): string | undefined {
+    if (path.startsWith("std/")) return this.library(path);
+    return this.files.stat(path)?.kind === "file" ? readText(this.files, path) : undefined;
+  }
+
+  readConfig(folder: string): Readonly<Record<string, unknown>> | undefined {
+    return readConfig(this.files, folder);
+  }
+
+  readTensors(folder: string): TensorStore["tensors"] | undefined {
+    return this.checkpoint(folder)?.tensors;
+  }
+
+  matchTensors: Host["matchTensors"] = (params, folder) => matchCheckpoint(params, this.checkpoint(folder)?.tensors ?? new Map());
+
+  readTokenizer(folder: string): TextTokenizer | undefined {
+    return once(this.tokenizers, folder, () => loadTokenizer(this.files, folder));
+  }
+
+  readAdapter(folder: string): AdapterFolder | undefined {
+    return once(this.adapters, folder, () => readAdapter(this.files, folder, this.mappings));
+  }
+
+  /** Whatever a parameter's source names: an adapter's folder, or a model's. */
+  readonly open: OpenFolder = (folder) => (isAdapter(this.files, folder) ? this.readAdapter(folder) : this.checkpoint(folder));
+
+  private checkpoint(folder: string): TensorStore | undefined {
+    return once(this.checkpoints, folder, () => openCheckpoint(this.files, folder));
+  }
+}
+
+function once<T>(known: Map<string, T>, key: string, make: () => T): T {
+  if (!known.has(key)) known.set(key, make());
+  return known.get(key)!;
+}
