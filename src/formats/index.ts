@@ -1,4 +1,9 @@
 /** The room of file formats: safetensors, configurations, tokenizers, adapters, data. Everything works on `Files`. */
+export { AdapterFolder, type AdapterPart } from "./adapters/folder.ts";
+export { type Mappings, readMappings } from "./adapters/mapping.ts";
+export type { OutAdapter, OutAttachment, OutParam } from "./adapters/out.ts";
+export { isAdapter, readAdapter } from "./adapters/read.ts";
+export { taskOf, type Written, writeAdapter } from "./adapters/write.ts";
 export { type CheckpointMatch, matchCheckpoint, openCheckpoint, type WantedParam } from "./checkpoint.ts";
 export { labelCount, labelIds, type ModelConfig, normaliseConfig, readConfig, writeConfig } from "./config.ts";
 export { type Draft, type FileStat, type Files, type Json, type JsonRecord, joinPath, readJson, readText, writeJson } from "./files.ts";

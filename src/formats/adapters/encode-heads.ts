@@ -1,0 +1,52 @@
+/** Trained parameters of the base that are saved along with an adapter: heads whole, biases of adapted modules apart. */
+import type { Json } from "../files.ts";
+import type { PeftMapping } from "./mapping.ts";
+import { type OutAdapter, type OutParam, Unsayable } from "./out.ts";
+import { moduleTree } from "./targets.ts";
+
+/**
+ * Puts heads into `tensors` and says them in `config`: `modules_to_save`, and `bias` where biases of `sites` are among them. Prompt adapters keep heads under
+ * `base_model.`, others under `base_model.model.`.
+ */
+export function encodeHeads(
+  mapping: PeftMapping,
+  config: Record<string, Json>,
+  adapter: OutAdapter,
+  task: string | undefined,
+  sites: ReadonlySet<string>,
+  tensors: Map<string, OutParam>,
+): Unsayable | undefined {
+  const modules = new Set<string>();
+  let biases = false;
+  for (const [path, param] of Object.entries(adapter.heads)) {
+    const module = path.slice(0, path.lastIndexOf("."));
+    if (sites.has(module)) {
+      if (mapping.biases === undefined || path !== `${module}.bias`)
+        return new Unsayable(`PEFT cannot save \`${path}\`, a parameter of an adapted module`);
+      biases = true;
+      tensors.set(`${mapping.headPrefix}${module}.base_layer.bias`, param);
+    } else {
+      modules.add(module);
+      tensors.set(mapping.headPrefix + path, param);
+    }
+  }
+  if (biases) config.bias = mapping.biases!;
+  const usual = task === undefined ? [] : (mapping.save[task] ?? []);
+  const covered = (module: string) => usual.some((name) => module.split(".").includes(name));
+  const named = [...modules].filter((module) => !covered(module));
+  const all = moduleTree(adapter.base.shapes.keys());
+  const others = new Set(named.map((module) => shortestName(module, all)));
+  const saved = [...usual, ...others].sort();
+  config.modules_to_save = saved.length === 0 ? null : saved;
+  return undefined;
+}
+
+/** peft looks for modules whose path ends with a name. */
+function shortestName(module: string, all: readonly string[]): string {
+  const parts = module.split(".");
+  for (let i = parts.length - 1; i > 0; i--) {
+    const end = parts.slice(i).join(".");
+    if (all.filter((other) => other.endsWith(end)).length === 1) return end;
+  }
+  return module;
+}

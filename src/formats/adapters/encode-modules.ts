@@ -1,0 +1,136 @@
+/** Attachments with tensors at every module, as PEFT writes them. */
+import { Bug } from "../../ir/errors.ts";
+import type { Json } from "../files.ts";
+import { encodeHeads } from "./encode-heads.ts";
+import type { MethodMapping, OptionMapping, PeftMapping } from "./mapping.ts";
+import { type Encoded, type OutAdapter, type OutAttachment, type OutParam, Unsayable } from "./out.ts";
+import { choosePattern, chooseTargets, moduleTree } from "./targets.ts";
+
+/** Values that a field should have, by site; all equal, or the field has a pattern. */
+type FieldValues = Map<string, { values: Map<string, Json>; pattern: string | undefined }>;
+
+export function encodeModules(
+  mapping: PeftMapping,
+  config: Record<string, Json>,
+  adapter: OutAdapter,
+  task: string | undefined,
+): Encoded | Unsayable {
+  const tensors = new Map<string, OutParam>();
+  const fields: FieldValues = new Map();
+  const sites: string[] = [];
+  const listed = new Map<string, string[]>();
+  for (const attachment of adapter.attachments) {
+    const method = mapping.methods.find((candidate) => candidate.method === attachment.method && candidate.from === attachment.from)!;
+    const odd = collectOptions(method, attachment, fields);
+    if (odd !== undefined) return odd;
+    for (const [field, value] of Object.entries(method.when ?? {})) note(fields, field, undefined, attachment.name, value);
+    if (method.listed !== undefined)
+      listed.set(method.listed, [...(listed.get(method.listed) ?? []), ...attachment.sites.map(({ path }) => path)]);
+    for (const { path, params } of attachment.sites) {
+      if (path.includes(":")) return new Unsayable(`PEFT has no two places in one module (\`${path}\`)`);
+      if (sites.includes(path)) return new Unsayable(`PEFT adapts a module once; \`${path}\` is adapted twice`);
+      sites.push(path);
+      putParams(method, path, params, mapping, tensors);
+    }
+    for (const [param, value] of Object.entries(attachment.shared)) {
+      const key = method.shared?.[param];
+      if (key === undefined) throw new Bug(`no key for the shared parameter ${param} of ${attachment.method}`);
+      if (tensors.has(key)) return new Unsayable(`PEFT has one set of shared tensors; ${attachment.name} brings a second`);
+      tensors.set(key, value);
+    }
+  }
+  const unequal = settleFields(fields, config);
+  if (unequal !== undefined) return unequal;
+  const all = moduleTree(adapter.base.shapes.keys());
+  const targets = chooseTargets(sites, all);
+  config.target_modules = [...targets.modules];
+  if (targets.layers !== undefined) {
+    if (!("layers_to_transform" in mapping.fields)) config.target_modules = [...sites].sort();
+    else config.layers_to_transform = [...targets.layers];
+  }
+  for (const method of mapping.methods)
+    if (method.listed !== undefined) config[method.listed] = listNames(listed.get(method.listed) ?? [], all);
+  if ("fan_in_fan_out" in mapping.fields) config.fan_in_fan_out = isTransposed(mapping, adapter);
+  const unsaid = encodeHeads(mapping, config, adapter, task, new Set(sites), tensors);
+  if (unsaid !== undefined) return unsaid;
+  for (const [path, param] of Object.entries(adapter.copies ?? {})) {
+    const at = path.lastIndexOf(".");
+    tensors.set(`${mapping.headPrefix}${path.slice(0, at)}.base_layer.${path.slice(at + 1)}`, param);
+  }
+  return { config, floats: mapping.floats, tensors };
+}
+
+function note(fields: FieldValues, field: string, pattern: string | undefined, place: string, value: Json): void {
+  const entry = fields.get(field) ?? { values: new Map<string, Json>(), pattern };
+  entry.pattern ??= pattern;
+  entry.values.set(place, value);
+  fields.set(field, entry);
+}
+
+function collectOptions(method: MethodMapping, attachment: OutAttachment, fields: FieldValues): Unsayable | undefined {
+  for (const name of Object.keys(attachment.options)) {
+    if (method.options[name] === undefined && !method.silent?.includes(name)) {
+      return new Unsayable(`PEFT has no field for the option ${name} of ${method.method}`);
+    }
+  }
+  for (const [name, option] of Object.entries(method.options)) {
+    const value = attachment.options[name];
+    if (value === undefined) throw new Bug(`option ${name} of attachment ${attachment.name} is not reported`);
+    for (const { path } of attachment.sites) note(fields, option.field!, option.pattern, path, encodeOption(option, value as Json));
+  }
+  return undefined;
+}
+
+function encodeOption(option: OptionMapping, value: Json): Json {
+  return option.negated ? !value : value;
+}
+
+function settleFields(fields: FieldValues, config: Record<string, Json>): Unsayable | undefined {
+  for (const [field, { values, pattern }] of fields) {
+    const distinct = new Set([...values.values()].map((value) => JSON.stringify(value)));
+    if (distinct.size <= 1) {
+      const [value] = values.values();
+      if (value !== undefined) config[field] = value;
+    } else if (pattern === undefined) {
+      return new Unsayable(`PEFT has one value of ${field} for all modules; here are ${[...distinct].join(", ")}`);
+    } else {
+      const chosen = choosePattern(values);
+      config[field] = chosen.common;
+      config[pattern] = { ...chosen.pattern };
+    }
+  }
+  return undefined;
+}
+
+function putParams(
+  method: MethodMapping,
+  path: string,
+  params: Readonly<Record<string, OutParam>>,
+  mapping: PeftMapping,
+  tensors: Map<string, OutParam>,
+): void {
+  for (const [param, value] of Object.entries(params)) {
+    const end = method.params?.[param] ?? method.params?.[`${param}?`];
+    if (end === undefined) throw new Bug(`no key for the parameter ${param} of ${method.method}`);
+    tensors.set(`${mapping.headPrefix}${path}.${end}`, value);
+  }
+}
+
+/** Names that pick the sites by the end of their path, dot or not, as peft does for (IA)³; an empty list where there are none. */
+function listNames(sites: readonly string[], all: readonly string[]): Json {
+  return sites.length === 0 ? [] : [...chooseTargets(sites, all).modules];
+}
+
+/** Whether the weights of the adapted modules are stored [in, out], seen where one is not square. peft sets the field itself where it is wrong. */
+function isTransposed(mapping: PeftMapping, adapter: OutAdapter): boolean {
+  for (const attachment of adapter.attachments) {
+    const sides = mapping.methods.find((method) => method.method === attachment.method)?.sides;
+    for (const { path, params } of attachment.sites) {
+      const weight = adapter.base.shapes.get(`${path}.weight`);
+      if (weight === undefined || weight.length !== 2 || weight[0] === weight[1]) continue;
+      if (sides?.in !== undefined) return params[sides.in[0]]?.shape[sides.in[1]] === weight[0];
+      if (sides?.out !== undefined) return params[sides.out[0]]?.shape[sides.out[1]] === weight[1];
+    }
+  }
+  return false;
+}

@@ -1,0 +1,117 @@
+/** Prefixes and prompts, which PEFT keeps as one table for the whole model. */
+import { Bug } from "../../ir/errors.ts";
+import type { Json } from "../files.ts";
+import { encodeHeads } from "./encode-heads.ts";
+import { evaluate } from "./expression.ts";
+import type { MethodMapping, PeftMapping } from "./mapping.ts";
+import { type Encoded, type OutAdapter, type OutAttachment, type OutParam, Unsayable } from "./out.ts";
+import { axisNames, makeView, writeView } from "./view.ts";
+
+export function encodeTable(
+  mapping: PeftMapping,
+  config: Record<string, Json>,
+  adapter: OutAdapter,
+  task: string | undefined,
+): Encoded | Unsayable {
+  const method = mapping.methods.find(
+    (candidate) =>
+      !candidate.readOnly &&
+      adapter.attachments.some((attachment) => attachment.method === candidate.method && attachment.from === candidate.from),
+  );
+  if (method === undefined) return new Unsayable(`${adapter.attachments[0].method} alone is nothing that PEFT saves`);
+  if (method.tasks !== undefined && !method.tasks.includes(task ?? ""))
+    return new Unsayable(`PEFT's ${config.peft_type} acts otherwise in a model of the class ${adapter.base.module}`);
+  const [attachment, ...more] = adapter.attachments.filter(({ method: name }) => name === method.method);
+  if (more.length > 0) return new Unsayable(`PEFT holds one ${method.method} in a folder; here are ${more.length + 1}`);
+  const odd = checkOptions(method, attachment, config, task) ?? checkPlaces(method, attachment, adapter);
+  if (odd !== undefined) return odd;
+  const scope = bindSizes(method, attachment);
+  const alone = checkCompanions(method, scope, adapter);
+  if (alone !== undefined) return alone;
+  const tensors = gather(method, attachment, scope);
+  for (const [field, expression] of Object.entries(method.writes ?? {})) config[field] = evaluate(expression, scope, attachment.name);
+  for (const [field, expression] of Object.entries(method.fromConfig ?? {}))
+    config[field] = evaluate(expression, adapter.base.config, "the base's config.json");
+  const unsaid = encodeHeads(mapping, config, adapter, task, new Set(), tensors);
+  return unsaid ?? { config, floats: mapping.floats, tensors };
+}
+
+function checkOptions(
+  method: MethodMapping,
+  attachment: OutAttachment,
+  config: Record<string, Json>,
+  task: string | undefined,
+): Unsayable | undefined {
+  for (const [name, value] of Object.entries(attachment.options)) {
+    const option = method.options[name];
+    if (option === undefined) {
+      if (!method.silent?.includes(name)) return new Unsayable(`PEFT has no field for the option ${name} of ${method.method}`);
+    } else if (option.field !== undefined) config[option.field] = value as Json;
+    else {
+      const wanted = option.given ?? option.values?.[task ?? ""] ?? option.otherwise;
+      if (value !== wanted) return new Unsayable(`PEFT knows ${method.method} with ${name}: ${JSON.stringify(wanted)} only, for this task`);
+    }
+  }
+  return undefined;
+}
+
+/** PEFT's tables have a part for every layer. */
+function checkPlaces(method: MethodMapping, attachment: OutAttachment, adapter: OutAdapter): Unsayable | undefined {
+  const wanted = method.everywhere === undefined ? undefined : evaluate(method.everywhere, adapter.base.config, "the base's config.json");
+  if (wanted === undefined ? attachment.sites.length === 1 : attachment.sites.length === wanted) return undefined;
+  return new Unsayable(`PEFT's table has a part for each of ${wanted ?? 1} places; ${attachment.name} is at ${attachment.sites.length}`);
+}
+
+/** Sizes by name, from the shapes of the first site's parameters. All sites must agree. */
+function bindSizes(method: MethodMapping, attachment: OutAttachment): Record<string, number> {
+  const scope: Record<string, number> = { sites: attachment.sites.length };
+  for (const { path, params } of attachment.sites) {
+    for (const [param, view] of Object.entries(method.views ?? {})) {
+      axisNames(view).forEach((name, axis) => {
+        const size = params[param]?.shape[axis];
+        if (size === undefined || (scope[name] ?? size) !== size)
+          throw new Bug(`parameter ${param} at ${path} has another shape than it should`);
+        scope[name] = size;
+      });
+    }
+  }
+  for (const [name, expression] of Object.entries(method.bind ?? {})) scope[name] = evaluate(expression, scope, attachment.name);
+  return scope;
+}
+
+function checkCompanions(method: MethodMapping, scope: Readonly<Record<string, number>>, adapter: OutAdapter): Unsayable | undefined {
+  for (const companion of method.companions ?? []) {
+    const present = adapter.attachments.some(
+      (attachment) =>
+        attachment.method === companion.method &&
+        attachment.from === companion.from &&
+        Object.entries(companion.options).every(
+          ([name, expression]) => attachment.options[name] === evaluate(expression, scope, attachment.name),
+        ),
+    );
+    if (!present) return new Unsayable(`${companion.why}: that is ${method.method} together with ${companion.method}`);
+  }
+  return undefined;
+}
+
+function gather(method: MethodMapping, attachment: OutAttachment, scope: Readonly<Record<string, number>>): Map<string, OutParam> {
+  const tensors = new Map<string, OutParam>();
+  for (const tensor of new Set(Object.values(method.views ?? {}).map((view) => view.of))) {
+    const parts = Object.entries(method.views ?? {}).filter(([, view]) => view.of === tensor);
+    const first = parts[0][1];
+    const full = first.reshape.map((size) => evaluate(size, scope, attachment.name));
+    // PEFT's tables have a row for each token
+    const shape = [full[0], full.slice(1).reduce((a, b) => a * b, 1)];
+    tensors.set(tensor, {
+      shape,
+      values: () => {
+        const whole = new Float32Array(shape[0] * shape[1]);
+        for (const [index, { params }] of attachment.sites.entries()) {
+          for (const [param, view] of parts) writeView(makeView(view, { ...scope, index }, attachment.name), params[param].values(), whole);
+        }
+        return whole;
+      },
+    });
+  }
+  return tensors;
+}

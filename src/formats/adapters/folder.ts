@@ -1,0 +1,138 @@
+/** An adapter's folder as read: what the compiler asks for, and the values behind its keys. */
+import { InputError } from "../../ir/errors.ts";
+import type { Json, JsonRecord } from "../files.ts";
+import type { Values } from "../safetensors/dtype.ts";
+import type { TensorStore } from "../safetensors/read.ts";
+import { readView, type View } from "./view.ts";
+
+/** A method at its sites, with equal options. `from` is the file that declares it, as in an import. */
+export interface AdapterPart {
+  readonly method: string;
+  readonly from: string;
+  readonly options: Readonly<Record<string, Json>>;
+  /**
+   * A path is that of the module, with `:Role` behind it where the module fills several. Formats that keep one table for a whole model name no places; theirs are selectors with
+   * the place among its matches in model order, `**: Attention #3`; a `?` at the end: it may be missing.
+   */
+  readonly sites: readonly { readonly path: string; readonly params: Readonly<Record<string, string>> }[];
+  readonly shared: Readonly<Record<string, string>>;
+}
+
+export interface AdapterContents {
+  readonly layout: "peft" | "adapters" | "peftc";
+  readonly base: string | undefined;
+  readonly taskType: string | undefined;
+  readonly parts: readonly AdapterPart[];
+  /** Trained parameters of the base that came along: path in the model to key. */
+  readonly heads: Readonly<Record<string, string>>;
+  /** Untrained copies of base weights that came along, not needed: path to key. */
+  readonly copies: Readonly<Record<string, string>>;
+  /** The configuration file, as it is. */
+  readonly config: JsonRecord;
+  /** Fields of the configuration that are not known, and what a reader should be told. */
+  readonly unknownFields: readonly string[];
+  readonly notes: readonly string[];
+}
+
+/** A part of a tensor of the file, under a key of its own. */
+export interface PartOfTensor {
+  readonly of: string;
+  readonly view: View;
+}
+
+export class AdapterFolder implements AdapterContents {
+  readonly layout;
+  readonly base;
+  readonly taskType;
+  readonly parts;
+  readonly heads;
+  readonly copies;
+  readonly config;
+  readonly unknownFields;
+  readonly notes;
+  /** Shapes by key, of whole tensors and of parts. */
+  readonly shapes: Readonly<Record<string, readonly number[]>>;
+
+  constructor(
+    contents: AdapterContents,
+    private readonly store: TensorStore,
+    private readonly views: ReadonlyMap<string, PartOfTensor> = new Map(),
+  ) {
+    this.layout = contents.layout;
+    this.base = contents.base;
+    this.taskType = contents.taskType;
+    this.parts = contents.parts;
+    this.heads = contents.heads;
+    this.copies = contents.copies;
+    this.config = contents.config;
+    this.unknownFields = contents.unknownFields;
+    this.notes = contents.notes;
+    const shapes: Record<string, readonly number[]> = {};
+    for (const { name, shape } of store.tensors.values()) shapes[name] = shape;
+    for (const [key, { view }] of views) shapes[key] = view.shape;
+    this.shapes = shapes;
+  }
+
+  /** Values of a key that a part, `heads` or `copies` names. P0623: no such key. */
+  read(key: string): Values {
+    const part = this.views.get(key);
+    return part === undefined ? this.store.read(key) : readView(part.view, this.store.read(part.of));
+  }
+}
+
+/** Refuses a tensor that has not as many elements as the configuration says (P0666). */
+export function checkTable(store: TensorStore, key: string, view: View, file: string): void {
+  const { shape } = store.info(key);
+  const count = shape.reduce((a, b) => a * b, 1);
+  if (count !== view.whole) {
+    throw new InputError(
+      "P0666",
+      `\`${file}\`: tensor \`${key}\` has shape [${shape.join(", ")}], ${count} numbers, but by adapter_config.json it should have ${view.whole}`,
+    );
+  }
+}
+
+/** Sites in order, gathered into parts of equal method and options. */
+export class PartBuilder {
+  private readonly parts = new Map<
+    string,
+    {
+      method: string;
+      from: string;
+      options: Readonly<Record<string, Json>>;
+      sites: AdapterPart["sites"][number][];
+      shared: Readonly<Record<string, string>>;
+    }
+  >();
+
+  add(
+    mapping: { readonly method: string; readonly from: string },
+    options: Readonly<Record<string, Json>>,
+    site: AdapterPart["sites"][number] | undefined,
+    shared: Readonly<Record<string, string>> = {},
+  ): void {
+    const id = JSON.stringify([mapping.method, mapping.from, options]);
+    let part = this.parts.get(id);
+    if (part === undefined) {
+      part = { method: mapping.method, from: mapping.from, options, sites: [], shared };
+      this.parts.set(id, part);
+    }
+    if (site !== undefined) part.sites.push(site);
+  }
+
+  done(): AdapterPart[] {
+    return [...this.parts.values()];
+  }
+}
+
+/** Paths as people count: `layer.2` before `layer.10`. */
+export function comparePaths(a: string, b: string): number {
+  const left = a.split(".");
+  const right = b.split(".");
+  for (let i = 0; i < Math.min(left.length, right.length); i++) {
+    if (left[i] === right[i]) continue;
+    const numbers = /^\d+$/.test(left[i]) && /^\d+$/.test(right[i]);
+    return numbers ? Number(left[i]) - Number(right[i]) : left[i] < right[i] ? -1 : 1;
+  }
+  return left.length - right.length;
+}

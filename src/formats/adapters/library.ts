@@ -1,0 +1,196 @@
+/** Reads adapters in the layout of the adapters library (AdapterHub). The adapter's name is inside its keys; shared tensors are repeated under every layer. */
+import { InputError } from "../../ir/errors.ts";
+import { readConfig } from "../config.ts";
+import { describe, type Files, isRecord, type JsonRecord, joinPath } from "../files.ts";
+import { openSafetensors, TensorStore } from "../safetensors/read.ts";
+import { evaluate } from "./expression.ts";
+import { AdapterFolder, checkTable, comparePaths, PartBuilder, type PartOfTensor } from "./folder.ts";
+import type { LibraryMapping, Mappings } from "./mapping.ts";
+import { readOptions } from "./options.ts";
+import { makeView } from "./view.ts";
+
+/** Errors as in `readAdapter`. */
+export function readLibrary(files: Files, folder: string, config: JsonRecord, store: TensorStore, mappings: Mappings): AdapterFolder {
+  const model = baseConfig(files, folder, config.model_name);
+  const path = joinPath(folder, "adapter_config.json");
+  const inner = config.config;
+  if (!isRecord(inner)) throw new InputError("P0661", `\`${path}\`: config is ${describe(inner)} where an object is wanted`);
+  const name = String(config.name);
+  const outer: JsonRecord = { ...model, hidden_size: config.hidden_size };
+  const configs = inner.architecture === "union" ? unionOf(inner, path) : [inner];
+  const parts = new PartBuilder();
+  const views = new Map<string, PartOfTensor>();
+  const used = new Set<string>();
+  for (const one of configs) {
+    const mapping = chosen(one, mappings, path);
+    if (mapping.views !== undefined || mapping.shared !== undefined)
+      readPool({ mapping, config: { ...outer, ...one }, name, path, store, parts, views, used });
+    else readSites({ mapping, config: one, name, path, store, parts, views, used });
+  }
+  const left = [...store.tensors.keys()].filter((key) => !used.has(key));
+  if (left.length > 0) {
+    throw new InputError("P0664", `\`${path}\`: ${left.length} tensors fit no method, \`${left[0]}\` among them`, [
+      "adapters with gates, inner norms or invertible parts are not read",
+    ]);
+  }
+  const base = config.model_name;
+  const head = joinPath(folder, "model_head.safetensors");
+  const heads: TensorStore["tensors"] = files.stat(head) === undefined ? new Map() : openSafetensors(files, head).tensors;
+  return new AdapterFolder(
+    {
+      layout: "adapters",
+      base: typeof base === "string" ? base : undefined,
+      taskType: undefined,
+      parts: parts.done(),
+      heads: Object.fromEntries([...heads.keys()].map((key) => [key, key])),
+      copies: {},
+      config,
+      unknownFields: [],
+      notes: [],
+    },
+    new TensorStore(files, new Map([...store.tensors, ...heads]), store.metadata),
+    views,
+  );
+}
+
+/** `config.json` of the base, where its name is that of a folder here: as it is, or from a folder above the adapter. Some sizes are only there. */
+function baseConfig(files: Files, folder: string, name: unknown): JsonRecord {
+  if (typeof name !== "string" || name === "") return {};
+  const parts = folder.split("/");
+  const above = parts.map((_, i) => joinPath(parts.slice(0, parts.length - i).join("/") || "/", name));
+  for (const place of [name, ...above]) {
+    const config = readConfig(files, place);
+    if (config !== undefined) return config;
+  }
+  return {};
+}
+
+function unionOf(inner: JsonRecord, path: string): readonly JsonRecord[] {
+  if (Array.isArray(inner.configs) && inner.configs.every(isRecord)) return inner.configs;
+  throw new InputError("P0661", `\`${path}\`: config.configs is ${describe(inner.configs)} where a list of objects is wanted`);
+}
+
+function chosen(config: JsonRecord, mappings: Mappings, path: string): LibraryMapping {
+  const architecture = config.architecture;
+  const same = mappings.library.filter((mapping) => (mapping.architecture ?? null) === (architecture ?? null));
+  const differs = (mapping: LibraryMapping) =>
+    Object.entries(mapping.config).filter(([field, value]) => JSON.stringify(config[field] ?? null) !== JSON.stringify(value));
+  const found = same.find((mapping) => differs(mapping).length === 0);
+  if (found !== undefined) return found;
+  const nearest = same.map((mapping) => ({ mapping, fields: differs(mapping) })).sort((a, b) => a.fields.length - b.fields.length)[0];
+  const kind =
+    architecture === undefined || architecture === null ? "this kind of bottleneck" : `the architecture ${JSON.stringify(architecture)}`;
+  throw new InputError(
+    "P0663",
+    `\`${path}\`: ${kind} of the adapters library is not read`,
+    nearest === undefined
+      ? []
+      : nearest.fields.map(
+          ([field, value]) =>
+            `${nearest.mapping.method} would need ${field} = ${JSON.stringify(value)}, the file has ${JSON.stringify(config[field] ?? null)}`,
+        ),
+  );
+}
+
+interface Reading {
+  readonly mapping: LibraryMapping;
+  readonly config: JsonRecord;
+  /** The adapter's. */
+  readonly name: string;
+  readonly path: string;
+  readonly store: TensorStore;
+  readonly parts: PartBuilder;
+  readonly views: Map<string, PartOfTensor>;
+  readonly used: Set<string>;
+}
+
+/** Tensors of their own at every site. */
+function readSites({ mapping, config, name, path, store, parts, used }: Reading): void {
+  const marker = `.${mapping.infix}.${name}.`;
+  const wanted = new Map(Object.entries(mapping.params ?? {}).map(([param, end]) => [end, param] as const));
+  const sites = new Map<string, Record<string, string>>();
+  for (const key of store.tensors.keys()) {
+    const at = key.indexOf(marker);
+    const param = at < 0 ? undefined : wanted.get(key.slice(at + marker.length));
+    if (param === undefined) continue;
+    const place = key.slice(0, at);
+    if (!sites.has(place)) sites.set(place, {});
+    sites.get(place)![param.replace(/\?$/, "")] = key;
+    used.add(key);
+  }
+  for (const [place, params] of [...sites].sort(([a], [b]) => comparePaths(a, b))) {
+    const lacking = [...wanted.values()].find((param) => !param.endsWith("?") && params[param] === undefined);
+    if (lacking !== undefined) throw new InputError("P0664", `\`${path}\`: \`${place}\` lacks the tensor of ${lacking}`);
+    checkEqual(mapping, place, (param) => store.info(params[param]).shape, path);
+    const options = readOptions(
+      mapping.options,
+      config,
+      place,
+      (param) => (params[param] === undefined ? undefined : store.info(params[param]).shape),
+      `\`${path}\``,
+    );
+    parts.add(mapping, options, { path: siteOf(mapping, place), params });
+  }
+}
+
+function checkEqual(mapping: LibraryMapping, place: string, shapeOf: (param: string) => readonly number[], path: string): void {
+  for (const axes of mapping.equal ?? []) {
+    const sizes = axes.map(([param, axis]) => shapeOf(param)[axis]);
+    if (sizes.some((size) => size !== sizes[0])) {
+      throw new InputError(
+        "P0663",
+        `\`${path}\`: the tensors of \`${place}\` are those of another form of ${mapping.method} (one for parts of a fused projection), which is not read`,
+      );
+    }
+  }
+}
+
+function siteOf(mapping: LibraryMapping, place: string): string {
+  for (const [pattern, site] of mapping.sites ?? []) {
+    const expression = new RegExp(pattern);
+    if (expression.test(place)) return place.replace(expression, site);
+  }
+  return place;
+}
+
+/** One pool of tensors for all layers, repeated under each layer's name: sites are the places of the repetitions. */
+function readPool({ mapping, config, name, path, store, parts, views, used }: Reading): void {
+  const what = `\`${path}\``;
+  const marker = `.${mapping.infix}.${name}.`;
+  const mapped = new Set([...Object.values(mapping.views ?? {}).map((view) => view.of), ...Object.values(mapping.shared ?? {})]);
+  const places = new Set<string>();
+  const pool = new Map<string, string>();
+  for (const key of store.tensors.keys()) {
+    const at = key.indexOf(marker);
+    if (at < 0) continue;
+    const end = key.slice(at + marker.length);
+    if (mapped.has(end)) used.add(key);
+    const place = siteOf(mapping, key.slice(0, at));
+    if (place !== "") places.add(place);
+    pool.set(end, key);
+  }
+  const sites = [...places].sort(comparePaths);
+  const scope: Record<string, unknown> = { ...config, sites: sites.length };
+  for (const [size, expression] of Object.entries(mapping.sizes ?? {})) {
+    scope[size] = evaluate(expression, scope, what);
+  }
+  const shared = Object.fromEntries(Object.entries(mapping.shared ?? {}).map(([param, end]) => [param, poolKey(pool, end, path)]));
+  const options = readOptions(mapping.options, config, "", () => undefined, what);
+  for (const [index, site] of sites.entries()) {
+    const params: Record<string, string> = {};
+    for (const [param, part] of Object.entries(mapping.views ?? {})) {
+      const of = poolKey(pool, part.of, path);
+      const view = makeView(part, { ...scope, index }, what);
+      checkTable(store, of, view, path);
+      params[param] = `${of}[${param} ${index}]`;
+      views.set(params[param], { of, view });
+    }
+    parts.add(mapping, options, { path: site, params }, shared);
+  }
+}
+
+function poolKey(pool: ReadonlyMap<string, string>, end: string, path: string): string {
+  const key = pool.get(end);
+  if (key === undefined) throw new InputError("P0664", `\`${path}\`: the weights lack the shared tensor \`${end}\``);
+  return key;
+}

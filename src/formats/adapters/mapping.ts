@@ -1,0 +1,188 @@
+/**
+ * How other libraries' adapters correspond to methods of the language: data, in files `*.hf.json` beside the methods, so that a new method brings its own. This file says what
+ * may stand in them.
+ */
+import { InputError } from "../../ir/errors.ts";
+import { describe, type Files, isRecord, type Json, type JsonRecord, joinPath, readRecord } from "../files.ts";
+
+/** One option of a method. Which of the keys are there says how it is read and written. */
+export interface OptionMapping {
+  /** Field of the adapter's configuration that holds it. */
+  readonly field?: string;
+  /** Field with exceptions by module: regular expressions to values, the first that fits the end of the path counts. */
+  readonly pattern?: string;
+  /** The size of a parameter's axis; it outdoes the field when read. `triangle`: the size s for which the axis has s(s − 1)/2 entries. */
+  readonly size?: readonly [param: string, axis: number, form?: "triangle"];
+  /** The field says the opposite. */
+  readonly negated?: boolean;
+  /** The format knows only this value. */
+  readonly given?: Json;
+  /** The value follows from another field. */
+  readonly by?: string;
+  readonly values?: Readonly<Record<string, Json>>;
+  readonly otherwise?: Json;
+  /** Names of functions in the file to names in `std/nn`; `start` is the method's own default, which is not given. */
+  readonly functions?: Readonly<Record<string, string>>;
+  readonly start?: string;
+  /** Only if the field is a number. */
+  readonly numeric?: boolean;
+  /** Whether the field has this value. */
+  readonly equals?: Json;
+}
+
+/** A parameter as a part of a larger tensor of the file: reshape, take one entry of an axis, permute. Sizes are expressions over names. */
+export interface ViewMapping {
+  readonly of: string;
+  readonly reshape: readonly string[];
+  readonly axis?: number;
+  readonly index?: string;
+  readonly permute?: readonly number[];
+}
+
+/** Places that a format does not name: `at` is a selector, `#i` is put behind it, `count` an expression over the configuration's fields. */
+export interface SitesMapping {
+  readonly at: string;
+  readonly count: string;
+}
+
+export interface CompanionMapping {
+  readonly method: string;
+  readonly from: string;
+  /** Options as expressions over the sizes. */
+  readonly options: Readonly<Record<string, string>>;
+  readonly at: string;
+  /** Models without such a place need it not. */
+  readonly optional?: boolean;
+  readonly why: string;
+}
+
+export interface MethodMapping {
+  readonly method: string;
+  readonly from: string;
+  /** Values of fields that choose this method. */
+  readonly when?: Readonly<Record<string, Json>>;
+  /** Its sites are those that this field lists (by the end of their path). */
+  readonly listed?: string;
+  readonly options: Readonly<Record<string, OptionMapping>>;
+  /** Options that act only while a parameter starts or trains, so that the format need not hold them. */
+  readonly silent?: readonly string[];
+  /** Path of a parameter below the site to the end of its key; `?` behind the path: it may be missing. */
+  readonly params?: Readonly<Record<string, string>>;
+  /** Shared parameters to their whole keys. */
+  readonly shared?: Readonly<Record<string, string>>;
+  /** Ends of keys with copies of base weights, not needed. */
+  readonly copies?: readonly string[];
+  /** Parameters whose axis is the module's input or output size: shows whether a weight is stored transposed. */
+  readonly sides?: { readonly in?: readonly [string, number]; readonly out?: readonly [string, number] };
+  readonly readOnly?: boolean;
+  readonly writeOnly?: boolean;
+  /** Tasks it may be written for; none given: all. */
+  readonly tasks?: readonly string[];
+  /** Table layout: sizes as expressions over fields; where; which part of which tensor each parameter is; fields as expressions over sizes. */
+  readonly sizes?: Readonly<Record<string, string>>;
+  readonly sites?: SitesMapping;
+  readonly views?: Readonly<Record<string, ViewMapping>>;
+  readonly bind?: Readonly<Record<string, string>>;
+  readonly writes?: Readonly<Record<string, string>>;
+  /** Fields as expressions over the base's configuration. */
+  readonly fromConfig?: Readonly<Record<string, string>>;
+  /** The format has a part for every layer: how many there are, as an expression over the base's configuration. */
+  readonly everywhere?: string;
+  readonly companions?: readonly CompanionMapping[];
+}
+
+/** One `peft_type` of Hugging Face PEFT. */
+export interface PeftMapping {
+  /** `modules`: tensors by module; `table`: one table for the whole model. */
+  readonly layout: "modules" | "table";
+  /** Fields that peft writes for this type, with their defaults. */
+  readonly fields: JsonRecord;
+  /** Those that Python writes as floats. */
+  readonly floats: readonly string[];
+  /** Fields that do not change what a finished adapter computes, or that are looked at on their own. */
+  readonly free: readonly string[];
+  /** Fields that act in training only and have no counterpart: told, not refused. */
+  readonly training: readonly string[];
+  readonly accept: Readonly<Record<string, readonly Json[]>>;
+  /** Why another value of a field is refused. */
+  readonly why: Readonly<Record<string, string>>;
+  /** `modules_to_save` that peft adds for a task. */
+  readonly save: Readonly<Record<string, readonly string[]>>;
+  /** What keys of trained heads start with. */
+  readonly headPrefix: string;
+  readonly methods: readonly MethodMapping[];
+  readonly aliases?: Readonly<Record<string, string>>;
+  /** Value of the field `bias` that stands for trained biases of the adapted modules. */
+  readonly biases?: string;
+  /** Ends of keys that hold new values of base parameters, to the parameter's name. */
+  readonly replaced?: Readonly<Record<string, string>>;
+}
+
+/** One kind of adapter of the adapters library. */
+export interface LibraryMapping {
+  readonly method: string;
+  readonly from: string;
+  /** `architecture` of the configuration; absent: bottlenecks have none. */
+  readonly architecture?: string;
+  readonly config: JsonRecord;
+  /** Segment before the adapter's name in a key. */
+  readonly infix: string;
+  /** Regular expressions on what stands before the infix, and the site they give; the first that fits counts. */
+  readonly sites?: readonly (readonly [string, string])[];
+  readonly options: Readonly<Record<string, OptionMapping>>;
+  readonly params?: Readonly<Record<string, string>>;
+  /** Axes that must be equally long, or the tensors are those of another form of the method. */
+  readonly equal?: readonly (readonly (readonly [param: string, axis: number])[])[];
+  readonly shared?: Readonly<Record<string, string>>;
+  readonly sizes?: Readonly<Record<string, string>>;
+  readonly views?: Readonly<Record<string, ViewMapping>>;
+}
+
+export interface Mappings {
+  readonly peft: ReadonlyMap<string, PeftMapping>;
+  readonly library: readonly LibraryMapping[];
+  /** Types known by name that are not built, and what they are. */
+  readonly refused: ReadonlyMap<string, string>;
+}
+
+/** Reads all `*.hf.json` of a folder. P0668: malformed, or a type said twice. */
+export function readMappings(files: Files, ...folders: readonly string[]): Mappings {
+  const peft = new Map<string, PeftMapping>();
+  const library: LibraryMapping[] = [];
+  const refused = new Map<string, string>();
+  for (const folder of folders) {
+    for (const name of files.list(folder).filter((entry) => entry.endsWith(".hf.json"))) {
+      const path = joinPath(folder, name);
+      const file = readRecord(files, path);
+      for (const [type, entry] of entries(file.peft, path, "peft")) {
+        if (peft.has(type)) throw new InputError("P0668", `\`${path}\` maps ${type}, which another file maps too`);
+        checkKeys(
+          entry,
+          ["layout", "fields", "floats", "free", "training", "accept", "why", "save", "headPrefix", "methods"],
+          path,
+          `peft.${type}`,
+        );
+        peft.set(type, entry as unknown as PeftMapping);
+      }
+      const kinds = file.adapters ?? [];
+      if (!Array.isArray(kinds)) throw new InputError("P0668", `\`${path}\`: adapters is ${describe(kinds)} where a list is wanted`);
+      for (const [i, entry] of kinds.entries()) {
+        checkKeys(entry, ["method", "from", "config", "infix", "options"], path, `adapters[${i}]`);
+        library.push(entry as unknown as LibraryMapping);
+      }
+      for (const [type, what] of entries(file.refused, path, "refused")) refused.set(type, String(what));
+    }
+  }
+  return { peft, library, refused };
+}
+
+function entries(value: Json | undefined, path: string, field: string): [string, Json][] {
+  if (value === undefined) return [];
+  if (!isRecord(value)) throw new InputError("P0668", `\`${path}\`: ${field} is ${describe(value)} where an object is wanted`);
+  return Object.entries(value);
+}
+
+function checkKeys(entry: Json, keys: readonly string[], path: string, where: string): void {
+  if (!isRecord(entry)) throw new InputError("P0668", `\`${path}\`: ${where} is ${describe(entry)} where an object is wanted`);
+  for (const key of keys) if (entry[key] === undefined) throw new InputError("P0668", `\`${path}\`: ${where} lacks \`${key}\``);
+}

@@ -1,0 +1,83 @@
+/** Values of a method's options out of a configuration, by their mapping. */
+import { InputError } from "../../ir/errors.ts";
+import { describe, isRecord, type Json, type JsonRecord } from "../files.ts";
+import type { OptionMapping } from "./mapping.ts";
+
+/** Shape of a parameter of the site by its path; `undefined`: not there. */
+export type ShapeOf = (param: string) => readonly number[] | undefined;
+
+/**
+ * All options of one site. `path` is its place, for patterns; `what` names the file. P0661: a field of the wrong kind or an unsound regular expression.
+ */
+export function readOptions(
+  mappings: Readonly<Record<string, OptionMapping>>,
+  config: JsonRecord,
+  path: string,
+  shapeOf: ShapeOf,
+  what: string,
+): Record<string, Json> {
+  const options: Record<string, Json> = {};
+  for (const [name, mapping] of Object.entries(mappings)) {
+    const value = readOption(mapping, config, path, shapeOf, what);
+    if (value !== undefined) options[name] = value;
+  }
+  return options;
+}
+
+function readOption(mapping: OptionMapping, config: JsonRecord, path: string, shapeOf: ShapeOf, what: string): Json | undefined {
+  if (mapping.given !== undefined) return mapping.given;
+  if (mapping.by !== undefined) return mapping.values?.[String(config[mapping.by])] ?? mapping.otherwise;
+  if (mapping.size !== undefined) {
+    const [param, axis, form] = mapping.size;
+    const size = shapeOf(param)?.[axis];
+    if (size !== undefined) return form === "triangle" ? fromTriangle(size, param, what) : size;
+  }
+  const field = mapping.field!;
+  let value = config[field];
+  if (mapping.equals !== undefined) return value === mapping.equals;
+  if (mapping.functions !== undefined) {
+    if (value === undefined || value === mapping.start) return undefined;
+    const known = typeof value === "string" ? mapping.functions[value] : undefined;
+    if (known === undefined) {
+      throw new InputError("P0665", `${what}: ${field} = ${JSON.stringify(value)} is not built`, [
+        `known are ${Object.keys(mapping.functions).join(", ")}`,
+      ]);
+    }
+    return known === mapping.start ? undefined : { function: known, from: "std/nn" };
+  }
+  if (mapping.pattern !== undefined) value = byPattern(config[mapping.pattern], path, `${what}: ${mapping.pattern}`) ?? value;
+  if (mapping.numeric && typeof value !== "number") return undefined;
+  if (mapping.negated) {
+    if (typeof value !== "boolean") throw new InputError("P0661", `${what}: ${field} is ${describe(value)} where true or false is wanted`);
+    return !value;
+  }
+  if (value === undefined) throw new InputError("P0661", `${what} lacks ${field}`);
+  return value;
+}
+
+function fromTriangle(entries: number, param: string, what: string): number {
+  const size = (1 + Math.sqrt(1 + 8 * entries)) / 2;
+  if (!Number.isInteger(size))
+    throw new InputError("P0666", `${what}: \`${param}\` has rows of ${entries} entries, which no triangle of a square has`);
+  return size;
+}
+
+/** peft's rule: the first key that, as a regular expression, fits the end of the path from a dot on. */
+function byPattern(patterns: Json | undefined, path: string, what: string): Json | undefined {
+  if (patterns === undefined || patterns === null) return undefined;
+  if (!isRecord(patterns)) throw new InputError("P0661", `${what} is ${describe(patterns)} where an object is wanted`);
+  for (const [key, value] of Object.entries(patterns)) if (regex(`^(?:.*\\.)?(?:${key})$`, what).test(path)) return value;
+  return undefined;
+}
+
+/** A regular expression of Python's, where it means the same here. */
+export function regex(text: string, what: string): RegExp {
+  try {
+    return new RegExp(text.replaceAll("(?P<", "(?<"));
+  } catch (error) {
+    throw new InputError(
+      "P0661",
+      `${what}: the regular expression ${JSON.stringify(text)} cannot be read: ${error instanceof Error ? error.message : String(error)}`,
+    );
+  }
+}

@@ -1,0 +1,50 @@
+/** What is to be saved: trained attachments with their values, and what became of them on the way to a file. */
+import type { Json, JsonRecord } from "../files.ts";
+
+/** Values of a parameter, asked for when it is written. */
+export interface OutParam {
+  readonly shape: readonly number[];
+  readonly values: () => ArrayLike<number>;
+}
+
+/** An attachment as the compiler reports it, with values. */
+export interface OutAttachment {
+  readonly name: string;
+  readonly method: string;
+  /** File that declares the method, as in an import. */
+  readonly from: string;
+  /** All options, defaults too. */
+  readonly options: Readonly<Record<string, unknown>>;
+  /** In model order. */
+  readonly sites: readonly { readonly path: string; readonly params: Readonly<Record<string, OutParam>> }[];
+  readonly shared: Readonly<Record<string, OutParam>>;
+}
+
+export interface OutAdapter {
+  readonly attachments: readonly OutAttachment[];
+  /** Trained parameters of the base to save along, by path. */
+  readonly heads: Readonly<Record<string, OutParam>>;
+  /** Copies of base weights that peft writes too where an embedding is adapted; they may be left out. */
+  readonly copies?: Readonly<Record<string, OutParam>>;
+  readonly base: {
+    /** Folder or name that the model was loaded from. */
+    readonly name: string | undefined;
+    /** Class of the model: gives the task. */
+    readonly module: string;
+    readonly config: JsonRecord;
+    /** Shapes of all its parameters, by path. */
+    readonly shapes: ReadonlyMap<string, readonly number[]>;
+  };
+}
+
+/** What one folder is to hold. */
+export interface Encoded {
+  readonly config: Record<string, Json>;
+  readonly floats: readonly string[];
+  readonly tensors: ReadonlyMap<string, OutParam>;
+}
+
+/** Why a format cannot hold something; not an error. */
+export class Unsayable {
+  constructor(readonly why: string) {}
+}

@@ -1,0 +1,270 @@
+/** Reads adapters in the layout of Hugging Face PEFT. */
+import { InputError } from "../../ir/errors.ts";
+import { describe, type Json, type JsonRecord } from "../files.ts";
+import type { TensorStore } from "../safetensors/read.ts";
+import { evaluate } from "./expression.ts";
+import { AdapterFolder, checkTable, comparePaths, PartBuilder, type PartOfTensor } from "./folder.ts";
+import type { Mappings, MethodMapping, PeftMapping } from "./mapping.ts";
+import { readOptions, regex } from "./options.ts";
+import { makeView } from "./view.ts";
+
+/** Fields that say where an adapter came from or how to load it, not what it computes. */
+const PROVENANCE: readonly string[] = [
+  "peft_type",
+  "peft_version",
+  "base_model_name_or_path",
+  "task_type",
+  "auto_mapping",
+  "revision",
+  "inference_mode",
+  "target_modules",
+  "modules_to_save",
+];
+
+/** `path`: of the configuration. Errors as in `readAdapter`. */
+export function readPeft(path: string, config: JsonRecord, store: TensorStore, mappings: Mappings): AdapterFolder {
+  const type = String(config.peft_type).toUpperCase();
+  const mapping = mappings.peft.get(type);
+  if (mapping === undefined) throw unknownType(path, type, mappings);
+  const { notes, unknownFields } = checkFields(path, config, mapping);
+  const complete: JsonRecord = { ...mapping.fields, ...config };
+  const { parts, views, rest } =
+    mapping.layout === "modules" ? readModules(path, complete, store, mapping) : readTable(path, complete, store, mapping);
+  const { heads, copies } = readRest(rest, mapping);
+  const base = config.base_model_name_or_path;
+  return new AdapterFolder(
+    {
+      layout: "peft",
+      base: typeof base === "string" ? base : undefined,
+      taskType: typeof config.task_type === "string" ? config.task_type : undefined,
+      parts: parts.done(),
+      heads,
+      copies,
+      config,
+      unknownFields,
+      notes,
+    },
+    store,
+    views,
+  );
+}
+
+function unknownType(path: string, type: string, mappings: Mappings): InputError {
+  const known = [...mappings.peft.keys()].join(", ");
+  const what = mappings.refused.get(type);
+  if (what !== undefined) {
+    return new InputError("P0663", `\`${path}\`: adapters of the type ${type} (${what}) are not built`, [`built are ${known}`]);
+  }
+  return new InputError("P0662", `\`${path}\`: ${type} is no type of adapter that is known`, [
+    `built are ${known}`,
+    "a method of your own is read where its file lies beside a .hf.json that maps this type",
+  ]);
+}
+
+function isEmpty(value: Json | undefined): boolean {
+  return value === undefined || value === null || value === false || (typeof value === "object" && Object.keys(value).length === 0);
+}
+
+function same(a: Json | undefined, b: Json | undefined): boolean {
+  return (isEmpty(a) && isEmpty(b)) || JSON.stringify(a) === JSON.stringify(b);
+}
+
+/** Every field is mapped, free, as peft's default, or refused. */
+function checkFields(path: string, config: JsonRecord, mapping: PeftMapping): { notes: string[]; unknownFields: string[] } {
+  const mapped = new Set(
+    mapping.methods.flatMap((method) => [
+      ...Object.values(method.options).flatMap((option) => [option.field, option.pattern]),
+      ...Object.keys(method.when ?? {}),
+      method.listed,
+    ]),
+  );
+  const notes: string[] = [];
+  const unknownFields: string[] = [];
+  for (const [field, value] of Object.entries(config)) {
+    if (PROVENANCE.includes(field) || mapped.has(field) || mapping.free.includes(field)) continue;
+    if (!(field in mapping.fields)) {
+      if (!isEmpty(value)) unknownFields.push(field);
+    } else if (!same(value, mapping.fields[field]) && !mapping.accept[field]?.some((other) => same(value, other))) {
+      if (mapping.training.includes(field)) notes.push(`${field} = ${JSON.stringify(value)} acts in training only and is not built`);
+      else {
+        const why = mapping.why[field];
+        throw new InputError(
+          "P0665",
+          `\`${path}\`: ${field} = ${JSON.stringify(value)} is not built${why === undefined ? "" : `: ${why}`}`,
+        );
+      }
+    }
+  }
+  return { notes, unknownFields };
+}
+
+interface Read {
+  readonly parts: PartBuilder;
+  readonly views: ReadonlyMap<string, PartOfTensor>;
+  /** Keys that belong to no site, without their prefix, to the keys in the file. */
+  readonly rest: ReadonlyMap<string, string>;
+}
+
+/** A key without what peft, or an older version of it, wraps around the module's path. */
+function bareKey(key: string, aliases: Readonly<Record<string, string>>): string {
+  let bare = key.replace(/^base_model\.model\./, "").replace(/\.modules_to_save(\.default)?\./, ".");
+  bare = bare.replace(/\.default(?=\.weight$|\.bias$|$)/, "");
+  for (const [alias, name] of Object.entries(aliases)) if (bare.endsWith(`.${alias}`)) bare = bare.slice(0, -alias.length) + name;
+  return bare;
+}
+
+function readModules(path: string, config: JsonRecord, store: TensorStore, mapping: PeftMapping): Read {
+  const methods = mapping.methods.filter((method) => !method.writeOnly);
+  const ends = [...new Set(methods.flatMap((method) => Object.values(method.params ?? {})))].sort((a, b) => b.length - a.length);
+  const shared = new Map(methods.flatMap((method) => Object.entries(method.shared ?? {}).map(([param, key]) => [key, param] as const)));
+  const sharedKeys: Record<string, string> = {};
+  const sites = new Map<string, Map<string, string>>();
+  const rest = new Map<string, string>();
+  for (const key of store.tensors.keys()) {
+    const param = shared.get(key);
+    if (param !== undefined) {
+      sharedKeys[param] = key;
+      continue;
+    }
+    const bare = bareKey(key, mapping.aliases ?? {});
+    const end = ends.find((candidate) => bare.endsWith(`.${candidate}`));
+    if (end === undefined) {
+      rest.set(bare, key);
+      continue;
+    }
+    const site = bare.slice(0, -end.length - 1);
+    if (!sites.has(site)) sites.set(site, new Map());
+    sites.get(site)!.set(end, key);
+  }
+  for (const [bare, key] of rest) {
+    const site = [...sites.keys()].find((candidate) => bare.startsWith(`${candidate}.`));
+    if (site !== undefined && !/^(base_layer\.)?(weight|bias)$/.test(bare.slice(site.length + 1))) {
+      throw new InputError("P0664", `\`${path}\`: the tensor \`${key}\` fits no method of ${config.peft_type}`);
+    }
+  }
+  const parts = new PartBuilder();
+  for (const [site, keys] of [...sites].sort(([a], [b]) => comparePaths(a, b))) {
+    const method = methodAt(path, config, site, keys, methods);
+    const params = paramKeys(method, keys)!;
+    const options = readOptions(
+      method.options,
+      config,
+      site,
+      (param) => (params[param] === undefined ? undefined : store.info(params[param]).shape),
+      `\`${path}\``,
+    );
+    const wanted = Object.keys(method.shared ?? {});
+    const lacking = wanted.find((param) => sharedKeys[param] === undefined);
+    if (lacking !== undefined) throw new InputError("P0664", `\`${path}\`: the weights lack the tensor \`${method.shared![lacking]}\``);
+    parts.add(method, options, { path: site, params }, Object.fromEntries(wanted.map((param) => [param, sharedKeys[param]])));
+  }
+  return { parts, views: new Map(), rest };
+}
+
+/** Parameters to keys, if the site's keys are just the method's. */
+function paramKeys(method: MethodMapping, keys: ReadonlyMap<string, string>): Record<string, string> | undefined {
+  const params: Record<string, string> = {};
+  for (const [param, end] of Object.entries(method.params ?? {})) {
+    const key = keys.get(end);
+    if (key !== undefined) params[param.replace(/\?$/, "")] = key;
+    else if (!param.endsWith("?")) return undefined;
+  }
+  return Object.keys(params).length === keys.size ? params : undefined;
+}
+
+function methodAt(
+  path: string,
+  config: JsonRecord,
+  site: string,
+  keys: ReadonlyMap<string, string>,
+  methods: readonly MethodMapping[],
+): MethodMapping {
+  const found = methods.find(
+    (method) =>
+      paramKeys(method, keys) !== undefined &&
+      Object.entries(method.when ?? {}).every(([field, value]) => same(config[field], value)) &&
+      (method.listed === undefined || isListed(config[method.listed], site, `\`${path}\`: ${method.listed}`)),
+  );
+  if (found !== undefined) return found;
+  const fields = [...new Set(methods.flatMap((method) => Object.keys(method.when ?? {})))].map(
+    (field) => `${field} = ${JSON.stringify(config[field])}`,
+  );
+  throw new InputError(
+    "P0664",
+    `\`${path}\`: the tensors ${[...keys.keys()].join(", ")} of \`${site}\` fit no method of ${config.peft_type}`,
+    [
+      ...(fields.length === 0 ? [] : [`with ${fields.join(", ")}`]),
+      ...methods.map((method) => `${method.method} has ${Object.values(method.params ?? {}).join(", ")}`),
+    ],
+  );
+}
+
+/** peft's rule for (IA)³: a list by the end of the path, whether or not a name starts there; a string as a regular expression over all of it. */
+function isListed(list: Json | undefined, site: string, what: string): boolean {
+  if (list === null || list === undefined) return false;
+  if (typeof list === "string") return regex(`^(?:${list})$`, what).test(site);
+  if (!Array.isArray(list)) throw new InputError("P0661", `${what} is ${describe(list)} where a list or a string is wanted`);
+  return list.some((name) => site.endsWith(String(name)));
+}
+
+function readTable(path: string, config: JsonRecord, store: TensorStore, mapping: PeftMapping): Read {
+  const what = `\`${path}\``;
+  const method = mapping.methods.find((m) => Object.entries(m.when ?? {}).every(([field, value]) => same(config[field], value)));
+  if (method === undefined) {
+    const fields = Object.keys(mapping.methods[0].when ?? {}).map((field) => `${field} = ${JSON.stringify(config[field])}`);
+    throw new InputError("P0665", `${what}: ${config.peft_type} with ${fields.join(", ")} is not built`);
+  }
+  const scope: Record<string, unknown> = { ...config };
+  for (const [name, expression] of Object.entries(method.sizes ?? {})) scope[name] = evaluate(expression, scope, what);
+  const count = evaluate(method.sites!.count, scope, what);
+  const parts = new PartBuilder();
+  const views = new Map<string, PartOfTensor>();
+  for (const companion of method.companions ?? []) {
+    const options = Object.fromEntries(
+      Object.entries(companion.options).map(([name, expression]) => [name, evaluate(expression, scope, what)]),
+    );
+    parts.add(companion, options, { path: `${companion.at} #0${companion.optional ? "?" : ""}`, params: {} });
+  }
+  const options = readOptions(method.options, config, "", () => undefined, what);
+  const used = new Set<string>();
+  for (let index = 0; index < count; index++) {
+    const params: Record<string, string> = {};
+    for (const [param, mapped] of Object.entries(method.views ?? {})) {
+      const view = makeView(mapped, { ...scope, index }, what);
+      if (!store.tensors.has(mapped.of)) throw new InputError("P0664", `${what}: the weights lack the tensor \`${mapped.of}\``);
+      checkTable(store, mapped.of, view, path);
+      params[param] = `${mapped.of}[${param} ${index}]`;
+      views.set(params[param], { of: mapped.of, view });
+      used.add(mapped.of);
+    }
+    parts.add(method, options, { path: `${method.sites!.at} #${index}`, params });
+  }
+  const rest = new Map<string, string>();
+  for (const key of store.tensors.keys()) {
+    if (!used.has(key))
+      rest.set(key.startsWith(mapping.headPrefix) ? key.slice(mapping.headPrefix.length).replace(/^model\./, "") : key, key);
+  }
+  return { parts, views, rest };
+}
+
+/** What is no site's: trained heads and biases, new values of norms, and copies of base weights that only came along. */
+function readRest(
+  rest: ReadonlyMap<string, string>,
+  mapping: PeftMapping,
+): { heads: Record<string, string>; copies: Record<string, string> } {
+  const heads: Record<string, string> = {};
+  const copies: Record<string, string> = {};
+  const copied = mapping.methods.flatMap((method) => method.copies ?? []);
+  for (const [bare, key] of rest) {
+    const end = copied.find((candidate) => bare.endsWith(`.${candidate}`));
+    if (end !== undefined) {
+      copies[bare.replace(/\.base_layer\./, ".")] = key;
+      continue;
+    }
+    let path = bare.replace(/\.base_layer\./, ".");
+    for (const [ending, name] of Object.entries(mapping.replaced ?? {}))
+      if (path.endsWith(`.${ending}`)) path = path.slice(0, -ending.length) + name;
+    heads[path] = key;
+  }
+  return { heads, copies };
+}

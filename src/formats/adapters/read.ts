@@ -1,0 +1,62 @@
+/** Opens an adapter's folder of any layout: PEFT's, the adapters library's, ours. */
+import { InputError } from "../../ir/errors.ts";
+import { type Files, joinPath, readRecord } from "../files.ts";
+import { openSafetensors } from "../safetensors/read.ts";
+import type { AdapterFolder } from "./folder.ts";
+import { readLibrary } from "./library.ts";
+import type { Mappings } from "./mapping.ts";
+import { OWN_TYPE, readOwn } from "./own.ts";
+import { readPeft } from "./peft.ts";
+
+/**
+ * `undefined`: no such folder. P0660: the folder lacks one of its files · P0661: a field of the wrong kind · P0662: an unknown `peft_type` · P0663: a known one that is
+ * not built · P0664: tensors that fit no method · P0665: a field whose value is not built · P0666: shapes that contradict the configuration · P0667: no layout that is known ·
+ * P0669: weights as a pickle only.
+ */
+export function readAdapter(files: Files, folder: string, mappings: Mappings): AdapterFolder | undefined {
+  if (files.stat(folder) === undefined) return undefined;
+  const path = joinPath(folder, "adapter_config.json");
+  if (files.stat(path) === undefined) throw new InputError("P0660", `\`${folder}\` has no adapter_config.json`, whatElse(files, folder));
+  const config = readRecord(files, path);
+  const type = config.peft_type;
+  if (typeof type === "string") {
+    const store = openSafetensors(files, weightsOf(files, folder, "adapter_model"));
+    return type === OWN_TYPE ? readOwn(path, config, store) : readPeft(path, config, store, mappings);
+  }
+  const version = config.version;
+  if (
+    config.config !== undefined &&
+    typeof config.name === "string" &&
+    (version === undefined || String(version).startsWith("adapters."))
+  ) {
+    return readLibrary(files, folder, config, openSafetensors(files, weightsOf(files, folder, "adapter")), mappings);
+  }
+  throw new InputError(
+    "P0667",
+    `\`${path}\` has neither the field peft_type (PEFT) nor config and name (adapters): its layout is not known`,
+  );
+}
+
+/** Whether a folder holds an adapter rather than a model. */
+export function isAdapter(files: Files, folder: string): boolean {
+  return files.stat(joinPath(folder, "adapter_config.json")) !== undefined;
+}
+
+function weightsOf(files: Files, folder: string, stem: string): string {
+  const path = joinPath(folder, `${stem}.safetensors`);
+  if (files.stat(path) !== undefined) return path;
+  const pickle = [`${stem}.bin`, "pytorch_adapter.bin"].find((name) => files.stat(joinPath(folder, name)) !== undefined);
+  if (pickle !== undefined) {
+    throw new InputError("P0669", `\`${folder}\` has its weights only as \`${pickle}\`, which is not read: such files can run code`, [
+      `in Python: \`safetensors.torch.save_file(torch.load("${pickle}", weights_only=True), "${stem}.safetensors")\` converts it`,
+    ]);
+  }
+  throw new InputError("P0660", `\`${folder}\` has no ${stem}.safetensors`, whatElse(files, folder));
+}
+
+function whatElse(files: Files, folder: string): string[] {
+  const names = files.stat(folder)?.kind === "folder" ? files.list(folder) : [];
+  return names.includes("config.json")
+    ? ["this looks like a model's folder: `model m = … from` reads those"]
+    : [`it holds: ${names.slice(0, 12).join(", ") || "nothing"}`];
+}

@@ -1,0 +1,161 @@
+/** Writes trained attachments: in PEFT's layout where it can say them, else in ours. */
+import { Bug } from "../../ir/errors.ts";
+import { type Files, Float, isRecord, type Json, joinPath, writeJson } from "../files.ts";
+import { type OutTensor, writeSafetensors } from "../safetensors/write.ts";
+import { encodeModules } from "./encode-modules.ts";
+import { encodeTable } from "./encode-table.ts";
+import type { Mappings } from "./mapping.ts";
+import { type Encoded, type OutAdapter, type OutAttachment, type OutParam, Unsayable } from "./out.ts";
+
+export type { OutAdapter, OutAttachment, OutParam } from "./out.ts";
+
+import { OWN_TYPE, OWN_VERSION } from "./own.ts";
+
+export interface Written {
+  readonly folder: string;
+  readonly layout: "peft" | "peftc";
+  readonly attachments: readonly string[];
+  /** `LORA`, ... or `PEFTC`. */
+  readonly type: string;
+  /** Why it is not in PEFT's layout. */
+  readonly reasons: readonly string[];
+}
+
+/** peft's task by the class's ending; `undefined`: none of them. */
+export function taskOf(module: string): string | undefined {
+  const endings: readonly (readonly [RegExp, string])[] = [
+    [/(ForCausalLM|LMHeadModel)$/, "CAUSAL_LM"],
+    [/ForSequenceClassification$/, "SEQ_CLS"],
+    [/ForTokenClassification$/, "TOKEN_CLS"],
+    [/ForQuestionAnswering$/, "QUESTION_ANS"],
+    [/ForConditionalGeneration$/, "SEQ_2_SEQ_LM"],
+    [/Model$/, "FEATURE_EXTRACTION"],
+  ];
+  return endings.find(([ending]) => ending.test(module))?.[1];
+}
+
+/**
+ * Writes the attachments to `folder`: all that PEFT can hold in one configuration together; where they are of several types, each into a folder of its own below, named
+ * after the first attachment. Trained heads go with the first. Gives what was written. P0602, P0603 as the machine refuses.
+ */
+export function writeAdapter(files: Files, folder: string, adapter: OutAdapter, mappings: Mappings): Written[] {
+  const units = unitsOf(adapter.attachments, mappings);
+  return units.map((unit, i) => {
+    const place = units.length === 1 ? folder : joinPath(folder, unit.attachments[0].name);
+    const part: OutAdapter = {
+      ...adapter,
+      attachments: unit.attachments,
+      heads: i === 0 ? adapter.heads : {},
+      copies: i === 0 ? adapter.copies : {},
+    };
+    const encoded = unit.type === undefined ? new Unsayable(unit.why) : encodePeft(unit.type, part, mappings);
+    const reasons = encoded instanceof Unsayable ? [encoded.why] : [];
+    const { config, floats, tensors } = encoded instanceof Unsayable ? encodeOwn(part) : encoded;
+    writeFolder(files, place, config, floats, tensors);
+    return {
+      folder: place,
+      layout: encoded instanceof Unsayable ? "peftc" : "peft",
+      attachments: unit.attachments.map(({ name }) => name),
+      type: String(config.peft_type),
+      reasons,
+    };
+  });
+}
+
+function writeFolder(
+  files: Files,
+  folder: string,
+  config: Record<string, Json>,
+  floats: readonly string[],
+  tensors: ReadonlyMap<string, OutParam>,
+): void {
+  const out = [...tensors].map(([name, { shape, values }]): OutTensor => ({ name, shape, dtype: "F32", values }));
+  writeSafetensors(files, joinPath(folder, "adapter_model.safetensors"), out);
+  const spelt = Object.fromEntries(
+    Object.entries(config).map(([key, value]) => [key, floats.includes(key) && typeof value === "number" ? new Float(value) : value]),
+  );
+  writeJson(files, joinPath(folder, "adapter_config.json"), spelt as Record<string, Json>);
+}
+
+interface Unit {
+  readonly type: string | undefined;
+  readonly why: string;
+  readonly attachments: OutAttachment[];
+}
+
+/** Attachments by the type that could hold them; those of no type each stand alone. */
+function unitsOf(attachments: readonly OutAttachment[], mappings: Mappings): Unit[] {
+  const units: Unit[] = [];
+  for (const attachment of attachments) {
+    const type = typeOf(attachment, mappings);
+    const unit = type === undefined ? undefined : units.find((candidate) => candidate.type === type);
+    if (unit !== undefined) unit.attachments.push(attachment);
+    else units.push({ type, why: `PEFT has no name for ${attachment.method} of ${attachment.from}`, attachments: [attachment] });
+  }
+  return units;
+}
+
+function typeOf(attachment: OutAttachment, mappings: Mappings): string | undefined {
+  for (const [type, mapping] of mappings.peft) {
+    const methods = mapping.methods.filter((method) => !method.readOnly).flatMap((method) => [method, ...(method.companions ?? [])]);
+    if (methods.some((method) => method.method === attachment.method && method.from === attachment.from)) return type;
+  }
+  return undefined;
+}
+
+function encodePeft(type: string, adapter: OutAdapter, mappings: Mappings): Encoded | Unsayable {
+  const mapping = mappings.peft.get(type)!;
+  const task = taskOf(adapter.base.module);
+  const config: Record<string, Json> = {
+    ...mapping.fields,
+    peft_type: type,
+    peft_version: "0.21.0",
+    base_model_name_or_path: adapter.base.name ?? null,
+    task_type: task ?? null,
+    auto_mapping: task === undefined ? { base_model_class: adapter.base.module, parent_library: "transformers" } : null,
+    revision: null,
+    inference_mode: true,
+  };
+  return mapping.layout === "modules" ? encodeModules(mapping, config, adapter, task) : encodeTable(mapping, config, adapter, task);
+}
+
+/** Our own layout: methods, options, places and keys as they are. */
+function encodeOwn(adapter: OutAdapter): Encoded {
+  const tensors = new Map<string, OutParam>();
+  const put = (key: string, param: OutParam): string => {
+    if (tensors.has(key)) throw new Bug(`two parameters would be saved as \`${key}\``);
+    tensors.set(key, param);
+    return key;
+  };
+  const putAll = (prefix: string, params: Readonly<Record<string, OutParam>>) =>
+    Object.fromEntries(Object.entries(params).map(([name, param]) => [name, put(`${prefix}.${name}`, param)]));
+  const parts = adapter.attachments.map(({ name, method, from, options, sites, shared }) => ({
+    method,
+    from,
+    options: Object.fromEntries(Object.entries(options).map(([option, value]) => [option, asJson(value, `${name}.${option}`)])),
+    sites: sites.map(({ path, params }) => ({ path, params: putAll(`${name}.${path}`, params) })),
+    shared: putAll(name, shared),
+  }));
+  const heads = Object.fromEntries(Object.entries(adapter.heads).map(([path, param]) => [path, put(`base.${path}`, param)]));
+  return {
+    config: {
+      peft_type: OWN_TYPE,
+      peftc_version: OWN_VERSION,
+      base_model_name_or_path: adapter.base.name ?? null,
+      task_type: taskOf(adapter.base.module) ?? null,
+      inference_mode: true,
+      parts,
+      heads,
+    },
+    floats: [],
+    tensors,
+  };
+}
+
+/** Options are numbers, texts, truths, lists and records of these; what else a method was given cannot be saved and is for the caller to replace. */
+function asJson(value: unknown, where: string): Json {
+  if (value === null || typeof value === "number" || typeof value === "string" || typeof value === "boolean") return value;
+  if (Array.isArray(value)) return value.map((item, i) => asJson(item, `${where}[${i}]`));
+  if (isRecord(value)) return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, asJson(item, `${where}.${key}`)]));
+  throw new Bug(`option ${where} is ${typeof value}, which no file can hold`);
+}

@@ -1,0 +1,310 @@
+import { describe, expect, test } from "@jest/globals";
+import type { AdapterFolder } from "../../src/formats/adapters/folder.ts";
+import { readMappings } from "../../src/formats/adapters/mapping.ts";
+import { isAdapter, readAdapter } from "../../src/formats/adapters/read.ts";
+import { MemoryFiles } from "../../src/formats/memory.ts";
+import { type OutTensor, writeSafetensors } from "../../src/formats/safetensors/write.ts";
+import { InputError } from "../../src/ir/errors.ts";
+import { NodeFiles } from "../../src/node/files.ts";
+
+const golden = new NodeFiles("test/golden");
+const mappings = readMappings(new NodeFiles(), "specs/std/methods");
+const read = (dir: string): AdapterFolder => readAdapter(golden, dir, mappings)!;
+const brief = (folder: AdapterFolder) => folder.parts.map(({ method, options, sites }) => [method, options, sites.length, sites[0].path]);
+
+/** A folder with these tensors, given by shape; element i of each has the value i. */
+function made(config: object, tensors: Record<string, number[]> = {}): () => AdapterFolder {
+  const files = new MemoryFiles([["a/adapter_config.json", JSON.stringify(config)]]);
+  const out = Object.entries(tensors).map(([name, shape]): OutTensor => {
+    const count = shape.reduce((x, y) => x * y, 1);
+    return { name, shape, dtype: "F32", values: () => Float32Array.from({ length: count }, (_, i) => i) };
+  });
+  writeSafetensors(files, "a/adapter_model.safetensors", out);
+  return () => readAdapter(files, "a", mappings)!;
+}
+function refusal(action: () => unknown): string {
+  try {
+    action();
+  } catch (error) {
+    if (error instanceof InputError) return [error.code, error.message, ...error.notes].join("\n");
+    throw error;
+  }
+  return "nothing was refused";
+}
+const Q = "base_model.model.m.q";
+const pair = { [`${Q}.lora_A.weight`]: [2, 4], [`${Q}.lora_B.weight`]: [3, 2] };
+
+describe("PEFT goldens say which methods, where, with which options", () => {
+  test("LoRA and DoRA by module", () => {
+    expect(brief(read("peft/lora-gpt2-all"))).toEqual([
+      ["LoRA", { rank: 3, alpha: 5, rslora: true, dropout: 0, bias: false }, 8, "transformer.h.0.attn.c_attn"],
+    ]);
+    expect(brief(read("peft/dora-bert-all"))).toEqual([
+      ["DoRA", { rank: 4, alpha: 8, rslora: false }, 13, "bert.encoder.layer.0.attention.output.dense"],
+    ]);
+    expect(read("peft/dora-bert-all").heads).toEqual({
+      "classifier.bias": "base_model.model.classifier.bias",
+      "classifier.weight": "base_model.model.classifier.weight",
+    });
+    expect(read("peft/dora-bert-all")).toMatchObject({ base: "models/bert-cls", taskType: "SEQ_CLS", layout: "peft" });
+  });
+  test("an embedding beside linear layers, its untrained copy apart", () => {
+    const folder = read("peft/lora-llama-layers-embed");
+    expect(folder.parts.map(({ method }) => method)).toEqual(["LoRAEmbedding", "LoRA"]);
+    expect(folder.heads).toEqual({});
+    expect(Object.keys(folder.copies)).toEqual(["model.embed_tokens.weight"]);
+  });
+  test("(IA)³ on inputs where the name ends like a feed-forward's, attention's output too", () => {
+    const [input, output] = read("peft/ia3-bert").parts;
+    expect(input.method).toBe("IA3Input");
+    expect(input.sites.map(({ path }) => path)).toContain("bert.encoder.layer.1.attention.output.dense");
+    expect(output.method).toBe("IA3");
+    expect(output.sites).toHaveLength(4);
+  });
+  test("a prefix is cut out of the table, layer by layer, and moves positions", () => {
+    const folder = read("peft/prefix-gpt2");
+    expect(folder.parts.map(({ method, options, sites }) => [method, options, sites.map(({ path }) => path)])).toEqual([
+      ["Shifted", { tokens: 5 }, ["**: Positions #0?"]],
+      ["Prefix", { tokens: 5, pad_bias: true }, ["**: Attention #0", "**: Attention #1"]],
+    ]);
+    const key = folder.parts[1].sites[1].params.prefix_value;
+    expect(folder.shapes[key]).toEqual([4, 5, 8]);
+    const table = folder.read("prompt_embeddings"); // [5, 2 layers · 2, 4, 8]
+    const values = folder.read(key);
+    for (const [head, token, i] of [
+      [0, 0, 0],
+      [3, 4, 7],
+      [2, 1, 5],
+    ])
+      expect(values[(head * 5 + token) * 8 + i]).toBe(table[((token * 4 + 3) * 4 + head) * 8 + i]);
+  });
+  test("prompts stay in front of a pooler and are cut off a language model's output", () => {
+    expect(brief(read("peft/prompt-bert"))).toEqual([["Prompt", { tokens: 5, cut: false, late: false }, 1, "**: TextModel #0"]]);
+    expect(brief(read("peft/prompt-gpt2"))).toEqual([["Prompt", { tokens: 5, cut: true, late: false }, 1, "**: TextModel #0"]]);
+    expect(Object.keys(read("peft/prompt-bert").heads)).toEqual(["classifier.bias", "classifier.weight"]);
+  });
+});
+
+describe("PEFT's other spellings", () => {
+  test("the smallest configuration, keys without prefix, with the adapter's name, the magnitude as a weight", () => {
+    const bare = made(
+      { peft_type: "LORA", target_modules: ["q"], use_dora: true },
+      { "m.q.lora_A.default.weight": [2, 4], "m.q.lora_B.default.weight": [3, 2], "m.q.lora_magnitude_vector.weight": [3] },
+    )();
+    expect(brief(bare)).toEqual([["DoRA", { rank: 2, alpha: 8, rslora: false }, 1, "m.q"]]);
+    expect(bare.parts[0].sites[0].params.lora_magnitude_vector).toBe("m.q.lora_magnitude_vector.weight");
+  });
+  test("ranks come from the tensors, alphas from the first pattern that fits", () => {
+    const config = { peft_type: "LORA", r: 8, lora_alpha: 8, alpha_pattern: { "m\\.q": 1, q: 2, ".*k": 3 } };
+    const tensors = {
+      ...pair,
+      "base_model.model.m.k.lora_A.weight": [5, 4],
+      "base_model.model.m.k.lora_B.weight": [3, 5],
+      "base_model.model.n.q.lora_A.weight": [2, 4],
+      "base_model.model.n.q.lora_B.weight": [3, 2],
+    };
+    expect(made(config, tensors)().parts.map(({ options, sites }) => [options.rank, options.alpha, sites[0].path])).toEqual([
+      [5, 3, "m.k"],
+      [2, 1, "m.q"],
+      [2, 2, "n.q"],
+    ]);
+  });
+  test("trained biases of adapted modules are heads", () => {
+    expect(made({ peft_type: "LORA", bias: "lora_only" }, { ...pair, [`${Q}.base_layer.bias`]: [3] })().heads).toEqual({
+      "m.q.bias": `${Q}.base_layer.bias`,
+    });
+  });
+  test("(IA)³'s feed-forward as a regular expression", () => {
+    const parts = made(
+      { peft_type: "IA3", feedforward_modules: ".*\\.fc" },
+      { "base_model.model.l.fc.ia3_l": [1, 4], "base_model.model.l.fcx.ia3_l": [4, 1] },
+    )().parts;
+    expect(parts.map(({ method, sites }) => [method, sites[0].path])).toEqual([
+      ["IA3Input", "l.fc"],
+      ["IA3", "l.fcx"],
+    ]);
+  });
+  test("norms replaced whole are new values of base parameters; shared projections are shared; blocks are read off the triangle", () => {
+    expect(made({ peft_type: "LN_TUNING" }, { "base_model.model.n.LayerNorm.ln_tuning_layers.bias": [4] })().heads).toEqual({
+      "n.LayerNorm.bias": "base_model.model.n.LayerNorm.ln_tuning_layers.bias",
+    });
+    const vera = { [`${Q}.vera_lambda_b`]: [3], [`${Q}.vera_lambda_d`]: [2], "base_model.vera_A": [2, 4], "base_model.vera_B": [3, 2] };
+    expect(made({ peft_type: "VERA", r: 2 }, vera)().parts[0].shared).toEqual({ vera_A: "base_model.vera_A", vera_B: "base_model.vera_B" });
+    expect(made({ peft_type: "OFT", r: 4, oft_block_size: 0 }, { [`${Q}.oft_R.weight`]: [4, 28] })().parts[0].options).toEqual({
+      block: 8,
+      exact: false,
+      terms: 5,
+    });
+  });
+  test("what acts in training only is told, fields nobody knows are listed", () => {
+    const loha = Object.fromEntries(["w1_a", "w1_b", "w2_a", "w2_b"].map((end) => [`${Q}.hada_${end}`, [2, 2]]));
+    const folder = made({ peft_type: "LOHA", module_dropout: 0.1, r: 2, new_field: "x", other_field: null }, loha)();
+    expect(folder.notes).toEqual(["module_dropout = 0.1 acts in training only and is not built"]);
+    expect(folder.unknownFields).toEqual(["new_field"]);
+  });
+  test("encoder–decoders: prefixes in the decoder's self-attention, rows counted as peft counts them, half of a prompt's table", () => {
+    const prefix = made(
+      {
+        peft_type: "PREFIX_TUNING",
+        num_virtual_tokens: 1,
+        num_layers: 2,
+        num_attention_heads: 1,
+        token_dim: 1,
+        num_transformer_submodules: 2,
+      },
+      { prompt_embeddings: [1, 4] },
+    )();
+    expect(
+      prefix.parts[1].sites.map(({ path, params }) => [path, [...prefix.read(params.prefix_key)], [...prefix.read(params.prefix_value)]]),
+    ).toEqual([
+      ["**.decoder.**: SelfAttention #0", [0], [1]],
+      ["**.decoder.**: SelfAttention #1", [0], [1]],
+    ]);
+    const prompt = made(
+      { peft_type: "PROMPT_TUNING", num_virtual_tokens: 2, token_dim: 2, num_transformer_submodules: 2 },
+      { prompt_embeddings: [4, 2] },
+    )();
+    expect([...prompt.read(prompt.parts[0].sites[0].params.prompt_embeddings)]).toEqual([0, 1, 2, 3]);
+  });
+});
+
+describe("what cannot be read is refused by name", () => {
+  test.each<[string, () => unknown, RegExp]>([
+    ["an unknown type", made({ peft_type: "MAGIC" }), /^P0662\n.*MAGIC is no type/],
+    ["a known type that is not built", made({ peft_type: "BOFT" }), /^P0663\n.*BOFT \(butterfly/],
+    [
+      "a start that changes the base",
+      made({ peft_type: "LORA", init_lora_weights: "pissa" }, pair),
+      /^P0665\n.*init_lora_weights = "pissa".*out of the base weights/,
+    ],
+    [
+      "a field whose value changes the result",
+      made({ peft_type: "LORA", layer_replication: [[0, 2]] }, pair),
+      /^P0665\n.*layer_replication/,
+    ],
+    ["VeRA without its projections", made({ peft_type: "VERA", save_projection: false }), /^P0665\n.*torch's generator/],
+    [
+      "VeRA whose projections are missing",
+      made({ peft_type: "VERA" }, { [`${Q}.vera_lambda_b`]: [3], [`${Q}.vera_lambda_d`]: [2] }),
+      /^P0664\n.*base_model.vera_A/,
+    ],
+    ["half a pair", made({ peft_type: "LORA" }, { [`${Q}.lora_A.weight`]: [2, 4] }), /^P0664\n.*lora_A.weight of `m.q` fit no method/],
+    [
+      "DoRA's tensors without its flag",
+      made({ peft_type: "LORA" }, { ...pair, [`${Q}.lora_magnitude_vector`]: [3] }),
+      /^P0664\n.*\nwith use_dora = false/,
+    ],
+    ["a tensor too many at a site", made({ peft_type: "LORA" }, { ...pair, [`${Q}.lora_C`]: [3] }), /^P0664\n.*lora_C/],
+    [
+      "a table of another size",
+      made(
+        { peft_type: "PROMPT_TUNING", num_virtual_tokens: 3, token_dim: 4, num_transformer_submodules: 1 },
+        { prompt_embeddings: [3, 5] },
+      ),
+      /^P0666\n.*\[3, 5\], 15 numbers.*12/,
+    ],
+    [
+      "a table that is missing",
+      made({ peft_type: "PROMPT_TUNING", num_virtual_tokens: 3, token_dim: 4, num_transformer_submodules: 1 }),
+      /^P0664\n.*lack the tensor `prompt_embeddings`/,
+    ],
+    [
+      "a field of the wrong kind",
+      made({ peft_type: "PROMPT_TUNING", num_virtual_tokens: "3", token_dim: 4, num_transformer_submodules: 1 }),
+      /^P0661\n.*num_virtual_tokens is "3"/,
+    ],
+    ["a pattern that is no regular expression", made({ peft_type: "LORA", alpha_pattern: { "(": 1 } }, pair), /^P0661\n.*alpha_pattern/],
+    ["no triangle", made({ peft_type: "OFT" }, { [`${Q}.oft_R.weight`]: [4, 27] }), /^P0666\n.*27 entries/],
+    ["a configuration of nobody's", made({ a: 1 }), /^P0667/],
+    ["our layout of another version", made({ peft_type: "PEFTC", peftc_version: 9 }), /^P0665\n.*peftc_version 9/],
+    [
+      "our layout without its tensors",
+      made({
+        peft_type: "PEFTC",
+        peftc_version: 1,
+        parts: [{ method: "M", from: "f", options: {}, sites: [{ path: "p", params: { w: "k" } }], shared: {} }],
+        heads: {},
+      }),
+      /^P0664\n.*`k`/,
+    ],
+    [
+      "our layout, malformed",
+      made({ peft_type: "PEFTC", peftc_version: 1, parts: [{ method: 3 }], heads: {} }),
+      /^P0661\n.*parts\[0\]\.method is the number 3/,
+    ],
+  ])("%s", (_name, action, says) => {
+    expect(refusal(action)).toMatch(says);
+  });
+  test("folders that lack a file, or hold a pickle", () => {
+    const folder = (...names: string[]) =>
+      new MemoryFiles(names.map((name) => [`a/${name}`, name === "adapter_config.json" ? '{"peft_type": "LORA"}' : ""]));
+    expect(refusal(() => readAdapter(folder("config.json"), "a", mappings))).toMatch(/^P0660[\s\S]*a model's folder/);
+    expect(refusal(() => readAdapter(folder("adapter_config.json"), "a", mappings))).toMatch(/^P0660.*\n.*no adapter_model.safetensors/);
+    expect(refusal(() => readAdapter(folder("adapter_config.json", "adapter_model.bin"), "a", mappings))).toMatch(
+      /^P0669[\s\S]*weights_only=True/,
+    );
+    expect(readAdapter(new MemoryFiles(), "a", mappings)).toBeUndefined();
+    expect(isAdapter(golden, "peft/lora-bert-qv")).toBe(true);
+    expect(isAdapter(golden, "models/bert-cls")).toBe(false);
+  });
+});
+
+describe("the adapters library", () => {
+  test("bottlenecks, at modules or at roles of blocks", () => {
+    expect(brief(read("adapters/pfeiffer-bert"))).toEqual([["Pfeiffer", { size: 8 }, 2, "bert.encoder.layer.0.output"]]);
+    expect(brief(read("adapters/houlsby-bert"))).toEqual([["Sequential", { size: 8, p: 0 }, 4, "bert.encoder.layer.0.attention.output"]]);
+    expect(brief(read("adapters/pfeiffer-llama"))).toEqual([["Pfeiffer", { size: 8 }, 2, "model.layers.0:FeedForwardSublayer"]]);
+    expect(read("adapters/houlsby-gpt2").parts[0].sites.map(({ path }) => path)).toEqual([
+      "transformer.h.0:AttentionSublayer",
+      "transformer.h.0:FeedForwardSublayer",
+      "transformer.h.1:AttentionSublayer",
+      "transformer.h.1:FeedForwardSublayer",
+    ]);
+    const { params } = read("adapters/pfeiffer-bert").parts[0].sites[1];
+    expect(params["adapter.up.bias"]).toBe("bert.encoder.layer.1.output.adapters.a.adapter_up.bias");
+  });
+  test("a flat prefix takes its heads from the base's configuration", () => {
+    const folder = read("adapters/prefix-flat-gpt2");
+    expect(brief(folder)).toEqual([["Prefix", { tokens: 5, p: 0 }, 2, "transformer.h.0.attn"]]);
+    const pool = folder.read("transformer.prefix_tuning.prefix_tunings.a.self_prefix.control_trans"); // [5, 2 layers · 2, 4, 8]
+    const values = folder.read(folder.parts[0].sites[1].params.prefix_key);
+    for (const [head, token, i] of [
+      [0, 0, 0],
+      [3, 4, 7],
+      [1, 2, 3],
+    ])
+      expect(values[(head * 5 + token) * 8 + i]).toBe(pool[((token * 4 + 2) * 4 + head) * 8 + i]);
+  });
+  test("a prefix by network: one table and one wide layer for all, a part of the last layer for each", () => {
+    const folder = read("adapters/prefix-mlp-bert");
+    expect(brief(folder)).toEqual([["PrefixMLP", { tokens: 4, hidden: 12, p: 0 }, 2, "bert.encoder.layer.0.attention.self"]]);
+    const { shared, sites } = folder.parts[0];
+    expect(folder.shapes[shared.table]).toEqual([4, 32]);
+    expect(folder.shapes[sites[0].params["to_key.weight"]]).toEqual([32, 12]);
+    const whole = folder.read(folder.parts[0].shared["wide.bias"].replace("control_trans.0", "control_trans.2"));
+    expect(folder.read(sites[1].params["to_value.bias"])).toEqual(whole.slice(3 * 32));
+  });
+  test("other bottlenecks are refused by what differs", () => {
+    const config = JSON.parse(
+      new TextDecoder().decode(
+        golden.read("adapters/pfeiffer-bert/adapter_config.json", 0, golden.stat("adapters/pfeiffer-bert/adapter_config.json")!.size),
+      ),
+    );
+    const files = (change: object) => {
+      const memory = new MemoryFiles([["a/adapter_config.json", JSON.stringify({ ...config, config: { ...config.config, ...change } })]]);
+      memory.content.set(
+        "a/adapter.safetensors",
+        golden.read("adapters/pfeiffer-bert/adapter.safetensors", 0, golden.stat("adapters/pfeiffer-bert/adapter.safetensors")!.size),
+      );
+      return memory;
+    };
+    expect(refusal(() => readAdapter(files({ phm_layer: true }), "a", mappings))).toMatch(
+      /^P0663[\s\S]*Pfeiffer would need phm_layer = false, the file has true/,
+    );
+    expect(refusal(() => readAdapter(files({ non_linearity: "leakyrelu" }), "a", mappings))).toMatch(/^P0665[\s\S]*leakyrelu/);
+    expect(readAdapter(files({ non_linearity: "swish" }), "a", mappings)!.parts[0].options.act).toEqual({
+      function: "silu",
+      from: "std/nn",
+    });
+  });
+});

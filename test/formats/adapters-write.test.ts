@@ -1,0 +1,267 @@
+import { readFileSync } from "node:fs";
+import { describe, expect, test } from "@jest/globals";
+import type { AdapterFolder } from "../../src/formats/adapters/folder.ts";
+import { readMappings } from "../../src/formats/adapters/mapping.ts";
+import type { OutAdapter, OutAttachment, OutParam } from "../../src/formats/adapters/out.ts";
+import { readAdapter } from "../../src/formats/adapters/read.ts";
+import { chooseTargets, moduleTree } from "../../src/formats/adapters/targets.ts";
+import { writeAdapter } from "../../src/formats/adapters/write.ts";
+import { openCheckpoint } from "../../src/formats/checkpoint.ts";
+import { readConfig } from "../../src/formats/config.ts";
+import { MemoryFiles } from "../../src/formats/memory.ts";
+import { NodeFiles } from "../../src/node/files.ts";
+
+interface Case {
+  readonly name: string;
+  readonly kind: string;
+  readonly dir: string;
+  readonly base: string;
+}
+const golden = new NodeFiles("test/golden");
+const mappings = readMappings(new NodeFiles(), "specs/std/methods");
+const cases = (JSON.parse(readFileSync("test/golden/manifest.json", "utf8")) as { cases: Case[] }).cases.filter(
+  ({ kind }) => kind === "peft",
+);
+
+/** What a run that trained this adapter would hand over. */
+function asTrained(folder: AdapterFolder, base: string): OutAdapter {
+  const param = (key: string): OutParam => ({ shape: folder.shapes[key], values: () => folder.read(key) });
+  const params = (keys: Readonly<Record<string, string>>) =>
+    Object.fromEntries(Object.entries(keys).map(([name, key]) => [name, param(key)]));
+  const attachments = folder.parts.map(
+    ({ method, from, options, sites, shared }, i): OutAttachment => ({
+      name: `a${i}`,
+      method,
+      from,
+      options,
+      sites: sites.map((site) => ({ path: site.path, params: params(site.params) })),
+      shared: params(shared),
+    }),
+  );
+  const config = readConfig(golden, base)!;
+  return {
+    attachments,
+    heads: params(folder.heads),
+    copies: params(folder.copies),
+    base: {
+      name: base,
+      module: (config.architectures as string[])[0],
+      config,
+      shapes: new Map([...openCheckpoint(golden, base)!.tensors.values()].map(({ name, shape }) => [name, shape])),
+    },
+  };
+}
+
+/** Which modules peft would adapt. */
+function targeted(config: Record<string, unknown>, modules: readonly string[]): string[] {
+  const names = config.target_modules as string[];
+  const layers = config.layers_to_transform as number[] | null;
+  return modules.filter(
+    (module) =>
+      names.some((name) => module === name || module.endsWith(`.${name}`)) &&
+      (layers === null || layers === undefined || layers.includes(Number(/\.(\d+)\./.exec(module)?.[1]))),
+  );
+}
+
+/** Fields whose spelling may differ: names that peft spelt out for `all-linear`, and the network that made a prefix, which the file does not hold. */
+const ELSEWISE: Readonly<Record<string, readonly string[]>> = {
+  "lora-llama-all": ["target_modules"],
+  "dora-bert-all": ["target_modules"],
+  "prefix-gpt2-proj": ["encoder_hidden_size", "prefix_projection"],
+};
+const pick = (record: Record<string, unknown>, keys: readonly string[]) => Object.fromEntries(keys.map((key) => [key, record[key]]));
+const modules = (base: string) => moduleTree([...openCheckpoint(golden, base)!.tensors.keys()]);
+
+describe("a golden adapter read and written is the same", () => {
+  test.each(cases.map((c) => [c.name, c] as const))("%s", (name, { dir, base }) => {
+    const folder = readAdapter(golden, dir, mappings)!;
+    const files = new MemoryFiles();
+    const trained = asTrained(folder, base);
+    const [written, ...more] = writeAdapter(files, "out", trained, mappings);
+    expect(more).toEqual([]);
+    expect(written).toMatchObject({ layout: "peft", reasons: [], type: folder.config.peft_type });
+
+    const mine = new TextDecoder().decode(files.content.get("out/adapter_config.json")!);
+    const theirs = readFileSync(`test/golden/${dir}/adapter_config.json`, "utf8");
+    const [ours, peft] = [mine, theirs].map((text) => JSON.parse(text) as Record<string, unknown>);
+    const spared = ELSEWISE[name] ?? [];
+    if (spared.length === 0) expect(mine).toBe(theirs);
+    expect({ ...ours, ...pick(peft, spared) }).toEqual(peft);
+    if (Array.isArray(peft.target_modules)) expect(targeted(ours, modules(base))).toEqual(targeted(peft, modules(base)));
+
+    const weights = Buffer.from(files.content.get("out/adapter_model.safetensors")!);
+    expect(weights.equals(readFileSync(`test/golden/${dir}/adapter_model.safetensors`))).toBe(true);
+  });
+});
+
+const files = () => new MemoryFiles();
+const param = (...shape: number[]): OutParam => ({ shape, values: () => new Float32Array(shape.reduce((a, b) => a * b, 1)) });
+const lora = (name: string, rank: number, alpha: number, paths: readonly string[], more: Record<string, unknown> = {}): OutAttachment => ({
+  name,
+  method: "LoRA",
+  from: "std/methods/lora",
+  options: { rank, alpha, dropout: 0, rslora: false, bias: false, ...more },
+  sites: paths.map((path) => ({ path, params: { "lora_A.weight": param(rank, 32), "lora_B.weight": param(32, rank) } })),
+  shared: {},
+});
+function adapter(base: string, attachments: readonly OutAttachment[], heads: Record<string, OutParam> = {}): OutAdapter {
+  const config = readConfig(golden, base)!;
+  const shapes = new Map([...openCheckpoint(golden, base)!.tensors.values()].map(({ name, shape }) => [name, shape]));
+  return { attachments, heads, base: { name: base, module: (config.architectures as string[])[0], config, shapes } };
+}
+const configOf = (memory: MemoryFiles, folder = "out") =>
+  JSON.parse(new TextDecoder().decode(memory.content.get(`${folder}/adapter_config.json`)!));
+
+describe("what peft says by pattern, layer and name", () => {
+  const q = [0, 1].map((i) => `bert.encoder.layer.${i}.attention.self.query`);
+  const k = [0, 1].map((i) => `bert.encoder.layer.${i}.attention.self.key`);
+  test("several ranks and alphas in one folder come back as parts", () => {
+    const memory = files();
+    const written = writeAdapter(
+      memory,
+      "out",
+      adapter("models/bert-cls", [lora("a", 4, 8, [...q, k[0]]), lora("b", 2, 8, [k[1]])]),
+      mappings,
+    );
+    expect(written).toEqual([{ folder: "out", layout: "peft", attachments: ["a", "b"], type: "LORA", reasons: [] }]);
+    expect(configOf(memory)).toMatchObject({
+      r: 4,
+      rank_pattern: { "1\\.attention\\.self\\.key": 2 },
+      alpha_pattern: {},
+      target_modules: ["key", "query"],
+    });
+    const parts = readAdapter(memory, "out", mappings)!.parts;
+    expect(parts.map((part) => [part.options.rank, part.sites.map((site) => site.path)])).toEqual([
+      [4, [k[0], q[0], q[1]]],
+      [2, [k[1]]],
+    ]);
+  });
+  test("alphas by pattern", () => {
+    const memory = files();
+    writeAdapter(memory, "out", adapter("models/bert-cls", [lora("a", 4, 8, q), lora("b", 4, 3, [k[0]])]), mappings);
+    expect(readAdapter(memory, "out", mappings)!.parts.map((part) => part.options.alpha)).toEqual([3, 8]);
+  });
+  test("some layers only", () => {
+    const memory = files();
+    writeAdapter(memory, "out", adapter("models/bert-cls", [lora("a", 4, 8, [q[1], k[1]])]), mappings);
+    expect(configOf(memory)).toMatchObject({ target_modules: ["key", "query"], layers_to_transform: [1] });
+  });
+  test("different modules in different layers need longer names", () => {
+    const chosen = chooseTargets([q[0], k[1]], moduleTree([...q, ...k].map((module) => `${module}.weight`)));
+    expect(chosen).toEqual({ modules: ["0.attention.self.query", "1.attention.self.key"] });
+  });
+  test("the shortest name picks only what is meant", () => {
+    const memory = files();
+    writeAdapter(memory, "out", adapter("models/bert-cls", [lora("a", 4, 8, ["bert.pooler.dense"])]), mappings);
+    expect(configOf(memory).target_modules).toEqual(["pooler.dense"]);
+  });
+  test("trained biases of the adapted modules, and a head under another name", () => {
+    const memory = files();
+    writeAdapter(
+      memory,
+      "out",
+      adapter("models/bert-cls", [lora("a", 4, 8, q)], { [`${q[0]}.bias`]: param(32), "bert.pooler.dense.weight": param(32, 32) }),
+      mappings,
+    );
+    expect(configOf(memory)).toMatchObject({ bias: "lora_only", modules_to_save: ["classifier", "pooler.dense", "score"] });
+    expect(Object.keys(readAdapter(memory, "out", mappings)!.heads).sort()).toEqual([
+      "bert.encoder.layer.0.attention.self.query.bias",
+      "bert.pooler.dense.weight",
+    ]);
+  });
+});
+
+describe("what PEFT cannot say is written in our layout, with the reason, and read back", () => {
+  function own(
+    attachments: readonly OutAttachment[],
+    base = "models/bert-cls",
+    heads: Record<string, OutParam> = {},
+  ): { reason: string; folder: AdapterFolder } {
+    const memory = files();
+    const [written, ...more] = writeAdapter(memory, "out", adapter(base, attachments, heads), mappings);
+    expect(more).toEqual([]);
+    expect(written).toMatchObject({ layout: "peftc", type: "PEFTC" });
+    return { reason: written.reasons[0], folder: readAdapter(memory, "out", mappings)! };
+  }
+  const site = "bert.encoder.layer.0.attention.self.query";
+  test("a method it has no name for", () => {
+    const mine: OutAttachment = {
+      name: "mine",
+      method: "Mine",
+      from: "./mine",
+      options: { size: 3, names: ["a", null], act: { function: "relu", from: "std/nn" } },
+      sites: [{ path: `${site}:Linear`, params: { "w.weight": { shape: [2], values: () => [1, 2] } } }],
+      shared: { table: { shape: [1], values: () => [7] } },
+    };
+    const { reason, folder } = own([mine], undefined, { "classifier.bias": { shape: [3], values: () => [1, 2, 3] } });
+    expect(reason).toMatch(/no name for Mine of \.\/mine/);
+    expect(folder.base).toBe("models/bert-cls");
+    expect(folder.parts).toEqual([
+      {
+        method: "Mine",
+        from: "./mine",
+        options: mine.options,
+        sites: [{ path: `${site}:Linear`, params: { "w.weight": `mine.${site}:Linear.w.weight` } }],
+        shared: { table: "mine.table" },
+      },
+    ]);
+    expect(folder.read(folder.parts[0].sites[0].params["w.weight"])).toEqual(Float32Array.of(1, 2));
+    expect(folder.read(folder.parts[0].shared.table)).toEqual(Float32Array.of(7));
+    expect(folder.read(folder.heads["classifier.bias"])).toEqual(Float32Array.of(1, 2, 3));
+  });
+  test("an option it has no field for, one field for two values, a module adapted twice", () => {
+    expect(own([lora("a", 4, 8, [site], { extra: 1 })]).reason).toMatch(/no field for the option extra/);
+    expect(own([lora("a", 4, 8, [site]), lora("b", 4, 8, ["bert.pooler.dense"], { rslora: true })]).reason).toMatch(
+      /one value of use_rslora.*false, true/,
+    );
+    expect(own([lora("a", 4, 8, [site]), lora("b", 4, 8, [site])]).reason).toMatch(/adapted twice/);
+  });
+  test("a prefix that lets positions be, or is not in every layer; a prompt that is cut off under a pooler", () => {
+    const prefix = (layers: number): OutAttachment => ({
+      name: "p",
+      method: "Prefix",
+      from: "std/methods/prefix",
+      options: { tokens: 3, std: 0.02, p: 0, pad_bias: true },
+      sites: Array.from({ length: layers }, (_, i) => ({
+        path: `l${i}`,
+        params: { prefix_key: param(4, 3, 8), prefix_value: param(4, 3, 8) },
+      })),
+      shared: {},
+    });
+    expect(own([prefix(2)]).reason).toMatch(/positions start behind the prefix.*Prefix together with Shifted/);
+    expect(own([prefix(1)]).reason).toMatch(/each of 2 places/);
+    const prompt: OutAttachment = {
+      name: "p",
+      method: "Prompt",
+      from: "std/methods/prompt",
+      options: { tokens: 3, init: 0, cut: true, late: false },
+      sites: [{ path: "bert", params: { prompt_embeddings: param(3, 32) } }],
+      shared: {},
+    };
+    expect(own([prompt]).reason).toMatch(/cut: false only/);
+  });
+  test("attachments of several types go to folders of their own, heads with the first", () => {
+    const memory = files();
+    const ia3: OutAttachment = {
+      name: "scale",
+      method: "IA3",
+      from: "std/methods/ia3",
+      options: { init: 1 },
+      sites: [{ path: "bert.pooler.dense", params: { ia3_l: param(32, 1) } }],
+      shared: {},
+    };
+    const written = writeAdapter(
+      memory,
+      "out",
+      adapter("models/bert-cls", [lora("a", 4, 8, [site]), ia3], { "classifier.bias": param(3) }),
+      mappings,
+    );
+    expect(written.map(({ folder, type }) => [folder, type])).toEqual([
+      ["out/a", "LORA"],
+      ["out/scale", "IA3"],
+    ]);
+    expect(configOf(memory, "out/scale").feedforward_modules).toEqual([]);
+    expect(Object.keys(readAdapter(memory, "out/a", mappings)!.heads)).toEqual(["classifier.bias"]);
+    expect(readAdapter(memory, "out/scale", mappings)!.heads).toEqual({});
+  });
+});
