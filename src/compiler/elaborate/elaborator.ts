@@ -2,17 +2,18 @@ import type { Node, Span } from "../../ir/graph.ts";
 import { Limit } from "../../ir/graph.ts";
 import { keyOf } from "../../ir/random.ts";
 import type * as ast from "../ast.ts";
-import type { Action, Host, ModelReport, Static } from "../project.ts";
+import type { Action, AdapterFile, Host, ModelReport, Static } from "../project.ts";
 import type { Problem } from "../report/problem.ts";
-import { suggest } from "../suggest.ts";
+import { nearest } from "../suggest.ts";
 import { ambient } from "./ambient.ts";
 import { Attachment, Site, onlySubject } from "./attachment.ts";
 import { chains } from "./chains.ts";
 import { type Context, context } from "./context.ts";
 import { evaluate } from "./expressions.ts";
-import { Fault, fail } from "./fault.ts";
-import { Files, joinPath } from "./files.ts";
+import { Fault, fail, reading } from "./fault.ts";
+import { Files, type Unit, joinPath } from "./files.ts";
 import { Instance } from "./instance.ts";
+import { attachLoaded } from "./load.ts";
 import { member } from "./members.ts";
 import { type MethodFrame, methodFrame } from "./method-frame.ts";
 import { Objectives } from "./objectives.ts";
@@ -28,6 +29,7 @@ import {
   Closure,
   Dataset,
   Fields,
+  type Loaded,
   MethodDecl,
   ModuleDecl,
   type Place,
@@ -148,7 +150,12 @@ export class Elaborator implements Evaluator {
   }
 
   suggestions(name: string, valid: readonly string[]): string[] {
-    return suggest(name, valid);
+    const near = nearest(name, valid);
+    return near === undefined ? [] : [`did you mean \`${near}\`?`];
+  }
+
+  readAdapter(folder: string, span: Span): AdapterFile | undefined {
+    return reading(span, () => this.host.readAdapter(folder));
   }
 
   /** Runs a statement; a user's mistake is collected, so that several come at once. */
@@ -161,6 +168,15 @@ export class Elaborator implements Evaluator {
       else if (err instanceof Limit) this.problems.push({ code: "P0001", severity: "error", message: `${err.message}: not built yet`, span: err.span });
       else throw err;
       return false;
+    }
+  }
+
+  /** Runs what may find nothing; a user's mistake in it does not count. */
+  attempt(work: () => void): void {
+    try {
+      work();
+    } catch (err) {
+      if (!(err instanceof Fault)) throw err;
     }
   }
 
@@ -216,10 +232,19 @@ export class Elaborator implements Evaluator {
     return unique(model === undefined ? name : taken(name) ? `${model}_${name}` : name, taken);
   }
 
+  libraryUnit(file: string, span: Span): Unit {
+    return this.files.load(file.endsWith(".peft") ? file : `${file}.peft`, span)!;
+  }
   /** A declaration of the library that a stage uses where the file names none. */
   library(file: string, name: string, span: Span): Value {
-    const unit = this.files.load(`${file}.peft`, span)!;
-    return unit.declared.get(name)!(unit.scope.here);
+    const unit = this.libraryUnit(file, span);
+    const read = unit.declared.get(name);
+    if (!read) fail("P0216", span, `${file} has no \`${name}\``);
+    return read(unit.scope.here);
+  }
+
+  attachLoaded(name: string, loaded: Loaded, to: Selection, span: Span): Value {
+    return attachLoaded(this, name, loaded, to, span);
   }
 
   // ---- roles
@@ -411,7 +436,7 @@ export class Elaborator implements Evaluator {
     if (!folder) fail("P0604", model.madeAt, `${model.fullPath} has no folder, so it has no tokenizer`, { notes: ["give one where it is made: `tokenizer: other.tokenizer`"] });
     let t = this.tokenizers.get(folder);
     if (!t) {
-      const info = this.host.readTokenizer(folder);
+      const info = reading(model.madeAt, () => this.host.readTokenizer(folder));
       if (!info) fail("P0604", model.madeAt, `there is no tokenizer in ${folder}`, { notes: ["tokenizer.json, vocab.json with merges.txt, or vocab.txt"] });
       t = new Tokenizer(folder, info.size, info.ids, (text) => info.encode(text));
       this.tokenizers.set(folder, t);

@@ -1,4 +1,4 @@
-import type { Span } from "../../ir/graph.ts";
+import { InputError, type Span } from "../../ir/graph.ts";
 import type { Problem } from "../report/problem.ts";
 
 /** Carries a user's mistake from where it is found to the statement that collects it. Never leaves the compiler. */
@@ -6,6 +6,16 @@ export class Fault extends Error {
   override readonly name = "Fault";
   constructor(readonly problem: Problem) {
     super(problem.message);
+  }
+}
+
+/** Runs what reads a file; what is wrong with the file becomes an error at the place that names it. */
+export function reading<T>(span: Span, work: () => T): T {
+  try {
+    return work();
+  } catch (e) {
+    if (!(e instanceof InputError)) throw e;
+    fail(e.code, span, e.message, { notes: e.notes });
   }
 }
 

@@ -1,7 +1,7 @@
 import type { Span } from "../../ir/graph.ts";
 import type * as ast from "../ast.ts";
 import type { Host } from "../project.ts";
-import { parse } from "../read.ts";
+import { parse } from "../read/parse.ts";
 import type { Problem } from "../report/problem.ts";
 import { Block, type BlockOwner } from "./block.ts";
 import type { Elaborator } from "./elaborator.ts";

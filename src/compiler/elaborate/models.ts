@@ -4,7 +4,7 @@ import type { ModelReport } from "../project.ts";
 import { attach } from "./attach.ts";
 import type { Elaborator } from "./elaborator.ts";
 import { evaluate } from "./expressions.ts";
-import { fail } from "./fault.ts";
+import { fail, reading } from "./fault.ts";
 import { Instance } from "./instance.ts";
 import { type Scope } from "./scope.ts";
 import { Names, fixed } from "./scope.ts";
@@ -39,7 +39,7 @@ export function makeModel(e: Elaborator, s: ast.Model, scope: Scope): Instance {
   }
   if (typeof source !== "string") fail("P0206", from.span, `\`from\` takes a folder or a model, this is ${describe(source)}`);
   const folder = e.resolvePath(source, from.span);
-  const config = e.host.readConfig(folder);
+  const config = reading(from.span, () => e.host.readConfig(folder));
   if (!config) fail("P0601", from.span, `there is no model in ${source}`, { label: "no config.json there", notes: [`looked in ${folder}`] });
   const unknown: string[] = [];
   const instance = makeFrom(e, module, config, args, scope, s.value.span, unknown);
@@ -106,7 +106,7 @@ function exceptions(e: Elaborator, instance: Instance, excepted: readonly ast.Ex
 }
 
 function fromFolder(e: Elaborator, name: string, instance: Instance, folder: string, written: string, skip: ReadonlySet<Storage>, span: Span): void {
-  const tensors = e.host.readTensors(folder);
+  const tensors = reading(span, () => e.host.readTensors(folder));
   if (!tensors) fail("P0603", span, `there are no weights in ${written}`, { notes: ["model.safetensors, or model.safetensors.index.json with its shards"] });
   const params = [...instance.tree()].flatMap((i) => [...i.stored()].map(([, s]) => s));
   const wanted = params.filter((s) => !skip.has(s)).map((s): { path: string; shape: readonly number[]; tiedTo?: string } => ({ path: s.path, shape: s.shape }));

@@ -4,7 +4,7 @@
  */
 import type { Node, Span, Turn } from "../../ir/graph.ts";
 import type * as ast from "../ast.ts";
-import type { Static } from "../project.ts";
+import type { AdapterFile, Static } from "../project.ts";
 import type { Frame } from "./frame.ts";
 import type { MethodFrame } from "./method-frame.ts";
 import type { Site } from "./attachment.ts";
@@ -93,6 +93,8 @@ export interface Evaluator {
   node(v: Value, here: Here, span: Span): Node;
   ordinalOf(expr: ast.Expr): number;
   resolvePath(path: string, span: Span): string;
+  /** An adapter's folder; a malformed file is an error at `span`. */
+  readAdapter(folder: string, span: Span): AdapterFile | undefined;
   staticValue(v: Value, span: Span): Static;
   staticOptions(options: Readonly<Record<string, Value | undefined>>, span: Span): Record<string, Static>;
   drawKey(here: Here, call: ast.Expr, span: Span): [number, number];

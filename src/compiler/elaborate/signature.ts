@@ -196,9 +196,10 @@ export function coerceStatic(v: Value, type: ast.TypeRef, scope: Scope, span: Sp
   const name = type.name.text;
   switch (name) {
     case "int":
-      return (typeof v === "number" && Number.isInteger(v)) || v instanceof Size || isKind(v, "fit") ? v : wrong();
+      // a number of the step (how many there are, which this is) is an int that only a run settles
+      return (typeof v === "number" && Number.isInteger(v)) || v instanceof Size || isScalar(v, "i32") ? v : wrong();
     case "float":
-      return typeof v === "number" ? v : wrong();
+      return typeof v === "number" || isScalar(v, "f32") || isScalar(v, "i32") ? v : wrong();
     case "bool":
       return typeof v === "boolean" ? v : wrong();
     case "string":
@@ -226,6 +227,7 @@ export function coerceStatic(v: Value, type: ast.TypeRef, scope: Scope, span: Sp
   }
   fail("P0201", type.span, `unknown type \`${name}\``, { notes: evaluator.suggestions(name, ["int", "float", "bool", "string", "record", "f32", "i32", ...scope.names()]) });
 }
+const isScalar = (v: Value, dtype: DType): boolean => v instanceof Tensor && v.node.type.shape.length === 0 && v.node.type.dtype === dtype;
 const isKind = (v: Value, kind: string): boolean => v !== null && typeof v === "object" && "kind" in v && (v as { kind: string }).kind === kind;
 
 export function showType(t: ast.TypeRef): string {

@@ -9,7 +9,7 @@ import { makeModel } from "./models.ts";
 import { type Read, type Scope, fixed } from "./scope.ts";
 import { selectionOf } from "./select.ts";
 import { stage } from "./stages.ts";
-import { Applied, MethodDecl, ModuleDecl, type Place, Selection, type Value, describe } from "./values.ts";
+import { Applied, Loaded, MethodDecl, ModuleDecl, type Place, Selection, type Value, describe } from "./values.ts";
 
 /** Runs the statements of the main file in order. A mistake ends its statement; names it would have made are then known to be broken. */
 export class Run {
@@ -100,7 +100,7 @@ export class Run {
     });
   }
 
-  private attach(s: ast.Attach): Attachment {
+  private attach(s: ast.Attach): Value {
     const to = selectionOf(this.e, s.to, this.scope);
     if (s.expect) {
       const n = evaluate(this.e, s.expect, this.scope);
@@ -109,6 +109,7 @@ export class Run {
     }
     const value = evaluate(this.e, s.value, this.scope);
     const name = this.e.attachmentName(s.name.text);
+    if (value instanceof Loaded) return this.e.attachLoaded(name, value, to, s.span);
     if (value instanceof Attachment) return copyAttachment(this.e, name, value, to, s);
     const applied = value instanceof MethodDecl ? new Applied(value, [], this.scope, s.value.span) : value;
     if (!(applied instanceof Applied)) fail("P0206", s.value.span, `a method is wanted here, this is ${describe(value)}`, value instanceof ModuleDecl ? { notes: [`${value.name} is a module`] } : {});

@@ -5,7 +5,7 @@
 import type { Dim, Poly } from "../../ir/dim.ts";
 import type { Node, Span } from "../../ir/graph.ts";
 import type * as ast from "../ast.ts";
-import type { DatasetSpec } from "../project.ts";
+import type { AdapterFile, DatasetSpec } from "../project.ts";
 import type { Attachment, Site } from "./attachment.ts";
 import type { Call } from "./builtins/table.ts";
 import type { Frame } from "./frame.ts";
@@ -40,7 +40,8 @@ export type Value =
   | Chain
   | Start
   | Dataset
-  | Tokenizer;
+  | Tokenizer
+  | Loaded;
 
 /** A record. `type` is the declaration that checked its fields, if one did. */
 export class Fields {
@@ -217,6 +218,16 @@ export class Tokenizer {
   ) {}
 }
 
+/** An adapter on disk: `load("folder")`. Attached, it goes to the places that it names. */
+export class Loaded {
+  readonly kind = "loaded";
+  constructor(
+    readonly folder: string,
+    readonly file: AdapterFile,
+    readonly span: Span,
+  ) {}
+}
+
 export const sizeValue = (d: Dim): Value => (typeof d === "number" ? d : new Size(d));
 
 /** What a value is, for messages. */
@@ -255,6 +266,6 @@ export function describe(v: Value): string {
     case "selection":
       return `a selection of ${o.places.length}`;
     default:
-      return { evaluated: "a module", names: "a site", site: "a site", chain: "a chain of blocks", start: "a start", dataset: "a table of data", tokenizer: "a tokenizer" }[o.kind];
+      return { evaluated: "a module", names: "a site", site: "a site", chain: "a chain of blocks", start: "a start", dataset: "a table of data", tokenizer: "a tokenizer", loaded: "an adapter from disk" }[o.kind];
   }
 }

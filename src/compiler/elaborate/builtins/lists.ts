@@ -1,6 +1,6 @@
 import { Attachment } from "../attachment.ts";
 import { Instance } from "../instance.ts";
-import { Evaluated, Fields, Selection, type Value, describe } from "../values.ts";
+import { Evaluated, Fields, Loaded, Selection, type Value, describe } from "../values.ts";
 import { BuiltinTable } from "./table.ts";
 
 /** Functions of static values. */
@@ -40,6 +40,13 @@ lists.add("factors", [{ name: "n" }, { name: "f" }], (args, c) => {
 lists.add("count", [{ name: "x", selection: true }], ({ x }, c) => {
   const storages = c.evaluator.parametersOf(x ?? null, c.span);
   return storages.reduce((n, s) => n + s.shape.reduce((p, d) => p * d, 1), 0);
+});
+lists.add("load", [{ name: "folder" }], ({ folder }, c) => {
+  if (typeof folder !== "string") return c.fail("P0205", `\`load\` takes the folder of an adapter, this is ${describe(folder!)}`);
+  const path = c.evaluator.resolvePath(folder as string, c.span);
+  const file = c.evaluator.readAdapter(path, c.span);
+  if (!file) return c.fail("P0607", `there is no adapter in ${folder}`, ["a folder with adapter_config.json and adapter_model.safetensors"]);
+  return new Loaded(path, file, c.span);
 });
 lists.add("eval", [{ name: "model" }], ({ model }, c) => {
   if (!(model instanceof Instance)) c.fail("P0205", `\`eval\` takes a model, this is ${describe(model!)}`);

@@ -1,0 +1,99 @@
+import type { Span } from "../../ir/graph.ts";
+import { parse } from "../read/parse.ts";
+import { attach } from "./attach.ts";
+import type { Attachment } from "./attachment.ts";
+import type { Elaborator } from "./elaborator.ts";
+import { evaluate } from "./expressions.ts";
+import { fail } from "./fault.ts";
+import { Instance } from "./instance.ts";
+import { fromJson } from "./models.ts";
+import { Names, fixed } from "./scope.ts";
+import { asSelection } from "./select.ts";
+import { Storage } from "./storage.ts";
+import { Applied, type Loaded, MethodDecl, type Place, RoleDecl, Selection, type Value } from "./values.ts";
+
+/** `attach a = load("folder") to m`: each part of the adapter at the places it names, with its values; heads that came along are taken over. */
+export function attachLoaded(e: Elaborator, name: string, loaded: Loaded, to: Selection, span: Span): Value {
+  const roots = [...new Set(to.places.flatMap((p) => (p.kind === "module" ? [p.instance.root] : [])))];
+  if (roots.length !== 1) fail("P0607", span, "an adapter is attached to one model", { label: `this names ${roots.length}` });
+  const [root] = roots;
+  const made: Attachment[] = [];
+  for (const part of loaded.file.parts) {
+    const method = e.library(part.from, part.method, span);
+    if (!(method instanceof MethodDecl)) fail("P0607", span, `${part.from} has no method ${part.method}`);
+    const found = part.sites.map((s) => ({ site: s, place: placeOf(e, root, s.path, loaded, span) })).filter((s) => s.place !== undefined);
+    if (found.length === 0) continue;
+    const options = new Map(Object.entries(part.options).map(([k, v]) => [k, optionValue(e, method, k, fromJson(v), span)]));
+    const applied = new Applied(method, [], method.scope, loaded.span, options);
+    const a = attach(e, e.attachmentName(name), applied, new Selection(found.map((f) => f.place!), to.text), span);
+    a.loaded = true;
+    a.sites.forEach((site, i) => take(new Map(site.parameters()), found[i].site.params, loaded, site.fullPath, span));
+    const shared = new Map<string, Storage>();
+    for (const [n, v] of a.shared) {
+      if (v instanceof Storage) shared.set(n, v);
+      else if (v instanceof Instance) for (const m of v.tree()) for (const [, s] of m.stored()) shared.set(s.path, s);
+    }
+    take(shared, part.shared, loaded, a.name, span);
+    made.push(a);
+  }
+  const params = new Map([...root.tree()].flatMap((i) => [...i.stored()].map(([, s]) => [s.path, s] as const)));
+  take(params, loaded.file.heads, loaded, root.owner.name, span);
+  return made.length === 1 ? made[0] : made;
+}
+
+/** Options that name a function of the library (`act: "relu"`) become that function. */
+function optionValue(e: Elaborator, method: MethodDecl, name: string, value: Value, span: Span): Value {
+  const type = method.decl.params.find((p) => p.name.text === name)?.type;
+  if (type?.kind !== "FnType" || typeof value !== "string") return value;
+  const known = method.scope.find(value) ?? e.libraryUnit("std/nn", span).scope.find(value);
+  if (known) return known(method.scope.here);
+  const activations = e.libraryUnit("std/nn", span).scope.find("activations")?.(method.scope.here);
+  if (activations !== null && typeof activations === "object" && "kind" in activations && activations.kind === "record") {
+    const f = activations.entries.get(value);
+    if (f !== undefined) return f;
+  }
+  fail("P0607", span, `the adapter's option \`${name}\` is "${value}", which is no function of the library`);
+}
+
+function take(params: ReadonlyMap<string, Storage>, keys: Readonly<Record<string, string>>, loaded: Loaded, where: string, span: Span): void {
+  for (const [path, key] of Object.entries(keys)) {
+    const storage = params.get(path);
+    if (!storage) fail("P0607", span, `${loaded.folder} has \`${path}\` for ${where}, which has no such parameter`, { notes: [`it has: ${[...params.keys()].slice(0, 6).join(", ")}`] });
+    const shape = loaded.file.shapes[key];
+    if (shape && shape.join() !== storage.shape.join())
+      fail("P0606", span, `\`${key}\` is [${shape.join(", ")}] in ${loaded.folder}, but ${storage.name} is [${storage.shape.join(", ")}]`, { label: "made for another model, or with other options" });
+    storage.source = { kind: "file", folder: loaded.folder, tensor: key };
+  }
+}
+
+/** A path of a module, with `:Role` where it fills several; or a selector with the place among its matches: `**: Attention #3`. */
+function placeOf(e: Elaborator, root: Instance, text: string, loaded: Loaded, span: Span): Place | undefined {
+  const optional = text.endsWith("?");
+  const path = optional ? text.slice(0, -1).trim() : text;
+  const roles = e.libraryUnit("std/nn", span).scope;
+  if (!path.includes("*")) {
+    const [module, role] = path.split(":").map((x) => x.trim());
+    const instance = [...root.tree()].find((i) => i.path === module);
+    if (!instance) {
+      if (optional) return undefined;
+      fail("P0607", span, `${loaded.folder} has a part for \`${module}\`, which ${root.decl.name.text} does not have`);
+    }
+    const decl = role === undefined ? undefined : (root.module.scope.find(role) ?? roles.find(role))?.(roles.here);
+    return { kind: "module", instance, role: decl instanceof RoleDecl ? decl : undefined };
+  }
+  const [selector, number] = path.split("#").map((x) => x.trim());
+  const { program } = parse(`_ = ${selector}`, loaded.folder);
+  const [item] = program.items;
+  if (item?.kind !== "Binding") fail("P0607", span, `\`${path}\` is no selector`);
+  const scope = new Names(new Map([["(root)", fixed([root])]]), { here: roles.here, find: (n) => root.module.scope.find(n) ?? roles.find(n), names: () => roles.names() });
+  const index = number === undefined ? 0 : Number(number);
+  if (optional) {
+    let place: Place | undefined;
+    e.attempt(() => {
+      place = asSelection(evaluate(e, item.values[0], scope), span).places[index];
+    });
+    return place;
+  }
+  const { places } = asSelection(evaluate(e, item.values[0], scope), span);
+  return places[index] ?? fail("P0607", span, `${loaded.folder} has a part for the place ${index} of \`${selector}\`, but ${root.decl.name.text} has ${places.length}`);
+}
