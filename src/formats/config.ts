@@ -6,7 +6,7 @@ import { describe, type Files, isRecord, type Json, type JsonRecord, joinPath, r
 
 export type ModelConfig = Readonly<Record<string, Json>>;
 
-/** The record with all spellings made one; `undefined`: no `config.json` there. P0607, P0608: not JSON, not an object; P0630, P0631 as in `normaliseConfig`. */
+/** The record with all spellings made one; `undefined`: no `config.json` there. P0686, P0687: not JSON, not an object; P0630, P0631 as in `normaliseConfig`. */
 export function readConfig(files: Files, folder: string): ModelConfig | undefined {
   const path = joinPath(folder, "config.json");
   if (files.stat(path) === undefined) return undefined;

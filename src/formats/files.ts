@@ -20,7 +20,7 @@ export interface Draft {
   abandon(): void;
 }
 
-/** Implementations throw `InputError` (P0601 to P0605) for what the machine refuses: see `fileFailure`. */
+/** Implementations throw `InputError` (P0680 to P0684) for what the machine refuses: see `fileFailure`. */
 export interface Files {
   /** `undefined`: there is nothing of that name. */
   stat(path: string): FileStat | undefined;
@@ -39,21 +39,21 @@ export interface Files {
 }
 
 const REASONS: Readonly<Record<string, readonly [code: string, text: string, note: string]>> = {
-  ENOENT: ["P0601", "does not exist", "paths that are read are relative to the .peft file"],
-  ENOTDIR: ["P0601", "does not exist: something above it is a file", "check the path"],
-  EACCES: ["P0602", "may not be opened: no permission", "change its permissions, or choose another path"],
-  EPERM: ["P0602", "may not be changed: no permission", "change its permissions, or choose another path"],
-  EROFS: ["P0602", "lies on a read-only file system", "choose another path"],
-  ENOSPC: ["P0603", "cannot be written: the disk is full", "nothing was left half-written; free some space, or save elsewhere"],
-  EDQUOT: ["P0603", "cannot be written: the disk quota is used up", "nothing was left half-written; free some space, or save elsewhere"],
-  EFBIG: ["P0603", "cannot be written: larger than the file system allows", "save to another file system, or in shards"],
-  EISDIR: ["P0604", "is a folder where a file is wanted", "name the file inside it"],
+  ENOENT: ["P0680", "does not exist", "paths that are read are relative to the .peft file"],
+  ENOTDIR: ["P0680", "does not exist: something above it is a file", "check the path"],
+  EACCES: ["P0681", "may not be opened: no permission", "change its permissions, or choose another path"],
+  EPERM: ["P0681", "may not be changed: no permission", "change its permissions, or choose another path"],
+  EROFS: ["P0681", "lies on a read-only file system", "choose another path"],
+  ENOSPC: ["P0682", "cannot be written: the disk is full", "nothing was left half-written; free some space, or save elsewhere"],
+  EDQUOT: ["P0682", "cannot be written: the disk quota is used up", "nothing was left half-written; free some space, or save elsewhere"],
+  EFBIG: ["P0682", "cannot be written: larger than the file system allows", "save to another file system, or in shards"],
+  EISDIR: ["P0683", "is a folder where a file is wanted", "name the file inside it"],
 };
 
 /** What a machine's refusal (`ENOENT`, `ENOSPC`, ...) means to a person. */
 export function fileFailure(path: string, errno: string | undefined, detail: string): InputError {
   const reason = errno === undefined ? undefined : REASONS[errno];
-  if (reason === undefined) return new InputError("P0605", `\`${path}\` could not be read or written: ${detail}`);
+  if (reason === undefined) return new InputError("P0684", `\`${path}\` could not be read or written: ${detail}`);
   return new InputError(reason[0], `\`${path}\` ${reason[1]}`, [reason[2]]);
 }
 
@@ -66,7 +66,7 @@ export function baseName(path: string): string {
   return path.replace(/\/+$/, "").split("/").at(-1) ?? path;
 }
 
-/** Bytes of a whole file. P0601 where there is none, P0604 where it is a folder. */
+/** Bytes of a whole file. P0680 where there is none, P0683 where it is a folder. */
 export function readBytes(files: Files, path: string): Uint8Array {
   const stat = files.stat(path);
   if (stat === undefined) throw fileFailure(path, "ENOENT", "");
@@ -74,13 +74,13 @@ export function readBytes(files: Files, path: string): Uint8Array {
   return files.read(path, 0, stat.size);
 }
 
-/** Text of a whole file, which must be UTF-8 (P0606); a byte order mark is dropped. */
+/** Text of a whole file, which must be UTF-8 (P0685); a byte order mark is dropped. */
 export function readText(files: Files, path: string): string {
   const bytes = readBytes(files, path);
   try {
     return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
   } catch {
-    throw new InputError("P0606", `\`${path}\` is not UTF-8 text: ${badByte(bytes)}`, ["save it as UTF-8"]);
+    throw new InputError("P0685", `\`${path}\` is not UTF-8 text: ${badByte(bytes)}`, ["save it as UTF-8"]);
   }
 }
 
@@ -105,18 +105,18 @@ function badByte(bytes: Uint8Array): string {
 export type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json };
 export type JsonRecord = { readonly [key: string]: Json };
 
-/** JSON of a file; P0607 names the line where it breaks. */
+/** JSON of a file; P0686 names the line where it breaks. */
 export function readJson(files: Files, path: string): Json {
   const parsed = parseJson(readText(files, path));
-  if ("fault" in parsed) throw new InputError("P0607", `\`${path}\` is not JSON: ${parsed.fault}`);
+  if ("fault" in parsed) throw new InputError("P0686", `\`${path}\` is not JSON: ${parsed.fault}`);
   return parsed.value as Json;
 }
 
-/** JSON of a file that must be an object (P0608). */
+/** JSON of a file that must be an object (P0687). */
 export function readRecord(files: Files, path: string): JsonRecord {
   const value = readJson(files, path);
   if (isRecord(value)) return value;
-  throw new InputError("P0608", `\`${path}\` holds ${describe(value)} where a JSON object is wanted`);
+  throw new InputError("P0687", `\`${path}\` holds ${describe(value)} where a JSON object is wanted`);
 }
 
 export function isRecord(value: unknown): value is JsonRecord {

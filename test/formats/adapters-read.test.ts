@@ -302,9 +302,6 @@ describe("the adapters library", () => {
       /^P0663[\s\S]*Pfeiffer would need phm_layer = false, the file has true/,
     );
     expect(refusal(() => readAdapter(files({ non_linearity: "leakyrelu" }), "a", mappings))).toMatch(/^P0665[\s\S]*leakyrelu/);
-    expect(readAdapter(files({ non_linearity: "swish" }), "a", mappings)!.parts[0].options.act).toEqual({
-      function: "silu",
-      from: "std/nn",
-    });
+    expect(readAdapter(files({ non_linearity: "swish" }), "a", mappings)!.parts[0].options.act).toBe("silu");
   });
 });

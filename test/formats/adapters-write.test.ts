@@ -188,18 +188,18 @@ describe("what PEFT cannot say is written in our layout, with the reason, and re
     const mine: OutAttachment = {
       name: "mine",
       method: "Mine",
-      from: "./mine",
-      options: { size: 3, names: ["a", null], act: { function: "relu", from: "std/nn" } },
+      from: "specs/mine.peft",
+      options: { size: 3, names: ["a", null], act: "relu" },
       sites: [{ path: `${site}:Linear`, params: { "w.weight": { shape: [2], values: () => [1, 2] } } }],
       shared: { table: { shape: [1], values: () => [7] } },
     };
     const { reason, folder } = own([mine], undefined, { "classifier.bias": { shape: [3], values: () => [1, 2, 3] } });
-    expect(reason).toMatch(/no name for Mine of \.\/mine/);
+    expect(reason).toMatch(/no name for Mine of specs\/mine/);
     expect(folder.base).toBe("models/bert-cls");
     expect(folder.parts).toEqual([
       {
         method: "Mine",
-        from: "./mine",
+        from: "specs/mine",
         options: mine.options,
         sites: [{ path: `${site}:Linear`, params: { "w.weight": `mine.${site}:Linear.w.weight` } }],
         shared: { table: "mine.table" },

@@ -42,8 +42,8 @@ describe("config.json", () => {
     );
     expect(code(() => normaliseConfig({ rope_scaling: 2 }, "c"))).toMatch(/^P0631/);
     expect(code(() => normaliseConfig({ id2label: ["a"] }, "c"))).toMatch(/^P0631/);
-    expect(code(() => readConfig(new MemoryFiles([["m/config.json", "[]"]]), "m"))).toMatch(/^P0608/);
-    expect(code(() => readConfig(new MemoryFiles([["m/config.json", '{\n "a": 1,\n}']]), "m"))).toMatch(/^P0607.*line 3, column 1/);
+    expect(code(() => readConfig(new MemoryFiles([["m/config.json", "[]"]]), "m"))).toMatch(/^P0687/);
+    expect(code(() => readConfig(new MemoryFiles([["m/config.json", '{\n "a": 1,\n}']]), "m"))).toMatch(/^P0686.*line 3, column 1/);
     expect(readConfig(new MemoryFiles(), "m")).toBeUndefined();
   });
   test("the number of labels is told, derived, or left to the record", () => {

@@ -36,8 +36,8 @@ function fileOf(header: string | object, data: number, length?: number): MemoryF
 describe("malformed files", () => {
   const f32 = (start: number, end: number, shape: number[] = [(end - start) / 4]) => ({ dtype: "F32", shape, data_offsets: [start, end] });
   const cases: [name: string, files: MemoryFiles, code: string, says: RegExp][] = [
-    ["no file", new MemoryFiles(), "P0601", /does not exist/],
-    ["a folder", new MemoryFiles([["a.safetensors/b", ""]]), "P0604", /is a folder/],
+    ["no file", new MemoryFiles(), "P0680", /does not exist/],
+    ["a folder", new MemoryFiles([["a.safetensors/b", ""]]), "P0683", /is a folder/],
     ["too short for a length", new MemoryFiles([["a.safetensors", "abc"]]), "P0610", /3 bytes/],
     ["a length past the end", fileOf({}, 0, 5000), "P0611", /5000 bytes/],
     ["a length past the bound", fileOf({}, 0, 100_000_001), "P0611", /100000001/],
@@ -208,7 +208,7 @@ describe("writing", () => {
       },
     });
     const error = refused(() => writeSafetensors(full, "a", [out("w", [64], new Float32Array(64))]));
-    expect(error.code).toBe("P0603");
+    expect(error.code).toBe("P0682");
     expect(error.message).toMatch(/`a`.*disk is full/);
     expect(abandoned).toBe(1);
     expect(memory.content.get("a")).toEqual(new TextEncoder().encode("old"));
@@ -224,8 +224,8 @@ describe("writing", () => {
       writeSafetensors(files, "x/a.safetensors", [out("w", [4], [1, 2, 3, 255], "U8")]);
       expect(readdirSync(join(folder, "x"))).toEqual(["a.safetensors"]);
       expect(openSafetensors(files, "x/a.safetensors").read("w")).toEqual(Int32Array.of(1, 2, 3, 255));
-      expect(refused(() => files.draft("x")).code).toBe("P0604");
-      expect(refused(() => files.list("y")).code).toBe("P0601");
+      expect(refused(() => files.draft("x")).code).toBe("P0683");
+      expect(refused(() => files.list("y")).code).toBe("P0680");
       expect(files.stat("x/a.safetensors/b")).toBeUndefined();
     } finally {
       rmSync(folder, { recursive: true });
@@ -266,11 +266,11 @@ describe("shards", () => {
   const index = "m/model.safetensors.index.json";
   test("broken sets are refused, each for its reason", () => {
     expect(broken((f) => f.remove("m/model-00002-of-00002.safetensors"))).toMatchObject({
-      code: "P0601",
+      code: "P0680",
       message: expect.stringContaining("model-00002"),
     });
     expect(broken((f) => void f.content.set(index, new TextEncoder().encode('{"weight_map": 1}')))).toMatchObject({ code: "P0618" });
-    expect(broken((f) => void f.content.set(index, new TextEncoder().encode("{")))).toMatchObject({ code: "P0607" });
+    expect(broken((f) => void f.content.set(index, new TextEncoder().encode("{")))).toMatchObject({ code: "P0686" });
     expect(broken((f) => void f.content.set(index, new TextEncoder().encode('{"weight_map": {"a": "../x"}}')))).toMatchObject({
       code: "P0618",
     });

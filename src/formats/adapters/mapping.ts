@@ -21,7 +21,7 @@ export interface OptionMapping {
   readonly by?: string;
   readonly values?: Readonly<Record<string, Json>>;
   readonly otherwise?: Json;
-  /** Names of functions in the file to names in `std/nn`; `start` is the method's own default, which is not given. */
+  /** Names of functions in the file to names in `std/nn`, which stand for the functions; `start` is the method's own default, which is not given. */
   readonly functions?: Readonly<Record<string, string>>;
   readonly start?: string;
   /** Only if the field is a number. */

@@ -43,7 +43,7 @@ function readOption(mapping: OptionMapping, config: JsonRecord, path: string, sh
         `known are ${Object.keys(mapping.functions).join(", ")}`,
       ]);
     }
-    return known === mapping.start ? undefined : { function: known, from: "std/nn" };
+    return known === mapping.start ? undefined : known;
   }
   if (mapping.pattern !== undefined) value = byPattern(config[mapping.pattern], path, `${what}: ${mapping.pattern}`) ?? value;
   if (mapping.numeric && typeof value !== "number") return undefined;

@@ -36,10 +36,11 @@ export function taskOf(module: string): string | undefined {
 
 /**
  * Writes the attachments to `folder`: all that PEFT can hold in one configuration together; where they are of several types, each into a folder of its own below, named
- * after the first attachment. Trained heads go with the first. Gives what was written. P0602, P0603 as the machine refuses.
+ * after the first attachment. Trained heads go with the first. Gives what was written. P0681, P0682 as the machine refuses.
  */
 export function writeAdapter(files: Files, folder: string, adapter: OutAdapter, mappings: Mappings): Written[] {
-  const units = unitsOf(adapter.attachments, mappings);
+  const attachments = adapter.attachments.map((attachment) => ({ ...attachment, from: attachment.from.replace(/\.peft$/, "") }));
+  const units = unitsOf(attachments, mappings);
   return units.map((unit, i) => {
     const place = units.length === 1 ? folder : joinPath(folder, unit.attachments[0].name);
     const part: OutAdapter = {

@@ -31,7 +31,7 @@ function refuse(code: string, file: string, what: string, ...notes: string[]): I
 }
 
 /**
- * Reads the header alone. Errors: P0601 no file · P0610 too short or no length · P0611 length out of bounds · P0612 not JSON · P0613 an entry
+ * Reads the header alone. Errors: P0680 no file · P0610 too short or no length · P0611 length out of bounds · P0612 not JSON · P0613 an entry
  * or the metadata is malformed · P0614 unknown type · P0615 size is not shape times type · P0616 bytes overlap or leave a hole · P0617 bytes
  * missing at the end or left over.
  */

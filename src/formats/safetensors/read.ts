@@ -64,7 +64,7 @@ export function openSafetensors(files: Files, file: string): TensorStore {
 }
 
 /**
- * All shards of an index. Errors, beside those of the shards: P0608 not an object · P0618 no sound `weight_map` · P0601 a shard is missing ·
+ * All shards of an index. Errors, beside those of the shards: P0687 not an object · P0618 no sound `weight_map` · P0680 a shard is missing ·
  * P0619 a tensor is not in the shard that the index gives, or in one that it does not.
  */
 export function openShards(files: Files, folder: string, index: string): TensorStore {
@@ -83,7 +83,7 @@ export function openShards(files: Files, folder: string, index: string): TensorS
     let header = shards.get(shard);
     if (header === undefined) {
       if (files.stat(joinPath(folder, shard)) === undefined) {
-        throw new InputError("P0601", `shard \`${shard}\` is missing in \`${folder}\`, though \`${index}\` names it`, [
+        throw new InputError("P0680", `shard \`${shard}\` is missing in \`${folder}\`, though \`${index}\` names it`, [
           "fetch all files of the model",
         ]);
       }

@@ -48,7 +48,7 @@ function header(tensors: readonly OutTensor[], metadata: Readonly<Record<string,
 }
 
 /**
- * Writes one file beside its place and renames it there. P0602, P0603 as the machine refuses (the old file stays, nothing half-written is left), P0622 for
+ * Writes one file beside its place and renames it there. P0681, P0682 as the machine refuses (the old file stays, nothing half-written is left), P0622 for
  * values that a type cannot hold. Two tensors of one name are a `Bug`, as are values that do not fill their shape.
  */
 export function writeSafetensors(

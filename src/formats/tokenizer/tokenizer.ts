@@ -185,7 +185,7 @@ function usesProcessor(processor: unknown, type: string): boolean {
 }
 
 /**
- * The tokenizer of a model's folder; `undefined`: it has none. P0654: only a SentencePiece model, which is not read; P0650, P0651 as above; P0606 to P0608 for files that are not
+ * The tokenizer of a model's folder; `undefined`: it has none. P0654: only a SentencePiece model, which is not read; P0650, P0651 as above; P0685 to P0687 for files that are not
  * what they should be.
  */
 export function loadTokenizer(files: Files, folder: string): TextTokenizer | undefined {
