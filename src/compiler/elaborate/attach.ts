@@ -221,6 +221,8 @@ function run(e: Elaborator, site: Site, m: ast.Member): void {
       site.settle(m);
       for (const line of rebindings([m])) {
         const target = line.statement.targets[line.target];
+        // an optional name that this place lacks: the `if` around the line must keep it away
+        if (target.names.length === 1 && site.roleNames.get(target.names[0].text) === null && line.inside.length > 0 && !e.reachedStatically(line, site)) continue;
         const { holder, name } = rebindTarget(site, target, e.loss);
         holder.rebind(name, { site, line, stamp: attachment.stamp(line.statement, site.index) });
       }

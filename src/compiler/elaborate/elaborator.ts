@@ -15,7 +15,7 @@ import { Files, type Unit, joinPath } from "./files.ts";
 import { Instance } from "./instance.ts";
 import { attachLoaded } from "./load.ts";
 import { member } from "./members.ts";
-import { type MethodFrame, methodFrame } from "./method-frame.ts";
+import { type MethodFrame, type MethodLine, methodFrame } from "./method-frame.ts";
 import { Objectives } from "./objectives.ts";
 import { fillings, fillingsOf, isA, roleFields } from "./roles.ts";
 import type { Evaluator, Here, Read, Scope } from "./scope.ts";
@@ -178,6 +178,17 @@ export class Elaborator implements Evaluator {
     } catch (err) {
       if (!(err instanceof Fault)) throw err;
     }
+  }
+
+  /** Whether the conditions around a line, as far as they are known without a call, lead to it. */
+  reachedStatically(line: MethodLine, site: Site): boolean {
+    return line.inside.every(({ statement, taken }) => {
+      let held: boolean | undefined;
+      this.attempt(() => {
+        held = this.condition(statement.condition, site.scope);
+      });
+      return held === taken;
+    });
   }
 
   // ---- names, texts, places
