@@ -1,4 +1,5 @@
 /** Types of the concrete syntax tree, generated from the parser's rules by `scripts/cst-types.ts`: do not edit. */
+// biome-ignore-all format: as generated
 import type { CstNode, IToken } from "chevrotain";
 
 export interface ProgramCstNode extends CstNode {
@@ -726,6 +727,7 @@ export type IndexItemCstChildren = {
   Star?: IToken[];
   Slice?: (SliceCstNode)[];
   Expr?: ExprCstNode[];
+  DotDot?: IToken[];
 };
 
 export interface SliceCstNode extends CstNode {

@@ -30,8 +30,14 @@ export interface Note {
   readonly other?: IToken;
 }
 
-/** Brackets, operators and branches inside each other beyond this are refused, so that nothing that walks a tree can run out of stack. */
-export const deepest = 100;
+/**
+ * Brackets and blocks inside each other beyond this are refused, so that nothing that walks a tree can run out of stack. What takes fewer
+ * rules to get back to itself (`not not x`) may go deeper.
+ */
+export const deepest = 40;
+/** Shares of the stack: of a bracket or block, which goes through all rules of an expression, and of the shortest way around. */
+const bracket = 3;
+const prefix = 1;
 
 class TooDeep extends Error {}
 
@@ -64,7 +70,8 @@ export class PeftParser extends CstParser {
     this.input = tokens;
     this.notes.length = 0;
     this.depth = 0;
-    this.tokens = tokens;
+    // a copy: while parsing, the one given is followed by sentinels
+    this.tokens = [...tokens];
     return this.Program();
   }
   private tokens: IToken[] = [];
@@ -193,15 +200,16 @@ export class PeftParser extends CstParser {
       this.notes.push({ kind: "unclosed-block", token: this.LA(1), other: open });
   }
 
-  /** Counts how deep rules are inside each other. */
-  private deeper<T>(read: () => T): T | undefined {
+  /** Counts how deep rules are inside each other, each with its share of the stack. */
+  private deeper<T>(weight: number, read: () => T): T | undefined {
     if (this.RECORDING_PHASE) return read();
-    if (++this.depth > deepest) {
+    this.depth += weight;
+    if (this.depth > deepest * bracket) {
       this.notes.push({ kind: "too-deep", token: this.LA(1) });
       throw new TooDeep();
     }
     const result = read();
-    this.depth--;
+    this.depth -= weight;
     return result;
   }
 
@@ -515,7 +523,7 @@ export class PeftParser extends CstParser {
   /** A declaration where it has no place. */
   readonly Misplaced = this.RULE("Misplaced", () => {
     this.note("misplaced", this.LA(1));
-    this.deeper(() =>
+    this.deeper(bracket, () =>
       this.OR([
         { GATE: () => this.atMember(), ALT: () => this.SUBRULE(this.Member) },
         { ALT: () => this.SUBRULE(this.Item), IGNORE_AMBIGUITIES: true },
@@ -524,7 +532,7 @@ export class PeftParser extends CstParser {
   });
 
   readonly Statement = this.RULE("Statement", () => {
-    this.deeper(() =>
+    this.deeper(bracket, () =>
       this.OR({
         DEF: [
           { GATE: this.atModel, ALT: () => this.SUBRULE(this.Model) },
@@ -593,7 +601,7 @@ export class PeftParser extends CstParser {
     this.SUBRULE(this.Block);
     this.OPTION(() => {
       this.CONSUME(t.Else);
-      this.OR([{ ALT: () => this.deeper(() => this.SUBRULE(this.If)) }, { ALT: () => this.SUBRULE2(this.Block) }]);
+      this.OR([{ ALT: () => this.deeper(prefix, () => this.SUBRULE(this.If)) }, { ALT: () => this.SUBRULE2(this.Block) }]);
     });
   });
   readonly Stage = this.RULE("Stage", () => {
@@ -667,7 +675,7 @@ export class PeftParser extends CstParser {
       {
         ALT: () => {
           this.CONSUME(t.LSquare);
-          this.deeper(() => this.SUBRULE(this.TypeRef));
+          this.deeper(prefix, () => this.SUBRULE(this.TypeRef));
           this.CONSUME(t.RSquare);
         },
       },
@@ -698,36 +706,36 @@ export class PeftParser extends CstParser {
   // ── expressions, loosest first ─────────────────────────────────────────────────────────────────
 
   readonly Expr = this.RULE("Expr", () => {
-    this.SUBRULE(this.Choice);
-    this.MANY(() => {
-      this.CONSUME(t.Except);
-      this.SUBRULE2(this.Choice);
+    this.deeper(bracket, () => {
+      this.SUBRULE(this.Choice);
+      this.MANY(() => {
+        this.CONSUME(t.Except);
+        this.SUBRULE2(this.Choice);
+      });
     });
   });
   readonly Choice = this.RULE("Choice", () => {
-    this.deeper(() =>
-      this.OR([
-        {
-          ALT: () => {
-            this.CONSUME(t.If);
-            this.SUBRULE(this.Expr);
-            this.CONSUME(t.Then);
-            this.SUBRULE(this.Choice);
-            this.CONSUME(t.Else);
-            this.SUBRULE2(this.Choice);
-          },
+    this.OR([
+      {
+        ALT: () => {
+          this.CONSUME(t.If);
+          this.SUBRULE(this.Expr);
+          this.CONSUME(t.Then);
+          this.deeper(prefix, () => this.SUBRULE(this.Choice));
+          this.CONSUME(t.Else);
+          this.deeper(prefix, () => this.SUBRULE2(this.Choice));
         },
-        {
-          ALT: () => {
-            this.CONSUME(t.Fn);
-            this.SUBRULE(this.Params);
-            this.CONSUME(t.FatArrow);
-            this.SUBRULE3(this.Choice);
-          },
+      },
+      {
+        ALT: () => {
+          this.CONSUME(t.Fn);
+          this.SUBRULE(this.Params);
+          this.CONSUME(t.FatArrow);
+          this.deeper(prefix, () => this.SUBRULE3(this.Choice));
         },
-        { ALT: () => this.SUBRULE(this.Default) },
-      ]),
-    );
+      },
+      { ALT: () => this.SUBRULE(this.Default) },
+    ]);
   });
   readonly Default = this.RULE("Default", () => {
     this.SUBRULE(this.Or);
@@ -755,7 +763,7 @@ export class PeftParser extends CstParser {
       {
         ALT: () => {
           this.CONSUME(t.Not);
-          this.deeper(() => this.SUBRULE(this.Not));
+          this.deeper(prefix, () => this.SUBRULE(this.Not));
         },
       },
       { ALT: () => this.SUBRULE(this.Compare) },
@@ -770,9 +778,12 @@ export class PeftParser extends CstParser {
   });
   readonly Range = this.RULE("Range", () => {
     this.SUBRULE(this.Sum);
-    this.OPTION(() => {
-      this.CONSUME(t.DotDot);
-      this.OPTION2(() => this.SUBRULE2(this.Sum));
+    this.OPTION({
+      GATE: () => !this.sees(2, t.RSquare, t.Comma),
+      DEF: () => {
+        this.CONSUME(t.DotDot);
+        this.SUBRULE2(this.Sum);
+      },
     });
   });
   readonly Sum = this.RULE("Sum", () => {
@@ -794,7 +805,7 @@ export class PeftParser extends CstParser {
       {
         ALT: () => {
           this.CONSUME(t.Minus);
-          this.deeper(() => this.SUBRULE(this.Unary));
+          this.deeper(prefix, () => this.SUBRULE(this.Unary));
         },
       },
       { ALT: () => this.SUBRULE(this.Power) },
@@ -804,7 +815,7 @@ export class PeftParser extends CstParser {
     this.SUBRULE(this.Postfix);
     this.OPTION(() => {
       this.CONSUME(t.StarStar);
-      this.deeper(() => this.SUBRULE(this.Unary));
+      this.deeper(prefix, () => this.SUBRULE(this.Unary));
     });
   });
   readonly Postfix = this.RULE("Postfix", () => {
@@ -830,12 +841,12 @@ export class PeftParser extends CstParser {
       {
         ALT: () => {
           this.CONSUME(t.LCurly);
-          this.deeper(() => this.SUBRULE(this.Alternative));
+          this.deeper(prefix, () => this.SUBRULE(this.Alternative));
           this.MANY({
             GATE: this.goesOn(t.RCurly),
             DEF: () => {
               this.CONSUME(t.Comma);
-              this.deeper(() => this.SUBRULE2(this.Alternative));
+              this.deeper(prefix, () => this.SUBRULE2(this.Alternative));
             },
           });
           this.OPTION(() => this.CONSUME2(t.Comma));
@@ -920,7 +931,10 @@ export class PeftParser extends CstParser {
       {
         ALT: () => {
           this.SUBRULE(this.Expr);
-          this.OPTION(() => this.SUBRULE2(this.Slice));
+          this.OR2([
+            { ALT: () => this.CONSUME(t.DotDot) },
+            { ALT: () => this.OPTION(() => this.SUBRULE2(this.Slice)) },
+          ]);
         },
       },
     ]);

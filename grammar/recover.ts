@@ -9,7 +9,7 @@ export const closes = (tok: IToken): boolean => is(tok, t.RParen, t.RSquare, t.R
 
 /** A declaration, a statement. */
 export function beginsItem(tokens: readonly IToken[], i: number): boolean {
-  const [before, tok, next, third] = [tokens[i - 1], tokens[i], tokens[i + 1], tokens[i + 2]];
+  const [before, tok, next] = [tokens[i - 1], tokens[i], tokens[i + 1]];
   if (is(before, t.Dot)) return false;
   if (is(tok, t.Import, t.Type, t.Role, t.Module, t.Method, t.Forward, t.Param, t.Attach, t.Detach)) return true;
   if (is(tok, t.Fn)) return is(next, t.Name);
@@ -20,7 +20,7 @@ export function beginsItem(tokens: readonly IToken[], i: number): boolean {
   if (is(tok, t.Model, t.State, t.Input, t.Shared) && is(next, t.Name)) return true;
   if (is(tok, t.Shared, t.Frozen) && is(next, t.Param, t.Frozen)) return true;
   if (before !== undefined && before.endLine === tok.startLine) return false;
-  return is(next, t.Dot, t.LCurly) || (is(next, t.Name) && is(third, t.LCurly)) || is(tok, t.Require);
+  return is(next, t.Dot, t.LCurly, t.Name) || is(tok, t.Require);
 }
 
 /** A field of a type or role. */

@@ -12,8 +12,6 @@ export const longest = 500;
 /** Makes the syntax tree of one file, and collects what is wrong with what was read. */
 export class ExpressionBuilder {
   readonly problems: Problem[] = [];
-  /** Ranges without an end that no index has claimed. */
-  private readonly open = new Set<ast.Range>();
 
   constructor(readonly file: string) {}
 
@@ -94,6 +92,7 @@ export class ExpressionBuilder {
     const span = this.spanOf(node);
     if (c.if) {
       const [yes, no] = c.Choice!;
+      // biome-ignore lint/suspicious/noThenProperty: the word of the language; an expression is no thenable
       return { kind: "Conditional", condition: this.expr(c.Expr![0]), then: this.choice(yes), else: this.choice(no), span };
     }
     if (c.fn) return { kind: "Lambda", params: this.params(c.Params![0]), body: this.choice(c.Choice![0]), span };
@@ -135,9 +134,7 @@ export class ExpressionBuilder {
     const c = node.children;
     const start = this.sum(c.Sum[0]);
     if (!c.DotDot) return start;
-    const range: ast.Range = { kind: "Range", start, end: c.Sum[1] && this.sum(c.Sum[1]), span: this.spanOf(node) };
-    if (!range.end) this.open.add(range);
-    return range;
+    return { kind: "Range", start, end: this.sum(c.Sum[1]), span: this.spanOf(node) };
   }
   private sum(node: cst.SumCstNode): ast.Expr {
     const c = node.children;
@@ -224,8 +221,7 @@ export class ExpressionBuilder {
     if (c.Star) return { kind: "Star", span };
     const value = c.Expr && this.expr(c.Expr[0]);
     if (!c.Slice) {
-      if (value!.kind === "Range") this.open.delete(value!);
-      return { kind: "At", value: value!, span };
+      return { kind: "At", value: c.DotDot ? { kind: "Range", start: value!, end: undefined, span } : value!, span };
     }
     const slice = c.Slice[0].children;
     return {
@@ -310,13 +306,5 @@ export class ExpressionBuilder {
       return { kind: "Entry", key: { kind: "Name", text: key.value, span: key.span }, value, span };
     });
     return { kind: "Record", entries, span: this.spanOf(node) };
-  }
-
-  /** Problems that are known only when all is read. */
-  protected finish(): void {
-    for (const range of this.open)
-      this.error("P0115", range.span, "this range has no end", "`..` needs a number behind it", [
-        "the end may be left out inside the brackets of an index only: `layer[2..]`",
-      ]);
   }
 }

@@ -62,9 +62,9 @@ export interface StringText {
 /** Resolves escapes of a string's inside, which begins `offset` characters into the token. */
 export function readString(inside: string, offset: number): StringText {
   const unknown: { at: number; length: number }[] = [];
-  const value = inside.replace(/\\(u\{([0-9A-Fa-f]*)\}|[^])?/g, (all, escape: string | undefined, hex: string | undefined, at: number) => {
-    if (hex !== undefined && hex !== "" && Number.parseInt(hex, 16) <= 0x10ffff) return String.fromCodePoint(Number.parseInt(hex, 16));
-    const known = escape !== undefined && hex === undefined ? escapes[escape] : undefined;
+  const value = inside.replace(/\\(u\{([0-9A-Fa-f]*)\}|.)?/g, (all, code: string | undefined, hex: string | undefined, at: number) => {
+    if (hex && Number.parseInt(hex, 16) <= 0x10ffff) return String.fromCodePoint(Number.parseInt(hex, 16));
+    const known = code !== undefined && hex === undefined ? escapes[code] : undefined;
     if (known === undefined) unknown.push({ at: at + offset, length: all.length });
     return known ?? all;
   });

@@ -1,5 +1,5 @@
 /** What the lexer and the parser found wrong, put into words. */
-import type { ILexingError, IRecognitionException, IToken, TokenType } from "chevrotain";
+import { EOF, type ILexingError, type IRecognitionException, type IToken, type TokenType } from "chevrotain";
 import { deepest, type Note } from "../../../grammar/parser.ts";
 import { closes, opens } from "../../../grammar/recover.ts";
 import * as t from "../../../grammar/tokens.ts";
@@ -29,6 +29,11 @@ const quote = (tok: IToken): string => {
   const text = tok.image.length > 24 ? `${tok.image.slice(0, 23)}…` : tok.image;
   return `\`${text}\``;
 };
+
+const standing = (tok: IToken): string => (isEnd(tok) ? "the file ends here" : `${quote(tok)} stands here`);
+
+/** Stands for the token behind the last. */
+const END: IToken = { image: "", startOffset: Number.NaN, tokenType: EOF, tokenTypeIdx: EOF.tokenTypeIdx! };
 
 const is = (tok: IToken | undefined, ...types: TokenType[]): boolean =>
   tok !== undefined && types.some((type) => tok.tokenType === type || (type.categoryMatches ?? []).includes(tok.tokenType.tokenTypeIdx!));
@@ -140,15 +145,7 @@ export function noteProblem(source: Source, note: Note): Problem {
         ...(isEnd(tok) ? {} : { related: [{ span: spanOf(source, tok), label: "a declaration that stands further out begins here" }] }),
       };
     case "stray":
-      if (closes(tok)) return problem(source, "P0107", tok, `this \`${tok.image}\` closes nothing`, "no bracket is open here");
-      return problem(
-        source,
-        "P0107",
-        tok,
-        `nothing begins with ${quote(tok)}`,
-        beginning(tok),
-        beginNotes(tok, source.tokens[source.tokens.indexOf(tok) + 1]),
-      );
+      return cannotBegin(source, tok);
     case "too-deep":
       return problem(source, "P0116", tok, `more than ${deepest} levels inside each other`, "from here on", [
         "name the inner parts, and use the names",
@@ -162,8 +159,6 @@ const placeOf = (tok: IToken): string => {
   if (is(tok, t.Forward)) return "`forward` stands directly in a module";
   return `\`${tok.image}\` stands directly in a module or method, beside its statements; what depends on a condition is given a value with \`if … then … else none\``;
 };
-
-const beginning = (tok: IToken): string => (is(tok, t.Hard) ? "a word of the language" : "");
 
 // ── errors of the parser ─────────────────────────────────────────────────────────────────────────
 
@@ -186,14 +181,38 @@ const foreignWords: Readonly<Record<string, string>> = {
   freeze: "what learns is a field of the stage: `params = …`",
 };
 
-function beginNotes(tok: IToken, next: IToken | undefined): string[] {
+/** What follows the first word of a declaration or statement. */
+const follows: Readonly<Record<string, string>> = {
+  import: "`{`",
+  forward: "`(`",
+  detach: "a selection",
+  if: "a condition",
+  ...Object.fromEntries(["type", "role", "module", "method", "fn", "param", "for", "attach", "model"].map((w) => [w, "a name"])),
+};
+
+/** A token that begins nothing where a statement, member or declaration was to begin, or cannot go on with the one before it. */
+function cannotBegin(source: Source, tok: IToken): Problem {
+  const at = source.tokens.indexOf(tok);
+  const previous: IToken | undefined = source.tokens[at - 1];
+  const next = source.tokens[at + 1] ?? END;
+  const sameLine = previous !== undefined && previous.endLine === tok.startLine;
+  if (closes(tok)) return problem(source, "P0107", tok, `this \`${tok.image}\` closes nothing`, "no bracket is open here");
   const foreign = foreignWords[tok.image];
-  if (foreign) return [foreign];
-  if (is(tok, t.Then)) return ["`if c then a else b` is an expression: `name = if c then a else b`"];
-  if (is(tok, t.Else)) return ["`else` follows the `}` of an `if`"];
-  if (is(tok, t.AssignOp)) return ["a name stands in front of it"];
-  if (is(tok, t.Hard) && is(next, t.AssignOp)) return [`\`${tok.image}\` cannot be a name`];
-  return ["a statement begins with a name, or with a word such as `model`, `attach`, `for`, `if`"];
+  if (foreign) return problem(source, "P0107", tok, `\`${tok.image}\` is not a word of this language`, "", [foreign]);
+  if (is(tok, t.Hard) && is(next, t.AssignOp)) return wordAsName(source, tok, "a name was expected");
+  const after = follows[tok.image];
+  if (after) return problem(source, "P0105", next, `${after} was expected after \`${tok.image}\``, standing(next));
+  if (is(tok, t.Name)) {
+    const notes = bindingHints(next, tok);
+    return problem(source, "P0105", next, `${t.AssignOp.LABEL} was expected after \`${tok.image}\``, standing(next), notes);
+  }
+  const notes = hints(source, "", tok, previous, next, "");
+  if (is(tok, t.Then)) notes.push("`if c then a else b` is an expression: `name = if c then a else b`");
+  if (is(tok, t.Else)) notes.push("`else` follows the `}` of an `if`");
+  if (sameLine && !opens(previous) && !is(previous, t.RCurly))
+    return problem(source, "P0107", tok, `${quote(tok)} cannot follow ${quote(previous)}`, "the expression before it is complete", notes);
+  if (notes.length === 0) notes.push("a statement begins with a name, or with a word such as `model`, `attach`, `for`, `if`");
+  return problem(source, "P0107", tok, `nothing begins with ${quote(tok)}`, "", notes);
 }
 
 /** What a rule that found nothing to begin with was to read. */
@@ -234,18 +253,10 @@ export function errorProblem(source: Source, error: IRecognitionException): Prob
   const next = source.tokens[at + 1];
 
   if (error.name === "NoViableAltException") {
-    if (statements.has(rule))
-      return problem(source, "P0107", tok, `nothing begins with ${quote(tok)}`, beginning(tok), beginNotes(tok, next));
+    if (statements.has(rule)) return cannotBegin(source, tok);
     const want = wanted[rule] ?? "a value";
     if (is(tok, t.Hard) && want === "a value") return wordAsName(source, tok, "a value was expected");
-    return problem(
-      source,
-      "P0105",
-      tok,
-      `${want} was expected`,
-      `${quote(tok)} stands here`,
-      hints(source, want, tok, previous, next, rule),
-    );
+    return problem(source, "P0105", tok, `${want} was expected`, standing(tok), hints(source, want, tok, previous, next, rule));
   }
 
   const want = error.message;
@@ -268,23 +279,16 @@ export function errorProblem(source: Source, error: IRecognitionException): Prob
       };
     const list = rule === "TypeRef" || rule === "Primary" ? "" : "`,` or ";
     return {
-      ...problem(
-        source,
-        "P0105",
-        tok,
-        `${list}\`${close}\` was expected`,
-        `${quote(tok)} stands here`,
-        hints(source, want, tok, previous, next, rule),
-      ),
+      ...problem(source, "P0105", tok, `${list}\`${close}\` was expected`, standing(tok), hints(source, want, tok, previous, next, rule)),
       ...(open ? { related: [{ span: spanOf(source, open), label: "opened here" }] } : {}),
     };
   }
   if (rule === "Binding" && want === t.AssignOp.LABEL) {
     const foreign = previous && foreignWords[previous.image];
     const notes = foreign ? [foreign] : bindingHints(tok, previous);
-    return problem(source, "P0105", tok, `${want} was expected after ${quote(previous!)}`, `${quote(tok)} stands here`, notes);
+    return problem(source, "P0105", tok, `${want} was expected after ${quote(previous!)}`, standing(tok), notes);
   }
-  return problem(source, "P0105", tok, `${want} was expected`, `${quote(tok)} stands here`, hints(source, want, tok, previous, next, rule));
+  return problem(source, "P0105", tok, `${want} was expected`, standing(tok), hints(source, want, tok, previous, next, rule));
 }
 
 function wordAsName(source: Source, tok: IToken, message: string): Problem {
@@ -311,6 +315,7 @@ function hints(source: Source, want: string, tok: IToken, previous: IToken | und
     if (rule === "If") out.push("`==` compares");
     else if (want.includes(")")) out.push("arguments are named with `:`");
   }
+  if (is(tok, t.DotDot) || is(previous, t.DotDot)) out.push("`..` has a number on both sides; in the brackets of an index the end may be left out: `layer[2..]`");
   if (is(tok, t.Question)) out.push("a choice is written `if c then a else b`; a value in place of `none`, `x ?? y`");
   if (is(tok, t.Dot) && is(next, t.Digits)) out.push(`a number begins with a digit: \`0.${next!.image}\``);
   if (want === t.LCurly.LABEL) {

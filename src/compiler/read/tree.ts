@@ -13,7 +13,6 @@ export function build(root: cst.ProgramCstNode, file: string, length: number): {
 class TreeBuilder extends ExpressionBuilder {
   program(node: cst.ProgramCstNode, length: number): ast.Program {
     const items = (node.children.Item ?? []).map((i) => this.item(i));
-    this.finish();
     return {
       kind: "Program",
       imports: items.filter((i) => i.kind === "Import"),
@@ -194,6 +193,7 @@ class TreeBuilder extends ExpressionBuilder {
     return {
       kind: "If",
       condition: this.expr(c.Expr[0]),
+      // biome-ignore lint/suspicious/noThenProperty: the word of the language; a list is no thenable
       then: this.block(then),
       else: c.If ? [this.if(c.If[0])] : otherwise && this.block(otherwise),
       span: this.spanOf(node),
