@@ -7,16 +7,19 @@ import { lexer } from "../../grammar/tokens.ts";
 import { cstTypes } from "../../scripts/cst-types.ts";
 
 type Rule =
-  | { kind: "literal" | "ref"; text: string }
-  | { kind: "choice" | "sequence"; parts: Rule[] }
-  | { kind: "many" | "maybe"; part: Rule };
+  | { kind: "literal"; text: string }
+  | { kind: "ref"; text: string }
+  | { kind: "choice"; parts: Rule[] }
+  | { kind: "sequence"; parts: Rule[] }
+  | { kind: "many"; part: Rule }
+  | { kind: "maybe"; part: Rule };
 
 const ebnf = readFileSync(new URL("../../grammar/grammar.ebnf", import.meta.url), "utf8");
 const header = ebnf.slice(0, ebnf.indexOf("(* ── lexical"));
 
 /** Reads the notation of the file. */
 function productions(text: string): Map<string, Rule> {
-  const tokens = [...text.replace(/\(\*[^]*?\*\)/g, " ").matchAll(/"[^"]*"|[A-Za-z]+|[=;|()[\]{}]/g)].map((m) => m[0]);
+  const tokens = [...text.replace(/\(\*[\s\S]*?\*\)/g, " ").matchAll(/"[^"]*"|[A-Za-z]+|[=;|()[\]{}]/g)].map((m) => m[0]);
   let at = 0;
   const choice = (): Rule => {
     const parts = [sequence()];
