@@ -1,29 +1,13 @@
 /** From rows of a table to the inputs of a graph: sizes are settled once for a stage, rows are padded to them. */
 import type { ColumnDecl } from "../compiler/project.ts";
+import type { Column, Table } from "../formats/data/table.ts";
 import { type Dim, substitute, symbolsOf } from "../ir/dim.ts";
 import { Bug, InputError } from "../ir/errors.ts";
 import type { DType, Graph } from "../ir/graph.ts";
 import { type Bound, indexBounds } from "../ir/ops/bounds.ts";
 import type { Values } from "../runtime/program.ts";
 
-/** One column: a number, or an array of numbers, a row. */
-export interface DataColumn {
-  /** Axes of a row: 0 for a number, 1 for a list whose length may differ from row to row. */
-  readonly rank: number;
-  /** A row's numbers, row-major. */
-  row(i: number): ArrayLike<number>;
-  /** Sizes of a row. */
-  shape(i: number): readonly number[];
-  /** What fills a row up. */
-  readonly pad: number;
-}
-/** What a host function such as `text` or `jsonl` made. */
-export interface DataTable {
-  /** For messages: the file, or the call. */
-  readonly name: string;
-  readonly rows: number;
-  readonly columns: ReadonlyMap<string, DataColumn>;
-}
+export type DataTable = Table;
 
 /** Tokens a row is padded to, where the stage does not say: the longest row, up to a multiple of this. */
 const BUCKET = 8;
@@ -86,7 +70,7 @@ function soleSymbol(dim: Dim): string | undefined {
 }
 
 interface Source {
-  readonly column: DataColumn;
+  readonly column: Column;
   readonly name: string;
 }
 function sourceOf(decl: ColumnDecl, table: DataTable): Source | undefined {

@@ -20,6 +20,8 @@ export interface BuildOptions {
 
 export interface Built {
   readonly program: Program;
+  /** The WebAssembly module, where the program has one. */
+  readonly module?: Uint8Array;
   /** What the passes have to say to people. */
   readonly notes: readonly string[];
   /** Arithmetic of one run of each entry, in operations. */
@@ -36,5 +38,5 @@ export interface Engine {
   readonly depth: number;
   build(entries: readonly EntryPoint[], options: BuildOptions): Promise<Built>;
   /** Memory is allocated and constants are written; parameters and states are not. */
-  open(program: Program): Promise<Session>;
+  open(built: Built): Promise<Session>;
 }

@@ -34,6 +34,15 @@ export interface StageFolder {
 /** Folder of runs, relative to the working directory. */
 export const RUNS = "runs";
 
+/** A stage's folder below the runs': `<file>/<name>`, the file as its path without `.peft` and without steps upwards. */
+export function runFolder(file: string, stage: string): string {
+  const path = file
+    .replace(/\.peft$/, "")
+    .split("/")
+    .filter((part) => part !== "" && part !== "." && part !== "..");
+  return [...path.slice(0, -1), stage].join("/");
+}
+
 /**
  * A folder for every stage of a file, in order. Without `output`: `runs/<file>/<name>`, all with one number behind them if any stage's folder holds
  * a finished run, or checkpoints of one that was not resumed. With it: that folder for the only `train` stage, `<output>/<name>` for the others.

@@ -22,6 +22,12 @@ export interface PromptTokenizer {
   decode(ids: readonly number[]): string;
 }
 
+/** `ids`: instead of the text's tokens, where a table has them. */
+export interface Prompt {
+  readonly text: string;
+  readonly ids?: readonly number[];
+}
+
 export interface Sample {
   readonly prompt: string;
   readonly text: string;
@@ -72,7 +78,7 @@ function scoresOf(entry: Entry, sizes: ReadonlyMap<string, number>): { positions
 }
 
 export interface Generator {
-  generate(prompt: string, number: number, sample: number): Promise<Sample>;
+  generate(prompt: Prompt, number: number, sample: number): Promise<Sample>;
   close(): Promise<void>;
 }
 
@@ -81,7 +87,7 @@ export async function openGenerator(
   stage: GenerateStage,
   host: RunHost,
   tokenizer: PromptTokenizer,
-  prompts: readonly string[],
+  prompts: readonly Prompt[],
 ): Promise<Generator> {
   if (stage.beams > 1) throw new Limit("beam search is not built yet: `beams` must be 1", stage.span);
   const encoded = new Map(prompts.map((prompt) => [prompt, encode(tokenizer, prompt)]));
@@ -89,7 +95,7 @@ export async function openGenerator(
   const { points, lengths } = generationPoints(stage, longest, stage.maxTokens);
   const built = await host.engine.build(points, { trained: [] });
   requireBudget(built.program, host.engine.memory, "the device");
-  const session = await host.engine.open(built.program);
+  const session = await host.engine.open(built);
   for (const name of Object.keys(built.program.params)) await session.write("param", name, host.values.param(name));
   const states = Object.entries(built.program.states).map(([name, index]) => ({ name, ...built.program.tensors[index] }));
   const sampling: Sampling = { temperature: stage.temperature, topP: stage.topP, seed: stage.seed };
@@ -116,6 +122,7 @@ export async function openGenerator(
   return {
     async generate(prompt, number, sample) {
       const ids = encoded.get(prompt) ?? encode(tokenizer, prompt);
+      const { text: given } = prompt;
       if (ids.length > lengths.prompt) throw new Bug("the prompt is longer than those the generator was opened for");
       const key = samplingKey(sampling.seed, number, sample);
       const out: number[] = [];
@@ -126,17 +133,17 @@ export async function openGenerator(
         out.push(token);
         const text = stop.texts.length === 0 ? "" : tokenizer.decode(out);
         const cut = stop.texts.map((s) => text.indexOf(s)).filter((at) => at >= 0);
-        if (cut.length > 0) return { prompt, text: text.slice(0, Math.min(...cut)), tokens: out };
+        if (cut.length > 0) return { prompt: given, text: text.slice(0, Math.min(...cut)), tokens: out };
         if (out.length < stage.maxTokens) scores = await decode(token, stage.front + ids.length + out.length - 1);
       }
-      return { prompt, text: tokenizer.decode(out), tokens: out };
+      return { prompt: given, text: tokenizer.decode(out), tokens: out };
     },
     close: () => session.close(),
   };
 }
 
-function encode(tokenizer: PromptTokenizer, prompt: string): number[] {
-  const ids = tokenizer.encode(prompt);
+function encode(tokenizer: PromptTokenizer, prompt: Prompt): readonly number[] {
+  const ids = prompt.ids ?? tokenizer.encode(prompt.text);
   if (ids.length > 0) return ids;
   const start = tokenizer.ids.bos ?? tokenizer.ids.cls ?? tokenizer.ids.eos;
   if (start === undefined) throw new InputError("P0736", "an empty prompt has no tokens, and the tokenizer has none to start with");
@@ -176,7 +183,7 @@ export async function generate(
   host: RunHost,
   tokenizer: PromptTokenizer,
   folder: string | undefined,
-  prompts: readonly string[],
+  prompts: readonly Prompt[],
 ): Promise<Sample[]> {
   const generator = await openGenerator(stage, host, tokenizer, prompts);
   const samples: Sample[] = [];
@@ -185,7 +192,7 @@ export async function generate(
       for (let i = 0; i < stage.samples; i++) {
         const sample = await generator.generate(prompt, number, i);
         samples.push(sample);
-        host.listen({ event: "sample", stage: stage.name, prompt, text: sample.text, tokens: sample.tokens.length });
+        host.listen({ event: "sample", stage: stage.name, prompt: prompt.text, text: sample.text, tokens: sample.tokens.length });
       }
     }
   } finally {

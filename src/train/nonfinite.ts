@@ -26,7 +26,7 @@ export class RunProblem extends Error {
 
 export type Replay = (to: number, visit: (step: number, snapshot: Snapshot) => Promise<boolean>) => Promise<void>;
 
-/** The problem to show (P0902) for a loss or gradient that is not finite. */
+/** The problem to show (P0910) for a loss or gradient that is not finite. */
 export async function blame(ready: PreparedTrain, host: RunHost, error: NonFinite, replay: Replay): Promise<RunProblem> {
   let before: Snapshot | undefined;
   let bad = error.step;
@@ -51,7 +51,7 @@ function problemOf(ready: PreparedTrain, error: NonFinite, bad: number, culprit:
   const tries = ["a smaller learning rate, a longer warm-up, or `clip`; checkpoints up to here are good"];
   if (culprit === undefined) {
     return {
-      code: "P0902",
+      code: "P0910",
       severity: "error",
       message: seen,
       span: ready.stage.span,
@@ -65,7 +65,7 @@ function problemOf(ready: PreparedTrain, error: NonFinite, bad: number, culprit:
   const what =
     rowOf(node).supply === undefined ? `\`${node.op}\`${path}${which} gave ${value}` : `\`${String(node.attrs.name)}\` holds ${value}`;
   return {
-    code: "P0902",
+    code: "P0910",
     severity: "error",
     message: `${seen}: the first value that is no number is ${what}`,
     span: placeOf(node) ?? ready.stage.span,

@@ -22,7 +22,7 @@ async function tableOf(stage: EvaluateStage | PredictStage, host: RunHost): Prom
 async function openFor(points: readonly EntryPoint[], host: RunHost): Promise<Session> {
   const built = await host.engine.build(points, { trained: [] });
   requireBudget(built.program, host.engine.memory, "the device");
-  const session = await host.engine.open(built.program);
+  const session = await host.engine.open(built);
   for (const name of Object.keys(built.program.params)) await session.write("param", name, host.values.param(name));
   for (const name of Object.keys(built.program.states)) await session.write("state", name, host.values.state(name, points[0].sizes).values);
   return session;
@@ -75,6 +75,7 @@ export async function predictStage(stage: PredictStage, host: RunHost, folder: s
   }
   const lines = out.map((row) => `${JSON.stringify(row)}\n`).join("");
   writeFile(host.files, joinPath(folder, "predictions.jsonl"), new TextEncoder().encode(lines));
+  host.predicted(stage, folder);
   host.listen({ event: "saved", stage: stage.name, kind: "table", folder });
   return out;
 }

@@ -1,10 +1,10 @@
 /** A whole file: every stage in order, copies between them, what one stage leaves for the next. */
-import type { Project, Stage } from "../compiler/project.ts";
+import type { GenerateStage, Project, Stage } from "../compiler/project.ts";
 import { joinPath } from "../formats/files.ts";
 import { InputError } from "../ir/errors.ts";
 import { listCheckpoints, readCheckpoint } from "./checkpoint.ts";
-import { chooseFolders, isFinished } from "./folders.ts";
-import { generate, type PromptTokenizer } from "./generate.ts";
+import { chooseFolders, isFinished, runFolder } from "./folders.ts";
+import { generate, type Prompt, type PromptTokenizer } from "./generate.ts";
 import type { RunHost } from "./host.ts";
 import { requireSame } from "./identity.ts";
 import { evaluateStage, predictStage } from "./predict.ts";
@@ -19,7 +19,7 @@ export interface FileHost extends RunHost {
   /** `undefined`: the folder has no tokenizer. */
   tokenizer(folder: string): PromptTokenizer | undefined;
   /** Prompts of a table, for `generate { data = ... }`. */
-  prompts(stage: Stage & { verb: "generate" }): Promise<readonly string[]>;
+  prompts(stage: GenerateStage): Promise<readonly Prompt[]>;
 }
 
 export const stagesOf = (project: Project): Stage[] => project.actions.flatMap((a) => (a.kind === "stage" ? [a.stage] : []));
@@ -27,7 +27,11 @@ export const stagesOf = (project: Project): Stage[] => project.actions.flatMap((
 /** Runs every stage. Gives the results of the `train` stages. */
 export async function runFile(host: FileHost, options: RunOptions): Promise<TrainResult[]> {
   const stages = stagesOf(host.project);
-  const folders = chooseFolders(host.files, stages, options);
+  const folders = chooseFolders(
+    host.files,
+    stages.map((stage) => ({ name: stage.name, verb: stage.verb, folder: runFolder(host.project.file, stage.folder) })),
+    options,
+  );
   const results: TrainResult[] = [];
   let number = 0;
   for (const action of host.project.actions) {

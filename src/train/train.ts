@@ -119,7 +119,7 @@ export async function train(stage: TrainStage, host: RunHost, options: TrainOpti
   });
   for (const note of ready.built.notes) host.listen({ event: "note", message: note });
 
-  const session = await host.engine.open(ready.built.program);
+  const session = await host.engine.open(ready.built);
   const run = new TrainRun(ready, host, session, folder, identity);
   try {
     await run.fill(checkpoint);

@@ -95,24 +95,30 @@ describe("generation", () => {
   test("decoding continues what the prompt left in the caches, whatever the padding", async () => {
     const prompts = ["1", "123", "4".repeat(17), "3"];
     for (const front of [0, 5]) {
-      const samples = await generate(stage({}, front), host(), tokenizer, undefined, prompts);
+      const samples = await generate(
+        stage({}, front),
+        host(),
+        tokenizer,
+        undefined,
+        prompts.map((text) => ({ text })),
+      );
       expect(samples.map((s) => s.tokens)).toEqual(prompts.map((p) => expected(p, 6)));
     }
   });
 
   test("ends at the end token, at a stop text, and at the limit", async () => {
-    const [ended] = await generate(stage({ maxTokens: 30 }), host(), tokenizer, undefined, ["55"]);
+    const [ended] = await generate(stage({ maxTokens: 30 }), host(), tokenizer, undefined, [{ text: "55" }]);
     expect(ended.tokens).toEqual([]);
-    const [stopped] = await generate(stage({ stop: "4," }), host(), tokenizer, undefined, ["1"]);
+    const [stopped] = await generate(stage({ stop: "4," }), host(), tokenizer, undefined, [{ text: "1" }]);
     expect(stopped.text).toBe("1,2,");
-    const [one] = await generate(stage({ maxTokens: 1 }), host(), tokenizer, undefined, ["1"]);
+    const [one] = await generate(stage({ maxTokens: 1 }), host(), tokenizer, undefined, [{ text: "1" }]);
     expect(one.tokens).toEqual([1]);
   });
 
   test("writes samples and says them", async () => {
     const h = host();
     const files = tinyFiles();
-    await generate(stage({ samples: 2 }), { ...h, files }, tokenizer, "runs/x", ["1", "2"]);
+    await generate(stage({ samples: 2 }), { ...h, files }, tokenizer, "runs/x", [{ text: "1" }, { text: "2" }]);
     expect(h.events.filter((e) => e.event === "sample")).toHaveLength(4);
     expect(new TextDecoder().decode(files.content.get("runs/x/samples.jsonl")).trim().split("\n")).toHaveLength(4);
   });

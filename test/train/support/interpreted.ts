@@ -18,7 +18,7 @@ export function interpretedEngine(over: Partial<Engine> = {}): Engine {
     memory: 1e9,
     depth: 2,
     build: async (entries) => build(entries),
-    open: async (program) => new Interpreted(program),
+    open: async ({ program }) => new Interpreted(program),
     ...over,
   };
 }

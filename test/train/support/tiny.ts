@@ -169,6 +169,7 @@ export function tinyHost(project: Project, files: Files, over: Partial<RunHost> 
     engine: interpretedEngine(),
     values: new ValueStore(project, (folder) => openCheckpoint(files, folder)),
     table: async ({ spec }) => (spec.part === "held" ? held : main),
+    predicted: () => {},
     artefacts: {
       adapter: (folder, { attachments }, value) => {
         if (attachments.length === 0) return [];

@@ -1,0 +1,136 @@
+/** What every verb starts with: options, the file compiled and its problems shown, a device, a host to run on. */
+import type { Command } from "commander";
+import { compile } from "../compiler/compile.ts";
+import type { Project, Static } from "../compiler/project.ts";
+import { type DeviceChoice, openEngine } from "../node/engine.ts";
+import { openWorkspace, type Workspace } from "../node/workspace.ts";
+import type { Engine } from "../train/engine.ts";
+import type { FileHost } from "../train/run.ts";
+import { stagesOf } from "../train/run.ts";
+import { Rejected, reportProblems, Usage } from "./errors.ts";
+import type { Io } from "./io.ts";
+import { type Display, display } from "./progress.ts";
+
+export interface CommonOptions {
+  readonly json?: boolean;
+  readonly set?: readonly string[];
+  readonly seed?: string;
+  readonly device?: string;
+}
+
+/** Adds `--json`, and for verbs that compile `--set` and `--seed`. */
+export function common(command: Command, { compiles = true, runs = true } = {}): Command {
+  command.option("--json", "print one JSON object a line");
+  if (compiles) {
+    command.option("--set <stage.field=value>", "override a field of a stage, as in train.steps=10 (may be repeated)", collect, []);
+    command.option("--seed <number>", "override the seed of every stage");
+  }
+  if (runs) command.option("--device <name>", "auto, webgpu, wasm or reference", "auto");
+  return command;
+}
+const collect = (value: string, before: readonly string[]): string[] => [...before, value];
+
+/** A verb at work. */
+export class Session {
+  readonly json: boolean;
+  readonly workspace: Workspace;
+  readonly display: Display;
+  private stopping = false;
+
+  constructor(
+    readonly io: Io,
+    private readonly options: CommonOptions,
+  ) {
+    this.json = options.json === true;
+    this.workspace = openWorkspace(io.cwd);
+    this.display = display(io, this.json);
+  }
+
+  readonly source = (file: string): string | undefined => this.workspace.sources.readSource(file);
+
+  /** Compiles and reports. Throws `Rejected` if there are errors, `Usage` for overrides that nothing takes. */
+  open(file: string): Project {
+    const set = parseSettings(this.options.set ?? []);
+    const seed = this.options.seed === undefined ? undefined : wholeNumber("--seed", this.options.seed);
+    const project = compile(file, this.workspace.sources, { set, seed });
+    reportProblems(project.problems, this.io, this.json, this.source);
+    if (project.problems.some((p) => p.severity === "error")) throw new Rejected("the file has errors");
+    const stages = stagesOf(project);
+    for (const key of Object.keys(set)) {
+      const [stage] = key.split(".");
+      if (!stages.some((s) => s.name === stage || s.verb === stage)) {
+        throw new Usage(`--set ${key}: there is no stage \`${stage}\``, [`the stages are: ${stages.map((s) => s.name).join(", ")}`]);
+      }
+    }
+    return project;
+  }
+
+  async engine(): Promise<Engine> {
+    const choice = this.options.device ?? "auto";
+    if (!isDevice(choice))
+      throw new Usage(`--device ${choice}: there is no such device`, ["the devices are: auto, webgpu, wasm, reference"]);
+    const engine = await openEngine(choice);
+    this.display.listen({ event: "device", device: engine.device, reason: engine.reason });
+    return engine;
+  }
+
+  host(project: Project, engine: Engine): FileHost {
+    return this.workspace.host(project, engine, {
+      listen: this.display.listen,
+      interrupted: () => this.stopping,
+      now: () => this.io.now(),
+    });
+  }
+
+  /** Runs `work` with interrupts turned into a request to save and stop. */
+  async interruptible<T>(work: () => Promise<T>): Promise<T> {
+    const undo = this.io.onInterrupt(() => {
+      this.stopping = true;
+      this.display.end();
+      if (!this.json) this.io.err("stopping after this update; once more ends at once\n");
+    });
+    try {
+      return await work();
+    } finally {
+      undo();
+      this.display.end();
+    }
+  }
+}
+
+const isDevice = (name: string): name is DeviceChoice => ["auto", "webgpu", "wasm", "reference"].includes(name);
+
+/** `train.steps=10`: the value is JSON, or else text. */
+export function parseSettings(settings: readonly string[]): Record<string, Static> {
+  const out: Record<string, Static> = {};
+  for (const setting of settings) {
+    const match = /^([A-Za-z_]\w*\.[A-Za-z_]\w*)=(.*)$/s.exec(setting);
+    if (match === null) throw new Usage(`--set ${setting}: not of the form stage.field=value`, ["as in --set train.steps=10"]);
+    out[match[1]] = settingValue(match[2]);
+  }
+  return out;
+}
+
+function settingValue(text: string): Static {
+  try {
+    return JSON.parse(text) as Static;
+  } catch {
+    return text;
+  }
+}
+
+export function wholeNumber(option: string, text: string): number {
+  const value = Number(text);
+  if (!/^\d+$/.test(text) || !Number.isSafeInteger(value)) throw new Usage(`${option} ${text}: a whole number is wanted`);
+  return value;
+}
+
+export function realNumber(option: string, text: string, least: number, most = Number.POSITIVE_INFINITY): number {
+  const value = Number(text);
+  if (text.trim() === "" || !(value >= least && value <= most)) {
+    throw new Usage(
+      `${option} ${text}: a number ${most === Number.POSITIVE_INFINITY ? `of at least ${least}` : `from ${least} to ${most}`} is wanted`,
+    );
+  }
+  return value;
+}

@@ -1,0 +1,111 @@
+/** What went wrong, for people and for programs, and the exit code that says which kind it was. */
+import type { Problem } from "../compiler/report/problem.ts";
+import { renderProblem } from "../compiler/report/render.ts";
+import { InputError, Limit } from "../ir/errors.ts";
+import { TypeMismatch } from "../ir/ops/index.ts";
+import { DeviceError } from "../runtime/errors.ts";
+import { Interrupted } from "../train/events.ts";
+import { RunProblem } from "../train/nonfinite.ts";
+import { EXIT, type Io } from "./io.ts";
+
+/** The file has errors; they were reported when this is thrown. */
+export class Rejected extends Error {
+  override readonly name = "Rejected";
+}
+
+/** A mistake in how the command was called: exit code 2. */
+export class Usage extends Error {
+  override readonly name = "Usage";
+  constructor(
+    message: string,
+    readonly notes: readonly string[] = [],
+  ) {
+    super(message);
+  }
+}
+
+export type ReadSource = (file: string) => string | undefined;
+
+/** Reports an error and gives the exit code. */
+export function report(error: unknown, io: Io, json: boolean, source: ReadSource): number {
+  if (error instanceof Rejected) return EXIT.mistake;
+  if (error instanceof Interrupted) {
+    if (json) io.out(line({ event: "interrupted", step: error.step, checkpoint: error.checkpoint ?? null }));
+    else io.err(`${error.message}\n${error.checkpoint === undefined ? "" : "go on with --resume\n"}`);
+    return EXIT.interrupted;
+  }
+  if (error instanceof RunProblem) {
+    reportProblems([error.problem], io, json, source);
+    return EXIT.mistake;
+  }
+  if (error instanceof InputError) {
+    reportProblems(
+      [{ code: error.code, severity: "error", message: error.message, span: undefined, notes: error.notes }],
+      io,
+      json,
+      source,
+    );
+    return EXIT.mistake;
+  }
+  if (error instanceof Limit) {
+    const problem: Problem = { code: "P0999", severity: "error", message: `not built yet: ${error.message}`, span: error.span };
+    reportProblems([problem], io, json, source);
+    return EXIT.mistake;
+  }
+  if (error instanceof TypeMismatch) {
+    reportProblems([{ code: "P0499", severity: "error", message: error.message, span: undefined }], io, json, source);
+    return EXIT.mistake;
+  }
+  if (error instanceof DeviceError) {
+    plain("device", error.message, error.notes, io, json);
+    return EXIT.device;
+  }
+  if (error instanceof Usage) {
+    plain("usage", error.message, error.notes, io, json);
+    return EXIT.usage;
+  }
+  const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
+  plain("bug", text, ["this is a mistake of peftc, not yours: please report it with the file and the command"], io, json);
+  return EXIT.bug;
+}
+
+function plain(kind: string, message: string, notes: readonly string[], io: Io, json: boolean): void {
+  if (json) io.out(line({ event: "error", kind, message, notes }));
+  else io.err(`${kind === "usage" ? "" : `${kind}: `}${message}\n${notes.map((note) => `   = ${note}\n`).join("")}`);
+}
+
+/** Problems as frames with carets, or an object a line. */
+export function reportProblems(problems: readonly Problem[], io: Io, json: boolean, source: ReadSource): void {
+  for (const problem of problems) {
+    if (json) io.out(line({ event: "problem", ...placed(problem, source) }));
+    else io.err(`${renderProblem(problem, source, { color: io.color })}\n`);
+  }
+}
+
+/** The documented shape of a problem in JSON: its place as file, line and column (from 1) beside the offsets. */
+function placed({ code, severity, message, span, label, related, notes }: Problem, source: ReadSource): Record<string, unknown> {
+  return {
+    code,
+    severity,
+    message,
+    place: span === undefined ? null : place(span, source),
+    label: label ?? null,
+    related: (related ?? []).map((r) => ({ place: place(r.span, source), label: r.label })),
+    notes: notes ?? [],
+  };
+}
+
+function place(span: NonNullable<Problem["span"]>, source: ReadSource): Record<string, unknown> {
+  const text = source(span.file);
+  const before = text?.slice(0, span.start);
+  return {
+    file: span.file,
+    start: span.start,
+    end: span.end,
+    line: before === undefined ? null : before.split("\n").length,
+    column: before === undefined ? null : before.length - before.lastIndexOf("\n"),
+  };
+}
+
+/** One object as one line of JSON; numbers that JSON has no way to write become null. */
+export const line = (value: unknown): string => `${JSON.stringify(value)}\n`;

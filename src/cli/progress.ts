@@ -1,0 +1,128 @@
+/** What a run shows while it runs: one line that is redrawn on a terminal, a plain line now and then elsewhere, an object a line under `--json`. */
+import { Presets, SingleBar } from "cli-progress";
+import pc from "picocolors";
+import { showBytes } from "../train/budget.ts";
+import type { Listen, RunEvent } from "../train/events.ts";
+import { line } from "./errors.ts";
+import type { Io } from "./io.ts";
+import { grouped, short, showTime } from "./table.ts";
+
+export interface Display {
+  readonly listen: Listen;
+  /** Ends a line that is being drawn, so that what follows starts on its own. */
+  end(): void;
+}
+
+export function display(io: Io, json: boolean): Display {
+  if (json) return { listen: (event) => io.out(line(flat(event))), end: () => {} };
+  return io.terminal ? drawn(io) : lines(io);
+}
+
+/** The scalars of a step beside its loss, as fields of their own. */
+function flat(event: RunEvent): Record<string, unknown> {
+  if (event.event === "step") {
+    const { scalars, ...rest } = event;
+    return { ...rest, ...scalars };
+  }
+  if (event.event === "evaluation") {
+    const { metrics, ...rest } = event;
+    return { ...rest, ...metrics };
+  }
+  return event as unknown as Record<string, unknown>;
+}
+
+type StepEvent = Extract<RunEvent, { event: "step" }>;
+
+function stepText(e: StepEvent): string {
+  return [
+    `loss ${e.loss.toFixed(4)}`,
+    `${grouped(Math.round(e.tokens_per_second))} tokens/s`,
+    `ETA ${showTime(e.eta_seconds)}`,
+    showBytes(e.peak_bytes),
+  ].join("  ");
+}
+
+/** What happens apart from steps. `undefined`: nothing to say. */
+function sentence(event: RunEvent, color: boolean): string | undefined {
+  const bold = (text: string) => (color ? pc.bold(text) : text);
+  switch (event.event) {
+    case "stage":
+      return `${bold(`${event.verb}${event.stage === event.verb ? "" : ` ${event.stage}`}`)}${event.verb === "train" ? ` → ${event.folder}` : ""}`;
+    case "device":
+      return `on ${event.device} (${event.reason})`;
+    case "plan":
+      return `  ${grouped(event.trained)} of ${grouped(event.parameters)} parameters trained, ${grouped(event.steps)} updates, peak ${showBytes(event.peak_bytes)}`;
+    case "resume":
+      return event.from === null
+        ? "  no checkpoint there: starting from the beginning"
+        : `  going on after step ${event.step} from ${event.from}`;
+    case "evaluation": {
+      const metrics = Object.entries(event.metrics).map(([name, value]) => `${name} ${short(value)}`);
+      return `  evaluation after ${event.step} updates: ${metrics.join("  ")}${event.best ? "  (best)" : ""}`;
+    }
+    case "saved":
+      return `  saved the ${event.kind} in ${event.folder}`;
+    case "sample":
+      return `  ${bold(event.prompt)}${event.text.replaceAll("\n", "\n  ")}`;
+    case "note":
+      return `  ${event.message}`;
+    case "done":
+      return `  done in ${showTime(event.seconds)}${event.stopped_early ? ", stopped early" : ""}`;
+    default:
+      return undefined;
+  }
+}
+
+/** Plain lines: a step's at the first and last update, and at most every so many seconds between. */
+function lines(io: Io): Display {
+  let last = Number.NEGATIVE_INFINITY;
+  return {
+    listen: (event) => {
+      if (event.event === "step") {
+        if (event.step !== 1 && event.step !== event.steps && io.now() - last < SECONDS) return;
+        last = io.now();
+        io.err(`  step ${event.step}/${event.steps}  ${stepText(event)}\n`);
+        return;
+      }
+      const text = sentence(event, false);
+      if (text !== undefined) io.err(`${text}\n`);
+    },
+    end: () => {},
+  };
+}
+const SECONDS = 5;
+
+function drawn(io: Io): Display {
+  let bar: SingleBar | undefined;
+  const end = () => {
+    bar?.stop();
+    bar = undefined;
+  };
+  return {
+    listen: (event) => {
+      if (event.event === "step") {
+        if (bar === undefined) {
+          bar = new SingleBar(
+            {
+              format: "  {bar} {value}/{total}  {text}",
+              barsize: 20,
+              hideCursor: true,
+              clearOnComplete: false,
+              linewrap: null,
+              gracefulExit: false,
+            },
+            Presets.shades_classic,
+          );
+          bar.start(event.steps, event.step, { text: stepText(event) });
+        } else bar.update(event.step, { text: stepText(event) });
+        if (event.step === event.steps) end();
+        return;
+      }
+      const text = sentence(event, io.color);
+      if (text === undefined) return;
+      end();
+      io.err(`${text}\n`);
+    },
+    end,
+  };
+}

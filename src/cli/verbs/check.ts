@@ -1,0 +1,109 @@
+import type { Command } from "commander";
+import type { AttachmentReport, ModelReport, Project, Stage } from "../../compiler/project.ts";
+import { stagesOf } from "../../train/run.ts";
+import { elements } from "../../train/values.ts";
+import { type CommonOptions, common, Session } from "../context.ts";
+import { line } from "../errors.ts";
+import type { Io } from "../io.ts";
+import { grouped, table } from "../table.ts";
+
+/** `check`: what every selector hit, shapes, counts; nothing is computed. */
+export function check(program: Command, io: Io): void {
+  common(program.command("check").argument("<file>", "a .peft file"), { runs: false })
+    .description("check a file: what every selector hit, shapes, counts, unknown fields, left-over tensors")
+    .addHelpText("after", "\nExample:\n  peftc check specs/examples/quickstart.peft\n")
+    .action((file: string, options: CommonOptions) => {
+      const session = new Session(io, options);
+      const project = session.open(file);
+      if (session.json) io.out(line({ event: "check", file, ...facts(project) }));
+      else io.out(text(project));
+    });
+}
+
+const sizeOf = (project: Project, names: Iterable<string>): number =>
+  [...names].reduce((sum, name) => sum + elements(project.params.get(name)?.shape ?? [0]), 0);
+
+const paramsOf = (a: AttachmentReport): string[] => [
+  ...new Set([...a.sites.flatMap((site) => Object.values(site.params)), ...Object.values(a.shared)]),
+];
+
+/** The documented shape of `check --json`. */
+function facts(project: Project): Record<string, unknown> {
+  return {
+    models: project.models.map((m) => ({
+      name: m.name,
+      module: m.module,
+      folder: m.folder ?? null,
+      parameters: sizeOf(project, new Set(m.params)),
+      unknown_fields: m.unknownFields,
+      left_over: m.leftOver,
+    })),
+    attachments: project.attachments.map((a) => ({
+      name: a.name,
+      method: a.method,
+      declared_in: a.declaredIn,
+      options: a.options,
+      selector: a.selector,
+      parameters: sizeOf(project, paramsOf(a)),
+      sites: a.sites.map((site) => ({
+        path: site.path,
+        role: site.role ?? null,
+        parameters: Object.fromEntries(Object.entries(site.params).map(([path, name]) => [path, project.params.get(name)?.shape ?? null])),
+      })),
+      shared: Object.fromEntries(Object.entries(a.shared).map(([path, name]) => [path, project.params.get(name)?.shape ?? null])),
+    })),
+    stages: stagesOf(project).map((stage) => ({
+      name: stage.name,
+      verb: stage.verb,
+      ...(stage.verb === "train" ? { trained: sizeOf(project, stage.trained), columns: stage.step.map(columnsOf) } : {}),
+    })),
+  };
+}
+
+const columnsOf = (entry: { columns: readonly { name: string; dtype: string; shape: readonly unknown[] }[] }) =>
+  Object.fromEntries(entry.columns.map((c) => [c.name, `${c.dtype}[${c.shape.map(String).join(", ")}]`]));
+
+function text(project: Project): string {
+  const parts = [
+    ...project.models.map((m) => modelText(project, m)),
+    ...project.attachments.map((a) => attachmentText(project, a)),
+    ...stagesOf(project).map((s) => stageText(project, s)),
+  ];
+  return `${parts.join("\n")}\n${project.file} is sound\n`;
+}
+
+function modelText(project: Project, m: ModelReport): string {
+  const count = sizeOf(project, new Set(m.params));
+  const lines = [
+    `model ${m.name}: ${m.module}, ${grouped(count)} parameters${m.folder === undefined ? ", fresh" : `, from ${m.folder}`}\n`,
+  ];
+  if (m.unknownFields.length > 0) lines.push(`  fields of config.json that it does not use: ${m.unknownFields.join(", ")}\n`);
+  if (m.leftOver.length > 0) lines.push(`  tensors that nothing takes: ${m.leftOver.join(", ")}\n`);
+  return lines.join("");
+}
+
+function attachmentText(project: Project, a: AttachmentReport): string {
+  const options = Object.entries(a.options).map(([name, value]) => `${name}: ${JSON.stringify(value)}`);
+  const head = `attach ${a.name} = ${a.method}(${options.join(", ")}) to ${a.selector}\n`;
+  const shape = (name: string) => `[${(project.params.get(name)?.shape ?? []).join(", ")}]`;
+  const rows = a.sites.map((site) => [
+    site.path,
+    site.role ?? "",
+    Object.entries(site.params)
+      .map(([path, name]) => `${path} ${shape(name)}`)
+      .join(", "),
+  ]);
+  const shared = Object.entries(a.shared).map(([path, name]) => ["shared", "", `${path} ${shape(name)}`]);
+  return `${head}  ${a.sites.length} ${a.sites.length === 1 ? "site" : "sites"}, ${grouped(sizeOf(project, paramsOf(a)))} parameters\n${table([...rows, ...shared], "    ")}`;
+}
+
+function stageText(project: Project, stage: Stage): string {
+  const head = `${stage.verb}${stage.name === stage.verb ? "" : ` ${stage.name}`}`;
+  if (stage.verb !== "train") return `${head}\n`;
+  const columns = stage.step.map((entry) =>
+    Object.entries(columnsOf(entry))
+      .map(([name, type]) => `${name}: ${type}`)
+      .join(", "),
+  );
+  return `${head}: ${grouped(sizeOf(project, stage.trained))} parameters trained in ${stage.trained.length} tensors\n${columns.map((c) => `  columns ${c}\n`).join("")}`;
+}

@@ -1,0 +1,34 @@
+import type { Command } from "commander";
+import { runFile, stagesOf } from "../../train/run.ts";
+import { type CommonOptions, common, Session } from "../context.ts";
+import { Usage } from "../errors.ts";
+import type { Io } from "../io.ts";
+
+interface TrainCommand extends CommonOptions {
+  readonly output?: string;
+  readonly force?: boolean;
+  readonly resume?: boolean;
+}
+
+/** `train`: every stage of the file, in order. */
+export function train(program: Command, io: Io): void {
+  common(program.command("train").argument("<file>", "a .peft file"))
+    .description("run every stage of a file, in order: train, evaluate, predict, generate")
+    .option("--output <dir>", "folder for the result (default: runs/<file>/<stage>, numbered)")
+    .option("--force", "write over a finished run in --output")
+    .option("--resume", "go on from the newest whole checkpoint")
+    .addHelpText(
+      "after",
+      "\nExample:\n  peftc train specs/examples/quickstart.peft --output my-adapter --set train.steps=100\n\nCtrl-C saves a checkpoint and ends with code 130; --resume goes on from it.\n",
+    )
+    .action(async (file: string, options: TrainCommand) => {
+      const session = new Session(io, options);
+      if (options.force && options.resume) throw new Usage("--force starts over and --resume goes on: give one of them");
+      const project = session.open(file);
+      if (stagesOf(project).length === 0) throw new Usage(`${file} has no stage to run`, ["add `train { ... }`"]);
+      const host = session.host(project, await session.engine());
+      await session.interruptible(() =>
+        runFile(host, { output: options.output, force: options.force === true, resume: options.resume === true }),
+      );
+    });
+}

@@ -1,0 +1,29 @@
+/** Files of this machine, the standard library, and hosts for runs on them. */
+import path from "node:path";
+import type { Project } from "../compiler/project.ts";
+import { readMappings } from "../formats/adapters/mapping.ts";
+import { Sources } from "../train/compiler-host.ts";
+import type { Engine } from "../train/engine.ts";
+import { fileHost } from "../train/file-host.ts";
+import type { RunHost } from "../train/host.ts";
+import type { FileHost } from "../train/run.ts";
+import { NodeFiles } from "./files.ts";
+import { librarySource, packageRoot, packageVersion } from "./package.ts";
+
+export interface Workspace {
+  readonly files: NodeFiles;
+  readonly sources: Sources;
+  /** What a run of `project` needs. */
+  host(project: Project, engine: Engine, watch: Pick<RunHost, "listen" | "interrupted" | "now">): FileHost;
+}
+
+/** `folder`: what paths are relative to. */
+export function openWorkspace(folder: string): Workspace {
+  const files = new NodeFiles(folder);
+  const sources = new Sources(files, librarySource, readMappings(files, path.join(packageRoot(), "specs/std/methods")));
+  return {
+    files,
+    sources,
+    host: (project, engine, watch) => fileHost(project, sources, engine, { ...watch, version: packageVersion() }),
+  };
+}

@@ -1,0 +1,60 @@
+/** An engine over a device: graphs go through the pipeline and become a program, the device opens it. */
+import { type CompiledProgram, compileProgram, type TargetOptions } from "../backends/compile.ts";
+import { Builder } from "../ir/build.ts";
+import { graphCost } from "../ir/flops.ts";
+import type { Graph, Node } from "../ir/graph.ts";
+import { type CompileOptions, compileGraph } from "../ir/pipeline.ts";
+import type { Session } from "../runtime/program.ts";
+import type { BuildOptions, Built, Engine, EntryPoint } from "./engine.ts";
+
+/** What a device gives: how to compile for it, and how to run what was compiled. */
+export interface Driver {
+  readonly target: TargetOptions;
+  /** In words, and why it was chosen. */
+  readonly device: string;
+  readonly reason: string;
+  /** Bytes that programs may take where nobody says. */
+  readonly memory: number;
+  /** Runs that may be under way at once. */
+  readonly depth: number;
+  open(compiled: CompiledProgram): Promise<Session>;
+}
+
+export type Hooks = Pick<CompileOptions, "print" | "onPrint" | "stopAfter">;
+
+export function backendEngine(driver: Driver, hooks: Hooks = {}): Engine {
+  const { target, device, reason, memory, depth } = driver;
+  return {
+    device,
+    reason,
+    memory,
+    depth,
+    build: (entries, options) => build(entries, options, target, hooks),
+    open: ({ program, module }) => driver.open(module === undefined ? { program } : { program, module }),
+  };
+}
+
+/** Compiles entry points that share parameters and states. Throws `Limit` where the target cannot hold them. */
+async function build(entries: readonly EntryPoint[], options: BuildOptions, target: TargetOptions, hooks: Hooks): Promise<Built> {
+  const notes = new Set<string>();
+  const costs: Record<string, number> = {};
+  const sources = entries.map(({ name, graph, sizes, growing }) => {
+    const compiled = compileGraph(graph, { ...hooks, sizes, values: valuesOf(growing), options: { memory: options.memory } });
+    for (const { text } of compiled.notes) notes.add(text);
+    costs[name] = operations(compiled.graph);
+    return { name, graph: compiled.graph, scalars: compiled.scalars };
+  });
+  return { ...(await compileProgram(sources, target)), notes: [...notes], flops: costs };
+}
+
+/** Sizes whose value is an input of that name. */
+export function valuesOf(growing: readonly string[] | undefined): Map<string, Node> {
+  const b = new Builder({ path: "" });
+  return new Map((growing ?? []).map((name) => [name, b.input(name, { dtype: "i32", shape: [] })]));
+}
+
+/** Operations of one run: a multiply-add is two. */
+function operations(graph: Graph): number {
+  const { products, elements } = graphCost(graph).total;
+  return 2 * products + elements;
+}

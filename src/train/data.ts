@@ -1,0 +1,62 @@
+/** Tables that stages name: files by way of the formats' room, and what earlier `predict` stages wrote. */
+import type { DatasetSpec, PredictStage } from "../compiler/project.ts";
+import { makeTable, type TableSpec } from "../formats/data/make.ts";
+import type { Table } from "../formats/data/table.ts";
+import { InputError } from "../ir/errors.ts";
+import type { Sources } from "./compiler-host.ts";
+import type { Prompt } from "./generate.ts";
+import type { TableRequest } from "./host.ts";
+
+export class Tables {
+  /** Made before: a stage asks several times for the same rows (to plan, to train, to evaluate). */
+  private readonly made = new Map<string, Table | undefined>();
+  private readonly predictions = new Map<string, { readonly folder: string; readonly stage: PredictStage }>();
+
+  constructor(private readonly sources: Sources) {}
+
+  /** Errors are those of `makeTable`, and P0738 for predictions that no stage has made. */
+  table({ spec, tokenizer, sequence }: TableRequest): Table | undefined {
+    const placed = this.placed(spec);
+    const key = JSON.stringify([placed, tokenizer, sequence]);
+    if (!this.made.has(key)) this.made.set(key, makeTable(placed, { files: this.sources.files, tokenizer, sequence }));
+    return this.made.get(key);
+  }
+
+  predicted(stage: PredictStage, folder: string): void {
+    this.predictions.set(stage.folder, { folder, stage });
+    this.made.clear();
+  }
+
+  /** Rows of `input_ids` as prompts. */
+  prompts(spec: DatasetSpec, tokenizer: string | undefined): Prompt[] {
+    const table = this.table({ spec, tokenizer, sequence: undefined });
+    const column = table?.columns.get("input_ids");
+    const words = tokenizer === undefined ? undefined : this.sources.readTokenizer(tokenizer);
+    if (table === undefined || column === undefined || words === undefined) {
+      throw new InputError("P0737", `\`${spec.make}\` gives no prompts: it has no \`input_ids\``);
+    }
+    return Array.from({ length: table.rows }, (_, i) => {
+      const ids = Array.from(column.row(i));
+      return { text: words.decode(ids), ids };
+    });
+  }
+
+  /** The same call with the folders of predictions in the place of the stages' names, also inside tables made of tables. */
+  private placed(spec: DatasetSpec): TableSpec {
+    const { make, options, part } = spec;
+    if (make === "predicted") {
+      const made = this.predictions.get(String(spec.args[0]));
+      if (made === undefined) throw new InputError("P0738", `the predictions of \`${String(spec.args[0])}\` are not made yet`);
+      return { make, args: [made.folder, this.placed(made.stage.data)], options, part };
+    }
+    const inside = (value: unknown): unknown => {
+      if (Array.isArray(value)) return value.map(inside);
+      return isDataset(value) ? this.placed(value) : value;
+    };
+    return { make, args: spec.args.map(inside), options, part };
+  }
+}
+
+function isDataset(value: unknown): value is DatasetSpec {
+  return typeof value === "object" && value !== null && "kind" in value && value.kind === "dataset";
+}

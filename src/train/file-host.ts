@@ -1,0 +1,32 @@
+/** A host for runs over `Sources`: data, tokenizers, values and results all come from and go to its files. */
+import type { GenerateStage, Project } from "../compiler/project.ts";
+import { InputError } from "../ir/errors.ts";
+import { artefactsFor } from "./artefacts.ts";
+import type { Sources } from "./compiler-host.ts";
+import { Tables } from "./data.ts";
+import type { Engine } from "./engine.ts";
+import type { RunHost } from "./host.ts";
+import type { FileHost } from "./run.ts";
+import { ValueStore } from "./values.ts";
+
+export type Watch = Pick<RunHost, "listen" | "interrupted" | "now" | "version">;
+
+export function fileHost(project: Project, sources: Sources, engine: Engine, watch: Watch): FileHost {
+  const tables = new Tables(sources);
+  return {
+    ...watch,
+    project,
+    files: sources.files,
+    engine,
+    values: new ValueStore(project, sources.open),
+    table: async (request) => tables.table(request),
+    predicted: (stage, folder) => tables.predicted(stage, folder),
+    artefacts: artefactsFor(project, sources.files, sources.mappings),
+    tokenizer: (folder) => sources.readTokenizer(folder),
+    prompts: async (stage: GenerateStage) => {
+      if (stage.prompts !== undefined) return stage.prompts.map((text) => ({ text }));
+      if (stage.data === undefined) throw new InputError("P0737", `stage \`${stage.name}\` has no prompts`);
+      return tables.prompts(stage.data, stage.tokenizer);
+    },
+  };
+}

@@ -1,0 +1,115 @@
+/** Values of an earlier run, or of an adapter's folder, for `eval` and `generate`. */
+import type { Project, TrainStage } from "../compiler/project.ts";
+import type { AdapterFolder } from "../formats/adapters/folder.ts";
+import { type Files, joinPath } from "../formats/files.ts";
+import { InputError } from "../ir/errors.ts";
+import { listCheckpoints, readCheckpoint, readTensors } from "./checkpoint.ts";
+import { finishedRuns, runFolder } from "./folders.ts";
+import type { ValueStore } from "./values.ts";
+
+/**
+ * Gives every parameter the value it had at the end of the newest finished run of the file, stage by stage and with the copies between them. Gives
+ * the folders it took values from; none: nothing was trained yet.
+ */
+export function restoreNewest(project: Project, files: Files, values: ValueStore): string[] {
+  const used: string[] = [];
+  for (const action of project.actions) {
+    if (action.kind === "copy") {
+      for (const { from, to } of action.params) values.copy(from, to);
+    } else if (action.stage.verb === "train") {
+      const [newest] = finishedRuns(files, runFolder(project.file, action.stage.folder));
+      if (newest === undefined) continue;
+      restoreRun(action.stage, files, newest, values);
+      used.push(newest);
+    }
+  }
+  return used;
+}
+
+/** The trained values that a run's folder holds. P0826 where its checkpoint is gone. */
+export function restoreRun(stage: TrainStage, files: Files, folder: string, values: ValueStore): void {
+  const [newest] = listCheckpoints(files, folder);
+  if (newest === undefined)
+    throw new InputError("P0826", `\`${folder}\` has no checkpoint to take values from`, ["name an adapter's folder with --adapter"]);
+  const { snapshot, progress } = readCheckpoint(files, folder, newest);
+  const params = progress.best === undefined ? snapshot.params : (snapshot.best ?? snapshot.params);
+  for (const [name, held] of params) {
+    const same = stage.trained.includes(name) && held.shape.join() === values.shape(name).join();
+    if (!same)
+      throw new InputError("P0827", `\`${folder}\` was trained by another version of this file: \`${name}\` does not fit`, ["train again"]);
+    values.setParam(name, held.values as Float32Array);
+  }
+}
+
+/**
+ * Puts an adapter's values into the attachments that it fits, by method and place. P0690: a method that the file does not attach · P0691: a place or a
+ * parameter that it has and the file has not, or the other way round, or another shape.
+ */
+export function applyAdapter(project: Project, folder: string, adapter: AdapterFolder, values: ValueStore): void {
+  const set = (name: string, key: string) => {
+    const shape = adapter.shapes[key] ?? [];
+    const wanted = values.shape(name);
+    if (shape.join() !== wanted.join()) {
+      throw new InputError(
+        "P0691",
+        `\`${key}\` of \`${folder}\` has the shape [${shape.join(", ")}], \`${name}\` has [${wanted.join(", ")}]`,
+        ["give the attachment in the file the adapter's options"],
+      );
+    }
+    values.setParam(name, Float32Array.from(adapter.read(key)));
+  };
+  const taken = new Set<string>();
+  for (const part of adapter.parts) {
+    const attachments = project.attachments.filter((a) => a.method === part.method && a.declaredIn === part.from && !taken.has(a.name));
+    if (attachments.length === 0) {
+      throw new InputError("P0690", `\`${folder}\` holds ${part.method} of ${part.from}, which the file does not attach`, [
+        `the file attaches: ${project.attachments.map((a) => a.method).join(", ") || "nothing"}`,
+      ]);
+    }
+    const fits = attachments.find((a) => part.sites.every((site) => siteOf(a.sites, site.path) !== undefined));
+    if (fits === undefined) {
+      const place =
+        part.sites.find((site) => attachments.every((a) => siteOf(a.sites, site.path) === undefined))?.path ?? part.sites[0].path;
+      throw new InputError("P0691", `\`${folder}\` has a ${part.method} at \`${place}\`, where the file attaches none`);
+    }
+    taken.add(fits.name);
+    for (const site of part.sites) {
+      const own = siteOf(fits.sites, site.path)!;
+      for (const [path, name] of Object.entries(own.params)) {
+        const key = site.params[path];
+        if (key === undefined) throw new InputError("P0691", `\`${folder}\` has no \`${path}\` at \`${site.path}\``);
+        set(name, key);
+      }
+    }
+    for (const [path, name] of Object.entries(fits.shared)) {
+      const key = part.shared[path];
+      if (key === undefined) throw new InputError("P0691", `\`${folder}\` has no shared \`${path}\``);
+      set(name, key);
+    }
+  }
+  for (const [path, key] of Object.entries(adapter.heads)) {
+    const name = [...project.params.values()].find((p) => p.owner.kind === "model" && p.path === path)?.name;
+    if (name === undefined) throw new InputError("P0691", `\`${folder}\` holds a trained \`${path}\`, which no model of the file has`);
+    set(name, key);
+  }
+}
+
+type Sites = Project["attachments"][number]["sites"];
+
+/** The site of that path; `… #3` is the place among all sites in model order. */
+function siteOf(sites: Sites, path: string): Sites[number] | undefined {
+  const numbered = /#(\d+)\??$/.exec(path);
+  if (numbered !== null) return sites[Number(numbered[1])];
+  return sites.find((site) => site.path === path || `${site.path}:${site.role ?? ""}` === path);
+}
+
+/** Whole models that a run wrote: `config.json` with weights beside it. */
+export function hasParameters(files: Files, folder: string): boolean {
+  return files.stat(joinPath(folder, "parameters.safetensors")) !== undefined;
+}
+
+/** Takes the parameters of one checkpoint's folder (`checkpoint-40`), by name. */
+export function applyCheckpoint(files: Files, folder: string, values: ValueStore): void {
+  for (const [name, held] of readTensors(files, joinPath(folder, "parameters.safetensors")))
+    values.setParam(name, held.values as Float32Array);
+}
