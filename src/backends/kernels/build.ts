@@ -1,10 +1,21 @@
 /** Builds kernels out of sets of roots: loop kernels (maps and rows) and products with their epilogues. */
 import { type Node, sizes as shapeOf } from "../../ir/graph.ts";
-import { rowOf } from "../../ir/ops/index.ts";
 import { dotAxes } from "../../ir/ops/contraction.ts";
+import { rowOf } from "../../ir/ops/index.ts";
 import { Emitter } from "./emit.ts";
 import { axesOf, axisIndex, flatten, type Index, sameIndex, substitute, unflatten, zero } from "./index.ts";
-import { dependence, type LoopKernel, type LoopLanguage, type Operand, type ProductKernel, type Reduction, type Stage, type Store, usesOf, type Value } from "./kernel.ts";
+import {
+  dependence,
+  type LoopKernel,
+  type LoopLanguage,
+  type Operand,
+  type ProductKernel,
+  type Reduction,
+  type Stage,
+  type Store,
+  usesOf,
+  type Value,
+} from "./kernel.ts";
 import { elements } from "./roots.ts";
 import { bindAll, isReduction, keptCoords, Misfit, reducedAxes, type Signatures, spaceOf } from "./space.ts";
 
@@ -97,7 +108,12 @@ function buildSplit(
   const bound = new Map<Node, readonly Index[]>();
   bound.set(
     seed,
-    places.map((list) => flatten(list.map(axisIndex), list.map((a) => axes[a]))),
+    places.map((list) =>
+      flatten(
+        list.map(axisIndex),
+        list.map((a) => axes[a]),
+      ),
+    ),
   );
   bindAll(roots, bound, axes, row, signatures);
 
@@ -176,7 +192,11 @@ function buildSplit(
   for (let i = 0; i < Math.max(stores.length, reductions.length); i++)
     stages.push({ over: "row", reductions: reductions[i] ?? [], stores: stores[i] ?? [] });
   if (once.length)
-    stages.push({ over: "once", reductions: [], stores: once.map(({ node, value, index }) => ({ operand: operands.write(node), index, value })) });
+    stages.push({
+      over: "once",
+      reductions: [],
+      stores: once.map(({ node, value, index }) => ({ operand: operands.write(node), index, value })),
+    });
   return {
     kernel: { kind: "loop", name: "", operands: operands.list, axes, row, values: emitter.values, stages },
     tensors: operands.tensors,
@@ -186,7 +206,8 @@ function buildSplit(
 function reductionOf(n: Node, operand: number, e: Emitter): Reduction {
   const from = n.inputs[0].type.dtype;
   const merge = rowOf(n).reduce?.merge;
-  if (!merge) return { fn: "argmax", dtype: from === "f32" ? "f32" : "i32", value: from === "bool" ? e.call("cast", "i32", operand) : operand };
+  if (!merge)
+    return { fn: "argmax", dtype: from === "f32" ? "f32" : "i32", value: from === "bool" ? e.call("cast", "i32", operand) : operand };
   const value = from === "bool" ? e.call("cast", "i32", operand) : operand;
   return { fn: merge === "add" ? "sum" : (merge as "max" | "min"), dtype: n.type.dtype, value };
 }
@@ -303,7 +324,13 @@ export function dotShape(dot: Node): DotShape {
  * A product with the roots of its epilogue (maps over the same elements). Throws `Misfit`. `dot` is the product; `roots` holds it and the
  * maps, operands first.
  */
-export function buildProduct(dot: Node, roots: readonly Node[], stored: ReadonlySet<Node>, inMemory: InMemory, signatures: Signatures): Built {
+export function buildProduct(
+  dot: Node,
+  roots: readonly Node[],
+  stored: ReadonlySet<Node>,
+  inMemory: InMemory,
+  signatures: Signatures,
+): Built {
   const { axes, out, lhs, rhs } = dotShape(dot);
   const operands = new Operands();
   const members = new Set(roots);
@@ -324,8 +351,19 @@ export function buildProduct(dot: Node, roots: readonly Node[], stored: Readonly
     if (elements(n) !== total) throw new Misfit("an epilogue over other elements");
     return { n, value: emitter.at(n, bound.get(n)!) };
   });
-  const stores = values.filter(({ n }) => stored.has(n)).map(({ n, value }) => ({ operand: operands.write(n), index: flat(bound.get(n)!, n), value }));
-  const kernel: ProductKernel = { kind: "product", name: "", operands: operands.list, axes, values: emitter.values, lhs: left, rhs: right, stores };
+  const stores = values
+    .filter(({ n }) => stored.has(n))
+    .map(({ n, value }) => ({ operand: operands.write(n), index: flat(bound.get(n)!, n), value }));
+  const kernel: ProductKernel = {
+    kind: "product",
+    name: "",
+    operands: operands.list,
+    axes,
+    values: emitter.values,
+    lhs: left,
+    rhs: right,
+    stores,
+  };
   // The epilogue must not see k.
   const deps = dependence(kernel);
   if (kernel.stores.some((s) => deps[s.value] & 8)) throw new Misfit("an epilogue that varies with k");
@@ -339,4 +377,3 @@ function bindProduct(roots: readonly Node[], bound: Map<Node, readonly Index[]>,
     of: (n: Node) => (n === dot ? [] : signatures.of(n)),
   } as Signatures);
 }
-

@@ -50,7 +50,9 @@ export class Emitter {
     return this.value({ op: "const", dtype, value }, `c ${dtype} ${Object.is(value, -0) ? "-0" : value}`);
   }
   index(index: Index): number {
-    return index.terms.length === 0 ? this.literal(index.base, "i32") : this.value({ op: "index", dtype: "i32", index }, `i ${keyOf(index)}`);
+    return index.terms.length === 0
+      ? this.literal(index.base, "i32")
+      : this.value({ op: "index", dtype: "i32", index }, `i ${keyOf(index)}`);
   }
   load(operand: number, dtype: DType, index: Index, guard?: number): number {
     return this.value(

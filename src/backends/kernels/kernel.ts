@@ -13,8 +13,9 @@
  *
  * Results do not depend on how work is cut: sums run in an order that follows from the kernel alone.
  */
-import type { MapName } from "../../ir/ops/op.ts";
+
 import type { DType } from "../../ir/graph.ts";
+import type { MapName } from "../../ir/ops/op.ts";
 import { axesOf, type Index, valuesOf } from "./index.ts";
 
 /** A buffer a kernel touches. Distinct operands never overlap in memory. */

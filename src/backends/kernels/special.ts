@@ -60,8 +60,7 @@ function dropUnit(kernel: LoopKernel): LoopKernel {
 function renumber(i: Index, f: (axis: number) => number): Index {
   let out = constant(i.base);
   for (const { factor, atom } of i.terms) {
-    const a =
-      atom.kind === "axis" ? { ...atom, axis: f(atom.axis) } : atom.kind === "value" ? atom : { ...atom, of: renumber(atom.of, f) };
+    const a = atom.kind === "axis" ? { ...atom, axis: f(atom.axis) } : atom.kind === "value" ? atom : { ...atom, of: renumber(atom.of, f) };
     out = add(out, { base: 0, terms: [{ factor, atom: a }] });
   }
   return out;

@@ -41,7 +41,7 @@ const exp: Lanes = (c, x) => {
   const clamped = let_(c, `(f32x4.min (f32x4.max ${x} ${f(-104)}) ${f(89)})`, "x");
   const n = let_(c, `(f32x4.nearest ${mul(clamped, f(Math.LOG2E))})`, "n");
   const r = let_(c, sub(sub(clamped, mul(n, f(LN2_HIGH))), mul(n, f(LN2_LOW))), "r");
-  const p = polynomial(c, r, [1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1]);
+  const p = polynomial(c, r, [1.98756915e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1]);
   const e = let_(c, add(add(mul(mul(r, r), p), r), f(1)), "e");
   const k = let_(c, `(i32x4.trunc_sat_f32x4_s ${n})`, "k");
   const half = let_(c, `(i32x4.shr_s ${k} (i32.const 1))`, "h");
@@ -94,7 +94,14 @@ const erf: Lanes = (c, x) => {
   // Taylor's series to x^17: below 1e-8 on |x| < 1.
   const near = let_(
     c,
-    mul(v, polynomial(c, z, [1 / 685440, -1 / 75600, 1 / 9360, -1 / 1320, 1 / 216, -1 / 42, 1 / 10, -1 / 3, 1].map((q) => q * scale))),
+    mul(
+      v,
+      polynomial(
+        c,
+        z,
+        [1 / 685440, -1 / 75600, 1 / 9360, -1 / 1320, 1 / 216, -1 / 42, 1 / 10, -1 / 3, 1].map((q) => q * scale),
+      ),
+    ),
     "near",
   );
   const t = let_(c, div(f(1), add(f(1), mul(a, f(0.5)))), "t");

@@ -45,7 +45,13 @@ export function laneAxis(kernel: LoopKernel): number {
   return best;
 }
 
-export function printLoop(kernel: LoopKernel, code: Code, pointers: readonly string[], [from, to]: readonly [string, string], scratch: string): Printed {
+export function printLoop(
+  kernel: LoopKernel,
+  code: Code,
+  pointers: readonly string[],
+  [from, to]: readonly [string, string],
+  scratch: string,
+): Printed {
   const p = new Printer(kernel, code, pointers);
   if (kernel.axes.length === 0) {
     // A single element.
@@ -114,7 +120,9 @@ function accumulate(p: Printer, code: Code, acc: Accumulator, position: () => st
     return;
   }
   const v = get(code.let("v128", "x", value));
-  const better = get(code.let("v128", "m", reduction.dtype === "f32" ? `(f32x4.gt ${v} ${get(total)})` : `(i32x4.gt_s ${v} ${get(total)})`));
+  const better = get(
+    code.let("v128", "m", reduction.dtype === "f32" ? `(f32x4.gt ${v} ${get(total)})` : `(i32x4.gt_s ${v} ${get(total)})`),
+  );
   code.set(total, `(v128.bitselect ${v} ${get(total)} ${better})`);
   code.set(acc.position, `(v128.bitselect ${position()} ${get(acc.position)} ${better})`);
 }
@@ -273,7 +281,14 @@ const DEAR = new Set(["exp", "log", "tanh", "erf", "sin", "cos", "pow", "mod", "
 /** Small bodies take several accumulators, so that additions do not wait for each other. */
 const SMALL_BODY = 14;
 
-function printRows(kernel: LoopKernel, p: Printer, code: Code, lane: number, [from, to]: readonly [string, string], scratch: string): Printed {
+function printRows(
+  kernel: LoopKernel,
+  p: Printer,
+  code: Code,
+  lane: number,
+  [from, to]: readonly [string, string],
+  scratch: string,
+): Printed {
   const first = kernel.axes.length - kernel.row;
   const parallel = Array.from({ length: first }, (_, i) => i);
   const size = kernel.axes[lane];
@@ -286,7 +301,9 @@ function printRows(kernel: LoopKernel, p: Printer, code: Code, lane: number, [fr
   const made = new Set<number>();
   p.supply = (v) => {
     const slot = held.get(v);
-    return slot !== undefined && made.has(v) && p.lanes.axis === lane ? `(v128.load ${p.lanes.offset + slot * rowBytes ? `offset=${p.lanes.offset + slot * rowBytes}` : ""} (i32.add ${get(scratch)} ${get(bytes)}))` : undefined;
+    return slot !== undefined && made.has(v) && p.lanes.axis === lane
+      ? `(v128.load ${p.lanes.offset + slot * rowBytes ? `offset=${p.lanes.offset + slot * rowBytes}` : ""} (i32.add ${get(scratch)} ${get(bytes)}))`
+      : undefined;
   };
 
   const unit = code.let("i32", "u", get(from));
@@ -308,7 +325,9 @@ function printRows(kernel: LoopKernel, p: Printer, code: Code, lane: number, [fr
         const small =
           stage.reductions.length > 0 &&
           stage.stores.length === 0 &&
-          stage.reductions.every((r) => r.fn !== "argmax") && varying.length <= SMALL_BODY && !varying.some((v) => isDear(kernel, v));
+          stage.reductions.every((r) => r.fn !== "argmax") &&
+          varying.length <= SMALL_BODY &&
+          !varying.some((v) => isDear(kernel, v));
         const width = small && whole >= 32 ? 4 : 1;
         const groups = Array.from({ length: width }, () => start(code, stage.reductions));
         const holds = varying.filter((v) => held.has(v) && !made.has(v));
@@ -317,7 +336,10 @@ function printRows(kernel: LoopKernel, p: Printer, code: Code, lane: number, [fr
             lanes.forEach((state, g) => {
               p.withLanes(state, () => {
                 p.need(rootsOf(stage));
-                for (const v of holds) code.line(`(v128.store offset=${state.offset + held.get(v)! * rowBytes} (i32.add ${get(scratch)} ${get(bytes)}) ${p.of(v)})`);
+                for (const v of holds)
+                  code.line(
+                    `(v128.store offset=${state.offset + held.get(v)! * rowBytes} (i32.add ${get(scratch)} ${get(bytes)}) ${p.of(v)})`,
+                  );
                 groups[g].forEach((acc) => {
                   accumulate(p, code, acc, () => vectorPosition(kernel, p, lane, state));
                 });
@@ -400,4 +422,3 @@ function heldValues(kernel: LoopKernel): Map<number, number> {
   for (const v of out.keys()) out.set(v, slot++);
   return out;
 }
-

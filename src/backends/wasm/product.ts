@@ -87,7 +87,12 @@ export function printProduct(
 const least = (e: string, limit: number): string => `(select ${e} ${i32(limit)} (i32.lt_s ${e} ${i32(limit)}))`;
 
 /** Packs the columns n0..n1 of B: for every panel of 8 and every k, 8 values side by side. Columns beyond n hold whatever lies there. */
-function packColumns(kernel: ProductKernel, p: Printer, code: Code, { n0, n1, k, B }: { n0: string; n1: string; k: string; B: string }): void {
+function packColumns(
+  kernel: ProductKernel,
+  p: Printer,
+  code: Code,
+  { n0, n1, k, B }: { n0: string; n1: string; k: string; B: string },
+): void {
   const [, , n, depth] = kernel.axes;
   const rhs = kernel.values[kernel.rhs];
   const column = code.let("i32", "n", get(n0));
@@ -132,7 +137,12 @@ function packColumns(kernel: ProductKernel, p: Printer, code: Code, { n0, n1, k,
             const low = (x: string, y: string) => get(code.let("v128", "t", shuffle(x, y, [0, 4, 1, 5])));
             const high = (x: string, y: string) => get(code.let("v128", "t", shuffle(x, y, [2, 6, 3, 7])));
             const [a, c, d, e] = [low(row[0], row[1]), low(row[2], row[3]), high(row[0], row[1]), high(row[2], row[3])];
-            const lines = [shuffle(a, c, [0, 1, 4, 5]), shuffle(a, c, [2, 3, 6, 7]), shuffle(d, e, [0, 1, 4, 5]), shuffle(d, e, [2, 3, 6, 7])];
+            const lines = [
+              shuffle(a, c, [0, 1, 4, 5]),
+              shuffle(a, c, [2, 3, 6, 7]),
+              shuffle(d, e, [0, 1, 4, 5]),
+              shuffle(d, e, [2, 3, 6, 7]),
+            ];
             lines.forEach((v, j) => {
               code.line(`(v128.store ${offsetText(32 * j + 4 * half)} ${get(out)} ${v})`);
             });
@@ -169,7 +179,12 @@ function inColumn(p: Printer, kernel: ProductKernel, bytes: string, lane: number
 }
 
 /** Packs the rows m0..m1 of A: for every group of 4 rows and every k, 4 values side by side. */
-function packRows(kernel: ProductKernel, p: Printer, code: Code, { m0, m1, k, scratch }: { m0: string; m1: string; k: string; scratch: string }): void {
+function packRows(
+  kernel: ProductKernel,
+  p: Printer,
+  code: Code,
+  { m0, m1, k, scratch }: { m0: string; m1: string; k: string; scratch: string },
+): void {
   const [, m, , depth] = kernel.axes;
   const bytes = code.local("i32", "x");
   const out = code.local("i32", "to");
@@ -246,7 +261,10 @@ function tiles(kernel: ProductKernel, p: Printer, code: Code, t: TileState): voi
         code.set(b0, `(v128.load ${get(pb)})`);
         code.set(b1, `(v128.load offset=16 ${get(pb)})`);
         for (let r = 0; r < 4; r++) {
-          code.set(a, t.stride === undefined ? `(v128.load32_splat ${offsetText(4 * r)} ${get(packed)})` : `(v128.load32_splat ${get(at[r])})`);
+          code.set(
+            a,
+            t.stride === undefined ? `(v128.load32_splat ${offsetText(4 * r)} ${get(packed)})` : `(v128.load32_splat ${get(at[r])})`,
+          );
           code.set(acc[2 * r], madd(acc[2 * r], get(a), get(b0)));
           code.set(acc[2 * r + 1], madd(acc[2 * r + 1], get(a), get(b1)));
         }
@@ -326,7 +344,8 @@ function epilogue(
       code.line(`(v128.store ${offsetText(16 * i)} ${get(spill)} ${get(c)})`);
     });
     code.set(r, get(row));
-    const last = m % 4 ? get(code.let("i32", "last", least(add(get(row), i32(4)), m))) : get(code.let("i32", "last", add(get(row), i32(4))));
+    const last =
+      m % 4 ? get(code.let("i32", "last", least(add(get(row), i32(4)), m))) : get(code.let("i32", "last", add(get(row), i32(4))));
     code.loop(r, last, 1, () => {
       p.scope(() => {
         p.setAxis(1, r);
@@ -340,4 +359,3 @@ function epilogue(
   }
   p.supply = () => undefined;
 }
-

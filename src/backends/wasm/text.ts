@@ -38,11 +38,15 @@ export class Code {
   /** while (variable < limit) { body; variable += step }, tested at the end of each turn; the first turn runs only if it should. */
   loop(variable: string, limit: string, step: number, body: () => void): void {
     const label = `$loop_${this.count++}`;
-    this.block(`(if (i32.lt_s ${get(variable)} ${limit}) (then (loop ${label}`, () => {
-      body();
-      this.set(variable, add(get(variable), i32(step)));
-      this.line(`(br_if ${label} (i32.lt_s ${get(variable)} ${limit}))`);
-    }, ")))");
+    this.block(
+      `(if (i32.lt_s ${get(variable)} ${limit}) (then (loop ${label}`,
+      () => {
+        body();
+        this.set(variable, add(get(variable), i32(step)));
+        this.line(`(br_if ${label} (i32.lt_s ${get(variable)} ${limit}))`);
+      },
+      ")))",
+    );
   }
   if(condition: string, then: () => void, otherwise?: () => void): void {
     this.block(`(if ${condition} (then`, then, otherwise ? ")" : "))");
@@ -84,6 +88,9 @@ export function f32(x: number): string {
   return Object.is(v, -0) ? "-0" : String(v);
 }
 export const splatF = (x: number): string => `(v128.const f32x4 ${Array(4).fill(f32(x)).join(" ")})`;
-export const splatI = (x: number): string => `(v128.const i32x4 ${Array(4).fill(x | 0).join(" ")})`;
+export const splatI = (x: number): string =>
+  `(v128.const i32x4 ${Array(4)
+    .fill(x | 0)
+    .join(" ")})`;
 /** A mask whose first `n` lanes are set. */
 export const firstLanes = (n: number): string => `(v128.const i32x4 ${[0, 1, 2, 3].map((l) => (l < n ? -1 : 0)).join(" ")})`;

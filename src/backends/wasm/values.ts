@@ -320,13 +320,18 @@ export class Printer {
     }
     const held = get(c.let("v128", "s", text));
     for (let l = 0; l < this.lanes.valid; l++) {
-      const { at, offset } = stride === undefined ? { at: add(get(this.pointers[s.operand]), mul(this.scalarIndex(s.index, l), 4)), offset: 0 } : this.address(s.operand, s.index, l);
+      const { at, offset } =
+        stride === undefined
+          ? { at: add(get(this.pointers[s.operand]), mul(this.scalarIndex(s.index, l), 4)), offset: 0 }
+          : this.address(s.operand, s.index, l);
       c.line(`(v128.store32_lane ${offsetText(offset)} ${l} ${at} ${held})`);
     }
   }
   /** A value with the lanes that hold no element replaced by `filler`. */
   filled(v: number, filler: string): string {
-    return this.lanes.axis < 0 || this.lanes.valid === 4 ? this.of(v) : `(v128.bitselect ${this.of(v)} ${filler} ${firstLanes(this.lanes.valid)})`;
+    return this.lanes.axis < 0 || this.lanes.valid === 4
+      ? this.of(v)
+      : `(v128.bitselect ${this.of(v)} ${filler} ${firstLanes(this.lanes.valid)})`;
   }
 }
 

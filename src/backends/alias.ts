@@ -1,0 +1,48 @@
+/** Whether a kernel may write a result over one of its operands, and the kernel that does. */
+import { keyOf } from "./kernels/index.ts";
+import { type LoopLanguage, needed, type Operand, rootsOf, type Store, type Value } from "./kernels/kernel.ts";
+
+/** Every store of `operand`, with its stage (0 where there are no stages). */
+function storesOf(kernel: LoopLanguage, operand: number): { store: Store; stage: number }[] {
+  if (kernel.kind === "loop")
+    return kernel.stages.flatMap((s, stage) => s.stores.filter((x) => x.operand === operand).map((store) => ({ store, stage })));
+  if (kernel.kind === "product") return kernel.stores.filter((x) => x.operand === operand).map((store) => ({ store, stage: 0 }));
+  return [];
+}
+
+/**
+ * Whether `out` may lie where `operand` lies: all loads are of the element about to be stored, and none comes in a later pass than the store.
+ */
+export function mayOverwrite(kernel: LoopLanguage, operand: number, out: number): boolean {
+  if (kernel.operands[operand].count !== kernel.operands[out].count || kernel.operands[operand].access !== "read") return false;
+  const stores = storesOf(kernel, out);
+  if (stores.length !== 1) return false;
+  const [{ store, stage }] = stores;
+  const at = keyOf(store.index);
+  const loads = kernel.values.flatMap((v, i) => (v.op === "load" && v.operand === operand ? [{ v, i }] : []));
+  if (loads.some(({ v }) => v.op !== "load" || v.guard !== undefined || keyOf(v.index) !== at)) return false;
+  if (kernel.kind === "product") {
+    const sides = new Set(needed(kernel.values, [kernel.lhs, kernel.rhs]));
+    return !loads.some(({ i }) => sides.has(i));
+  }
+  if (kernel.kind !== "loop") return false;
+  const later = new Set(kernel.stages.slice(stage + 1).flatMap((s) => needed(kernel.values, rootsOf(s))));
+  return !loads.some(({ i }) => later.has(i));
+}
+
+/** The kernel with `out` and `operand` as one operand (at the place of `operand`, access "both"); operands after `out` move up. */
+export function merge<K extends LoopLanguage>(kernel: K, operand: number, out: number): K {
+  const to = (o: number): number => {
+    const target = o === out ? operand : o;
+    return target > out ? target - 1 : target;
+  };
+  const store = (s: Store): Store => ({ ...s, operand: to(s.operand) });
+  const operands = kernel.operands.map((o, i): Operand => (i === operand ? { ...o, access: "both" } : o)).filter((_, i) => i !== out);
+  const values = kernel.values.map((v): Value => (v.op === "load" ? { ...v, operand: to(v.operand) } : v));
+  if (kernel.kind === "loop") {
+    const stages = kernel.stages.map((s) => ({ ...s, stores: s.stores.map(store) }));
+    return { ...kernel, operands, values, stages };
+  }
+  if (kernel.kind === "product" || kernel.kind === "scan") return { ...kernel, operands, values, stores: kernel.stores.map(store) };
+  return { ...kernel, operands, values, out: to(kernel.out) };
+}

@@ -1,0 +1,191 @@
+/** From flat graphs to a program: kernels, plan, text, for one target. */
+
+import { Bug } from "../ir/errors.ts";
+import type { Graph } from "../ir/graph.ts";
+import type { Dispatch, Entry, HostScalar, HostStep, Kernel, Program } from "../runtime/program.ts";
+import { type FuseLimits, fuse } from "./kernels/fuse.ts";
+import type { LoopLanguage } from "./kernels/kernel.ts";
+import { checkSize, type PlannedStep, plan } from "./plan.ts";
+import { storableResults, thinProducts } from "./prepare.ts";
+import { schedule } from "./schedule.ts";
+import { assemble } from "./wasm/assemble.ts";
+import { type PrintedKernel, printKernel, printModule } from "./wasm/print.ts";
+import { pageBytes } from "./webgpu/bindings.ts";
+import { launches } from "./webgpu/launch.ts";
+import type { WebGPULimits } from "./webgpu/limits.ts";
+
+export interface EntrySource {
+  readonly name: string;
+  /** Flat, sizes bound, no placeholders. */
+  readonly graph: Graph;
+  readonly scalars?: readonly HostScalar[];
+}
+
+export type TargetOptions =
+  | {
+      readonly target: "wasm";
+      /** Whether multiply-adds may be fused: "relaxed" needs an engine with relaxed SIMD. */
+      readonly arithmetic: "relaxed" | "plain";
+      /** Threads that may run it; each has scratch of its own. */
+      readonly workers: number;
+    }
+  | { readonly target: "webgpu"; readonly limits: WebGPULimits };
+
+export interface CompiledProgram {
+  readonly program: Program;
+  /** The WebAssembly module. */
+  readonly module?: Uint8Array;
+}
+
+const WASM_LIMITS: FuseLimits = { leaves: 24, cost: 300, operands: 32, roots: 32 };
+/** What one 32-bit WebAssembly memory holds. */
+const WASM_BYTES = 2 ** 32 - 65536;
+export const WASM_PAGE = 65536;
+/** Loads of whole vectors may read this far beyond the last element. */
+const SLACK = 64;
+
+/** Compiles entries that share parameters and states by name. Throws `Limit` where the program does not fit the target. */
+export async function compileProgram(entries: readonly EntrySource[], options: TargetOptions): Promise<CompiledProgram> {
+  const limits = options.target === "wasm" ? WASM_LIMITS : webgpuLimits(options.limits);
+  const page = options.target === "wasm" ? Number.POSITIVE_INFINITY : pageBytes(options.limits);
+  const inputs = entries.map(({ name, graph }) => {
+    const ready = storableResults(thinProducts(graph));
+    return { name, results: ready.results, scheduled: schedule(fuse(ready, limits), ready.results) };
+  });
+  const planned = plan(inputs, { alignment: options.target === "wasm" ? 16 : options.limits.alignment, page });
+
+  const target: Target = options.target === "wasm" ? new WasmTarget(options.arithmetic === "relaxed") : new WebGPUTarget(options.limits);
+  const tensors = [...planned.tensors];
+  const out = planned.entries.map((e, i): Entry => {
+    const scalars = entries[i].scalars ?? [];
+    const computed = new Set(scalars.map((s) => s.name));
+    return {
+      name: e.name,
+      steps: e.steps.flatMap((s): (Dispatch | HostStep)[] =>
+        "host" in s
+          ? [{ host: s.host.op, attrs: s.host.attrs, operands: s.operands, results: s.results, label: s.label }]
+          : target.dispatch(s, tensors),
+      ),
+      inputs: [...e.inputs.keys()].filter((name) => !computed.has(name)),
+      outputs: [...e.outputs.keys()],
+      scalars,
+    };
+  });
+
+  const arenas = [...planned.arenas];
+  let wat: string | undefined;
+  let module: Uint8Array | undefined;
+  if (target instanceof WasmTarget && options.target === "wasm") {
+    arenas.push({ name: "scratch", pages: [target.scratch * options.workers + SLACK] });
+    checkSize(arenas, WASM_BYTES, "a WebAssembly memory");
+    wat = target.text(arenas.reduce((sum, a) => sum + a.pages.reduce((x, y) => x + y, 0), 0));
+    module = await assemble(wat);
+  }
+  const qualified = (pick: "inputs" | "outputs") =>
+    Object.fromEntries(planned.entries.flatMap((e) => [...e[pick]].map(([name, t]) => [`${e.name}/${name}`, t])));
+  const program: Program = {
+    format: "peftc-program",
+    version: 1,
+    target: options.target,
+    arithmetic: options.target === "wasm" ? options.arithmetic : "plain",
+    arenas,
+    tensors,
+    kernels: target.kernels(),
+    entries: out,
+    params: Object.fromEntries(planned.params),
+    states: Object.fromEntries(planned.states),
+    inputs: qualified("inputs"),
+    outputs: qualified("outputs"),
+    constants: planned.constants,
+    ...(wat === undefined ? {} : { wat }),
+  };
+  return module ? { program, module } : { program };
+}
+
+type Planned = Extract<PlannedStep, { kernel: LoopLanguage }>;
+
+interface Target {
+  /** The dispatches of a planned kernel; may add tensors (ranges that only this dispatch knows). */
+  dispatch(step: Planned, tensors: Program["tensors"][number][]): Dispatch[];
+  kernels(): Kernel[];
+}
+
+/** Names that are readable, fit an identifier, and differ. */
+class Names {
+  private readonly taken = new Map<string, number>();
+  of(label: string): string {
+    const base = label.replace(/[^A-Za-z0-9.]+/g, "_").replace(/^_+|_+$/g, "") || "kernel";
+    const n = this.taken.get(base) ?? 0;
+    this.taken.set(base, n + 1);
+    return n === 0 ? base : `${base}.${n + 1}`;
+  }
+}
+
+class WasmTarget implements Target {
+  private readonly known = new Map<string, { kernel: Kernel; printed: PrintedKernel }>();
+  private readonly names = new Names();
+  scratch = 0;
+  constructor(private readonly relaxed: boolean) {}
+
+  dispatch({ kernel, operands, label }: Planned): Dispatch[] {
+    const key = JSON.stringify({ ...kernel, name: "" });
+    let seen = this.known.get(key);
+    if (!seen) {
+      const name = this.names.of(label);
+      const printed = printKernel({ ...kernel, name }, this.relaxed);
+      const access = kernel.operands.map((o) => ({
+        access: o.access === "read" ? ("read" as const) : ("read_write" as const),
+        dtype: o.dtype,
+      }));
+      seen = { kernel: { name, code: name, operands: access }, printed };
+      this.known.set(key, seen);
+      this.scratch = Math.max(this.scratch, Math.ceil(printed.scratch / 16) * 16);
+    }
+    return [{ kernel: seen.kernel.name, operands, units: seen.printed.units, label }];
+  }
+  kernels(): Kernel[] {
+    return [...this.known.values()].map((k) => k.kernel);
+  }
+  text(bytes: number): string {
+    return printModule(
+      [...this.known.values()].map((k) => k.printed.text),
+      Math.ceil(bytes / WASM_PAGE),
+      true,
+    );
+  }
+}
+
+class WebGPUTarget implements Target {
+  private readonly known = new Map<string, Kernel>();
+  private readonly names = new Names();
+  constructor(private readonly limits: WebGPULimits) {}
+
+  dispatch({ kernel, operands, label }: Planned, tensors: Program["tensors"][number][]): Dispatch[] {
+    const placed = operands.map((t) => tensors[t]);
+    const made = launches({ ...kernel, name: label.replace(/[^A-Za-z0-9.]+/g, "_") }, placed, this.limits);
+    return made.map((l): Dispatch => {
+      const key = `${l.kernel.code}\n${JSON.stringify(l.kernel.operands)}`;
+      let seen = this.known.get(key);
+      if (!seen) {
+        seen = { ...l.kernel, name: this.names.of(label) };
+        this.known.set(key, seen);
+      }
+      const ranges = l.ranges.map((r) => {
+        const same = placed.indexOf(r);
+        if (same >= 0) return operands[same];
+        tensors.push(r);
+        return tensors.length - 1;
+      });
+      return { kernel: seen.name, operands: ranges, grid: l.grid, label };
+    });
+  }
+  kernels(): Kernel[] {
+    return [...this.known.values()];
+  }
+}
+
+/** Every operand may need a binding of its own; the printer shares bindings only where it must. */
+function webgpuLimits(limits: WebGPULimits): FuseLimits {
+  if (limits.bindings < 4) throw new Bug(`no device has only ${limits.bindings} bindings`);
+  return { leaves: limits.bindings - 2, cost: 300, operands: limits.bindings, roots: 16 };
+}

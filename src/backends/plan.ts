@@ -1,0 +1,350 @@
+/**
+ * The memory plan: which tensor lies where, for all entries of a program together. Parameters and states are shared by name; inputs and
+ * outputs, and activations, of different entries lie over each other, since one entry runs at a time. Activations get offsets by lifetime,
+ * the largest first, at the lowest place that is free while they live.
+ */
+import { Bug, Limit, type Node, type Result, sizes } from "../ir/graph.ts";
+import type { Arena, ArenaName, Placed, StorageType } from "../runtime/program.ts";
+import { mayOverwrite, merge } from "./alias.ts";
+import { isTable } from "./kernels/emit.ts";
+import type { Step } from "./kernels/fuse.ts";
+import type { LoopLanguage } from "./kernels/kernel.ts";
+import { elements, isLeaf } from "./kernels/roots.ts";
+import { type Scheduled, storageKey } from "./schedule.ts";
+
+export interface PlanOptions {
+  /** Offsets are multiples of this. */
+  readonly alignment: number;
+  /** Bytes of the largest page; larger tensors go on in the pages after. */
+  readonly page: number;
+}
+
+export interface PlannedKernel {
+  readonly kernel: LoopLanguage;
+  readonly operands: readonly number[];
+  readonly label: string;
+}
+export interface PlannedHost {
+  readonly host: Node;
+  readonly operands: readonly number[];
+  readonly results: readonly number[];
+  readonly label: string;
+}
+export type PlannedStep = PlannedKernel | PlannedHost;
+
+export interface PlannedEntry {
+  readonly name: string;
+  readonly steps: readonly PlannedStep[];
+  readonly inputs: ReadonlyMap<string, number>;
+  readonly outputs: ReadonlyMap<string, number>;
+}
+
+export interface Plan {
+  readonly arenas: readonly Arena[];
+  readonly tensors: readonly Placed[];
+  readonly entries: readonly PlannedEntry[];
+  readonly params: ReadonlyMap<string, number>;
+  readonly states: ReadonlyMap<string, number>;
+  readonly constants: readonly { readonly tensor: number; readonly data: readonly number[] }[];
+}
+
+export interface PlanInput {
+  readonly name: string;
+  readonly scheduled: Scheduled;
+  readonly results: readonly Result[];
+}
+
+/** A linear space cut into pages of equal size; what is smaller than a page never crosses a border. */
+class Space {
+  end = 0;
+  constructor(private readonly options: PlanOptions) {}
+
+  /** The lowest offset from `from` on at which `bytes` may lie. */
+  fit(from: number, bytes: number): number {
+    const { alignment, page } = this.options;
+    let at = Math.ceil(from / alignment) * alignment;
+    if (!Number.isFinite(page)) return at;
+    const size = Math.floor(page / alignment) * alignment;
+    const inside = at % size;
+    if (inside > 0 && inside + bytes > size) at += size - inside;
+    return at;
+  }
+  append(bytes: number): number {
+    const at = this.fit(this.end, bytes);
+    this.end = at + bytes;
+    return at;
+  }
+  place(offset: number): { page: number; offset: number } {
+    const { alignment, page } = this.options;
+    if (!Number.isFinite(page)) return { page: 0, offset };
+    const size = Math.floor(page / alignment) * alignment;
+    return { page: Math.floor(offset / size), offset: offset % size };
+  }
+  pages(): number[] {
+    if (this.end === 0) return [];
+    const { alignment, page } = this.options;
+    const size = Number.isFinite(page) ? Math.floor(page / alignment) * alignment : this.end;
+    const out: number[] = [];
+    for (let rest = this.end; rest > 0; rest -= size) out.push(Math.ceil(Math.min(rest, size) / 16) * 16);
+    return out;
+  }
+}
+
+interface Life {
+  readonly bytes: number;
+  readonly from: number;
+  to: number;
+  offset: number;
+}
+
+/** Offsets for values that live from one step to another (both inclusive); gives the bytes used. */
+export function allocate(lives: readonly Life[], space: { fit(from: number, bytes: number): number }): number {
+  const placed: Life[] = [];
+  let end = 0;
+  for (const life of [...lives].sort((a, b) => b.bytes - a.bytes || a.from - b.from)) {
+    let at = space.fit(0, life.bytes);
+    // `placed` is in the order of offsets.
+    for (const other of placed) {
+      if (other.to < life.from || other.from > life.to) continue;
+      if (other.offset >= at + life.bytes) break;
+      if (other.offset + other.bytes > at) at = space.fit(other.offset + other.bytes, life.bytes);
+    }
+    life.offset = at;
+    end = Math.max(end, at + life.bytes);
+    let i = placed.length;
+    while (i > 0 && placed[i - 1].offset > at) i--;
+    placed.splice(i, 0, life);
+  }
+  return end;
+}
+
+export const bytesOf = (n: Node): number => 4 * elements(n);
+export const labelOf = (n: Node): string => (n.origin.path ? `${n.origin.path} ${n.op}` : n.op);
+
+export function plan(inputs: readonly PlanInput[], options: PlanOptions): Plan {
+  const spaces = new Map<ArenaName, Space>();
+  const spaceOf = (arena: ArenaName) => {
+    let s = spaces.get(arena);
+    if (!s) {
+      s = new Space(options);
+      spaces.set(arena, s);
+    }
+    return s;
+  };
+  const tensors: Placed[] = [];
+  const put = (arena: ArenaName, offset: number, dtype: StorageType, shape: readonly number[]): number => {
+    const bytes = 4 * shape.reduce((a, b) => a * b, 1);
+    tensors.push({ arena, ...spaceOf(arena).place(offset), bytes, dtype, shape });
+    return tensors.length - 1;
+  };
+
+  // What is updated anywhere is trained.
+  const updated = new Set(inputs.flatMap((e) => e.results.filter((r) => r.role !== "output").map((r) => storageKey(r.role, r.name))));
+  const shared = new Map<string, number>();
+  const params = new Map<string, number>();
+  const states = new Map<string, number>();
+  const persistent = (role: "param" | "state", name: string, dtype: StorageType, shape: readonly number[]): number => {
+    const key = storageKey(role, name);
+    const seen = shared.get(key);
+    if (seen !== undefined) {
+      if (tensors[seen].bytes !== 4 * shape.reduce((a, b) => a * b, 1))
+        throw new Bug(`${role} ${name} has different sizes in different entries`);
+      return seen;
+    }
+    const arena: ArenaName = role === "state" ? "states" : updated.has(key) ? "trained" : "frozen";
+    const t = put(arena, spaceOf(arena).append(4 * shape.reduce((a, b) => a * b, 1)), dtype, shape);
+    shared.set(key, t);
+    (role === "param" ? params : states).set(name, t);
+    return t;
+  };
+  const constants: { tensor: number; data: readonly number[] }[] = [];
+  const tables = new Map<string, number>();
+  const table = (n: Node): number => {
+    const data = n.attrs.data as readonly number[];
+    const key = `${n.type.dtype} ${sizes(n)} ${data}`;
+    let t = tables.get(key);
+    if (t === undefined) {
+      t = put("constants", spaceOf("constants").append(bytesOf(n)), n.type.dtype, sizes(n));
+      tables.set(key, t);
+      constants.push({ tensor: t, data });
+    }
+    return t;
+  };
+
+  let io = 0;
+  let activations = 0;
+  const entries = inputs.map((entry): PlannedEntry => {
+    const { steps, inPlace } = entry.scheduled;
+    const where = new Map<Node, number>();
+    const ins = new Map<string, number>();
+    const outs = new Map<string, number>();
+    const ioSpace = new Space(options);
+    const ioPut = (n: Node, shape: readonly number[] = sizes(n)) => put("io", ioSpace.append(bytesOf(n)), n.type.dtype, shape);
+    const leaf = (n: Node): number => {
+      let t = where.get(n);
+      if (t !== undefined) return t;
+      if (isTable(n)) t = table(n);
+      else if (n.op === "param" || n.op === "state") t = persistent(n.op, n.attrs.name as string, n.type.dtype, sizes(n));
+      else {
+        const name = n.attrs.name as string;
+        t = ins.get(name);
+        if (t === undefined) {
+          t = ioPut(n);
+          ins.set(name, t);
+        }
+      }
+      where.set(n, t);
+      return t;
+    };
+    for (const s of steps) for (const n of s.reads) if (isLeaf(n)) leaf(n);
+
+    const copies: { from: Node; to: number; label: string }[] = [];
+    for (const r of entry.results) {
+      if (r.role === "output") {
+        if (!where.has(r.node)) where.set(r.node, ioPut(r.node));
+        outs.set(r.name, where.get(r.node)!);
+        continue;
+      }
+      const target = persistent(r.role, r.name, r.node.type.dtype, sizes(r.node));
+      if (inPlace.has(r) && !where.has(r.node) && overwrites(steps, r, target, where)) where.set(r.node, target);
+      else copies.push({ from: r.node, to: target, label: labelOf(r.node) });
+    }
+
+    // Lifetimes of what is left, and results that take the place of an operand that dies with them.
+    const last = new Map<Node, number>();
+    steps.forEach((s, i) => {
+      for (const n of s.reads) last.set(n, i);
+    });
+    for (const c of copies) last.set(c.from, steps.length);
+    const lives = new Map<Node, Life>();
+    const all: Life[] = [];
+    steps.forEach((s, i) => {
+      for (const n of s.roots) {
+        if (where.has(n)) continue;
+        // Kept inside the kernel: nobody outside reads it, and no kernel stores it.
+        if (!s.host && !s.built.some((b) => b.tensors.includes(n))) continue;
+        const end = last.get(n) ?? i;
+        const reuse = reusable(s, n, i, last, lives);
+        if (reuse) {
+          reuse.to = end;
+          lives.set(n, reuse);
+          continue;
+        }
+        const life: Life = { bytes: bytesOf(n), from: i, to: end, offset: 0 };
+        lives.set(n, life);
+        all.push(life);
+      }
+    });
+    activations = Math.max(activations, allocate(all, spaceOf("activations")));
+    for (const [n, life] of lives) where.set(n, put("activations", life.offset, n.type.dtype, sizes(n)));
+    io = Math.max(io, ioSpace.end);
+
+    const planned: PlannedStep[] = [];
+    const tensorOf = (n: Node): number => where.get(n) ?? leaf(n);
+    for (const s of steps) {
+      const label = labelOf(s.roots[s.roots.length - 1]);
+      if (s.host) {
+        planned.push({ host: s.host, operands: s.host.inputs.map(tensorOf), results: [tensorOf(s.host)], label });
+        continue;
+      }
+      for (const b of s.built) {
+        if (b.preserves) {
+          const [from, to] = [tensorOf(b.preserves), tensorOf(s.roots[0])];
+          if (!sameRange(tensors[from], tensors[to])) planned.push(copyStep(from, to, tensors, label));
+        }
+        planned.push(joined(b.kernel, b.tensors.map(tensorOf), tensors, label));
+      }
+    }
+    for (const c of copies) planned.push(copyStep(tensorOf(c.from), c.to, tensors, c.label));
+    return { name: entry.name, steps: planned, inputs: ins, outputs: outs };
+  });
+  spaceOf("io").end = io;
+  spaceOf("activations").end = activations;
+
+  const order: readonly ArenaName[] = ["frozen", "trained", "states", "activations", "io", "constants"];
+  const arenas = order.flatMap((name): Arena[] => {
+    const pages = spaces.get(name)?.pages() ?? [];
+    return pages.length ? [{ name, pages }] : [];
+  });
+  return { arenas, tensors, entries, params, states, constants };
+}
+
+const sameRange = (a: Placed, b: Placed): boolean => a.arena === b.arena && a.page === b.page && a.offset === b.offset;
+
+/** Whether the step that makes a next value may write it over the old one, which it may read itself. */
+function overwrites(steps: readonly Step[], r: Result, target: number, where: ReadonlyMap<Node, number>): boolean {
+  const step = steps.find((s) => s.roots.includes(r.node));
+  if (!step || step.host) return false;
+  return step.built.every((b) => {
+    const out = b.tensors.indexOf(r.node);
+    return b.tensors.every((t, i) => where.get(t) !== target || (i !== out && !b.preserves && mayOverwrite(b.kernel, i, out)));
+  });
+}
+
+/** An activation that dies in step `i` and over which the step may write `n`. */
+function reusable(s: Step, n: Node, i: number, last: ReadonlyMap<Node, number>, lives: ReadonlyMap<Node, Life>): Life | undefined {
+  if (s.built.length !== 1) return undefined;
+  const [b] = s.built;
+  const out = b.tensors.indexOf(n);
+  const free = (t: Node) => {
+    const life = lives.get(t);
+    // The value must die here, and so must whatever else shares its place.
+    return life && life.to === i && last.get(t) === i && life.bytes === bytesOf(n) && !s.roots.includes(t) ? life : undefined;
+  };
+  if (b.preserves) return b.tensors.includes(b.preserves) ? undefined : free(b.preserves);
+  if (b.kernel.operands[out].access !== "write") return undefined;
+  for (let o = 0; o < b.tensors.length; o++) {
+    if (o === out) continue;
+    const life = free(b.tensors[o]);
+    if (life && mayOverwrite(b.kernel, o, out)) return life;
+  }
+  return undefined;
+}
+
+/** The kernel with operands that lie at one place made one. */
+function joined(kernel: LoopLanguage, operands: number[], tensors: readonly Placed[], label: string): PlannedKernel {
+  for (let out = operands.length - 1; out >= 0; out--) {
+    if (kernel.operands[out].access === "read") continue;
+    const other = operands.findIndex((t, i) => i !== out && sameRange(tensors[t], tensors[operands[out]]));
+    if (other < 0) continue;
+    if (!mayOverwrite(kernel, other, out)) throw new Bug(`${label}: a result lies over an operand that is still read`);
+    kernel = merge(kernel, other, out);
+    operands = operands.filter((_, i) => i !== out);
+  }
+  return { kernel, operands, label };
+}
+
+function copyStep(from: number, to: number, tensors: readonly Placed[], label: string): PlannedKernel {
+  const { dtype, bytes } = tensors[from];
+  const index = { base: 0, terms: [{ factor: 1, atom: { kind: "axis", axis: 0 } as const }] };
+  const count = bytes / 4;
+  return {
+    kernel: {
+      kind: "loop",
+      name: "",
+      axes: [count],
+      row: 0,
+      operands: [
+        { name: "x0", dtype, count, access: "read" },
+        { name: "out1", dtype, count, access: "write" },
+      ],
+      values: [{ op: "load", dtype, operand: 0, index }],
+      stages: [{ over: "row", reductions: [], stores: [{ operand: 1, index, value: 0 }] }],
+    },
+    operands: [from, to],
+    label: `${label} copy`,
+  };
+}
+
+/** Bytes of all arenas. */
+export const peakBytes = (arenas: readonly Arena[]): number => arenas.reduce((sum, a) => sum + a.pages.reduce((x, y) => x + y, 0), 0);
+
+/** Throws `Limit` where a plan is larger than an address space. */
+export function checkSize(arenas: readonly Arena[], limit: number, device: string): void {
+  const bytes = peakBytes(arenas);
+  if (bytes <= limit) return;
+  const gib = (n: number) => (n / 2 ** 30).toFixed(2);
+  throw new Limit(
+    `the plan needs ${gib(bytes)} GiB, and ${device} has ${gib(limit)}: a smaller batch or sequence needs less; frozen weights as bf16, int8 or nf4 are not built yet`,
+  );
+}

@@ -1,0 +1,110 @@
+/**
+ * The order of an entry's steps. Operands first; a step that overwrites a parameter or a state comes after all that read the old value, where
+ * that is possible; steps that free more memory than they take run as soon as they can, the others in the order of the graph.
+ */
+import type { Node, Result } from "../ir/graph.ts";
+import type { Step } from "./kernels/fuse.ts";
+import { elements } from "./kernels/roots.ts";
+
+/** A parameter or state leaf by role and name. */
+export const storageKey = (role: string, name: unknown): string => `${role} ${String(name)}`;
+
+export interface Scheduled {
+  readonly steps: readonly Step[];
+  /** Results that may be written over the old value when they are computed; other next values go to memory of their own, and are copied at the end. */
+  readonly inPlace: ReadonlySet<Result>;
+}
+
+export function schedule(steps: readonly Step[], results: readonly Result[]): Scheduled {
+  const maker = new Map<Node, number>();
+  steps.forEach((s, i) => {
+    for (const n of s.roots) maker.set(n, i);
+  });
+  const before = steps.map((s) => new Set(s.reads.flatMap((n) => maker.get(n) ?? [])));
+  const after = steps.map(() => new Set<number>());
+  before.forEach((list, i) => {
+    for (const p of list) after[p].add(i);
+  });
+  const readers = new Map<string, number[]>();
+  steps.forEach((s, i) => {
+    for (const n of s.reads)
+      if (n.op === "param" || n.op === "state") {
+        const key = storageKey(n.op, n.attrs.name);
+        const list = readers.get(key);
+        if (list) list.push(i);
+        else readers.set(key, [i]);
+      }
+  });
+
+  const inPlace = new Set<Result>();
+  for (const r of results) {
+    const writer = maker.get(r.node);
+    if (r.role === "output" || writer === undefined) continue;
+    const old = (readers.get(storageKey(r.role, r.name)) ?? []).filter((i) => i !== writer);
+    const later = reach(after, writer);
+    if (old.some((i) => later.has(i))) continue;
+    for (const i of old) {
+      after[i].add(writer);
+      before[writer].add(i);
+    }
+    inPlace.add(r);
+  }
+
+  // A list schedule. What a step frees: activations whose last reader it is.
+  const remaining = new Map<Node, number>();
+  for (const s of steps) for (const n of s.reads) if (maker.has(n)) remaining.set(n, (remaining.get(n) ?? 0) + 1);
+  const kept = new Set(results.map((r) => r.node));
+  const updates = steps.map((s) => s.roots.every((n) => kept.has(n)) && s.roots.length > 0);
+  const users = new Map<Node, number[]>();
+  steps.forEach((s, i) => {
+    for (const n of s.reads) users.set(n, [...(users.get(n) ?? []), i]);
+  });
+  const taken = steps.map((s) =>
+    s.roots.reduce((sum, n) => {
+      const list = users.get(n) ?? [];
+      // What only an update reads is gone at once.
+      return sum + (kept.has(n) || list.length === 0 || list.every((i) => updates[i]) ? 0 : elements(n));
+    }, 0),
+  );
+  const gain = (i: number): number =>
+    steps[i].reads.reduce((sum, n) => sum + (remaining.get(n) === 1 && !kept.has(n) ? elements(n) : 0), 0) - taken[i];
+
+  const waiting = before.map((b) => b.size);
+  const ready = new Set<number>();
+  waiting.forEach((n, i) => {
+    if (n === 0) ready.add(i);
+  });
+  const out: Step[] = [];
+  while (ready.size) {
+    let next = -1;
+    let best = 0;
+    let first = Number.POSITIVE_INFINITY;
+    for (const i of ready) {
+      const g = gain(i);
+      if (g > best || (g === best && best > 0 && i < next)) {
+        best = g;
+        next = i;
+      }
+      if (i < first) first = i;
+    }
+    if (next < 0) next = first;
+    ready.delete(next);
+    out.push(steps[next]);
+    for (const n of steps[next].reads) if (remaining.has(n)) remaining.set(n, remaining.get(n)! - 1);
+    for (const i of after[next]) if (--waiting[i] === 0) ready.add(i);
+  }
+  return { steps: out, inPlace };
+}
+
+function reach(after: readonly ReadonlySet<number>[], from: number): Set<number> {
+  const seen = new Set<number>();
+  const stack = [from];
+  while (stack.length) {
+    for (const i of after[stack.pop()!])
+      if (!seen.has(i)) {
+        seen.add(i);
+        stack.push(i);
+      }
+  }
+  return seen;
+}

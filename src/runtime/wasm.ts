@@ -1,0 +1,13 @@
+/** Running a compiled program on WebAssembly: in a page, and in Node. */
+export { hasRelaxed, hasSharedMemory } from "./wasm/probe.ts";
+export type { WasmOptions } from "./wasm/session.ts";
+
+import type { Program, Session } from "./program.ts";
+import { type WasmOptions, WasmSession } from "./wasm/session.ts";
+
+/**
+ * Allocates a program's memory and writes its constants; parameters and states are the caller's to write. `module`: the bytes that came with the
+ * program. Throws `OutOfMemory`, and `InputError` where the engine lacks what the program needs.
+ */
+export const openWasm = (program: Program, module: Uint8Array, options: WasmOptions): Promise<Session> =>
+  WasmSession.open(program, module, options);

@@ -1,0 +1,321 @@
+/**
+ * A program on WebAssembly: one memory of the plan's size. With one worker the caller's own thread computes; with more, threads do, and the
+ * caller's never blocks. Results are the same bits for any number of workers.
+ */
+import { Bug, InputError } from "../../ir/errors.ts";
+import { DeviceLost, OutOfMemory } from "../errors.ts";
+import { arrayOf, hostScalars, runHostStep } from "../host.ts";
+import { type Layout, layoutOf } from "../layout.ts";
+import type { Entry, HostStep, Placed, Program, Session, Values } from "../program.ts";
+import type { StartThread, Thread } from "../threads.ts";
+import { hasRelaxed } from "./probe.ts";
+import { Control, type WorkerMessage, type WorkerStart, type WorkerStep } from "./worker.ts";
+
+export interface WasmOptions {
+  /** Threads to compute with; 1 computes on the caller's. At most the number the program was compiled for. */
+  readonly workers: number;
+  /** Starts threads; needed for more than one worker. */
+  readonly startThread?: StartThread;
+}
+
+const PAGE = 65536;
+/** Bytes at the end of scratch that only stray loads touch. */
+const SLACK = 64;
+
+/** A run of dispatches between host steps: which of the entry's dispatches. */
+type Segment = { readonly from: number; readonly to: number } | { readonly host: HostStep };
+
+interface Prepared {
+  readonly entry: Entry;
+  readonly number: number;
+  readonly steps: readonly WorkerStep[];
+  readonly segments: readonly Segment[];
+}
+
+export class WasmSession implements Session {
+  readonly device: string;
+  readonly memory: { readonly planned: number; readonly platform: number };
+  private readonly entries = new Map<string, Prepared>();
+  private readonly buffer: ArrayBufferLike;
+  private tail: Promise<unknown> = Promise.resolve();
+  private closed = false;
+  private team: Team | undefined;
+
+  private constructor(
+    private readonly program: Program,
+    private readonly layout: Layout,
+    memory: WebAssembly.Memory,
+    private readonly instance: WebAssembly.Instance | undefined,
+    private readonly scratch: number,
+    workers: number,
+  ) {
+    this.buffer = memory.buffer;
+    this.memory = { planned: layout.bytes, platform: memory.buffer.byteLength - layout.bytes };
+    this.device = `wasm, ${workers} thread${workers === 1 ? "" : "s"}, ${program.arithmetic}`;
+    program.entries.forEach((entry, number) => {
+      const steps: WorkerStep[] = [];
+      const segments: Segment[] = [];
+      for (const s of entry.steps) {
+        if ("host" in s) segments.push({ host: s });
+        else {
+          const last = segments[segments.length - 1];
+          if (last && "to" in last) segments[segments.length - 1] = { from: last.from, to: last.to + 1 };
+          else segments.push({ from: steps.length, to: steps.length + 1 });
+          steps.push([s.kernel, s.units ?? 1, s.operands.map((t) => layout.address(program.tensors[t]))]);
+        }
+      }
+      this.entries.set(entry.name, { entry, number, steps, segments });
+    });
+  }
+
+  /**
+   * Allocates the plan and starts the workers. `module`: the bytes that came with the program. Throws `OutOfMemory`, and `InputError` where this
+   * engine lacks what the program was compiled for.
+   */
+  static async open(program: Program, module: Uint8Array, options: WasmOptions): Promise<WasmSession> {
+    if (program.target !== "wasm") throw new InputError("P0902", `this program is built for ${program.target}, not for wasm`);
+    if (program.arithmetic === "relaxed" && !hasRelaxed())
+      throw new InputError("P0902", "this program uses fused multiply-adds, which this engine lacks", ["compile it with plain arithmetic"]);
+    const layout = layoutOf(program);
+    const scratch = layout.arena("scratch");
+    if (!scratch) throw new Bug("the program has no scratch");
+    const workers = Math.max(1, options.workers);
+    if (workers > 1 && !options.startThread) throw new Bug("several workers need threads");
+    const pages = Math.ceil(layout.bytes / PAGE);
+    const shared = workers > 1;
+    let memory: WebAssembly.Memory;
+    try {
+      memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared });
+    } catch (e) {
+      throw new OutOfMemory(`there is no room for the ${((pages * PAGE) / 2 ** 20).toFixed(1)} MiB of this plan`, [
+        "a smaller `batch` or `sequence` needs less",
+        `the engine says: ${String(e)}`,
+      ]);
+    }
+    const compiled = await WebAssembly.compile((shared ? module : unshared(module)) as BufferSource);
+    const instance = shared ? undefined : await WebAssembly.instantiate(compiled, { env: { memory } });
+    const session = new WasmSession(program, layout, memory, instance, scratch.at, workers);
+    for (const c of program.constants)
+      session.put(program.tensors[c.tensor], arrayOf(program.tensors[c.tensor].dtype, expand(c.data, program.tensors[c.tensor])));
+    if (shared) {
+      const each = Math.floor((scratch.bytes - SLACK) / workers / 16) * 16;
+      session.team = new Team(workers, options.startThread!, (index, control) => ({
+        module: compiled,
+        memory,
+        control,
+        index,
+        workers,
+        scratch: scratch.at + index * each,
+        entries: program.entries.map((e) => session.entries.get(e.name)!.steps),
+      }));
+      await session.team.ready;
+    }
+    return session;
+  }
+
+  async write(kind: "param" | "state", name: string, data: Values): Promise<void> {
+    const placed = this.find(kind, name);
+    if (data.byteLength !== placed.bytes)
+      throw new InputError("P0801", `${kind} ${name} has ${placed.bytes / 4} elements, not ${data.length}`);
+    return this.inOrder(async () => this.put(placed, data));
+  }
+
+  async read(kind: "param" | "state", name: string): Promise<Values> {
+    const placed = this.find(kind, name);
+    return this.inOrder(async () => this.take(placed));
+  }
+
+  run(name: string, inputs: Readonly<Record<string, Values | number>>, outputs?: readonly string[]): Promise<Record<string, Values>> {
+    return this.inOrder(async () => {
+      const prepared = this.entries.get(name);
+      if (!prepared) throw new InputError("P0801", `there is no entry ${name}`, [`there are: ${[...this.entries.keys()].join(", ")}`]);
+      this.supply(prepared.entry, inputs);
+      for (const segment of prepared.segments) {
+        if ("host" in segment) this.host(segment.host);
+        else if (this.team) await this.team.run(prepared.number, segment.from, segment.to);
+        else this.compute(prepared, segment.from, segment.to);
+      }
+      const out: Record<string, Values> = {};
+      for (const output of outputs ?? prepared.entry.outputs) {
+        const t = this.program.outputs[`${name}/${output}`];
+        if (t === undefined)
+          throw new InputError("P0801", `${name} has no output ${output}`, [`there are: ${prepared.entry.outputs.join(", ")}`]);
+        out[output] = this.take(this.program.tensors[t]);
+      }
+      return out;
+    });
+  }
+
+  async close(): Promise<void> {
+    if (this.closed) return;
+    this.closed = true;
+    await this.team?.close();
+  }
+
+  private compute({ steps }: Prepared, from: number, to: number): void {
+    for (let i = from; i < to; i++) {
+      const [name, units, operands] = steps[i];
+      const f = this.instance?.exports[name] as ((...args: number[]) => void) | undefined;
+      if (!f) throw new Bug(`the module has no function ${name}`);
+      f(0, units, this.scratch, ...operands);
+    }
+  }
+
+  private host(step: HostStep): void {
+    const operands = step.operands.map((t) => ({ placed: this.program.tensors[t], values: this.take(this.program.tensors[t]) }));
+    const results = step.results.map((t) => this.program.tensors[t]);
+    runHostStep(step, operands, results).forEach((values, i) => {
+      this.put(results[i], values);
+    });
+  }
+
+  /** Writes the inputs and the scalars that are computed on the host. Throws `InputError` where one is missing or has another size. */
+  private supply(entry: Entry, inputs: Readonly<Record<string, Values | number>>): void {
+    const scalars = hostScalars(entry, inputs);
+    for (const name of [...entry.inputs, ...scalars.keys()]) {
+      const t = this.program.inputs[`${entry.name}/${name}`];
+      if (t === undefined) continue;
+      const placed = this.program.tensors[t];
+      const value = scalars.get(name) ?? inputs[name];
+      if (value === undefined) throw new InputError("P0801", `${entry.name} needs the input \`${name}\``);
+      const data = typeof value === "number" ? arrayOf(placed.dtype, [value]) : value;
+      if (data.byteLength !== placed.bytes)
+        throw new InputError("P0801", `the input \`${name}\` of ${entry.name} has ${placed.bytes / 4} elements, not ${data.length}`);
+      if ((placed.dtype === "f32") !== data instanceof Float32Array)
+        throw new InputError("P0801", `the input \`${name}\` of ${entry.name} is ${placed.dtype}`, [`given: ${data.constructor.name}`]);
+      this.put(placed, data);
+    }
+  }
+
+  private find(kind: "param" | "state", name: string): Placed {
+    const table = kind === "param" ? this.program.params : this.program.states;
+    const t = table[name];
+    if (t === undefined) throw new InputError("P0801", `the program has no ${kind} ${name}`);
+    return this.program.tensors[t];
+  }
+  private put(placed: Placed, data: Values): void {
+    const at = this.layout.address(placed);
+    if (data instanceof Float32Array) new Float32Array(this.buffer, at, data.length).set(data);
+    else new Int32Array(this.buffer, at, data.length).set(data);
+  }
+  private take(placed: Placed): Values {
+    const at = this.layout.address(placed);
+    return placed.dtype === "f32"
+      ? new Float32Array(this.buffer, at, placed.bytes / 4).slice()
+      : new Int32Array(this.buffer, at, placed.bytes / 4).slice();
+  }
+  /** One call after the other. */
+  private inOrder<T>(f: () => Promise<T>): Promise<T> {
+    const next = this.tail.then(() => {
+      if (this.closed) throw new DeviceLost("the session is closed");
+      return f();
+    });
+    this.tail = next.catch(() => {});
+    return next;
+  }
+}
+
+/** A table of one value stands for all elements. */
+const expand = (data: readonly number[], placed: Placed): ArrayLike<number> =>
+  data.length * 4 === placed.bytes ? data : new Array<number>(placed.bytes / 4).fill(data[0]);
+
+/** Workers that run steps together. */
+class Team {
+  readonly ready: Promise<void>;
+  private readonly control = new Int32Array(new SharedArrayBuffer(4 * Control.words));
+  private readonly threads: readonly Thread[];
+  private running: { resolve: () => void; reject: (e: Error) => void } | undefined;
+  private broken: Error | undefined;
+
+  constructor(workers: number, startThread: StartThread, start: (index: number, control: Int32Array) => WorkerStart) {
+    this.threads = Array.from({ length: workers }, startThread);
+    this.ready = new Promise((resolve, reject) => {
+      let waiting = workers;
+      this.running = { resolve, reject };
+      this.threads.forEach((t, i) => {
+        t.hold(true);
+        t.listen(
+          (m) => {
+            const message = m as WorkerMessage;
+            if (message.kind === "failed") this.fail(new DeviceLost(`a worker thread failed: ${message.message}`));
+            else if (message.kind === "done" || --waiting === 0) this.finish();
+          },
+          (e) => this.fail(new DeviceLost(`a worker thread failed: ${e.message}`)),
+        );
+        t.send(start(i, this.control));
+      });
+    });
+  }
+
+  run(entry: number, from: number, to: number): Promise<void> {
+    if (this.broken) return Promise.reject(this.broken);
+    return new Promise((resolve, reject) => {
+      this.running = { resolve, reject };
+      for (const t of this.threads) t.hold(true);
+      const c = this.control;
+      Atomics.store(c, Control.entry, entry);
+      Atomics.store(c, Control.from, from);
+      Atomics.store(c, Control.to, to);
+      Atomics.store(c, Control.finished, 0);
+      Atomics.add(c, Control.run, 1);
+      Atomics.notify(c, Control.run);
+    });
+  }
+
+  private finish(): void {
+    for (const t of this.threads) t.hold(false);
+    this.running?.resolve();
+    this.running = undefined;
+  }
+  private fail(e: Error): void {
+    this.broken ??= e;
+    Atomics.store(this.control, Control.stop, 1);
+    Atomics.notify(this.control, Control.barrier);
+    Atomics.notify(this.control, Control.run);
+    for (const t of this.threads) t.hold(false);
+    this.running?.reject(this.broken);
+    this.running = undefined;
+  }
+  async close(): Promise<void> {
+    Atomics.store(this.control, Control.stop, 1);
+    Atomics.notify(this.control, Control.run);
+    Atomics.notify(this.control, Control.barrier);
+    await Promise.all(this.threads.map((t) => t.end()));
+    this.running?.reject(new DeviceLost("the session was closed during a run"));
+    this.running = undefined;
+  }
+}
+
+/**
+ * The same module for memory that is not shared: the printed module uses no atomic instruction, so that only the flag of the imported memory
+ * differs.
+ */
+export function unshared(module: Uint8Array): Uint8Array {
+  const out = module.slice();
+  let at = 8;
+  const leb = (): number => {
+    let value = 0;
+    for (let shift = 0; ; shift += 7) {
+      const byte = out[at++];
+      value |= (byte & 127) << shift;
+      if (byte < 128) return value;
+    }
+  };
+  while (at < out.length) {
+    const id = out[at++];
+    const size = leb();
+    const next = at + size;
+    if (id === 2) {
+      leb();
+      for (let names = 0; names < 2; names++) {
+        const length = leb();
+        at += length;
+      }
+      if (out[at] !== 2) throw new Bug("the module's first import is not its memory");
+      if (out[at + 1] === 3) out[at + 1] = 1;
+      return out;
+    }
+    at = next;
+  }
+  throw new Bug("the module imports no memory");
+}
