@@ -98,7 +98,7 @@ describe("gradients through loops", () => {
         verify(written);
         expect(difference(run(written), found)).toBe(0);
       }),
-      { numRuns: 80 },
+      { numRuns: 50 },
     );
   });
 

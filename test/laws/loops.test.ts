@@ -45,9 +45,9 @@ describe("roll", () => {
         expect(difference(run(flat), values)).toBe(0);
         expect(difference(run(roll(flat)), values)).toBe(0);
       }),
-      { numRuns: 120 },
+      { numRuns: 80 },
     );
-    expect(rolled).toBeGreaterThan(80);
+    expect(rolled).toBeGreaterThan(50);
   });
 
   test("turns of equal structure share a body; an adapter makes another", () => {

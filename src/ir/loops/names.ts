@@ -57,18 +57,22 @@ export class TurnPaths {
   }
 }
 
-/** The attributes for a loop that follows `loop`, running its turns `picked` in that order. */
+/**
+ * The attributes for a loop that follows `loop`, running its turns `picked` in that order; `follows` says which turn of the other loop each
+ * of its turns goes with.
+ */
 export function followNames(loop: Node, picked: readonly number[]): Attrs {
   const { id, of } = loop.attrs;
   const numbers = loop.attrs.turns as readonly number[] | undefined;
   const paths = loop.attrs.paths as readonly string[] | undefined;
-  if (!numbers || !paths) return {};
+  if (!numbers || !paths) return { follows: picked };
   const width = paths.length / numbers.length;
   return {
     id: `${String(id)}'`,
     of,
     turns: picked.map((t) => numbers[t]),
     paths: picked.flatMap((t) => paths.slice(t * width, (t + 1) * width)),
+    follows: picked,
   };
 }
 

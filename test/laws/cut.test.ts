@@ -1,0 +1,186 @@
+import { describe, expect, test } from "@jest/globals";
+import fc from "fast-check";
+import { differentiate } from "../../src/ir/autodiff.ts";
+import { Builder } from "../../src/ir/build.ts";
+import { type Graph, type Node, order, type Result } from "../../src/ir/graph.ts";
+import { roll, unroll } from "../../src/ir/loops.ts";
+import { cse } from "../../src/ir/passes/cse.ts";
+import { cheap } from "../../src/ir/passes/cut/choose.ts";
+import { cutFlat } from "../../src/ir/passes/cut/flat.ts";
+import { FlowNetwork } from "../../src/ir/passes/cut/flow.ts";
+import { crossing, halvesOf, keptBytes } from "../../src/ir/passes/cut/halves.ts";
+import { cut } from "../../src/ir/passes/cut.ts";
+import { PassContext } from "../../src/ir/passes/pass.ts";
+import { simplify } from "../../src/ir/passes/simplify.ts";
+import { backwardHalf } from "../../src/ir/rewrite.ts";
+import { verify } from "../../src/ir/verify.ts";
+import { difference, programs, run, withGradients } from "./loop-programs.ts";
+
+const context = () => new PassContext();
+const tidy = (g: Graph): Graph => cse.run(simplify.run(g, context()), context());
+const apply = (g: Graph): Graph => cut.run(g, context());
+
+describe("the cut", () => {
+  test("keeps every value, and never more bytes", () => {
+    let fell = 0;
+    fc.assert(
+      fc.property(programs, (p) => {
+        for (const graph of [differentiate(withGradients(p)), differentiate(roll(withGradients(p)))]) {
+          const done = apply(graph);
+          verify(done);
+          expect(difference(run(done), run(graph))).toBe(0);
+          expect(difference(run(unroll(done)), run(graph))).toBe(0);
+          expect(keptBytes(done)).toBeLessThanOrEqual(keptBytes(graph));
+          if (keptBytes(done) < keptBytes(graph)) fell++;
+        }
+      }),
+      { numRuns: 15 },
+    );
+    expect(fell).toBeGreaterThan(12);
+  });
+
+  test("is what trying all sets finds, on small graphs", () => {
+    const b = new Builder({ path: "" });
+    const maps = ["tanh", "exp", "sin"] as const;
+    const step = fc.record({ op: fc.integer({ min: 0, max: 4 }), a: fc.nat(20), c: fc.nat(20) });
+    fc.assert(
+      fc.property(fc.array(step, { minLength: 3, maxLength: 7 }), (steps) => {
+        const w = b.param("w", [2, 2]);
+        const values: Node[] = [b.matmul(b.input("x", { dtype: "f32", shape: [2, 2] }), w)];
+        for (const { op, a, c } of steps) {
+          const [p, q] = [values[a % values.length], values[c % values.length]];
+          values.push(op < 3 ? b.unary(maps[op], p) : op === 3 ? b.mul(p, q) : b.restore(b.reduce("max", p, [1]), [2, 2], [1]));
+        }
+        const loss = values.map((v) => b.reduce("sum", v)).reduce((s, v) => b.add(s, v));
+        const graph = tidy(differentiate({ results: [{ role: "param", name: "w", node: b.grad(loss, w) }] }));
+        const least = bruteForce(graph);
+        if (least === undefined) return;
+        expect(keptBytes(cutFlat(graph))).toBe(least);
+      }),
+      { numRuns: 60 },
+    );
+  });
+
+  test("of a transformer's block leaves a fraction, in loops and flat", () => {
+    const graph = transformer(4);
+    const loops = tidy(differentiate(roll(graph)));
+    const flat = tidy(differentiate(graph));
+    expect(order(loops.results.map((r) => r.node)).filter((n) => n.loop)).toHaveLength(2);
+    const [a, c] = [apply(loops), apply(flat)];
+    const before = keptBytes(flat);
+    expect(keptBytes(a) / before).toBeLessThan(0.35);
+    expect(keptBytes(c) / before).toBeLessThan(0.35);
+    // What the flat graph finds is found in loops, but for the first and the last turn.
+    expect(keptBytes(a)).toBeLessThan(1.1 * keptBytes(c));
+    expect(difference(run(a), run(loops))).toBe(0);
+    expect(difference(run(c), run(flat))).toBe(0);
+    expect(difference(run(c), run(a))).toBeLessThan(1e-11);
+  });
+
+  test("computes nothing dear again", () => {
+    const graph = tidy(differentiate(roll(transformer(3))));
+    const products = (g: Graph) => order(unroll(g).results.map((r) => r.node)).filter((n) => !cheap(n) && n.inputs.length > 0).length;
+    expect(products(apply(graph))).toBe(products(graph));
+  });
+
+  test("keeps nothing that depends on frozen parameters alone", () => {
+    const b = new Builder({ path: "" });
+    const frozen = b.unary("exp", b.param("frozen", [4]));
+    const w = b.param("w", [4]);
+    const loss = b.reduce("sum", b.unary("tanh", b.mul(w, frozen)));
+    const graph = differentiate({ results: [{ role: "param", name: "w", node: b.grad(loss, w) }] });
+    const done = apply(graph);
+    const again = order(done.results.map((r) => r.node)).filter((n) => n.op === "exp");
+    expect(again).toHaveLength(1);
+  });
+
+  test("says what it did", () => {
+    const notes = context();
+    cut.run(tidy(differentiate(transformer(2))), notes);
+    expect(notes.notes).toHaveLength(1);
+    expect(notes.notes[0].text).toMatch(/^kept for the backward half: [\d.]+ MiB, of [\d.]+ MiB/);
+  });
+});
+
+test("the flow saturates the smallest cut, and the side next to the target is found", () => {
+  // 0 → 1 → 3 and 0 → 2 → 3 with a bridge; the classic answer is 5.
+  const net = new FlowNetwork(4);
+  net.edge(0, 1, 3);
+  net.edge(0, 2, 2);
+  net.edge(1, 2, 5);
+  net.edge(1, 3, 2);
+  net.edge(2, 3, 3);
+  expect([...net.targetSide(0, 3)]).toEqual([0, 0, 0, 1]);
+});
+
+/** The fewest bytes from which the backward half's operands can be had, by trying all sets; `undefined` if there are too many. */
+function bruteForce(graph: Graph): number | undefined {
+  const halves = halvesOf(graph);
+  const required = [...crossing(halves)].filter((n) => !halves.free(n));
+  const forward = halves.nodes.filter((n) => !halves.backward.has(n) && !halves.free(n));
+  if (forward.length > 14) return undefined;
+  let least = Number.POSITIVE_INFINITY;
+  for (let set = 0; set < 1 << forward.length; set++) {
+    const kept = new Set(forward.filter((_, i) => set & (1 << i)));
+    const had = (n: Node): boolean => halves.free(n) || kept.has(n) || (cheap(n) && n.inputs.every(had));
+    if (required.every(had))
+      least = Math.min(
+        least,
+        [...kept].reduce((s, n) => s + 4 * (n.type.shape as number[]).reduce((p, d) => p * d, 1), 0),
+      );
+  }
+  return least;
+}
+
+/** A stack of pre-norm blocks with low-rank adapters: layer norm, softmax and GELU spelled out, as the library does. */
+function transformer(layers: number): Graph {
+  const [B, S, H, K] = [2, 8, 2, 4];
+  const D = H * K;
+  const b0 = new Builder({ path: "" });
+  let x: Node = b0.input("x", { dtype: "f32", shape: [B, S, D] });
+  const step = b0.input("step", { dtype: "i32", shape: [] });
+  const mask = b0.compare("le", b0.iota([S, S], 1), b0.iota([S, S], 0));
+  const trained: Node[] = [];
+  const norm = (b: Builder, h: Node, path: string): Node => {
+    const centred = b.sub(h, b.reduce("mean", h, [2], true));
+    const variance = b.reduce("mean", b.mul(centred, centred), [2], true);
+    const unit = b.div(centred, b.unary("sqrt", b.add(variance, 1e-5)));
+    return b.add(b.mul(unit, b.param(`${path}.weight`, [D])), b.param(`${path}.bias`, [D]));
+  };
+  const softmax = (b: Builder, s: Node): Node => {
+    const e = b.unary("exp", b.sub(s, b.reduce("max", s, [3], true)));
+    return b.div(e, b.reduce("sum", e, [3], true));
+  };
+  for (let t = 0; t < layers; t++) {
+    const b = b0.at({ path: `h.${t}`, turn: { loop: "h", turn: t, of: layers } });
+    const adapted = (h: Node, path: string, n: number, m: number): Node => {
+      const down = b.param(`${path}.a`, [n, 2]);
+      const up = b.param(`${path}.b`, [2, m]);
+      trained.push(down, up);
+      return b.add(b.add(b.matmul(h, b.param(`${path}.weight`, [n, m])), b.param(`${path}.bias`, [m])), b.matmul(b.matmul(h, down), up));
+    };
+    const n1 = norm(b, x, `h.${t}.ln_1`);
+    const heads = (name: string) => b.permute(b.reshape(adapted(n1, `h.${t}.${name}`, D, D), [B, S, H, K]), [0, 2, 1, 3]);
+    const [q, k, v] = [heads("q"), heads("k"), heads("v")];
+    const scores = b.div(b.matmul(q, b.swapLast(k)), Math.sqrt(K));
+    let weights = softmax(b, b.where(b.reshape(mask, [1, 1, S, S]), scores, -1e30));
+    const keep = b.compare("lt", b.draw("uniform", [B, H, S, S], b.table([t, 1], [2], "i32"), step), 0.9);
+    weights = b.where(keep, b.div(weights, 0.9), 0);
+    const mixed = b.reshape(b.permute(b.matmul(weights, v), [0, 2, 1, 3]), [B, S, D]);
+    x = b.add(x, adapted(mixed, `h.${t}.o`, D, D));
+    const up = adapted(norm(b, x, `h.${t}.ln_2`), `h.${t}.up`, D, 4 * D);
+    const gelu = b.mul(b.mul(up, 0.5), b.add(b.unary("erf", b.div(up, Math.SQRT2)), 1));
+    x = b.add(x, adapted(gelu, `h.${t}.down`, 4 * D, D));
+  }
+  const loss = b0.reduce("mean", b0.mul(norm(b0, x, "ln_f"), x));
+  const results = trained.map(
+    (w): Result => ({ role: "param", name: String(w.attrs.name), node: b0.sub(w, b0.mul(b0.grad(loss, w), 0.1)) }),
+  );
+  return { results: [{ role: "output", name: "loss", node: loss }, ...results] };
+}
+
+test("a backward half is what the sweeps made, and what hangs on it", () => {
+  const nodes = order(differentiate(transformer(1)).results.map((r) => r.node));
+  const half = backwardHalf(nodes);
+  expect(nodes.some((n) => half.has(n) && n.origin.half === undefined)).toBe(true);
+});
