@@ -167,7 +167,8 @@ class WebGPUTarget implements Target {
       const key = `${l.kernel.code}\n${JSON.stringify(l.kernel.operands)}`;
       let seen = this.known.get(key);
       if (!seen) {
-        seen = { ...l.kernel, name: this.names.of(label) };
+        const name = this.names.of(label);
+        seen = { ...l.kernel, name, code: `// ${name}\n${l.kernel.code}` };
         this.known.set(key, seen);
       }
       const ranges = l.ranges.map((r) => {

@@ -1,4 +1,4 @@
-/** What the runtime computes on the host: the scalars of a step in f64, and decompositions at loading. Both are rows of the op table. */
+/** What the runtime computes on the host: the scalars of a step in f64, and decompositions at loading. */
 import { Bug, InputError } from "../ir/errors.ts";
 import type { DType, Node } from "../ir/graph.ts";
 import { isOpName, ops, tensor } from "../ir/ops/index.ts";

@@ -131,7 +131,8 @@ export class Bindings {
           return i === all.length - 1 ? `  ${text}` : `  if (i < ${p.to}) { ${text} }`;
         });
       const name = this.functionName(o);
-      const loaded = this.kernel.values.some((v) => v.op === "load" && v.operand === o) || operand.access === "both";
+      const added = this.kernel.kind === "scatter" && this.kernel.out === o;
+      const loaded = added || this.kernel.values.some((v) => v.op === "load" && v.operand === o);
       if (loaded) lines.push(`fn ${name}_read(i: i32) -> ${type} {`, ...pieces((p, index) => `return ${this.element(o, p, index)};`), "}");
       if (operand.access !== "read")
         lines.push(

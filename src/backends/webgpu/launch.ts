@@ -4,9 +4,9 @@
  */
 import { Limit } from "../../ir/errors.ts";
 import type { Kernel, Placed } from "../../runtime/program.ts";
-import { axisIndex, type Index, shift, substitute } from "../kernels/index.ts";
-import type { LoopLanguage, ScatterKernel, Store, Value } from "../kernels/kernel.ts";
+import type { LoopLanguage, ScatterKernel } from "../kernels/kernel.ts";
 import { Bindings, touched } from "./bindings.ts";
+import { cutSum, halve, splittable } from "./cut.ts";
 import type { WebGPULimits } from "./limits.ts";
 import { printLoop } from "./loop.ts";
 import { printClear, printScan, printScatter, printSelect } from "./owners.ts";
@@ -36,6 +36,13 @@ export function launches(kernel: LoopLanguage, placed: readonly Placed[], limits
     const fewer = halves.some((half) => new Bindings(half, placed, limits).bindings.length < bindings.bindings.length);
     if (fewer) return halves.flatMap((half) => launches(half, placed, limits, forced));
   }
+  if (kernel.kind === "product") {
+    for (let count = 2; count <= kernel.axes[3]; count *= 2) {
+      const pieces = cutSum(kernel, count);
+      const bound = pieces?.map((piece) => ({ piece, bindings: new Bindings(piece, placed, limits) }));
+      if (bound?.every((b) => b.bindings.fits)) return bound.flatMap((b) => print(b.piece, b.bindings, limits, forced));
+    }
+  }
   throw tooMany(kernel, bindings, limits);
 }
 
@@ -43,47 +50,6 @@ const tooMany = (kernel: LoopLanguage, { bindings }: Bindings, limits: WebGPULim
   new Limit(
     `${kernel.name} touches ${bindings.length} buffers at once, and the device binds ${limits.bindings}: a smaller batch or sequence, or a device with larger bindings, may fit`,
   );
-
-/** Axes whose ranges can run one after the other, the ones that cut most first. */
-function splittable(kernel: Exclude<LoopLanguage, ScatterKernel>): number[] {
-  switch (kernel.kind) {
-    case "loop":
-      return [...Array(kernel.axes.length - kernel.row).keys()];
-    case "product":
-      return [2, 1, 0];
-    case "scan":
-      return [...Array(kernel.axes.length - 1).keys()];
-    case "select":
-      return [];
-  }
-}
-
-/** The kernel over the two halves of an axis. */
-function halve(kernel: Exclude<LoopLanguage, ScatterKernel>, axis: number): [LoopLanguage, LoopLanguage] | undefined {
-  const size = kernel.axes[axis];
-  if (size < 2) return undefined;
-  const middle = Math.ceil(size / 2);
-  return [restrict(kernel, axis, 0, middle), restrict(kernel, axis, middle, size - middle)];
-}
-
-/** The kernel over elements `from..from+size` of an axis. */
-function restrict(kernel: Exclude<LoopLanguage, ScatterKernel>, axis: number, from: number, size: number): LoopLanguage {
-  const axes = kernel.axes.map((s, a) => (a === axis ? size : s));
-  const moved = (i: Index) => substitute(i, (a) => (a === axis ? shift(axisIndex(a), from) : axisIndex(a)), axes);
-  const values = kernel.values.map((v): Value => (v.op === "index" || v.op === "load" ? { ...v, index: moved(v.index) } : v));
-  const stores = (list: readonly Store[]) => list.map((s) => ({ ...s, index: moved(s.index) }));
-  const name = `${kernel.name}, ${from} to ${from + size - 1}`;
-  switch (kernel.kind) {
-    case "loop":
-      return { ...kernel, name, axes, values, stages: kernel.stages.map((s) => ({ ...s, stores: stores(s.stores) })) };
-    case "product":
-      return { ...kernel, name, axes: [axes[0], axes[1], axes[2], axes[3]], values, stores: stores(kernel.stores) };
-    case "scan":
-      return { ...kernel, name, axes, values, stores: stores(kernel.stores) };
-    case "select":
-      return { ...kernel, name, axes: [axes[0]], values };
-  }
-}
 
 /** Over some rows of the table: they are cleared, then added to. */
 function scatter(kernel: ScatterKernel, placed: readonly Placed[], limits: WebGPULimits, rows: { from: number; to: number }): Launch[] {

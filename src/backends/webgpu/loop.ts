@@ -2,7 +2,7 @@
 import type { LoopKernel, Reduction, Stage } from "../kernels/kernel.ts";
 import { rootsOf, usesOfStore } from "../kernels/kernel.ts";
 import type { LoopSchedule } from "./schedule.ts";
-import { startOf, zeroOf } from "./spelling.ts";
+import { atom, startOf, zeroOf } from "./spelling.ts";
 import type { Template } from "./template.ts";
 import { type Names, names } from "./text.ts";
 
@@ -23,13 +23,13 @@ export function printLoop(kernel: LoopKernel, schedule: LoopSchedule, t: Templat
     t.element("at", rows);
   } else {
     t.group(Math.ceil(rows / lanes));
-    out.add(`let member = i32(lane) / ${lanes};`);
+    out.add(`let member = i32(lane)${lanes === 1 ? "" : ` / ${lanes}`};`);
     const at = lanes === 1 ? "group_at" : `group_at * ${lanes} + i32(lane) % ${lanes}`;
     if (rows % lanes === 0) out.add(`let at = ${at};`);
     else {
-      out.add(`let active = ${at} < ${rows};`);
+      out.add(`let inside = ${at} < ${rows};`);
       out.add(`let at = min(${at}, ${rows - 1});`);
-      active = "active";
+      active = "inside";
     }
   }
   const axes = new Map<number, string>();
@@ -126,7 +126,7 @@ function row(
 }
 
 function merged(r: Reduction, a: string, b: string, t: Template): string {
-  if (r.fn === "sum") return `${a} + ${b}`;
+  if (r.fn === "sum") return `${a} + ${atom(b)}`;
   if (r.dtype !== "f32") return `${r.fn}(${a}, ${b})`;
   return `${t.helpers.use(r.fn === "max" ? "larger" : "smaller")}(${a}, ${b})`;
 }

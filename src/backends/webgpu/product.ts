@@ -2,6 +2,7 @@
 import type { ProductKernel } from "../kernels/kernel.ts";
 import { usesOfStore } from "../kernels/kernel.ts";
 import type { RegisterSchedule, TiledSchedule } from "./schedule.ts";
+import { atom } from "./spelling.ts";
 import type { Template } from "./template.ts";
 import { type Names, names } from "./text.ts";
 
@@ -94,7 +95,7 @@ export function printRegisters(kernel: ProductKernel, schedule: RegisterSchedule
     };
     const columns = right.map((scope) => say(scope, kernel.rhs));
     out.add(`let columns = ${gather(columns)};`);
-    for (const [i, scope] of left.entries()) out.add(`acc${i} += ${paren(say(scope, kernel.lhs))} * columns;`);
+    for (const [i, scope] of left.entries()) out.add(`acc${i} += ${atom(say(scope, kernel.lhs))} * columns;`);
   });
   if (slices > 1) {
     const shared = t.shared(vector(tn), wide * slices, "");
@@ -112,7 +113,6 @@ export function printRegisters(kernel: ProductKernel, schedule: RegisterSchedule
 }
 
 const scaled = (text: string, by: number): string => (by === 1 ? text : /^\d+$/.test(text) ? String(Number(text) * by) : `${text} * ${by}`);
-const paren = (text: string): string => (/^[\w.]+$/.test(text) ? text : `(${text})`);
 
 export function printTiled(kernel: ProductKernel, schedule: TiledSchedule, t: Template): void {
   const [batch, m, n, k] = kernel.axes;

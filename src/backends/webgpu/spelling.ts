@@ -56,7 +56,7 @@ fn not_a_number() -> f32 { return bitcast<f32>(nan_bits); }`,
   circular: {
     text: `fn circular(x: f32, quarter: i32) -> f32 {
   let k = round(x * 0.63661977237);
-  let r = ((x - k * 1.5703125) - k * 0.00048351287841796875) - k * 0.0000003138549043;
+  let r = ((x - k * 1.5703125) - k * 0.00048351287841796875) - k * 0.00000031391647865;
   let s = r * r;
   let sine = r + r * s * (-0.16666666667 + s * (0.0083333333333 + s * (-0.00019841269841 + s * 0.0000027557319224)));
   let cosine = 1.0 + s * (-0.5 + s * (0.041666666667 + s * (-0.0013888888889 + s * (0.000024801587302 - s * 0.00000027557319224))));
@@ -133,7 +133,20 @@ export function literal(value: number, dtype: StorageType, h: Helpers): string {
   return /[.e]/.test(text) ? `${text}${text.includes("e") ? "f" : ""}` : `${text}.0`;
 }
 
-/** Arguments as text (a simple expression each), their type, and whether two arguments are the same value. */
+/** The text as an operand: in parentheses unless it is a name, a number, or one call or element. */
+export function atom(text: string): string {
+  if (/^[\w.]+$/.test(text)) return text;
+  const open = text.search(/[([]/);
+  if (open <= 0 || !/^\w+$/.test(text.slice(0, open))) return `(${text})`;
+  let depth = 0;
+  for (let i = open; i < text.length; i++) {
+    if ("([".includes(text[i])) depth++;
+    else if (")]".includes(text[i]) && --depth === 0) return i === text.length - 1 ? text : `(${text})`;
+  }
+  return `(${text})`;
+}
+
+/** Arguments as text (an expression each), their type, and whether two arguments are the same value. */
 export interface Call {
   readonly args: readonly string[];
   readonly from: StorageType;
@@ -148,7 +161,7 @@ type Spelling = (c: Call, h: Helpers) => string;
 const infix =
   (operator: string): Spelling =>
   ({ args: [a, b] }) =>
-    `${a} ${operator} ${b}`;
+    `${atom(a)} ${operator} ${atom(b)}`;
 const named =
   (name: string): Spelling =>
   ({ args }) =>
@@ -176,7 +189,7 @@ const smallPowers = new Map<number, (x: string) => string>([
 ]);
 
 const spellings: Readonly<Record<ScalarFunction, Spelling>> = {
-  neg: ({ args: [x] }) => `-${x}`,
+  neg: ({ args: [x] }) => `-${atom(x)}`,
   exp: named("exp"),
   log: named("log"),
   sqrt: named("sqrt"),
@@ -189,7 +202,7 @@ const spellings: Readonly<Record<ScalarFunction, Spelling>> = {
   floor: byType(named("floor"), ({ args: [x] }) => x),
   ceil: byType(named("ceil"), ({ args: [x] }) => x),
   round: byType(named("round"), ({ args: [x] }) => x),
-  not: ({ args: [x] }) => `!${x}`,
+  not: ({ args: [x] }) => `!${atom(x)}`,
   add: infix("+"),
   sub: infix("-"),
   mul: infix("*"),
@@ -201,8 +214,8 @@ const spellings: Readonly<Record<ScalarFunction, Spelling>> = {
   max: byType(helper("larger"), named("max")),
   min: byType(helper("smaller"), named("min")),
   mod: byType(helper("floor_mod"), helper("floor_mod_i32")),
-  eq: (c, h) => (c.same && c.from === "f32" ? `!${h.use("is_nan")}(${c.args[0]})` : `${c.args[0]} == ${c.args[1]}`),
-  ne: (c, h) => (c.same && c.from === "f32" ? `${h.use("is_nan")}(${c.args[0]})` : `${c.args[0]} != ${c.args[1]}`),
+  eq: (c, h) => (c.same && c.from === "f32" ? `!${h.use("is_nan")}(${c.args[0]})` : infix("==")(c, h)),
+  ne: (c, h) => (c.same && c.from === "f32" ? `${h.use("is_nan")}(${c.args[0]})` : infix("!=")(c, h)),
   lt: infix("<"),
   le: infix("<="),
   gt: infix(">"),
@@ -212,12 +225,12 @@ const spellings: Readonly<Record<ScalarFunction, Spelling>> = {
   where: ({ args: [c, a, b] }) => `select(${b}, ${a}, ${c})`,
   cast: ({ args: [x], from, to }, h) => {
     if (from === to) return x;
-    if (to === "bool") return `${x} != ${zeroOf(from)}`;
+    if (to === "bool") return `${atom(x)} != ${zeroOf(from)}`;
     if (to === "i32" && from === "f32") return `${h.use("truncated")}(${x})`;
     return `${to}(${x})`;
   },
   xor: infix("^"),
-  shl: ({ args: [x, by] }) => `${x} << u32(${by})`,
+  shl: ({ args: [x, by] }) => `${atom(x)} << u32(${by})`,
   shr: ({ args: [x, by] }) => `bitcast<i32>(bitcast<u32>(${x}) >> u32(${by}))`,
 };
 

@@ -97,8 +97,9 @@ export class Template {
     return name;
   }
 
+  /** The text, without a name: kernels that differ in nothing else are one. */
   text(): string {
-    const parts = [`// ${this.kernel.name}`, this.bindings.declarations(), ...this.memory.values()];
+    const parts = [this.bindings.declarations(), ...this.memory.values()];
     const helpers = this.helpers.text();
     if (helpers !== "") parts.push(helpers);
     parts.push(

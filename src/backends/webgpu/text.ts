@@ -4,7 +4,7 @@ import type { Index } from "../kernels/index.ts";
 import { valuesOf } from "../kernels/index.ts";
 import { dependence, type LoopLanguage, needed, type Store, usesOf, usesOfStore, type Value } from "../kernels/kernel.ts";
 import type { Bindings } from "./bindings.ts";
-import { type Helpers, literal, spell, valueType, zeroOf } from "./spelling.ts";
+import { atom, type Helpers, literal, spell, valueType, zeroOf } from "./spelling.ts";
 
 /** Lines of a block, indented by two spaces a level. */
 export class Lines {
@@ -42,7 +42,6 @@ export const names = (axes: ReadonlyMap<number, string>, outer?: Names, suffix =
 });
 
 const MAX_INLINE = 60;
-const atom = (text: string): string => (/^[\w.]+$/.test(text) || /^\w+(\([\w., ]*\)|\[[\w.]+\])$/.test(text) ? text : `(${text})`);
 
 export class Writer {
   private readonly dependence: readonly number[];
@@ -149,7 +148,7 @@ export class Writer {
       case "call": {
         const last = values[v.args[v.args.length - 1]];
         const constant = last.op === "const" ? last.value : undefined;
-        let args = v.args.map((a) => atom(this.say(a, n)));
+        let args = v.args.map((a) => this.say(a, n));
         // A power may be spelt with its base several times.
         if (v.fn === "pow" && !/^\w+$/.test(args[0])) {
           const base = `base${v.args[0]}${n.suffix}`;
