@@ -1,0 +1,85 @@
+/** Tables of rows of numbers: what a stage takes batches from. Rows of one column may differ in length; whoever makes batches fills them up with `pad`. */
+
+export interface Column {
+  /** Axes of a row: 0 for a number, 1 for a list, … */
+  readonly rank: number;
+  row(i: number): ArrayLike<number>;
+  /** Sizes of a row; its numbers are row-major. */
+  shape(i: number): readonly number[];
+  /** What fills a row up. */
+  readonly pad: number;
+}
+
+export interface Table {
+  /** For messages: the file, or the call. */
+  readonly name: string;
+  readonly rows: number;
+  readonly columns: ReadonlyMap<string, Column>;
+}
+
+/** One number a row. */
+export function numberColumn(values: ArrayLike<number>): Column {
+  return { rank: 0, pad: 0, row: (i) => [values[i]], shape: () => [] };
+}
+
+/** One list a row. */
+export function listColumn(rows: readonly ArrayLike<number>[], pad: number): Column {
+  return { rank: 1, pad, row: (i) => rows[i], shape: (i) => [rows[i].length] };
+}
+
+/** One array a row, each with its shape, all of one rank. */
+export function arrayColumn(
+  rows: readonly { readonly values: ArrayLike<number>; readonly shape: readonly number[] }[],
+  rank: number,
+  pad: number,
+): Column {
+  return { rank, pad, row: (i) => rows[i].values, shape: (i) => rows[i].shape };
+}
+
+/** Rows of a table by number, in the order given; a number may come twice. */
+export function pickRows(table: Table, picked: readonly number[], name = table.name): Table {
+  const columns = [...table.columns].map(
+    ([key, column]) =>
+      [key, { ...column, row: (i: number) => column.row(picked[i]), shape: (i: number) => column.shape(picked[i]) }] as const,
+  );
+  return { name, rows: picked.length, columns: new Map(columns) };
+}
+
+/** The tables' rows one after another, with the columns that all have. */
+export function joinTables(tables: readonly Table[], name: string): Table {
+  const starts: number[] = [];
+  let rows = 0;
+  for (const table of tables) {
+    starts.push(rows);
+    rows += table.rows;
+  }
+  const place = (i: number): [table: number, row: number] => {
+    let table = tables.length - 1;
+    while (starts[table] > i) table--;
+    return [table, i - starts[table]];
+  };
+  const columns = new Map<string, Column>();
+  for (const [key, first] of tables[0].columns) {
+    const all = tables.map((table) => table.columns.get(key)).filter((column) => column !== undefined);
+    if (all.length < tables.length || all.some((column) => column.rank !== first.rank)) continue;
+    columns.set(key, {
+      rank: first.rank,
+      pad: first.pad,
+      row: (i) => {
+        const [table, row] = place(i);
+        return all[table].row(row);
+      },
+      shape: (i) => {
+        const [table, row] = place(i);
+        return all[table].shape(row);
+      },
+    });
+  }
+  return { name, rows, columns };
+}
+
+/** Which rows are trained on and which are held: the first `split` of them and the rest, at least one each where there are two. */
+export function splitAt(rows: number, split: number): number {
+  const main = Math.floor(rows * split);
+  return rows < 2 ? rows : Math.min(Math.max(main, 1), rows - 1);
+}
