@@ -2,15 +2,23 @@
 import { type BindOptions, bind } from "./bind.ts";
 import type { Graph } from "./graph.ts";
 import { cse } from "./passes/cse.ts";
+import { cut } from "./passes/cut.ts";
 import { expand } from "./passes/expand.ts";
 import { fold } from "./passes/fold.ts";
+import { grad } from "./passes/grad.ts";
 import { type DriverHooks, type Pass, PassContext, type PassOptions, runPasses } from "./passes/pass.ts";
+import { products } from "./passes/products.ts";
 import { type HostScalar, scalars } from "./passes/scalars.ts";
 import { simplify } from "./passes/simplify.ts";
+import { unroll } from "./passes/unroll.ts";
 import { print } from "./print.ts";
 import { verify } from "./verify.ts";
 
-export const pipeline: readonly Pass[] = [expand, simplify, fold, cse, scalars];
+/**
+ * Static loops stay written out: contractions find what they share across the halves and the turns only there. What makes equal nodes one
+ * runs before `cut`, which makes copies on purpose.
+ */
+export const pipeline: readonly Pass[] = [expand, grad, unroll, simplify, fold, cse, products, simplify, fold, cse, cut, scalars];
 
 export interface CompileOptions extends DriverHooks {
   /** A number for each symbol of the graph. */

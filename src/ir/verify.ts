@@ -24,10 +24,12 @@ export function verify(graph: Graph, solver: Solver = strict): void {
     undefined,
     solver,
   );
+  const sources = new Map<string, Node>();
+  for (const n of nodes) if (rowOf(n).supply) sources.set(`${rowOf(n).supply}:${String(n.attrs.name)}`, n);
   for (const { role, name, node } of graph.results) {
     if (node.loop) throw new Bug(`the result ${role} ${name} is a loop: it needs a get`);
     if (role === "output") continue;
-    const source = nodes.find((n) => rowOf(n).supply === role && n.attrs.name === name);
+    const source = sources.get(`${role}:${name}`);
     if (source && !sameType(source.type, node.type))
       throw new Bug(`the next value of ${role} ${name} is ${showType(node.type)}, but it is ${showType(source.type)}`);
   }

@@ -1,0 +1,261 @@
+/**
+ * The cheapest way to compute a sum of products: the order of contraction of each term by dynamic programming over subsets of its factors,
+ * parts that exist already for nothing.
+ */
+import type { Node } from "../../graph.ts";
+import type { ScopedBuilder } from "../../rewrite.ts";
+import { range, sameList } from "../rules/facts.ts";
+import { highest, type Level, type Prices } from "./prices.ts";
+import { collected, type Expression, type Factor, factorsKey, type Index, type Indices, type Term, UNIT } from "./terms.ts";
+
+/** A computed product: a node and the index of each of its axes, none of them `UNIT`. */
+interface Part {
+  readonly node: Node;
+  readonly axes: readonly Index[];
+}
+
+/** Products that are computed anyway, by their keys; axes are numbered as in the key. */
+export class Parts {
+  private readonly known = new Map<string, { readonly node: Node; readonly axes: readonly number[] }>();
+
+  has(key: string): boolean {
+    return this.known.has(key);
+  }
+  find(key: string, names: ReadonlyMap<Index, number>): Part | undefined {
+    const found = this.known.get(key);
+    if (!found) return undefined;
+    const indexOf = new Map([...names].map(([index, name]) => [name, index]));
+    return { node: found.node, axes: found.axes.map((name) => indexOf.get(name)!) };
+  }
+  add(key: string, names: ReadonlyMap<Index, number>, part: Part): void {
+    if (!this.known.has(key)) this.known.set(key, { node: part.node, axes: part.axes.map((index) => names.get(index)!) });
+  }
+}
+
+/** One side of a join: its indices, and what storing it costs. */
+interface Side {
+  readonly axes: readonly Index[];
+  readonly stored: number;
+}
+
+/** The order in which one term is contracted: a subset of its factors is a bit mask. */
+interface Plan {
+  readonly cost: Float64Array;
+  /** The first of the two parts that a subset is joined of; 0 for single factors and for parts that exist. */
+  readonly split: Int32Array;
+  readonly kept: readonly (readonly Index[])[];
+  readonly keys: readonly { readonly key: string; readonly names: ReadonlyMap<Index, number> }[];
+}
+
+export class Contraction {
+  constructor(
+    private readonly b: ScopedBuilder,
+    private readonly indices: Indices,
+    private readonly parts: Parts,
+    private readonly prices: Prices,
+  ) {}
+
+  /** A node that computes the expression, of the shape given. */
+  build(expression: Expression, shape: readonly number[]): Node {
+    const terms = collected(expression.terms, expression.out);
+    let sum: Node | undefined;
+    for (const t of terms) {
+      const negative = sum !== undefined && t.coefficient < 0;
+      const one = this.term(negative ? { ...t, coefficient: -t.coefficient } : t, expression.out, shape);
+      sum = sum ? (negative ? this.b.sub(sum, one) : this.b.add(sum, one)) : one;
+    }
+    return sum ?? this.b.constant(0, "f32", shape);
+  }
+
+  /** Tells that `node` is the value of an expression, if that is a single product. */
+  register(expression: Expression, node: Node): void {
+    const terms = collected(expression.terms, expression.out);
+    const axes = expression.out.filter((index) => index !== UNIT);
+    if (terms.length !== 1 || terms[0].coefficient !== 1) return;
+    const { factors } = terms[0];
+    if (!axes.every((index) => factors.some((f) => f.axes.includes(index)))) return;
+    const { key, names } = factorsKey(factors, new Set(axes));
+    const flat = this.b.reshape(
+      node,
+      axes.map((index) => this.indices.sizes[index]),
+    );
+    this.parts.add(key, names, { node: flat, axes });
+  }
+
+  private size(axes: readonly Index[]): number {
+    return axes.reduce((p, index) => p * this.indices.sizes[index], 1);
+  }
+
+  private term(t: Term, out: readonly Index[], shape: readonly number[]): Node {
+    const { b } = this;
+    if (t.factors.length === 0) return b.constant(t.coefficient, "f32", shape);
+    const plan = this.plan(t, out);
+    const all = (1 << t.factors.length) - 1;
+    const scaleAt = t.coefficient === 1 ? 0 : this.cheapest(plan, all);
+    const part = this.join(all, t, plan, scaleAt, out);
+    // Into the order of the result; axes that the term does not have come in with size 1 and are repeated.
+    const wanted = out.filter((index) => part.axes.includes(index));
+    const ordered = b.permute(
+      part.node,
+      wanted.map((index) => part.axes.indexOf(index)),
+    );
+    const thin = out.map((index, i) => (index !== UNIT && part.axes.includes(index) ? shape[i] : 1));
+    return b.expand(b.reshape(ordered, thin), shape);
+  }
+
+  private plan(t: Term, out: readonly Index[]): Plan {
+    const n = t.factors.length;
+    const all = (1 << n) - 1;
+    const own = t.factors.map((f) => f.axes.filter((index) => index !== UNIT));
+    const levels = t.factors.map((f) => this.prices.level(f.node));
+    const kept: Index[][] = [[]];
+    const level: Level[] = [0];
+    const keys: { key: string; names: ReadonlyMap<Index, number> }[] = [{ key: "", names: new Map() }];
+    const cost = new Float64Array(1 << n);
+    const split = new Int32Array(1 << n);
+    for (let s = 1; s <= all; s++) {
+      const inside = range(n).filter((i) => s & (1 << i));
+      const seen = new Set(inside.flatMap((i) => own[i]));
+      const outside = new Set([...out, ...range(n).flatMap((i) => (s & (1 << i) ? [] : own[i]))]);
+      kept[s] = [...seen].filter((index) => outside.has(index));
+      level[s] = highest(inside.map((i) => levels[i]));
+      keys[s] = factorsKey(
+        inside.map((i) => t.factors[i]),
+        new Set(kept[s]),
+      );
+    }
+    /** Whether a subset's value has to be computed, and so stored for a contraction to read it. */
+    const made = (s: number): boolean => ((s & (s - 1)) !== 0 || kept[s].length < own[Math.log2(s)].length) && !this.parts.has(keys[s].key);
+    for (let s = 1; s <= all; s++) {
+      const single = (s & (s - 1)) === 0;
+      if (single) {
+        const i = Math.log2(s);
+        if (made(s)) cost[s] = this.prices.product(this.size(own[i]), level[s]);
+        continue;
+      }
+      if (this.parts.has(keys[s].key)) continue;
+      const side = (x: number): Side => ({ axes: kept[x], stored: made(x) ? this.prices.stored(this.size(kept[x]), level[x]) : 0 });
+      let best = Number.POSITIVE_INFINITY;
+      const low = s & -s;
+      // Each pair of parts once: the first has the lowest factor.
+      for (let a = (s - 1) & s; a > 0; a = (a - 1) & s) {
+        if (!(a & low)) continue;
+        const c = s ^ a;
+        const price = cost[a] + cost[c] + this.joinPrice(side(a), side(c), kept[s], level[s]);
+        if (price < best) {
+          best = price;
+          split[s] = a;
+        }
+      }
+      cost[s] = best;
+    }
+    return { cost, split, kept, keys };
+  }
+
+  /** A contraction reads its operands from memory; an elementwise product is computed where one of them is made. */
+  private joinPrice(a: Side, c: Side, result: readonly Index[], level: Level): number {
+    const union = new Set([...a.axes, ...c.axes]);
+    if (union.size > result.length) return this.prices.product(this.size([...union]), level) + a.stored + c.stored;
+    return this.prices.map(this.size(result)) + Math.min(a.stored, c.stored);
+  }
+
+  /** Where a number is multiplied in: the smallest of the intermediate results on the plan, or the whole. */
+  private cheapest(plan: Plan, all: number): number {
+    let best = all;
+    const visit = (s: number): void => {
+      if (plan.split[s] === 0) return;
+      if (this.size(plan.kept[s]) < this.size(plan.kept[best])) best = s;
+      visit(plan.split[s]);
+      visit(s ^ plan.split[s]);
+    };
+    visit(all);
+    return best;
+  }
+
+  /** Computes a subset of the factors; `scaleAt` is the subset whose value is to be multiplied by the coefficient, 0 for none. */
+  private join(s: number, t: Term, plan: Plan, scaleAt: number, out: readonly Index[]): Part {
+    const scaled = scaleAt !== 0 && (s & scaleAt) === scaleAt;
+    if (!scaled) return this.plain(s, t, plan, out);
+    if (s === scaleAt) {
+      const part = this.plain(s, t, plan, out);
+      const { node } = part;
+      const times = t.coefficient === -1 ? this.b.neg(node) : this.b.mul(node, this.b.constant(t.coefficient, "f32", node.type.shape));
+      return { node: times, axes: part.axes };
+    }
+    const a = plan.split[s];
+    const c = s ^ a;
+    return this.joined(this.join(a, t, plan, scaleAt, out), this.join(c, t, plan, scaleAt, out), plan.kept[s], out);
+  }
+
+  private plain(s: number, t: Term, plan: Plan, out: readonly Index[]): Part {
+    const { key, names } = plan.keys[s];
+    const known = this.parts.find(key, names);
+    if (known) return known;
+    const a = plan.split[s];
+    const part =
+      a === 0
+        ? this.single(t.factors[Math.log2(s)], plan.kept[s])
+        : this.joined(this.plain(a, t, plan, out), this.plain(s ^ a, t, plan, out), plan.kept[s], out);
+    this.parts.add(key, names, part);
+    return part;
+  }
+
+  /** A factor without its axes of size 1, summed over indices that nothing else has. */
+  private single(f: Factor, kept: readonly Index[]): Part {
+    const axes = f.axes.filter((index) => index !== UNIT);
+    const flat = this.b.reshape(
+      f.node,
+      axes.map((index) => this.indices.sizes[index]),
+    );
+    const gone = range(axes.length).filter((i) => !kept.includes(axes[i]));
+    if (gone.length === 0) return { node: flat, axes };
+    return { node: this.b.reduce("sum", flat, gone), axes: axes.filter((index) => kept.includes(index)) };
+  }
+
+  private joined(p: Part, q: Part, kept: readonly Index[], out: readonly Index[]): Part {
+    const shared = p.axes.filter((index) => q.axes.includes(index));
+    const contracted = shared.filter((index) => !kept.includes(index));
+    if (contracted.length === 0) return this.elementwise(p, q);
+    const [l, r] = this.inOrder(p, q, out);
+    const free = (x: Part) => x.axes.filter((index) => !shared.includes(index));
+    const batch = shared.filter((index) => kept.includes(index));
+    if (batch.length > 0 && free(l).length === 0 && free(r).length === 0) {
+      const product = this.elementwise(l, r);
+      const axes = range(product.axes.length).filter((i) => contracted.includes(product.axes[i]));
+      return { node: this.b.reduce("sum", product.node, axes), axes: product.axes.filter((index) => !contracted.includes(index)) };
+    }
+    const places = (x: Part, list: readonly Index[]) => list.map((index) => x.axes.indexOf(index));
+    const node = this.b.dot(l.node, r.node, {
+      lhsBatch: places(l, batch),
+      rhsBatch: places(r, batch),
+      lhsContract: places(l, contracted),
+      rhsContract: places(r, contracted),
+    });
+    return { node, axes: [...batch, ...free(l), ...free(r)] };
+  }
+
+  /** The operand whose free axes come earlier in the result stands left, so that few results need turning. */
+  private inOrder(p: Part, q: Part, out: readonly Index[]): [Part, Part] {
+    const place = (x: Part, y: Part) => {
+      const free = x.axes.filter((index) => !y.axes.includes(index)).map((index) => out.indexOf(index));
+      const known = free.filter((at) => at >= 0);
+      return known.length ? Math.min(...known) : out.length;
+    };
+    return place(q, p) < place(p, q) ? [q, p] : [p, q];
+  }
+
+  private elementwise(p: Part, q: Part): Part {
+    const [l, r] = p.axes.length >= q.axes.length ? [p, q] : [q, p];
+    const extra = r.axes.filter((index) => !l.axes.includes(index));
+    const axes = [...l.axes, ...extra];
+    const shape = axes.map((index) => this.indices.sizes[index]);
+    return { node: this.b.mul(this.spread(l, axes, shape), this.spread(r, axes, shape)), axes };
+  }
+
+  private spread(p: Part, axes: readonly Index[], shape: readonly number[]): Node {
+    const order = axes.filter((index) => p.axes.includes(index)).map((index) => p.axes.indexOf(index));
+    const thin = axes.map((index, i) => (p.axes.includes(index) ? shape[i] : 1));
+    const ordered = sameList(order, range(order.length)) ? p.node : this.b.permute(p.node, order);
+    return this.b.expand(this.b.reshape(ordered, thin), shape);
+  }
+}
