@@ -48,11 +48,20 @@ export class Session {
 
   readonly source = (file: string): string | undefined => this.workspace.sources.readSource(file);
 
-  /** Compiles and reports. Throws `Rejected` if there are errors, `Usage` for overrides that nothing takes. */
-  open(file: string): Project {
+  /** Compiles and reports; with `generates`, a file without a `generate` stage gets one. Throws `Rejected` if there are errors, `Usage` for overrides that nothing takes. */
+  open(file: string, { generates = false } = {}): Project {
     const set = parseSettings(this.options.set ?? []);
     const seed = this.options.seed === undefined ? undefined : wholeNumber("--seed", this.options.seed);
-    const project = compile(file, this.workspace.sources, { set, seed });
+    let project = compile(file, this.workspace.sources, { set, seed });
+    const model = project.models.at(-1)?.name;
+    if (generates && model !== undefined && !stagesOf(project).some((s) => s.verb === "generate")) {
+      // as if the file ended with a stage for its last model
+      const stage = `\ngenerate { model = ${model}  prompts = [""] }\n`;
+      const sources = Object.create(this.workspace.sources, {
+        readSource: { value: (path: string) => (path === file ? this.source(path) + stage : this.source(path)) },
+      }) as Workspace["sources"];
+      project = compile(file, sources, { set, seed });
+    }
     reportProblems(project.problems, this.io, this.json, this.source);
     if (project.problems.some((p) => p.severity === "error")) throw new Rejected("the file has errors");
     const stages = stagesOf(project);

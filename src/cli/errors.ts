@@ -1,6 +1,8 @@
 /** What went wrong, for people and for programs, and the exit code that says which kind it was. */
+
+import { problemJson } from "../compiler/report/json.ts";
 import type { Problem } from "../compiler/report/problem.ts";
-import { renderProblem } from "../compiler/report/render.ts";
+import { type ReadSource, renderProblem } from "../compiler/report/render.ts";
 import { InputError, Limit } from "../ir/errors.ts";
 import { TypeMismatch } from "../ir/ops/index.ts";
 import { DeviceError } from "../runtime/errors.ts";
@@ -23,8 +25,6 @@ export class Usage extends Error {
     super(message);
   }
 }
-
-export type ReadSource = (file: string) => string | undefined;
 
 /** Reports an error and gives the exit code. */
 export function report(error: unknown, io: Io, json: boolean, source: ReadSource): number {
@@ -77,34 +77,9 @@ function plain(kind: string, message: string, notes: readonly string[], io: Io, 
 /** Problems as frames with carets, or an object a line. */
 export function reportProblems(problems: readonly Problem[], io: Io, json: boolean, source: ReadSource): void {
   for (const problem of problems) {
-    if (json) io.out(line({ event: "problem", ...placed(problem, source) }));
-    else io.err(`${renderProblem(problem, source, { color: io.color })}\n`);
+    if (json) io.out(line({ event: "problem", ...problemJson(problem, source) }));
+    else io.err(`${renderProblem(problem, source, { color: io.color, width: io.columns })}\n`);
   }
-}
-
-/** The documented shape of a problem in JSON: its place as file, line and column (from 1) beside the offsets. */
-function placed({ code, severity, message, span, label, related, notes }: Problem, source: ReadSource): Record<string, unknown> {
-  return {
-    code,
-    severity,
-    message,
-    place: span === undefined ? null : place(span, source),
-    label: label ?? null,
-    related: (related ?? []).map((r) => ({ place: place(r.span, source), label: r.label })),
-    notes: notes ?? [],
-  };
-}
-
-function place(span: NonNullable<Problem["span"]>, source: ReadSource): Record<string, unknown> {
-  const text = source(span.file);
-  const before = text?.slice(0, span.start);
-  return {
-    file: span.file,
-    start: span.start,
-    end: span.end,
-    line: before === undefined ? null : before.split("\n").length,
-    column: before === undefined ? null : before.length - before.lastIndexOf("\n"),
-  };
 }
 
 /** One object as one line of JSON; numbers that JSON has no way to write become null. */

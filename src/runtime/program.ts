@@ -74,7 +74,8 @@ export interface Kernel {
 export interface Program {
   readonly format: "peftc-program";
   readonly version: 1;
-  readonly target: "wasm" | "webgpu";
+  /** `reference`: nothing was lowered; the interpreter runs the graphs that it was made of. */
+  readonly target: "wasm" | "webgpu" | "reference";
   /** "relaxed" | "plain" for wasm: whether multiply-adds may be fused. */
   readonly arithmetic: string;
   readonly arenas: readonly Arena[];

@@ -1,5 +1,5 @@
 /** `evaluate` and `predict` stages: a model over a table, without an update. */
-import type { EvaluateStage, PredictStage } from "../compiler/project.ts";
+import type { EvaluateStage, PredictStage, TrainStage } from "../compiler/project.ts";
 import { joinPath, writeFile, writeJson } from "../formats/files.ts";
 import { InputError } from "../ir/errors.ts";
 import type { Session } from "../runtime/program.ts";
@@ -11,6 +11,7 @@ import { Evaluation } from "./evaluate.ts";
 import type { Scalars } from "./events.ts";
 import type { RunHost } from "./host.ts";
 import { checkMetrics, metricsOf } from "./metrics.ts";
+import { prepareEvaluation } from "./train.ts";
 
 async function tableOf(stage: EvaluateStage | PredictStage, host: RunHost): Promise<DataTable> {
   const table = await host.table({ spec: stage.data, tokenizer: stage.tokenizer, sequence: stage.sequence });
@@ -42,6 +43,34 @@ export async function evaluateStage(stage: EvaluateStage, host: RunHost, folder:
     const metrics = metricsOf(await evaluation.run(session, 0, 0), stage.metrics);
     host.listen({ event: "evaluation", stage: stage.name, step: 0, metrics, best: false });
     if (folder !== undefined) writeJson(host.files, joinPath(folder, "metrics.json"), metrics, true);
+    return metrics;
+  } finally {
+    await session.close();
+  }
+}
+
+/** Metrics of every `evaluate` stage, and of the held data of every `train` stage, with the values there are. */
+export async function evaluateAll(host: RunHost): Promise<{ stage: string; metrics: Scalars }[]> {
+  const out: { stage: string; metrics: Scalars }[] = [];
+  for (const action of host.project.actions) {
+    if (action.kind !== "stage") continue;
+    const { stage } = action;
+    if (stage.verb === "evaluate") out.push({ stage: stage.name, metrics: await evaluateStage(stage, host, undefined) });
+    if (stage.verb === "train") {
+      const metrics = await evaluateTrained(stage, host);
+      if (metrics !== undefined) out.push({ stage: stage.name, metrics });
+    }
+  }
+  return out;
+}
+
+async function evaluateTrained(stage: TrainStage, host: RunHost): Promise<Scalars | undefined> {
+  const evaluation = await prepareEvaluation(stage, host);
+  if (evaluation === undefined) return undefined;
+  const session = await openFor(evaluation.points, host);
+  try {
+    const metrics = metricsOf(await evaluation.run(session, 0, 0), stage.evaluate?.metrics ?? []);
+    host.listen({ event: "evaluation", stage: stage.name, step: 0, metrics, best: false });
     return metrics;
   } finally {
     await session.close();

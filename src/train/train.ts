@@ -64,7 +64,8 @@ export async function prepareTrain(stage: TrainStage, host: RunHost): Promise<Pr
   return { stage, tables, sizes, schedule, total, full: batches.map((b) => b[0]), evaluation, built, budget, states };
 }
 
-async function prepareEvaluation(stage: TrainStage, host: RunHost): Promise<Evaluation | undefined> {
+/** The evaluation that a stage asks for, or that its held data allows; `undefined`: none. */
+export async function prepareEvaluation(stage: TrainStage, host: RunHost): Promise<Evaluation | undefined> {
   const given = stage.evaluate?.data;
   const specs = given === undefined ? stage.data.map((spec) => ({ ...spec, part: "held" as const })) : [given];
   const entries: Entry[] = [];
@@ -117,7 +118,6 @@ export async function train(stage: TrainStage, host: RunHost, options: TrainOpti
     parameters: Object.keys(ready.built.program.params).reduce((sum, name) => sum + elements(host.values.shape(name)), 0),
     steps: ready.total,
   });
-  for (const note of ready.built.notes) host.listen({ event: "note", message: note });
 
   const session = await host.engine.open(ready.built);
   const run = new TrainRun(ready, host, session, folder, identity);

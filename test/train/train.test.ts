@@ -117,7 +117,7 @@ describe("a train stage", () => {
     expect((await notes(tinyProject({ batch: 3 }))).notes[0]).toBe("spec: batch was 4, is 3");
     expect((await notes(tinyProject({}, { rate: 0.06 }))).notes[0]).toMatch(/^spec: the step computes something else/);
     expect((await notes(tinyProject(), { table: async () => tinyTable(18, 9) })).notes[0]).toBe("data: the rows of random changed");
-    expect((await notes(tinyProject(), { version: "1" })).notes[0]).toMatch(/^arithmetic: was wasm f64, peftc 0/);
+    expect((await notes(tinyProject(), { version: "1" })).notes[0]).toMatch(/^arithmetic: was reference f64, peftc 0/);
     // and nothing was lost by asking
     expect((await run(tinyProject(), files, { resume: true })).error).toBeUndefined();
   });

@@ -55,7 +55,7 @@ function factsOf(project: Project, ready: PreparedTrain): PlanFacts {
     activation_bytes: memory.arenas.activations,
     peak_bytes: memory.total,
     budget_bytes: ready.budget,
-    flops_per_step: (flops.step ?? 0) * (ready.stage.accumulate > 1 ? ready.stage.accumulate : 1),
+    flops_per_step: (flops.step ?? 0) * ready.stage.accumulate,
     steps: ready.total,
     arenas: memory.arenas,
     notes,

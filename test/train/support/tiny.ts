@@ -12,8 +12,8 @@ import { writeTensors } from "../../../src/train/checkpoint.ts";
 import type { DataTable } from "../../../src/train/columns.ts";
 import type { RunEvent } from "../../../src/train/events.ts";
 import type { RunHost } from "../../../src/train/host.ts";
+import { referenceEngine } from "../../../src/train/reference.ts";
 import { ValueStore } from "../../../src/train/values.ts";
-import { interpretedEngine } from "./interpreted.ts";
 
 export const WIDTH = 4;
 const B = symbol("B");
@@ -166,7 +166,7 @@ export function tinyHost(project: Project, files: Files, over: Partial<RunHost> 
   return {
     project,
     files,
-    engine: interpretedEngine(),
+    engine: referenceEngine(),
     values: new ValueStore(project, (folder) => openCheckpoint(files, folder)),
     table: async ({ spec }) => (spec.part === "held" ? held : main),
     predicted: () => {},

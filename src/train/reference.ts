@@ -1,36 +1,35 @@
-/** An engine over the f64 interpreter, for tests of what training does around a device. Values are stored as f32, as devices store them. */
-import { differentiate } from "../../../src/ir/autodiff.ts";
-import { bind } from "../../../src/ir/bind.ts";
-import { Builder } from "../../../src/ir/build.ts";
-import { type Graph, type Node, order } from "../../../src/ir/graph.ts";
-import { interpret } from "../../../src/ir/interpret.ts";
-import { rowOf, type Tensor } from "../../../src/ir/ops/index.ts";
-import type { Program, Session, Values } from "../../../src/runtime/program.ts";
-import type { Built, Engine, EntryPoint } from "../../../src/train/engine.ts";
-import { elements, narrow, tensorOf } from "../../../src/train/values.ts";
+/**
+ * The `reference` device: graphs are not lowered but interpreted, node by node in f64. Between runs, values are stored as other devices store them (f32,
+ * 4-byte integers), so what trains here differs from other devices by their rounding inside a run only. Slow.
+ */
+import { differentiate } from "../ir/autodiff.ts";
+import { bind } from "../ir/bind.ts";
+import { Bug, type Graph, type Node, order } from "../ir/graph.ts";
+import { interpret } from "../ir/interpret.ts";
+import { rowOf, type Tensor } from "../ir/ops/index.ts";
+import type { Program, Session, Values } from "../runtime/program.ts";
+import { valuesOf } from "./backend.ts";
+import { memoryOf } from "./budget.ts";
+import type { Built, Engine, EntryPoint } from "./engine.ts";
+import { elements, narrow, tensorOf } from "./values.ts";
 
 const graphs = new WeakMap<Program, ReadonlyMap<string, Graph>>();
 
-export function interpretedEngine(over: Partial<Engine> = {}): Engine {
+/** `over`: for tests, whatever the engine should say instead. */
+export function referenceEngine(over: Partial<Engine> = {}): Engine {
   return {
     device: "reference",
-    reason: "a test asks for it",
-    memory: 1e9,
+    reason: "asked for",
+    memory: 4 * 2 ** 30,
     depth: 2,
-    build: async (entries) => build(entries),
+    build: async (entries, options) => build(entries, options.trained),
     open: async ({ program }) => new Interpreted(program),
     ...over,
   };
 }
 
-/** Sizes whose value is given when the graph runs. */
-function growing(entry: EntryPoint): Map<string, Node> {
-  const b = new Builder({ path: "" });
-  return new Map((entry.growing ?? []).map((name) => [name, b.input(name, { dtype: "i32", shape: [] })]));
-}
-
-function build(entries: readonly EntryPoint[]): Built {
-  const bound = new Map(entries.map((e) => [e.name, differentiate(bind(e.graph, e.sizes, { values: growing(e) }))]));
+function build(entries: readonly EntryPoint[], trained: readonly string[]): Built {
+  const bound = new Map(entries.map((e) => [e.name, differentiate(bind(e.graph, e.sizes, { values: valuesOf(e.growing) }))]));
   const tensors: Program["tensors"][number][] = [];
   const params: Record<string, number> = {};
   const states: Record<string, number> = {};
@@ -42,15 +41,19 @@ function build(entries: readonly EntryPoint[]): Built {
       if (table === undefined || table[name] !== undefined) continue;
       const shape = node.type.shape as readonly number[];
       table[name] = tensors.length;
-      tensors.push({ arena: "trained", page: 0, offset: 0, bytes: 4 * elements(shape), dtype: node.type.dtype, shape });
+      const arena = supply === "state" || trained.includes(name) ? "trained" : "frozen";
+      tensors.push({ arena, page: 0, offset: 0, bytes: 4 * elements(shape), dtype: node.type.dtype, shape });
     }
   }
   const program: Program = {
     format: "peftc-program",
     version: 1,
-    target: "wasm",
+    target: "reference",
     arithmetic: "f64",
-    arenas: [{ name: "trained", pages: [tensors.reduce((sum, t) => sum + t.bytes, 0)] }],
+    arenas: (["frozen", "trained"] as const).map((name) => ({
+      name,
+      pages: [tensors.filter((t) => t.arena === name).reduce((sum, t) => sum + t.bytes, 0)],
+    })),
     tensors,
     kernels: [],
     entries: [...bound].map(([name, graph]) => ({
@@ -78,7 +81,7 @@ class Interpreted implements Session {
   private readonly held = { param: new Map<string, Values>(), state: new Map<string, Values>() };
 
   constructor(private readonly program: Program) {
-    this.memory = { planned: program.arenas[0].pages[0], platform: 0 };
+    this.memory = { planned: memoryOf(program).total, platform: 0 };
   }
   async write(kind: "param" | "state", name: string, data: Values): Promise<void> {
     this.held[kind].set(name, data.slice());
@@ -88,7 +91,7 @@ class Interpreted implements Session {
   }
   async run(entry: string, given: Readonly<Record<string, Values | number>>): Promise<Record<string, Values>> {
     const graph = graphs.get(this.program)!.get(entry);
-    if (graph === undefined) throw new Error(`no entry ${entry}`);
+    if (graph === undefined) throw new Bug(`the program has no entry ${entry}`);
     const inputs = new Map<string, Tensor>();
     for (const node of inputsOf(graph)) {
       const value = given[String(node.attrs.name)];

@@ -1,0 +1,73 @@
+/** Which device runs it: asked for, or the best there is. */
+import { totalmem } from "node:os";
+import { NoDevice } from "../runtime/errors.ts";
+import { hasRelaxed, openWasm } from "../runtime/wasm.ts";
+import { openDevice, openWebGPU, type WebGPUDevice } from "../runtime/webgpu.ts";
+import { backendEngine, type Driver, type Hooks } from "../train/backend.ts";
+import type { Engine } from "../train/engine.ts";
+import { referenceEngine } from "../train/reference.ts";
+import { dawn } from "./dawn.ts";
+import { enableRelaxed, parallelism, startThread } from "./threads.ts";
+
+/** auto: a hardware WebGPU adapter if there is one, else WebAssembly. */
+export type DeviceChoice = "auto" | "webgpu" | "wasm" | "reference";
+
+/** Most threads that help: beyond, waiting for each other costs more than it brings. */
+const WORKERS = 16;
+
+/** Throws `NoDevice` where the device asked for is not there. `hooks`: to look at graphs between passes. */
+export async function openEngine(choice: DeviceChoice, hooks: Hooks = {}): Promise<Engine> {
+  switch (choice) {
+    case "reference":
+      return referenceEngine();
+    case "wasm":
+      return backendEngine(wasmDriver("asked for"), hooks);
+    case "webgpu":
+      return backendEngine(webgpuDriver(await openDevice(await dawn()), "asked for"), hooks);
+    case "auto": {
+      const found = await hardware();
+      return typeof found === "string"
+        ? backendEngine(wasmDriver(found), hooks)
+        : backendEngine(webgpuDriver(found, "a hardware adapter is there"), hooks);
+    }
+  }
+}
+
+/** A device on a hardware adapter, or why there is none. */
+async function hardware(): Promise<WebGPUDevice | string> {
+  try {
+    const device = await openDevice(await dawn());
+    if (device.limits.deviceClass === "hardware") return device;
+    device.device.destroy();
+    return "the WebGPU adapter is a software one, slower than WebAssembly";
+  } catch (error) {
+    if (error instanceof NoDevice) return "no WebGPU adapter";
+    throw error;
+  }
+}
+
+function wasmDriver(reason: string): Driver {
+  enableRelaxed();
+  const arithmetic = hasRelaxed() ? "relaxed" : "plain";
+  const workers = Math.min(WORKERS, parallelism());
+  return {
+    target: { target: "wasm", arithmetic, workers },
+    device: `wasm, ${workers} thread${workers === 1 ? "" : "s"}`,
+    reason,
+    memory: Math.min(4 * 2 ** 30, totalmem() / 2),
+    depth: 1,
+    open: ({ program, module }) => openWasm(program, module!, { workers, startThread }),
+  };
+}
+
+function webgpuDriver(device: WebGPUDevice, reason: string): Driver {
+  return {
+    target: { target: "webgpu", limits: device.limits },
+    device: device.name,
+    reason,
+    // no API says how much memory there is; what cannot be had is refused when it is asked for
+    memory: Number.POSITIVE_INFINITY,
+    depth: 2,
+    open: ({ program }) => openWebGPU(program, device),
+  };
+}
