@@ -231,7 +231,7 @@ function run(e: Elaborator, site: Site, m: ast.Member): void {
     case "Forward":
       return;
     default:
-      fail("P0103", m.span, "this statement cannot stand in a method");
+      fail("P0113", m.span, "this statement cannot stand in a method");
   }
 }
 

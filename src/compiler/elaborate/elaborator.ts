@@ -11,6 +11,7 @@ import { chains } from "./chains.ts";
 import { type Context, context } from "./context.ts";
 import { evaluate } from "./expressions.ts";
 import { Fault, fail, reading } from "./fault.ts";
+import { Frame } from "./frame.ts";
 import { Files, type Unit, joinPath } from "./files.ts";
 import { Instance } from "./instance.ts";
 import { attachLoaded } from "./load.ts";
@@ -277,7 +278,8 @@ export class Elaborator implements Evaluator {
   roleCapital(site: Site, name: string, frame: MethodFrame): Read | undefined {
     const inputs = site.attachment.method.decl.members.flatMap((m) => (m.kind === "Input" ? [m.field] : []));
     const fields = [...(site.role ? roleFields(site.role).map((f) => f.field) : []), ...inputs].filter((f) => capitalsOf([f.type]).has(name));
-    if (fields.length === 0) return undefined;
+    const { subject } = frame;
+    if (fields.length === 0) return subject instanceof Frame ? subject.signature.find(name) : undefined;
     return (reader) => {
       for (const f of fields) {
         const isInput = inputs.includes(f);

@@ -3,6 +3,7 @@ import type * as ast from "../ast.ts";
 import type { Host } from "../project.ts";
 import { parse } from "../read/parse.ts";
 import type { Problem } from "../report/problem.ts";
+import { resolve } from "../resolve.ts";
 import { Block, type BlockOwner } from "./block.ts";
 import type { Elaborator } from "./elaborator.ts";
 import { fail } from "./fault.ts";
@@ -45,7 +46,10 @@ export class Files {
       this.problems.push(...problems);
       const unit = this.unit(path, text, program, variables);
       this.units.set(path, unit);
+      const before = this.problems.length;
       for (const i of program.imports) this.checkImport(unit, i);
+      // names are judged once all imports are there; syntax errors would make known names look unknown
+      if (problems.length === 0 && this.problems.length === before) this.e.collect(() => this.problems.push(...resolve(unit)));
       return unit;
     } finally {
       this.loading.pop();

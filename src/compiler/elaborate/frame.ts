@@ -199,8 +199,15 @@ export class Frame {
       const read = this.instance.scope.find(name);
       if (read) return read(this.here);
     } else {
-      const child = this.instance.scope.find(name)?.(this.here);
-      if (child && typeof child === "object" && "kind" in child && child.kind === "instance") return this.callOf(child, span).readPath(rest, reader, span);
+      let child = this.instance.scope.find(name)?.(this.here);
+      let below = rest;
+      // `h.0.mid`: a call of one of a list of children
+      while (Array.isArray(child) && /^\d+$/.test(below[0] ?? "")) {
+        child = (child as readonly Value[])[Number(below[0])];
+        below = below.slice(1);
+      }
+      if (child && typeof child === "object" && "kind" in child && child.kind === "evaluated") child = child.instance;
+      if (child && typeof child === "object" && "kind" in child && child.kind === "instance" && below.length > 0) return this.callOf(child, span).readPath(below, reader, span);
       if (value instanceof CallValue) return value.frame.readPath(rest, reader, span);
     }
     fail("P0207", span, `${this.instance.decl.name.text} has no value \`${names.join(".")}\``);

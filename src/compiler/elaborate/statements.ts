@@ -36,14 +36,16 @@ export class Run {
 
   /** Errors that only follow from an earlier one are not repeated. */
   private tolerant(work: () => void): boolean {
-    return this.e.collect(() => {
+    let follows = false;
+    const ok = this.e.collect(() => {
       try {
         work();
       } catch (err) {
-        if (err instanceof Fault && err.problem.code === "P0201" && [...this.broken].some((n) => err.problem.message === `unknown name \`${n}\``)) return;
-        throw err;
+        follows = err instanceof Fault && err.problem.code === "P0201" && [...this.broken].some((n) => err.problem.message === `unknown name \`${n}\``);
+        if (!follows) throw err;
       }
     });
+    return ok && !follows;
   }
 
   private set(name: ast.Name, value: Value): void {

@@ -1,0 +1,218 @@
+/**
+ * Every name that a declaration mentions must be known where it stands, whether or not anything ever evaluates it: a misspelt name in a
+ * method that no stage uses is found too. What stands behind a dot depends on values and is checked when it is read.
+ */
+import type * as ast from "./ast.ts";
+import type { Unit } from "./elaborate/files.ts";
+import { namesOfRole, roleFields } from "./elaborate/roles.ts";
+import { capitalsOf, isTensorType } from "./elaborate/signature.ts";
+import { parameterNames } from "./elaborate/storage.ts";
+import { MethodDecl, ModuleDecl, RoleDecl } from "./elaborate/values.ts";
+import { nearest } from "./suggest.ts";
+import type { Problem } from "./report/problem.ts";
+
+type Known = ReadonlySet<string>;
+const types = new Set(["int", "float", "bool", "string", "record", "tokenizer", "attachment", "dataset", "method", "Parameter", "f32", "i32"]);
+
+export function resolve(unit: Unit): Problem[] {
+  const problems: Problem[] = [];
+  const top = new Set(unit.program.items.flatMap((i) => (i.kind === "Binding" || i.kind === "Model" || i.kind === "Attach" || i.kind === "If" || i.kind === "For" ? topNames(i) : [])));
+  const outer = (name: string): boolean => top.has(name) || unit.scope.find(name) !== undefined;
+
+  const report = (name: ast.Name, known: Known): void => {
+    const near = nearest(name.text, [...known, ...unit.scope.names()]);
+    problems.push({
+      code: "P0201",
+      severity: "error",
+      message: `unknown name \`${name.text}\``,
+      span: name.span,
+      label: "not known here",
+      notes: near ? [`did you mean \`${near}\`?`] : [],
+    });
+  };
+  const use = (name: ast.Name, known: Known): void => {
+    if (!known.has(name.text) && !outer(name.text) && name.text !== "_") report(name, known);
+  };
+
+  const expr = (x: unknown, known: Known): void => {
+    if (Array.isArray(x)) return x.forEach((y) => expr(y, known));
+    if (x === null || typeof x !== "object") return;
+    const e = x as ast.Expr | ast.Argument | ast.Spread | ast.IndexItem | ast.Entry | ast.Alternatives | ast.Step;
+    switch (e.kind) {
+      case "Name":
+        return use(e, known);
+      case "Member":
+        return expr(e.object, known);
+      case "Select":
+        expr(e.object, known);
+        return step(e.step, known);
+      case "Named":
+      case "Entry":
+        return expr(e.value, known);
+      case "Lambda":
+        for (const p of e.params) param(p, known);
+        return expr(e.body, with_(known, e.params.map((p) => p.name.text)));
+      case "Comprehension": {
+        expr(e.list, known);
+        const inner = with_(known, e.names.map((n) => n.text));
+        expr(e.condition, inner);
+        return expr(e.element, inner);
+      }
+      case "Call":
+        // `x.f(a)` may be `f(x, a)`: what f is depends on x
+        expr(e.callee.kind === "Member" ? e.callee.object : e.callee, known);
+        return expr(e.args, known);
+      default:
+        for (const [k, v] of Object.entries(e)) if (k !== "span" && k !== "kind") expr(v, known);
+    }
+  };
+  const step = (s: ast.Step, known: Known): void => {
+    if (s.kind === "Deep" && s.role) use(s.role, known);
+    if (s.kind === "Alternatives") for (const p of s.paths) for (const t of p) step(t, known);
+  };
+  const type = (t: ast.TypeRef | undefined, known: Known): void => {
+    if (!t || t.kind === "FnType") return;
+    if (t.kind === "ListType") return type(t.element, known);
+    if (!types.has(t.name.text)) use(t.name, known);
+    const inner = with_(known, capitalsOf([t]));
+    for (const d of t.dims ?? []) if (d.kind !== "Rest") expr(d, inner);
+  };
+  const param = (p: ast.Param, known: Known): void => {
+    type(p.type, known);
+    expr(p.default, known);
+  };
+
+  const statements = (list: readonly ast.Statement[], known: Known): Known => {
+    let now = known;
+    for (const s of list) now = statement(s, now);
+    return now;
+  };
+  const statement = (s: ast.Statement, known: Known): Known => {
+    switch (s.kind) {
+      case "Binding":
+        expr(s.values, known);
+        if (s.op === ":=" || s.targets.some((t) => t.names.length > 1)) for (const t of s.targets) use(t.names[0], known);
+        return with_(known, s.targets.map((t) => t.names[0].text));
+      case "If":
+        expr(s.condition, known);
+        return with_(with_(known, statements(s.then, known)), s.else ? statements(s.else, known) : []);
+      case "For":
+        expr(s.list, known);
+        return statements(s.body, with_(known, s.names.map((n) => n.text)));
+      case "Attach":
+        expr(s.value, known);
+        expr(s.to, known);
+        expr(s.expect, known);
+        return with_(known, [s.name.text]);
+      case "Model":
+        expr(s.value, known);
+        expr(s.from, known);
+        return with_(known, [s.name.text]);
+      case "Detach":
+        expr(s.selection, known);
+        return known;
+      case "Require":
+        expr(s.condition, known);
+        return known;
+      case "Stage":
+        for (const f of s.settings) expr(f.value, with_(known, ["new"]));
+        return s.name ? with_(known, [s.name.text]) : known;
+    }
+  };
+
+  const fn = (f: ast.Function | ast.Forward, known: Known): void => {
+    const capitals = capitalsOf([...f.params, ...(f.results ?? [])].map((p) => p.type));
+    const inner = with_(with_(known, capitals), f.params.map((p) => p.name.text));
+    for (const p of [...f.params, ...(f.results ?? [])]) param(p, inner);
+    if (Array.isArray(f.body)) {
+      const after = statements(f.body as readonly ast.Statement[], inner);
+      for (const r of f.results ?? [])
+        if (!after.has(r.name.text))
+          problems.push({ code: "P0211", severity: "error", message: `the result \`${r.name.text}\` is never set`, span: r.name.span, label: "declared here" });
+    } else expr(f.body, inner);
+  };
+
+  const members = (list: readonly ast.Member[], known: Known): void => {
+    const own = new Set(known);
+    for (const m of list) {
+      if (m.kind === "Parameter" || m.kind === "Input") own.add(m.field.name.text);
+      if (m.kind === "State" || m.kind === "SharedChild" || m.kind === "Function" || m.kind === "Attach") own.add(m.name.text);
+      if (m.kind === "Input") for (const c of capitalsOf([m.field.type])) own.add(c);
+      if (m.kind !== "Parameter" && m.kind !== "Input" && m.kind !== "State" && m.kind !== "SharedChild" && m.kind !== "Function" && m.kind !== "Forward") for (const n of bound(m)) own.add(n);
+    }
+    for (const m of list) {
+      if (m.kind === "Parameter" || m.kind === "Input") {
+        type(m.field.type, own);
+        expr(m.field.start, own);
+      } else if (m.kind === "SharedChild") expr(m.value, own);
+      else if (m.kind === "State") {
+        type(m.type, own);
+        expr(m.start, own);
+      } else if (m.kind === "Function" || m.kind === "Forward") fn(m, own);
+      else statement(m, own);
+    }
+  };
+
+  for (const item of unit.program.items) {
+    switch (item.kind) {
+      case "Type":
+      case "Role":
+        for (const f of item.fields) {
+          if (item.kind === "Type") type(f.type, new Set());
+          expr(f.start, new Set());
+        }
+        break;
+      case "Module": {
+        const names = new Set(item.params.map((p) => p.name.text));
+        for (const p of item.params) param(p, names);
+        for (const f of item.fills) use(f.role, names);
+        members(item.members, names);
+        break;
+      }
+      case "Method":
+        method(item);
+        break;
+      case "Function":
+        fn(item, new Set());
+        break;
+    }
+  }
+
+  function method(item: ast.Method): void {
+    const site = siteNames(item);
+    if (!site) return;
+    const names = with_(site, ["site", "sites", ...item.params.map((p) => p.name.text)]);
+    for (const p of item.params) param(p, names);
+    for (const f of item.fills) use(f.role, names);
+    members(item.members, names);
+  }
+  /** Names that the place of a method brings; `undefined` (and a problem) where what it is on is not known. */
+  function siteNames(item: ast.Method): Set<string> | undefined {
+    const on = item.on.kind === "ListType" ? item.on.element : item.on;
+    if (on.kind !== "NamedType") return new Set();
+    if (on.name.text === "Parameter" && !outer("Parameter")) return new Set(parameterNames);
+    if (!outer(on.name.text)) {
+      report(on.name, new Set(["Parameter"]));
+      return undefined;
+    }
+    const decl = unit.scope.find(on.name.text)!(unit.scope.here);
+    if (!(decl instanceof RoleDecl) && !(decl instanceof ModuleDecl) && !(decl instanceof MethodDecl)) return new Set();
+    const out = new Set(namesOfRole(decl));
+    if (item.on.kind === "ListType") out.add("blocks");
+    if (decl instanceof RoleDecl)
+      for (const { field } of roleFields(decl)) {
+        for (const c of capitalsOf([field.type])) out.add(c);
+        if (isTensorType(field.type)) for (const d of field.type.dims) if (d.kind === "Name") out.add(d.text);
+      }
+    if (decl instanceof ModuleDecl) for (const m of decl.decl.members) if (m.kind === "Forward") for (const c of capitalsOf([...m.params, ...m.results].map((p) => p.type))) out.add(c);
+    if (decl instanceof MethodDecl) for (const n of siteNames(decl.decl) ?? []) out.add(n);
+    return out;
+  }
+  return problems;
+}
+
+const topNames = (s: ast.Statement): string[] =>
+  s.kind === "Model" || s.kind === "Attach" ? [s.name.text] : s.kind === "If" ? [...s.then, ...(s.else ?? [])].flatMap(topNames) : s.kind === "For" ? [...s.names.map((n) => n.text), ...s.body.flatMap(topNames)] : s.kind === "Stage" && s.name ? [s.name.text] : bound(s);
+const with_ = (known: Known, names: Iterable<string>): Set<string> => new Set([...known, ...names]);
+const bound = (s: ast.Statement): string[] =>
+  s.kind === "Binding" && s.op === "=" ? s.targets.filter((t) => t.names.length === 1).map((t) => t.names[0].text) : s.kind === "If" ? [...s.then, ...(s.else ?? [])].flatMap(bound) : s.kind === "For" ? s.body.flatMap(bound) : [];
