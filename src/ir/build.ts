@@ -94,8 +94,9 @@ export class Builder {
   iota(shape: readonly Dim[], axis: number): Node {
     return this.make("iota", [], { shape, axis });
   }
-  draw(kind: "uniform" | "normal" | "bits", shape: readonly Dim[], key: Node, step: Node): Node {
-    return this.make("draw", [key, step], { kind, shape });
+  /** `first`: the number of the first element, where it is not 0. */
+  draw(kind: "uniform" | "normal" | "bits", shape: readonly Dim[], key: Node, step: Node, first?: Node): Node {
+    return this.make("draw", first ? [key, step, first] : [key, step], { kind, shape });
   }
   input(name: string, type: Type): Node {
     return this.make("input", [], { name, shape: type.shape, dtype: type.dtype });

@@ -45,10 +45,10 @@ export function threefry(k0: number, k1: number, c0: number, c1: number): Key {
 
 const UNIT = 2 ** -24;
 
-/** Fills `out` with the draw's elements 0, 1, ... */
-export function drawInto(out: Float64Array, kind: DrawKind, [k0, k1]: Key, step: number): void {
+/** Fills `out` with the draw's elements `first`, `first` + 1, ... */
+export function drawInto(out: Float64Array, kind: DrawKind, [k0, k1]: Key, step: number, first = 0): void {
   for (let i = 0; i < out.length; i++) {
-    const [x0, x1] = threefry(k0, k1, i, step);
+    const [x0, x1] = threefry(k0, k1, first + i, step);
     if (kind === "bits") out[i] = x0;
     else if (kind === "uniform") out[i] = (x0 >>> 8) * UNIT;
     else out[i] = Math.sqrt(-2 * Math.log(((x0 >>> 8) + 1) * UNIT)) * Math.cos(2 * Math.PI * (x1 >>> 8) * UNIT);

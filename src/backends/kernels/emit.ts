@@ -208,8 +208,9 @@ const computed: Readonly<Record<string, Rule>> = {
   },
   iota: (e, n, coords) => e.index(coords[n.attrs.axis as number]),
   draw: (e, n, coords, guard) => {
-    const [key, step] = n.inputs;
-    const element = e.index(flatten(coords, shapeOf(n)));
+    const [key, step, first] = n.inputs;
+    const place = e.index(flatten(coords, shapeOf(n)));
+    const element = first ? e.call("add", "i32", place, e.at(first, [], guard)) : place;
     const [x0, x1] = threefry(e, [e.at(key, [zero], guard), e.at(key, [constant(1)], guard)], [element, e.at(step, [], guard)]);
     if (n.attrs.kind === "bits") return x0;
     const unit = e.literal(2 ** -24, "f32");

@@ -98,29 +98,36 @@ export const sources: Readonly<Record<SourceName, Op>> = {
     examples: [],
   },
   draw: {
-    doc: "draw {kind, shape} (key i32[2], step i32[]): element e is a function of (key, step, e): `uniform` in [0, 1) and `normal` f32, `bits` i32. See random.ts.",
+    doc: "draw {kind, shape} (key i32[2], step i32[], first i32[] if it is not 0): element e is a function of (key, step, first + e): `uniform` in [0, 1) and `normal` f32, `bits` i32. See random.ts.",
     role: "source",
     shape: (types, attrs) => {
-      needCount("draw", types, 2);
+      if (types.length !== 3) needCount("draw", types, 2);
       needDType("draw", types, 0, ["i32"]);
       needDType("draw", types, 1, ["i32"]);
+      if (types.length === 3) {
+        needDType("draw", types, 2, ["i32"]);
+        if (types[2].shape.length !== 0) refuse("draw", types, "the number of the first element must be a scalar");
+      }
       if (types[0].shape.length !== 1 || types[0].shape[0] !== 2) refuse("draw", types, "the key must be i32[2]");
       if (types[1].shape.length !== 0) refuse("draw", types, "the step must be a scalar");
       const kind = stringAttr(attrs, "kind");
       if (!DRAW_KINDS.some((k) => k === kind)) refuse("draw", types, `there is no draw of kind ${kind}`);
       return { dtype: kind === "bits" ? "i32" : "f32", shape: dimsAttr(attrs, "shape") };
     },
-    eval: ([key, step], attrs) => {
+    eval: ([key, step, first], attrs) => {
       const kind = DRAW_KINDS.find((k) => k === attrs.kind)!;
       const shape = numbersAttr(attrs, "shape");
       const data = new Float64Array(count(shape));
-      drawInto(data, kind, [key.data[0], key.data[1]], step.data[0]);
+      drawInto(data, kind, [key.data[0], key.data[1]], step.data[0], first?.data[0] ?? 0);
       return { dtype: kind === "bits" ? "i32" : "f32", shape, data };
     },
     vjp: "zero",
-    examples: DRAW_KINDS.map((kind) => ({
-      inputs: [tensor("i32", [2], [12, -34]), tensor("i32", [], [5])],
-      attrs: { kind, shape: [2, 3] },
-    })),
+    examples: DRAW_KINDS.flatMap((kind) => {
+      const [key, step, first] = [tensor("i32", [2], [12, -34]), tensor("i32", [], [5]), tensor("i32", [], [3])];
+      return [
+        [key, step],
+        [key, step, first],
+      ].map((inputs) => ({ inputs, attrs: { kind, shape: [2, 3] } }));
+    }),
   },
 };
