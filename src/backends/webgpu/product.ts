@@ -1,7 +1,7 @@
 /** Products: a tile of outputs in registers; operands straight from memory, or through workgroup memory. */
 import type { ProductKernel } from "../kernels/kernel.ts";
 import { usesOfStore } from "../kernels/kernel.ts";
-import type { RegisterSchedule, TiledSchedule } from "./schedule.ts";
+import type { ProductSchedule, RegisterSchedule, TiledSchedule } from "./schedule.ts";
 import { atom } from "./spelling.ts";
 import type { Template } from "./template.ts";
 import { type Names, names } from "./text.ts";
@@ -14,9 +14,6 @@ const LANES = ["x", "y", "z", "w"];
 const vector = (n: number): string => (n === 1 ? "f32" : `vec${n}f`);
 const gather = (parts: readonly string[]): string => (parts.length === 1 ? parts[0] : `vec${parts.length}f(${parts.join(", ")})`);
 const times = (n: number): number[] => [...Array(n).keys()];
-
-/** An epilogue of more values than this is written once, in a loop over the tile, instead of once an output. */
-const LONG_EPILOGUE = 12;
 
 /** The coordinate `first + i`, cut to the last one: what lies beyond is computed in vain, and not stored. */
 const edge = (first: string, i: number, size: number, whole: boolean): string => {
@@ -109,7 +106,7 @@ export function printRegisters(kernel: ProductKernel, schedule: RegisterSchedule
     }
     out.add(`if (${["slice != 0", ...(active ? [`!(${active})`] : [])].join(" || ")}) { return; }`);
   }
-  epilogue(kernel, [tm, tn], names(new Map(), outer), t);
+  epilogue(kernel, schedule, names(new Map(), outer), t);
 }
 
 const scaled = (text: string, by: number): string => (by === 1 ? text : /^\d+$/.test(text) ? String(Number(text) * by) : `${text} * ${by}`);
@@ -187,11 +184,11 @@ export function printTiled(kernel: ProductKernel, schedule: TiledSchedule, t: Te
   if (m % tall !== 0 || n % wide !== 0) out.add(`if (m0 >= ${m} || n0 >= ${n}) { return; }`);
   for (const i of times(tm).slice(1)) out.add(`let m${i} = m0 + ${i};`);
   for (const j of times(tn).slice(1)) out.add(`let n${j} = n0 + ${j};`);
-  epilogue(kernel, [tm, tn], names(new Map(), outer), t);
+  epilogue(kernel, schedule, names(new Map(), outer), t);
 }
 
 /** Stores the tile. Outputs beyond the edge are skipped; a coordinate cut to the edge is told by its uncut form. */
-function epilogue(kernel: ProductKernel, [tm, tn]: readonly [number, number], outer: Names, t: Template): void {
+function epilogue(kernel: ProductKernel, { tile: [tm, tn], unrolled }: ProductSchedule, outer: Names, t: Template): void {
   const [, m, n] = kernel.axes;
   const { out, writer } = t;
   const accs = kernel.values.flatMap((v, i) => (v.op === "acc" ? [i] : []));
@@ -204,7 +201,7 @@ function epilogue(kernel: ProductKernel, [tm, tn]: readonly [number, number], ou
     if (when === undefined) writer.stores(kernel.stores, scope, out);
     else out.block(`if (${when})`, () => writer.stores(kernel.stores, scope, out));
   };
-  if (t.count(roots) > LONG_EPILOGUE && tm * tn > 1) {
+  if (t.count(roots) > unrolled && tm * tn > 1) {
     out.add(
       `var tile = array<${vector(tn)}, ${tm}>(${times(tm)
         .map((i) => `acc${i}`)

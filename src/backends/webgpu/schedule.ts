@@ -19,6 +19,8 @@ export interface LoopSchedule {
 export interface RegisterSchedule {
   readonly kind: "registers";
   readonly tile: readonly [number, number];
+  /** Results that need at most this many values are written once an output; others once, in a loop over the tile. */
+  readonly unrolled: number;
   readonly threads: number;
   readonly slices: number;
 }
@@ -26,6 +28,7 @@ export interface RegisterSchedule {
 export interface TiledSchedule {
   readonly kind: "tiled";
   readonly tile: readonly [number, number];
+  readonly unrolled: number;
   readonly threads: readonly [number, number];
   readonly depth: number;
 }
@@ -82,17 +85,20 @@ const LONG_SUM = 256;
 export function productSchedule(kernel: ProductKernel, limits: WebGPULimits): ProductSchedule {
   const [batch, m, n, k] = kernel.axes;
   const tile = [Math.min(4, m), Math.min(4, n)] as const;
-  if (limits.deviceClass === "software") return { kind: "registers", tile, threads: 64, slices: 1 };
+  const threads = Math.min(64, limits.invocations);
+  // Software adapters compile every statement slowly, and gain nothing from constant indices.
+  if (limits.deviceClass === "software") return { kind: "registers", tile, unrolled: 0, threads, slices: 1 };
+  const unrolled = 12;
   const outputs = batch * Math.ceil(m / tile[0]) * Math.ceil(n / tile[1]);
-  const groups = Math.ceil(outputs / 64);
+  const groups = Math.ceil(outputs / threads);
   if (groups < FEW_WORKGROUPS && k >= LONG_SUM && (Math.min(m, n) <= 64 || groups < 16)) {
-    const slices = powerOfTwo(Math.min(k / 32, FEW_WORKGROUPS / groups), 16);
-    return { kind: "registers", tile, threads: 64, slices };
+    const slices = powerOfTwo(Math.min(k / 32, FEW_WORKGROUPS / groups), Math.min(16, threads));
+    return { kind: "registers", tile, unrolled, threads, slices };
   }
-  if (Math.min(m, n) < 8 || k < 8) return { kind: "registers", tile, threads: 64, slices: 1 };
-  const across = powerOfTwo(Math.ceil(n / tile[1]), 8);
-  const down = powerOfTwo(Math.ceil(m / tile[0]), 64 / across);
-  return { kind: "tiled", tile, threads: [down, across], depth: k >= 16 ? 16 : 8 };
+  if (Math.min(m, n) < 8 || k < 8) return { kind: "registers", tile, unrolled, threads, slices: 1 };
+  const across = powerOfTwo(Math.ceil(n / tile[1]), Math.floor(Math.sqrt(threads)));
+  const down = powerOfTwo(Math.ceil(m / tile[0]), Math.floor(threads / across));
+  return { kind: "tiled", tile, unrolled, threads: [down, across], depth: k >= 16 ? 16 : 8 };
 }
 
 export function selectSchedule(kernel: SelectKernel, limits: WebGPULimits): SelectSchedule {

@@ -10,6 +10,8 @@ export interface WebGPUDevice {
   readonly limits: WebGPULimits;
   /** Throws `DeviceLost` once the device is gone, our own `Bug` once it reported a misuse; called before work and after waiting. */
   check(): void;
+  /** Gives the device back; Node's process ends only then. Sessions must be closed before. */
+  close(): void;
 }
 
 /** Limits that kernels use beyond what is guaranteed; they are granted only when asked for by name. */
@@ -53,11 +55,13 @@ export async function openDevice(gpu: GPU | undefined): Promise<WebGPUDevice> {
 
   let failed: Error | undefined;
   void device.lost.then((lost) => {
-    if (lost.reason === "destroyed") return;
-    failed = new DeviceLost(`the device was lost: ${lost.message || "the driver gave no reason"}`, [
-      "a dispatch may have run too long for the driver, or memory ran out: try a smaller batch or sequence",
-      "training goes on from the last checkpoint with `--resume`",
-    ]);
+    failed =
+      lost.reason === "destroyed"
+        ? new DeviceLost("the device was closed")
+        : new DeviceLost(`the device was lost: ${lost.message || "the driver gave no reason"}`, [
+            "a dispatch may have run too long for the driver, or memory ran out: try a smaller batch or sequence",
+            "training goes on from the last checkpoint with `--resume`",
+          ]);
   });
   device.addEventListener("uncapturederror", (event) => {
     failed ??= new Bug(`the device reports: ${event.error.message}`);
@@ -79,5 +83,6 @@ export async function openDevice(gpu: GPU | undefined): Promise<WebGPUDevice> {
     check() {
       if (failed) throw failed;
     },
+    close: () => device.destroy(),
   };
 }
