@@ -2,10 +2,13 @@
 import wabt from "wabt";
 import { Bug } from "../../ir/errors.ts";
 
+let loading: ReturnType<typeof wabt> | undefined;
+
 /** The module's bytes. Throws `Bug` with WABT's message where our text is wrong. */
 export async function assemble(text: string): Promise<Uint8Array> {
   const features = { simd: true, threads: true, bulk_memory: true, relaxed_simd: true };
-  const tool = await wabt();
+  loading ??= wabt();
+  const tool = await loading;
   try {
     const module = tool.parseWat("program.wat", text, features);
     try {

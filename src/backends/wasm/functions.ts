@@ -1,12 +1,11 @@
 /**
  * Scalar functions in four lanes, branch-free, as instruction sequences. f32 throughout.
  *
- * exp: Cody–Waite reduction by ln 2 in two parts, then a polynomial of degree 6 for e^r on |r| ≤ ln2/2; the power of two is applied in two
- * halves, so that results go down to the least subnormal and up to the largest finite number, and NaN stays NaN.
+ * exp: Cody–Waite reduction by ln 2 in two parts, then a polynomial of degree 6 for e^r on |r| ≤ ln2/2 (coefficients as in Cephes). Results
+ * below 2⁻¹²⁵ are 0, NaN stays NaN.
  * log: mantissa in [√½, √2), then 2·artanh(s) with s = (m−1)/(m+1), as a polynomial in s².
- * tanh: odd polynomial near 0, (1 − t)/(1 + t) with t = e^(−2|x|) elsewhere: no cancellation, no overflow.
- * erf: Abramowitz & Stegun's forms are too coarse for f32; a polynomial in x² near 0 (Taylor), 1 − e^{−x²}·P(1/(1+x/2)) elsewhere (Press et
- * al., "Numerical Recipes", erfc with fractional error below 1.2e-7 everywhere).
+ * tanh: odd polynomial over even polynomial, degrees 13 and 6, on |x| ≤ 7.905, beyond which f32 gives ±1 (coefficients as in Eigen's
+ * `generic_fast_tanh_float`). erf: likewise, degrees 13 and 8 on |x| ≤ 4 (as in XLA's `Erf` for f32).
  * sin, cos: reduction by π/2 in three parts (good to |x| ≈ 8000), the usual polynomials on |r| ≤ π/4 (coefficients as in Cephes).
  */
 import { Bug } from "../../ir/errors.ts";
@@ -26,27 +25,36 @@ const select = (mask: string, a: string, b: string) => `(v128.bitselect ${a} ${b
 const lt = bin("lt");
 const let_ = (c: Code, value: string, hint = "t") => get(c.let("v128", hint, value));
 
+/** a·b + d, fused where the module may. */
+const fused = (c: Code, a: string, b: string, d: string): string => (c.relaxed ? `(f32x4.relaxed_madd ${a} ${b} ${d})` : add(mul(a, b), d));
+/** d − a·b, likewise. */
+const fusedNegative = (c: Code, a: string, b: string, d: string): string =>
+  c.relaxed ? `(f32x4.relaxed_nmadd ${a} ${b} ${d})` : sub(d, mul(a, b));
+
 /** Horner; coefficients from the highest degree. */
 function polynomial(c: Code, x: string, coefficients: readonly number[]): string {
   let p = f(coefficients[0]);
-  for (const a of coefficients.slice(1)) p = let_(c, add(mul(p, x), f(a)), "p");
+  for (const a of coefficients.slice(1)) p = let_(c, fused(c, p, x, f(a)), "p");
   return p;
 }
 
 const LN2_HIGH = 0.693359375;
 const LN2_LOW = -2.12194440054690583e-4;
 
+/** 1.5·2²³: adding it rounds to a whole number, which then lies in the low bits. */
+const ROUND = 12582912;
+
 const exp: Lanes = (c, x) => {
-  // Beyond these the result is 0 or infinity; clamping keeps the exponent arithmetic in range. min and max pass NaN on.
-  const clamped = let_(c, `(f32x4.min (f32x4.max ${x} ${f(-104)}) ${f(89)})`, "x");
-  const n = let_(c, `(f32x4.nearest ${mul(clamped, f(Math.LOG2E))})`, "n");
-  const r = let_(c, sub(sub(clamped, mul(n, f(LN2_HIGH))), mul(n, f(LN2_LOW))), "r");
+  // Beyond these the result is 0 or infinity. pmax(a, b) is a < b ? b : a, one instruction on x86, and passes a NaN in a on.
+  const clamped = let_(c, `(f32x4.pmin (f32x4.pmax ${x} ${f(-87.4)}) ${f(89)})`, "x");
+  const t = let_(c, fused(c, clamped, f(Math.LOG2E), f(ROUND)), "t");
+  const n = let_(c, sub(t, f(ROUND)), "n");
+  const r = let_(c, fusedNegative(c, n, f(LN2_LOW), let_(c, fusedNegative(c, n, f(LN2_HIGH), clamped), "r")), "r");
   const p = polynomial(c, r, [1.98756915e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1]);
-  const e = let_(c, add(add(mul(mul(r, r), p), r), f(1)), "e");
-  const k = let_(c, `(i32x4.trunc_sat_f32x4_s ${n})`, "k");
-  const half = let_(c, `(i32x4.shr_s ${k} (i32.const 1))`, "h");
-  const power = (i: string) => `(i32x4.shl (i32x4.add ${i} ${splatI(127)}) (i32.const 23))`;
-  return mul(mul(e, power(half)), power(`(i32x4.sub ${k} ${half})`));
+  const e = let_(c, add(fused(c, mul(r, r), p, r), f(1)), "e");
+  // 2ⁿ⁻¹ from the low bits of t, then doubled: so that n may be 128.
+  const power = `(i32x4.add (i32x4.shl ${t} (i32.const 23)) ${splatI(126 << 23)})`;
+  return mul(add(e, e), power);
 };
 
 const log: Lanes = (c, x) => {
@@ -76,43 +84,37 @@ const SIGN = -0x80000000;
 const withSign = (magnitude: string, x: string) => `(v128.or ${magnitude} (v128.and ${x} ${splatI(SIGN)}))`;
 
 const tanh: Lanes = (c, x) => {
-  const v = let_(c, x, "x");
-  const a = let_(c, abs(v), "a");
-  const t = let_(c, exp(c, let_(c, mul(a, f(-2)), "x")), "t");
-  const far = let_(c, withSign(div(sub(f(1), t), add(f(1), t)), v), "far");
+  const v = let_(c, `(f32x4.pmin (f32x4.pmax ${x} ${f(-7.90531110763549805)}) ${f(7.90531110763549805)})`, "x");
   const z = let_(c, mul(v, v), "z");
-  const p = polynomial(c, z, [-5.70498872745e-3, 2.06390887954e-2, -5.37397155531e-2, 1.33314422036e-1, -3.33332819422e-1]);
-  const near = add(mul(mul(p, z), v), v);
-  return select(lt(a, f(0.625)), near, far);
+  const p = polynomial(
+    c,
+    z,
+    [
+      -2.76076847742355e-16, 2.00018790482477e-13, -8.60467152213735e-11, 5.12229709037114e-8, 1.48572235717979e-5, 6.37261928875436e-4,
+      4.89352455891786e-3,
+    ],
+  );
+  const q = polynomial(c, z, [1.19825839466702e-6, 1.18534705686654e-4, 2.268434632439e-3, 4.89352518554385e-3]);
+  return div(mul(v, p), q);
 };
 
 const erf: Lanes = (c, x) => {
-  const v = let_(c, x, "x");
-  const a = let_(c, abs(v), "a");
+  const v = let_(c, `(f32x4.pmin (f32x4.pmax ${x} ${f(-4)}) ${f(4)})`, "x");
   const z = let_(c, mul(v, v), "z");
-  const scale = 2 / Math.sqrt(Math.PI);
-  // Taylor's series to x^17: below 1e-8 on |x| < 1.
-  const near = let_(
+  const p = polynomial(
     c,
-    mul(
-      v,
-      polynomial(
-        c,
-        z,
-        [1 / 685440, -1 / 75600, 1 / 9360, -1 / 1320, 1 / 216, -1 / 42, 1 / 10, -1 / 3, 1].map((q) => q * scale),
-      ),
-    ),
-    "near",
+    z,
+    [
+      -2.72614225801306e-10, 2.77068142495902e-8, -2.10102402082508e-6, -5.69250639462346e-5, -7.34990630326855e-4, -2.95459980854025e-3,
+      -1.60960333262415e-2,
+    ],
   );
-  const t = let_(c, div(f(1), add(f(1), mul(a, f(0.5)))), "t");
   const q = polynomial(
     c,
-    t,
-    [0.17087277, -0.82215223, 1.48851587, -1.13520398, 0.27886807, -0.18628806, 0.09678418, 0.37409196, 1.00002368, -1.26551223],
+    z,
+    [-1.45660718464996e-5, -2.13374055278905e-4, -1.68282697438203e-3, -7.37332916720468e-3, -1.42647390514189e-2],
   );
-  const tail = let_(c, mul(t, exp(c, let_(c, sub(q, z), "x"))), "tail");
-  const far = withSign(sub(f(1), tail), v);
-  return select(lt(a, f(1)), near, far);
+  return div(mul(v, p), q);
 };
 
 /** sin (quadrant 0) or cos (quadrant 1). */

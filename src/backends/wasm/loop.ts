@@ -88,6 +88,8 @@ interface Accumulator {
   readonly total: string;
   /** argmax: the positions of the greatest. */
   readonly position?: string;
+  /** max, min of f32: lanes in which a NaN was seen. Comparing without NaN is one instruction, with NaN eight. */
+  readonly unordered?: string;
 }
 
 function identity(r: Reduction): string {
@@ -104,9 +106,13 @@ function identity(r: Reduction): string {
 function start(code: Code, reductions: readonly Reduction[]): Accumulator[] {
   return reductions.map((reduction) => {
     const total = code.let("v128", "acc", identity(reduction));
+    if (ordered(reduction)) return { reduction, total, unordered: code.let("v128", "nan", splatI(0)) };
     return reduction.fn === "argmax" ? { reduction, total, position: code.let("v128", "pos", splatI(0)) } : { reduction, total };
   });
 }
+const ordered = (r: Reduction): boolean => r.dtype === "f32" && (r.fn === "max" || r.fn === "min");
+/** The total, in which lanes that saw a NaN are NaN. */
+const totalOf = ({ total, unordered }: Accumulator): string => (unordered ? `(v128.or ${get(total)} ${get(unordered)})` : get(total));
 const merged = (r: Reduction, a: string, b: string): string => {
   const f = r.dtype === "f32";
   if (r.fn === "sum") return f ? `(f32x4.add ${a} ${b})` : `(i32x4.add ${a} ${b})`;
@@ -115,6 +121,12 @@ const merged = (r: Reduction, a: string, b: string): string => {
 function accumulate(p: Printer, code: Code, acc: Accumulator, position: () => string): void {
   const { reduction, total } = acc;
   const value = p.filled(reduction.value, identity(reduction));
+  if (acc.unordered) {
+    const v = get(code.let("v128", "x", value));
+    code.set(total, `(f32x4.p${reduction.fn} ${get(total)} ${v})`);
+    code.set(acc.unordered, `(v128.or ${get(acc.unordered)} (f32x4.ne ${v} ${v}))`);
+    return;
+  }
   if (acc.position === undefined) {
     code.set(total, merged(reduction, get(total), value));
     return;
@@ -130,6 +142,7 @@ function accumulate(p: Printer, code: Code, acc: Accumulator, position: () => st
 function acrossLanes(code: Code, acc: Accumulator): string {
   const { reduction: r, total } = acc;
   if (acc.position === undefined) {
+    if (acc.unordered) code.set(total, totalOf(acc));
     const swap = (v: string, lanes: readonly number[]) =>
       `(i8x16.shuffle ${lanes.flatMap((l) => [0, 1, 2, 3].map((b) => 4 * l + b)).join(" ")} ${v} ${v})`;
     const pairs = code.let("v128", "r", merged(r, get(total), swap(get(total), [2, 3, 0, 1])));
@@ -267,6 +280,7 @@ function turn(kernel: LoopKernel, p: Printer, code: Code, group: readonly LaneSt
       each((g) => {
         accumulators[g].forEach((acc, slot) => {
           const v = values.get(slot);
+          if (acc.unordered) code.set(acc.total, totalOf(acc));
           if (v !== undefined) p.know(v, acc.position ?? acc.total);
         });
       });
@@ -380,7 +394,7 @@ function printRows(
           for (const g of groups.slice(1)) {
             const other = g[slot];
             if (total.position !== undefined) throw new Bug("argmax has one accumulator");
-            code.set(total.total, merged(r, get(total.total), get(other.total)));
+            code.set(total.total, merged(r, totalOf(total), totalOf(other)));
           }
           const v = values.get(slot);
           const result = acrossLanes(code, total);

@@ -7,6 +7,11 @@ export class Code {
   private depth = 2;
   private count = 0;
 
+  constructor(
+    /** Whether multiply-adds may be fused. */
+    readonly relaxed = false,
+  ) {}
+
   /** A local of its own name. */
   local(type: ValueType, hint: string): string {
     const name = `$${hint}_${this.count++}`;
@@ -61,17 +66,17 @@ export const get = (name: string): string => `(local.get ${name})`;
 export const i32 = (n: number): string => `(i32.const ${n | 0})`;
 
 const literal = /^\(i32\.const (-?\d+)\)$/;
-const valueOf = (e: string): number | undefined => {
+const constantOf = (e: string): number | undefined => {
   const m = literal.exec(e);
   return m ? Number(m[1]) : undefined;
 };
 export function add(a: string, b: string): string {
-  const [x, y] = [valueOf(a), valueOf(b)];
+  const [x, y] = [constantOf(a), constantOf(b)];
   if (x !== undefined && y !== undefined) return i32(x + y);
   return x === 0 ? b : y === 0 ? a : `(i32.add ${a} ${b})`;
 }
 export function mul(a: string, by: number): string {
-  const x = valueOf(a);
+  const x = constantOf(a);
   if (x !== undefined) return i32(Math.imul(x, by));
   if (by === 0) return i32(0);
   if (by === 1) return a;

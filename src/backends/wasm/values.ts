@@ -169,11 +169,21 @@ export class Printer {
           if (by.op !== "const") throw new Bug("shifts are by constants");
           return `(i32x4.${value.fn === "shl" ? "shl" : "shr_u"} ${args[0]} ${i32(by.value)})`;
         }
+        if ((value.fn === "max" || value.fn === "min") && from === "f32") {
+          // Against a number pmax(x, c) = x < c ? c : x is one instruction and passes a NaN in x on.
+          const fixed = value.args.findIndex((a) => this.isNumber(a));
+          if (fixed >= 0) return `(f32x4.p${value.fn} ${args[1 - fixed]} ${args[fixed]})`;
+        }
         return call(this.code, value.fn, from, value.dtype, args);
       }
       default:
         throw new Bug(`value ${v} (${value.op}) of ${this.kernel.name} is not supplied`);
     }
+  }
+
+  private isNumber(v: number): boolean {
+    const value = this.kernel.values[v];
+    return value.op === "const" && !Number.isNaN(value.value);
   }
 
   /** The lane axis's element in lane `lane`. */

@@ -60,8 +60,9 @@ export async function openGraphs(entries: readonly EntrySource[], { arithmetic =
 export async function runWasm(graph: Graph, g: Given, how: WasmRun = {}): Promise<Map<string, Values>> {
   const session = await openGraphs([{ name: "main", graph }], how);
   try {
-    for (const [name, t] of g.params) await session.write("param", name, values(t));
-    for (const [name, t] of g.states) await session.write("state", name, values(t));
+    const has = new Set(order(graph.results.map((r) => r.node)).map((n) => `${n.op} ${String(n.attrs.name)}`));
+    for (const [name, t] of g.params) if (has.has(`param ${name}`)) await session.write("param", name, values(t));
+    for (const [name, t] of g.states) if (has.has(`state ${name}`)) await session.write("state", name, values(t));
     const inputs = Object.fromEntries([...g.inputs].map(([name, t]) => [name, values(t)]));
     const outputs = await session.run("main", inputs);
     const out = new Map<string, Values>();
