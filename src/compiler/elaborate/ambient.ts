@@ -1,4 +1,4 @@
-import { context } from "./context.ts";
+import { context, maybeContext } from "./context.ts";
 import type { Elaborator } from "./elaborator.ts";
 import { fail } from "./fault.ts";
 import { maps } from "./builtins/maps.ts";
@@ -19,7 +19,11 @@ export function ambient(e: Elaborator): Scope {
   for (const t of [maps, shapes, draws, linear, lists, tables, steps]) for (const [n, f] of t.rows) table.set(n, fixed(f));
   const scalar = (name: string) => (reader: Here): Value => new Tensor(builderAt(reader, undefined).input(name, { dtype: "i32", shape: [] }));
   table.set("training", (reader) => reader.training);
-  table.set("past", () => sizeValue(context().past));
+  table.set("past", () => {
+    const ctx = maybeContext();
+    if (!ctx) fail("P0505", undefined, "`past` has a value inside a call only");
+    return sizeValue(ctx.past);
+  });
   table.set("step", scalar("step"));
   table.set("steps", scalar("steps"));
   table.set("pi", fixed(Math.PI));

@@ -15,7 +15,7 @@ import { type Here, Names, type Read, type Scope, fixed } from "./scope.ts";
 import { selectionOf } from "./select.ts";
 import { Signature } from "./signature.ts";
 import { Thunk } from "./thunk.ts";
-import { Applied, Builtin, CallValue, Chain, Closure, Evaluated, Fields, MethodDecl, ModuleDecl, SiteNames, TypeDecl, type Value, describe } from "./values.ts";
+import { Applied, Builtin, CallValue, Chain, Closure, Evaluated, Fields, MethodDecl, ModuleDecl, SiteNames, Tokenizer, TypeDecl, type Value, describe } from "./values.ts";
 
 /** `f(x, n: 2)`, and `x.f(n: 2)` for `f(x, n: 2)` where x has no `f` of its own. */
 export function call(e: Elaborator, expr: ast.Call, scope: Scope): Value {
@@ -163,7 +163,10 @@ export function makeModule(e: Elaborator, module: ModuleDecl, args: readonly Giv
     for (const [k, v] of fields) if (k !== "tokenizer") merged.set(k, v);
     values.set(params[0].name.text, e.record(record, new Fields(merged), span));
   }
-  return new Instance(module, bindArguments(module, values, span, e), gifts, e, span);
+  const made = new Instance(module, bindArguments(module, values, span, e), gifts, e, span);
+  const tokenizer = fields.get("tokenizer");
+  if (tokenizer !== undefined) made.tokenizer = tokenizer instanceof Tokenizer ? tokenizer : fail("P0206", span, `\`tokenizer\` must be a tokenizer, this is ${describe(tokenizer)}`);
+  return made;
 }
 
 function callInstance(e: Elaborator, instance: Instance, args: readonly Given[], expr: ast.Call, scope: Scope, training: boolean): CallValue {

@@ -181,14 +181,14 @@ export class Elaborator implements Evaluator {
     }
   }
 
-  /** Whether the conditions around a line, as far as they are known without a call, lead to it. */
+  /** Whether the conditions around a line may lead to it: those that only a call can decide may. */
   reachedStatically(line: MethodLine, site: Site): boolean {
     return line.inside.every(({ statement, taken }) => {
       let held: boolean | undefined;
       this.attempt(() => {
         held = this.condition(statement.condition, site.scope);
       });
-      return held === taken;
+      return held === undefined || held === taken;
     });
   }
 
@@ -444,13 +444,15 @@ export class Elaborator implements Evaluator {
   tokenizerOf(model: Instance): Tokenizer {
     const entry = this.models.find((m) => m.instance === model.root);
     const folder = entry?.report.folder;
-    const given = entry?.instance.args.get("tokenizer");
-    if (given instanceof Tokenizer) return given;
-    if (!folder) fail("P0604", model.madeAt, `${model.fullPath} has no folder, so it has no tokenizer`, { notes: ["give one where it is made: `tokenizer: other.tokenizer`"] });
+    if (model.root.tokenizer) return model.root.tokenizer;
+    if (!folder) fail("P0604", model.madeAt, `${model.fullPath} has no folder, so it has no tokenizer`, { notes: ['give one where it is made: `tokenizer: tokenizer("folder")`'] });
+    return this.tokenizerIn(folder, model.madeAt);
+  }
+  tokenizerIn(folder: string, span: Span): Tokenizer {
     let t = this.tokenizers.get(folder);
     if (!t) {
-      const info = reading(model.madeAt, () => this.host.readTokenizer(folder));
-      if (!info) fail("P0604", model.madeAt, `there is no tokenizer in ${folder}`, { notes: ["tokenizer.json, vocab.json with merges.txt, or vocab.txt"] });
+      const info = reading(span, () => this.host.readTokenizer(folder));
+      if (!info) fail("P0604", span, `there is no tokenizer in ${folder}`, { notes: ["tokenizer.json, vocab.json with merges.txt, or vocab.txt"] });
       t = new Tokenizer(folder, info.size, info.ids, (text) => info.encode(text));
       this.tokenizers.set(folder, t);
     }

@@ -7,7 +7,7 @@ import { fail } from "./fault.ts";
 import { type Evaluator, type Here, Names, type Read, type Scope, fixed } from "./scope.ts";
 import { coerceStatic, parameterShape } from "./signature.ts";
 import { Storage } from "./storage.ts";
-import { Fields, ModuleDecl, Size, Start, Tensor, type Value, describe } from "./values.ts";
+import { Fields, type ModuleDecl, Size, Start, Tensor, type Tokenizer, type Value, describe } from "./values.ts";
 import { Editable } from "./versions.ts";
 
 /** Who a module belongs to: the module or site it is a child of, or the model, attachment or objective it is the root of. */
@@ -30,6 +30,8 @@ export class Instance extends Editable {
   /** Arguments, then the module's body, then its file. */
   readonly scope: Scope;
   readonly slots = new Map<string, Slot>();
+  /** Given where a model without a folder is made, or in place of its folder's. */
+  tokenizer: Tokenizer | undefined;
   /** Set on a copy of a model: the instance it was copied from. */
   origin: Instance | undefined;
   /** Paths that a `forward` gave extra parameters by loading, by the model. */

@@ -50,6 +50,7 @@ export class MethodFrame {
       names: () => [...site.roleNames.keys()],
     };
     const own = new Map<string, Read>();
+    for (const [name, value] of site.attachment.shared) own.set(name, () => value);
     for (const [name, slot] of site.params) own.set(name, () => slot);
     for (const [name, value] of site.inputs) own.set(name, () => value());
     const gifts = new Map<string, Read>([...given].map(([n, t]) => [n, () => t.force()]));

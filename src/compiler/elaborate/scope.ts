@@ -9,7 +9,7 @@ import type { Frame } from "./frame.ts";
 import type { MethodFrame } from "./method-frame.ts";
 import type { Site } from "./attachment.ts";
 import type { Storage } from "./storage.ts";
-import type { Fields, ModuleDecl, RoleDecl, TypeDecl, Value } from "./values.ts";
+import type { Fields, ModuleDecl, RoleDecl, Tokenizer, TypeDecl, Value } from "./values.ts";
 import type { Reader } from "./versions.ts";
 
 /** Where code runs: what its nodes say about their origin, which modes hold, and as whom it reads names. */
@@ -93,6 +93,7 @@ export interface Evaluator {
   node(v: Value, here: Here, span: Span): Node;
   ordinalOf(expr: ast.Expr): number;
   resolvePath(path: string, span: Span): string;
+  tokenizerIn(folder: string, span: Span): Tokenizer;
   /** An adapter's folder; a malformed file is an error at `span`. */
   readAdapter(folder: string, span: Span): AdapterFile | undefined;
   staticValue(v: Value, span: Span): Static;

@@ -158,7 +158,7 @@ export function stage(e: Elaborator, s: ast.Stage, scope: Scope, turns: readonly
   const out: GenerateStage = {
     ...base,
     verb: "generate",
-    tokenizer: e.models.find((m) => m.instance === model)?.report.folder,
+    tokenizer: model.tokenizer?.folder ?? e.models.find((m) => m.instance === model)?.report.folder,
     model: model.owner.name,
     ...decodeEntries(e, model, base.name, s.span),
     prompts: settings.strings("prompts"),

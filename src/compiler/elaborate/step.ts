@@ -95,8 +95,8 @@ export function tokenizerFolder(e: Elaborator, settings: Settings): string | und
   const found = new Set<string>();
   const visit = (v: Value | undefined): void => {
     if (v instanceof Instance) {
-      const report = e.models.find((m) => m.instance === v)?.report;
-      if (report?.folder) found.add(report.folder);
+      const folder = v.tokenizer?.folder ?? e.models.find((m) => m.instance === v)?.report.folder;
+      if (folder) found.add(folder);
       else if (!v.holder) for (const a of v.args.values()) visit(a);
     } else if (Array.isArray(v)) for (const x of v) visit(x as Value);
   };

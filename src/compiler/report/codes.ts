@@ -144,7 +144,7 @@ export const codes: Readonly<Record<string, string>> = {
   P0687: "A JSON file holds something else than an object.",
   P0690: "An adapter's folder holds a method that the file does not attach.",
   P0691: "An adapter's folder does not fit what the file attaches.",
-  P0692: "A folder has nothing in it that the file could take values from.",
+  P0692: "A folder to take values from does not exist, or has none in it.",
 
   // ── data and labels ────────────────────────────────────────────────────────────────────────────
   P0700: "A table has no rows.",

@@ -36,6 +36,11 @@ tables.add("mix", [{ name: "tables" }, { name: "weights", optional: true }], ({ 
 tables.add("beside", [{ name: "table" }, { name: "held" }, { name: "batch" }], ({ table, held, batch }, c) => made(c, "beside", [table!, held!], { batch }));
 tables.add("shuffle_names", [{ name: "table" }, { name: "names" }, { name: "seed", optional: true }], ({ table, names, seed }, c) => made(c, "shuffle_names", [table!, names!], { seed }));
 
+tables.add("tokenizer", [{ name: "folder" }], ({ folder }, c) => {
+  if (typeof folder !== "string") return c.fail("P0205", `\`tokenizer\` takes a folder, this is ${describe(folder!)}`);
+  return c.evaluator.tokenizerIn(c.evaluator.resolvePath(folder, c.span), c.span);
+});
+
 // the tokens of words that stand for classes, as a masked language model would put them
 tables.add("verbalizer", [{ name: "tokenizer" }, { name: "words" }], ({ tokenizer, words }, c) => {
   if (!(tokenizer instanceof Tokenizer)) return c.fail("P0205", `\`verbalizer\` takes a tokenizer, this is ${describe(tokenizer!)}`);

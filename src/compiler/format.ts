@@ -1,0 +1,23 @@
+/** The one way to lay out a file. */
+import { layout, noteFirst } from "./format/layout.ts";
+import { pieces } from "./format/pieces.ts";
+import { parse } from "./read/parse.ts";
+import type { Problem } from "./report/problem.ts";
+
+export interface Formatted {
+  /** The file laid out; with errors among the problems, as it was. */
+  readonly text: string;
+  readonly problems: readonly Problem[];
+}
+
+/**
+ * Lays a file out. Words, their order and comments stay; what reads without errors reads as the same tree afterwards, and laying it out
+ * once more changes nothing.
+ */
+export function format(text: string, file: string): Formatted {
+  const { problems, concrete } = parse(text, file);
+  if (problems.some((p) => p.severity === "error")) return { text, problems };
+  const all = pieces(concrete);
+  noteFirst(all);
+  return { text: layout(all), problems };
+}
