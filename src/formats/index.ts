@@ -6,7 +6,7 @@ export { isAdapter, readAdapter } from "./adapters/read.ts";
 export { taskOf, type Written, writeAdapter } from "./adapters/write.ts";
 export { type CheckpointMatch, matchCheckpoint, openCheckpoint, type WantedParam } from "./checkpoint.ts";
 export { labelCount, labelIds, type ModelConfig, normaliseConfig, readConfig, writeConfig } from "./config.ts";
-export { inputTexts, makeTable, type TableContext, type TableSpec } from "./data/make.ts";
+export { makeTable, type TableContext, type TableSpec } from "./data/make.ts";
 export type { Column, Table } from "./data/table.ts";
 export { type Draft, type FileStat, type Files, type Json, type JsonRecord, joinPath, readJson, readText, writeJson } from "./files.ts";
 export { MemoryFiles } from "./memory.ts";

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "@jest/globals";
-import { inputTexts, makeTable, type TableSpec } from "../../src/formats/data/make.ts";
+import { makeTable, type TableSpec } from "../../src/formats/data/make.ts";
 import type { Table } from "../../src/formats/data/table.ts";
 import { parseTemplate } from "../../src/formats/data/template.ts";
 import { MemoryFiles } from "../../src/formats/memory.ts";
@@ -326,7 +326,91 @@ describe("tables of tables", () => {
     );
   });
   test("prompts are inputs without targets; other kinds are a limit", () => {
-    expect(inputTexts({ ...of("a"), options: { input: "{text} ?", target: "{label}" } }, context)).toEqual(["the cat ?", "a dog ?"]);
+    const made = makeTable({ ...of("a"), options: { input: "{text} ?", target: "{text}" } }, { ...context, promptsOnly: true });
+    expect(rows(made, "input_ids")).toEqual([ids("the cat ?"), ids("a dog ?")]);
+    expect([...made!.columns.keys()]).toEqual(["input_ids", "attention_mask", "special", "token_type_ids"]);
     expect(() => makeTable({ make: "parquet", args: ["x"], options: {}, part: "main" }, context)).toThrow(Limit);
+  });
+});
+
+describe("conversations", () => {
+  const TEMPLATE =
+    "{{ bos_token }}{% for m in messages %}{{ '[CLS] ' + m.role + ' ' + m.content + ' [SEP] ' }}{% endfor %}{% if add_generation_prompt %}{{ '[CLS] assistant ' }}{% endif %}";
+  function chat(
+    data: object[],
+    template: unknown,
+    more: { sequence?: number; promptsOnly?: boolean; options?: object } = {},
+  ): Table | undefined {
+    const vocab = [...WORDS, "user", "assistant", "<s>"];
+    const files = new MemoryFiles([
+      ["m/vocab.txt", vocab.join("\n")],
+      ["m/tokenizer_config.json", JSON.stringify({ chat_template: template, bos_token: "<s>" })],
+      ["d", data.map((row) => JSON.stringify(row)).join("\n")],
+    ]);
+    return makeTable(
+      { make: "chat", args: ["d"], options: { ...more.options }, part: "main" },
+      { files, tokenizer: "m", sequence: more.sequence, promptsOnly: more.promptsOnly },
+    );
+  }
+  const said = (...turns: string[]) => ({ messages: turns.map((content, i) => ({ role: i % 2 === 0 ? "user" : "assistant", content })) });
+  const [USER, ASSISTANT, BOS] = [WORDS.length, WORDS.length + 1, WORDS.length + 2];
+  test("labels stand on the assistant's words and on the end of its turn", () => {
+    const made = chat([said("the cat", "sat", "on", "a mat")], TEMPLATE);
+    expect(rows(made, "input_ids")).toEqual([
+      [BOS, 2, USER, ...ids("the cat"), 3, 2, ASSISTANT, ...ids("sat"), 3, 2, USER, ...ids("on"), 3, 2, ASSISTANT, ...ids("a mat"), 3],
+    ]);
+    expect(rows(made, "labels")[0].map((label) => (label === -100 ? 0 : label))).toEqual([
+      0,
+      0,
+      0,
+      0,
+      0,
+      0,
+      0,
+      0,
+      ...ids("sat"),
+      3,
+      0,
+      0,
+      0,
+      0,
+      0,
+      0,
+      ...ids("a mat"),
+      3,
+    ]);
+  });
+  test("ShareGPT's names, a template among several, one that asks for an answer", () => {
+    const data = [
+      {
+        conversations: [
+          { from: "human", value: "the cat" },
+          { from: "gpt", value: "sat" },
+        ],
+      },
+    ];
+    const several = [
+      { name: "tool_use", template: "x" },
+      { name: "default", template: TEMPLATE },
+    ];
+    expect(rows(chat(data, several), "labels")[0].slice(-2)).toEqual([id("sat"), 3]);
+    const asked = chat(data, TEMPLATE, { promptsOnly: true });
+    expect(rows(asked, "input_ids")).toEqual([[BOS, 2, USER, ...ids("the cat"), 3, 2, ASSISTANT]]);
+    expect(asked!.columns.has("labels")).toBe(false);
+  });
+  test("sequence cuts the end; what leaves nothing to learn is refused", () => {
+    expect(rows(chat([said("the cat", "sat")], TEMPLATE, { sequence: 9 }), "labels")[0].at(-1)).toBe(id("sat"));
+    expect(refusal(() => chat([said("the cat", "sat")], TEMPLATE, { sequence: 8 }))).toMatch(/^P0711.*line 1.*behind 8 tokens/);
+    expect(refusal(() => chat([said("the cat")], TEMPLATE))).toMatch(/^P0711.*says nothing/);
+  });
+  test("no template, a broken one, one that refuses, one that rewrites earlier turns", () => {
+    expect(refusal(() => chat([said("a", "a")], undefined))).toMatch(/^P0714.*`m` has no chat template/);
+    expect(refusal(() => chat([said("a", "a")], "{% for %}"))).toMatch(/^P0714.*cannot be read/);
+    expect(refusal(() => chat([said("a", "a")], "{{ raise_exception('no such role') }}"))).toMatch(/^P0716.*no such role/);
+    expect(refusal(() => chat([said("a", "a", "a", "a")], "{{ messages|length }}{{ messages[-1].content }}"))).toMatch(
+      /^P0716.*before message/,
+    );
+    expect(refusal(() => chat([{ messages: [{ role: "user" }] }], TEMPLATE))).toMatch(/^P0715.*message 1 is/);
+    expect(refusal(() => chat([{ text: "a" }], TEMPLATE))).toMatch(/^P0715.*messages is nothing/);
   });
 });

@@ -15,8 +15,8 @@ export interface OutAttachment {
   readonly from: string;
   /** All options, defaults too. */
   readonly options: Readonly<Record<string, unknown>>;
-  /** In model order. */
-  readonly sites: readonly { readonly path: string; readonly params: Readonly<Record<string, OutParam>> }[];
+  /** In model order. `role`: which of the module's roles the method took, where it took one. */
+  readonly sites: readonly { readonly path: string; readonly role?: string; readonly params: Readonly<Record<string, OutParam>> }[];
   readonly shared: Readonly<Record<string, OutParam>>;
 }
 

@@ -134,7 +134,7 @@ function encodeOwn(adapter: OutAdapter): Encoded {
     method,
     from,
     options: Object.fromEntries(Object.entries(options).map(([option, value]) => [option, asJson(value, `${name}.${option}`)])),
-    sites: sites.map(({ path, params }) => ({ path, params: putAll(`${name}.${path}`, params) })),
+    sites: sites.map(({ path, role, params }) => ({ path: placeOf(path, role), params: putAll(`${name}.${path}`, params) })),
     shared: putAll(name, shared),
   }));
   const heads = Object.fromEntries(Object.entries(adapter.heads).map(([path, param]) => [path, put(`base.${path}`, param)]));
@@ -152,6 +152,9 @@ function encodeOwn(adapter: OutAdapter): Encoded {
     tensors,
   };
 }
+
+/** A module may fill several roles that a method could take: the one it took is said. */
+const placeOf = (path: string, role: string | undefined): string => (role === undefined || path.includes(":") ? path : `${path}:${role}`);
 
 /** Options are numbers, texts, truths, lists and records of these; what else a method was given cannot be saved and is for the caller to replace. */
 function asJson(value: unknown, where: string): Json {

@@ -8,7 +8,7 @@ import { arrayColumn, type Column, listColumn, numberColumn } from "./table.ts";
 import { applyFilters, hasMask, render, type Slot, type Template } from "./template.ts";
 
 /** What labels are where nothing is to be learnt. */
-const IGNORED = -100;
+export const IGNORED = -100;
 
 export interface RowPlan {
   /** One text, or two. */
@@ -111,7 +111,7 @@ function givenColumn(rows: readonly Row[], name: string, file: string): Column {
 }
 
 /** A column's value as text, filtered. P0705: missing · P0709: a list or an object. */
-export function textOf(row: Row, { column, filters }: Slot, file: string): string {
+function textOf(row: Row, { column, filters }: Slot, file: string): string {
   const value = row.values[column];
   if (value === undefined || value === null) throw missing(row, column, file);
   if (typeof value === "object")

@@ -3,11 +3,12 @@ import { InputError, Limit } from "../../ir/errors.ts";
 import { labelIds, type ModelConfig, readConfig } from "../config.ts";
 import { baseName, describe, type Files, joinPath, readText } from "../files.ts";
 import { loadTokenizer, type TextTokenizer } from "../tokenizer/tokenizer.ts";
-import { encodeRows, type RowPlan, textOf } from "./encode.ts";
+import { Chat, chatTemplate } from "./chat.ts";
+import { encodeRows, type RowPlan } from "./encode.ts";
 import { readArray } from "./labels.ts";
 import { type Row, readCsv, readJsonLines } from "./records.ts";
 import { arrayColumn, type Column, joinTables, listColumn, pickRows, splitAt, type Table } from "./table.ts";
-import { hasMask, parseTemplate, render, type Template } from "./template.ts";
+import { parseTemplate, type Template } from "./template.ts";
 
 /** A call of a host function, as the compiler describes it; paths are resolved. */
 export interface TableSpec {
@@ -23,6 +24,10 @@ export interface TableContext {
   readonly tokenizer: string | undefined;
   /** Tokens a row has at most; a text is cut into rows of so many. */
   readonly sequence: number | undefined;
+  /** Leave targets and answers out: rows are prompts. */
+  readonly promptsOnly?: boolean;
+  /** Opens a tokenizer's folder; one that remembers spares reading it for every table. */
+  readonly loadTokenizer?: (folder: string) => TextTokenizer | undefined;
 }
 
 type Maker = (spec: TableSpec, context: TableContext) => Table | undefined;
@@ -31,6 +36,7 @@ const MAKERS: Readonly<Record<string, Maker>> = {
   text: (spec, context) => textTable(spec, context),
   jsonl: (spec, context) => recordTable(spec, context, readJsonLines),
   csv: (spec, context) => recordTable(spec, context, readCsv),
+  chat: chatTable,
   mix: mixTable,
   predicted: predictedTable,
 };
@@ -38,7 +44,7 @@ const MAKERS: Readonly<Record<string, Maker>> = {
 /**
  * The table; `undefined`: it has no such part (`held` without a `split`). Errors: P0680 to P0685 of reading the file · P0700: no rows · P0701, P0702: malformed JSON Lines, CSV ·
  * P0703: what a table needs is not given · P0704: a template · P0705: a column is missing · P0706 to P0708: labels · P0709: a column of the wrong kind · P0710 to P0713:
- * templates and lengths. A kind of table that is not built is a `Limit`.
+ * templates and lengths · P0714 to P0716: conversations. A kind of table that is not built is a `Limit`.
  */
 export function makeTable(spec: TableSpec, context: TableContext): Table | undefined {
   const make = MAKERS[spec.make];
@@ -64,7 +70,8 @@ function splitOf(spec: TableSpec): number | undefined {
 }
 
 function tokenizerOf(context: TableContext, name: string): TextTokenizer {
-  const tokenizer = context.tokenizer === undefined ? undefined : loadTokenizer(context.files, context.tokenizer);
+  const load = context.loadTokenizer ?? ((folder: string) => loadTokenizer(context.files, folder));
+  const tokenizer = context.tokenizer === undefined ? undefined : load(context.tokenizer);
   if (tokenizer !== undefined) return tokenizer;
   const where = context.tokenizer === undefined ? "the stage's model comes from no folder" : `\`${context.tokenizer}\` has none`;
   throw new InputError("P0703", `${name} is text, and there is no tokenizer for it: ${where}`, [
@@ -80,6 +87,17 @@ function partOf(spec: TableSpec, rows: number): readonly [start: number, end: nu
   return spec.part === "held" ? [at, rows] : [0, at];
 }
 
+/** The last long text of each tokenizer: its parts are asked for one after the other. */
+const lastStreams = new WeakMap<TextTokenizer, { readonly text: string; readonly ids: readonly number[] }>();
+
+function streamOf(tokenizer: TextTokenizer, text: string): readonly number[] {
+  const last = lastStreams.get(tokenizer);
+  if (last?.text === text) return last.ids;
+  const ids = tokenizer.encode(text);
+  lastStreams.set(tokenizer, { text, ids });
+  return ids;
+}
+
 /** One stream of tokens in rows of `sequence`; what does not fill a row is dropped. */
 function textTable(spec: TableSpec, context: TableContext): Table | undefined {
   const path = pathOf(spec);
@@ -87,7 +105,7 @@ function textTable(spec: TableSpec, context: TableContext): Table | undefined {
   if (sequence === undefined)
     throw new InputError("P0703", `\`${path}\` is one long text, which needs \`sequence\`: how many tokens a row has`);
   const tokenizer = tokenizerOf(context, `\`${path}\``);
-  const stream = tokenizer.encode(readText(context.files, path));
+  const stream = streamOf(tokenizer, readText(context.files, path));
   const part = partOf(spec, Math.floor(stream.length / sequence));
   if (part === undefined) return undefined;
   if (part[1] === 0) {
@@ -124,7 +142,7 @@ function recordTable(spec: TableSpec, context: TableContext, read: (files: Files
   if (all.length === 0) throw new InputError("P0700", `\`${path}\` has no rows`);
   const part = partOf(spec, all.length);
   if (part === undefined) return undefined;
-  const plan = planOf(spec, all[0], path);
+  const plan = planOf(spec, all[0], path, context.promptsOnly);
   const tokenizer = tokenizerOf(context, `\`${path}\``);
   const config: ModelConfig = readConfig(context.files, context.tokenizer!) ?? {};
   const encoded = encodeRows(all, plan, {
@@ -136,12 +154,33 @@ function recordTable(spec: TableSpec, context: TableContext, read: (files: Files
   });
   // names of labels are numbered over both parts, so both are read
   const table: Table = { name: `\`${path}\``, rows: all.length, columns: encoded };
-  const picked = Array.from({ length: part[1] - part[0] }, (_, i) => part[0] + i);
-  return picked.length === all.length ? table : pickRows(table, picked);
+  return rangeOf(table, part);
+}
+
+function rangeOf(table: Table, [start, end]: readonly [number, number]): Table {
+  if (start === 0 && end === table.rows) return table;
+  return pickRows(
+    table,
+    Array.from({ length: end - start }, (_, i) => start + i),
+  );
+}
+
+/** Conversations, a row each. */
+function chatTable(spec: TableSpec, context: TableContext): Table | undefined {
+  const path = pathOf(spec);
+  const rows = readJsonLines(context.files, path);
+  if (rows.length === 0) throw new InputError("P0700", `\`${path}\` has no rows`);
+  const part = partOf(spec, rows.length);
+  if (part === undefined) return undefined;
+  const tokenizer = tokenizerOf(context, `\`${path}\``);
+  const chat = new Chat(chatTemplate(context.files, context.tokenizer!), tokenizer, path);
+  const picked = rows.slice(...part);
+  const columns = context.promptsOnly ? chat.encodePrompts(picked) : chat.encode(picked, context.sequence);
+  return { name: `\`${path}\``, rows: picked.length, columns };
 }
 
 /** What the options say, or what the usual names of columns do: `prompt` and `completion`, `text`, `label`. */
-function planOf(spec: TableSpec, first: Row, path: string): RowPlan {
+function planOf(spec: TableSpec, first: Row, path: string, promptsOnly = false): RowPlan {
   const { input, target, label, columns } = spec.options;
   const has = (name: string) => first.values[name] !== undefined;
   const text = (value: unknown, option: string): string => {
@@ -167,8 +206,8 @@ function planOf(spec: TableSpec, first: Row, path: string): RowPlan {
   const usualTarget = !given(input) && has("prompt") && has("completion") ? parseTemplate("{completion}") : undefined;
   return {
     inputs,
-    target: given(target) ? parseTemplate(text(target, "target")) : usualTarget,
-    label: given(label) ? text(label, "label") : !given(input) && has("label") ? "label" : undefined,
+    target: promptsOnly ? undefined : given(target) ? parseTemplate(text(target, "target")) : usualTarget,
+    label: promptsOnly ? undefined : given(label) ? text(label, "label") : !given(input) && has("label") ? "label" : undefined,
     columns: wanted.map((name) => text(name, "columns")),
   };
 }
@@ -212,20 +251,4 @@ function predictedTable(spec: TableSpec, context: TableContext): Table | undefin
     columns.set(name, arrayColumn(arrays, arrays[0].shape.length, 0));
   }
   return { name: `\`${baseName(folder)}\``, rows: rows.length, columns };
-}
-
-/** The texts that a table's `input` makes, for prompts: the target, if there is one, is not in them. Errors as in `makeTable`. */
-export function inputTexts(spec: TableSpec, context: TableContext): string[] | undefined {
-  const path = pathOf(spec);
-  if (spec.make === "text") return [readText(context.files, path)];
-  const read = spec.make === "jsonl" ? readJsonLines : spec.make === "csv" ? readCsv : undefined;
-  if (read === undefined) throw new Limit(`prompts out of tables made by \`${spec.make}\` are not built`);
-  const rows = read(context.files, path);
-  if (rows.length === 0) throw new InputError("P0700", `\`${path}\` has no rows`);
-  const part = partOf(spec, rows.length);
-  if (part === undefined) return undefined;
-  const { inputs } = planOf(spec, rows[0], path);
-  const tokenizer = inputs.some(hasMask) ? tokenizerOf(context, `\`${path}\``) : undefined;
-  const mask = tokenizer?.tokenOf(tokenizer.ids.mask ?? -1) ?? "";
-  return rows.slice(...part).map((row) => inputs.map((template) => render(template, (slot) => textOf(row, slot, path), mask)).join(" "));
 }
