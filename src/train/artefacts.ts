@@ -27,6 +27,7 @@ export function artefactsFor(project: Project, files: Files, mappings: Mappings)
     options: report.options,
     sites: report.sites.map((site) => ({
       path: site.path,
+      role: site.role,
       params: params(site.params, value),
     })),
     shared: params(report.shared, value),
@@ -34,7 +35,10 @@ export function artefactsFor(project: Project, files: Files, mappings: Mappings)
 
   return {
     adapter(folder, { attachments, heads }, value) {
-      const reports = project.attachments.filter((a) => attachments.includes(a.name));
+      const trained = project.attachments.filter((a) => attachments.includes(a.name));
+      const reports = project.attachments.filter(
+        (a) => trained.includes(a) || (hasNothing(a) && trained.some((b) => isCompanion(a, b, mappings))),
+      );
       const models = [...new Set(reports.map((a) => a.model))];
       return models.flatMap((name) => {
         const model = project.models.find((m) => m.name === name);
@@ -78,6 +82,19 @@ export function artefactsFor(project: Project, files: Files, mappings: Mappings)
       });
     },
   };
+}
+
+/** Whether an attachment has no parameters: it changes how others act. */
+function hasNothing(a: AttachmentReport): boolean {
+  return Object.keys(a.shared).length === 0 && a.sites.every((site) => Object.keys(site.params).length === 0);
+}
+
+/** Whether some layout can hold `b` only together with `a`. */
+function isCompanion(a: AttachmentReport, b: AttachmentReport, mappings: Mappings): boolean {
+  if (a.model !== b.model) return false;
+  const is = (said: { readonly method: string; readonly from: string }, { method, declaredIn }: AttachmentReport) =>
+    said.method === method && said.from === declaredIn.replace(/\.peft$/, "");
+  return [...mappings.peft.values()].some(({ methods }) => methods.some((m) => is(m, b) && m.companions?.some((c) => is(c, a))));
 }
 
 /** What the file says, with what the program made of it. */

@@ -3,7 +3,7 @@ import { type CompiledProgram, compileProgram, type TargetOptions } from "../bac
 import { Builder } from "../ir/build.ts";
 import { graphCost } from "../ir/flops.ts";
 import type { Graph, Node } from "../ir/graph.ts";
-import { type CompileOptions, compileGraph } from "../ir/pipeline.ts";
+import { type Compiled, type CompileOptions, compileGraph } from "../ir/pipeline.ts";
 import type { Session } from "../runtime/program.ts";
 import type { BuildOptions, Built, Engine, EntryPoint } from "./engine.ts";
 
@@ -36,15 +36,17 @@ export function backendEngine(driver: Driver, hooks: Hooks = {}): Engine {
 
 /** Compiles entry points that share parameters and states. Throws `Limit` where the target cannot hold them. */
 async function build(entries: readonly EntryPoint[], options: BuildOptions, target: TargetOptions, hooks: Hooks): Promise<Built> {
-  const notes = new Set<string>();
-  const costs: Record<string, number> = {};
-  const sources = entries.map(({ name, graph, sizes, growing }) => {
-    const compiled = compileGraph(graph, { ...hooks, sizes, values: valuesOf(growing), options: { memory: options.memory } });
-    for (const { text } of compiled.notes) notes.add(text);
-    costs[name] = operations(compiled.graph);
-    return { name, graph: compiled.graph, scalars: compiled.scalars };
-  });
-  return { ...(await compileProgram(sources, target)), notes: [...notes], flops: costs };
+  const lowered = entries.map((entry) => ({ name: entry.name, ...lower(entry, options, hooks) }));
+  return {
+    ...(await compileProgram(lowered, target)),
+    notes: lowered.flatMap(({ name, notes }) => notes.map(({ text }) => `${name}: ${text}`)),
+    flops: Object.fromEntries(lowered.map(({ name, graph }) => [name, operations(graph)])),
+  };
+}
+
+/** An entry point after the passes. With a hook that stops early, its graph is only to be looked at. */
+export function lower({ graph, sizes, growing }: EntryPoint, options: Pick<BuildOptions, "memory">, hooks: Hooks): Compiled {
+  return compileGraph(graph, { ...hooks, sizes, values: valuesOf(growing), options: { memory: options.memory } });
 }
 
 /** Sizes whose value is an input of that name. */

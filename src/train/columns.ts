@@ -7,6 +7,7 @@ import type { DType, Graph } from "../ir/graph.ts";
 import { type Bound, indexBounds } from "../ir/ops/bounds.ts";
 import type { Values } from "../runtime/program.ts";
 
+export type DataColumn = Column;
 export type DataTable = Table;
 
 /** Tokens a row is padded to, where the stage does not say: the longest row, up to a multiple of this. */

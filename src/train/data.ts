@@ -15,10 +15,13 @@ export class Tables {
   constructor(private readonly sources: Sources) {}
 
   /** Errors are those of `makeTable`, and P0738 for predictions that no stage has made. */
-  table({ spec, tokenizer, sequence }: TableRequest): Table | undefined {
+  table({ spec, tokenizer, sequence }: TableRequest, promptsOnly = false): Table | undefined {
     const placed = this.placed(spec);
-    const key = JSON.stringify([placed, tokenizer, sequence]);
-    if (!this.made.has(key)) this.made.set(key, makeTable(placed, { files: this.sources.files, tokenizer, sequence }));
+    const key = JSON.stringify([placed, tokenizer, sequence, promptsOnly]);
+    if (!this.made.has(key)) {
+      const loadTokenizer = (folder: string) => this.sources.readTokenizer(folder);
+      this.made.set(key, makeTable(placed, { files: this.sources.files, tokenizer, sequence, promptsOnly, loadTokenizer }));
+    }
     return this.made.get(key);
   }
 
@@ -27,9 +30,9 @@ export class Tables {
     this.made.clear();
   }
 
-  /** Rows of `input_ids` as prompts. */
+  /** Rows of `input_ids` as prompts, without targets and answers. */
   prompts(spec: DatasetSpec, tokenizer: string | undefined): Prompt[] {
-    const table = this.table({ spec, tokenizer, sequence: undefined });
+    const table = this.table({ spec, tokenizer, sequence: undefined }, true);
     const column = table?.columns.get("input_ids");
     const words = tokenizer === undefined ? undefined : this.sources.readTokenizer(tokenizer);
     if (table === undefined || column === undefined || words === undefined) {

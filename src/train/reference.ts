@@ -4,16 +4,21 @@
  */
 import { differentiate } from "../ir/autodiff.ts";
 import { bind } from "../ir/bind.ts";
-import { Bug, type Graph, type Node, order } from "../ir/graph.ts";
-import { interpret } from "../ir/interpret.ts";
-import { rowOf, type Tensor } from "../ir/ops/index.ts";
-import type { Program, Session, Values } from "../runtime/program.ts";
+import { Bug, type Graph, order } from "../ir/graph.ts";
+import { rowOf } from "../ir/ops/index.ts";
+import type { Program } from "../runtime/program.ts";
+import { openReference, type ReferenceEntry } from "../runtime/reference.ts";
 import { valuesOf } from "./backend.ts";
-import { memoryOf } from "./budget.ts";
 import type { Built, Engine, EntryPoint } from "./engine.ts";
-import { elements, narrow, tensorOf } from "./values.ts";
+import { elements } from "./values.ts";
 
 const graphs = new WeakMap<Program, ReadonlyMap<string, Graph>>();
+
+function entriesOf(program: Program): ReferenceEntry[] {
+  const known = graphs.get(program);
+  if (known === undefined) throw new Bug("the reference device runs only what it built itself");
+  return [...known].map(([name, graph]) => ({ name, graph }));
+}
 
 /** `over`: for tests, whatever the engine should say instead. */
 export function referenceEngine(over: Partial<Engine> = {}): Engine {
@@ -23,7 +28,7 @@ export function referenceEngine(over: Partial<Engine> = {}): Engine {
     memory: 4 * 2 ** 30,
     depth: 2,
     build: async (entries, options) => build(entries, options.trained),
-    open: async ({ program }) => new Interpreted(program),
+    open: async ({ program }) => openReference(entriesOf(program), { rounded: true }),
     ...over,
   };
 }
@@ -59,7 +64,7 @@ function build(entries: readonly EntryPoint[], trained: readonly string[]): Buil
     entries: [...bound].map(([name, graph]) => ({
       name,
       steps: [],
-      inputs: inputsOf(graph).map((n) => String(n.attrs.name)),
+      inputs: order(graph.results.map((r) => r.node)).flatMap((n) => (rowOf(n).supply === "input" ? [String(n.attrs.name)] : [])),
       outputs: graph.results.filter((r) => r.role === "output").map((r) => r.name),
       scalars: [],
     })),
@@ -71,49 +76,4 @@ function build(entries: readonly EntryPoint[], trained: readonly string[]): Buil
   };
   graphs.set(program, bound);
   return { program, notes: [], flops: {} };
-}
-
-const inputsOf = (graph: Graph): Node[] => order(graph.results.map((r) => r.node)).filter((n) => rowOf(n).supply === "input");
-
-class Interpreted implements Session {
-  readonly device = "reference";
-  readonly memory: { planned: number; platform: number };
-  private readonly held = { param: new Map<string, Values>(), state: new Map<string, Values>() };
-
-  constructor(private readonly program: Program) {
-    this.memory = { planned: memoryOf(program).total, platform: 0 };
-  }
-  async write(kind: "param" | "state", name: string, data: Values): Promise<void> {
-    this.held[kind].set(name, data.slice());
-  }
-  async read(kind: "param" | "state", name: string): Promise<Values> {
-    return this.held[kind].get(name)!.slice();
-  }
-  async run(entry: string, given: Readonly<Record<string, Values | number>>): Promise<Record<string, Values>> {
-    const graph = graphs.get(this.program)!.get(entry);
-    if (graph === undefined) throw new Bug(`the program has no entry ${entry}`);
-    const inputs = new Map<string, Tensor>();
-    for (const node of inputsOf(graph)) {
-      const value = given[String(node.attrs.name)];
-      inputs.set(
-        String(node.attrs.name),
-        tensorOf(node.type.dtype, node.type.shape as number[], typeof value === "number" ? [value] : value),
-      );
-    }
-    const lookup = (kind: "param" | "state") => ({
-      get: (name: string) => {
-        const { dtype, shape } = this.program.tensors[this.program[`${kind}s`][name]];
-        return tensorOf(dtype, shape, this.held[kind].get(name)!);
-      },
-    });
-    const results = interpret(graph, { inputs, params: lookup("param"), states: lookup("state") });
-    const outputs: Record<string, Values> = {};
-    for (const { role, name } of graph.results) {
-      const value = results.get(`${role}:${name}`)!;
-      if (role === "output") outputs[name] = narrow(value.dtype, value.data);
-      else this.held[role].set(name, narrow(value.dtype, value.data));
-    }
-    return outputs;
-  }
-  async close(): Promise<void> {}
 }

@@ -6,7 +6,7 @@ import type { Session } from "../runtime/program.ts";
 import { memoryOf, requireBudget } from "./budget.ts";
 import { type Checkpoint, type Held, listCheckpoints, readCheckpoint, type Snapshot, sweepPartial, writeCheckpoint } from "./checkpoint.ts";
 import { bindSizes, checkTable, countTokens, type DataTable, fillBatch, tablePieces } from "./columns.ts";
-import type { Built } from "./engine.ts";
+import type { Built, EntryPoint } from "./engine.ts";
 import { entryName, entryPoints } from "./entries.ts";
 import { Evaluation, scalarsOf } from "./evaluate.ts";
 import type { Scalars } from "./events.ts";
@@ -20,8 +20,8 @@ import { blame } from "./nonfinite.ts";
 import { Schedule } from "./schedule.ts";
 import { elements, narrow } from "./values.ts";
 
-/** Everything about a stage that is known before anything is written: what `plan` prints, and what a run starts from. */
-export interface PreparedTrain {
+/** A stage with its data read and checked, before anything is compiled. */
+export interface LaidTrain {
   readonly stage: TrainStage;
   readonly tables: readonly DataTable[];
   readonly sizes: readonly ReadonlyMap<string, number>[];
@@ -30,14 +30,27 @@ export interface PreparedTrain {
   /** Rows of the largest batch of each table. */
   readonly full: readonly number[];
   readonly evaluation: Evaluation | undefined;
-  readonly built: Built;
-  readonly budget: number;
+  readonly points: readonly EntryPoint[];
   /** States of the entries, with the sizes they start with. */
   readonly states: ReadonlyMap<string, ReadonlyMap<string, number>>;
+}
+/** Everything about a stage that is known before anything is written: what `plan` prints, and what a run starts from. */
+export interface PreparedTrain extends LaidTrain {
+  readonly built: Built;
+  readonly budget: number;
 }
 
 /** Reads and checks the data, compiles. Nothing is written; P07.. for data, P08.. for the stage, P0901 for memory. */
 export async function prepareTrain(stage: TrainStage, host: RunHost): Promise<PreparedTrain> {
+  const laid = await layTrain(stage, host);
+  const budget = stage.memory ?? host.engine.memory;
+  const built = await host.engine.build(laid.points, { trained: stage.trained, memory: budget });
+  requireBudget(built.program, budget, stage.memory === undefined ? "the device" : "`memory`");
+  return { ...laid, built, budget };
+}
+
+/** The part of `prepareTrain` that needs no device. */
+export async function layTrain(stage: TrainStage, host: Pick<RunHost, "table">): Promise<LaidTrain> {
   const tables: DataTable[] = [];
   for (const spec of stage.data) {
     const table = await host.table({ spec, tokenizer: stage.tokenizer, sequence: stage.sequence });
@@ -54,18 +67,15 @@ export async function prepareTrain(stage: TrainStage, host: RunHost): Promise<Pr
   const evaluation = await prepareEvaluation(stage, host);
   const batches = schedule.batchSizes(total);
   const points = [...entryPoints("step", stage.step, sizes, batches), ...(evaluation?.points ?? [])];
-  const budget = stage.memory ?? host.engine.memory;
-  const built = await host.engine.build(points, { trained: stage.trained, memory: budget });
-  requireBudget(built.program, budget, stage.memory === undefined ? "the device" : "`memory`");
   const states = new Map<string, ReadonlyMap<string, number>>();
   stage.step.forEach((entry, i) => {
     for (const name of entry.states) if (!states.has(name)) states.set(name, sizes[i]);
   });
-  return { stage, tables, sizes, schedule, total, full: batches.map((b) => b[0]), evaluation, built, budget, states };
+  return { stage, tables, sizes, schedule, total, full: batches.map((b) => b[0]), evaluation, points, states };
 }
 
 /** The evaluation that a stage asks for, or that its held data allows; `undefined`: none. */
-export async function prepareEvaluation(stage: TrainStage, host: RunHost): Promise<Evaluation | undefined> {
+export async function prepareEvaluation(stage: TrainStage, host: Pick<RunHost, "table">): Promise<Evaluation | undefined> {
   const given = stage.evaluate?.data;
   const specs = given === undefined ? stage.data.map((spec) => ({ ...spec, part: "held" as const })) : [given];
   const entries: Entry[] = [];

@@ -1,0 +1,111 @@
+import type { Command } from "commander";
+import { guaranteed } from "../../backends/webgpu/limits.ts";
+import { InputError } from "../../ir/errors.ts";
+import { pipeline } from "../../ir/pipeline.ts";
+import { packageVersion } from "../../node/package.ts";
+import type { Placed } from "../../runtime/program.ts";
+import { backendEngine, lower } from "../../train/backend.ts";
+import type { EntryPoint } from "../../train/engine.ts";
+import { generationPoints } from "../../train/generate.ts";
+import { writePackage } from "../../train/package.ts";
+import { stagesOf } from "../../train/run.ts";
+import { layTrain } from "../../train/train.ts";
+import { elements } from "../../train/values.ts";
+import { type CommonOptions, common, Session, wholeNumber } from "../context.ts";
+import { line, Usage } from "../errors.ts";
+import type { Io } from "../io.ts";
+
+interface BuildCommand extends CommonOptions {
+  readonly output?: string;
+  readonly prompt: string;
+  readonly print?: string;
+  readonly stopAfter?: string;
+}
+
+/** Threads that a built program has scratch for. */
+const WORKERS = 8;
+
+/** `build`: kernels and plan as a folder that runs without the compiler. */
+export function build(program: Command, io: Io): void {
+  common(program.command("build").argument("<file>", "a .peft file"), { runs: false })
+    .description("write a folder that runs a training step and inference with peftc/runtime alone")
+    .option("-o, --output <dir>", "the folder")
+    .option("--prompt <tokens>", "tokens that prompts may have", "64")
+    .option("--print <pass>", "print the graph after a pass (* for every one), and write nothing")
+    .option("--stop-after <pass>", "with --print: end there")
+    .addHelpText(
+      "after",
+      `\nExample:\n  peftc build specs/examples/quickstart.peft -o built\n  peftc build specs/examples/quickstart.peft --print products\n\nPasses: ${pipeline.map((p) => p.name).join(", ")}\n`,
+    )
+    .action(async (file: string, options: BuildCommand) => {
+      const session = new Session(io, options);
+      const names = pipeline.map((p) => p.name);
+      for (const pass of [options.print, options.stopAfter]) {
+        if (pass !== undefined && pass !== "*" && !names.includes(pass))
+          throw new Usage(`there is no pass ${pass}`, [`the passes are: ${names.join(", ")}`]);
+      }
+      const hooks =
+        options.print === undefined && options.stopAfter === undefined
+          ? {}
+          : {
+              print: options.print ?? options.stopAfter,
+              stopAfter: options.stopAfter,
+              onPrint: (pass: string, text: string) =>
+                io.out(session.json ? line({ event: "graph", pass, text }) : `--- after ${pass}\n${text}\n`),
+            };
+      const project = session.open(file);
+      const driver = { device: "a built program", reason: "", memory: Number.POSITIVE_INFINITY, depth: 1, open: never };
+      const wasm = backendEngine({ ...driver, target: { target: "wasm", arithmetic: "plain", workers: WORKERS } }, hooks);
+      const points: EntryPoint[] = [];
+      let trained: readonly string[] = [];
+      const host = session.host(project, wasm);
+      const stages = stagesOf(project);
+      const stage = stages.filter((s) => s.verb === "train").at(-1);
+      const starts = new Map<string, ReadonlyMap<string, number>>();
+      if (stage?.verb === "train") {
+        const laid = await layTrain(stage, host);
+        points.push(...laid.points);
+        trained = stage.trained;
+        for (const [name, sizes] of laid.states) starts.set(name, sizes);
+      }
+      const texts = stages.filter((s) => s.verb === "generate").at(-1);
+      if (texts?.verb === "generate") {
+        points.push(...generationPoints(texts, wholeNumber("--prompt", options.prompt), texts.maxTokens).points);
+      }
+      if (points.length === 0) throw new Usage(`${file} has no stage to build`, ["add `train { ... }` or `generate { ... }`"]);
+      if (options.print !== undefined || options.stopAfter !== undefined) {
+        for (const point of points) {
+          if (!session.json) io.out(`--- ${point.name}\n`);
+          lower(point, {}, hooks);
+        }
+        return;
+      }
+      if (options.output === undefined) throw new Usage("where to? give a folder with -o");
+      if (session.workspace.files.stat(options.output)?.kind === "file") throw new InputError("P0685", `\`${options.output}\` is a file`);
+      const built = await wasm.build(points, { trained });
+      const webgpu = await backendEngine({ ...driver, target: { target: "webgpu", limits: guaranteed } }).build(points, { trained });
+      const written = writePackage(session.workspace.files, options.output, {
+        wasm: built,
+        webgpu,
+        title: file,
+        version: packageVersion(),
+        param: (name) => host.values.param(name),
+        state: (name) => {
+          const sizes = starts.get(name);
+          // caches are empty at first
+          return sizes === undefined ? emptyOf(built.program.tensors[built.program.states[name]]) : host.values.state(name, sizes).values;
+        },
+      });
+      if (session.json) io.out(line({ event: "build", folder: options.output, files: written }));
+      else
+        io.out(
+          `wrote ${written.length} files to ${options.output}: index.mjs runs ${built.program.entries.map((e) => e.name).join(", ")}\n`,
+        );
+    });
+}
+
+const emptyOf = ({ dtype, shape }: Placed) => (dtype === "f32" ? new Float32Array(elements(shape)) : new Int32Array(elements(shape)));
+
+const never = (): never => {
+  throw new InputError("P0685", "a built program is opened by its own index.mjs");
+};
