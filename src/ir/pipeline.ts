@@ -1,6 +1,7 @@
 /** From the graph of a program to the graph that backends lower: flat, without placeholders, with numbers for sizes. */
 import { type BindOptions, bind } from "./bind.ts";
 import type { Graph } from "./graph.ts";
+import { canonical } from "./passes/canonical.ts";
 import { cse } from "./passes/cse.ts";
 import { cut } from "./passes/cut.ts";
 import { expand } from "./passes/expand.ts";
@@ -15,10 +16,25 @@ import { print } from "./print.ts";
 import { verify } from "./verify.ts";
 
 /**
- * Static loops stay written out: contractions find what they share across the halves and the turns only there. What makes equal nodes one
- * runs before `cut`, which makes copies on purpose.
+ * Before `grad` nothing makes equal nodes one: a gradient may be asked for by any node. From there on loops are written out, since
+ * contractions share work across turns and halves. Nothing makes equal nodes one behind `cut`, which makes copies on purpose.
  */
-export const pipeline: readonly Pass[] = [expand, grad, unroll, simplify, fold, cse, products, simplify, fold, cse, cut, scalars];
+export const pipeline: readonly Pass[] = [
+  expand,
+  canonical,
+  grad,
+  unroll,
+  simplify,
+  canonical,
+  fold,
+  cse,
+  products,
+  simplify,
+  fold,
+  cse,
+  cut,
+  scalars,
+];
 
 export interface CompileOptions extends DriverHooks {
   /** A number for each symbol of the graph. */

@@ -1,6 +1,7 @@
 import { describe, test } from "@jest/globals";
 import fc from "fast-check";
 import type { Graph } from "../../src/ir/graph.ts";
+import { canonical } from "../../src/ir/passes/canonical.ts";
 import { cse } from "../../src/ir/passes/cse.ts";
 import { expand } from "../../src/ir/passes/expand.ts";
 import { fold } from "../../src/ir/passes/fold.ts";
@@ -16,7 +17,7 @@ const inspect = { verify, print };
 const run = (passes: readonly Pass[], graph: Graph) => runPasses(passes, graph, new PassContext(), inspect);
 
 describe("every pass keeps what random graphs mean", () => {
-  for (const pass of [expand, simplify, fold, cse])
+  for (const pass of [expand, simplify, fold, cse, canonical])
     test(pass.name, () => {
       fc.assert(
         fc.property(randomGraph, (graph) => expectEqual(graph, run([pass], graph), supplies)),

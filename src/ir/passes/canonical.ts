@@ -1,0 +1,117 @@
+/**
+ * Only what is read is computed. Slices, and gathers of rows, move from where they stand towards the sources: through elementwise
+ * functions, movement, reductions over other axes and the free axes of contractions, as far as all that read a node agree. So a head runs
+ * only on the positions that the loss looks at.
+ */
+import { Builder } from "../build.ts";
+import { type Graph, type Node, type Origin, sizes } from "../graph.ts";
+import { rowOf } from "../ops/index.ts";
+import { backwardHalf, halvesInOrder, Scope, ScopedBuilder, withBodies, withInputs, withResults, withRoots } from "../rewrite.ts";
+import { covering, type Demand, taken } from "./canonical/demand.ts";
+import { type Push, push, rowsOf } from "./canonical/push.ts";
+import type { Pass } from "./pass.ts";
+
+export const canonical: Pass = {
+  name: "canonical",
+  before: "any graph; simplified, if much is to move",
+  after: "no slice, and no gather of rows, stands behind a node that could be computed for less",
+  law: "results are equal",
+  run: (graph: Graph) => withRoots(graph, region(graph.results.map((r) => r.node))),
+};
+
+function region(roots: readonly Node[]): Node[] {
+  const ordered = halvesInOrder(roots);
+  const pushes = pushesOf(ordered, new Set(roots));
+  if (pushes.size === 0 && !ordered.some((n) => n.loop)) return [...roots];
+  const backward = backwardHalf(ordered);
+  const builderAt = builders(ordered);
+  const done = new Map<Node, Node>();
+  const demandOf = (n: Node): Demand => pushes.get(n)?.demand;
+  const read = (b: Builder, n: Node, wants: Demand): Node =>
+    taken(b, done.get(n)!, demandOf(n), wants, n.loop ? [] : sizes(n), (index) => done.get(index)!);
+  const build = (n: Node): Node => {
+    const b = builderAt(n.origin);
+    const pushed = pushes.get(n);
+    if (pushed)
+      return pushed.build(
+        b,
+        n.inputs.map((x, i) => read(b, x, pushed.operands[i])),
+      );
+    const inputs = n.inputs.map((x) => read(b, x, undefined));
+    if (!n.loop) return withInputs(n, inputs);
+    const bodies = n.loop.bodies.map((body) => withResults(body, region(body.results)));
+    return withBodies(n, inputs, bodies);
+  };
+  for (const n of withIndices(ordered, pushes, backward)) done.set(n, build(n));
+  return roots.map((r) => done.get(r)!);
+}
+
+/**
+ * Equal slices are one. Not before differentiation: a gradient may be asked for by any node, and then counts what reads that node, not
+ * what reads another of equal value.
+ */
+function builders(ordered: readonly Node[]): (origin: Origin) => Builder {
+  if (ordered.some((n) => rowOf(n).role === "placeholder")) return (origin) => new Builder(origin);
+  const scope = new Scope();
+  return (origin) => new ScopedBuilder(scope, origin);
+}
+
+/** Which nodes are computed in part, users first. */
+function pushesOf(ordered: readonly Node[], roots: ReadonlySet<Node>): Map<Node, Push> {
+  const asked = new Map<Node, Demand[]>();
+  const ask = (n: Node, d: Demand) => {
+    const list = asked.get(n);
+    if (list) list.push(d);
+    else asked.set(n, [d]);
+  };
+  const out = new Map<Node, Push>();
+  for (let i = ordered.length - 1; i >= 0; i--) {
+    const n = ordered[i];
+    const demand = roots.has(n) || n.loop ? undefined : covering(asked.get(n) ?? [], sizes(n));
+    const rows = demand === undefined ? rowsOf(n) : undefined;
+    const pushed = rows && worthChasing(n.inputs[0]) ? gatherPush(rows, n) : push(n, demand);
+    if (pushed) out.set(n, pushed);
+    n.inputs.forEach((x, k) => {
+      ask(x, pushed?.operands[k]);
+    });
+  }
+  return out;
+}
+
+/** A gather that gives its work to its operand: it is what comes back. */
+const gatherPush = (rows: Demand, n: Node): Push => ({
+  demand: undefined,
+  operands: [rows, undefined],
+  build: (b, [x]) => b.reshape(x, sizes(n)),
+});
+
+/** Whether a gather's operand is computed at all. */
+const worthChasing = (n: Node): boolean => n.inputs.length > 0 && !n.loop;
+
+/** The nodes in an order in which indices that choose rows come before what they choose. */
+function withIndices(ordered: readonly Node[], pushes: ReadonlyMap<Node, Push>, backward: ReadonlySet<Node>): Node[] {
+  const needs = (n: Node): readonly Node[] => {
+    const pushed = pushes.get(n);
+    const indices = (pushed?.operands ?? []).flatMap((d) => (d?.kind === "rows" ? [d.index] : []));
+    return indices.length ? [...n.inputs, ...indices] : n.inputs;
+  };
+  const out: Node[] = [];
+  const seen = new Set<Node>();
+  for (const root of [...ordered.filter((n) => !backward.has(n)), ...ordered.filter((n) => backward.has(n))]) {
+    if (seen.has(root)) continue;
+    const stack: [Node, readonly Node[], number][] = [[root, needs(root), 0]];
+    seen.add(root);
+    while (stack.length) {
+      const top = stack[stack.length - 1];
+      const next = top[1][top[2]++];
+      if (next === undefined) {
+        out.push(top[0]);
+        stack.pop();
+      } else if (!seen.has(next)) {
+        seen.add(next);
+        stack.push([next, needs(next), 0]);
+      }
+    }
+  }
+  return out;
+}

@@ -1,0 +1,44 @@
+import { describe, expect, test } from "@jest/globals";
+import { graphCost } from "../../src/ir/flops.ts";
+import { type Graph, order, sizes } from "../../src/ir/graph.ts";
+import { canonical } from "../../src/ir/passes/canonical.ts";
+import { cse } from "../../src/ir/passes/cse.ts";
+import { expand } from "../../src/ir/passes/expand.ts";
+import { fold } from "../../src/ir/passes/fold.ts";
+import { grad } from "../../src/ir/passes/grad.ts";
+import { PassContext, runPasses } from "../../src/ir/passes/pass.ts";
+import { simplify } from "../../src/ir/passes/simplify.ts";
+import { print } from "../../src/ir/print.ts";
+import { verify } from "../../src/ir/verify.ts";
+import { expectEqual } from "../support/equal.ts";
+import { suppliesFor, TINY, trainingStep } from "../support/transformer.ts";
+
+const run = (passes: Parameters<typeof runPasses>[0], graph: Graph) => runPasses(passes, graph, new PassContext(), { verify, print });
+const nodes = (graph: Graph) => order(graph.results.map((r) => r.node));
+
+describe("only what is read is computed", () => {
+  for (const head of ["first", "indexed"] as const)
+    test(`${head}: the last feed-forward runs on one position a row`, () => {
+      const graph = run([expand, simplify, cse], trainingStep(TINY, { head, forwardOnly: true }));
+      const better = run([canonical, simplify, cse], graph);
+      expectEqual(graph, better, suppliesFor(graph));
+      const wide = (g: Graph) => nodes(g).filter((n) => n.op === "dot" && n.inputs.some((x) => String(x.attrs.name).includes("mlp_proj")));
+      const rows = (g: Graph) =>
+        wide(g).map((n) =>
+          sizes(n)
+            .slice(0, -1)
+            .reduce((p, d) => p * d, 1),
+        );
+      expect(rows(graph)).toEqual([TINY.batch * TINY.sequence, TINY.batch * TINY.sequence]);
+      expect(rows(better)).toEqual([TINY.batch * TINY.sequence, TINY.batch]);
+    });
+  for (const head of ["lm", "first", "indexed"] as const)
+    test(`${head}: a whole training step is the same and costs less`, () => {
+      const plain = run([expand, grad, simplify, fold, cse], trainingStep(TINY, { head }));
+      const better = run([expand, canonical, grad, simplify, fold, cse, canonical, simplify, cse], trainingStep(TINY, { head }));
+      expectEqual(plain, better, suppliesFor(plain), 1e-7);
+      const [a, c] = [graphCost(plain).total.products, graphCost(better).total.products];
+      if (head === "lm") expect(c).toBeLessThanOrEqual(a);
+      else expect(c).toBeLessThan(0.8 * a);
+    });
+});
