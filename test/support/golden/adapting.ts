@@ -1,0 +1,105 @@
+/** The statements that put a case's adapter on its model. */
+import { readAdapter } from "../../../src/formats/adapters/read.ts";
+import type { ViewMapping } from "../../../src/formats/adapters/mapping.ts";
+import type { Bench } from "./case.ts";
+import { type Case, Unsupported } from "./manifest.ts";
+import type { Vectors } from "./vectors.ts";
+
+/** A parameter of the program that the case's file holds under another name: as a whole, or as a part of a larger tensor. */
+export interface Renamed {
+  readonly key: string;
+  readonly view?: ViewMapping;
+}
+
+export interface Adapting {
+  readonly statements: readonly string[];
+  readonly imports: readonly (readonly [string, readonly string[]])[];
+  /** Selections of what is trained of the adapter. */
+  readonly trained: readonly string[];
+  /** Paths of parameters of the model that are trained along. */
+  readonly heads: readonly string[];
+  /** The name that a parameter of the attachment \`a\` has in the case's file (\`param.*\`), by its path there; \`site\`: the number of its site. */
+  readonly renamed?: (path: string, site: number) => Renamed | undefined;
+}
+
+const NOTHING: Adapting = { statements: [], imports: [], trained: [], heads: [] };
+
+export function adapting(bench: Bench, test: Case, io: Vectors): Adapting {
+  switch (test.kind) {
+    case "base":
+    case "train":
+      return NOTHING;
+    case "peft":
+      return [...io.keys()].some((key) => key.startsWith("param.")) ? reparametrised(bench, test, io) : loaded(bench, test);
+    case "adapters":
+      return loaded(bench, test);
+    default:
+      throw new Unsupported(`cases of the kind ${test.kind}`);
+  }
+}
+
+/** The adapter's folder as it is. */
+export function loaded({ files, goldens, mappings }: Bench, test: Case): Adapting {
+  const adapter = readAdapter(files, `${goldens.folder}/${test.dir}`, mappings);
+  if (adapter === undefined) throw new Error(`no adapter in ${test.dir}`);
+  return {
+    statements: [`attach a = load("${test.dir}") to m`],
+    imports: [],
+    trained: adapter.parts.length > 0 ? ["a"] : [],
+    heads: test.head_trained ?? Object.keys(adapter.heads),
+  };
+}
+
+/** Adapters whose file holds what a small network made, while the network is trained. */
+function reparametrised(bench: Bench, test: Case, io: Vectors): Adapting {
+  const heads = loaded(bench, test).heads;
+  const config = test.config ?? {};
+  const tokens = Number(config.num_virtual_tokens);
+  const width = (key: string): number => io.get(`param.prompt_encoder.${key}`)?.shape[0] ?? fail(test, key);
+  if (test.method === "prefix_tuning" && config.prefix_projection === true && config.num_transformer_submodules === 1) {
+    const second = (name: string, index: string): Renamed => ({
+      key: `prompt_encoder.transform.2.${name}`,
+      view: { of: name, reshape: ["slots", "dim", ...(name === "weight" ? ["hidden"] : [])], axis: 0, index },
+    });
+    const names: Readonly<Record<string, Renamed>> = {
+      table: { key: "prompt_encoder.embedding.weight" },
+      "wide.weight": { key: "prompt_encoder.transform.0.weight" },
+      "wide.bias": { key: "prompt_encoder.transform.0.bias" },
+      "to_key.weight": second("weight", "2 * index"),
+      "to_key.bias": second("bias", "2 * index"),
+      "to_value.weight": second("weight", "2 * index + 1"),
+      "to_value.bias": second("bias", "2 * index + 1"),
+    };
+    return {
+      statements: [`attach shift = Shifted(tokens: ${tokens}) to m.**: Positions`, `attach a = PrefixMLP(tokens: ${tokens}, hidden: ${width("transform.0.bias")}) to m.**: Attention`],
+      imports: [
+        ["std/methods/prefix", ["PrefixMLP", "Shifted"]],
+        ["std/nn", ["Attention", "Positions"]],
+      ],
+      trained: ["a"],
+      heads,
+      renamed: (path) => Object.entries(names).find(([end]) => path === end || path.endsWith(`.${end}`))?.[1],
+    };
+  }
+  if (test.method === "p_tuning" && config.encoder_reparameterization_type === "MLP" && config.num_transformer_submodules === 1) {
+    const cut = config.task_type === "CAUSAL_LM" || config.task_type === "TOKEN_CLS";
+    return {
+      statements: [`attach a = PTuning(tokens: ${tokens}, hidden: ${width("mlp_head.0.bias")}, cut: ${cut}) to m.**: TextModel`],
+      imports: [
+        ["std/methods/prompt", ["PTuning"]],
+        ["std/nn", ["TextModel"]],
+      ],
+      trained: ["a"],
+      heads,
+      renamed: (path) => {
+        const layer = /(?:^|\.)mlp\.(\d)\.(weight|bias)$/.exec(path);
+        return { key: layer ? `prompt_encoder.mlp_head.${2 * Number(layer[1])}.${layer[2]}` : "prompt_encoder.embedding.weight" };
+      },
+    };
+  }
+  throw new Unsupported(`${test.method} whose parameters the adapter's file does not hold`);
+}
+
+function fail(test: Case, key: string): never {
+  throw new Unsupported(`${test.method} without prompt_encoder.${key}`);
+}

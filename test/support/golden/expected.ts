@@ -1,0 +1,94 @@
+/**
+ * What a case's file says of each of our parameters. Its keys are those of the checkpoint or of the adapter's file, and every parameter of ours names the
+ * tensor that it came from (or the part of one): so other tensors under the same keys are read as if they were the file's.
+ */
+import type { ParamDecl, Project } from "../../../src/compiler/project.ts";
+import type { Mappings } from "../../../src/formats/adapters/mapping.ts";
+import { readAdapter } from "../../../src/formats/adapters/read.ts";
+import { makeView, readView } from "../../../src/formats/adapters/view.ts";
+import type { Files } from "../../../src/formats/files.ts";
+import { MemoryFiles } from "../../../src/formats/memory.ts";
+import { writeSafetensors } from "../../../src/formats/safetensors/write.ts";
+import type { Renamed } from "./adapting.ts";
+import { overlaid, readVectors, same, type Vectors } from "./vectors.ts";
+
+export interface Found {
+  /** Key of the case's file. */
+  readonly key: string;
+  readonly data: ArrayLike<number>;
+}
+/** What some tensors by key hold for a parameter. */
+export type Reader = (param: ParamDecl) => Found | undefined;
+
+/** Where the tensors of an adapter's folder are. */
+const weightsOf = (files: Files, folder: string): string =>
+  ["adapter_model.safetensors", "adapter.safetensors"].map((name) => `${folder}/${name}`).find((path) => files.stat(path) !== undefined)!;
+
+/** Models: the key is the path. */
+export const byPath =
+  (tensors: Vectors): Reader =>
+  ({ path }) => {
+    const v = tensors.get(path);
+    return v === undefined ? undefined : { key: path, data: v.data };
+  };
+
+/** Adapters in `folder`: the key is that of the adapter's tensor. Libraries repeat shared tensors under several keys, of which the case has one. */
+export function byAdapter(files: Files, folder: string, mappings: Mappings): (tensors: Vectors) => Reader {
+  const path = weightsOf(files, folder);
+  const own = readVectors(files, path);
+  const twins = new Map<string, string[]>();
+  for (const [key, v] of own) twins.set(key, [key, ...[...own.keys()].filter((other) => other !== key && same(v, own.get(other)!))]);
+  return (tensors) => {
+    const keys = new Map([...own.keys()].map((key) => [key, twins.get(key)!.find((twin) => tensors.has(twin))]));
+    const memory = new MemoryFiles();
+    writeSafetensors(
+      memory,
+      path,
+      [...own].map(([key, v]) => {
+        const from = keys.get(key);
+        return { name: key, shape: v.shape, dtype: "F32" as const, values: () => (from === undefined ? v : tensors.get(from)!).data };
+      }),
+    );
+    const adapter = readAdapter(overlaid(files, memory), folder, mappings)!;
+    return ({ source }) => {
+      if (source.kind !== "file") return undefined;
+      const { tensor } = source;
+      const whole = keys.has(tensor) ? tensor : [...keys.keys()].find((key) => tensor.startsWith(`${key}[`));
+      const key = whole === undefined ? undefined : keys.get(whole);
+      return key === undefined ? undefined : { key, data: adapter.read(tensor) };
+    };
+  };
+}
+
+/** Parameters of the attachment `a` that the case's file calls otherwise. */
+export function byName(project: Project, renamed: (path: string, site: number) => Renamed | undefined): (tensors: Vectors) => Reader {
+  const report = project.attachments.find((a) => a.name === "a")!;
+  const places = new Map<string, { path: string; site: number }>();
+  report.sites.forEach(({ params }, site) => {
+    for (const [path, name] of Object.entries(params)) places.set(name, { path, site });
+  });
+  for (const [path, name] of Object.entries(report.shared)) places.set(name, { path, site: 0 });
+  return (tensors) =>
+    ({ name }) => {
+      const place = places.get(name);
+      const found = place && renamed(place.path, place.site);
+      const whole = found && tensors.get(found.key);
+      if (!whole) return undefined;
+      const { key, view } = found;
+      if (view === undefined) return { key, data: whole.data };
+      const slots = 2 * report.sites.length;
+      const scope = { slots, index: place.site, dim: whole.shape[0] / slots, hidden: whole.shape[1] ?? 1 };
+      return { key, data: readView(makeView(view, scope, key), whole.data) };
+    };
+}
+
+/** The first that knows the parameter. */
+export const firstOf =
+  (...readers: readonly Reader[]): Reader =>
+  (param) => {
+    for (const read of readers) {
+      const found = read(param);
+      if (found !== undefined) return found;
+    }
+    return undefined;
+  };

@@ -1,0 +1,161 @@
+/** The `.peft` program that a case asks for. */
+import { architectureOf } from "./architectures.ts";
+import { type Case, type Optimizer, Unsupported } from "./manifest.ts";
+
+export interface Wanted {
+  readonly test: Case;
+  /** Class of the model, as its `config.json` says. */
+  readonly model: string;
+  /** Folder of the model, relative to the program. */
+  readonly base: string;
+  /** Whether labels are numbers to come near to. */
+  readonly regression: boolean;
+  /** The statements that adapt the model, and what they need imported: names by file. */
+  readonly adapting: readonly string[];
+  readonly imports: readonly (readonly [string, readonly string[]])[];
+  /** Selections of what is trained; none: only the forward call is wanted. */
+  readonly trained: readonly string[];
+  /** Values of the call to look at, from the objective. */
+  readonly columns: readonly string[];
+}
+
+interface Task {
+  /** Objective of the library ... */
+  readonly objective: string;
+  /** ... or declared in the program. */
+  readonly declared?: string;
+  /** Imports of that. */
+  readonly uses?: readonly string[];
+  /** Name under which the objective takes the labels. */
+  readonly labels: string;
+}
+
+const tasks: Readonly<Record<string, Task>> = {
+  lm: { objective: "causal_lm", labels: "labels" },
+  cls: { objective: "classification", labels: "label" },
+  regression: { objective: "regression", labels: "label" },
+  tok: { objective: "tagging", labels: "tags" },
+  mlm: {
+    objective: "unmasking",
+    labels: "labels",
+    uses: ["LanguageModel", "token_loss"],
+    declared: `
+module unmasking(lm: LanguageModel) {
+  forward(input_ids: i32[B, S], attention_mask: bool[B, S] = true, labels: i32[B, S]) -> loss: f32[] {
+    logits = lm(input_ids, attention_mask).logits
+    loss   = token_loss(logits, labels)
+  }
+}`,
+  },
+  seq2seq: {
+    objective: "translation",
+    labels: "labels",
+    uses: ["Seq2Seq", "token_loss"],
+    declared: `
+module translation(lm: Seq2Seq) {
+  forward(input_ids: i32[B, S], attention_mask: bool[B, S] = true, decoder_input_ids: i32[B, T], labels: i32[B, T]) -> loss: f32[] {
+    logits = lm(input_ids, attention_mask, decoder_input_ids).logits
+    loss   = token_loss(logits, labels)
+  }
+}`,
+  },
+  qa: {
+    objective: "answering",
+    labels: "labels",
+    uses: ["token_loss"],
+    declared: `
+module answering(lm: BertForQuestionAnswering) {
+  forward(input_ids: i32[B, S], attention_mask: bool[B, S] = true, start_positions: i32[B], end_positions: i32[B]) -> loss: f32[] {
+    out          = lm(input_ids, attention_mask)
+    start_logits = out.start_logits
+    end_logits   = out.end_logits
+    loss         = (token_loss(start_logits, start_positions) + token_loss(end_logits, end_positions)) / 2
+  }
+}`,
+  },
+  image: {
+    objective: "recognition",
+    labels: "label",
+    uses: ["token_loss"],
+    declared: `
+module recognition(lm: ViTForImageClassification) {
+  forward(pixel_values: f32[B, lm.config.num_channels, lm.config.image_size, lm.config.image_size], label: i32[B]) -> loss: f32[] {
+    logits = lm(pixel_values).logits
+    loss   = token_loss(logits, label)
+  }
+}`,
+  },
+};
+
+export function taskOf({ test, regression }: Pick<Wanted, "test" | "regression">): Task {
+  const found = tasks[test.task === "cls" && regression ? "regression" : test.task];
+  if (found === undefined) throw new Unsupported(`no objective for the task ${test.task}`);
+  return found;
+}
+
+/** The objective's name for its model. */
+export const modelName = (task: Task): string => (["classification", "regression", "tagging"].includes(task.objective) ? "model" : "lm");
+
+/** \`bert.encoder.layer.0.output\` as the language writes it. */
+export const selector = (path: string): string => path.replace(/\.(\d+)(?=\.|$)/g, "[$1]");
+
+/** The optimiser and its schedule; a run without one only looks at gradients. */
+function update(o: Optimizer | undefined): { imports: string[]; optimizer: string; schedule: string | undefined } {
+  if (o === undefined) return { imports: ["sgd"], optimizer: "sgd(lr: 0)", schedule: undefined };
+  const decay = `weight_decay: ${o.weight_decay ?? 0}`;
+  const optimizers: Readonly<Record<string, string>> = {
+    AdamW: `adamw(lr: ${o.lr}, betas: [${(o.betas ?? []).join(", ")}], eps: ${o.eps ?? 0}, ${decay})`,
+    SGD: `sgd(lr: ${o.lr}, momentum: ${o.momentum ?? 0}, ${decay})`,
+  };
+  const optimizer = optimizers[o.name];
+  if (optimizer === undefined) throw new Unsupported(`no optimiser ${o.name}`);
+  const imports = [optimizer.slice(0, optimizer.indexOf("("))];
+  if (!o.schedule) return { imports, optimizer, schedule: undefined };
+  const [kind, warmup, total] = o.schedule;
+  if (!["linear", "cosine"].includes(kind)) throw new Unsupported(`no schedule ${kind}`);
+  return { imports: [...imports, kind], optimizer, schedule: `fn(t, n) => rate(t, ${total})\nrate = ${kind}(warmup: ${warmup})` };
+}
+
+/** The whole text. Stages: \`run\` takes steps, \`look\` calls the objective on its own. */
+export function programOf(wanted: Wanted): string {
+  const { test, model, base, adapting, imports, trained, columns } = wanted;
+  const task = taskOf(wanted);
+  const { file, classes } = architectureOf(test);
+  const module = classes?.[model] ?? model;
+  const o = test.optimizer;
+  const { imports: optimizers, optimizer, schedule } = update(o);
+  const lines = [
+    `import { ${module} } from "${file}"`,
+    ...(task.uses ? [`import { ${task.uses.join(", ")} } from "std/nn"`] : [`import { ${task.objective} } from "std/objectives"`]),
+    ...imports.map(([from, names]) => `import { ${names.join(", ")} } from "${from}"`),
+  ];
+  if (task.declared) lines.push(task.declared);
+  if (trained.length > 0) {
+    lines.push(`import { ${[...optimizers, ...(o?.no_decay_on_bias_and_norm ? ["NoDecay"] : [])].join(", ")} } from "std/training"`);
+    if (o?.no_decay_on_bias_and_norm) lines.push('import { Norm } from "std/nn"');
+    lines.push("method Gradient() on Parameter {", "  state seen = 0 * value", "  seen.next := grad", "}");
+  }
+  lines.push(`model m = ${module} from "${base}"`, ...adapting);
+  // the published numbers were made without dropout, gradients too
+  lines.push(`goal = ${task.objective}(eval(m))`);
+  if (trained.length > 0) {
+    const what = `[${trained.join(", ")}]`;
+    lines.push(`attach gradient = Gradient() to ${what}`);
+    if (o?.no_decay_on_bias_and_norm) lines.push("attach plain = NoDecay() to [m.**.bias, m.**: Norm]");
+    if (schedule) lines.push(schedule.split("\n")[1]);
+    lines.push(
+      "train run {",
+      "  objective = goal",
+      '  data = jsonl("rows.jsonl")',
+      `  params = ${what}`,
+      `  optimizer = ${optimizer}`,
+      ...(schedule ? [`  schedule = ${schedule.split("\n")[0]}`, `  watch = { lr: ${o!.lr} * rate(step, ${o!.schedule![2]}) }`] : []),
+      ...(o?.clip ? [`  clip = ${o.clip}`] : []),
+      ...(o?.micro_batches && o.micro_batches > 1 ? [`  accumulate = ${o.micro_batches}`] : []),
+      `  steps = ${o?.steps ?? 1}`,
+      "}",
+    );
+  }
+  lines.push("predict look {", "  objective = goal", '  data = jsonl("rows.jsonl")', `  columns = [${columns.map((c) => `"${c}"`).join(", ")}]`, "}");
+  return `${lines.join("\n")}\n`;
+}

@@ -1,0 +1,54 @@
+/** Reading an adapter and writing it again: nothing may change. */
+import type { Project, TrainStage } from "../../../src/compiler/project.ts";
+import { readAdapter } from "../../../src/formats/adapters/read.ts";
+import { MemoryFiles } from "../../../src/formats/memory.ts";
+import { artefactsFor } from "../../../src/train/artefacts.ts";
+import type { ValueStore } from "../../../src/train/values.ts";
+import type { Bench } from "./case.ts";
+import { overlaid, readVectors, same } from "./vectors.ts";
+
+/**
+ * What differs between the adapter in `folder` and what is written for the compiled program that loaded it. An adapter in PEFT's layout must come out in it, tensor by
+ * tensor; of other layouts, the values of every method at every place must come back.
+ */
+export function rewriteProblems({ files, mappings }: Bench, folder: string, project: Project, train: TrainStage | undefined, values: ValueStore): string[] {
+  if (train === undefined) return [];
+  const memory = new MemoryFiles();
+  // the memory's own root, so that nothing of the original is seen in its place
+  const written = artefactsFor(project, overlaid(files, memory), mappings).adapter("/written", train, (name) => values.param(name));
+  const before = readAdapter(files, folder, mappings)!;
+  const problems: string[] = [];
+  if (before.layout === "peft") {
+    if (written.length !== 1) return [`written into ${written.length} folders: ${written.join(", ")}`];
+    const path = `${written[0]}/adapter_model.safetensors`;
+    const own = readVectors(files, `${folder}/adapter_model.safetensors`);
+    const again = readVectors(memory, path);
+    const copies = new Set(Object.values(before.copies));
+    for (const [key, v] of own) {
+      // copies of base weights only came along
+      if (copies.has(key)) continue;
+      const w = again.get(key);
+      if (w === undefined) problems.push(`${key} is lost in writing`);
+      else if (!same(v, w)) problems.push(`${key} changes in writing`);
+    }
+    for (const key of again.keys()) if (!own.has(key)) problems.push(`${key} is new in writing`);
+    return problems;
+  }
+  for (const place of written) {
+    const back = readAdapter(memory, place, mappings)!;
+    for (const part of back.parts) {
+      const like = before.parts.find((p) => p.method === part.method && JSON.stringify(p.sites.map((s) => s.path)) === JSON.stringify(part.sites.map((s) => s.path)));
+      if (like === undefined) {
+        problems.push(`${part.method} comes back at other places: ${part.sites.map((s) => s.path).join(", ")}`);
+        continue;
+      }
+      part.sites.forEach((site, i) => {
+        for (const [param, key] of Object.entries(site.params)) {
+          const [a, b] = [back.read(key), before.read(like.sites[i].params[param])];
+          if (a.length !== b.length || a.some((x, j) => x !== b[j])) problems.push(`${part.method} at ${site.path}: ${param} changes in writing`);
+        }
+      });
+    }
+  }
+  return problems;
+}
