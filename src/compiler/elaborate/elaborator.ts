@@ -429,7 +429,7 @@ export class Elaborator implements Evaluator {
     if (v instanceof Fields) return Object.fromEntries([...v.entries].map(([k, x]) => [k, this.staticValue(x, span)]));
     if (v instanceof Dataset) return v.spec;
     if (v instanceof Size) return String(v.dim);
-    if (v instanceof Start) return `${v.draw}(${v.a}, ${v.b})`;
+    if (v instanceof Start) return v.draw === "normal" ? `normal(${v.scale}, mean: ${v.offset})` : `uniform(${v.offset}, ${v.offset + v.scale})`;
     if (v instanceof Tokenizer) return { tokenizer: v.folder };
     if (v instanceof Closure || v instanceof ModuleDecl || v instanceof MethodDecl) return v.name;
     return describe(v);
