@@ -1,17 +1,20 @@
 /** Values of an earlier run, or of an adapter's folder, for `eval` and `generate`. */
 import type { Project, TrainStage } from "../compiler/project.ts";
 import type { AdapterFolder } from "../formats/adapters/folder.ts";
+import { isAdapter } from "../formats/adapters/read.ts";
 import { type Files, joinPath } from "../formats/files.ts";
 import { InputError } from "../ir/errors.ts";
 import { listCheckpoints, readCheckpoint, readTensors } from "./checkpoint.ts";
+import type { Sources } from "./compiler-host.ts";
 import { finishedRuns, runFolder } from "./folders.ts";
+import type { FileHost } from "./run.ts";
 import type { ValueStore } from "./values.ts";
 
 /**
  * Gives every parameter the value it had at the end of the newest finished run of the file, stage by stage and with the copies between them. Gives
  * the folders it took values from; none: nothing was trained yet.
  */
-export function restoreNewest(project: Project, files: Files, values: ValueStore): string[] {
+function restoreNewest(project: Project, files: Files, values: ValueStore): string[] {
   const used: string[] = [];
   for (const action of project.actions) {
     if (action.kind === "copy") {
@@ -27,7 +30,7 @@ export function restoreNewest(project: Project, files: Files, values: ValueStore
 }
 
 /** The trained values that a run's folder holds. P0826 where its checkpoint is gone. */
-export function restoreRun(stage: TrainStage, files: Files, folder: string, values: ValueStore): void {
+function restoreRun(stage: TrainStage, files: Files, folder: string, values: ValueStore): void {
   const [newest] = listCheckpoints(files, folder);
   if (newest === undefined)
     throw new InputError("P0826", `\`${folder}\` has no checkpoint to take values from`, ["name an adapter's folder with --adapter"]);
@@ -45,7 +48,7 @@ export function restoreRun(stage: TrainStage, files: Files, folder: string, valu
  * Puts an adapter's values into the attachments that it fits, by method and place. P0690: a method that the file does not attach · P0691: a place or a
  * parameter that it has and the file has not, or the other way round, or another shape.
  */
-export function applyAdapter(project: Project, folder: string, adapter: AdapterFolder, values: ValueStore): void {
+function applyAdapter(project: Project, folder: string, adapter: AdapterFolder, values: ValueStore): void {
   const set = (name: string, key: string) => {
     const shape = adapter.shapes[key] ?? [];
     const wanted = values.shape(name);
@@ -103,13 +106,44 @@ function siteOf(sites: Sites, path: string): Sites[number] | undefined {
   return sites.find((site) => site.path === path || `${site.path}:${site.role ?? ""}` === path);
 }
 
-/** Whole models that a run wrote: `config.json` with weights beside it. */
-export function hasParameters(files: Files, folder: string): boolean {
+/**
+ * Fills the host's store with an adapter's values (a folder of an adapter, of several below it, of a run, of a checkpoint), else those of the newest
+ * result, else leaves the base's; says in a sentence which. P0692: the folder holds none of these.
+ */
+export function useAdapter(host: FileHost, sources: Sources, folder: string | undefined): string {
+  const { files } = sources;
+  const { project, values } = host;
+  if (folder === undefined) {
+    const used = restoreNewest(project, files, values);
+    return used.length === 0 ? "using the base: nothing was trained yet" : `using the newest result: ${used.join(", ")}`;
+  }
+  if (files.stat(folder)?.kind !== "folder") throw new InputError("P0692", `there is no folder \`${folder}\``);
+  const parts = files
+    .list(folder)
+    .map((name) => joinPath(folder, name))
+    .filter((path) => isAdapter(files, path) && listedOnce(path));
+  const [newest] = listCheckpoints(files, folder);
+  if (isAdapter(files, folder)) applyAdapter(project, folder, sources.readAdapter(folder)!, values);
+  else if (hasParameters(files, folder)) applyCheckpoint(files, folder, values);
+  else if (parts.length > 0) for (const part of parts) applyAdapter(project, part, sources.readAdapter(part)!, values);
+  else if (newest !== undefined) applyCheckpoint(files, joinPath(folder, `checkpoint-${newest}`), values);
+  else {
+    throw new InputError("P0692", `\`${folder}\` holds no adapter and no checkpoint`, [
+      `it holds: ${files.list(folder).slice(0, 10).join(", ")}`,
+    ]);
+  }
+  return `using ${folder}`;
+}
+
+const listedOnce = (path: string): boolean => !/(^|\/)checkpoint-\d+$/.test(path);
+
+/** Whether a folder is one checkpoint. */
+function hasParameters(files: Files, folder: string): boolean {
   return files.stat(joinPath(folder, "parameters.safetensors")) !== undefined;
 }
 
 /** Takes the parameters of one checkpoint's folder (`checkpoint-40`), by name. */
-export function applyCheckpoint(files: Files, folder: string, values: ValueStore): void {
+function applyCheckpoint(files: Files, folder: string, values: ValueStore): void {
   for (const [name, held] of readTensors(files, joinPath(folder, "parameters.safetensors")))
     values.setParam(name, held.values as Float32Array);
 }

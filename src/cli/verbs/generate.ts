@@ -1,10 +1,10 @@
 import type { Command } from "commander";
 import type { GenerateStage } from "../../compiler/project.ts";
 import { generate as generateTexts } from "../../train/generate.ts";
+import { useAdapter } from "../../train/restore.ts";
 import { stagesOf, tokenizerOf } from "../../train/run.ts";
 import { type CommonOptions, common, realNumber, Session, wholeNumber } from "../context.ts";
 import type { Io } from "../io.ts";
-import { takeValues } from "../values.ts";
 
 interface GenerateCommand extends CommonOptions {
   readonly adapter?: string;
@@ -39,7 +39,7 @@ export function generate(program: Command, io: Io): void {
         options,
       );
       const host = session.host(project, await session.engine());
-      session.display.listen({ event: "note", message: takeValues(session, host, options.adapter) });
+      session.display.listen({ event: "note", message: useAdapter(host, session.workspace.sources, options.adapter) });
       const prompts = options.prompt === undefined ? await host.prompts(stage) : options.prompt.map((text) => ({ text }));
       const samples = await session.interruptible(() => generateTexts(stage, host, tokenizerOf(stage, host), undefined, prompts));
       if (!session.json) for (const { prompt, text } of samples) io.out(`${prompt}${text}\n`);

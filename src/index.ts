@@ -1,0 +1,178 @@
+/**
+ * The library: compile a `.peft` file, train it, and use what was trained. For a page, which has no file system, see `peftc/runtime`.
+ *
+ * ```ts
+ * import { compile, load, train } from "peftc";
+ *
+ * const project = compile("quickstart.peft");              // sizes, sites, stages, problems; nothing runs
+ * const { runs } = await train("quickstart.peft", { set: { "train.steps": 100 } });
+ * const model = await load("quickstart.peft", { adapter: runs[0].folder });
+ * console.log(await model.generate("The ", { maxTokens: 40 }));
+ * ```
+ */
+import { compile as compileFile } from "./compiler/compile.ts";
+import type { GenerateStage, Project, Static } from "./compiler/project.ts";
+import type { Problem } from "./compiler/report/problem.ts";
+import { renderProblems } from "./compiler/report/render.ts";
+import { InputError } from "./ir/errors.ts";
+import { type DeviceChoice, openEngine } from "./node/engine.ts";
+import { openWorkspace, type Workspace } from "./node/workspace.ts";
+import type { RunEvent, Scalars } from "./train/events.ts";
+import { openGenerator } from "./train/generate.ts";
+import { evaluateAll } from "./train/predict.ts";
+import { useAdapter } from "./train/restore.ts";
+import { type FileHost, runFile, stagesOf, tokenizerOf } from "./train/run.ts";
+
+export type { AttachmentReport, ModelReport, ParamDecl, Project, SiteReport, Stage, Static } from "./compiler/project.ts";
+export type { Problem } from "./compiler/report/problem.ts";
+export { Bug, InputError, Limit } from "./ir/errors.ts";
+export type { DeviceChoice } from "./node/engine.ts";
+export { DeviceError, DeviceLost, NoDevice, OutOfMemory } from "./runtime/errors.ts";
+export { Interrupted, type RunEvent, type Scalars } from "./train/events.ts";
+export { RunProblem } from "./train/nonfinite.ts";
+
+export interface CompileOptions {
+  /** Folder that relative paths start from; the working directory, unless told. */
+  readonly cwd?: string;
+  /** Seed of every stage. */
+  readonly seed?: number;
+  /** Fields of stages that win over the file's: `{ "train.steps": 10 }`. */
+  readonly set?: Readonly<Record<string, Static>>;
+}
+
+export interface TrainOptions extends CompileOptions {
+  /** Folder for the result; `runs/<file>/<stage>`, unless told, numbered where a finished run is there. */
+  readonly output?: string;
+  /** Write over a finished run in `output`. */
+  readonly force?: boolean;
+  /** Go on from the newest whole checkpoint. */
+  readonly resume?: boolean;
+  /** `auto`, unless told: a hardware WebGPU adapter, else WebAssembly. */
+  readonly device?: DeviceChoice;
+  /** Told what happens, as it happens. */
+  readonly listen?: (event: RunEvent) => void;
+  /** Saves a checkpoint and throws `Interrupted` when it is aborted. */
+  readonly signal?: AbortSignal;
+}
+
+export interface TrainOutcome {
+  /** One for each `train` stage, in order. */
+  readonly runs: readonly {
+    /** Where adapter, metrics and checkpoints are. */
+    readonly folder: string;
+    /** Updates made. */
+    readonly steps: number;
+    readonly stoppedEarly: boolean;
+    /** Losses, gradient norms and, as `eval_...`, evaluations. */
+    readonly history: readonly Scalars[];
+  }[];
+}
+
+export interface LoadOptions extends CompileOptions {
+  /** An adapter's folder or a run's; the newest result of the file, else the base, unless told. */
+  readonly adapter?: string;
+  readonly device?: DeviceChoice;
+}
+
+export interface GenerateOptions {
+  /** 40, unless the file's last `generate` stage says otherwise; likewise the others. */
+  readonly maxTokens?: number;
+  readonly temperature?: number;
+  readonly topP?: number;
+  readonly seed?: number;
+}
+
+export interface Loaded {
+  readonly project: Project;
+  /** What its values are, in a sentence. */
+  readonly values: string;
+  /** The prompt's continuation. */
+  generate(prompt: string, options?: GenerateOptions): Promise<string>;
+  /** Metrics by stage, as `peftc eval` prints them. */
+  evaluate(): Promise<Readonly<Record<string, Scalars>>>;
+}
+
+/** A file with errors was to be run. */
+export class ProblemsError extends Error {
+  override readonly name = "ProblemsError";
+  constructor(
+    readonly problems: readonly Problem[],
+    text: string,
+  ) {
+    super(text);
+  }
+}
+
+/** Compiles a file as far as its graphs. The user's mistakes are in `problems`; nothing throws for them, but malformed files (`InputError`) do. */
+export function compile(file: string, options: CompileOptions = {}): Project {
+  return compileIn(openWorkspace(options.cwd ?? process.cwd()), file, options);
+}
+
+/**
+ * Runs every stage of a file, in order. Throws `ProblemsError` for a file with errors, `InputError` for data or files that cannot serve, `RunProblem` for a
+ * loss that is no number, `DeviceError` for what the device does, `Interrupted` after saving.
+ */
+export async function train(file: string, options: TrainOptions = {}): Promise<TrainOutcome> {
+  const workspace = openWorkspace(options.cwd ?? process.cwd());
+  const project = sound(workspace, compileIn(workspace, file, options));
+  const host = await hostFor(workspace, project, options);
+  const { output, force = false, resume = false } = options;
+  const results = await runFile(host, { output, force, resume });
+  return {
+    runs: results.map(({ folder, progress, stoppedEarly }) => ({ folder, steps: progress.step, stoppedEarly, history: progress.history })),
+  };
+}
+
+/** A file with trained values, to use. Errors as in `train`; `generate` needs a `generate` stage in the file. */
+export async function load(file: string, options: LoadOptions = {}): Promise<Loaded> {
+  const workspace = openWorkspace(options.cwd ?? process.cwd());
+  const project = sound(workspace, compileIn(workspace, file, options));
+  const host = await hostFor(workspace, project, options);
+  const values = useAdapter(host, workspace.sources, options.adapter);
+  return {
+    project,
+    values,
+    async generate(prompt, given = {}) {
+      const stage = stagesOf(project).findLast((s): s is GenerateStage => s.verb === "generate");
+      if (stage === undefined) throw new InputError("P0737", `${file} has no \`generate\` stage`);
+      const wanted = { ...stage, ...Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)) };
+      const generator = await openGenerator(wanted, host, tokenizerOf(stage, host), [{ text: prompt }]);
+      try {
+        return (await generator.generate({ text: prompt }, 0, 0)).text;
+      } finally {
+        await generator.close();
+      }
+    },
+    async evaluate() {
+      return Object.fromEntries((await evaluateAll(host)).map(({ stage, metrics }) => [stage, metrics]));
+    },
+  };
+}
+
+function compileIn(workspace: Workspace, file: string, { seed, set }: CompileOptions): Project {
+  return compileFile(file, workspace.sources, { seed, set });
+}
+
+function sound(workspace: Workspace, project: Project): Project {
+  const errors = project.problems.filter((p) => p.severity === "error");
+  if (errors.length === 0) return project;
+  throw new ProblemsError(
+    errors,
+    renderProblems(errors, (path) => workspace.sources.readSource(path)),
+  );
+}
+
+async function hostFor(
+  workspace: Workspace,
+  project: Project,
+  options: { readonly device?: DeviceChoice; readonly listen?: (event: RunEvent) => void; readonly signal?: AbortSignal },
+): Promise<FileHost> {
+  const engine = await openEngine(options.device ?? "auto");
+  const listen = options.listen ?? (() => {});
+  listen({ event: "device", device: engine.device, reason: engine.reason });
+  return workspace.host(project, engine, {
+    listen,
+    interrupted: () => options.signal?.aborted === true,
+    now: () => performance.now() / 1000,
+  });
+}
