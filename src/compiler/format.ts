@@ -1,5 +1,5 @@
 /** The one way to lay out a file. */
-import { layout, noteFirst } from "./format/layout.ts";
+import { layout } from "./format/layout.ts";
 import { pieces } from "./format/pieces.ts";
 import { parse } from "./read/parse.ts";
 import type { Problem } from "./report/problem.ts";
@@ -17,7 +17,5 @@ export interface Formatted {
 export function format(text: string, file: string): Formatted {
   const { problems, concrete } = parse(text, file);
   if (problems.some((p) => p.severity === "error")) return { text, problems };
-  const all = pieces(concrete);
-  noteFirst(all);
-  return { text: layout(all), problems };
+  return { text: layout(pieces(concrete)), problems };
 }

@@ -20,7 +20,7 @@ export function startGraph(e: Elaborator, storage: Storage, seed: number): { gra
     if (v instanceof Start) {
       const key = b.table(keyOf(seed, "start", storage.name), [2], "i32");
       const drawn = b.draw(v.draw, storage.shape, key, b.constant(0, "i32"));
-      node = v.draw === "normal" ? b.add(b.mul(drawn, v.a), v.b) : b.add(b.mul(drawn, v.b - v.a), v.a);
+      node = b.add(b.mul(drawn, v.scale), v.offset);
     } else if (typeof v === "number" || typeof v === "boolean") node = b.constant(Number(v), storage.dtype, storage.shape);
     else {
       const given = b.cast(e.node(v, { path: storage.name, training: false, calls: "" }, storage.span), storage.dtype);

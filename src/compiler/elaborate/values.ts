@@ -197,8 +197,9 @@ export class Start {
   readonly kind = "start";
   constructor(
     readonly draw: "normal" | "uniform",
-    readonly a: number,
-    readonly b: number,
+    /** A value is `offset + scale · draw`. */
+    readonly offset: number,
+    readonly scale: number,
     readonly span: Span,
   ) {}
 }

@@ -43,10 +43,20 @@ function madeBy(attachment: Attachment, other: Attachment): boolean {
  */
 export function pick(edits: readonly Edit[] | undefined, reader: Reader | undefined, holds: (edit: Edit) => boolean): Edit | undefined {
   if (!edits) return undefined;
-  const live = edits.filter((e) => !e.site.detached && holds(e));
-  if (!reader) return live[live.length - 1];
-  let at = -1;
-  for (let i = 0; i < live.length && live[i].stamp < reader.stamp; i++) at = i;
-  while (at + 1 < live.length && !madeBy(reader.attachment, live[at + 1].site.attachment)) at++;
-  return at < 0 ? undefined : live[at];
+  const live = edits.filter((e) => !e.site.detached);
+  // `holds` may decide conditions that read names themselves: it is asked only where the answer matters
+  if (!reader) return live.findLast(holds);
+  const later = live.findIndex((e) => e.stamp >= reader.stamp);
+  const start = later < 0 ? live.length : later;
+  let found = live.slice(0, start).findLast(holds);
+  let own: Edit[] = [];
+  for (const e of live.slice(start)) {
+    if (madeBy(reader.attachment, e.site.attachment)) own.push(e);
+    else {
+      if (own.some(holds)) break;
+      own = [];
+      if (holds(e)) found = e;
+    }
+  }
+  return found;
 }

@@ -40,15 +40,10 @@ function breakLines(all: readonly Piece[]): Line[] {
       lines[lines.length - 1].pieces.push(piece);
       return;
     }
-    const blank = before !== undefined && piece.breaks > 1 && !(before.opens?.isBlock || piece.closes?.isBlock || isCloser(all, i));
+    const blank = before !== undefined && piece.breaks > 1 && !before.opens && !piece.closes;
     lines.push({ pieces: [piece], blank });
   });
   return lines;
-}
-
-/** Whether a comment stands in front of the end of its block. */
-function isCloser(all: readonly Piece[], i: number): boolean {
-  return all[i].closes !== undefined;
 }
 
 function begins(piece: Piece, before: Piece): boolean {
@@ -63,15 +58,11 @@ function begins(piece: Piece, before: Piece): boolean {
 }
 
 /** Whether the first thing in a block begins a line. */
-function hasLines(block: Bracket): boolean {
-  return firstInside.get(block)?.breaks !== 0;
-}
-const firstInside = new WeakMap<Bracket, Piece>();
+const hasLines = (block: Bracket): boolean => block.first !== undefined && block.first.breaks > 0;
 
 class Columns {
   private readonly column = new Map<Piece, number>();
   private readonly lineOf = new Map<Piece, Line>();
-  private readonly groups: Group[] = [];
   private readonly groupOf = new Map<Piece, Group>();
   /** For a line that begins inside a unit: the word above that it stands under. */
   private readonly anchors = new Map<Piece, Piece>();
@@ -124,13 +115,14 @@ class Columns {
 
   /** Finds words of neighbouring lines that stand under each other, at least one of them with more space in front than it needs. */
   private link(): void {
-    const stretched = (line: Line, i: number): boolean => this.wasGap(line.pieces[i - 1], line.pieces[i]) > this.gap(line.pieces[i - 1], line.pieces[i]);
+    const stretched = (line: Line, i: number): boolean =>
+      this.wasGap(line.pieces[i - 1], line.pieces[i]) > this.gap(line.pieces[i - 1], line.pieces[i]);
     this.lines.forEach((line, n) => {
-      const above = n > 0 && !line.blank ? this.lines[n - 1] : undefined;
       line.pieces.forEach((p, i) => {
         if (i === 0 || p.tightBefore || line.pieces[i - 1].tightAfter) return;
-        const other = above?.pieces.findIndex((q, k) => k > 0 && q.column === p.column && alike(q, p, above.pieces[k - 1], line.pieces[i - 1])) ?? -1;
-        if (other > 0 && (stretched(line, i) || stretched(above!, other) || p.isComment)) this.join(above!.pieces[other], p);
+        const other = this.above(n, p, line.pieces[i - 1]);
+        if (other && (p.isComment || stretched(line, i) || stretched(other.line, other.index)))
+          this.join(other.line.pieces[other.index], p);
         // a comment stays where it is, whether or not others stand below it
         if (p.isComment && stretched(line, i)) {
           this.join(p, p);
@@ -140,11 +132,20 @@ class Columns {
       });
     });
   }
+  /** The word that `p` stands under: in the line above, or further up where the lines between have nothing of its kind. */
+  private above(n: number, p: Piece, before: Piece): { line: Line; index: number } | undefined {
+    for (let k = n; k > 0 && !this.lines[k].blank; k--) {
+      const line = this.lines[k - 1];
+      const index = line.pieces.findIndex((q, i) => i > 0 && q.column === p.column && alike(q, p, line.pieces[i - 1], before));
+      if (index > 0) return { line, index };
+      if (p.isComment || line.pieces.some((q, i) => i > 0 && q.type === p.type)) return undefined;
+    }
+    return undefined;
+  }
   private join(a: Piece, b: Piece): void {
     let group = this.groupOf.get(a);
     if (!group) {
       group = { column: 0 };
-      this.groups.push(group);
       this.groupOf.set(a, group);
     }
     this.groupOf.set(b, group);
@@ -162,7 +163,7 @@ class Columns {
   /** Column of the units of a block. */
   private unitIndent(block: Bracket | undefined, p: Piece): number {
     if (!block) return 0;
-    const first = firstInside.get(block);
+    const { first } = block;
     // behind the brace: the others stand under the first
     if (first && first !== p && this.lineOf.get(first) === this.lineOf.get(block.open)) return this.at(first);
     return this.base(block) + indentBy;
@@ -233,15 +234,4 @@ interface Group {
 function alike(a: Piece, b: Piece, beforeA: Piece, beforeB: Piece): boolean {
   if (a.isComment || b.isComment) return a.isComment && b.isComment;
   return a.type === b.type || (beforeA.type === beforeB.type && ["Comma", "Colon", "LCurly", "AssignOp"].includes(beforeA.type));
-}
-
-/** Remembers what each block begins with. */
-export function noteFirst(all: readonly Piece[]): void {
-  all.forEach((p, i) => {
-    if (p.opens?.isBlock && all[i + 1]) {
-      // a comment behind the brace is no part of the block's lines
-      const next = all[i + 1].isComment && all[i + 1].breaks === 0 ? all[i + 2] : all[i + 1];
-      if (next) firstInside.set(p.opens, next);
-    }
-  });
 }

@@ -16,7 +16,8 @@ export interface Unit {
 /** A pair of brackets. A block holds units; other brackets hold parts of one. */
 export interface Bracket {
   readonly open: Piece;
-  close: Piece | undefined;
+  /** What it begins with, a comment on the line of the bracket not counted; for an empty one its end. */
+  first: Piece | undefined;
   readonly isBlock: boolean;
   /** The unit that the bracket is part of. */
   readonly owner: Unit;
@@ -110,6 +111,7 @@ function walk(
   block: Bracket | undefined,
   byOffset: ReadonlyMap<number, Piece>,
   blockOpeners: Set<Piece>,
+  isFirst = true,
 ): void {
   const { name } = node;
   let inner = unit;
@@ -122,7 +124,7 @@ function walk(
   let within = block;
   children.forEach((child, i) => {
     if (!isToken(child)) {
-      walk(child, name, inner, within, byOffset, blockOpeners);
+      walk(child, name, inner, within, byOffset, blockOpeners, i === 0);
       return;
     }
     const piece = byOffset.get(child.startOffset)!;
@@ -130,17 +132,18 @@ function walk(
     const type = child.tokenType.name;
     if (blocks.has(name) && type === "LCurly") {
       blockOpeners.add(piece);
-      piece.opens = within = { open: piece, close: undefined, isBlock: true, owner: inner! };
+      piece.opens = within = { open: piece, first: undefined, isBlock: true, owner: inner! };
     }
-    space(name, type, piece, i, children);
+    space(name, type, piece, i, children, isFirst);
   });
 }
 
-/** What a rule says of the space around one of its words. */
-function space(rule: string, type: string, piece: Piece, index: number, children: readonly CstElement[]): void {
+/** What a rule says of the space around one of its words. `bare`: nothing of the rule around it stands in front. */
+function space(rule: string, type: string, piece: Piece, index: number, children: readonly CstElement[], bare: boolean): void {
   const next = children[index + 1];
   if (type === "Colon") {
-    piece.tightBefore = true;
+    // `x[a:b]`, and `x[a, :b]` where nothing is in front of the colon
+    piece.tightBefore = rule !== "Slice" || index > 0 || !bare;
     piece.tightAfter = rule === "Slice";
   } else if (type === "DotDot") {
     piece.tightBefore = piece.tightAfter = true;
@@ -156,19 +159,15 @@ function space(rule: string, type: string, piece: Piece, index: number, children
 /** Tells each piece the bracket it stands in. */
 function bracket(all: readonly Piece[], blockOpeners: ReadonlySet<Piece>): void {
   const open: Bracket[] = [];
-  for (const piece of all) {
-    if (piece.isComment) {
-      piece.inside = open[open.length - 1];
-      continue;
-    }
-    if (["RParen", "RSquare", "RCurly"].includes(piece.type)) {
-      piece.closes = open.pop();
-      if (piece.closes) piece.closes.close = piece;
-    }
+  all.forEach((piece, i) => {
+    if (!piece.isComment && closers.has(piece.type)) piece.closes = open.pop();
     piece.inside = open[open.length - 1];
-    if (["LParen", "LSquare", "LCurly"].includes(piece.type)) {
-      if (!blockOpeners.has(piece)) piece.opens = { open: piece, close: undefined, isBlock: false, owner: piece.unit! };
-      open.push(piece.opens!);
-    }
-  }
+    if (piece.isComment || !openers.has(piece.type)) return;
+    if (!blockOpeners.has(piece)) piece.opens = { open: piece, first: undefined, isBlock: false, owner: piece.unit! };
+    const behind = all[i + 1]?.isComment && all[i + 1].breaks === 0;
+    piece.opens!.first = all[behind ? i + 2 : i + 1];
+    open.push(piece.opens!);
+  });
 }
+const openers = new Set(["LParen", "LSquare", "LCurly"]);
+const closers = new Set(["RParen", "RSquare", "RCurly"]);

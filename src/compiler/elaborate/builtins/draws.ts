@@ -23,7 +23,7 @@ draws.add("normal", [{ name: "std", optional: true }, { name: "mean", optional: 
 });
 draws.add("uniform", [{ name: "low" }, { name: "high" }, { name: "like", optional: true }], ({ low, high, like }, c) => {
   const [a, b] = [c.num(low!, "low"), c.num(high!, "high")];
-  if (like === undefined) return new Start("uniform", a, b, c.span);
+  if (like === undefined) return new Start("uniform", a, b - a, c.span);
   const { shape } = c.node(like).type;
   return c.tensor(c.build((bd) => bd.add(bd.mul(draw(c, "uniform", shape), b - a), a)));
 });
