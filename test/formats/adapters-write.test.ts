@@ -150,6 +150,19 @@ describe("what peft says by pattern, layer and name", () => {
     const chosen = chooseTargets([q[0], k[1]], moduleTree([...q, ...k].map((module) => `${module}.weight`)));
     expect(chosen).toEqual({ modules: ["0.attention.self.query", "1.attention.self.key"] });
   });
+  test("AdaLoRA's schedule is one that peft accepts", () => {
+    const memory = files();
+    const options = { rank: 4, target: 2, alpha: 8, dropout: 0, begin: 5, end: 7, every: 1, beta1: 0.85, beta2: 0.85, orth: 0.5 };
+    const sites = q.map((path) => ({ path, params: { lora_A: param(4, 32), lora_B: param(32, 4), lora_E: param(4, 1) } }));
+    writeAdapter(
+      memory,
+      "out",
+      adapter("models/bert-cls", [{ name: "a", method: "AdaLoRA", from: "std/methods/adalora.peft", options, sites, shared: {} }]),
+      mappings,
+    );
+    expect(configOf(memory)).toMatchObject({ peft_type: "ADALORA", init_r: 4, target_r: 2, tinit: 5, tfinal: 7, total_step: 13 });
+    expect(readAdapter(memory, "out", mappings)!.parts[0].options).toEqual(options);
+  });
   test("the shortest name picks only what is meant", () => {
     const memory = files();
     writeAdapter(memory, "out", adapter("models/bert-cls", [lora("a", 4, 8, ["bert.pooler.dense"])]), mappings);

@@ -2,6 +2,7 @@
 import { Bug } from "../../ir/errors.ts";
 import type { Json } from "../files.ts";
 import { encodeHeads } from "./encode-heads.ts";
+import { evaluate } from "./expression.ts";
 import type { MethodMapping, OptionMapping, PeftMapping } from "./mapping.ts";
 import { type Encoded, type OutAdapter, type OutAttachment, type OutParam, Unsayable } from "./out.ts";
 import { choosePattern, chooseTargets, moduleTree } from "./targets.ts";
@@ -41,6 +42,10 @@ export function encodeModules(
   }
   const unequal = settleFields(fields, config);
   if (unequal !== undefined) return unequal;
+  for (const method of mapping.methods) {
+    for (const [field, expression] of Object.entries(method.writes ?? {}))
+      config[field] = evaluate(expression, config, "the adapter's configuration");
+  }
   const all = moduleTree(adapter.base.shapes.keys());
   const targets = chooseTargets(sites, all);
   config.target_modules = [...targets.modules];

@@ -78,12 +78,13 @@ export interface MethodMapping {
   readonly writeOnly?: boolean;
   /** Tasks it may be written for; none given: all. */
   readonly tasks?: readonly string[];
-  /** Table layout: sizes as expressions over fields; where; which part of which tensor each parameter is; fields as expressions over sizes. */
+  /** Fields as expressions: over other fields, in the table layout over sizes. */
+  readonly writes?: Readonly<Record<string, string>>;
+  /** Table layout: sizes as expressions over fields; where; which part of which tensor each parameter is; sizes that no parameter's shape tells. */
   readonly sizes?: Readonly<Record<string, string>>;
   readonly sites?: SitesMapping;
   readonly views?: Readonly<Record<string, ViewMapping>>;
   readonly bind?: Readonly<Record<string, string>>;
-  readonly writes?: Readonly<Record<string, string>>;
   /** Fields as expressions over the base's configuration. */
   readonly fromConfig?: Readonly<Record<string, string>>;
   /** The format has a part for every layer: how many there are, as an expression over the base's configuration. */

@@ -10,14 +10,13 @@ interface Row {
   readonly bits: number;
   /** From `count` elements' bytes at an address that is a multiple of 8. `undefined`: known by name, but its values cannot be read. */
   readonly widen: ((bytes: Uint8Array, count: number, what: string) => Values) | undefined;
-  readonly kind: "float" | "integer" | "bool";
 }
 
 function float(bits: number, read: (bytes: Uint8Array, count: number) => Float32Array): Row {
-  return { bits, widen: read, kind: "float" };
+  return { bits, widen: read };
 }
 function integer(bits: number, read: (bytes: Uint8Array, count: number) => ArrayLike<number>): Row {
-  return { bits, widen: (bytes, count) => Int32Array.from(read(bytes, count)), kind: "integer" };
+  return { bits, widen: (bytes, count) => Int32Array.from(read(bytes, count)) };
 }
 
 function table8(exponentBits: number, bias: number, infinite: boolean): (bytes: Uint8Array, count: number) => Float32Array {
@@ -48,15 +47,15 @@ const ROWS: Readonly<Record<string, Row>> = {
   BF16: float(16, (b, n) => brains(new Uint16Array(b.buffer, b.byteOffset, n))),
   F8_E4M3: float(8, table8(4, 7, false)),
   F8_E5M2: float(8, table8(5, 15, true)),
-  F8_E8M0: { bits: 8, widen: undefined, kind: "float" },
-  F8_E4M3FNUZ: { bits: 8, widen: undefined, kind: "float" },
-  F8_E5M2FNUZ: { bits: 8, widen: undefined, kind: "float" },
-  F6_E2M3: { bits: 6, widen: undefined, kind: "float" },
-  F6_E3M2: { bits: 6, widen: undefined, kind: "float" },
-  F4: { bits: 4, widen: undefined, kind: "float" },
-  C64: { bits: 64, widen: undefined, kind: "float" },
-  I64: { bits: 64, widen: (b, n, what) => long(new BigInt64Array(b.buffer, b.byteOffset, n), what), kind: "integer" },
-  U64: { bits: 64, widen: (b, n, what) => long(new BigUint64Array(b.buffer, b.byteOffset, n), what), kind: "integer" },
+  F8_E8M0: { bits: 8, widen: undefined },
+  F8_E4M3FNUZ: { bits: 8, widen: undefined },
+  F8_E5M2FNUZ: { bits: 8, widen: undefined },
+  F6_E2M3: { bits: 6, widen: undefined },
+  F6_E3M2: { bits: 6, widen: undefined },
+  F4: { bits: 4, widen: undefined },
+  C64: { bits: 64, widen: undefined },
+  I64: { bits: 64, widen: (b, n, what) => long(new BigInt64Array(b.buffer, b.byteOffset, n), what) },
+  U64: { bits: 64, widen: (b, n, what) => long(new BigUint64Array(b.buffer, b.byteOffset, n), what) },
   I32: integer(32, (b, n) => new Int32Array(b.buffer, b.byteOffset, n)),
   U32: {
     bits: 32,
@@ -65,13 +64,12 @@ const ROWS: Readonly<Record<string, Row>> = {
         Array.from(new Uint32Array(b.buffer, b.byteOffset, n), (v) => BigInt(v)),
         what,
       ),
-    kind: "integer",
   },
   I16: integer(16, (b, n) => new Int16Array(b.buffer, b.byteOffset, n)),
   U16: integer(16, (b, n) => new Uint16Array(b.buffer, b.byteOffset, n)),
   I8: integer(8, (b, n) => new Int8Array(b.buffer, b.byteOffset, n)),
   U8: integer(8, (b, n) => b.subarray(0, n)),
-  BOOL: { bits: 8, widen: (b, n) => Int32Array.from(b.subarray(0, n), (v) => (v === 0 ? 0 : 1)), kind: "bool" },
+  BOOL: { bits: 8, widen: (b, n) => Int32Array.from(b.subarray(0, n), (v) => (v === 0 ? 0 : 1)) },
 };
 
 export const KNOWN_DTYPES: readonly string[] = Object.keys(ROWS);
@@ -79,10 +77,6 @@ export const KNOWN_DTYPES: readonly string[] = Object.keys(ROWS);
 /** Bits an element takes; `undefined`: no such type. */
 export function bitsOf(dtype: string): number | undefined {
   return ROWS[dtype]?.bits;
-}
-
-export function kindOf(dtype: string): "float" | "integer" | "bool" {
-  return ROWS[dtype].kind;
 }
 
 /**

@@ -49,12 +49,6 @@ export class TensorStore {
       yield widen(info.dtype, this.files.read(info.file, info.offset + (at * bits) / 8, (some * bits) / 8), some, what);
     }
   }
-
-  /** The tensor's bytes as they lie in the file. */
-  bytes(name: string): Uint8Array {
-    const info = this.info(name);
-    return this.files.read(info.file, info.offset, info.bytes);
-  }
 }
 
 /** One file. Errors as in `readHeader`. */

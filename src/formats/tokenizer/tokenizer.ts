@@ -99,10 +99,7 @@ export class TextTokenizer {
     return ids;
   }
 
-  /** The token's number, if it has one. */
-  idOf(token: string): number | undefined {
-    return this.engine.token_to_id(token);
-  }
+  /** The token's text, if there is such a number. */
   tokenOf(id: number): string | undefined {
     return this.engine.id_to_token(id);
   }
@@ -153,21 +150,6 @@ export class TextTokenizer {
   /** Text as its tokens arrive, special ones left out. */
   stream(): TextStream {
     return new TextStream((ids) => this.decode(ids, { skipSpecial: true }), this.joins);
-  }
-
-  /**
-   * Refuses numbers that a model of `vocabulary` words has no row for (P0653).
-   */
-  checkFits(ids: readonly number[], vocabulary: number, what: string): void {
-    for (const id of ids) {
-      if (id >= vocabulary) {
-        throw new InputError(
-          "P0653",
-          `${what}: token ${id} (${JSON.stringify(this.tokenOf(id) ?? "?")}) is out of range of the model's vocabulary of ${vocabulary}`,
-          [`the tokenizer of \`${this.folder}\` has ${this.size} tokens: is it the model's own?`],
-        );
-      }
-    }
   }
 }
 
