@@ -47,7 +47,7 @@ function checkOptions(
     if (option === undefined) {
       if (!method.silent?.includes(name)) return new Unsayable(`PEFT has no field for the option ${name} of ${method.method}`);
     } else if (option.field !== undefined) config[option.field] = value as Json;
-    else {
+    else if (!option.either?.includes(task ?? "")) {
       const wanted = option.given ?? option.values?.[task ?? ""] ?? option.otherwise;
       if (value !== wanted) return new Unsayable(`PEFT knows ${method.method} with ${name}: ${JSON.stringify(wanted)} only, for this task`);
     }

@@ -21,6 +21,8 @@ export interface OptionMapping {
   readonly by?: string;
   readonly values?: Readonly<Record<string, Json>>;
   readonly otherwise?: Json;
+  /** Values of that field for which what is saved acts the same whatever the option is. */
+  readonly either?: readonly string[];
   /** Names of functions in the file to names in `std/nn`, which stand for the functions; `start` is the method's own default, which is not given. */
   readonly functions?: Readonly<Record<string, string>>;
   readonly start?: string;
