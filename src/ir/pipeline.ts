@@ -5,7 +5,6 @@ import { canonical } from "./passes/canonical.ts";
 import { cse } from "./passes/cse.ts";
 import { cut } from "./passes/cut.ts";
 import { expand } from "./passes/expand.ts";
-import { fold } from "./passes/fold.ts";
 import { grad } from "./passes/grad.ts";
 import { type DriverHooks, type Pass, PassContext, type PassOptions, runPasses } from "./passes/pass.ts";
 import { products } from "./passes/products.ts";
@@ -26,11 +25,9 @@ export const pipeline: readonly Pass[] = [
   unroll,
   simplify,
   canonical,
-  fold,
-  cse,
+  simplify,
   products,
   simplify,
-  fold,
   cse,
   cut,
   scalars,

@@ -120,6 +120,6 @@ test("products keeps what random graphs mean, and costs no more", () => {
       const after = runPasses([products], before, new PassContext(), inspect);
       expectEqual(before, after, supplies, 1e-8);
     }),
-    { numRuns: 500 },
+    { numRuns: 200 },
   );
 });

@@ -8,6 +8,7 @@ import { type Graph, type Node, type Origin, sizes } from "../graph.ts";
 import { rowOf } from "../ops/index.ts";
 import { backwardHalf, halvesInOrder, Scope, ScopedBuilder, withBodies, withInputs, withResults, withRoots } from "../rewrite.ts";
 import { covering, type Demand, taken } from "./canonical/demand.ts";
+import { Lifter, liftable } from "./canonical/lift.ts";
 import { type Push, push, rowsOf } from "./canonical/push.ts";
 import type { Pass } from "./pass.ts";
 
@@ -19,7 +20,8 @@ export const canonical: Pass = {
   run: (graph: Graph) => withRoots(graph, region(graph.results.map((r) => r.node))),
 };
 
-function region(roots: readonly Node[]): Node[] {
+function region(given: readonly Node[]): Node[] {
+  const roots = lifted(given);
   const ordered = halvesInOrder(roots);
   const pushes = pushesOf(ordered, new Set(roots));
   if (pushes.size === 0 && !ordered.some((n) => n.loop)) return [...roots];
@@ -43,6 +45,26 @@ function region(roots: readonly Node[]): Node[] {
     return withBodies(n, inputs, bodies);
   };
   for (const n of withIndices(ordered, pushes, backward)) done.set(n, build(n));
+  return roots.map((r) => done.get(r)!);
+}
+
+/** First what is not worth slicing. */
+function lifted(roots: readonly Node[]): readonly Node[] {
+  const ordered = halvesInOrder(roots);
+  const asked = ordered.filter((n) => rowOf(n).role === "placeholder").flatMap((n) => n.inputs);
+  const cuts = liftable(ordered, new Set([...roots, ...asked]));
+  if (cuts.size === 0) return roots;
+  const done = new Map<Node, Node>();
+  const lifter = new Lifter(cuts, (n) => done.get(n)!, builders(ordered));
+  for (const n of ordered)
+    done.set(
+      n,
+      lifter.build(n) ??
+        withInputs(
+          n,
+          n.inputs.map((x) => done.get(x)!),
+        ),
+    );
   return roots.map((r) => done.get(r)!);
 }
 

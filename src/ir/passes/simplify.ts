@@ -2,6 +2,7 @@
 import type { Graph, Node } from "../graph.ts";
 import { type OpName, rowOf } from "../ops/index.ts";
 import { allNodes, type Rule, type Rules, rewrite } from "../rewrite.ts";
+import { folding } from "./fold.ts";
 import type { Pass } from "./pass.ts";
 import { dotRules } from "./rules/dots.ts";
 import { mapRules } from "./rules/maps.ts";
@@ -25,7 +26,8 @@ export function together(...lists: readonly Rules[]): Rules {
   return { every: lists.flatMap((l) => l.every ?? []), of };
 }
 
-export const algebra: Rules = together(mapRules, moveRules, reductionRules, dotRules);
+/** Folding comes first: the other rules then see numbers. */
+export const algebra: Rules = together(folding, mapRules, moveRules, reductionRules, dotRules);
 
 export const simplify: Pass = {
   name: "simplify",

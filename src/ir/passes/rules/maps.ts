@@ -1,7 +1,7 @@
 /** Identities of elementwise rows. Zero times anything is zero here: a graph that relies on 0·∞ = NaN means nothing anybody wants. */
 import type { Node } from "../../graph.ts";
 import { sizes } from "../../graph.ts";
-import { castTo, isNeg, isNot, isWhere, type OpName, rowOf } from "../../ops/index.ts";
+import { castTo, isNeg, isNot, isWhere, type OpName, padOf, rowOf } from "../../ops/index.ts";
 import type { Rule, Rules, ScopedBuilder } from "../../rewrite.ts";
 import { constantAxes, elementwise, isMinus, isPlus, isTimes, scalarUnder, splat } from "./facts.ts";
 
@@ -56,7 +56,9 @@ function scaled(n: Node): [Node, number] | undefined {
   return undefined;
 }
 
-const times = (b: ScopedBuilder, x: Node, c: number): Node => (c === -1 ? b.neg(x) : b.mul(x, full(b, c, x)));
+const times = (b: ScopedBuilder, x: Node, c: number): Node => (c === 1 ? x : c === -1 ? b.neg(x) : b.mul(x, full(b, c, x)));
+/** A quotient: linear in the first operand alone. */
+const isQuotient = (n: Node): boolean => rowOf(n).role === "scale" && n.inputs.length === 2 && !rowOf(n).algebra?.commutative;
 
 const mul: Rule = (n, b) => {
   const [x, y] = n.inputs;
@@ -67,6 +69,14 @@ const mul: Rule = (n, b) => {
     if (inner && (n.type.dtype === "f32" || Number.isSafeInteger(inner[1] * c))) return times(b, inner[0], inner[1] * c);
   }
   if (n.type.dtype !== "f32") return undefined;
+  // y·(c/x) = (y/x)·c, c a number.
+  for (const [p, q] of [
+    [x, y],
+    [y, x],
+  ] as const) {
+    const above = isQuotient(q) ? splat(q.inputs[0]) : undefined;
+    if (above !== undefined && splat(p) === undefined) return times(b, b.div(p, q.inputs[1]), above);
+  }
   // Numbers and scalars go outwards, where they meet: (x·c)·y = (x·y)·c.
   if (c === undefined) {
     for (const [p, q] of [
@@ -113,6 +123,38 @@ const add: Rule = (n, b) => {
   if (x === y) return b.mul(x, full(b, 2, x));
   return undefined;
 };
+
+/** Zeros around neighbours of one axis: the tensors one behind the other. So the gradients of slices meet. */
+const joinPads: Rule = (n, b) => {
+  const parts: Node[] = [];
+  const flatten = (x: Node, depth: number): void => {
+    if (isPlus(x) && depth < MOST_PARTS) for (const i of x.inputs) flatten(i, depth + 1);
+    else parts.push(x);
+  };
+  flatten(n, 0);
+  for (const p of parts) {
+    const mine = paddedAxis(p);
+    if (!mine) continue;
+    for (const q of parts) {
+      const its = paddedAxis(q);
+      if (!its || its.axis !== mine.axis || its.low !== mine.low + mine.size) continue;
+      const joined = b.padAxis(b.concat([p.inputs[0], q.inputs[0]], mine.axis), mine.axis, mine.low, its.high);
+      return parts.filter((x) => x !== p && x !== q).reduce((sum, x) => b.add(sum, x), joined);
+    }
+  }
+  return undefined;
+};
+const MOST_PARTS = 8;
+
+/** The one axis around which a node has zeros, and how many. */
+function paddedAxis(n: Node): { axis: number; low: number; high: number; size: number } | undefined {
+  const pad = padOf(n);
+  if (pad?.value !== 0) return undefined;
+  const axes = pad.low.flatMap((d, i) => (d > 0 || pad.high[i] > 0 ? [i] : []));
+  if (axes.length !== 1) return undefined;
+  const [axis] = axes;
+  return { axis, low: pad.low[axis], high: pad.high[axis], size: sizes(n.inputs[0])[axis] };
+}
 
 const sub: Rule = (n, b) => {
   const [x, y] = n.inputs;
@@ -196,7 +238,7 @@ export const mapRules: Rules = {
   of: {
     mul: [mul],
     div: [div],
-    add: [add],
+    add: [add, joinPads],
     sub: [sub],
     neg: [neg],
     pow: [pow],
