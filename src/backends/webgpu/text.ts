@@ -11,7 +11,7 @@ export class Lines {
   private readonly lines: string[] = [];
   private depth = 1;
   add(line: string): void {
-    this.lines.push("  ".repeat(this.depth) + line);
+    this.lines.push(line === "" ? "" : "  ".repeat(this.depth) + line);
   }
   /** `head {` ... `}` around what `body` adds. */
   block(head: string, body: () => void): void {

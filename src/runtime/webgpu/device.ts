@@ -10,8 +10,8 @@ export interface WebGPUDevice {
   readonly limits: WebGPULimits;
   /** Throws `DeviceLost` once the device is gone, our own `Bug` once it reported a misuse; called before work and after waiting. */
   check(): void;
-  /** Gives the device back; Node's process ends only then. Sessions must be closed before. */
-  close(): void;
+  /** Gives the device back, and waits until it is gone: Node's process ends only then. Sessions must be closed before. */
+  close(): Promise<void>;
 }
 
 /** Limits that kernels use beyond what is guaranteed; they are granted only when asked for by name. */
@@ -83,6 +83,9 @@ export async function openDevice(gpu: GPU | undefined): Promise<WebGPUDevice> {
     check() {
       if (failed) throw failed;
     },
-    close: () => device.destroy(),
+    async close() {
+      device.destroy();
+      await device.lost;
+    },
   };
 }

@@ -107,14 +107,14 @@ export class WebGPUSession implements Session {
     return session;
   }
 
-  write(kind: "param" | "state", name: string, data: Values): Promise<void> {
+  async write(kind: "param" | "state", name: string, data: Values): Promise<void> {
     const placed = this.find(kind, name);
     if (data.byteLength !== placed.bytes)
       throw new InputError("P0801", `${kind} ${name} has ${placed.bytes / 4} elements, not ${data.length}`);
     return this.inOrder(() => upload(this.gpu.device, this.pieces(placed), bytesOf(data)));
   }
 
-  read(kind: "param" | "state", name: string): Promise<Values> {
+  async read(kind: "param" | "state", name: string): Promise<Values> {
     const placed = this.find(kind, name);
     return this.inOrder(() => this.download(placed));
   }
