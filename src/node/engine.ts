@@ -38,7 +38,7 @@ async function hardware(): Promise<WebGPUDevice | string> {
   try {
     const device = await openDevice(await dawn());
     if (device.limits.deviceClass === "hardware") return device;
-    device.device.destroy();
+    await device.close();
     return "the WebGPU adapter is a software one, slower than WebAssembly";
   } catch (error) {
     if (error instanceof NoDevice) return "no WebGPU adapter";
