@@ -8,7 +8,7 @@ import { namesOfRole, roleFields } from "./elaborate/roles.ts";
 import { capitalsOf, isTensorType } from "./elaborate/signature.ts";
 import { parameterNames } from "./elaborate/storage.ts";
 import { MethodDecl, ModuleDecl, RoleDecl } from "./elaborate/values.ts";
-import { nearest } from "./suggest.ts";
+import { didYouMean } from "./suggest.ts";
 import type { Problem } from "./report/problem.ts";
 
 type Known = ReadonlySet<string>;
@@ -20,14 +20,13 @@ export function resolve(unit: Unit): Problem[] {
   const outer = (name: string): boolean => top.has(name) || unit.scope.find(name) !== undefined;
 
   const report = (name: ast.Name, known: Known): void => {
-    const near = nearest(name.text, [...known, ...unit.scope.names()]);
     problems.push({
       code: "P0201",
       severity: "error",
       message: `unknown name \`${name.text}\``,
       span: name.span,
       label: "not known here",
-      notes: near ? [`did you mean \`${near}\`?`] : [],
+      notes: didYouMean(name.text, [...known, ...unit.scope.names()]),
     });
   };
   const use = (name: ast.Name, known: Known): void => {

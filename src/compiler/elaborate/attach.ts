@@ -2,6 +2,7 @@ import type { Span } from "../../ir/graph.ts";
 import type * as ast from "../ast.ts";
 import { Attachment, Site, rebindTarget, rebindings } from "./attachment.ts";
 import { Context, within } from "./context.ts";
+import { chains } from "./chains.ts";
 import type { Elaborator } from "./elaborator.ts";
 import { evaluate } from "./expressions.ts";
 import { fail } from "./fault.ts";
@@ -26,7 +27,7 @@ export function attach(e: Elaborator, name: string, applied: Applied, to: Select
   const modules = places.map((p) => (p.place.kind === "module" ? p.place.instance : undefined));
   places.forEach((p, i) => {
     const qualified = modules.some((m, k) => k !== i && m !== undefined && m === modules[i]);
-    const sizes = p.role instanceof RoleDecl && p.place.kind === "module" ? roleSizes(e, p.role, p.place.instance, p.names, span) : new Map<string, () => Value>();
+    const sizes = p.role instanceof RoleDecl && (p.place.kind === "module" || p.place.kind === "chain") ? roleSizes(e, p.role, p.place.kind === "chain" ? p.place.blocks[0] : p.place.instance, p.names, span) : new Map<string, () => Value>();
     const options = siteOptions(e, applied, p, sizes, span);
     attachment.sites.push(
       new Site(attachment, i, p.place, p.role instanceof RoleDecl ? p.role : undefined, p.names, sizes, options, qualified, (site) => staticLines(e, method, site, options)),
@@ -38,7 +39,7 @@ export function attach(e: Elaborator, name: string, applied: Applied, to: Select
   return attachment;
 }
 
-interface Fit {
+export interface Fit {
   readonly place: Place;
   readonly role: RoleDecl | ModuleDecl | undefined;
   readonly names: ReadonlyMap<string, readonly string[] | null>;
@@ -47,7 +48,7 @@ interface Fit {
 /** The places of a selection that a method is `on`, with what each calls the role's names. */
 function fitting(e: Elaborator, method: MethodDecl, to: Selection, span: Span): Fit[] {
   const { on } = method.decl;
-  if (on.kind === "ListType") return e.chains(method, to, span) as Fit[];
+  if (on.kind === "ListType") return chains(e, method, to, span);
   if (on.kind !== "NamedType") fail("P0301", on.span, "a method is `on` a role, a module, a method or `Parameter`");
   if (on.name.text === "Parameter" && !method.scope.find("Parameter")) {
     const names = new Map([...parameterNames].map((n) => [n, [n]] as const));

@@ -2,6 +2,7 @@ import type { Span } from "../../ir/graph.ts";
 import type * as ast from "../ast.ts";
 import type { Static } from "../project.ts";
 import { Block, type BlockOwner } from "./block.ts";
+import { chainOf } from "./chains.ts";
 import { context } from "./context.ts";
 import { fail } from "./fault.ts";
 import { type Instance, isStatement } from "./instance.ts";
@@ -146,6 +147,7 @@ export class Site extends Editable {
     const known = new Map<string, Read>();
     for (const [n, v] of this.options) known.set(n, fixed(v));
     known.set("sites", () => this.attachment.sites);
+    if (this.place.kind === "chain") known.set("blocks", () => chainOf(this.attachment.evaluator, this.place as Place & { kind: "chain" }, here.methodFrame?.subject));
     const sizes: Scope = {
       here,
       find: (n) => {
@@ -243,8 +245,8 @@ export function onlySubject(site: Site): Subject {
     const outer = onlySubject(place.site);
     return methodFrame(place.site, outer);
   }
-  if (place.kind !== "module") return undefined;
-  const calls = (context().frames.get(place.instance) ?? []).filter((f) => f.here.training);
+  if (place.kind !== "module" && place.kind !== "chain") return undefined;
+  const calls = (context().frames.get(place.kind === "chain" ? place.parent : place.instance) ?? []).filter((f) => f.here.training);
   return calls.length === 1 ? calls[0] : undefined;
 }
 
@@ -274,6 +276,7 @@ function roleTarget(site: Site, path: readonly string[], span: Span): { holder: 
   const { place } = site;
   if (place.kind === "param") return { holder: place.storage, name: path[0] };
   if (place.kind === "site") return { holder: place.site, name: path[0] };
+  if (place.kind === "chain") return { holder: place.parent, name: chainKey(place, path[0], span) };
   if (place.kind !== "module") fail("P0502", span, "this place cannot be rebound");
   let at: Instance = place.instance;
   for (const n of path.slice(0, -1)) {
@@ -285,6 +288,13 @@ function roleTarget(site: Site, path: readonly string[], span: Span): { holder: 
   if (at.block.thunkBefore(name) !== undefined) fail("P0502", span, `\`${name}\` is a child or constant of ${at.decl.name.text}, not a value that can be rebound`);
   return { holder: at, name };
 }
+
+/** The name under which a chain's value before or after it is rebound in its parent. */
+function chainKey(place: Place & { kind: "chain" }, name: string, span: Span): string {
+  if (name === "y") return carriedKey(place.loop, place.first + place.blocks.length - 1, place.carried);
+  fail("P0502", span, `of a chain \`y\` can be rebound, not \`${name}\``);
+}
+export const carriedKey = (loop: ast.For, turn: number, name: string): string => `${loop.span.start}#${turn}.${name}`;
 
 /** All rebindings in a method, with the branches around them. */
 export function rebindings(statements: readonly ast.Statement[], inside: MethodLine["inside"] = []): MethodLine[] {

@@ -14,6 +14,10 @@ export interface BlockOwner {
   view(name: string, thunk: Thunk<Value>): Read;
   /** A thunk that somebody else keeps for this statement: a line that is the same for all calls. */
   elsewhere?(statement: ast.Statement, target: number): Thunk<Value> | undefined;
+  /** The value that a loop carries out of a turn, where somebody rebinds it there; `undefined`: as computed. */
+  carriedOut?(loop: ast.For, turn: number, name: string, thunk: Thunk<Value>): Thunk<Value> | undefined;
+  /** Whether a method takes a loop's place: then nothing of it is computed before it is asked for. */
+  rewired?(loop: ast.For): boolean;
   /** Told of each value a binding gave, with its name: children get their place. */
   bound?(name: string, value: Value): void;
 }
@@ -36,6 +40,8 @@ export class Block implements Scope {
   private readonly thunks = new Map<ast.Statement, Thunk<Value>[]>();
   private readonly branches = new Map<ast.Statement, { taken: boolean; block: Block | undefined }>();
   private readonly loops = new Map<ast.Statement, Block[]>();
+  /** Of each turn, the carried values as they leave it. */
+  private readonly ends = new Map<ast.Statement, Map<string, Thunk<Value>>[]>();
 
   constructor(
     readonly statements: readonly ast.Statement[],
@@ -52,6 +58,14 @@ export class Block implements Scope {
   }
   names(): string[] {
     return [...new Set(this.bound.flatMap((s) => [...s])), ...this.outer.names()];
+  }
+  /** The carried value as it leaves a turn of a loop of this block; before the first turn where `turn` is −1. */
+  carriedAfter(s: ast.For, turn: number, name: string): Read | undefined {
+    const index = this.statements.indexOf(s);
+    if (turn < 0) return this.findBefore(name, index);
+    this.run(s, index);
+    const thunk = this.ends.get(s)?.[turn]?.get(name);
+    return thunk && this.owner.view(name, thunk);
   }
   /** The names as they are in front of a statement. */
   before(index: number): Scope {
@@ -77,7 +91,7 @@ export class Block implements Scope {
         if (found) return found;
       } else if (s.kind === "For") {
         const turns = this.run(s, i);
-        const found = turns[turns.length - 1]?.thunkBefore(name);
+        const found = this.ends.get(s)?.[turns.length - 1]?.get(name) ?? turns[turns.length - 1]?.thunkBefore(name);
         if (found) return found;
       } else {
         const target = s.kind === "Binding" ? s.targets.findIndex((t) => t.names.length === 1 && t.names[0].text === name) : 0;
@@ -111,19 +125,33 @@ export class Block implements Scope {
     const isLoop = carried.length > 0 && list.length > 1;
     const turns: Block[] = [];
     this.loops.set(s, turns);
+    const ends: Map<string, Thunk<Value>>[] = [];
+    this.ends.set(s, ends);
+    let rebound = false;
     list.forEach((item, t) => {
       const values = s.names.length === 1 ? [item] : this.owner.evaluator.elements(item, s.list.span);
       if (values.length !== s.names.length)
         fail("P0213", s.list.span, `each turn gives ${values.length} values, but the loop names ${s.names.length}`);
       const vars = new Map<string, Read>(s.names.map((n, k) => [n.text, fixed(values[k])]));
       const last = turns[t - 1];
-      const outer: Scope = last ? { here: scope.here, find: (n) => (carried.includes(n) ? last.find(n) : scope.find(n)), names: () => scope.names() } : scope;
+      const before = ends[t - 1];
+      const outer: Scope = last ? { here: scope.here, find: (n) => (before.has(n) ? this.owner.view(n, before.get(n)!) : scope.find(n)), names: () => scope.names() } : scope;
       const id = `${scope.here.path}/${scope.here.calls}/${s.span.start}`;
       const turn: Turn | undefined = isLoop ? { loop: id, turn: t, of: list.length, outer: this.turn ?? scope.here.turn } : this.turn;
       const inner: Here = turn ? { ...scope.here, turn } : scope.here;
       const block = new Block(s.body, new Names(vars, outer, inner), this.owner, inner, turn);
       turns.push(block);
-      if (isLoop) for (const n of carried) block.thunkBefore(n)?.force();
+      const out = new Map<string, Thunk<Value>>();
+      ends.push(out);
+      for (const n of carried) {
+        const thunk = block.thunkBefore(n) ?? before?.get(n);
+        if (!thunk) continue;
+        const other = this.owner.carriedOut?.(s, t, n, thunk);
+        rebound ||= other !== undefined;
+        out.set(n, other ?? thunk);
+      }
+      // where a method takes the loop's place its own values may never be wanted
+      if (isLoop && !rebound && !this.owner.rewired?.(s)) for (const thunk of out.values()) thunk.force();
     });
     return turns;
   }

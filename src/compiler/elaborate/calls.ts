@@ -15,7 +15,7 @@ import { type Here, Names, type Read, type Scope, fixed } from "./scope.ts";
 import { selectionOf } from "./select.ts";
 import { Signature } from "./signature.ts";
 import { Thunk } from "./thunk.ts";
-import { Applied, Builtin, CallValue, Chain, Closure, Evaluated, Fields, MethodDecl, ModuleDecl, SiteNames, Tokenizer, TypeDecl, type Value, describe } from "./values.ts";
+import { Applied, Builtin, CallValue, Chain, Closure, Evaluated, Fields, MethodDecl, ModuleDecl, SiteNames, Tokenizer, TypeDecl, WithGiven, type Value, describe } from "./values.ts";
 
 /** `f(x, n: 2)`, and `x.f(n: 2)` for `f(x, n: 2)` where x has no `f` of its own. */
 export function call(e: Elaborator, expr: ast.Call, scope: Scope): Value {
@@ -77,6 +77,7 @@ export function apply(e: Elaborator, callee: Value, expr: ast.Call, scope: Scope
   if (callee instanceof Closure) return callClosure(e, callee, args, expr, scope);
   if (callee instanceof ModuleDecl) return makeModule(e, callee, args, expr.span);
   if (callee instanceof Instance) return callInstance(e, callee, args, expr, scope, scope.here.training);
+  if (callee instanceof WithGiven) return callInstance(e, callee.instance, args, expr, scope, scope.here.training, callee.given);
   if (callee instanceof Evaluated) return callInstance(e, callee.instance, args, expr, scope, false);
   if (callee instanceof MethodDecl) {
     match(e, callee.name, callee.decl.params.map((p) => p.name.text), args, expr.span);
@@ -87,8 +88,10 @@ export function apply(e: Elaborator, callee: Value, expr: ast.Call, scope: Scope
     return e.record(callee, new Fields(fields), expr.span);
   }
   if (callee instanceof Attachment) return callAttachment(e, callee, args, expr, scope);
-  if (callee instanceof Chain && callee.turns.length === 1)
-    return callee.turns[0].call(args.find((g) => g.name === undefined)?.value(), new Map(args.filter((g) => g.name !== undefined).map((g) => [g.name!, g.value()])));
+  if (callee instanceof Chain && callee.turns.length === 1) {
+    const named = args.filter((g) => g.name !== undefined).map((g) => [g.name!, new Thunk(g.value, g.name!, g.span)] as const);
+    return callee.turns[0](args.find((g) => g.name === undefined)?.value(), new Map(named), scope.here, expr.span);
+  }
   fail("P0206", expr.callee.span, `${describe(callee)} cannot be called`);
 }
 
@@ -116,7 +119,8 @@ function callClosure(e: Elaborator, f: Closure, args: readonly Given[], expr: as
   const here: Here = { ...scope.here, calls: `${scope.here.calls}/${e.ordinal(expr)}` };
   const table = new Map<string, Read>();
   const types = [...f.params, ...(f.results ?? [])].map((p) => p.type);
-  const signature: Signature = new Signature(types, f.scope, e, (symbol) => {
+  // whole numbers among the parameters may be sizes: `bias: f32[s, t]`
+  const signature: Signature = new Signature(types, new Names(table, f.scope, here), e, (symbol) => {
     for (const p of f.params) if (!signature.bound(symbol) && table.has(p.name.text)) table.get(p.name.text)!(here);
   });
   const outer: Scope = { here, find: (n) => signature.find(n) ?? f.scope.find(n), names: () => f.scope.names() };
@@ -169,12 +173,12 @@ export function makeModule(e: Elaborator, module: ModuleDecl, args: readonly Giv
   return made;
 }
 
-function callInstance(e: Elaborator, instance: Instance, args: readonly Given[], expr: ast.Call, scope: Scope, training: boolean): CallValue {
+function callInstance(e: Elaborator, instance: Instance, args: readonly Given[], expr: ast.Call, scope: Scope, training: boolean, more: Passed = new Map()): CallValue {
   const forward = forwardOf(instance.decl);
   if (!forward) fail("P0209", expr.callee.span, `${instance.decl.name.text} has no \`forward\`, so it cannot be called`);
   const names = forward.params.map((p) => p.name.text);
   const passed = new Map<string, Thunk<Value>>();
-  const gifts = new Map<string, Thunk<Value>>();
+  const gifts = new Map<string, Thunk<Value>>(more);
   const matched = match(e, instance.decl.name.text, names, args, expr.span, (g) => {
     gifts.set(g.name!, new Thunk(g.value, g.name!, g.span));
     return true;

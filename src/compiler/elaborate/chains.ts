@@ -1,8 +1,90 @@
-import { Limit, type Span } from "../../ir/graph.ts";
+/** Methods on a list of blocks: the loop that carries a value through them, seen from outside its turns. */
+import type { Span } from "../../ir/graph.ts";
+import type * as ast from "../ast.ts";
+import type { Fit } from "./attach.ts";
+import { Block, type BlockOwner } from "./block.ts";
 import type { Elaborator } from "./elaborator.ts";
-import type { MethodDecl, Selection } from "./values.ts";
+import { fail } from "./fault.ts";
+import { Frame } from "./frame.ts";
+import { type Instance, forwardOf } from "./instance.ts";
+import type { Subject } from "./method-frame.ts";
+import { fillingsOf } from "./roles.ts";
+import { type Evaluator, type Here, Names, type Read, fixed } from "./scope.ts";
+import { CallValue, Chain, type MethodDecl, ModuleDecl, type Place, RoleDecl, type Selection, type Value, WithGiven } from "./values.ts";
 
-/** Places of a method `on [Block]`: runs of children that one loop carries a value through. */
-export function chains(_e: Elaborator, method: MethodDecl, _to: Selection, span: Span): never[] {
-  throw new Limit(`${method.name} rewires a chain of blocks`, span);
+type ChainPlace = Place & { kind: "chain" };
+
+/** Places of a method `on [Block]`: each run of children, with the loop of their parent. */
+export function chains(e: Elaborator, method: MethodDecl, to: Selection, span: Span): Fit[] {
+  const on = method.decl.on.kind === "ListType" ? method.decl.on.element : method.decl.on;
+  const role = on.kind === "NamedType" ? method.scope.find(on.name.text)?.(method.scope.here) : undefined;
+  if (!(role instanceof RoleDecl) && !(role instanceof ModuleDecl)) fail("P0301", on.span, "a method on a list is on a list of a role or module");
+  const blocks = to.places.flatMap((p) => (p.kind === "module" ? [p.instance] : p.kind === "list" ? p.items : fail("P0307", span, `${method.name} goes on children of a list`)));
+  const runs: Instance[][] = [];
+  for (const b of blocks) {
+    const last = runs[runs.length - 1];
+    if (last && parentOf(b, span) === parentOf(last[0], span)) last.push(b);
+    else runs.push([b]);
+  }
+  return runs.map((run): Fit => {
+    const place = placeOf(e, run, span);
+    const filling = fillingsOf(run[0], role)[0];
+    for (const b of run) if (fillingsOf(b, role).length === 0) fail("P0307", span, `${method.name} goes on a list of ${role.name}s; ${b.fullPath} is a ${b.decl.name.text}`, { notes: e.rolesOf(b) });
+    const names = new Map<string, readonly string[] | null>(["x", "mid", "y"].map((n) => [n, filling.names.get(n) ?? [n]]));
+    return { place, role, names };
+  });
+}
+
+function parentOf(b: Instance, span: Span): Instance {
+  if (b.holder?.kind === "instance") return b.holder.instance;
+  fail("P0307", span, `${b.fullPath} is no child of a list`);
+}
+
+function placeOf(e: Elaborator, run: readonly Instance[], span: Span): ChainPlace {
+  const parent = parentOf(run[0], span);
+  const forward = forwardOf(parent.decl);
+  for (const loop of (forward?.body ?? []).filter((s): s is ast.For => s.kind === "For")) {
+    let list: readonly Value[] = [];
+    e.attempt(() => {
+      list = e.elements(e.evaluate(loop.list, parent.scope), loop.list.span);
+    });
+    const first = list.indexOf(run[0]);
+    if (first < 0 || loop.names.length !== 1) continue;
+    if (!run.every((b, i) => list[first + i] === b)) fail("P0307", span, `these children of ${parent.fullPath} do not follow each other in its loop`);
+    const variable = loop.names[0].text;
+    const step = loop.body.find((s): s is ast.Binding => s.kind === "Binding" && s.values.some((v) => v.kind === "Call" && v.callee.kind === "Name" && v.callee.text === variable));
+    if (step) return { kind: "chain", parent, blocks: run, loop, first, carried: step.targets[0].names[0].text };
+  }
+  fail("P0307", span, `no loop of ${parent.decl.name.text} carries a value through ${run[0].fullPath}`);
+}
+
+/** `blocks`: each turn as a function of the carried value. Outside a call only their number counts. */
+export function chainOf(evaluator: Evaluator, place: ChainPlace, subject: Subject): Chain {
+  return new Chain(
+    place.blocks.map((block) => (x, given, here, span) => {
+      if (!(subject instanceof Frame)) fail("P0505", span, "the blocks of a chain can be called inside a call of their parent only");
+      return callTurn(evaluator, subject, place, block, x, given, here, span);
+    }),
+  );
+}
+
+function callTurn(evaluator: Evaluator, frame: Frame, place: ChainPlace, block: Instance, x: Value | undefined, given: ReadonlyMap<string, import("./thunk.ts").Thunk<Value>>, here: Here, span: Span): Value {
+  const names = new Map([...new Set(block.decl.fills.flatMap((f) => f.names))].map((n) => [n.name.text, n.path.names.map((p) => p.text)] as const));
+  const gifts = new Map([...given].map(([n, t]) => [names.get(n)?.[0] ?? n, t]));
+  const table = new Map<string, Read>([[place.loop.names[0].text, fixed(new WithGiven(block, gifts))]]);
+  table.set(place.carried, x === undefined ? () => fail("P0204", span, `the block needs \`x\`: not given in this call`) : fixed(x));
+  const inner: Here = { ...frame.here, turn: here.turn };
+  const owner: BlockOwner = { evaluator, hereFor: () => inner, view: (_n, t) => () => t.force() };
+  const outer = frame.block.before(frame.block.statements.indexOf(place.loop));
+  const body = new Block(place.loop.body, new Names(table, outer, inner), owner, inner, here.turn);
+  const value = body.thunkBefore(place.carried)!.force();
+  return value instanceof CallValue ? new CallValue(value.frame, names) : value;
+}
+
+/** `x` and `y` of a chain: the carried value before its first and after its last block. */
+export function readChain(place: ChainPlace, frame: Frame, name: string, reader: Here, span: Span): Value {
+  const turn = name === "x" ? place.first - 1 : name === "y" ? place.first + place.blocks.length - 1 : undefined;
+  const read = turn === undefined ? undefined : frame.block.carriedAfter(place.loop, turn, place.carried);
+  if (!read) fail("P0207", span, `\`${name}\` of a chain is a name of its blocks: ask a turn for it, as in \`f(x).${name}\``);
+  return read(reader);
 }

@@ -4,10 +4,9 @@ import { keyOf } from "../../ir/random.ts";
 import type * as ast from "../ast.ts";
 import type { Action, AdapterFile, Host, ModelReport, Static } from "../project.ts";
 import type { Problem } from "../report/problem.ts";
-import { nearest } from "../suggest.ts";
+import { didYouMean } from "../suggest.ts";
 import { ambient } from "./ambient.ts";
 import { Attachment, Site, onlySubject } from "./attachment.ts";
-import { chains } from "./chains.ts";
 import { type Context, context } from "./context.ts";
 import { evaluate } from "./expressions.ts";
 import { Fault, fail, reading } from "./fault.ts";
@@ -27,6 +26,7 @@ import { builderAt, isTensor, toNode } from "./tensors.ts";
 import {
   type Applied,
   CallValue,
+  Chain,
   Closure,
   Dataset,
   Fields,
@@ -98,7 +98,7 @@ export class Elaborator implements Evaluator {
     if (Array.isArray(value)) return value as readonly Value[];
     if (value instanceof Selection) return value.places.map((p) => this.placeValue(p, span));
     if (value instanceof Attachment) return value.sites;
-    if (value !== null && typeof value === "object" && "kind" in value && value.kind === "chain") return value.turns.map((t) => ({ ...value, turns: [t] }) as Value);
+    if (value !== null && typeof value === "object" && "kind" in value && value.kind === "chain") return value.turns.map((t) => new Chain([t]));
     fail("P0206", span, `${what === "this" ? "a list is wanted here" : `\`${what}\` must be a list`}, this is ${describe(value)}`);
   }
 
@@ -151,8 +151,7 @@ export class Elaborator implements Evaluator {
   }
 
   suggestions(name: string, valid: readonly string[]): string[] {
-    const near = nearest(name, valid);
-    return near === undefined ? [] : [`did you mean \`${near}\`?`];
+    return didYouMean(name, valid);
   }
 
   readAdapter(folder: string, span: Span): AdapterFile | undefined {
@@ -268,10 +267,6 @@ export class Elaborator implements Evaluator {
     if (!(instance instanceof Instance)) return [];
     const names = fillings(instance.decl, instance.module.scope).map((f) => f.role.name);
     return [names.length > 0 ? `a ${instance.decl.name.text} is also: ${names.join(", ")}` : `a ${instance.decl.name.text} fills no role`];
-  }
-
-  chains(method: MethodDecl, to: Selection, span: Span) {
-    return chains(this, method, to, span);
   }
 
   /** A capital of a role's shapes (`B`, `T`), read off the values that have it, as they are for the reader. */

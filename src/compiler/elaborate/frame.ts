@@ -6,7 +6,7 @@ import { context } from "./context.ts";
 import { fail } from "./fault.ts";
 import { type Instance, forwardOf } from "./instance.ts";
 import { type Subject, methodFrame } from "./method-frame.ts";
-import type { Site } from "./attachment.ts";
+import { type Site, carriedKey } from "./attachment.ts";
 import { type Here, Names, type Read, type Scope } from "./scope.ts";
 import { Signature, capitalsOf, isTensorType } from "./signature.ts";
 import { Thunk } from "./thunk.ts";
@@ -81,7 +81,13 @@ export class Frame {
       inputs.set(name, this.view(name, thunk));
     }
     for (const name of args.keys()) if (!this.inputs.has(name)) fail("P0203", span, `${decl.name.text} has no input \`${name}\``, { notes: [`its inputs: ${[...this.inputs.keys()].join(", ")}`] });
-    const owner: BlockOwner = { evaluator, hereFor: () => this.here, view: (name, thunk) => this.view(name, thunk) };
+    const owner: BlockOwner = {
+      evaluator,
+      hereFor: () => this.here,
+      view: (name, thunk) => this.view(name, thunk),
+      carriedOut: (loop, turn, name, thunk) => this.carriedOut(carriedKey(loop, turn, name), name, thunk),
+      rewired: (loop) => [...instance.edits.keys()].some((k) => k.startsWith(`${loop.span.start}#`)) && ctx.mode !== "bare",
+    };
     this.block = new Block(forward.body, new Names(inputs, sizes, this.here), owner, this.here);
     for (const name of given.keys())
       if (!this.inputs.has(name) && !this.block.names().includes(name)) fail("P0203", span, `${decl.name.text} has no value \`${name}\` to give`);
@@ -124,6 +130,20 @@ export class Frame {
     return (this.block.thunkBefore(name) ?? this.inputs.get(name)) === thunk;
   }
 
+  /** What a chain's method makes of a carried value where it leaves a turn. */
+  private carriedOut(key: string, name: string, thunk: Thunk<Value>): Thunk<Value> | undefined {
+    const edits = this.instance.edits.get(key);
+    if (!edits) return undefined;
+    return new Thunk(
+      () => {
+        const edit = pick(edits, undefined, (e) => this.holds(e, name));
+        return edit ? this.editValue(edit) : thunk.force();
+      },
+      name,
+      this.span,
+    );
+  }
+
   private readParameter(name: string, reader: Here): Value {
     const gift = this.given.get(name);
     if (gift) return gift.force();
@@ -146,8 +166,8 @@ export class Frame {
   }
   /** The call of the site's module that this call is part of. */
   private subjectOf(site: Site): Subject | undefined {
-    if (site.place.kind !== "module") return undefined;
-    for (let f: Frame | undefined = this; f; f = f.caller) if (f.instance === site.place.instance) return f;
+    const module = site.place.kind === "module" ? site.place.instance : site.place.kind === "chain" ? site.place.parent : undefined;
+    for (let f: Frame | undefined = this; f && module; f = f.caller) if (f.instance === module) return f;
     return undefined;
   }
 

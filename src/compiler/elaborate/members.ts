@@ -28,7 +28,8 @@ export function member(e: Elaborator, object: Value, name: string, span: Span, s
   if (object instanceof Fields) return object.entries.get(name) ?? (object.entries.has(name) ? null : undefined);
   if (object instanceof CallValue) {
     const { frame } = object;
-    const v = frame.read(name);
+    const path = object.roleNames?.get(name);
+    const v = path ? frame.readPath(path, { ...frame.here, reader: undefined }, span) : frame.read(name);
     if (v !== undefined) return v;
     const child = frame.instance.scope.find(name) && frame.instance.block.thunkBefore(name)?.force();
     if (child instanceof Instance) return new CallValue(frame.callOf(child, span));

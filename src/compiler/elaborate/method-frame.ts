@@ -6,6 +6,7 @@ import { context } from "./context.ts";
 import { fail } from "./fault.ts";
 import type { Frame, Passed } from "./frame.ts";
 import { type Here, Names, type Read, type Scope } from "./scope.ts";
+import { readChain } from "./chains.ts";
 import { Thunk } from "./thunk.ts";
 import type { Value } from "./values.ts";
 import { type Edit, type Reader, pick } from "./versions.ts";
@@ -91,7 +92,8 @@ export class MethodFrame {
     if (subject instanceof MethodFrame) {
       const v = subject.read(path[0], reader);
       if (v !== undefined) return v;
-    } else if (subject) return subject.readPath(path, reader, site.attachment.span);
+    } else if (subject && site.place.kind === "chain") return readChain(site.place, subject, name, reader, site.attachment.span);
+    else if (subject) return subject.readPath(path, reader, site.attachment.span);
     return site.withoutCall(name, path, reader);
   }
 

@@ -10,8 +10,9 @@ import type { Attachment, Site } from "./attachment.ts";
 import type { Call } from "./builtins/table.ts";
 import type { Frame } from "./frame.ts";
 import type { Instance } from "./instance.ts";
-import type { Scope } from "./scope.ts";
+import type { Here, Scope } from "./scope.ts";
 import type { Storage } from "./storage.ts";
+import type { Thunk } from "./thunk.ts";
 
 export type Value =
   | number
@@ -41,7 +42,8 @@ export type Value =
   | Start
   | Dataset
   | Tokenizer
-  | Loaded;
+  | Loaded
+  | WithGiven;
 
 /** A record. `type` is the declaration that checked its fields, if one did. */
 export class Fields {
@@ -159,7 +161,11 @@ export class Evaluated {
 /** The result of calling a module: stands for its first output, answers to all its names. */
 export class CallValue {
   readonly kind = "call";
-  constructor(readonly frame: Frame) {}
+  constructor(
+    readonly frame: Frame,
+    /** Names of a role that the module fills, to its own. */
+    readonly roleNames?: ReadonlyMap<string, readonly string[]>,
+  ) {}
 }
 
 /** A place a selector found. */
@@ -170,7 +176,8 @@ export type Place =
   | { readonly kind: "site"; readonly site: Site; readonly role?: RoleDecl }
   /** A list of children, on the way to its elements. */
   | { readonly kind: "list"; readonly items: readonly Instance[] }
-  | { readonly kind: "chain"; readonly parent: Instance; readonly blocks: readonly Instance[] };
+  /** A run of a list of children that one loop of `parent` carries a value through; `first` is the turn of the first of them. */
+  | { readonly kind: "chain"; readonly parent: Instance; readonly blocks: readonly Instance[]; readonly loop: ast.For; readonly first: number; readonly carried: string };
 
 export class Selection {
   readonly kind = "selection";
@@ -189,7 +196,18 @@ export class SiteNames {
 /** A run of blocks that one loop carries a value through, as a method on a list sees it. */
 export class Chain {
   readonly kind = "chain";
-  constructor(readonly turns: readonly { readonly call: (x: Value | undefined, given: ReadonlyMap<string, Value>) => Value }[]) {}
+  constructor(readonly turns: readonly ChainTurn[]) {}
+}
+/** One turn as a function of the carried value; other names of the block may be given instead. */
+export type ChainTurn = (x: Value | undefined, given: ReadonlyMap<string, Thunk<Value>>, here: Here, span: Span) => Value;
+
+/** A module to be called with some of its values given: what a turn of a chain puts in the place of its block. */
+export class WithGiven {
+  readonly kind = "given";
+  constructor(
+    readonly instance: Instance,
+    readonly given: ReadonlyMap<string, Thunk<Value>>,
+  ) {}
 }
 
 /** A start that takes its shape from where it stands: `normal(0.02)`, `uniform(a, b)`. */
@@ -267,6 +285,6 @@ export function describe(v: Value): string {
     case "selection":
       return `a selection of ${o.places.length}`;
     default:
-      return { evaluated: "a module", names: "a site", site: "a site", chain: "a chain of blocks", start: "a start", dataset: "a table of data", tokenizer: "a tokenizer", loaded: "an adapter from disk" }[o.kind];
+      return { evaluated: "a module", names: "a site", site: "a site", chain: "a chain of blocks", start: "a start", dataset: "a table of data", tokenizer: "a tokenizer", loaded: "an adapter from disk", given: "a module" }[o.kind];
   }
 }
