@@ -27,7 +27,7 @@ export function attach(e: Elaborator, name: string, applied: Applied, to: Select
   const modules = places.map((p) => (p.place.kind === "module" ? p.place.instance : undefined));
   places.forEach((p, i) => {
     const qualified = modules.some((m, k) => k !== i && m !== undefined && m === modules[i]);
-    const sizes = p.role instanceof RoleDecl && (p.place.kind === "module" || p.place.kind === "chain") ? roleSizes(e, p.role, p.place.kind === "chain" ? p.place.blocks[0] : p.place.instance, p.names, span) : new Map<string, () => Value>();
+    const sizes = p.role instanceof RoleDecl && (p.place.kind === "module" || p.place.kind === "chain") ? roleSizes(e, p.role, p.place.kind === "chain" ? p.place.blocks[0] : p.place.instance, p.place.kind === "chain" ? fillingsOf(p.place.blocks[0], p.role)[0].names : p.names, span) : new Map<string, () => Value>();
     const options = siteOptions(e, applied, p, sizes, span);
     attachment.sites.push(
       new Site(attachment, i, p.place, p.role instanceof RoleDecl ? p.role : undefined, p.names, sizes, options, qualified, (site) => staticLines(e, method, site, options)),

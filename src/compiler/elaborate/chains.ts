@@ -28,9 +28,8 @@ export function chains(e: Elaborator, method: MethodDecl, to: Selection, span: S
   }
   return runs.map((run): Fit => {
     const place = placeOf(e, run, span);
-    const filling = fillingsOf(run[0], role)[0];
     for (const b of run) if (fillingsOf(b, role).length === 0) fail("P0307", span, `${method.name} goes on a list of ${role.name}s; ${b.fullPath} is a ${b.decl.name.text}`, { notes: e.rolesOf(b) });
-    const names = new Map<string, readonly string[] | null>(["x", "mid", "y"].map((n) => [n, filling.names.get(n) ?? [n]]));
+    const names = new Map<string, readonly string[] | null>(["x", "y"].map((n) => [n, [n]]));
     return { place, role, names };
   });
 }

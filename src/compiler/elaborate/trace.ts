@@ -49,7 +49,8 @@ export function roleSizes(e: Elaborator, role: RoleDecl, instance: Instance, nam
       if (!frame) fail("P0309", span, `${instance.fullPath} is never called by ${instance.root.decl.name.text}, so the sizes of ${role.name} are not known there`);
       const out = new Map<string, number>();
       for (const { field } of roleFields(role)) {
-        const path = names.get(field.name.text);
+        const given = names.get(field.name.text);
+        const path = given === undefined ? [field.name.text] : given;
         if (!path || !isTensorType(field.type) || field.type.dims.length === 0) continue;
         if (![...field.type.dims].some((d) => d.kind === "Name" && wanted.has(d.text) && !out.has(d.text))) continue;
         const value = frame.readPath(path, frame.here, span);

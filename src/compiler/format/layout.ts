@@ -10,6 +10,8 @@
 import type { Bracket, Piece } from "./pieces.ts";
 
 const indentBy = 2;
+/** Columns hang on others to their left, a few in a row; more rounds than this and one hangs on itself. */
+const passes = 40;
 
 /** A line of the result. */
 interface Line {
@@ -63,6 +65,7 @@ const hasLines = (block: Bracket): boolean => block.first !== undefined && block
 class Columns {
   private readonly column = new Map<Piece, number>();
   private readonly lineOf = new Map<Piece, Line>();
+  private readonly index = new Map<Piece, number>();
   private readonly groupOf = new Map<Piece, Group>();
   /** For a line that begins inside a unit: the word above that it stands under. */
   private readonly anchors = new Map<Piece, Piece>();
@@ -72,33 +75,47 @@ class Columns {
     private readonly lines: readonly Line[],
   ) {
     for (const line of lines) for (const p of line.pieces) this.lineOf.set(p, line);
+    all.forEach((p, i) => {
+      this.index.set(p, i);
+    });
     this.link();
     this.anchor();
   }
 
-  /** Columns grow until all that depends on each other agrees. */
+  /**
+   * Columns grow until all that depends on each other agrees. Where a line moves far from where it was, a column may come to depend on
+   * itself; the columns concerned are given up.
+   */
   settle(): ReadonlyMap<Piece, number> {
-    for (let changed = true; changed; ) {
-      changed = false;
-      for (const { pieces } of this.lines) {
-        let end = 0;
-        pieces.forEach((p, i) => {
-          const natural = i === 0 ? this.indent(p) : end + this.gap(pieces[i - 1], p);
-          const group = this.groupOf.get(p);
-          if (group && natural > group.column) {
-            group.column = natural;
-            changed = true;
-          }
-          const column = group ? group.column : natural;
-          if (this.column.get(p) !== column) {
-            this.column.set(p, column);
-            changed = true;
-          }
-          end = column + p.text.length;
-        });
-      }
+    for (;;) {
+      this.column.clear();
+      for (const g of new Set(this.groupOf.values())) g.column = g.least;
+      let growing = this.pass();
+      for (let i = 0; i < passes && growing; i++) growing = this.pass();
+      if (!growing) return this.column;
+      for (const [p, g] of this.groupOf) if (growing.has(g)) this.groupOf.delete(p);
     }
-    return this.column;
+  }
+  /** Places every word once; the groups that had to grow, or nothing where all stayed. */
+  private pass(): Set<Group> | undefined {
+    const grown = new Set<Group>();
+    let moved = false;
+    for (const { pieces } of this.lines) {
+      let end = 0;
+      pieces.forEach((p, i) => {
+        const natural = i === 0 ? this.indent(p) : end + this.gap(pieces[i - 1], p);
+        const group = this.groupOf.get(p);
+        if (group && natural > group.column) {
+          group.column = natural;
+          grown.add(group);
+        }
+        const column = group ? group.column : natural;
+        if (this.column.get(p) !== column) moved = true;
+        this.column.set(p, column);
+        end = column + p.text.length;
+      });
+    }
+    return moved ? grown : undefined;
   }
 
   // ── between words ──────────────────────────────────────────────────────────────────────────────
@@ -127,7 +144,7 @@ class Columns {
         if (p.isComment && stretched(line, i)) {
           this.join(p, p);
           const group = this.groupOf.get(p)!;
-          group.column = Math.max(group.column, p.column);
+          group.least = Math.max(group.least, p.column);
         }
       });
     });
@@ -145,7 +162,7 @@ class Columns {
   private join(a: Piece, b: Piece): void {
     let group = this.groupOf.get(a);
     if (!group) {
-      group = { column: 0 };
+      group = { least: 0, column: 0 };
       this.groupOf.set(a, group);
     }
     this.groupOf.set(b, group);
@@ -157,7 +174,7 @@ class Columns {
     if (p.isComment) return this.commentIndent(p);
     if (p.begins) return this.unitIndent(p.begins.block, p);
     if (p.closes) return p.closes.isBlock ? this.base(p.closes) : this.lineIndent(p.closes.open);
-    if (p.type === "else" && this.all[this.all.indexOf(p) - 1]?.closes?.isBlock) return this.lineIndent(p.unit!.first);
+    if (p.type === "else" && this.all[this.index.get(p)! - 1]?.closes?.isBlock) return this.lineIndent(p.unit!.first);
     return this.continued(p);
   }
   /** Column of the units of a block. */
@@ -199,7 +216,9 @@ class Columns {
   }
   /** A comment with a line of its own stands as what follows it, or as the units of a block that ends behind it. */
   private commentIndent(p: Piece): number {
-    const next = this.all.slice(this.all.indexOf(p) + 1).find((q) => !q.isComment);
+    let i = this.index.get(p)!;
+    while (this.all[i]?.isComment) i++;
+    const next = this.all[i];
     if (!next) return 0;
     if (next.closes && next.closes === p.inside) {
       if (next.closes.isBlock) return this.unitIndent(next.closes, p);
@@ -227,6 +246,8 @@ class Columns {
 
 /** Words that are in one column, as little to the right as they can be. */
 interface Group {
+  /** A column that the author chose. */
+  least: number;
   column: number;
 }
 
