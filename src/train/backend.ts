@@ -1,5 +1,6 @@
 /** An engine over a device: graphs go through the pipeline and become a program, the device opens it. */
 import { type CompiledProgram, compileProgram, type TargetOptions } from "../backends/compile.ts";
+import { UPDATE_ROWS } from "../ir/accumulate.ts";
 import { Builder } from "../ir/build.ts";
 import { graphCost } from "../ir/flops.ts";
 import type { Graph, Node } from "../ir/graph.ts";
@@ -45,8 +46,17 @@ async function build(entries: readonly EntryPoint[], options: BuildOptions, targ
 }
 
 /** An entry point after the passes. With a hook that stops early, its graph is only to be looked at. */
-export function lower({ graph, sizes, growing }: EntryPoint, options: Pick<BuildOptions, "memory">, hooks: Hooks): Compiled {
-  return compileGraph(graph, { ...hooks, sizes, values: valuesOf(growing), options: { memory: options.memory } });
+export function lower(
+  { graph, sizes, growing }: EntryPoint,
+  options: Pick<BuildOptions, "memory"> & Partial<BuildOptions>,
+  hooks: Hooks,
+): Compiled {
+  return compileGraph(graph, {
+    ...hooks,
+    sizes,
+    values: valuesOf(growing),
+    options: { memory: options.memory, trained: options.trained, hostInputs: ["step", "steps", UPDATE_ROWS] },
+  });
 }
 
 /** Sizes whose value is an input of that name. */

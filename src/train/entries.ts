@@ -13,16 +13,17 @@ export function sizesFor(entry: Entry, sizes: ReadonlyMap<string, number>, rows:
   return batch === undefined ? new Map(sizes) : new Map([...sizes, [batch, rows]]);
 }
 
-/** An entry point for each size of batch. `batches[table]`: the numbers of rows, the full one first. */
+/** An entry point for each size of batch. `batches[table]`: the numbers of rows, the full one first; tables are numbered from `first`. */
 export function entryPoints(
   kind: string,
   entries: readonly Entry[],
   sizes: readonly ReadonlyMap<string, number>[],
   batches: readonly (readonly number[])[],
+  first = 0,
 ): EntryPoint[] {
   return entries.flatMap((entry, table) =>
     batches[table].map((rows) => ({
-      name: entryName(kind, table, rows, batches[table][0]),
+      name: entryName(kind, first + table, rows, batches[table][0]),
       graph: entry.graph,
       sizes: sizesFor(entry, sizes[table], rows),
     })),

@@ -13,7 +13,7 @@ import { batchSymbol, roundUp } from "./columns.ts";
 import type { EntryPoint } from "./engine.ts";
 import type { RunHost } from "./host.ts";
 import { chooseToken, type Sampling, samplingKey } from "./sample.ts";
-import { elements } from "./values.ts";
+import { zeros } from "./values.ts";
 
 /** What generation asks of a tokenizer. */
 export interface PromptTokenizer {
@@ -104,7 +104,7 @@ export async function openGenerator(
   const prefill = async (ids: readonly number[]): Promise<Float32Array> => {
     // nothing of an earlier prompt may be seen
     for (const { name, dtype, shape } of states) {
-      await session.write("state", name, dtype === "f32" ? new Float32Array(elements(shape)) : new Int32Array(elements(shape)));
+      await session.write("state", name, zeros({ dtype, shape }).values);
     }
     const row = new Int32Array(lengths.prompt);
     row.set(ids);

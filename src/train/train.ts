@@ -18,7 +18,11 @@ import { type LoopPlan, NonFinite, type Progress, runLoop, START } from "./loop.
 import { checkMetrics, metricsOf } from "./metrics.ts";
 import { blame } from "./nonfinite.ts";
 import { Schedule } from "./schedule.ts";
-import { elements, narrow } from "./values.ts";
+import { Summing } from "./summing.ts";
+import { elements, narrow, zeros } from "./values.ts";
+
+/** Entry points of an update in several batches. */
+const NAMES = { count: "count", part: "gradients", finish: "update" };
 
 /** A stage with its data read and checked, before anything is compiled. */
 export interface LaidTrain {
@@ -31,6 +35,8 @@ export interface LaidTrain {
   readonly full: readonly number[];
   readonly evaluation: Evaluation | undefined;
   readonly points: readonly EntryPoint[];
+  /** By table, where an update is several batches. */
+  readonly summing: readonly Summing[] | undefined;
   /** States of the entries, with the sizes they start with. */
   readonly states: ReadonlyMap<string, ReadonlyMap<string, number>>;
 }
@@ -66,12 +72,18 @@ export async function layTrain(stage: TrainStage, host: Pick<RunHost, "table">):
   const total = schedule.total(stage.steps, stage.epochs);
   const evaluation = await prepareEvaluation(stage, host);
   const batches = schedule.batchSizes(total);
-  const points = [...entryPoints("step", stage.step, sizes, batches), ...(evaluation?.points ?? [])];
+  const summing =
+    accumulate === 1
+      ? undefined
+      : stage.step.map(
+          (entry, i) => new Summing({ names: NAMES, entry, number: i, table: tables[i], sizes: sizes[i], batches: batches[i] }),
+        );
+  const points = [...(summing?.flatMap((s) => s.points) ?? entryPoints("step", stage.step, sizes, batches)), ...(evaluation?.points ?? [])];
   const states = new Map<string, ReadonlyMap<string, number>>();
   stage.step.forEach((entry, i) => {
     for (const name of entry.states) if (!states.has(name)) states.set(name, sizes[i]);
   });
-  return { stage, tables, sizes, schedule, total, full: batches.map((b) => b[0]), evaluation, points, states };
+  return { stage, tables, sizes, schedule, total, full: batches.map((b) => b[0]), evaluation, points, summing, states };
 }
 
 /** The evaluation that a stage asks for, or that its held data allows; `undefined`: none. */
@@ -232,7 +244,14 @@ class TrainRun {
     this.journal.begin(checkpoint?.progress);
   }
 
+  /** States that live from update to update; sums over the batches of one are zero in between. */
+  private get states(): string[] {
+    return Object.keys(this.ready.built.program.states).filter((name) => this.host.project.states.has(name));
+  }
+
   private startOf(state: string): Held {
+    const { program } = this.ready.built;
+    if (!this.host.project.states.has(state)) return zeros(program.tensors[program.states[state]]);
     return this.host.values.state(state, this.ready.states.get(state) ?? new Map());
   }
 
@@ -270,8 +289,9 @@ class TrainRun {
   }
 
   private async update(step: number): Promise<Scalars> {
-    const { schedule, stage, tables, sizes, total, full } = this.ready;
+    const { schedule, stage, tables, sizes, total, full, summing } = this.ready;
     const { table, batches } = schedule.update(step);
+    if (summing !== undefined) return scalarsOf(await summing[table].run(this.session, batches, { step, steps: total }));
     const [rows] = batches;
     const inputs = fillBatch(stage.step[table].columns, tables[table], rows, sizes[table]);
     return scalarsOf(await this.session.run(entryName("step", table, rows.length, full[table]), { ...inputs, step, steps: total }));
@@ -306,8 +326,8 @@ class TrainRun {
   private async snapshot(): Promise<Snapshot> {
     const states = new Map<string, Held>();
     const { states: indices, tensors } = this.ready.built.program;
-    for (const [name, index] of Object.entries(indices)) {
-      const { dtype, shape } = tensors[index];
+    for (const name of this.states) {
+      const { dtype, shape } = tensors[indices[name]];
       states.set(name, { dtype, shape, values: await this.session.read("state", name) });
     }
     return { params: await this.readParams(), states, ...(this.best === undefined ? {} : { best: this.best }) };

@@ -134,3 +134,9 @@ export const tensorOf = (dtype: DType, shape: readonly number[], data: ArrayLike
 
 /** As devices store it: f32, or 4-byte integers. */
 export const narrow = (dtype: DType, data: ArrayLike<number>): Data => (dtype === "f32" ? Float32Array.from(data) : Int32Array.from(data));
+
+export const zeros = ({ dtype, shape }: { readonly dtype: DType; readonly shape: readonly number[] }): Held => ({
+  dtype,
+  shape,
+  values: dtype === "f32" ? new Float32Array(elements(shape)) : new Int32Array(elements(shape)),
+});

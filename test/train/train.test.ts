@@ -141,6 +141,24 @@ describe("a train stage", () => {
     expect((error as RunProblem).problem.message).toMatch(/`m\.w` holds NaN/);
   });
 
+  test("an update in several batches is the update on all their rows", async () => {
+    const losses = async (stage: Partial<TrainStage>) => {
+      const { host, error } = await run(tinyProject({ steps: 12, evaluate: undefined, ...stage }, { plain: true }), tinyFiles());
+      expect(error).toBeUndefined();
+      return host.events.flatMap((e) => (e.event === "step" ? [e.loss, e.scalars.grad_norm] : []));
+    };
+    const whole = await losses({ batch: 6 });
+    // 18 rows: updates of 6 rows as 4 + 2, which is also what a short last batch looks like
+    for (const stage of [
+      { batch: 3, accumulate: 2 },
+      { batch: 2, accumulate: 3 },
+      { batch: 1, accumulate: 6 },
+    ]) {
+      const parts = await losses(stage);
+      for (const [i, value] of parts.entries()) expect(Math.abs(value - whole[i])).toBeLessThan(1e-6 * Math.max(1e-3, Math.abs(whole[i])));
+    }
+  });
+
   test("the best evaluation's parameters are the result", async () => {
     const files = tinyFiles();
     // the held part asks for the opposite, so the first evaluation is the best one

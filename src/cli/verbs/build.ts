@@ -3,14 +3,13 @@ import { guaranteed } from "../../backends/webgpu/limits.ts";
 import { InputError } from "../../ir/errors.ts";
 import { pipeline } from "../../ir/pipeline.ts";
 import { packageVersion } from "../../node/package.ts";
-import type { Placed } from "../../runtime/program.ts";
 import { backendEngine, lower } from "../../train/backend.ts";
 import type { EntryPoint } from "../../train/engine.ts";
 import { generationPoints } from "../../train/generate.ts";
 import { writePackage } from "../../train/package.ts";
 import { stagesOf } from "../../train/run.ts";
 import { layTrain } from "../../train/train.ts";
-import { elements } from "../../train/values.ts";
+import { zeros } from "../../train/values.ts";
 import { type CommonOptions, common, Session, wholeNumber } from "../context.ts";
 import { line, Usage } from "../errors.ts";
 import type { Io } from "../io.ts";
@@ -93,7 +92,9 @@ export function build(program: Command, io: Io): void {
         state: (name) => {
           const sizes = starts.get(name);
           // caches are empty at first
-          return sizes === undefined ? emptyOf(built.program.tensors[built.program.states[name]]) : host.values.state(name, sizes).values;
+          return sizes === undefined
+            ? zeros(built.program.tensors[built.program.states[name]]).values
+            : host.values.state(name, sizes).values;
         },
       });
       if (session.json) io.out(line({ event: "build", folder: options.output, files: written }));
@@ -103,8 +104,6 @@ export function build(program: Command, io: Io): void {
         );
     });
 }
-
-const emptyOf = ({ dtype, shape }: Placed) => (dtype === "f32" ? new Float32Array(elements(shape)) : new Int32Array(elements(shape)));
 
 const never = (): never => {
   throw new InputError("P0685", "a built program is opened by its own index.mjs");

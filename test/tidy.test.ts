@@ -1,0 +1,182 @@
+/** The rules of the house: which room may import which, what nobody imports, what stays in one room, how large files are. */
+import { readdirSync, readFileSync, statSync } from "node:fs";
+import path from "node:path";
+import { describe, expect, test } from "@jest/globals";
+
+const ROOT = path.resolve(import.meta.dirname, "..");
+const files = [...walk("src"), ...walk("grammar")].filter((file) => file.endsWith(".ts") && !file.endsWith(".d.ts"));
+const texts = new Map(files.map((file) => [file, readFileSync(path.join(ROOT, file), "utf8")]));
+
+function walk(folder: string): string[] {
+  return readdirSync(path.join(ROOT, folder)).flatMap((name) => {
+    const file = `${folder}/${name}`;
+    return statSync(path.join(ROOT, file)).isDirectory() ? walk(file) : [file];
+  });
+}
+
+interface Import {
+  readonly from: string;
+  /** A file of ours, or a package. */
+  readonly to: string;
+  readonly typeOnly: boolean;
+}
+
+const IMPORT = /^\s*(?:import|export)\s+(type\s+)?(?:[^"';]*?\sfrom\s+)?"([^"]+)";?/gm;
+const DYNAMIC = /\bimport\(\s*"([^"]+)"\s*\)/g;
+
+const imports: Import[] = files.flatMap((from) => {
+  const text = texts.get(from)!;
+  const found = [...text.matchAll(IMPORT)].map((m) => ({ target: m[2], typeOnly: m[1] !== undefined || everyNameIsAType(m[0]) }));
+  found.push(...[...text.matchAll(DYNAMIC)].map((m) => ({ target: m[1], typeOnly: false })));
+  return found.map(({ target, typeOnly }) => ({
+    from,
+    typeOnly,
+    to: target.startsWith(".") ? path.posix.join(path.posix.dirname(from), target) : target,
+  }));
+});
+
+function everyNameIsAType(statement: string): boolean {
+  const names = /\{([^}]*)\}/.exec(statement)?.[1];
+  if (names === undefined) return false;
+  const list = names
+    .split(",")
+    .map((n) => n.trim())
+    .filter((n) => n !== "");
+  return list.length > 0 && list.every((n) => n.startsWith("type "));
+}
+
+/** `src/ir/passes/x.ts` → `ir`; `src/index.ts` → `index`; `grammar/…` → `grammar`. */
+function roomOf(file: string): string {
+  const [top, second] = file.split("/");
+  if (top === "grammar") return "grammar";
+  return second.endsWith(".ts") ? second.slice(0, -3) : second;
+}
+
+/** Rooms that a room may import, itself included; `node` holds what only Node has and is handed in from the outside. */
+const ALLOWED: Readonly<Record<string, readonly string[]>> = {
+  grammar: ["grammar"],
+  ir: ["ir"],
+  backends: ["backends", "ir", "runtime"],
+  runtime: ["runtime", "backends", "ir"],
+  formats: ["formats", "ir"],
+  compiler: ["compiler", "grammar", "ir"],
+  train: ["train", "runtime", "backends", "formats", "ir"],
+  node: ["node", "train", "runtime", "backends", "formats", "compiler", "ir"],
+  cli: ["cli", "node", "train", "compiler", "runtime", "backends", "formats", "ir"],
+  index: ["index", "node", "train", "compiler", "runtime", "backends", "formats", "ir"],
+};
+
+/** What the compiler gives is data; who runs it may name the types of that data. Backends make programs, whose type is the runtime's. */
+function isSharedType({ from, to, typeOnly }: Import): boolean {
+  if (!typeOnly) return false;
+  const room = roomOf(from);
+  if (room === "train") return to === "src/compiler/project.ts" || to === "src/compiler/report/problem.ts";
+  return false;
+}
+
+const own = imports.filter((i) => i.to.startsWith("src/") || i.to.startsWith("grammar/"));
+
+describe("rooms", () => {
+  test("imports point one way", () => {
+    const wrong = own.filter((i) => {
+      const allowed = ALLOWED[roomOf(i.from)] ?? [];
+      if (roomOf(i.from) === "backends" && roomOf(i.to) === "runtime") return !i.typeOnly;
+      return !allowed.includes(roomOf(i.to)) && !isSharedType(i);
+    });
+    expect(wrong.map(({ from, to }) => `${from} imports ${to}`)).toEqual([]);
+  });
+
+  test("imports name files that are there, with their ending", () => {
+    expect(own.filter(({ to }) => !files.includes(to) && !to.endsWith(".json")).map(({ from, to }) => `${from} imports ${to}`)).toEqual([]);
+  });
+
+  test("what only Node has is used in `node` and `cli` only", () => {
+    const NODE = /^(node:|fs$|path$|os$|worker_threads$|webgpu$|commander$|cli-progress$|picocolors$)/;
+    const wrong = imports.filter(({ from, to, typeOnly }) => !typeOnly && NODE.test(to) && !["node", "cli"].includes(roomOf(from)));
+    expect(wrong.map(({ from, to }) => `${from} imports ${to}`)).toEqual([]);
+    const globals = files.filter(
+      (file) => !["node", "cli", "index"].includes(roomOf(file)) && /\bprocess\.|\bBuffer\b\.|\b__dirname\b|\brequire\("/.test(code(file)),
+    );
+    expect(globals.filter((file) => !WORKER_TEXT.includes(file))).toEqual([]);
+  });
+
+  test("only the command line prints or exits", () => {
+    const wrong = files.filter((file) => roomOf(file) !== "cli" && /\bconsole\.|\bprocess\.(exit|stdout|stderr)/.test(code(file)));
+    expect(wrong).toEqual([]);
+  });
+
+  test("every file is imported by another, or is an entrance", () => {
+    const entrances = ["src/index.ts", "src/runtime/index.ts", "src/cli/main.ts"];
+    const reached = new Set<string>(entrances);
+    const queue = [...entrances];
+    while (queue.length > 0) {
+      const at = queue.pop()!;
+      for (const { from, to } of own) {
+        if (from !== at || reached.has(to)) continue;
+        reached.add(to);
+        queue.push(to);
+      }
+    }
+    expect(files.filter((file) => !reached.has(file))).toEqual([]);
+  });
+});
+
+/** Source texts of threads, which run in Node as well as in a page. */
+const WORKER_TEXT: readonly string[] = [];
+
+/** A file without comments and the texts of strings. */
+function code(file: string): string {
+  return texts
+    .get(file)!
+    .replace(/\/\*[\s\S]*?\*\//g, "")
+    .replace(/(^|[^:])\/\/.*$/gm, "$1")
+    .replace(/"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'/g, '""');
+}
+
+describe("what knows what", () => {
+  const NAMES = [
+    ...["gpt2", "bert", "roberta", "llama", "t5", "bart", "opt", "vit", "plm"],
+    ...["lora", "dora", "ia3", "bitfit", "houlsby", "pfeiffer", "compacter", "adalora", "increlora", "vera", "loha", "lokr", "hadamard"],
+    ...["adamw", "sgd", "causal_lm", "masked_lm", "wsd"],
+  ];
+
+  test("the compiler, the graph and the backends know no model, method, objective or optimiser", () => {
+    const wrong = files.flatMap((file) => {
+      if (!["grammar", "ir", "backends", "runtime", "compiler"].includes(roomOf(file))) return [];
+      const source = texts
+        .get(file)!
+        .replace(/\/\*[\s\S]*?\*\//g, "")
+        .replace(/(^|[^:])\/\/.*$/gm, "$1");
+      return NAMES.filter((name) => new RegExp(`\\b${name}\\b`, "i").test(source)).map((name) => `${file} says ${name}`);
+    });
+    expect(wrong.filter((line) => !ALLOWED_NAMES.some((allowed) => line.startsWith(allowed)))).toEqual([]);
+  });
+
+  test("nothing outside `ir/ops` compares the name of an op", () => {
+    const wrong = files.flatMap((file) => {
+      if (file.startsWith("src/ir/ops/")) return [];
+      const source = texts.get(file)!.replace(/\/\*[\s\S]*?\*\//g, "");
+      const lines = source.split("\n");
+      return lines.flatMap((line, i) =>
+        /\.op\s*[!=]==?\s*"|case "(?:dot|gather|reduce_sum|reshape)"/.test(line) ? [`${file}:${i + 1}`] : [],
+      );
+    });
+    expect(wrong.length).toBeLessThanOrEqual(OP_NAMES_LEFT);
+  });
+});
+
+/** The suggestions for other tools' words, and the default optimiser that the language names. */
+const ALLOWED_NAMES: readonly string[] = ["src/compiler/suggest.ts", "src/compiler/elaborate/train-stage.ts says adamw"];
+/** Comparisons of op names outside the table that are there: this number may only go down. */
+const OP_NAMES_LEFT = 0;
+
+test("the ten largest files", () => {
+  const sizes = files.map((file) => ({ file, lines: texts.get(file)!.split("\n").length })).sort((a, b) => b.lines - a.lines);
+  process.stdout.write(
+    `${sizes
+      .slice(0, 10)
+      .map(({ file, lines }) => `${String(lines).padStart(6)}  ${file}`)
+      .join("\n")}\n`,
+  );
+  expect(sizes[0].lines).toBeLessThan(900);
+});
