@@ -1,0 +1,186 @@
+/** Sessions on WebAssembly: threads, memory, entries, failures. */
+import { describe, expect, test } from "@jest/globals";
+import { compileProgram, type EntrySource } from "../../src/backends/compile.ts";
+import { peakBytes } from "../../src/backends/plan.ts";
+import { Builder } from "../../src/ir/build.ts";
+import type { Graph, Node } from "../../src/ir/graph.ts";
+import { startThread } from "../../src/node/threads.ts";
+import type { Values } from "../../src/runtime/program.ts";
+import { openReference } from "../../src/runtime/reference.ts";
+import type { StartThread, Thread } from "../../src/runtime/threads.ts";
+import { openWasm } from "../../src/runtime/wasm.ts";
+import { difference, given, meaning, numbers, openGraphs, outputs, runWasm } from "./support/run.ts";
+
+const b = new Builder({ path: "session" });
+
+/** Two layers with a row kernel between, every kernel with enough units for several workers. */
+function layers(): Graph {
+  const x = b.input("x", { dtype: "f32", shape: [50, 24] });
+  const h = b.unary("tanh", b.add(b.dot(x, b.param("w", [24, 70]), { lhsContract: [1], rhsContract: [0] }), b.param("c", [70])));
+  const e = b.unary("exp", b.sub(h, b.reduce("max", h, [1], true)));
+  const y = b.div(e, b.reduce("sum", e, [1], true));
+  return outputs(y, b.reduce("sum", h, [0]), b.reduce("sum", y, [0, 1]));
+}
+
+const random = (n: number, seed: number): Float32Array => Float32Array.from({ length: n }, numbers(seed));
+
+describe("threads", () => {
+  test("results are the same bits for one, two and three workers, run after run", async () => {
+    const graph = layers();
+    const g = given(graph, 5);
+    const one = await runWasm(graph, g, { workers: 1 });
+    for (const workers of [2, 3]) {
+      const session = await openGraphs([{ name: "main", graph }], { workers });
+      for (const [name, t] of g.params) await session.write("param", name, Float32Array.from(t.data));
+      for (let run = 0; run < 5; run++) {
+        const out = await session.run("main", { x: Float32Array.from(g.inputs.get("x")!.data) });
+        for (const name of ["y0", "y1", "y2"]) expect(out[name]).toEqual(one.get(`output:${name}`));
+      }
+      await session.close();
+    }
+  });
+
+  test("a worker that dies is an error of the run, and of every later one", async () => {
+    const threads: Thread[] = [];
+    const start: StartThread = () => {
+      const t = startThread();
+      threads.push(t);
+      return t;
+    };
+    const { program, module } = await compileProgram([{ name: "main", graph: layers() }], {
+      target: "wasm",
+      arithmetic: "plain",
+      workers: 2,
+    });
+    // A module that lacks the functions: the workers fail in their first step.
+    const empty = await compileProgram([{ name: "main", graph: outputs(b.param("w", [24, 70])) }], {
+      target: "wasm",
+      arithmetic: "plain",
+      workers: 2,
+    });
+    const pages = Number(/memory (\d+)/.exec(program.wat!)![1]);
+    expect(Number(/memory (\d+)/.exec(empty.program.wat!)![1])).toBe(pages);
+    const session = await openWasm(program, empty.module!, { workers: 2, startThread: start });
+    await expect(session.run("main", { x: new Float32Array(50 * 24) })).rejects.toThrow("a worker thread failed");
+    await expect(session.run("main", { x: new Float32Array(50 * 24) })).rejects.toThrow("a worker thread failed");
+    await session.close();
+    expect(threads.length).toBe(2);
+    expect(module!.length).toBeGreaterThan(0);
+  });
+
+  test("nothing runs after close", async () => {
+    const session = await openGraphs([{ name: "main", graph: layers() }], { workers: 2 });
+    await session.close();
+    await session.close();
+    await expect(session.run("main", { x: new Float32Array(50 * 24) })).rejects.toThrow("closed");
+  });
+});
+
+describe("entries", () => {
+  const w = b.param("w", [4, 6]);
+  const frozen = b.param("f", [6]);
+  const m = b.state("m", { dtype: "f32", shape: [4, 6] });
+  const g = b.input("g", { dtype: "f32", shape: [4, 6] });
+  const rate = b.input("rate", { dtype: "f32", shape: [] });
+  const moved = b.add(b.mul(m, 0.5), g);
+  const next = b.sub(w, b.mul(moved, b.broadcastTo(rate, [4, 6])));
+  const entries: EntrySource[] = [
+    {
+      name: "update",
+      graph: {
+        results: [
+          { role: "output", name: "norm", node: b.reduce("sum", b.mul(g, g), [0, 1]) },
+          { role: "param", name: "w", node: next },
+          { role: "state", name: "m", node: moved },
+        ],
+      },
+      scalars: [{ name: "rate", dtype: "f32", code: [["div", 1, "@step"]] }],
+    },
+    { name: "evaluate", graph: outputs(b.mul(w, b.broadcastTo(frozen, [4, 6])), w) },
+  ];
+
+  test("share parameters and states, and do what the reference does", async () => {
+    const wasm = await openGraphs(entries);
+    const reference = openReference(entries, { rounded: true });
+    for (const s of [wasm, reference]) {
+      await s.write("param", "w", random(24, 1));
+      await s.write("param", "f", random(6, 2));
+      await s.write("state", "m", random(24, 3));
+      for (const step of [1, 2, 4]) await s.run("update", { g: random(24, 3 + step), step });
+    }
+    const [seen, expected] = [await wasm.run("evaluate", {}), await reference.run("evaluate", {})];
+    for (const name of ["y0", "y1"]) for (let i = 0; i < 24; i++) expect(seen[name][i]).toBeCloseTo(expected[name][i], 5);
+    expect([...(await wasm.read("state", "m"))].map((x) => x.toFixed(5))).toEqual(
+      [...(await reference.read("state", "m"))].map((x) => x.toFixed(5)),
+    );
+    await wasm.close();
+  });
+
+  test("updates need no second copy of parameters and states", async () => {
+    const { program } = await compileProgram(entries, { target: "wasm", arithmetic: "plain", workers: 1 });
+    expect(program.arenas.some((a) => a.name === "activations")).toBe(false);
+    expect(program.arenas.find((a) => a.name === "trained")?.pages).toEqual([96]);
+    expect(program.arenas.find((a) => a.name === "frozen")?.pages).toEqual([32]);
+  });
+
+  test("say what is missing or wrong", async () => {
+    const s = await openGraphs(entries);
+    await expect(s.run("nothing", {})).rejects.toThrow("there is no entry nothing");
+    await expect(s.run("update", { step: 1 })).rejects.toThrow("needs the input `g`");
+    await expect(s.run("update", { g: random(24, 1) })).rejects.toThrow("`step`");
+    await expect(s.run("update", { g: random(23, 1), step: 1 })).rejects.toThrow("has 24 elements, not 23");
+    await expect(s.run("update", { g: new Int32Array(24), step: 1 })).rejects.toThrow("is f32");
+    await expect(s.run("evaluate", {}, ["loss"])).rejects.toThrow("no output loss");
+    await expect(s.write("param", "x", random(1, 1))).rejects.toThrow("no param x");
+    await s.close();
+  });
+});
+
+describe("next values that need the old ones", () => {
+  const [p, q] = [b.param("p", [5]), b.param("q", [5])];
+  const cases: Readonly<Record<string, readonly [Node, Node]>> = {
+    swapped: [q, p],
+    "each from both": [b.add(p, q), b.sub(q, p)],
+    "read backwards": [b.reverse(p, 0), b.mul(b.reverse(p, 0), q)],
+    "one value for both": [b.mul(p, q), b.mul(p, q)],
+    "a sum of all": [b.broadcastTo(b.reduce("sum", p, [0]), [5]), b.add(q, b.broadcastTo(b.reduce("max", p, [0]), [5]))],
+  };
+  for (const [name, [a, c]] of Object.entries(cases))
+    test(name, async () => {
+      const graph: Graph = {
+        results: [
+          { role: "param", name: "p", node: a },
+          { role: "param", name: "q", node: c },
+          { role: "output", name: "old", node: b.mul(p, 2) },
+          { role: "output", name: "again", node: a },
+        ],
+      };
+      const g = given(graph, 9);
+      const expected = meaning(graph, g);
+      for (const [key, seen] of await runWasm(graph, g)) expect(difference(seen, expected.get(key)!)).toBeLessThan(1e-6);
+    });
+});
+
+test("the session allocates what the plan says, to the byte, and says what the platform adds", async () => {
+  for (const workers of [1, 2]) {
+    const { program, module } = await compileProgram([{ name: "main", graph: layers() }], { target: "wasm", arithmetic: "plain", workers });
+    const session = await openWasm(program, module!, { workers, startThread });
+    expect(session.memory.planned).toBe(peakBytes(program.arenas));
+    expect((session.memory.planned + session.memory.platform) % 65536).toBe(0);
+    expect(session.memory.platform).toBeLessThan(65536);
+    await session.close();
+  }
+});
+
+test("decompositions run on the host between kernels", async () => {
+  const x = b.param("x", [6, 4]);
+  const doubled = b.mul(x, 2);
+  const [u, s, v] = (["svd_u", "svd_s", "svd_v"] as const).map((op) => b.make(op, [doubled], { k: 4 }));
+  const back = b.dot(b.mul(u, b.broadcastTo(b.reshape(s, [1, 4]), [6, 4])), v, { lhsContract: [1], rhsContract: [0] });
+  const graph = outputs(back);
+  const g = given(graph, 4);
+  const seen: Values = (await runWasm(graph, g)).get("output:y0")!;
+  g.params.get("x")!.data.forEach((value, i) => {
+    expect(seen[i]).toBeCloseTo(2 * value, 5);
+  });
+});
