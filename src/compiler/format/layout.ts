@@ -92,7 +92,7 @@ class Columns {
       for (const g of new Set(this.groupOf.values())) g.column = g.least;
       let growing = this.pass();
       for (let i = 0; i < passes && growing; i++) growing = this.pass();
-      if (!growing) return this.column;
+      if (!growing || growing.size === 0) return this.column;
       for (const [p, g] of this.groupOf) if (growing.has(g)) this.groupOf.delete(p);
     }
   }
