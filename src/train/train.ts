@@ -266,7 +266,8 @@ class TrainRun {
         evaluation === undefined
           ? undefined
           : { every: stage.evaluate?.every, best: stage.evaluate?.best, stopAfter: stage.evaluate?.stopAfter },
-      depth: this.host.engine.depth,
+      // the sums of one update must be finished before the next one adds to them
+      depth: this.ready.summing === undefined ? this.host.engine.depth : 1,
     };
     return runLoop(plan, from, {
       update: (step) => this.update(step),
