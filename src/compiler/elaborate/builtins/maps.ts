@@ -1,4 +1,7 @@
+import { Size, type Value } from "../values.ts";
 import { BuiltinTable, tensorArg } from "./table.ts";
+
+const isStatic = (v: Value): boolean => typeof v === "number" || v instanceof Size;
 
 /** Elementwise functions and reductions; on static numbers they give static numbers. */
 const scalar: Readonly<Record<string, (x: number) => number>> = {
@@ -57,7 +60,9 @@ for (const kind of ["sum", "mean", "max", "min"] as const)
 
 maps.add("where", [{ name: "condition" }, { name: "x" }, { name: "y" }], ({ condition, x, y }, c) => {
   if (typeof condition === "boolean") c.fail("P0410", "the condition of `where` is known when compiling", ["write `if … then … else …`"]);
-  return c.tensor(c.build((b) => b.where(c.node(condition!), c.operand(x!), c.operand(y!))));
+  // numbers take the dtype of the other branch; two of them need one of their own
+  const branch = (v: Value) => (isStatic(x!) && isStatic(y!) ? c.node(v) : c.operand(v));
+  return c.tensor(c.build((b) => b.where(c.node(condition!), branch(x!), branch(y!))));
 });
 maps.add("clamp", [{ name: "x" }, { name: "low" }, { name: "high" }], ({ x, low, high }, c) => {
   if (typeof x === "number" && typeof low === "number" && typeof high === "number") return Math.min(Math.max(x, low), high);
