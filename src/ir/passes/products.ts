@@ -16,7 +16,8 @@ export const products: Pass = {
   after: "contractions are in the cheapest order found; products are distributed over sums with thin terms where that costs less",
   law: "results are equal up to rounding; the cost does not grow",
   run: (graph, context) => {
-    const trained = new Set(graph.results.flatMap((r) => (r.role === "param" ? [r.name] : [])));
+    const updated = graph.results.flatMap((r) => (r.role === "param" ? [r.name] : []));
+    const trained = new Set([...updated, ...(context.options.trained ?? [])]);
     const out = withRoots(
       graph,
       improve(
