@@ -249,7 +249,7 @@ export class Elaborator implements Evaluator {
   /** A declaration of the library that a stage uses where the file names none. */
   library(file: string, name: string, span: Span): Value {
     const unit = this.libraryUnit(file, span);
-    const read = unit.declared.get(name);
+    const read = unit.declared.get(name) ?? unit.scope.find(name);
     if (!read) fail("P0216", span, `${file} has no \`${name}\``);
     return read(unit.scope.here);
   }

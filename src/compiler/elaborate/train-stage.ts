@@ -233,7 +233,7 @@ function handedOver(v: Value): Attachment[] {
 }
 
 function optimiser(e: Elaborator, s: Settings, trained: readonly Storage[], span: Span): Attachment | undefined {
-  const v = s.value("optimizer") ?? e.library("std/training", "adamw", span);
+  const v = s.value("optimizer") ?? e.library("std/defaults", "optimizer", span);
   const applied = v instanceof MethodDecl ? new Applied(v, [], s.scope, s.spanOf("optimizer")) : v;
   if (!(applied instanceof Applied)) fail("P0206", s.spanOf("optimizer"), `\`optimizer\` must be a method on Parameter, this is ${describe(v)}`, { notes: ["such as `adamw(lr: 1e-3)`"] });
   const to = new Selection(trained.map((storage) => ({ kind: "param", storage }) as const), "the trained parameters");
