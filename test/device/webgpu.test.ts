@@ -110,6 +110,14 @@ describe("schedules of a GPU", () => {
   test("a team walks down columns", () =>
     check(b.reduce("sum", float("x", 70, 6), [0]), b.make("argmax", [float("y", 70, 6)], { axis: 0 })));
   test("products through workgroup memory, edges cut", () => check(b.matmul(float("x", 17, 9), float("y", 9, 10))));
+  test("products read four numbers at a time where they lie side by side", async () => {
+    const alongSum = b.matmul(float("x", 10, 12), b.swapLast(float("w", 9, 12)));
+    const alongRows = b.matmul(b.swapLast(float("y", 20, 9)), float("v", 20, 12));
+    const graph = outputs(alongSum, alongRows);
+    const { kernels } = await programFor([{ name: "main", graph }], hardware());
+    expect(kernels.map((k) => k.code.match(/array<vec4f>/g)?.length)).toEqual([2, 1]);
+    await agree(graph, given(graph, 3), hardware());
+  });
   test("long sums of thin products are shared", () => check(b.matmul(float("x", 6, 300), float("y", 300, 3))));
   test("the k-th smallest", () => check(b.make("kth", [float("x", 70), b.constant(20, "i32")], {})));
 });

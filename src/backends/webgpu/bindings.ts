@@ -72,6 +72,7 @@ const samePage = (a: Placed, b: Placed): boolean => a.arena === b.arena && a.pag
 export class Bindings {
   readonly bindings: readonly Binding[];
   private readonly parts: readonly (readonly Part[])[];
+  private readonly fours = new Set<number>();
 
   /** `placed`: one an operand of `kernel`. `windows`: the elements of each operand that are touched. Check `fits` before use. */
   constructor(
@@ -113,6 +114,21 @@ export class Bindings {
     });
   }
 
+  /** Whether an operand may be declared as `vec4f`: read only, and a binding of its own. */
+  mayBeFours(operand: number): boolean {
+    const [part, ...more] = this.parts[operand];
+    const { access, dtype, count } = this.kernel.operands[operand];
+    const alone = more.length === 0 && this.parts.filter((ps) => ps.some((p) => p.binding === part.binding)).length === 1;
+    return alone && access === "read" && dtype === "f32" && count % 4 === 0;
+  }
+  /** From here on the operand is an array of `vec4f`, and is read by `four` only. */
+  declareFours(operand: number): void {
+    this.fours.add(this.parts[operand][0].binding);
+  }
+  four(operand: number, index: string): string {
+    return `${this.functionName(operand)}[${index}]`;
+  }
+
   get fits(): boolean {
     return this.bindings.length <= this.limits.bindings;
   }
@@ -120,7 +136,8 @@ export class Bindings {
   /** Variables, and functions for operands in several parts. */
   declarations(): string {
     const lines = this.bindings.map(
-      ({ name, range, access }, i) => `@group(0) @binding(${i}) var<storage, ${access}> ${name}: array<${memoryType(range.dtype)}>;`,
+      ({ name, range, access }, i) =>
+        `@group(0) @binding(${i}) var<storage, ${access}> ${name}: array<${this.fours.has(i) ? "vec4f" : memoryType(range.dtype)}>;`,
     );
     this.kernel.operands.forEach((operand, o) => {
       if (this.parts[o].length === 1) return;

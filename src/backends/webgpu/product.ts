@@ -5,6 +5,7 @@ import type { ProductSchedule, RegisterSchedule, TiledSchedule } from "./schedul
 import { atom } from "./spelling.ts";
 import type { Template } from "./template.ts";
 import { type Names, names } from "./text.ts";
+import { type Fours, foursOf } from "./vector.ts";
 
 const [B, M, N, K] = [0, 1, 2, 3];
 /** The axis of the sum, as a bit set. */
@@ -109,7 +110,8 @@ export function printRegisters(kernel: ProductKernel, schedule: RegisterSchedule
   epilogue(kernel, schedule, names(new Map(), outer), t);
 }
 
-const scaled = (text: string, by: number): string => (by === 1 ? text : /^\d+$/.test(text) ? String(Number(text) * by) : `${text} * ${by}`);
+const scaled = (text: string, by: number): string =>
+  by === 1 ? text : /^\d+$/.test(text) ? String(Number(text) * by) : `${/^\w+$/.test(text) ? text : `(${text})`} * ${by}`;
 
 export function printTiled(kernel: ProductKernel, schedule: TiledSchedule, t: Template): void {
   const [batch, m, n, k] = kernel.axes;
@@ -144,18 +146,42 @@ export function printTiled(kernel: ProductKernel, schedule: TiledSchedule, t: Te
   const tileA = t.shared("f32", tall * depth, "_a");
   const tileB = t.shared("f32", wide * depth, "_b");
 
+  const fours = foursOf(kernel, t.bindings);
+  for (const side of [fours.lhs, fours.rhs]) if (side) t.bindings.declareFours(side.operand);
+
   /** Brings rows `first..first+width` of an operand, `depth` of the sum from `k0`, into workgroup memory as [k][row]. */
-  const bring = (value: number, axis: number, first: string, width: number, size: number, tile: string, suffix: string) => {
-    const count = width * depth;
-    out.block(`for (var e = i32(lane); e < ${count}; e += ${threads})`, () => {
-      // Neighbours read neighbouring elements: along k where that is the unit stride, else along the rows.
-      const alongK = t.alongSum(value, axis, K);
-      out.add(`let ${suffix}k = ${alongK ? `e % ${depth}` : `e / ${width}`};`);
-      out.add(`let ${suffix}row = ${alongK ? `e / ${depth}` : `e % ${width}`};`);
+  const bring = (value: number, axis: number, first: string, width: number, tile: string, suffix: string, four: Fours | undefined) => {
+    const size = kernel.axes[axis];
+    const wholeK = k % depth === 0;
+    // Neighbours read neighbouring elements: along k where that is the unit stride, else along the rows.
+    const alongK = four ? four.along === K : t.alongSum(value, axis, K);
+    const [rowStep, kStep] = [four && !alongK ? 4 : 1, four && alongK ? 4 : 1];
+    const [rowSteps, kSteps] = [width / rowStep, depth / kStep];
+    out.block(`for (var e = i32(lane); e < ${rowSteps * kSteps}; e += ${threads})`, () => {
+      out.add(`let ${suffix}k = ${scaled(alongK ? `e % ${kSteps}` : `e / ${rowSteps}`, kStep)};`);
+      out.add(`let ${suffix}row = ${scaled(alongK ? `e / ${kSteps}` : `e % ${rowSteps}`, rowStep)};`);
       const row = `${first} + ${suffix}row`;
-      out.add(`let ${suffix}at = ${size % width === 0 ? row : `min(${row}, ${size - 1})`};`);
-      const wholeK = k % depth === 0;
-      out.add(`let ${suffix}sum = ${wholeK ? `k0 + ${suffix}k` : `min(k0 + ${suffix}k, ${k - 1})`};`);
+      out.add(`let ${suffix}at = ${size % width === 0 ? row : `min(${row}, ${size - rowStep})`};`);
+      out.add(`let ${suffix}sum = ${wholeK ? `k0 + ${suffix}k` : `min(k0 + ${suffix}k, ${k - kStep})`};`);
+      const inside = wholeK ? undefined : `k0 + ${suffix}k < ${k}`;
+      const put = (kk: string, rr: string, text: string) => out.add(`${tile}[${kk} * ${width} + ${rr}] = ${text};`);
+      if (four) {
+        const by = (name: string, step: number) => (step === 1 ? name : `(${name} / ${step})`);
+        const place = names(
+          new Map([
+            [axis, by(`${suffix}at`, rowStep)],
+            [K, by(`${suffix}sum`, kStep)],
+          ]),
+          outer,
+        );
+        const read = t.bindings.four(four.operand, writer.index(four.index, place));
+        out.add(`let ${suffix}4 = ${inside ? `select(vec4f(0.0), ${read}, ${inside})` : read};`);
+        for (const j of times(4)) {
+          const plus = (name: string, step: number) => (step === 1 || j === 0 ? name : `(${name} + ${j})`);
+          put(plus(`${suffix}k`, kStep), plus(`${suffix}row`, rowStep), `${suffix}4.${LANES[j]}`);
+        }
+        return;
+      }
       const inner = names(
         new Map([
           [axis, `${suffix}at`],
@@ -166,12 +192,12 @@ export function printTiled(kernel: ProductKernel, schedule: TiledSchedule, t: Te
       );
       writer.values([value], inner, out);
       const text = writer.say(value, inner);
-      out.add(`${tile}[${suffix}k * ${width} + ${suffix}row] = ${wholeK ? text : `select(0.0, ${text}, k0 + ${suffix}k < ${k})`};`);
+      put(`${suffix}k`, `${suffix}row`, inside ? `select(0.0, ${text}, ${inside})` : text);
     });
   };
   out.block(`for (var k0 = 0; k0 < ${k}; k0 += ${depth})`, () => {
-    bring(kernel.lhs, M, "first_m", tall, m, tileA, "a");
-    bring(kernel.rhs, N, "first_n", wide, n, tileB, "b");
+    bring(kernel.lhs, M, "first_m", tall, tileA, "a", fours.lhs);
+    bring(kernel.rhs, N, "first_n", wide, tileB, "b", fours.rhs);
     out.add("workgroupBarrier();");
     out.block(`for (var k = 0; k < ${depth}; k++)`, () => {
       out.add(`let from_a = k * ${tall} + thread_m * ${tm};`);

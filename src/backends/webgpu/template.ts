@@ -1,4 +1,5 @@
 /** The frame of every kernel's text: bindings, helpers, workgroup memory, `main`, and how invocations find their place in a folded grid. */
+import { Bug } from "../../ir/errors.ts";
 import { strideOf } from "../kernels/index.ts";
 import { type LoopLanguage, needed } from "../kernels/kernel.ts";
 import type { Bindings } from "./bindings.ts";
@@ -6,17 +7,21 @@ import type { WebGPULimits } from "./limits.ts";
 import { Helpers } from "./spelling.ts";
 import { Lines, Writer } from "./text.ts";
 
+/** Bytes an element takes in an array. */
+const BYTES: Readonly<Record<string, number>> = { vec2f: 8, vec3f: 16, vec4f: 16 };
+
 export class Template {
   readonly out = new Lines();
   readonly helpers = new Helpers();
   readonly writer: Writer;
   grid: readonly [number, number, number] = [1, 1, 1];
   private threads = 1;
+  private bytes = 0;
   private readonly memory = new Map<string, string>();
 
   constructor(
     private readonly kernel: LoopLanguage,
-    private readonly bindings: Bindings,
+    readonly bindings: Bindings,
     private readonly limits: WebGPULimits,
   ) {
     this.writer = new Writer(kernel, bindings, this.helpers);
@@ -93,12 +98,16 @@ export class Template {
   /** A workgroup array, one for each type, size and purpose: reductions that follow each other share it. */
   shared(type: string, size: number, purpose: string): string {
     const name = `shared_${type.replace(/\W/g, "")}${purpose}`;
+    if (!this.memory.has(name)) this.bytes += size * (BYTES[type] ?? 4);
     this.memory.set(name, `var<workgroup> ${name}: array<${type}, ${size}>;`);
     return name;
   }
 
   /** The text, without a name: kernels that differ in nothing else are one. */
   text(): string {
+    if (this.bytes > this.limits.workgroupBytes) {
+      throw new Bug(`${this.kernel.name} uses ${this.bytes} bytes of workgroup memory of ${this.limits.workgroupBytes}`);
+    }
     const parts = [this.bindings.declarations(), ...this.memory.values()];
     const helpers = this.helpers.text();
     if (helpers !== "") parts.push(helpers);
