@@ -58,6 +58,7 @@ class Splitter {
   private readonly counts = new Set<Node>();
   /** Gradients by fixed values, with the states that carry their sums. */
   private readonly gradients = new Map<Node, Node>();
+  private readonly affine = new Set<Node>();
 
   constructor(
     graph: Graph,
@@ -135,6 +136,8 @@ class Splitter {
 
   /** Throws where e is not linear, up to a constant, in the sums that trained parameters enter. */
   private requireAffine(e: Node): void {
+    if (this.affine.has(e)) return;
+    this.affine.add(e);
     const moves = new Set<Node>();
     for (const n of order([e])) {
       const k = this.kind(n);
@@ -201,8 +204,13 @@ class Splitter {
       if (!sum) return undefined;
       const [e, x] = n.inputs;
       const [at, by] = [top(e, view), view.get(x)];
-      return order([at]).includes(by) ? b.add(sum, b.grad(at, by)) : sum;
+      return below(at).has(by) ? b.add(sum, b.grad(at, by)) : sum;
     });
+    const reached = new Map<Node, Set<Node>>();
+    const below = (n: Node): Set<Node> => {
+      if (!reached.has(n)) reached.set(n, new Set(order([n])));
+      return reached.get(n)!;
+    };
     const top = (n: Node, view: View): Node => (this.kind(n).is === "additive" ? carrier(n) : view.get(n));
 
     // Of one micro-batch, given the divisors.

@@ -25,9 +25,9 @@ const MIXES = "mixes rows of the batch";
 
 /**
  * `at`: for each operand the axis that its rows are on, -1 where it has none; at least one has. An axis of size `B · n` holds B rows of n
- * elements each, one behind the other.
+ * elements each, one behind the other. `isPlaced`: whether a value depends on the places of rows in their batch.
  */
-export function flowOf(n: Node, at: readonly number[], holds: (d: Dim) => boolean): Flow {
+export function flowOf(n: Node, at: readonly number[], holds: (d: Dim) => boolean, isPlaced: (n: Node) => boolean): Flow {
   const axes = n.type.shape.flatMap((d, i) => (holds(d) ? [i] : []));
   if (axes.length > 1) return { why: PAIRS };
   const { role } = rowOf(n);
@@ -49,7 +49,7 @@ export function flowOf(n: Node, at: readonly number[], holds: (d: Dim) => boolea
     case "scan":
       return n.attrs.axis === undefined || n.attrs.axis === at[0] ? { why: "goes over rows of the batch in their order" } : { axis: at[0] };
     case "index":
-      return indexed(n, at, holds);
+      return indexed(n, at, holds, isPlaced);
     default:
       return { why: MIXES };
   }
@@ -96,13 +96,13 @@ function contracted(n: Node, [a, c]: readonly number[]): Flow {
   return { axis: lhsBatch.length + lhsFree.length + rhsFree.indexOf(c) };
 }
 
-function indexed(n: Node, at: readonly number[], holds: (d: Dim) => boolean): Flow {
+function indexed(n: Node, at: readonly number[], holds: (d: Dim) => boolean, isPlaced: (n: Node) => boolean): Flow {
   if (isGather(n)) {
     const [x, index] = at;
     const rank = n.inputs[1].type.shape.length;
     if (x < 0) return { axis: index };
     if (x > 0 && index < 0) return { axis: rank - 1 + x };
-    if (x === 0 && index >= 0 && readsOwnRow(n.inputs[1], index, n.inputs[0].type.shape[0], holds)) return { axis: index };
+    if (x === 0 && index >= 0 && readsOwnRow(n.inputs[1], index, n.inputs[0].type.shape[0], holds, isPlaced)) return { axis: index };
     return { why: "looks up rows of the batch" };
   }
   if (n.attrs.rows !== undefined) {
@@ -119,12 +119,12 @@ function indexed(n: Node, at: readonly number[], holds: (d: Dim) => boolean): Fl
  * Whether an index into B · n elements is `row · n + place in the row`: `x[arange(B), place]`, flattened. Places that lie in another row
  * would be the program's mistake.
  */
-function readsOwnRow(index: Node, axis: number, size: Dim, holds: (d: Dim) => boolean): boolean {
+function readsOwnRow(index: Node, axis: number, size: Dim, holds: (d: Dim) => boolean, isPlaced: (n: Node) => boolean): boolean {
   const rows = index.type.shape[axis];
   if (sameDim(rows, size) && isRowNumber(index, holds)) return true;
   if (rowOf(index).role !== "sum") return false;
   return index.inputs.some((scaled, i) => {
-    if (rowOf(scaled).role !== "scale" || isPlaced(index.inputs[1 - i], holds)) return false;
+    if (rowOf(scaled).role !== "scale" || isPlaced(index.inputs[1 - i])) return false;
     return scaled.inputs.some((row, j) => {
       const by = splatOf(scaled.inputs[1 - j] ?? row);
       return by !== undefined && sameDim(mulDim(by, rows), size) && isRowNumber(row, holds);
@@ -137,11 +137,4 @@ function isRowNumber(n: Node, holds: (d: Dim) => boolean): boolean {
   const axis = iotaAxis(n);
   if (axis !== undefined) return holds(n.type.shape[axis]);
   return (isReshape(n) || isExpand(n) || castTo(n) !== undefined) && isRowNumber(n.inputs[0], holds);
-}
-
-/** Whether a value depends on the places of rows in their batch. */
-export function isPlaced(n: Node, holds: (d: Dim) => boolean): boolean {
-  const axis = iotaAxis(n);
-  if (axis !== undefined) return holds(n.type.shape[axis]);
-  return n.type.shape.some(holds) && !isGather(n) && n.inputs.some((i) => isPlaced(i, holds));
 }

@@ -5,18 +5,18 @@
 import { type Dim, symbolsOf } from "../dim.ts";
 import { Bug, InputError } from "../errors.ts";
 import type { Node, Span } from "../graph.ts";
-import { isDraw, rowOf } from "../ops/index.ts";
-import { flowOf, isPlaced } from "./flow.ts";
+import { iotaAxis, isDraw, isGather, rowOf } from "../ops/index.ts";
+import { flowOf } from "./flow.ts";
 import { linearIn } from "./linear.ts";
 
 /**
  * fixed: the same for all micro-batches · rows: each row from its own row · additive: the sum over micro-batches of what it is for each ·
  * derived: a function of sums over all rows. `params`: a trained parameter enters, so that a gradient flows. `totals`: a sum over all rows
- * is needed to compute it. Of a gradient by a fixed value: derived.
+ * is needed to compute it. `placed`: it depends on the places of rows in their batch. A gradient by a fixed value is derived.
  */
 export type Kind =
   | { readonly is: "fixed"; readonly params: boolean }
-  | { readonly is: "rows"; readonly axis: number; readonly params: boolean; readonly totals: boolean }
+  | { readonly is: "rows"; readonly axis: number; readonly params: boolean; readonly totals: boolean; readonly placed: boolean }
   | { readonly is: "additive"; readonly params: boolean; readonly totals: boolean }
   | { readonly is: "derived"; readonly params: boolean };
 
@@ -49,7 +49,7 @@ export function kindsOf(nodes: readonly Node[], batch: string, trained: Readonly
       if (axis === undefined) return { is: "fixed", params: supply === "param" && trained.has(String(n.attrs.name)) };
       if (supply !== undefined && supply !== "input") throw new NotAdditive(`is a ${supply} of the batch's size`, n);
       if (isDraw(n) && axis > 0) throw new NotAdditive("draws numbers whose rows are not on the first axis", n);
-      return { is: "rows", axis, params: false, totals: false };
+      return { is: "rows", axis, params: false, totals: false, placed: iotaAxis(n) === axis };
     }
     const of = n.inputs.map((i) => kinds.get(i)!);
     if (role === "placeholder") return derivative(n, of);
@@ -65,19 +65,28 @@ export function kindsOf(nodes: readonly Node[], batch: string, trained: Readonly
 
   function ofRows(n: Node, of: readonly Kind[], params: boolean): Kind {
     let totals = false;
+    let placed = false;
     for (const k of of) {
-      if (k.is === "rows") totals ||= k.totals;
-      else if (k.is !== "fixed") {
+      if (k.is === "rows") {
+        totals ||= k.totals;
+        placed ||= k.placed;
+      } else if (k.is !== "fixed") {
         if (k.params) throw new NotAdditive("gives rows a value that sums over rows and depends on what is trained", n);
         totals = true;
       }
     }
     const at = of.map((k) => (k.is === "rows" ? k.axis : -1));
-    if (at.every((a) => a < 0)) return { is: "rows", axis: n.type.shape.findIndex(holds), params, totals };
-    const flow = flowOf(n, at, holds);
+    if (at.every((a) => a < 0)) return { is: "rows", axis: n.type.shape.findIndex(holds), params, totals, placed };
+    const isPlaced = (i: Node): boolean => {
+      const k = kinds.get(i);
+      return k?.is === "rows" && k.placed;
+    };
+    const flow = flowOf(n, at, holds, isPlaced);
     if ("why" in flow) throw new NotAdditive(flow.why, n);
-    if ("axis" in flow) return { is: "rows", axis: flow.axis, params, totals };
-    if (n.inputs.some((i) => isPlaced(i, holds))) throw new NotAdditive("sums values that depend on the places of rows in their batch", n);
+    // What reads its own row by the row's number does not depend on the number.
+    const own = isGather(n) && at[0] === 0;
+    if ("axis" in flow) return { is: "rows", axis: flow.axis, params, totals, placed: placed && !own };
+    if (placed) throw new NotAdditive("sums values that depend on the places of rows in their batch", n);
     return { is: "additive", params, totals };
   }
 
@@ -93,7 +102,7 @@ export function kindsOf(nodes: readonly Node[], batch: string, trained: Readonly
     }
     if (e.is === "fixed") return x.is === "rows" ? { ...x, params: true } : { is: "derived", params: true };
     if (x.is === "fixed") return { is: "derived", params: true };
-    if (x.is === "rows") return { is: "rows", axis: x.axis, params: true, totals: true };
+    if (x.is === "rows") return { ...x, params: true, totals: true };
     throw new NotAdditive("takes a gradient by a value that sums over rows", n);
   }
 }
