@@ -155,7 +155,11 @@ export class Contraction {
   /** A contraction reads its operands from memory; an elementwise product is computed where one of them is made. */
   private joinPrice(a: Side, c: Side, result: readonly Index[], level: Level): number {
     const union = new Set([...a.axes, ...c.axes]);
-    if (union.size > result.length) return this.prices.product(this.size([...union]), level) + a.stored + c.stored;
+    const arithmetic = this.size([...union]);
+    // Two operands of equal axes are multiplied and summed; that is no matrix product.
+    if (union.size > result.length && union.size === a.axes.length && union.size === c.axes.length)
+      return this.prices.product(arithmetic, level) + this.prices.map(arithmetic) + Math.min(a.stored, c.stored);
+    if (union.size > result.length) return this.prices.product(arithmetic, level) + a.stored + c.stored;
     return this.prices.map(this.size(result)) + Math.min(a.stored, c.stored);
   }
 
@@ -184,7 +188,13 @@ export class Contraction {
     }
     const a = plan.split[s];
     const c = s ^ a;
-    return this.joined(this.join(a, t, plan, scaleAt, out), this.join(c, t, plan, scaleAt, out), plan.kept[s], out);
+    return this.joined(
+      this.join(a, t, plan, scaleAt, out),
+      this.join(c, t, plan, scaleAt, out),
+      plan.kept[s],
+      out,
+      plan.split.length - 1 === s,
+    );
   }
 
   private plain(s: number, t: Term, plan: Plan, out: readonly Index[]): Part {
@@ -195,7 +205,7 @@ export class Contraction {
     const part =
       a === 0
         ? this.single(t.factors[Math.log2(s)], plan.kept[s])
-        : this.joined(this.plain(a, t, plan, out), this.plain(s ^ a, t, plan, out), plan.kept[s], out);
+        : this.joined(this.plain(a, t, plan, out), this.plain(s ^ a, t, plan, out), plan.kept[s], out, plan.split.length - 1 === s);
     this.parts.add(key, names, part);
     return part;
   }
@@ -212,14 +222,14 @@ export class Contraction {
     return { node: this.b.reduce("sum", flat, gone), axes: axes.filter((index) => kept.includes(index)) };
   }
 
-  private joined(p: Part, q: Part, kept: readonly Index[], out: readonly Index[]): Part {
+  private joined(p: Part, q: Part, kept: readonly Index[], out: readonly Index[], last: boolean): Part {
     const shared = p.axes.filter((index) => q.axes.includes(index));
     const contracted = shared.filter((index) => !kept.includes(index));
     if (contracted.length === 0) return this.elementwise(p, q);
-    const [l, r] = this.inOrder(p, q, out);
+    const [l, r] = last ? this.inOrder(p, q, out) : this.largerLeft(p, q);
     const free = (x: Part) => x.axes.filter((index) => !shared.includes(index));
     const batch = shared.filter((index) => kept.includes(index));
-    if (batch.length > 0 && free(l).length === 0 && free(r).length === 0) {
+    if (free(l).length === 0 && free(r).length === 0) {
       const product = this.elementwise(l, r);
       const axes = range(product.axes.length).filter((i) => contracted.includes(product.axes[i]));
       return { node: this.b.reduce("sum", product.node, axes), axes: product.axes.filter((index) => !contracted.includes(index)) };
@@ -242,6 +252,12 @@ export class Contraction {
       return known.length ? Math.min(...known) : out.length;
     };
     return place(q, p) < place(p, q) ? [q, p] : [p, q];
+  }
+
+  /** What grows with the batch stands left, as in x·W; of equals the larger. */
+  private largerLeft(p: Part, q: Part): [Part, Part] {
+    const [a, c] = [this.prices.level(p.node), this.prices.level(q.node)];
+    return c > a || (c === a && this.size(q.axes) > this.size(p.axes)) ? [q, p] : [p, q];
   }
 
   private elementwise(p: Part, q: Part): Part {
