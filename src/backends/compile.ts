@@ -5,8 +5,9 @@ import type { Graph } from "../ir/graph.ts";
 import type { Dispatch, Entry, HostScalar, HostStep, Kernel, Program } from "../runtime/program.ts";
 import { type FuseLimits, fuse } from "./kernels/fuse.ts";
 import type { LoopLanguage } from "./kernels/kernel.ts";
+import { hoist, isDerived, LOAD } from "./load.ts";
 import { checkSize, type PlannedStep, plan } from "./plan.ts";
-import { storableResults, thinProducts } from "./prepare.ts";
+import { prepare, singleLeaves } from "./prepare.ts";
 import { schedule } from "./schedule.ts";
 import { assemble } from "./wasm/assemble.ts";
 import { type PrintedKernel, printKernel, printModule } from "./wasm/print.ts";
@@ -44,12 +45,17 @@ export const WASM_PAGE = 65536;
 /** Loads of whole vectors may read this far beyond the last element. */
 const SLACK = 64;
 
-/** Compiles entries that share parameters and states by name. Throws `Limit` where the program does not fit the target. */
+/**
+ * Compiles entries that share parameters and states by name. What depends on frozen parameters alone may move to an entry `load`, which
+ * sessions run by themselves when parameters have been written. Throws `Limit` where the program does not fit the target. */
 export async function compileProgram(entries: readonly EntrySource[], options: TargetOptions): Promise<CompiledProgram> {
   const limits = options.target === "wasm" ? WASM_LIMITS : webgpuLimits(options.limits);
   const page = options.target === "wasm" ? Number.POSITIVE_INFINITY : pageBytes(options.limits);
-  const inputs = entries.map(({ name, graph }) => {
-    const ready = storableResults(thinProducts(graph));
+  const hoisted = hoist(entries.map((e) => singleLeaves(e.graph)));
+  const sources: EntrySource[] = entries.map((e, i) => ({ ...e, graph: hoisted.graphs[i] }));
+  if (hoisted.load) sources.unshift({ name: LOAD, graph: hoisted.load });
+  const inputs = sources.map(({ name, graph }) => {
+    const ready = prepare(graph);
     return { name, results: ready.results, scheduled: schedule(fuse(ready, limits), ready.results) };
   });
   const planned = plan(inputs, { alignment: options.target === "wasm" ? 16 : options.limits.alignment, page });
@@ -57,7 +63,7 @@ export async function compileProgram(entries: readonly EntrySource[], options: T
   const target: Target = options.target === "wasm" ? new WasmTarget(options.arithmetic === "relaxed") : new WebGPUTarget(options.limits);
   const tensors = [...planned.tensors];
   const out = planned.entries.map((e, i): Entry => {
-    const scalars = entries[i].scalars ?? [];
+    const scalars = sources[i].scalars ?? [];
     const computed = new Set(scalars.map((s) => s.name));
     return {
       name: e.name,
@@ -92,7 +98,7 @@ export async function compileProgram(entries: readonly EntrySource[], options: T
     tensors,
     kernels: target.kernels(),
     entries: out,
-    params: Object.fromEntries(planned.params),
+    params: Object.fromEntries([...planned.params].filter(([name]) => !isDerived(name))),
     states: Object.fromEntries(planned.states),
     inputs: qualified("inputs"),
     outputs: qualified("outputs"),

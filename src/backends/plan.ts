@@ -10,6 +10,7 @@ import { isTable } from "./kernels/emit.ts";
 import type { Step } from "./kernels/fuse.ts";
 import type { LoopLanguage } from "./kernels/kernel.ts";
 import { elements, isLeaf } from "./kernels/roots.ts";
+import { isDerived } from "./load.ts";
 import { type Scheduled, storageKey } from "./schedule.ts";
 
 export interface PlanOptions {
@@ -151,7 +152,7 @@ export function plan(inputs: readonly PlanInput[], options: PlanOptions): Plan {
         throw new Bug(`${role} ${name} has different sizes in different entries`);
       return seen;
     }
-    const arena: ArenaName = role === "state" ? "states" : updated.has(key) ? "trained" : "frozen";
+    const arena: ArenaName = role === "state" ? "states" : updated.has(key) && !isDerived(name) ? "trained" : "frozen";
     const t = put(arena, spaceOf(arena).append(4 * shape.reduce((a, b) => a * b, 1)), dtype, shape);
     shared.set(key, t);
     (role === "param" ? params : states).set(name, t);

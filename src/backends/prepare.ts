@@ -3,7 +3,7 @@
 import { make } from "../ir/build.ts";
 import { type Graph, type Node, node, type Result, sizes } from "../ir/graph.ts";
 import { dotAxes } from "../ir/ops/contraction.ts";
-import { rowOf } from "../ir/ops/index.ts";
+import { type ReduceName, rowOf } from "../ir/ops/index.ts";
 import { rebuild, withInputs } from "../ir/rebuild.ts";
 import { isLeaf, isView } from "./kernels/roots.ts";
 
@@ -29,6 +29,72 @@ export function storableResults(graph: Graph): Graph {
   });
   return { results };
 }
+
+/** One node for each parameter, state and input: kernels tell operands apart by their nodes. */
+export function singleLeaves(graph: Graph): Graph {
+  const seen = new Map<string, Node>();
+  const roots = rebuild(
+    graph.results.map((r) => r.node),
+    new Map(),
+    (n, inputs) => {
+      if (rowOf(n).supply === undefined) return withInputs(n, inputs);
+      const key = `${n.op} ${String(n.attrs.name)}`;
+      const first = seen.get(key);
+      if (!first) seen.set(key, n);
+      return first ?? n;
+    },
+  );
+  return { results: graph.results.map((r, i) => ({ ...r, node: roots[i] })) };
+}
+
+/** Partial sums and extremes fill at least this many units of work, where there are elements enough. */
+const PARTS = 64;
+/** Reductions of fewer elements stay whole. */
+const LARGE = 1 << 15;
+
+/**
+ * Reductions of many elements to few go in two steps, so that there is work for all threads: first along some of the axes, or along parts of
+ * an axis, then over the partial results. The order of a sum stays a function of its shape.
+ */
+export function splitReductions(graph: Graph): Graph {
+  const roots = rebuild(
+    graph.results.map((r) => r.node),
+    new Map(),
+    (n, inputs) => {
+      const row = rowOf(n);
+      return row.reduce && row.role === "reduce" && n.type.dtype === "f32" ? inParts(n, inputs[0]) : withInputs(n, inputs);
+    },
+  );
+  return { results: graph.results.map((r, i) => ({ ...r, node: roots[i] })) };
+}
+
+function inParts(n: Node, x: Node): Node {
+  const shape = sizes(x);
+  const axes = [...(n.attrs.axes as readonly number[])].filter((a) => shape[a] > 1).sort((a, b) => a - b);
+  const total = shape.reduce((a, b) => a * b, 1);
+  const rows = total / axes.reduce((a, i) => a * shape[i], 1);
+  if (total < LARGE || rows >= PARTS || axes.length === 0) return withInputs(n, [x]);
+  const op = n.op as ReduceName;
+  // The leading reduced axes stay for the second step, as many as are needed.
+  let kept = 0;
+  for (let parts = rows; kept < axes.length - 1 && parts < PARTS; kept++) parts *= shape[axes[kept]];
+  if (kept > 0) {
+    const first = make(op, [x], { axes: axes.slice(kept) }, n.origin);
+    const rest = axes.slice(0, kept).map((a) => a - axes.slice(kept).filter((b) => b < a).length);
+    const second = make(op, [first], { axes: rest }, n.origin);
+    return sizes(second).length === sizes(n).length ? second : make("reshape", [second], { shape: sizes(n) }, n.origin);
+  }
+  const axis = axes[0];
+  const part = [PARTS, 48, 32, 24, 16, 8].find((p) => shape[axis] % p === 0);
+  if (part === undefined) return withInputs(n, [x]);
+  const split = make("reshape", [x], { shape: [...shape.slice(0, axis), part, shape[axis] / part, ...shape.slice(axis + 1)] }, n.origin);
+  const first = make(op, [split], { axes: [axis + 1] }, n.origin);
+  const second = make(op, [first], { axes: [axis] }, n.origin);
+  return sizes(second).length === sizes(n).length ? second : make("reshape", [second], { shape: sizes(n) }, n.origin);
+}
+
+/** All of the above, in the order that suits. */
+export const prepare = (graph: Graph): Graph => storableResults(splitReductions(thinProducts(singleLeaves(graph))));
 
 /** Products with a side, or a depth, of 1 become sums of elementwise products: they are bound by memory, and a tile of one row is mostly empty. */
 export function thinProducts(graph: Graph): Graph {

@@ -3,7 +3,7 @@ import { describe, expect, test } from "@jest/globals";
 import fc from "fast-check";
 import { type FuseLimits, fuse } from "../../src/backends/kernels/fuse.ts";
 import { allocate, peakBytes, plan } from "../../src/backends/plan.ts";
-import { storableResults, thinProducts } from "../../src/backends/prepare.ts";
+import { prepare } from "../../src/backends/prepare.ts";
 import { schedule } from "../../src/backends/schedule.ts";
 import { Builder } from "../../src/ir/build.ts";
 import type { Graph, Node } from "../../src/ir/graph.ts";
@@ -14,7 +14,7 @@ const b = new Builder({ path: "plan" });
 const limits: FuseLimits = { leaves: 24, cost: 300, operands: 32, roots: 32 };
 
 function planned(graph: Graph, options = { alignment: 16, page: Number.POSITIVE_INFINITY }, fusing = limits) {
-  const ready = storableResults(thinProducts(graph));
+  const ready = prepare(graph);
   return plan([{ name: "main", results: ready.results, scheduled: schedule(fuse(ready, fusing), ready.results) }], options);
 }
 
@@ -108,7 +108,7 @@ describe("lifetimes", () => {
     const table = () => b.table([1, 2, 3, 5], [4]);
     const p = b.param("p", [4]);
     const input = (node: Node) => {
-      const ready = storableResults({ results: [{ role: "output" as const, name: "y", node }] });
+      const ready = prepare({ results: [{ role: "output" as const, name: "y", node }] });
       return { name: "e", results: ready.results, scheduled: schedule(fuse(ready, limits), ready.results) };
     };
     const made = plan([input(b.add(table(), p)), input(b.mul(p, table()))], { alignment: 16, page: Number.POSITIVE_INFINITY });

@@ -161,6 +161,74 @@ describe("next values that need the old ones", () => {
     });
 });
 
+describe("what frozen parameters alone decide", () => {
+  const big = b.param("big", [12, 20]);
+  const moving = b.param("moving", [20]);
+  const norm = b.unary("sqrt", b.reduce("sum", b.mul(big, big), [1]));
+  const table = b.unary("cos", b.mul(b.cast(b.iota([20], 0), "f32"), 0.25));
+  const entries: EntrySource[] = [
+    {
+      name: "update",
+      graph: {
+        results: [
+          { role: "output", name: "y", node: b.div(b.dot(big, b.mul(moving, table), { lhsContract: [1], rhsContract: [0] }), norm) },
+          { role: "param", name: "moving", node: b.add(moving, 1) },
+        ],
+      },
+    },
+    {
+      name: "evaluate",
+      graph: outputs(
+        b.dot(b.div(big, b.broadcastTo(b.reshape(norm, [12, 1]), [12, 20])), moving, { lhsContract: [1], rhsContract: [0] }),
+        norm,
+      ),
+    },
+  ];
+
+  test("is computed at loading, once for all entries, and again when a weight is written", async () => {
+    const { program } = await compileProgram(entries, { target: "wasm", arithmetic: "plain", workers: 1 });
+    expect(program.entries.map((e) => [e.name, e.steps.length])).toEqual([
+      ["load", 2],
+      ["update", 2],
+      ["evaluate", 2],
+    ]);
+    expect(Object.keys(program.params)).toEqual(["big", "moving"]);
+    const wasm = await openGraphs(entries);
+    const reference = openReference(entries, { rounded: true });
+    for (const seed of [1, 2]) {
+      for (const s of [wasm, reference]) {
+        await s.write("param", "big", random(240, seed));
+        await s.write("param", "moving", random(20, seed + 5));
+      }
+      for (const name of ["evaluate", "update", "update", "evaluate"]) {
+        const [seen, expected] = [await wasm.run(name, {}), await reference.run(name, {})];
+        for (const [key, values] of Object.entries(expected)) for (const [i, v] of values.entries()) expect(seen[key][i]).toBeCloseTo(v, 4);
+      }
+    }
+    await wasm.close();
+  });
+});
+
+test("sums of many elements are cut for several workers, in one order", async () => {
+  const x = b.param("x", [300, 200]);
+  const flat = b.param("flat", [64 * 1024]);
+  const graph = outputs(
+    b.reduce("sum", x, [0, 1]),
+    b.reduce("max", x, [0, 1]),
+    b.reduce("sum", b.mul(flat, flat), [0]),
+    b.reduce("sum", x, [0]),
+  );
+  const { program } = await compileProgram([{ name: "main", graph }], { target: "wasm", arithmetic: "plain", workers: 2 });
+  for (const s of program.entries[0].steps)
+    if ("units" in s && s.operands.some((t) => program.tensors[t].bytes > 2000)) expect(s.units).toBeGreaterThan(8);
+  const g = given(graph, 8);
+  const [one, two] = [await runWasm(graph, g, { workers: 1 }), await runWasm(graph, g, { workers: 2 })];
+  for (const [key, t] of meaning(graph, g)) {
+    expect(difference(one.get(key)!, t)).toBeLessThan(1e-6);
+    expect(two.get(key)).toEqual(one.get(key));
+  }
+});
+
 test("the session allocates what the plan says, to the byte, and says what the platform adds", async () => {
   for (const workers of [1, 2]) {
     const { program, module } = await compileProgram([{ name: "main", graph: layers() }], { target: "wasm", arithmetic: "plain", workers });

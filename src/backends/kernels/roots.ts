@@ -30,7 +30,8 @@ export function under(n: Node): Node {
 }
 
 const DEAR: Readonly<Record<string, number>> = { div: 4, sqrt: 4, mod: 4, exp: 10, log: 10, sin: 12, cos: 12, tanh: 12, erf: 12, pow: 20 };
-function ownCost(n: Node): number {
+/** Work for one element beyond that of its operands, in additions. */
+export function ownCost(n: Node): number {
   const row = rowOf(n);
   if (row.scalar) return DEAR[row.scalar] ?? 1;
   if (row.role === "source") return n.inputs.length ? 80 : 0;

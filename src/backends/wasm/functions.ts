@@ -39,7 +39,7 @@ function polynomial(c: Code, x: string, coefficients: readonly number[]): string
 }
 
 const LN2_HIGH = 0.693359375;
-const LN2_LOW = -2.12194440054690583e-4;
+const LN2_LOW = -2.1219444005469057e-4;
 
 /** 1.5·2²³: adding it rounds to a whole number, which then lies in the low bits. */
 const ROUND = 12582912;
@@ -84,7 +84,7 @@ const SIGN = -0x80000000;
 const withSign = (magnitude: string, x: string) => `(v128.or ${magnitude} (v128.and ${x} ${splatI(SIGN)}))`;
 
 const tanh: Lanes = (c, x) => {
-  const v = let_(c, `(f32x4.pmin (f32x4.pmax ${x} ${f(-7.90531110763549805)}) ${f(7.90531110763549805)})`, "x");
+  const v = let_(c, `(f32x4.pmin (f32x4.pmax ${x} ${f(-7.905311107635498)}) ${f(7.905311107635498)})`, "x");
   const z = let_(c, mul(v, v), "z");
   const p = polynomial(
     c,
@@ -123,7 +123,7 @@ const wave =
   (c, x) => {
     const v = let_(c, x, "x");
     const n = let_(c, `(f32x4.nearest ${mul(v, f(2 / Math.PI))})`, "n");
-    const r = let_(c, sub(sub(sub(v, mul(n, f(1.5703125))), mul(n, f(4.837512969970703125e-4))), mul(n, f(7.54978995489188216e-8))), "r");
+    const r = let_(c, sub(sub(sub(v, mul(n, f(1.5703125))), mul(n, f(4.837512969970703e-4))), mul(n, f(7.549789954891882e-8))), "r");
     const k = let_(c, `(i32x4.add (i32x4.trunc_sat_f32x4_s ${n}) ${splatI(quadrant)})`, "k");
     const z = let_(c, mul(r, r), "z");
     const ps = polynomial(c, z, [-1.9515295891e-4, 8.3321608736e-3, -1.6666654611e-1]);

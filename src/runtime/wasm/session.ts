@@ -39,6 +39,8 @@ export class WasmSession implements Session {
   private readonly buffer: ArrayBufferLike;
   private tail: Promise<unknown> = Promise.resolve();
   private closed = false;
+  /** Parameters have been written since the entry `load` ran. */
+  private stale = true;
   private team: Team | undefined;
 
   private constructor(
@@ -117,7 +119,10 @@ export class WasmSession implements Session {
     const placed = this.find(kind, name);
     if (data.byteLength !== placed.bytes)
       throw new InputError("P0801", `${kind} ${name} has ${placed.bytes / 4} elements, not ${data.length}`);
-    return this.inOrder(async () => this.put(placed, data));
+    return this.inOrder(async () => {
+      this.put(placed, data);
+      if (kind === "param") this.stale = true;
+    });
   }
 
   async read(kind: "param" | "state", name: string): Promise<Values> {
@@ -129,12 +134,11 @@ export class WasmSession implements Session {
     return this.inOrder(async () => {
       const prepared = this.entries.get(name);
       if (!prepared) throw new InputError("P0801", `there is no entry ${name}`, [`there are: ${[...this.entries.keys()].join(", ")}`]);
+      const load = this.stale ? this.entries.get("load") : undefined;
+      if (load) await this.execute(load);
+      this.stale = false;
       this.supply(prepared.entry, inputs);
-      for (const segment of prepared.segments) {
-        if ("host" in segment) this.host(segment.host);
-        else if (this.team) await this.team.run(prepared.number, segment.from, segment.to);
-        else this.compute(prepared, segment.from, segment.to);
-      }
+      if (prepared !== load) await this.execute(prepared);
       const out: Record<string, Values> = {};
       for (const output of outputs ?? prepared.entry.outputs) {
         const t = this.program.outputs[`${name}/${output}`];
@@ -150,6 +154,14 @@ export class WasmSession implements Session {
     if (this.closed) return;
     this.closed = true;
     await this.team?.close();
+  }
+
+  private async execute(prepared: Prepared): Promise<void> {
+    for (const segment of prepared.segments) {
+      if ("host" in segment) this.host(segment.host);
+      else if (this.team) await this.team.run(prepared.number, segment.from, segment.to);
+      else this.compute(prepared, segment.from, segment.to);
+    }
   }
 
   private compute({ steps }: Prepared, from: number, to: number): void {

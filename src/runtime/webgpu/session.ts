@@ -39,6 +39,8 @@ export class WebGPUSession implements Session {
   /** Ends when everything asked for so far has been submitted: calls reach the queue in the order they are made. */
   private tail: Promise<unknown> = Promise.resolve();
   private closed = false;
+  /** Parameters have been written since the entry `load` ran. */
+  private stale = true;
 
   private constructor(
     private readonly program: Program,
@@ -111,6 +113,7 @@ export class WebGPUSession implements Session {
     const placed = this.find(kind, name);
     if (data.byteLength !== placed.bytes)
       throw new InputError("P0801", `${kind} ${name} has ${placed.bytes / 4} elements, not ${data.length}`);
+    if (kind === "param") this.stale = true;
     return this.inOrder(() => upload(this.gpu.device, this.pieces(placed), bytesOf(data)));
   }
 
@@ -128,7 +131,11 @@ export class WebGPUSession implements Session {
     const bytes = places.reduce((sum, p) => sum + p.bytes, 0);
     // Small outputs are copied by the run itself and read once the next may begin; large ones are read before anything can overwrite them.
     const small = bytes <= this.ring.slotBytes;
+    // Queued before this run, whose body waits for it: it has ended by then, or failed.
+    const loaded = this.stale && name !== "load" && this.entries.has("load") ? this.run("load", {}, []) : undefined;
+    this.stale = false;
     const slot = await this.inOrder(async () => {
+      await loaded;
       const work = await this.prepare(entry);
       await this.send(given);
       const slot = small && bytes > 0 ? await this.ring.take() : undefined;

@@ -1,0 +1,97 @@
+/**
+ * What depends on frozen parameters and constants alone and is dear to compute (products, reductions, decompositions, transcendental functions)
+ * is computed once after the weights are written, by an entry of its own, and kept beside them. Before: entries that compute it in every run.
+ * After: an entry `load` whose results the others read like parameters. Equal values of different entries are computed and kept once.
+ */
+import { type Graph, type Node, node, order, type Result } from "../ir/graph.ts";
+import { rowOf } from "../ir/ops/index.ts";
+import { rebuild } from "../ir/rebuild.ts";
+import { attrsKey } from "../ir/rewrite.ts";
+import { elements, isLeaf, isView, ownCost, under } from "./kernels/roots.ts";
+import { storageKey } from "./schedule.ts";
+
+export const LOAD = "load";
+/** Names of what the entry `load` makes begin so; no parameter's path does. */
+const PREFIX = "load/";
+export const isDerived = (name: string): boolean => name.startsWith(PREFIX);
+
+/** A scalar function from this cost on is worth a table. */
+const DEAR = 10;
+
+export interface Loaded {
+  /** The graphs, in their order, reading what `load` makes. */
+  readonly graphs: readonly Graph[];
+  /** The graph of the entry `load`; `undefined` if nothing is worth it. */
+  readonly load?: Graph;
+}
+
+export function hoist(graphs: readonly Graph[]): Loaded {
+  const updated = new Set(graphs.flatMap((g) => g.results.filter((r) => r.role !== "output").map((r) => storageKey(r.role, r.name))));
+  const keys = new Map<Node, string>();
+  const numbered = new Map<string, number>();
+  /** Equal for equal computations on equal operands. */
+  const keyOf = (n: Node): string => {
+    let key = keys.get(n);
+    if (key === undefined) {
+      const text = `${n.op} ${attrsKey(n.attrs)} ${n.type.dtype} ${n.type.shape} ${n.inputs.map(keyOf)}`;
+      let id = numbered.get(text);
+      if (id === undefined) {
+        id = numbered.size;
+        numbered.set(text, id);
+      }
+      key = `#${id}`;
+      keys.set(n, key);
+    }
+    return key;
+  };
+
+  const made = new Map<string, { name: string; node: Node }>();
+  const rewritten = graphs.map((graph): Graph => {
+    const roots = graph.results.map((r) => r.node);
+    const all = order(roots);
+    const fixed = new Set<Node>();
+    /** Of a fixed node: whether something dear is below it or it is dear itself, and the largest value below. */
+    const dear = new Map<Node, boolean>();
+    const largest = new Map<Node, number>();
+    for (const n of all) {
+      const row = rowOf(n);
+      const frozenLeaf = row.supply === "param" && !updated.has(storageKey("param", n.attrs.name));
+      if (row.supply ? !frozenLeaf : !n.inputs.every((x) => fixed.has(x))) continue;
+      fixed.add(n);
+      dear.set(n, isDear(n) || n.inputs.some((x) => dear.get(x)));
+      largest.set(n, Math.max(isLeaf(n) || isDear(n) ? elements(n) : 0, ...n.inputs.map((x) => largest.get(x)!)));
+    }
+    const wanted = new Set<Node>();
+    const want = (n: Node) => {
+      const x = under(n);
+      if (isLeaf(x) || !dear.get(x) || wanted.has(x)) return;
+      // Not worth keeping as a whole where it is larger than anything it is made of.
+      if (isDear(x) || elements(x) <= largest.get(x)!) wanted.add(x);
+      else for (const i of x.inputs) want(i);
+    };
+    for (const n of all) if (!fixed.has(n)) for (const x of n.inputs) if (fixed.has(x)) want(x);
+    for (const n of roots) if (fixed.has(n)) want(n);
+    if (wanted.size === 0) return graph;
+    const known = new Map<Node, Node>();
+    for (const n of wanted) {
+      const key = keyOf(n);
+      let entry = made.get(key);
+      if (!entry) {
+        entry = { name: `${PREFIX}${made.size}`, node: n };
+        made.set(key, entry);
+      }
+      known.set(n, node("param", [], { name: entry.name, shape: n.type.shape }, n.type, n.origin));
+    }
+    const out = rebuild(roots, known);
+    return { results: graph.results.map((r, i) => ({ ...r, node: out[i] })) };
+  });
+  if (made.size === 0) return { graphs };
+  const results = [...made.values()].map(({ name, node }): Result => ({ role: "param", name, node }));
+  return { graphs: rewritten, load: { results } };
+}
+
+function isDear(n: Node): boolean {
+  const row = rowOf(n);
+  if (row.role === "product" || row.role === "reduce" || row.role === "scan" || row.role === "host") return true;
+  return !isView(n) && row.scalar !== undefined && ownCost(n) >= DEAR;
+}
