@@ -144,8 +144,9 @@ export interface GenerateStage extends StageBase {
 }
 export type Stage = TrainStage | EvaluateStage | PredictStage | GenerateStage;
 
-/** In the order of the file. `copy` gives parameters of a copied model the values their originals have at that point. */
+/** In the order of the file. `limit`: work that compiles but is not built; a run stops there. `copy` gives parameters of a copied model the values their originals have at that point. */
 export type Action =
+  | { readonly kind: "limit"; readonly what: string; readonly span: Span }
   | { readonly kind: "stage"; readonly stage: Stage }
   | {
       readonly kind: "copy";

@@ -19,7 +19,7 @@ function restoreNewest(project: Project, files: Files, values: ValueStore): stri
   for (const action of project.actions) {
     if (action.kind === "copy") {
       for (const { from, to } of action.params) values.copy(from, to);
-    } else if (action.stage.verb === "train") {
+    } else if (action.kind === "stage" && action.stage.verb === "train") {
       const [newest] = finishedRuns(files, runFolder(project.file, action.stage.folder));
       if (newest === undefined) continue;
       restoreRun(action.stage, files, newest, values);

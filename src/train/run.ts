@@ -1,7 +1,7 @@
 /** A whole file: every stage in order, copies between them, what one stage leaves for the next. */
 import type { GenerateStage, Project, Stage } from "../compiler/project.ts";
 import { joinPath } from "../formats/files.ts";
-import { InputError } from "../ir/errors.ts";
+import { InputError, Limit } from "../ir/errors.ts";
 import { listCheckpoints, readCheckpoint } from "./checkpoint.ts";
 import { chooseFolders, isFinished, runFolder } from "./folders.ts";
 import { generate, type Prompt, type PromptTokenizer } from "./generate.ts";
@@ -35,6 +35,7 @@ export async function runFile(host: FileHost, options: RunOptions): Promise<Trai
   const results: TrainResult[] = [];
   let number = 0;
   for (const action of host.project.actions) {
+    if (action.kind === "limit") throw new Limit(`${action.what} is not built yet`, action.span);
     if (action.kind === "copy") {
       for (const { from, to } of action.params) host.values.copy(from, to);
       continue;

@@ -8,6 +8,8 @@ import { linear } from "./builtins/linear.ts";
 import { lists } from "./builtins/lists.ts";
 import { tables } from "./builtins/tables.ts";
 import { steps } from "./builtins/steps.ts";
+import { budgets } from "./builtins/budgets.ts";
+import { vocabulary } from "./builtins/vocabulary.ts";
 import { type Here, type Read, type Scope, fixed } from "./scope.ts";
 import { builderAt } from "./tensors.ts";
 import { SiteNames, Tensor, type Value, sizeValue } from "./values.ts";
@@ -16,7 +18,7 @@ import { SiteNames, Tensor, type Value, sizeValue } from "./values.ts";
 export function ambient(e: Elaborator): Scope {
   const here: Here = { path: "", training: false, calls: "" };
   const table = new Map<string, Read>();
-  for (const t of [maps, shapes, draws, linear, lists, tables, steps]) for (const [n, f] of t.rows) table.set(n, fixed(f));
+  for (const t of [maps, shapes, draws, linear, lists, tables, steps, budgets, vocabulary]) for (const [n, f] of t.rows) table.set(n, fixed(f));
   const scalar = (name: string) => (reader: Here): Value => new Tensor(builderAt(reader, undefined).input(name, { dtype: "i32", shape: [] }));
   table.set("training", (reader) => reader.training);
   table.set("past", () => {

@@ -14,7 +14,7 @@ import { selectionOf } from "./select.ts";
 import { capitalsOf, coerceStatic, isTensorType, parameterShape } from "./signature.ts";
 import { roleSizes } from "./trace.ts";
 import { Storage, parameterNames } from "./storage.ts";
-import { Applied, MethodDecl, ModuleDecl, type Place, RoleDecl, type Selection, type Value, describe } from "./values.ts";
+import { Applied, Fit as Budget, MethodDecl, ModuleDecl, type Place, RoleDecl, type Selection, type Value, describe } from "./values.ts";
 
 /** Attaches a method to all places of a selection, line by line over its sites. */
 export function attach(e: Elaborator, name: string, applied: Applied, to: Selection, span: Span, maker?: Site, stamp?: { base: number; step: number }): Attachment {
@@ -22,6 +22,17 @@ export function attach(e: Elaborator, name: string, applied: Applied, to: Select
   const places = fitting(e, method, to, span);
   if (places.length === 0)
     fail("P0312", span, `${method.name} is attached to nothing`, { notes: [`no place of \`${to.text}\` is something ${method.name} can be attached to`] });
+  const fitted = fittedOptions(e, applied, to, span, maker);
+  if (fitted) return attach(e, name, fitted, to, span, maker, stamp);
+  const attachment = prepare(e, name, applied, places, to, span, maker, stamp);
+  for (const member of method.decl.members) for (const site of attachment.sites) run(e, site, member);
+  e.attachments.push(attachment);
+  return attachment;
+}
+
+/** Sites with their options, before any line of the method has run. */
+function prepare(e: Elaborator, name: string, applied: Applied, places: readonly Fit[], to: Selection, span: Span, maker?: Site, stamp?: { base: number; step: number }): Attachment {
+  const { method } = applied;
   const stamps = stamp ?? e.takeStamps(Attachment.stampsNeeded(method, places.length));
   const attachment = new Attachment(name, applied, e, span, to.text, maker, stamps.base, stamps.step, places.length);
   const modules = places.map((p) => (p.place.kind === "module" ? p.place.instance : undefined));
@@ -34,9 +45,35 @@ export function attach(e: Elaborator, name: string, applied: Applied, to: Select
     );
     if (i === 0) attachment.options = e.staticRecord(options);
   });
-  for (const member of method.decl.members) for (const site of attachment.sites) run(e, site, member);
-  e.attachments.push(attachment);
   return attachment;
+}
+
+/** Options given as `fit(params: n)` with the number they come to: the largest that keeps the attachment within n parameters. */
+function fittedOptions(e: Elaborator, applied: Applied, to: Selection, span: Span, maker?: Site): Applied | undefined {
+  const asked = [...e.optionsGiven(applied)].filter(([, v]) => v.value instanceof Budget);
+  if (asked.length === 0) return undefined;
+  if (asked.length > 1) fail("P0205", asked[1][1].span, "one option can be fitted to a budget at a time");
+  const [[option, { value }]] = asked;
+  const budget = (value as Budget).params;
+  const at = (n: number) => new Applied(applied.method, applied.args, applied.scope, applied.span, new Map([...applied.values, [option, n]]));
+  const count = (n: number): number => {
+    const trial = prepare(e, "(fit)", at(n), fitting(e, applied.method, to, span), to, span, maker);
+    for (const m of applied.method.decl.members)
+      for (const site of trial.sites) if (m.kind === "Parameter" || m.kind === "SharedChild") run(e, site, m);
+      else if (m.kind === "Binding") site.settle(m);
+    const all = new Set(trial.sites.flatMap((s) => [...e.siteParameters(s)]));
+    return [...all].reduce((sum, s) => sum + s.shape.reduce((p, d) => p * d, 1), 0);
+  };
+  if (count(1) > budget) fail("P0312", (value as Budget).span, `even \`${option}: 1\` needs ${count(1)} parameters, the budget is ${budget}`);
+  let high = 2;
+  while (count(high) <= budget && high < 1 << 20) high *= 2;
+  let low = high / 2;
+  while (high - low > 1) {
+    const middle = Math.floor((low + high) / 2);
+    if (count(middle) <= budget) low = middle;
+    else high = middle;
+  }
+  return at(low);
 }
 
 export interface Fit {

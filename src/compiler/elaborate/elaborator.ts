@@ -16,6 +16,7 @@ import { Instance } from "./instance.ts";
 import { attachLoaded } from "./load.ts";
 import { member } from "./members.ts";
 import { type MethodFrame, type MethodLine, methodFrame } from "./method-frame.ts";
+import { mergeModel } from "./models.ts";
 import { Objectives } from "./objectives.ts";
 import { fillings, fillingsOf, isA, roleFields } from "./roles.ts";
 import type { Evaluator, Here, Read, Scope } from "./scope.ts";
@@ -154,6 +155,15 @@ export class Elaborator implements Evaluator {
     return didYouMean(name, valid);
   }
 
+  readText(path: string): string | undefined {
+    return this.host.readSource(path);
+  }
+  merge(model: Value, fields: Fields, tokenizer: Value | undefined, span: Span): Value {
+    return mergeModel(this, model, fields, tokenizer, span);
+  }
+  unbuilt(what: string, span: Span): void {
+    this.actions.push({ kind: "limit", what, span });
+  }
   readAdapter(folder: string, span: Span): AdapterFile | undefined {
     return reading(span, () => this.host.readAdapter(folder));
   }

@@ -10,7 +10,7 @@ import { type Scope } from "./scope.ts";
 import { Names, fixed } from "./scope.ts";
 import { asSelection, selectionOf } from "./select.ts";
 import { Storage } from "./storage.ts";
-import { Applied, Fields, ModuleDecl, type Place, Selection, TypeDecl, type Value, describe } from "./values.ts";
+import { Applied, Fields, ModuleDecl, type Place, Selection, Tokenizer, TypeDecl, type Value, describe } from "./values.ts";
 import { applyModule } from "./calls.ts";
 
 /** `model m = M(…) from "folder" except …`, or a copy: `model b = a`. */
@@ -215,6 +215,18 @@ export function copyModel(e: Elaborator, name: string, source: Instance, span: S
     e.actions.push({ kind: "copy", of: a.name, to: made.name, params: copies });
   }
   return copy;
+}
+/** `merge(m)`: a plain model of the same module; fields of its configuration may be given anew. Folding is a run's work. */
+export function mergeModel(e: Elaborator, model: Value, fields: Fields, tokenizer: Value | undefined, span: Span): Instance {
+  if (!(model instanceof Instance) || model.root !== model) fail("P0206", span, `\`merge\` takes a model, this is ${describe(model)}`);
+  const type = e.recordOf(model.module);
+  const args = new Map(model.args);
+  for (const [n, v] of args) if (v instanceof Fields && type && v.type?.decl === type.decl) args.set(n, e.record(type, new Fields(new Map([...v.entries, ...fields.entries])), span));
+  const made = new Instance(model.module, args, new Map(), e, span);
+  made.tokenizer = tokenizer instanceof Tokenizer ? tokenizer : model.tokenizer;
+  made.folder = e.models.find((m) => m.instance === model)?.report.folder;
+  e.unbuilt("`merge`", span);
+  return made;
 }
 const copyGifts = (_source: Instance): ReadonlyMap<string, Value> => new Map();
 

@@ -93,6 +93,12 @@ export interface Evaluator {
   node(v: Value, here: Here, span: Span): Node;
   ordinalOf(expr: ast.Expr): number;
   resolvePath(path: string, span: Span): string;
+  /** Text of a file that a function of the host looks at while compiling. */
+  readText(path: string): string | undefined;
+  /** `merge(m, …)`: a plain model with the attachments folded in. */
+  merge(model: Value, fields: Fields, tokenizer: Value | undefined, span: Span): Value;
+  /** Work that a run cannot do yet: the file compiles, running it stops here and says so. */
+  unbuilt(what: string, span: Span): void;
   tokenizerIn(folder: string, span: Span): Tokenizer;
   /** An adapter's folder; a malformed file is an error at `span`. */
   readAdapter(folder: string, span: Span): AdapterFile | undefined;

@@ -197,7 +197,7 @@ export function coerceStatic(v: Value, type: ast.TypeRef, scope: Scope, span: Sp
   switch (name) {
     case "int":
       // a number of the step (how many there are, which this is) is an int that only a run settles
-      return (typeof v === "number" && Number.isInteger(v)) || v instanceof Size || isScalar(v, "i32") ? v : wrong();
+      return (typeof v === "number" && Number.isInteger(v)) || v instanceof Size || isScalar(v, "i32") || isKind(v, "fit") ? v : wrong();
     case "float":
       return typeof v === "number" || isScalar(v, "f32") || isScalar(v, "i32") ? v : wrong();
     case "bool":

@@ -43,7 +43,8 @@ export type Value =
   | Dataset
   | Tokenizer
   | Loaded
-  | WithGiven;
+  | WithGiven
+  | Fit;
 
 /** A record. `type` is the declaration that checked its fields, if one did. */
 export class Fields {
@@ -201,6 +202,15 @@ export class Chain {
 /** One turn as a function of the carried value; other names of the block may be given instead. */
 export type ChainTurn = (x: Value | undefined, given: ReadonlyMap<string, Thunk<Value>>, here: Here, span: Span) => Value;
 
+/** `fit(params: n)`: the largest whole number that keeps its attachment within n parameters. */
+export class Fit {
+  readonly kind = "fit";
+  constructor(
+    readonly params: number,
+    readonly span: Span,
+  ) {}
+}
+
 /** A module to be called with some of its values given: what a turn of a chain puts in the place of its block. */
 export class WithGiven {
   readonly kind = "given";
@@ -285,6 +295,6 @@ export function describe(v: Value): string {
     case "selection":
       return `a selection of ${o.places.length}`;
     default:
-      return { evaluated: "a module", names: "a site", site: "a site", chain: "a chain of blocks", start: "a start", dataset: "a table of data", tokenizer: "a tokenizer", loaded: "an adapter from disk", given: "a module" }[o.kind];
+      return { evaluated: "a module", names: "a site", site: "a site", chain: "a chain of blocks", start: "a start", dataset: "a table of data", tokenizer: "a tokenizer", loaded: "an adapter from disk", given: "a module", fit: "a size to be fitted" }[o.kind];
   }
 }

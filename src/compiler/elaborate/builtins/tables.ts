@@ -6,8 +6,8 @@ export const tables = new BuiltinTable();
 
 const readers: Readonly<Record<string, readonly string[]>> = {
   text: ["split"],
-  jsonl: ["input", "target", "label", "columns", "split"],
-  csv: ["input", "target", "label", "columns", "split"],
+  jsonl: ["input", "target", "label", "columns", "lower", "split"],
+  csv: ["input", "target", "label", "columns", "lower", "split"],
   parquet: ["input", "target", "label", "columns", "split"],
   chat: ["split"],
 };
@@ -35,6 +35,29 @@ function made(c: Call, make: string, args: readonly Value[], options: Readonly<R
 tables.add("mix", [{ name: "tables" }, { name: "weights", optional: true }], ({ tables: ts, weights }, c) => made(c, "mix", [ts!], { weights }));
 tables.add("beside", [{ name: "table" }, { name: "held" }, { name: "batch" }], ({ table, held, batch }, c) => made(c, "beside", [table!, held!], { batch }));
 tables.add("shuffle_names", [{ name: "table" }, { name: "names" }, { name: "seed", optional: true }], ({ table, names, seed }, c) => made(c, "shuffle_names", [table!, names!], { seed }));
+
+tables.add("average", [{ name: "tables" }, { name: "column" }], ({ tables: ts, column }, c) => made(c, "average", [ts!, column!]));
+tables.add("bio", [{ name: "table" }, { name: "phrases" }, { name: "stem", optional: true }], ({ table, ...rest }, c) => made(c, "bio", [table!], rest));
+tables.add("join_phrases", [{ name: "table" }, { name: "phrases" }, { name: "order", optional: true }, { name: "by", optional: true }], ({ table, ...rest }, c) => made(c, "join_phrases", [table!], rest));
+tables.add("spans", [{ name: "tags" }, { name: "table" }], ({ tags, table }, c) => made(c, "spans", [tags!, table!]));
+tables.add("pairs", [{ name: "chosen" }, { name: "rejected" }, { name: "by" }], ({ chosen, rejected, by }, c) => made(c, "pairs", [chosen!, rejected!], { by }));
+
+// metrics with options: a name and what it is told
+const metric = (name: string, params: readonly string[]): void =>
+  tables.add(name, params.map((p) => ({ name: p, optional: true })), (args, c) => new Fields(new Map<string, Value>([["metric", name], ...params.flatMap((p): [string, Value][] => (args[p] === undefined ? [] : [[p, args[p]!]]))]))); 
+metric("macro_f1", []);
+metric("confusion", ["classes"]);
+metric("agreement", ["voters"]);
+metric("keyphrase_f1", ["at", "stem"]);
+
+// how alike two columns of predictions are: their mean vectors' cosine
+tables.add("similarity", [{ name: "a" }, { name: "b" }], (_args, c) => {
+  c.evaluator.unbuilt("the similarity of predictions", c.span);
+  return 0;
+});
+tables.add("merge", [{ name: "model" }, { name: "vocab_size", optional: true }, { name: "tokenizer", optional: true }], ({ model, vocab_size, tokenizer }, c) =>
+  c.evaluator.merge(model!, new Fields(new Map(vocab_size === undefined ? [] : [["vocab_size", vocab_size]])), tokenizer, c.span),
+);
 
 tables.add("tokenizer", [{ name: "folder" }], ({ folder }, c) => {
   if (typeof folder !== "string") return c.fail("P0205", `\`tokenizer\` takes a folder, this is ${describe(folder!)}`);
