@@ -92,7 +92,7 @@ export function checkTable(store: TensorStore, key: string, view: View, file: st
   }
 }
 
-/** Sites in order, gathered into parts of equal method and options. */
+/** Sites in order, gathered into parts of equal method, options and shared tensors. */
 export class PartBuilder {
   private readonly parts = new Map<
     string,
@@ -111,7 +111,7 @@ export class PartBuilder {
     site: AdapterPart["sites"][number] | undefined,
     shared: Readonly<Record<string, string>> = {},
   ): void {
-    const id = JSON.stringify([mapping.method, mapping.from, options]);
+    const id = JSON.stringify([mapping.method, mapping.from, options, shared]);
     let part = this.parts.get(id);
     if (part === undefined) {
       part = { method: mapping.method, from: mapping.from, options, sites: [], shared };

@@ -23,8 +23,7 @@ export function readLibrary(files: Files, folder: string, config: JsonRecord, st
   const used = new Set<string>();
   for (const one of configs) {
     const mapping = chosen(one, mappings, path);
-    if (mapping.views !== undefined || mapping.shared !== undefined)
-      readPool({ mapping, config: { ...outer, ...one }, name, path, store, parts, views, used });
+    if (mapping.views !== undefined) readPool({ mapping, config: { ...outer, ...one }, name, path, store, parts, views, used });
     else readSites({ mapping, config: one, name, path, store, parts, views, used });
   }
   const left = [...store.tensors.keys()].filter((key) => !used.has(key));
@@ -118,6 +117,13 @@ function readSites({ mapping, config, name, path, store, parts, used }: Reading)
     sites.get(place)![param.replace(/\?$/, "")] = key;
     used.add(key);
   }
+  const shared: Record<string, string> = {};
+  for (const [param, end] of Object.entries(mapping.shared ?? {})) {
+    const key = [...store.tensors.keys()].find((candidate) => candidate.endsWith(`.shared_parameters.${name}.${end}`));
+    if (key === undefined) throw new InputError("P0664", `\`${path}\`: the weights lack the shared tensor \`${end}\``);
+    shared[param] = key;
+    used.add(key);
+  }
   for (const [place, params] of [...sites].sort(([a], [b]) => comparePaths(a, b))) {
     const lacking = [...wanted.values()].find((param) => !param.endsWith("?") && params[param] === undefined);
     if (lacking !== undefined) throw new InputError("P0664", `\`${path}\`: \`${place}\` lacks the tensor of ${lacking}`);
@@ -129,7 +135,7 @@ function readSites({ mapping, config, name, path, store, parts, used }: Reading)
       (param) => (params[param] === undefined ? undefined : store.info(params[param]).shape),
       `\`${path}\``,
     );
-    parts.add(mapping, options, { path: siteOf(mapping, place), params });
+    parts.add(mapping, options, { path: siteOf(mapping, place), params }, shared);
   }
 }
 
@@ -153,40 +159,59 @@ function siteOf(mapping: LibraryMapping, place: string): string {
   return place;
 }
 
-/** One pool of tensors for all layers, repeated under each layer's name: sites are the places of the repetitions. */
+/** Pools of tensors for all layers, repeated under each layer's name: sites are the places of the repetitions, each served by one pool. */
 function readPool({ mapping, config, name, path, store, parts, views, used }: Reading): void {
   const what = `\`${path}\``;
   const marker = `.${mapping.infix}.${name}.`;
-  const mapped = new Set([...Object.values(mapping.views ?? {}).map((view) => view.of), ...Object.values(mapping.shared ?? {})]);
   const places = new Set<string>();
   const pool = new Map<string, string>();
   for (const key of store.tensors.keys()) {
     const at = key.indexOf(marker);
     if (at < 0) continue;
-    const end = key.slice(at + marker.length);
-    if (mapped.has(end)) used.add(key);
     const place = siteOf(mapping, key.slice(0, at));
     if (place !== "") places.add(place);
-    pool.set(end, key);
+    pool.set(key.slice(at + marker.length), key);
   }
-  const sites = [...places].sort(comparePaths);
-  const scope: Record<string, unknown> = { ...config, sites: sites.length };
-  for (const [size, expression] of Object.entries(mapping.sizes ?? {})) {
-    scope[size] = evaluate(expression, scope, what);
-  }
-  const shared = Object.fromEntries(Object.entries(mapping.shared ?? {}).map(([param, end]) => [param, poolKey(pool, end, path)]));
-  const options = readOptions(mapping.options, config, "", () => undefined, what);
-  for (const [index, site] of sites.entries()) {
-    const params: Record<string, string> = {};
-    for (const [param, part] of Object.entries(mapping.views ?? {})) {
-      const of = poolKey(pool, part.of, path);
-      const view = makeView(part, { ...scope, index }, what);
-      checkTable(store, of, view, path);
-      params[param] = `${of}[${param} ${index}]`;
-      views.set(params[param], { of, view });
+  const ends = [...Object.values(mapping.views ?? {}).map((view) => view.of), ...Object.values(mapping.shared ?? {})];
+  for (const [chosen, sites] of placesByPool(mapping, [...places].sort(comparePaths), pool)) {
+    const inPool = (end: string) => end.replace("{pool}", chosen);
+    const served = new Set(ends.map(inPool));
+    for (const key of store.tensors.keys()) {
+      const at = key.indexOf(marker);
+      if (at >= 0 && served.has(key.slice(at + marker.length))) used.add(key);
     }
-    parts.add(mapping, options, { path: site, params }, shared);
+    const scope: Record<string, unknown> = { ...config, sites: sites.length };
+    for (const [size, expression] of Object.entries(mapping.sizes ?? {})) scope[size] = evaluate(expression, scope, what);
+    const shared = Object.fromEntries(
+      Object.entries(mapping.shared ?? {}).map(([param, end]) => [param, poolKey(pool, inPool(end), path)]),
+    );
+    const options = readOptions(mapping.options, config, "", () => undefined, what);
+    for (const [index, site] of sites.entries()) {
+      const params: Record<string, string> = {};
+      for (const [param, part] of Object.entries(mapping.views ?? {})) {
+        const of = poolKey(pool, inPool(part.of), path);
+        const view = makeView(part, { ...scope, index }, what);
+        checkTable(store, of, view, path);
+        params[param] = `${of}[${param} ${index}]`;
+        views.set(params[param], { of, view });
+      }
+      parts.add(mapping, options, { path: site, params }, shared);
+    }
   }
+}
+
+/** Which pool serves which places: the first that fits the place and is there. */
+function placesByPool(mapping: LibraryMapping, places: readonly string[], pool: ReadonlyMap<string, string>): Map<string, string[]> {
+  if (mapping.pools === undefined) return new Map([["", [...places]]]);
+  const byPool = new Map<string, string[]>();
+  for (const place of places) {
+    const chosen = mapping.pools.find(
+      ([pattern, name]) => new RegExp(pattern).test(place) && [...pool.keys()].some((end) => end.startsWith(`${name}.`)),
+    );
+    if (chosen === undefined) continue;
+    byPool.set(chosen[1], [...(byPool.get(chosen[1]) ?? []), place]);
+  }
+  return byPool;
 }
 
 function poolKey(pool: ReadonlyMap<string, string>, end: string, path: string): string {

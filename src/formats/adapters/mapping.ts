@@ -138,7 +138,10 @@ export interface LibraryMapping {
   readonly equal?: readonly (readonly (readonly [param: string, axis: number])[])[];
   readonly shared?: Readonly<Record<string, string>>;
   readonly sizes?: Readonly<Record<string, string>>;
+  /** Parameters that are parts of tensors repeated under every layer. */
   readonly views?: Readonly<Record<string, ViewMapping>>;
+  /** Regular expressions on a site, and the pool that serves it: its name stands for `{pool}` in `views` and `shared`. */
+  readonly pools?: readonly (readonly [string, string])[];
 }
 
 export interface Mappings {
