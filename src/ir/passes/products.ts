@@ -56,7 +56,7 @@ function improve(roots: readonly Node[], trained: ReadonlySet<string>, given: Re
   for (const cluster of clustersOf(regions, ordered, roots)) {
     const before = [...cluster.inside].reduce((sum, n) => sum + prices.node(n), 0);
     let best: Outcome | undefined;
-    for (const distribute of regions.canDistribute ? [true, false] : [false]) {
+    for (const distribute of regions.canDistribute(cluster.inside) ? [true, false] : [false]) {
       const outcome = written(cluster, distribute, regions, prices, builderAt);
       if (!best || outcome.cost < best.cost) best = outcome;
     }

@@ -5,7 +5,8 @@
 import type { Node } from "../../graph.ts";
 import type { ScopedBuilder } from "../../rewrite.ts";
 import { range, sameList } from "../rules/facts.ts";
-import { highest, type Level, type Prices } from "./prices.ts";
+import { type Plan, planOf } from "./plan.ts";
+import type { Prices } from "./prices.ts";
 import { collected, type Expression, type Factor, factorsKey, type Index, type Indices, type Term, UNIT } from "./terms.ts";
 
 /** A computed product: a node and the index of each of its axes, none of them `UNIT`. */
@@ -30,21 +31,6 @@ export class Parts {
   add(key: string, names: ReadonlyMap<Index, number>, part: Part): void {
     if (!this.known.has(key)) this.known.set(key, { node: part.node, axes: part.axes.map((index) => names.get(index)!) });
   }
-}
-
-/** One side of a join: its indices, and what storing it costs. */
-interface Side {
-  readonly axes: readonly Index[];
-  readonly stored: number;
-}
-
-/** The order in which one term is contracted: a subset of its factors is a bit mask. */
-interface Plan {
-  readonly cost: Float64Array;
-  /** The first of the two parts that a subset is joined of; 0 for single factors and for parts that exist. */
-  readonly split: Int32Array;
-  readonly kept: readonly (readonly Index[])[];
-  readonly keys: readonly { readonly key: string; readonly names: ReadonlyMap<Index, number> }[];
 }
 
 export class Contraction {
@@ -89,7 +75,7 @@ export class Contraction {
   private term(t: Term, out: readonly Index[], shape: readonly number[]): Node {
     const { b } = this;
     if (t.factors.length === 0) return b.constant(t.coefficient, "f32", shape);
-    const plan = this.plan(t, out);
+    const plan = planOf(t, out, this.indices.sizes, this.parts, this.prices);
     const all = (1 << t.factors.length) - 1;
     const scaleAt = t.coefficient === 1 ? 0 : this.cheapest(plan, all);
     const part = this.join(all, t, plan, scaleAt, out);
@@ -103,72 +89,12 @@ export class Contraction {
     return b.expand(b.reshape(ordered, thin), shape);
   }
 
-  private plan(t: Term, out: readonly Index[]): Plan {
-    const n = t.factors.length;
-    const all = (1 << n) - 1;
-    const own = t.factors.map((f) => f.axes.filter((index) => index !== UNIT));
-    const levels = t.factors.map((f) => this.prices.level(f.node));
-    const kept: Index[][] = [[]];
-    const level: Level[] = [0];
-    const keys: { key: string; names: ReadonlyMap<Index, number> }[] = [{ key: "", names: new Map() }];
-    const cost = new Float64Array(1 << n);
-    const split = new Int32Array(1 << n);
-    for (let s = 1; s <= all; s++) {
-      const inside = range(n).filter((i) => s & (1 << i));
-      const seen = new Set(inside.flatMap((i) => own[i]));
-      const outside = new Set([...out, ...range(n).flatMap((i) => (s & (1 << i) ? [] : own[i]))]);
-      kept[s] = [...seen].filter((index) => outside.has(index));
-      level[s] = highest(inside.map((i) => levels[i]));
-      keys[s] = factorsKey(
-        inside.map((i) => t.factors[i]),
-        new Set(kept[s]),
-      );
-    }
-    /** Whether a subset's value has to be computed, and so stored for a contraction to read it. */
-    const made = (s: number): boolean => ((s & (s - 1)) !== 0 || kept[s].length < own[Math.log2(s)].length) && !this.parts.has(keys[s].key);
-    for (let s = 1; s <= all; s++) {
-      const single = (s & (s - 1)) === 0;
-      if (single) {
-        const i = Math.log2(s);
-        if (made(s)) cost[s] = this.prices.product(this.size(own[i]), level[s]);
-        continue;
-      }
-      if (this.parts.has(keys[s].key)) continue;
-      const side = (x: number): Side => ({ axes: kept[x], stored: made(x) ? this.prices.stored(this.size(kept[x]), level[x]) : 0 });
-      let best = Number.POSITIVE_INFINITY;
-      const low = s & -s;
-      // Each pair of parts once: the first has the lowest factor.
-      for (let a = (s - 1) & s; a > 0; a = (a - 1) & s) {
-        if (!(a & low)) continue;
-        const c = s ^ a;
-        const price = cost[a] + cost[c] + this.joinPrice(side(a), side(c), kept[s], level[s]);
-        if (price < best) {
-          best = price;
-          split[s] = a;
-        }
-      }
-      cost[s] = best;
-    }
-    return { cost, split, kept, keys };
-  }
-
-  /** A contraction reads its operands from memory; an elementwise product is computed where one of them is made. */
-  private joinPrice(a: Side, c: Side, result: readonly Index[], level: Level): number {
-    const union = new Set([...a.axes, ...c.axes]);
-    const arithmetic = this.size([...union]);
-    // Two operands of equal axes are multiplied and summed; that is no matrix product.
-    if (union.size > result.length && union.size === a.axes.length && union.size === c.axes.length)
-      return this.prices.product(arithmetic, level) + this.prices.map(arithmetic) + Math.min(a.stored, c.stored);
-    if (union.size > result.length) return this.prices.product(arithmetic, level) + a.stored + c.stored;
-    return this.prices.map(this.size(result)) + Math.min(a.stored, c.stored);
-  }
-
   /** Where a number is multiplied in: the smallest of the intermediate results on the plan, or the whole. */
   private cheapest(plan: Plan, all: number): number {
     let best = all;
     const visit = (s: number): void => {
       if (plan.split[s] === 0) return;
-      if (this.size(plan.kept[s]) < this.size(plan.kept[best])) best = s;
+      if (plan.size(s) < plan.size(best)) best = s;
       visit(plan.split[s]);
       visit(s ^ plan.split[s]);
     };
@@ -191,21 +117,21 @@ export class Contraction {
     return this.joined(
       this.join(a, t, plan, scaleAt, out),
       this.join(c, t, plan, scaleAt, out),
-      plan.kept[s],
+      plan.kept(s),
       out,
       plan.split.length - 1 === s,
     );
   }
 
   private plain(s: number, t: Term, plan: Plan, out: readonly Index[]): Part {
-    const { key, names } = plan.keys[s];
+    const { key, names } = plan.key(s);
     const known = this.parts.find(key, names);
     if (known) return known;
     const a = plan.split[s];
     const part =
       a === 0
-        ? this.single(t.factors[Math.log2(s)], plan.kept[s])
-        : this.joined(this.plain(a, t, plan, out), this.plain(s ^ a, t, plan, out), plan.kept[s], out, plan.split.length - 1 === s);
+        ? this.single(t.factors[Math.log2(s)], plan.kept(s))
+        : this.joined(this.plain(a, t, plan, out), this.plain(s ^ a, t, plan, out), plan.kept(s), out, plan.split.length - 1 === s);
     this.parts.add(key, names, part);
     return part;
   }

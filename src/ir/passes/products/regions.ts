@@ -23,6 +23,8 @@ export class Regions {
   private readonly position: ReadonlyMap<Node, number>;
   private readonly materialised: ReadonlySet<Node>;
   private readonly distributable: ReadonlySet<Node>;
+  /** Regions by their roots, without and with distributing. */
+  private readonly found = [new Map<Node, Region | undefined>(), new Map<Node, Region | undefined>()] as const;
   /** Leaves of thin products in distributable sums: what multiplies them is shared among regions. */
   readonly thinLeaves: ReadonlySet<Node>;
 
@@ -45,13 +47,21 @@ export class Regions {
   at(n: Node): number {
     return this.position.get(n)!;
   }
-  get canDistribute(): boolean {
-    return this.distributable.size > 0;
+  /** Whether one of the nodes is a sum that a product may be distributed over. */
+  canDistribute(nodes: ReadonlySet<Node>): boolean {
+    for (const n of nodes) if (this.distributable.has(n)) return true;
+    return false;
   }
 
   /** The region under a node, if writing it anew can change anything. */
   regionOf(n: Node, distribute: boolean): Region | undefined {
     if (!canRoot(n)) return undefined;
+    const known = this.found[distribute ? 1 : 0];
+    if (!known.has(n)) known.set(n, this.region(n, distribute));
+    return known.get(n);
+  }
+
+  private region(n: Node, distribute: boolean): Region | undefined {
     const indices = new Indices();
     const expression = expressionOf(n, { distributes: (s) => distribute && this.distributable.has(s), b: this.b }, indices);
     const { opened } = expression;

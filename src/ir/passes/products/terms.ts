@@ -38,6 +38,8 @@ export class Indices {
 
 export const MOST_FACTORS = 8;
 export const MOST_TERMS = 16;
+/** Indices of one term: they are bits of a number. */
+const MOST_INDICES = 30;
 
 export interface Opening {
   /** Whether a sum is written as several terms. */
@@ -199,7 +201,7 @@ class Opener {
     for (const s of a)
       for (const t of b) {
         const factors = [...s.factors, ...t.factors];
-        if (factors.length > MOST_FACTORS) return undefined;
+        if (factors.length > MOST_FACTORS || new Set(factors.flatMap((f) => f.axes)).size > MOST_INDICES) return undefined;
         out.push({ coefficient: s.coefficient * t.coefficient, factors });
       }
     return out;
