@@ -13,9 +13,14 @@ const types: Record<string, string> = {
   ".wasm": "application/wasm",
 };
 
+const page = (imports: Readonly<Record<string, string>>): string =>
+  `<!doctype html><title>peftc</title><script type="importmap">${JSON.stringify({ imports })}</script>`;
+
 export interface PageOptions {
   /** Serve the headers that give the page `SharedArrayBuffer`; true unless told. */
   readonly isolated?: boolean;
+  /** What bare names in imports stand for: `{ "peftc/runtime": "/runtime.js" }`. */
+  readonly imports?: Readonly<Record<string, string>>;
 }
 
 /**
@@ -30,7 +35,7 @@ export async function runInChromium(
 ): Promise<unknown> {
   const headers: Record<string, string> =
     options.isolated === false ? {} : { "Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Embedder-Policy": "require-corp" };
-  const served: Record<string, string | Uint8Array> = { "": "<!doctype html><title>peftc</title>", ...files, "test-script.js": script };
+  const served: Record<string, string | Uint8Array> = { "": page(options.imports ?? {}), ...files, "test-script.js": script };
   const server = createServer((request, response) => {
     const path = decodeURIComponent(new URL(request.url ?? "/", "http://localhost").pathname.slice(1));
     const contents = served[path];
@@ -47,6 +52,8 @@ export async function runInChromium(
   const browser = await puppeteer.launch({
     executablePath: executable,
     headless: "shell",
+    // A loaded machine may take its time.
+    timeout: 110_000,
     args: [
       "--no-sandbox",
       "--no-zygote",

@@ -3,6 +3,7 @@
  * A tensor larger than a page goes on in the pages after it, and then has a binding a page, chosen by the index. And where a dispatch would bind more
  * buffers than the device allows, operands of one page share a binding that spans them.
  */
+import { Bug } from "../../ir/errors.ts";
 import type { Placed } from "../../runtime/program.ts";
 import { range } from "../kernels/index.ts";
 import type { LoopLanguage } from "../kernels/kernel.ts";
@@ -94,6 +95,7 @@ export class Bindings {
         mine.push({ from: 0, to: operand.count, binding: ranges.length, base: 0 });
         ranges.push({ name, range: p, written });
       } else {
+        if (p.offset !== 0) throw new Bug(`${kernel.name}: ${operand.name} is larger than a page and does not start one`);
         const elements = full / 4;
         for (let from = 0, page = p.page; from < operand.count; from += elements, page++) {
           const to = Math.min(from + elements, operand.count);
