@@ -41,7 +41,23 @@ function expand(roots: readonly Node[], exports: LoopExports): Node[] {
   }
   const known = new Map<Node, Node>();
   const swept = new Map<Node, ReadonlyMap<Node, Node>>();
+  const { sums, together } = sumsOfTangents(roots);
+  const tangent = (of: readonly Node[]): Node | undefined => {
+    const seeds = new Map<Node, Node>();
+    for (const [, x, v] of of.map((n) => n.inputs.map((i) => known.get(i)!))) {
+      const at = exports.settle(x);
+      const other = seeds.get(at);
+      seeds.set(at, other ? builderAt(v).add(other, v) : v);
+    }
+    return forward([known.get(of[0].inputs[0])!], seeds, exports)[0];
+  };
   return rebuild(roots, known, (n, inputs) => {
+    const sum = sums.get(n);
+    if (sum) {
+      const terms = [...sum.groups.map(tangent), ...sum.rest.map((r) => known.get(r)!)].filter((t) => t !== undefined);
+      return terms.length ? terms.reduce((x, y) => builderAt(n).add(x, y)) : builderAt(n).zeros(n.type);
+    }
+    if (together.has(n)) return n; // a term of a sum, which has it
     if (isGrad(n)) {
       const [e, x] = inputs;
       let found = swept.get(n.inputs[0]);
@@ -53,13 +69,49 @@ function expand(roots: readonly Node[], exports: LoopExports): Node[] {
       }
       return found.get(exports.settle(x)) ?? builderAt(n, "backward").zeros(x.type);
     }
-    if (isPlaceholder(n)) {
-      const [e, x, v] = inputs;
-      const [t] = forward([e], new Map([[exports.settle(x), v]]), exports);
-      return t ?? builderAt(n).zeros(e.type);
-    }
+    if (isPlaceholder(n)) return tangent([n]) ?? builderAt(n).zeros(n.type);
     return n.loop ? expandLoop(n, inputs, exports) : withInputs(n, inputs);
   });
+}
+
+interface Sum {
+  /** Derivatives of one value along several directions. */
+  readonly groups: readonly (readonly Node[])[];
+  readonly rest: readonly Node[];
+}
+
+/**
+ * Sums in which one value has derivatives along several nodes, such as along all parameters: one walk gives their sum. `together`: these
+ * derivatives, and the sums inside.
+ */
+function sumsOfTangents(roots: readonly Node[]): { sums: Map<Node, Sum>; together: Set<Node> } {
+  const nodes = order(roots);
+  const uses = new Map<Node, number>();
+  for (const n of [...nodes.flatMap((x) => x.inputs), ...roots]) uses.set(n, (uses.get(n) ?? 0) + 1);
+  const isAdd = (n: Node) => rowOf(n).role === "sum" && rowOf(n).algebra?.commutative === true;
+  const isTangent = (n: Node) => isPlaceholder(n) && !isGrad(n) && uses.get(n) === 1;
+  const sums = new Map<Node, Sum>();
+  const together = new Set<Node>();
+  for (const top of nodes.reverse()) {
+    if (!isAdd(top) || together.has(top)) continue;
+    const byValue = new Map<Node, Node[]>();
+    const rest: Node[] = [];
+    const inner: Node[] = [];
+    const stack = [...top.inputs].reverse();
+    while (stack.length) {
+      const n = stack.pop()!;
+      if (isAdd(n) && uses.get(n) === 1) {
+        inner.push(n);
+        stack.push(...[...n.inputs].reverse());
+      } else if (isTangent(n)) byValue.set(n.inputs[0], [...(byValue.get(n.inputs[0]) ?? []), n]);
+      else rest.push(n);
+    }
+    const groups = [...byValue.values()];
+    if (!groups.some((g) => g.length > 1)) continue;
+    sums.set(top, { groups, rest });
+    for (const n of [...inner, ...groups.flat()]) together.add(n);
+  }
+  return { sums, together };
 }
 
 function rebuiltRead(n: Node, known: ReadonlyMap<Node, Node>): Node | undefined {

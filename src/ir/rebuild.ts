@@ -1,5 +1,5 @@
 /** Rebuilding graphs: the one walk that passes over whole graphs share, and questions about the shape of a node. */
-import { type Attrs, type Node, node } from "./graph.ts";
+import { type Node, node } from "./graph.ts";
 import { rowOf } from "./ops/index.ts";
 
 /** The same node on other operands of the same types; the node itself if they are the same. */
@@ -85,20 +85,4 @@ export function constantNodes(nodes: readonly Node[], opaque: (n: Node) => boole
     if (cheap && !supply && !opaque(n) && n.inputs.every((i) => out.has(i))) out.add(n);
   }
   return out;
-}
-
-const attrText = (v: unknown): string => (typeof v === "string" ? JSON.stringify(v) : Object.is(v, -0) ? "-0" : String(v));
-const attrTexts = new WeakMap<Attrs, string>();
-/** Attributes as text, equal for equal attributes. */
-export function attrsKey(attrs: Attrs): string {
-  let text = attrTexts.get(attrs);
-  if (text === undefined) {
-    const keys = Object.keys(attrs).filter((k) => attrs[k] !== undefined);
-    text = keys
-      .sort()
-      .map((k) => `${k}=${Array.isArray(attrs[k]) ? `[${attrs[k].map(attrText).join(",")}]` : attrText(attrs[k])}`)
-      .join(";");
-    attrTexts.set(attrs, text);
-  }
-  return text;
 }

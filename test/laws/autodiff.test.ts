@@ -65,6 +65,19 @@ describe("gradients of flat graphs", () => {
     expect(nodes.filter((n) => n.origin.half === "backward" && n.op === "mul")).toHaveLength(3);
   });
 
+  test("a sum of derivatives along several nodes is one walk", () => {
+    const [x, z] = [p("x"), p("z")];
+    const e = total(b.unary("exp", b.mul(x, z)));
+    const v = b.constant(2, "f32", [3]);
+    const along = b.add(b.add(b.jvp(e, x, v), b.mul(3, b.constant(1))), b.jvp(e, z, b.mul(x, v)));
+    const g = differentiate(graphOf(along));
+    expect(order(g.results.map((r) => r.node)).filter((n) => n.op === "exp")).toHaveLength(1);
+    expect(order(g.results.map((r) => r.node)).filter((n) => n.op === "reduce_sum")).toHaveLength(1);
+    const [value] = values([along], { x: [1, 0, -1], z: [0, 1, 2] });
+    // Σ e^{xz}·(2z + 2x²) + 3
+    expect(value[0]).toBeCloseTo(2 + 2 + Math.exp(-2) * 6 + 3, 12);
+  });
+
   test("an op that is computed on the host refuses by name", () => {
     const m = b.param("m", [2, 2]);
     const s = b.make("svd_s", [m], { k: 1 });

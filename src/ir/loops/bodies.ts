@@ -2,7 +2,8 @@
 import { Builder, LOOP_TYPE, makeArg } from "../build.ts";
 import { type Body, type Node, node, type Origin } from "../graph.ts";
 import { rowOf, showType } from "../ops/index.ts";
-import { attrsKey, carriedRead, exportRead } from "../rebuild.ts";
+import { carriedRead, exportRead } from "../rebuild.ts";
+import { attrsKey } from "../rewrite.ts";
 import type { Turn } from "./encode.ts";
 import { TurnPaths, withoutOuter } from "./names.ts";
 import type { Membership } from "./turns.ts";

@@ -1,7 +1,8 @@
 /** The structure of a turn, as a key that is equal for turns that can share a body. */
 import type { Node } from "../graph.ts";
 import { showType } from "../ops/index.ts";
-import { attrsKey, orderUntil } from "../rebuild.ts";
+import { orderUntil } from "../rebuild.ts";
+import { attrsKey } from "../rewrite.ts";
 import type { Membership } from "./turns.ts";
 
 /** Numbers for strings, so that keys of keys stay short. */
