@@ -35,9 +35,10 @@ function prepare(e: Elaborator, name: string, applied: Applied, places: readonly
   const { method } = applied;
   const stamps = stamp ?? e.takeStamps(Attachment.stampsNeeded(method, places.length));
   const attachment = new Attachment(name, applied, e, span, to.text, maker, stamps.base, stamps.step, places.length);
-  const modules = places.map((p) => (p.place.kind === "module" ? p.place.instance : undefined));
+  // two roles of one module, or parameters of one path (of two attachments, of a model and its copy)
+  const spots = places.map(({ place }) => (place.kind === "module" ? place.instance : place.kind === "param" ? place.storage.path : undefined));
   places.forEach((p, i) => {
-    const qualified = modules.some((m, k) => k !== i && m !== undefined && m === modules[i]);
+    const qualified = spots.some((spot, k) => k !== i && spot !== undefined && spot === spots[i]);
     const sizes = p.role instanceof RoleDecl && (p.place.kind === "module" || p.place.kind === "chain") ? roleSizes(e, p.role, p.place.kind === "chain" ? p.place.blocks[0] : p.place.instance, p.place.kind === "chain" ? fillingsOf(p.place.blocks[0], p.role)[0].names : p.names, span) : new Map<string, () => Value>();
     const options = siteOptions(e, applied, p, sizes, span);
     attachment.sites.push(

@@ -133,7 +133,7 @@ export class Site extends Editable {
   get path(): string {
     const p = this.place;
     if (p.kind === "module") return this.qualified && this.role ? `${p.instance.path}:${this.role.name}` : p.instance.path;
-    if (p.kind === "param") return p.storage.path;
+    if (p.kind === "param") return this.qualified ? p.storage.name : p.storage.path;
     if (p.kind === "site") return p.site.path;
     if (p.kind === "chain") return p.parent.path;
     return p.kind === "value" ? p.name : "";
