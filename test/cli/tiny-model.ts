@@ -35,7 +35,12 @@ export function writeTinyModel(files: Files, folder: string, layers = 2): void {
   text(
     files,
     `${folder}/tokenizer_config.json`,
-    JSON.stringify({ tokenizer_class: "GPT2Tokenizer", bos_token: "<|endoftext|>", eos_token: "<|endoftext|>", unk_token: "<|endoftext|>" }),
+    JSON.stringify({
+      tokenizer_class: "GPT2Tokenizer",
+      bos_token: "<|endoftext|>",
+      eos_token: "<|endoftext|>",
+      unk_token: "<|endoftext|>",
+    }),
   );
 }
 

@@ -98,10 +98,7 @@ export function build(program: Command, io: Io): void {
         },
       });
       if (session.json) io.out(line({ event: "build", folder: options.output, files: written }));
-      else
-        io.out(
-          `wrote ${written.length} files to ${options.output}: index.mjs runs ${built.program.entries.map((e) => e.name).join(", ")}\n`,
-        );
+      else io.out(`wrote ${written.length} files to ${options.output}: index.mjs runs ${points.map((e) => e.name).join(", ")}\n`);
     });
 }
 
