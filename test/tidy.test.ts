@@ -106,7 +106,8 @@ describe("rooms", () => {
   });
 
   test("every file is imported by another, or is an entrance", () => {
-    const entrances = ["src/index.ts", "src/runtime/index.ts", "src/cli/main.ts"];
+    // the last is for pages, which have no file system
+    const entrances = ["src/index.ts", "src/runtime/index.ts", "src/cli/main.ts", "src/formats/memory.ts"];
     const reached = new Set<string>(entrances);
     const queue = [...entrances];
     while (queue.length > 0) {

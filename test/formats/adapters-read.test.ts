@@ -298,9 +298,10 @@ describe("the adapters library", () => {
       );
       return memory;
     };
-    expect(refusal(() => readAdapter(files({ phm_layer: true }), "a", mappings))).toMatch(
-      /^P0663[\s\S]*Pfeiffer would need phm_layer = false, the file has true/,
+    expect(refusal(() => readAdapter(files({ ln_before: true }), "a", mappings))).toMatch(
+      /^P0663[\s\S]*Pfeiffer would need ln_before = false, the file has true/,
     );
+    expect(refusal(() => readAdapter(files({ phm_layer: true }), "a", mappings))).toMatch(/^P0664[\s\S]*shared tensor `phm_rule`/);
     expect(refusal(() => readAdapter(files({ non_linearity: "leakyrelu" }), "a", mappings))).toMatch(/^P0665[\s\S]*leakyrelu/);
     expect(readAdapter(files({ non_linearity: "swish" }), "a", mappings)!.parts[0].options.act).toBe("silu");
   });

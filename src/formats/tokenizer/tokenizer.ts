@@ -67,10 +67,10 @@ export class TextTokenizer {
 
   /** Where the post-processor puts its tokens around one text, or two, learnt by giving it two that no vocabulary has. */
   private frameOf(two: boolean, oneType: boolean): FramePart[] {
-    const process = this.engine.post_processor;
+    const processor = this.engine.post_processor;
     const plain = two ? [FIRST, SECOND] : [FIRST];
     const made: { tokens: string[]; token_type_ids?: number[] } =
-      process === null ? { tokens: plain } : process.post_process([FIRST], two ? [SECOND] : null, true);
+      processor === null ? { tokens: plain } : processor.post_process([FIRST], two ? [SECOND] : null, true);
     const tokens = two && !made.tokens.includes(SECOND) ? [...made.tokens, SECOND] : made.tokens;
     return tokens.map((token, i): FramePart => {
       const type = oneType ? 0 : (made.token_type_ids?.[i] ?? 0);
