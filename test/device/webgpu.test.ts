@@ -12,6 +12,7 @@ import { compileGraph } from "../../src/ir/pipeline.ts";
 import { openWebGPU, type WebGPUDevice } from "../../src/runtime/webgpu.ts";
 import { randomGraph, supplies } from "../support/random-graph.ts";
 import { suppliesFor, TINY, trainingStep } from "../support/transformer.ts";
+import { tolerances } from "../tolerances.ts";
 import { type Given, given, outputs, values } from "./support/run.ts";
 import { differences, programFor, runWebGPU, supply, testDevice } from "./support/webgpu.ts";
 
@@ -31,7 +32,7 @@ const softmax = (x: Node): Node => {
 /** Schedules of a GPU, with workgroups small enough for a software adapter to compile in good time. */
 const hardware = (): WebGPULimits => ({ ...device.limits, deviceClass: "hardware", invocations: 16 });
 
-async function agree(graph: Graph, g: Given, limits = device.limits, tolerance = 1e-5): Promise<void> {
+async function agree(graph: Graph, g: Given, limits = device.limits, tolerance: number = tolerances.chain): Promise<void> {
   expect(differences(graph, g, await runWebGPU(device, graph, g, limits), tolerance)).toEqual([]);
 }
 
@@ -53,7 +54,7 @@ test("the examples of every op", async () => {
 
 test("random graphs", async () => {
   await fc.assert(
-    fc.asyncProperty(randomGraph, (graph) => agree(graph, { states: new Map(), ...supplies } as Given, device.limits, 1e-4)),
+    fc.asyncProperty(randomGraph, (graph) => agree(graph, { states: new Map(), ...supplies } as Given)),
     { numRuns: 20, seed: 7 },
   );
 });
@@ -68,21 +69,21 @@ describe("functions that WGSL leaves open", () => {
 
   test("tanh and erf saturate and are exact near 0", async () => {
     const { g, x } = sample(...ramp(-7, 7), 1e4, -1e4, 3e38);
-    await agree(outputs(b.unary("tanh", x), b.unary("erf", x)), g, device.limits, 3e-7);
+    await agree(outputs(b.unary("tanh", x), b.unary("erf", x)), g, device.limits, tolerances.map);
     const near = sample(...ramp(-1e-4, 1e-4, 20));
-    await agree(outputs(b.unary("tanh", near.x), b.unary("erf", near.x)), near.g, device.limits, 3e-7);
+    await agree(outputs(b.unary("tanh", near.x), b.unary("erf", near.x)), near.g, device.limits, tolerances.map);
   });
 
   test("sine and cosine far from 0", async () => {
     const { g, x } = sample(...ramp(-3000, 3000));
-    await agree(outputs(b.unary("sin", x), b.unary("cos", x)), g, device.limits, 1e-6);
+    await agree(outputs(b.unary("sin", x), b.unary("cos", x)), g, device.limits, tolerances.map);
   });
 
   test("powers of negative numbers, of 0 and by 0", async () => {
     const g = none();
     g.inputs.set("x", tensor("f32", [8], [-2, -2, -2, 0, 0, 5, 1, 0.5]));
     g.inputs.set("y", tensor("f32", [8], [3, 2, 0.5, 2, 0, 0, 1e9, -3]));
-    await agree(outputs(b.pow(float("x", 8), float("y", 8))), g, device.limits, 1e-6);
+    await agree(outputs(b.pow(float("x", 8), float("y", 8))), g, device.limits, tolerances.map);
   });
 
   test("NaN is told from numbers, and wins in max and min", async () => {
@@ -184,7 +185,7 @@ test("a training step: loss, gradients, AdamW, in place, step after step", async
       got.set(`${r.role}:${r.name}`, data);
       (r.role === "param" ? next.params : next.states).set(r.name, tensor("f32", r.node.type.shape as number[], Float64Array.from(data)));
     }
-    expect(differences(meaning, now, got, 2e-5)).toEqual([]);
+    expect(differences(meaning, now, got, tolerances.chain)).toEqual([]);
     now = next;
   }
   await session.close();

@@ -10,6 +10,7 @@ import { writePackage } from "../../src/train/package.ts";
 import { type Given, given, values } from "../device/support/run.ts";
 import { differences } from "../device/support/webgpu.ts";
 import { bundleForPage, runInChromium } from "../support/chromium.ts";
+import { tolerances } from "../tolerances.ts";
 
 // One update of a linear map by its gradient: the parameter changes in place, from run to run.
 const b = new Builder({ path: "line" });
@@ -73,7 +74,7 @@ export default async () => {
   >;
   for (const { losses } of [got.wasm, got.webgpu]) {
     const lossOnly: Graph = { results: [graph.results[0]] };
-    expect(differences(lossOnly, supplies, new Map([["output:loss", Float32Array.of(losses[0])]]), 1e-5)).toEqual([]);
+    expect(differences(lossOnly, supplies, new Map([["output:loss", Float32Array.of(losses[0])]]), tolerances.chain)).toEqual([]);
     expect(losses[1]).toBeLessThan(losses[0]);
   }
   got.wasm.w.forEach((v, i) => {

@@ -8,6 +8,7 @@ import type { Tensor } from "../../src/ir/ops/index.ts";
 import { type Given, given, outputs, values } from "../device/support/run.ts";
 import { differences } from "../device/support/webgpu.ts";
 import { bundleForPage, runInChromium } from "../support/chromium.ts";
+import { tolerances } from "../tolerances.ts";
 
 const b = new Builder({ path: "page" });
 const x = b.input("x", { dtype: "f32", shape: [5, 12] });
@@ -46,7 +47,7 @@ export default async () => {
 };`;
   const got = (await runInChromium(served, script, { isolated })) as { device: string; y0: number[]; y1: number[] };
   const results = new Map(["y0", "y1"].map((k) => [`output:${k}`, Float32Array.from(got[k as "y0" | "y1"])]));
-  expect(differences(graph, supplies, results, 1e-5)).toEqual([]);
+  expect(differences(graph, supplies, results, tolerances.chain)).toEqual([]);
   return got.device;
 }
 

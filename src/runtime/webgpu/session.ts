@@ -7,11 +7,10 @@ import { OutOfMemory } from "../errors.ts";
 import { arrayOf, hostScalars, runHostStep } from "../host.ts";
 import type { Dispatch, Entry, HostStep, Kernel, Placed, Program, Session, Values } from "../program.ts";
 import type { WebGPUDevice } from "./device.ts";
-import { BufferUsage, ShaderStage } from "./flags.ts";
+import { BufferUsage } from "./flags.ts";
+import { Pipelines } from "./pipelines.ts";
 import { bytesOf, CHUNK, download, type Piece, Ring, upload, valuesOf } from "./staging.ts";
 
-/** Pipelines compiled at once: more were seen to abort the process on a loaded machine. */
-const COMPILING = 4;
 /** Dispatches of one submit: drivers reset devices whose work takes seconds. */
 const SUBMIT = 1024;
 /** Results that may be under way at once, and the bytes of each. */
@@ -29,8 +28,7 @@ type Work = Ready | HostStep;
 export class WebGPUSession implements Session {
   readonly device: string;
   readonly memory: { readonly planned: number; readonly platform: number };
-  private readonly pipelines = new Map<string, Promise<GPUComputePipeline>>();
-  private readonly layouts = new Map<string, GPUBindGroupLayout>();
+  private readonly pipelines: Pipelines;
   private readonly prepared = new Map<string, Promise<readonly Work[]>>();
   private readonly kernels: ReadonlyMap<string, Kernel>;
   private readonly entries: ReadonlyMap<string, Entry>;
@@ -50,6 +48,7 @@ export class WebGPUSession implements Session {
     this.device = gpu.name;
     this.kernels = new Map(program.kernels.map((k) => [k.name, k]));
     this.entries = new Map(program.entries.map((e) => [e.name, e]));
+    this.pipelines = new Pipelines(gpu);
     this.ring = new Ring(gpu.device, SLOT, SLOTS);
     this.chunks = new Ring(gpu.device, CHUNK, 1);
     const planned = program.arenas.reduce((sum, a) => sum + a.pages.reduce((x, y) => x + y, 0), 0);
@@ -287,7 +286,7 @@ export class WebGPUSession implements Session {
   private async build(entry: Entry): Promise<readonly Work[]> {
     const dispatches = entry.steps.filter((s): s is Dispatch => "kernel" in s);
     const kernels = [...new Set(dispatches.map((d) => this.kernelOf(d)))];
-    for (let i = 0; i < kernels.length; i += COMPILING) await Promise.all(kernels.slice(i, i + COMPILING).map((k) => this.pipeline(k)));
+    await this.pipelines.make(kernels);
     const work: Work[] = [];
     for (const step of entry.steps) work.push("kernel" in step ? await this.ready(step) : step);
     return work;
@@ -297,52 +296,6 @@ export class WebGPUSession implements Session {
     const kernel = this.kernels.get(d.kernel);
     if (!kernel) throw new Bug(`the program has no kernel ${d.kernel}`);
     return kernel;
-  }
-
-  private layout(kernel: Kernel): GPUBindGroupLayout {
-    const key = kernel.operands.map((o) => o.access).join();
-    let layout = this.layouts.get(key);
-    if (!layout) {
-      layout = this.gpu.device.createBindGroupLayout({
-        entries: kernel.operands.map((o, binding) => ({
-          binding,
-          visibility: ShaderStage.COMPUTE,
-          buffer: { type: o.access === "read" ? ("read-only-storage" as const) : ("storage" as const) },
-        })),
-      });
-      this.layouts.set(key, layout);
-    }
-    return layout;
-  }
-
-  private pipeline(kernel: Kernel): Promise<GPUComputePipeline> {
-    const key = kernel.code;
-    let pipeline = this.pipelines.get(key);
-    if (!pipeline) {
-      pipeline = this.compile(kernel);
-      this.pipelines.set(key, pipeline);
-    }
-    return pipeline;
-  }
-
-  private async compile(kernel: Kernel): Promise<GPUComputePipeline> {
-    const { device } = this.gpu;
-    device.pushErrorScope("validation");
-    const module = device.createShaderModule({ label: kernel.name, code: kernel.code });
-    const layout = device.createPipelineLayout({ bindGroupLayouts: [this.layout(kernel)] });
-    const scope = device.popErrorScope();
-    try {
-      const made = device.createComputePipelineAsync({ label: kernel.name, layout, compute: { module, entryPoint: "main" } });
-      const [pipeline] = await Promise.all([made, scope]);
-      return pipeline;
-    } catch (error) {
-      this.gpu.check();
-      const info = await module.getCompilationInfo();
-      const where = info.messages.map((m) => `${m.lineNum}:${m.linePos} ${m.message}`);
-      throw new Bug(
-        [`WebGPU refuses the kernel ${kernel.name}: ${error instanceof Error ? error.message : error}`, ...where, kernel.code].join("\n"),
-      );
-    }
   }
 
   private async ready(dispatch: Dispatch): Promise<Ready> {
@@ -359,8 +312,8 @@ export class WebGPUSession implements Session {
     if (!dispatch.grid) throw new Bug(`${dispatch.label} has no grid`);
     return {
       dispatch,
-      pipeline: await this.pipeline(kernel),
-      group: this.gpu.device.createBindGroup({ label: dispatch.label, layout: this.layout(kernel), entries }),
+      pipeline: await this.pipelines.of(kernel),
+      group: this.gpu.device.createBindGroup({ label: dispatch.label, layout: this.pipelines.layout(kernel), entries }),
       grid: dispatch.grid,
     };
   }
