@@ -34,6 +34,8 @@ describe("products", () => {
     [64, 64, 64],
     [66, 20, 130],
     [130, 6, 9],
+    [9, 1300, 11],
+    [70, 700, 20],
   ];
   for (const arithmetic of ["plain", "relaxed"] as const)
     test(`every layout, ${arithmetic}`, async () => {

@@ -13,22 +13,28 @@ export interface ProductSchedule {
   /** Rows and columns of the block that one unit of work covers; multiples of 4 and 8. */
   readonly rows: number;
   readonly columns: number;
+  /** How much of k is worked off at a time: so much of a panel stays in the first cache. The order of additions does not depend on it. */
+  readonly depth: number;
   /** Fused multiply-adds, if the engine has them. */
   readonly relaxed: boolean;
 }
 
 const ceil = (n: number, by: number): number => Math.ceil(n / by) * by;
 
+/** A panel of this depth takes 16 KiB, half of the smallest first cache there is. */
+const DEPTH = 512;
+
 export function productSchedule(kernel: ProductKernel, relaxed: boolean): ProductSchedule {
   const [batch, m, n, k] = kernel.axes;
-  // A packed block of B stays within a quarter of a megabyte; with few units, blocks become smaller, so that workers have even shares.
+  // A packed block of B stays within a megabyte; with few units, blocks become smaller, so that workers have even shares.
   let columns = Math.min(ceil(n, 8), 64);
-  while (columns > 8 && columns * k * 4 > 256 * 1024) columns = ceil(columns / 2, 8);
+  while (columns > 8 && columns * k * 4 > 2 ** 20) columns = ceil(columns / 2, 8);
   let rows = Math.min(ceil(m, 4), 64);
   const units = () => batch * Math.ceil(m / rows) * Math.ceil(n / columns);
   while (units() < 8 && rows > 16) rows = ceil(rows / 2, 4);
   while (units() < 8 && columns > 16) columns = ceil(columns / 2, 8);
-  return { rows, columns, relaxed };
+  const depth = k <= DEPTH + DEPTH / 4 ? k : Math.ceil(k / Math.ceil(k / DEPTH));
+  return { rows, columns, depth, relaxed };
 }
 
 export function printProduct(
@@ -41,7 +47,7 @@ export function printProduct(
 ): Printed {
   const p = new Printer(kernel, code, pointers);
   const [batch, m, n, k] = kernel.axes;
-  const { rows, columns, relaxed } = schedule;
+  const { rows, columns, depth, relaxed } = schedule;
   const [rowBlocks, columnBlocks] = [Math.ceil(m / rows), Math.ceil(n / columns)];
   const lhs = kernel.values[kernel.lhs];
   const stride = lhs.op === "load" && lhs.guard === undefined ? strideOf(lhs.index, 3) : undefined;
@@ -50,6 +56,8 @@ export function printProduct(
   const packedA = inPlace ? 0 : rows * k * 4;
   const packedB = columns * k * 4;
   const tile = packedA + packedB;
+  /** Sums of a block that are not finished, one tile after the other. */
+  const partial = depth < k ? rows * columns * 4 : 0;
 
   const i = (hint: string, value = i32(0)) => code.let("i32", hint, value);
   const unit = i("u", get(from));
@@ -73,15 +81,28 @@ export function printProduct(
         packColumns(kernel, p, code, { n0, n1, k: kk, B });
       });
       if (!inPlace) packRows(kernel, p, code, { m0, m1, k: kk, scratch });
-      code.set(panel, get(B));
-      const column = i("n", get(n0));
-      code.loop(column, get(n1), 8, () => {
-        tiles(kernel, p, code, { column, panel, m0, m1, kk, scratch, tile, stride: inPlace ? (stride ?? 0) : undefined, relaxed });
-        code.set(panel, add(get(panel), i32(32 * k)));
-      });
+      const column = i("n");
+      const block = (k0: string, k1: string, sums: string | undefined) => {
+        code.set(panel, add(get(B), mul(k0, 32)));
+        code.set(column, get(n0));
+        if (sums) code.set(sums, add(get(scratch), i32(tile + 128)));
+        code.loop(column, get(n1), 8, () => {
+          const at = { column, panel, m0, m1, kk, k0, k1, sums, scratch, tile };
+          tiles(kernel, p, code, { ...at, stride: inPlace ? (stride ?? 0) : undefined, relaxed });
+          code.set(panel, add(get(panel), i32(32 * k)));
+        });
+      };
+      if (depth === k) block(i32(0), i32(k), undefined);
+      else {
+        const [k0, k1, sums] = [i("k0"), i("k1"), i("sums")];
+        code.loop(k0, i32(k), depth, () => {
+          code.set(k1, least(add(get(k0), i32(depth)), k));
+          block(get(k0), get(k1), sums);
+        });
+      }
     });
   });
-  return { units: batch * rowBlocks * columnBlocks, scratch: tile + 128 };
+  return { units: batch * rowBlocks * columnBlocks, scratch: tile + 128 + partial };
 }
 
 const least = (e: string, limit: number): string => `(select ${e} ${i32(limit)} (i32.lt_s ${e} ${i32(limit)}))`;
@@ -227,6 +248,11 @@ interface TileState {
   readonly m0: string;
   readonly m1: string;
   readonly kk: string;
+  /** The part of k at hand, from k0 on and before k1 (expressions). */
+  readonly k0: string;
+  readonly k1: string;
+  /** i32 local: where the next tile's unfinished sums are; absent where k is done at once. */
+  readonly sums: string | undefined;
   readonly scratch: string;
   /** Offset in scratch of room for one tile. */
   readonly tile: number;
@@ -242,7 +268,8 @@ const SMALL_EPILOGUE = 4;
 function tiles(kernel: ProductKernel, p: Printer, code: Code, t: TileState): void {
   const [, , n, depth] = kernel.axes;
   const row = code.let("i32", "m", get(t.m0));
-  const packed = code.let("i32", "pa", get(t.scratch));
+  const packed = code.local("i32", "pa");
+  const group = code.let("i32", "ga", add(get(t.scratch), mul(t.k0, 16)));
   const at = [0, 1, 2, 3].map((r) => code.local("i32", `r${r}`));
   const acc = Array.from({ length: 8 }, () => code.local("v128", "c"));
   const pb = code.local("i32", "pb");
@@ -250,9 +277,20 @@ function tiles(kernel: ProductKernel, p: Printer, code: Code, t: TileState): voi
   const bytes = code.let("i32", "nb", mul(get(t.column), 4));
   code.loop(row, get(t.m1), 4, () => {
     p.scope(() => {
-      for (const c of acc) code.set(c, splatF(0));
+      const zero = () => {
+        for (const c of acc) code.set(c, splatF(0));
+      };
+      const { sums } = t;
+      if (sums)
+        code.if(`(i32.eqz ${t.k0})`, zero, () => {
+          acc.forEach((c, i) => {
+            code.set(c, `(v128.load ${offsetText(16 * i)} ${get(sums)})`);
+          });
+        });
+      else zero();
       code.set(pb, get(t.panel));
-      code.set(end, add(get(t.panel), i32(32 * depth)));
+      code.set(end, add(get(t.panel), mul(`(i32.sub ${t.k1} ${t.k0})`, 32)));
+      code.set(packed, get(group));
       if (t.stride !== undefined) rowPointers(kernel, p, code, t, row, at);
       const madd = (c: string, a: string, b: string) =>
         t.relaxed ? `(f32x4.relaxed_madd ${a} ${b} ${get(c)})` : `(f32x4.add ${get(c)} (f32x4.mul ${a} ${b}))`;
@@ -271,16 +309,26 @@ function tiles(kernel: ProductKernel, p: Printer, code: Code, t: TileState): voi
         if (t.stride === undefined) code.set(packed, add(get(packed), i32(16)));
         else for (let r = 0; r < 4; r++) code.set(at[r], add(get(at[r]), i32(4 * t.stride)));
       });
+      code.set(group, add(get(group), i32(16 * depth)));
       const rest = n % 8;
-      const finish = (width: number) => epilogue(kernel, p, code, t, { row, bytes, acc, width });
-      if (rest === 0) finish(8);
-      else if (n < 8) finish(rest);
-      else
-        code.if(
-          `(i32.le_s ${get(t.column)} ${i32(n - 8)})`,
-          () => finish(8),
-          () => finish(rest),
-        );
+      const width = (columns: number) => epilogue(kernel, p, code, t, { row, bytes, acc, width: columns });
+      const finish = () => {
+        if (rest === 0) width(8);
+        else if (n < 8) width(rest);
+        else
+          code.if(
+            `(i32.le_s ${get(t.column)} ${i32(n - 8)})`,
+            () => width(8),
+            () => width(rest),
+          );
+      };
+      if (!sums) return finish();
+      code.if(`(i32.eq ${t.k1} ${i32(depth)})`, finish, () => {
+        acc.forEach((c, i) => {
+          code.line(`(v128.store ${offsetText(16 * i)} ${get(sums)} ${get(c)})`);
+        });
+      });
+      code.set(sums, add(get(sums), i32(128)));
     });
   });
 }
@@ -290,7 +338,7 @@ function rowPointers(kernel: ProductKernel, p: Printer, code: Code, t: TileState
   const lhs = kernel.values[kernel.lhs];
   if (lhs.op !== "load") return;
   const m = kernel.axes[1];
-  code.set(t.kk, i32(0));
+  code.set(t.kk, t.k0);
   const r = code.local("i32", "r");
   at.forEach((local, i) => {
     const element = add(get(row), i32(i));
