@@ -4,6 +4,9 @@ import * as t from "./tokens.ts";
 
 const is = (tok: IToken | undefined, ...types: TokenType[]): boolean => tok !== undefined && types.some((type) => tokenMatcher(tok, type));
 
+/** Whether something begins at a token. */
+export type Begins = (tokens: readonly IToken[], i: number) => boolean;
+
 export const opens = (tok: IToken): boolean => is(tok, t.LParen, t.LSquare, t.LCurly);
 export const closes = (tok: IToken): boolean => is(tok, t.RParen, t.RSquare, t.RCurly);
 

@@ -1,6 +1,6 @@
 /** What the lexer and the parser found wrong, put into words. */
 import { EOF, type ILexingError, type IRecognitionException, type IToken, type TokenType } from "chevrotain";
-import { deepest, type Note } from "../../../grammar/parser.ts";
+import { deepest, type Note } from "../../../grammar/reader.ts";
 import { closes, opens } from "../../../grammar/recover.ts";
 import * as t from "../../../grammar/tokens.ts";
 import type { Span } from "../../ir/graph.ts";
