@@ -284,6 +284,78 @@ describe("the adapters library", () => {
     const whole = folder.read(folder.parts[0].shared["wide.bias"].replace("control_trans.0", "control_trans.2"));
     expect(folder.read(sites[1].params["to_value.bias"])).toEqual(whole.slice(3 * 32));
   });
+  /** A folder of the library's with these tensors, element i of each having the value i. */
+  function library(config: object, tensors: Record<string, number[]>, base = {}): AdapterFolder {
+    const files = new MemoryFiles([
+      ["a/adapter_config.json", JSON.stringify({ config, name: "n", model_name: "b", hidden_size: 2, version: "adapters.1.2.0" })],
+      ["b/config.json", JSON.stringify(base)],
+    ]);
+    const out = Object.entries(tensors).map(
+      ([name, shape]): OutTensor => ({ name, shape, dtype: "F32", values: () => [...Array(shape.reduce((x, y) => x * y, 1)).keys()] }),
+    );
+    writeSafetensors(files, "a/adapter.safetensors", out);
+    return readAdapter(files, "a", mappings)!;
+  }
+  test("an encoder–decoder's prefixes come from three pools, each repeated everywhere", () => {
+    const places = ["m.encoder.layers.0.self_attn", "m.decoder.layers.0.self_attn", "m.decoder.layers.0.encoder_attn"];
+    const pools = ["encoder_prefix", "self_prefix", "cross_prefix"];
+    const keys = places.flatMap((place) => pools.map((pool) => `${place}.prefix_tuning.pool.prefix_tunings.n.${pool}.control_trans`));
+    const config = { architecture: "prefix_tuning", flat: true, prefix_length: 1, dropout: 0, use_gating: false, leave_out: [] };
+    const folder = library(config, Object.fromEntries(keys.map((key) => [key, [4]])), { encoder_attention_heads: 1 });
+    const served = folder.parts.flatMap(({ sites }) =>
+      sites.map(({ path, params }) => [path, /(\w+)\.control_trans/.exec(params.prefix_value)![1], [...folder.read(params.prefix_value)]]),
+    );
+    expect(served.sort()).toEqual([...places.map((place, i) => [place, pools[i], [2, 3]])].sort());
+  });
+  test("Compacter shares its rule; a prompt stands behind the embeddings", () => {
+    const ends = ["adapter_down.0", "adapter_up"].flatMap((part) => ["W_left", "W_right", "b"].map((end) => `${part}.${end}`));
+    const bottleneck = {
+      cross_adapter: false,
+      ln_before: false,
+      ln_after: false,
+      use_gating: false,
+      adapter_residual_before_ln: false,
+      original_ln_after: true,
+      residual_before_ln: true,
+      scaling: 1,
+      output_adapter: true,
+      is_parallel: false,
+      inv_adapter: null,
+    };
+    const phm = {
+      phm_layer: true,
+      shared_phm_rule: true,
+      factorized_phm_W: true,
+      factorized_phm_rule: false,
+      shared_W_phm: false,
+      phm_bias: true,
+    };
+    const config = {
+      ...bottleneck,
+      ...phm,
+      mh_adapter: true,
+      original_ln_before: false,
+      reduction_factor: 4,
+      phm_dim: 2,
+      phm_rank: 1,
+      non_linearity: "gelu",
+    };
+    const tensors = {
+      ...Object.fromEntries(ends.map((end) => [`l.0.output.adapters.n.${end}`, [2]])),
+      "m.shared_parameters.n.phm_rule": [2, 2, 2],
+    };
+    const [compacter] = library(config, tensors).parts;
+    expect(compacter).toMatchObject({
+      method: "Compacter",
+      options: { reduction: 4, n: 2, rank: 1 },
+      shared: { phm_rule: "m.shared_parameters.n.phm_rule" },
+    });
+    const prompt = library(
+      { architecture: "prompt_tuning", combine: "prefix", prompt_length: 3 },
+      { "m.prompt_tuning.prompt_tunings.n.prompt_embedding.weight": [3, 2] },
+    );
+    expect(brief(prompt)).toEqual([["Prompt", { tokens: 3, late: true, cut: false }, 1, "m"]]);
+  });
   test("other bottlenecks are refused by what differs", () => {
     const config = JSON.parse(
       new TextDecoder().decode(
