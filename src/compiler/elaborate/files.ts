@@ -1,7 +1,7 @@
 import type { Span } from "../../ir/graph.ts";
 import type * as ast from "../ast.ts";
 import type { Host } from "../project.ts";
-import { parse } from "../read/parse.ts";
+import { type Parsed, parse } from "../read/parse.ts";
 import type { Problem } from "../report/problem.ts";
 import { resolve } from "../resolve.ts";
 import { Block, type BlockOwner } from "./block.ts";
@@ -42,7 +42,7 @@ export class Files {
     }
     this.loading.push(path);
     try {
-      const { program, problems } = parse(text, path);
+      const { program, problems } = parsed(text, path);
       this.problems.push(...problems);
       const unit = this.unit(path, text, program, variables);
       this.units.set(path, unit);
@@ -132,3 +132,14 @@ export function joinPath(from: string, path: string): string {
 }
 const moduleName = (path: string): string => path.replace(/\.peft$/, "");
 export type { Value };
+
+/** Trees of the texts read last, by path: the library is the same for every file that is compiled, and trees do not change. */
+const trees = new Map<string, { readonly text: string; readonly tree: Parsed }>();
+
+function parsed(text: string, path: string): Parsed {
+  const known = trees.get(path);
+  if (known?.text === text) return known.tree;
+  const tree = parse(text, path);
+  if (path.startsWith("std/")) trees.set(path, { text, tree });
+  return tree;
+}

@@ -1,6 +1,7 @@
 /** The statements that put a case's adapter on its model. */
-import { readAdapter } from "../../../src/formats/adapters/read.ts";
+
 import type { ViewMapping } from "../../../src/formats/adapters/mapping.ts";
+import { readAdapter } from "../../../src/formats/adapters/read.ts";
 import type { Bench } from "./case.ts";
 import { type Case, Unsupported } from "./manifest.ts";
 import type { Vectors } from "./vectors.ts";
@@ -71,7 +72,10 @@ function reparametrised(bench: Bench, test: Case, io: Vectors): Adapting {
       "to_value.bias": second("bias", "2 * index + 1"),
     };
     return {
-      statements: [`attach shift = Shifted(tokens: ${tokens}) to m.**: Positions`, `attach a = PrefixMLP(tokens: ${tokens}, hidden: ${width("transform.0.bias")}) to m.**: Attention`],
+      statements: [
+        `attach shift = Shifted(tokens: ${tokens}) to m.**: Positions`,
+        `attach a = PrefixMLP(tokens: ${tokens}, hidden: ${width("transform.0.bias")}) to m.**: Attention`,
+      ],
       imports: [
         ["std/methods/prefix", ["PrefixMLP", "Shifted"]],
         ["std/nn", ["Attention", "Positions"]],

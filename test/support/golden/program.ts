@@ -156,6 +156,12 @@ export function programOf(wanted: Wanted): string {
       "}",
     );
   }
-  lines.push("predict look {", "  objective = goal", '  data = jsonl("rows.jsonl")', `  columns = [${columns.map((c) => `"${c}"`).join(", ")}]`, "}");
+  lines.push(
+    "predict look {",
+    "  objective = goal",
+    '  data = jsonl("rows.jsonl")',
+    `  columns = [${columns.map((c) => `"${c}"`).join(", ")}]`,
+    "}",
+  );
   return `${lines.join("\n")}\n`;
 }

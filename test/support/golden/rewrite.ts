@@ -11,14 +11,22 @@ import { overlaid, readVectors, same } from "./vectors.ts";
  * What differs between the adapter in `folder` and what is written for the compiled program that loaded it. An adapter in PEFT's layout must come out in it, tensor by
  * tensor; of other layouts, the values of every method at every place must come back.
  */
-export function rewriteProblems({ files, mappings }: Bench, folder: string, project: Project, train: TrainStage | undefined, values: ValueStore): string[] {
+export function rewriteProblems(
+  { files, mappings }: Bench,
+  folder: string,
+  project: Project,
+  train: TrainStage | undefined,
+  values: ValueStore,
+): string[] {
   if (train === undefined) return [];
   const memory = new MemoryFiles();
   // the memory's own root, so that nothing of the original is seen in its place
   const written = artefactsFor(project, overlaid(files, memory), mappings).adapter("/written", train, (name) => values.param(name));
   const before = readAdapter(files, folder, mappings)!;
   const problems: string[] = [];
-  if (before.layout === "peft") {
+  // trained parameters of the base alone are written as a model
+  if (before.parts.length === 0) return problems;
+  if (before.layout === "peft" && !written.some((place) => readAdapter(memory, place, mappings)!.layout === "peftc")) {
     if (written.length !== 1) return [`written into ${written.length} folders: ${written.join(", ")}`];
     const path = `${written[0]}/adapter_model.safetensors`;
     const own = readVectors(files, `${folder}/adapter_model.safetensors`);
@@ -37,7 +45,12 @@ export function rewriteProblems({ files, mappings }: Bench, folder: string, proj
   for (const place of written) {
     const back = readAdapter(memory, place, mappings)!;
     for (const part of back.parts) {
-      const like = before.parts.find((p) => p.method === part.method && p.sites.length === part.sites.length && p.sites.every((s, i) => samePlace(s.path, part.sites[i].path)));
+      const like = before.parts.find(
+        (p) =>
+          p.method === part.method &&
+          p.sites.length === part.sites.length &&
+          p.sites.every((s, i) => samePlace(s.path, part.sites[i].path)),
+      );
       if (like === undefined) {
         problems.push(`${part.method} comes back at other places: ${part.sites.map((s) => s.path).join(", ")}`);
         continue;
@@ -45,7 +58,8 @@ export function rewriteProblems({ files, mappings }: Bench, folder: string, proj
       part.sites.forEach((site, i) => {
         for (const [param, key] of Object.entries(site.params)) {
           const [a, b] = [back.read(key), before.read(like.sites[i].params[param])];
-          if (a.length !== b.length || a.some((x, j) => x !== b[j])) problems.push(`${part.method} at ${site.path}: ${param} changes in writing`);
+          if (a.length !== b.length || a.some((x, j) => x !== b[j]))
+            problems.push(`${part.method} at ${site.path}: ${param} changes in writing`);
         }
       });
     }
