@@ -52,8 +52,8 @@ function given(e: Elaborator, args: readonly ast.Argument[], scope: Scope, first
   return out;
 }
 
-/** Matches arguments with parameter names: positional first, then by name; `extra` takes names that are not parameters. */
-function match(e: Elaborator, what: string, names: readonly string[], args: readonly Given[], span: Span, extra?: (g: Given) => boolean): Map<string, Given> {
+/** Matches arguments with parameter names: positional first, then by name; `extra` takes names that are not parameters, `more` are those it would take. */
+function match(e: Elaborator, what: string, names: readonly string[], args: readonly Given[], span: Span, extra?: (g: Given) => boolean, more: readonly string[] = []): Map<string, Given> {
   const out = new Map<string, Given>();
   let position = 0;
   for (const g of args) {
@@ -65,7 +65,7 @@ function match(e: Elaborator, what: string, names: readonly string[], args: read
       if (out.has(g.name)) fail("P0205", g.span, `\`${g.name}\` is given twice`);
       out.set(g.name, g);
     } else if (!extra?.(g)) {
-      fail("P0203", g.span, `${what} has no \`${g.name}\``, { label: "not one of its names", notes: [...e.suggestions(g.name, names), ...(names.length ? [`it has: ${names.join(", ")}`] : [])] });
+      fail("P0203", g.span, `${what} has no \`${g.name}\``, { label: "not one of its names", notes: [...e.suggestions(g.name, [...names, ...more]), ...(names.length ? [`it has: ${[...names, ...more].join(", ")}`] : [])] });
     }
   }
   return out;
@@ -159,7 +159,7 @@ export function makeModule(e: Elaborator, module: ModuleDecl, args: readonly Giv
     else if (g.name === "tokenizer") fields.set("tokenizer", g.value());
     else return false;
     return true;
-  });
+  }, [...declared, ...(record?.decl.fields.map((f) => f.name.text) ?? [])]);
   const values = new Map([...matched].map(([n, g]) => [n, g.value()]));
   if (record && (fields.size > 0 || !values.has(params[0].name.text)) && params.filter((p) => !p.default).length === 1) {
     const base = values.get(params[0].name.text);
