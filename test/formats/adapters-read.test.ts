@@ -78,9 +78,9 @@ describe("PEFT goldens say which methods, where, with which options", () => {
     ])
       expect(values[(head * 5 + token) * 8 + i]).toBe(table[((token * 4 + 3) * 4 + head) * 8 + i]);
   });
-  test("prompts stay in front of a pooler and are cut off a language model's output", () => {
+  test("prompts stay in front: of a pooler, and of a language model, whose loss then has the first word in it", () => {
     expect(brief(read("peft/prompt-bert"))).toEqual([["Prompt", { tokens: 5, cut: false, late: false }, 1, "**: TextModel #0"]]);
-    expect(brief(read("peft/prompt-gpt2"))).toEqual([["Prompt", { tokens: 5, cut: true, late: false }, 1, "**: TextModel #0"]]);
+    expect(brief(read("peft/prompt-gpt2"))).toEqual([["Prompt", { tokens: 5, cut: false, late: false }, 1, "**: TextModel #0"]]);
     expect(Object.keys(read("peft/prompt-bert").heads)).toEqual(["classifier.bias", "classifier.weight"]);
   });
 });
