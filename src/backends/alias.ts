@@ -19,8 +19,8 @@ export function mayOverwrite(kernel: LoopLanguage, operand: number, out: number)
   if (stores.length !== 1) return false;
   const [{ store, stage }] = stores;
   const at = keyOf(store.index);
-  const loads = kernel.values.flatMap((v, i) => (v.op === "load" && v.operand === operand ? [{ v, i }] : []));
-  if (loads.some(({ v }) => v.op !== "load" || v.guard !== undefined || keyOf(v.index) !== at)) return false;
+  const loads = kernel.values.flatMap((v, i) => (v.kind === "load" && v.operand === operand ? [{ v, i }] : []));
+  if (loads.some(({ v }) => v.kind !== "load" || v.guard !== undefined || keyOf(v.index) !== at)) return false;
   if (kernel.kind === "product") {
     const sides = new Set(needed(kernel.values, [kernel.lhs, kernel.rhs]));
     return !loads.some(({ i }) => sides.has(i));
@@ -38,7 +38,7 @@ export function merge<K extends LoopLanguage>(kernel: K, operand: number, out: n
   };
   const store = (s: Store): Store => ({ ...s, operand: to(s.operand) });
   const operands = kernel.operands.map((o, i): Operand => (i === operand ? { ...o, access: "both" } : o)).filter((_, i) => i !== out);
-  const values = kernel.values.map((v): Value => (v.op === "load" ? { ...v, operand: to(v.operand) } : v));
+  const values = kernel.values.map((v): Value => (v.kind === "load" ? { ...v, operand: to(v.operand) } : v));
   if (kernel.kind === "loop") {
     const stages = kernel.stages.map((s) => ({ ...s, stores: s.stores.map(store) }));
     return { ...kernel, operands, values, stages };

@@ -4,6 +4,7 @@
  * the largest first, at the lowest place that is free while they live.
  */
 import { Bug, Limit, type Node, type Result, sizes } from "../ir/graph.ts";
+import { rowOf } from "../ir/ops/index.ts";
 import type { Arena, ArenaName, Placed, StorageType } from "../runtime/program.ts";
 import { mayOverwrite, merge } from "./alias.ts";
 import { isTable } from "./kernels/emit.ts";
@@ -184,8 +185,9 @@ export function plan(inputs: readonly PlanInput[], options: PlanOptions): Plan {
     const leaf = (n: Node): number => {
       let t = where.get(n);
       if (t !== undefined) return t;
+      const supply = rowOf(n).supply;
       if (isTable(n)) t = table(n);
-      else if (n.op === "param" || n.op === "state") t = persistent(n.op, n.attrs.name as string, n.type.dtype, sizes(n));
+      else if (supply === "param" || supply === "state") t = persistent(supply, n.attrs.name as string, n.type.dtype, sizes(n));
       else {
         const name = n.attrs.name as string;
         t = ins.get(name);
@@ -329,7 +331,7 @@ function copyStep(from: number, to: number, tensors: readonly Placed[], label: s
         { name: "x0", dtype, count, access: "read" },
         { name: "out1", dtype, count, access: "write" },
       ],
-      values: [{ op: "load", dtype, operand: 0, index }],
+      values: [{ kind: "load", dtype, operand: 0, index }],
       stages: [{ over: "row", reductions: [], stores: [{ operand: 1, index, value: 0 }] }],
     },
     operands: [from, to],

@@ -3,6 +3,7 @@
  * that is possible; steps that free more memory than they take run as soon as they can, the others in the order of the graph.
  */
 import type { Node, Result } from "../ir/graph.ts";
+import { rowOf } from "../ir/ops/index.ts";
 import type { Step } from "./kernels/fuse.ts";
 import { elements } from "./kernels/roots.ts";
 
@@ -27,13 +28,14 @@ export function schedule(steps: readonly Step[], results: readonly Result[]): Sc
   });
   const readers = new Map<string, number[]>();
   steps.forEach((s, i) => {
-    for (const n of s.reads)
-      if (n.op === "param" || n.op === "state") {
-        const key = storageKey(n.op, n.attrs.name);
-        const list = readers.get(key);
-        if (list) list.push(i);
-        else readers.set(key, [i]);
-      }
+    for (const n of s.reads) {
+      const supply = rowOf(n).supply;
+      if (supply !== "param" && supply !== "state") continue;
+      const key = storageKey(supply, n.attrs.name);
+      const list = readers.get(key);
+      if (list) list.push(i);
+      else readers.set(key, [i]);
+    }
   });
 
   const inPlace = new Set<Result>();

@@ -5,7 +5,7 @@
 import { Bug, InputError } from "../ir/errors.ts";
 import { type Graph, type Node, order, sizes } from "../ir/graph.ts";
 import { interpret, resultKey } from "../ir/interpret.ts";
-import { type Tensor, tensor } from "../ir/ops/index.ts";
+import { rowOf, type Tensor, tensor } from "../ir/ops/index.ts";
 import { DeviceLost } from "./errors.ts";
 import { arrayOf } from "./host.ts";
 import type { HostScalar, Session, Values } from "./program.ts";
@@ -35,8 +35,9 @@ class ReferenceSession implements Session {
     for (const { name, graph } of entries) {
       const inputs = new Map<string, Node>();
       for (const n of order(graph.results.map((r) => r.node))) {
-        if (n.op === "param" || n.op === "state") this.declared[n.op].set(String(n.attrs.name), n);
-        else if (n.op === "input") inputs.set(String(n.attrs.name), n);
+        const { supply } = rowOf(n);
+        if (supply === "param" || supply === "state") this.declared[supply].set(String(n.attrs.name), n);
+        else if (supply === "input") inputs.set(String(n.attrs.name), n);
       }
       for (const r of graph.results)
         if (r.role !== "output" && !this.declared[r.role].has(r.name)) this.declared[r.role].set(r.name, r.node);

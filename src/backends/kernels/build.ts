@@ -150,7 +150,7 @@ function buildSplit(
   const levelOf = (v: number): number => {
     for (let i = level.length; i < emitter.values.length; i++) {
       const value = emitter.values[i];
-      level.push(value.op === "reduced" ? value.stage + 1 : usesOf(value).reduce((a, u) => Math.max(a, level[u]), 0));
+      level.push(value.kind === "reduced" ? value.stage + 1 : usesOf(value).reduce((a, u) => Math.max(a, level[u]), 0));
     }
     return level[v];
   };
@@ -165,7 +165,7 @@ function buildSplit(
         const operand = e.at(n.inputs[0], at);
         const stage = levelOf(operand);
         while (reductions.length <= stage) reductions.push([]);
-        value = e.value({ op: "reduced", dtype: n.type.dtype, stage, slot: reductions[stage].length }, `r ${n.id}`);
+        value = e.value({ kind: "reduced", dtype: n.type.dtype, stage, slot: reductions[stage].length }, `r ${n.id}`);
         reductions[stage].push(reductionOf(n, operand, e));
         results.set(n, value);
       }
@@ -239,7 +239,7 @@ function refine(kernel: LoopKernel, split: readonly (readonly number[])[], reduc
 }
 
 function* indicesOf(kernel: LoopKernel): Iterable<Index> {
-  for (const v of kernel.values) if (v.op === "index" || v.op === "load") yield v.index;
+  for (const v of kernel.values) if (v.kind === "index" || v.kind === "load") yield v.index;
   for (const stage of kernel.stages) for (const s of stage.stores) yield s.index;
 }
 
@@ -274,7 +274,7 @@ export function mergeAxes(kernel: LoopKernel): LoopKernel {
 function rewriteIndices(kernel: LoopKernel, f: (i: Index) => Index): LoopKernel {
   return {
     ...kernel,
-    values: kernel.values.map((v): Value => (v.op === "index" || v.op === "load" ? { ...v, index: f(v.index) } : v)),
+    values: kernel.values.map((v): Value => (v.kind === "index" || v.kind === "load" ? { ...v, index: f(v.index) } : v)),
     stages: kernel.stages.map((s) => ({ ...s, stores: s.stores.map((x) => ({ ...x, index: f(x.index) })) })),
   };
 }
@@ -340,7 +340,7 @@ export function buildProduct(
     if (members.has(n)) {
       const own = bound.get(n)!;
       if (guard !== undefined || coords.some((c, i) => !sameIndex(c, own[i]))) throw new Misfit(`${n.op} is read elsewhere`);
-      return n === dot ? e.value({ op: "acc", dtype: "f32" }, "acc") : undefined;
+      return n === dot ? e.value({ kind: "acc", dtype: "f32" }, "acc") : undefined;
     }
     return inMemory(n) ? e.load(operands.read(n), n.type.dtype, flat(coords, n), guard) : undefined;
   });

@@ -25,7 +25,7 @@ export function computedSource(n: Node): boolean {
   return row.role === "source" && !row.supply && !isTable(n);
 }
 /** A constant with different elements, which lies in memory as a table. */
-export const isTable = (n: Node): boolean => n.op === "const" && splatOf(n) === undefined;
+export const isTable = (n: Node): boolean => rowOf(n).role === "source" && n.attrs.data !== undefined && splatOf(n) === undefined;
 
 export class Emitter {
   readonly values: Value[] = [];
@@ -47,21 +47,21 @@ export class Emitter {
     return this.values.length - 1;
   }
   literal(value: number, dtype: DType): number {
-    return this.value({ op: "const", dtype, value }, `c ${dtype} ${Object.is(value, -0) ? "-0" : value}`);
+    return this.value({ kind: "const", dtype, value }, `c ${dtype} ${Object.is(value, -0) ? "-0" : value}`);
   }
   index(index: Index): number {
     return index.terms.length === 0
       ? this.literal(index.base, "i32")
-      : this.value({ op: "index", dtype: "i32", index }, `i ${keyOf(index)}`);
+      : this.value({ kind: "index", dtype: "i32", index }, `i ${keyOf(index)}`);
   }
   load(operand: number, dtype: DType, index: Index, guard?: number): number {
     return this.value(
-      guard === undefined ? { op: "load", dtype, operand, index } : { op: "load", dtype, operand, index, guard },
+      guard === undefined ? { kind: "load", dtype, operand, index } : { kind: "load", dtype, operand, index, guard },
       `l ${operand} ${keyOf(index)} ${guard}`,
     );
   }
   call(fn: ScalarFunction, dtype: DType, ...args: number[]): number {
-    return this.value({ op: "call", dtype, fn, args }, `f ${fn} ${dtype} ${args}`);
+    return this.value({ kind: "call", dtype, fn, args }, `f ${fn} ${dtype} ${args}`);
   }
 
   /** The element of `n` at `coords`. Where `guard` is given and false, the result does not matter and memory is not touched. */
@@ -110,8 +110,8 @@ export class Emitter {
   /** `index` (an i32 value) moved into 0..n-1, as an index. */
   clamped(index: number, n: number): Index {
     const v = this.values[index];
-    if (v.op === "const") return constant(Math.max(0, Math.min(v.value, n - 1)));
-    if (v.op === "index") {
+    if (v.kind === "const") return constant(Math.max(0, Math.min(v.value, n - 1)));
+    if (v.kind === "index") {
       const r = range(v.index, this.sizes);
       if (r.low >= 0 && r.high < n) return v.index;
     }

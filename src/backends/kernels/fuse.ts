@@ -6,7 +6,7 @@
 import { Bug, type Graph, type Node } from "../../ir/graph.ts";
 import { rowOf } from "../../ir/ops/index.ts";
 import { type Built, buildLoop, buildProduct, dotShape, type InMemory } from "./build.ts";
-import { chooseRoots, elements, isLeaf, type RootLimits } from "./roots.ts";
+import { chooseRoots, elements, inPieces, isLeaf, type RootLimits } from "./roots.ts";
 import { isReduction, Misfit, reducedAxes, Signatures, spaceOf } from "./space.ts";
 import { buildSpecial, isSpecial, type SpecialBuilt } from "./special.ts";
 
@@ -43,7 +43,7 @@ function kindOf(n: Node): Kind {
   const role = rowOf(n).role;
   if (role === "host") return "host";
   if (role === "product") return "product";
-  return isSpecial(n) && (n.op !== "concat" || n.inputs.length > 4) ? "special" : "loop";
+  return inPieces(n) || (isSpecial(n) && rowOf(n).role !== "move") ? "special" : "loop";
 }
 
 /** Whether a reduction runs along the fastest axes of its operand, so that rows lie in one piece. */

@@ -38,25 +38,25 @@ export type ScalarFunction = MapName | "xor" | "shl" | "shr";
 
 export type Value =
   /** A literal. For f32 the number is to be rounded to f32; ±Infinity and NaN occur. bool: 0 or 1. */
-  | { readonly op: "const"; readonly dtype: DType; readonly value: number }
+  | { readonly kind: "const"; readonly dtype: DType; readonly value: number }
   /** An index expression as an i32. */
-  | { readonly op: "index"; readonly dtype: "i32"; readonly index: Index }
+  | { readonly kind: "index"; readonly dtype: "i32"; readonly index: Index }
   /**
    * An element of an operand. Where `guard` (a bool value) is false the result is 0 and memory must not be touched: the index may then be
    * out of bounds, even negative. Without a guard, or where it holds, the index is in bounds.
    */
-  | { readonly op: "load"; readonly dtype: DType; readonly operand: number; readonly index: Index; readonly guard?: number }
+  | { readonly kind: "load"; readonly dtype: DType; readonly operand: number; readonly index: Index; readonly guard?: number }
   /**
    * A scalar function of values. Operand types are as in the op table: arithmetic on f32 or i32 alike, comparisons give bool, `where` is
    * (bool, a, a). `cast` converts from the argument's dtype to this one: f32 → i32 truncates (saturating, NaN gives 0), → bool is ≠ 0.
    * `div`, `pow` and the transcendental functions are f32 only; `floor`, `ceil`, `round` come as f32 only. `mod` has the divisor's sign;
    * by 0 it is NaN in f32 and 0 in i32.
    */
-  | { readonly op: "call"; readonly dtype: DType; readonly fn: ScalarFunction; readonly args: readonly number[] }
+  | { readonly kind: "call"; readonly dtype: DType; readonly fn: ScalarFunction; readonly args: readonly number[] }
   /** `loop`: the result of the `slot`-th reduction of stage `stage`, the same for all elements of the row; only later stages use it. */
-  | { readonly op: "reduced"; readonly dtype: DType; readonly stage: number; readonly slot: number }
+  | { readonly kind: "reduced"; readonly dtype: DType; readonly stage: number; readonly slot: number }
   /** `product`: the finished sum at [b, m, n] · `scan`: the running sum up to and with this element. */
-  | { readonly op: "acc"; readonly dtype: DType };
+  | { readonly kind: "acc"; readonly dtype: DType };
 
 /**
  * One element stored. `index` is injective over the axes that the stage runs over. Where `guard` is false nothing is stored. Values inside
@@ -162,7 +162,7 @@ export type LoopLanguage = LoopKernel | ProductKernel | ScatterKernel | ScanKern
 
 /** The values that a value uses directly, in its arguments, guard or index. */
 export function usesOf(v: Value): number[] {
-  switch (v.op) {
+  switch (v.kind) {
     case "call":
       return [...v.args];
     case "index":
@@ -203,8 +203,8 @@ export function dependence(kernel: LoopLanguage): number[] {
   const acc = kernel.kind === "product" ? 0b0111 : all;
   const out: number[] = [];
   for (const v of kernel.values) {
-    let bits = v.op === "reduced" ? parallel : v.op === "acc" ? acc : 0;
-    if (v.op === "index" || v.op === "load") for (const a of axesOf(v.index)) bits |= 1 << a;
+    let bits = v.kind === "reduced" ? parallel : v.kind === "acc" ? acc : 0;
+    if (v.kind === "index" || v.kind === "load") for (const a of axesOf(v.index)) bits |= 1 << a;
     for (const u of usesOf(v)) bits |= out[u];
     out.push(bits);
   }

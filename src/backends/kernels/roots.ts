@@ -23,6 +23,10 @@ export function isView(n: Node): boolean {
   return (rowOf(n).role === "move" && n.inputs.length === 1 && n.attrs.value === undefined) || rowOf(n).role === "barrier";
 }
 
+/** Joined out of many operands: each is put in its place by a kernel of its own, rather than all being asked for every element. */
+export const inPieces = (n: Node): boolean => rowOf(n).role === "move" && n.inputs.length > PIECES;
+const PIECES = 4;
+
 /** What lies under views. */
 export function under(n: Node): Node {
   while (isView(n)) n = n.inputs[0];
@@ -127,7 +131,7 @@ export function chooseRoots(graph: Graph, limits: RootLimits): Roots {
     }
     if (row.role === "index" && !inMemory(under(n.inputs[0])) && (uses.get(n.inputs[0])! > 1 || elements(n) > elements(n.inputs[0])))
       store(n.inputs[0]);
-    if (n.op === "concat" && n.inputs.length > 4) {
+    if (inPieces(n)) {
       roots.add(n);
       measure(n);
       continue;

@@ -53,7 +53,7 @@ function dropUnit(kernel: LoopKernel): LoopKernel {
   return {
     ...kernel,
     axes,
-    values: kernel.values.map((v) => (v.op === "index" || v.op === "load" ? { ...v, index: moved(v.index) } : v)),
+    values: kernel.values.map((v) => (v.kind === "index" || v.kind === "load" ? { ...v, index: moved(v.index) } : v)),
     stages: kernel.stages.map((s) => ({ ...s, stores: s.stores.map((x) => ({ ...x, index: moved(x.index) })) })),
   };
 }
@@ -98,7 +98,7 @@ const rules: Readonly<Record<string, Rule>> = {
     const coords = shape.map((d, i) => (d === 1 ? zero : axisIndex(order.indexOf(i))));
     let value = emitter.at(n.inputs[0], coords);
     if (n.inputs[0].type.dtype === "bool") value = emitter.call("cast", "i32", value);
-    const acc = emitter.value({ op: "acc", dtype: n.type.dtype }, "acc");
+    const acc = emitter.value({ kind: "acc", dtype: n.type.dtype }, "acc");
     const stores = [{ operand: operands.write(n), index: flatten(coords, shape), value: acc }];
     return [
       {

@@ -21,7 +21,7 @@ const GROUP = 4;
 export function laneAxis(kernel: LoopKernel): number {
   const first = kernel.axes.length - kernel.row;
   const indices: Index[] = [];
-  for (const v of kernel.values) if (v.op === "load") indices.push(v.index);
+  for (const v of kernel.values) if (v.kind === "load") indices.push(v.index);
   for (const stage of kernel.stages) for (const s of stage.stores) indices.push(s.index, s.index);
   let best = -1;
   let least = Number.POSITIVE_INFINITY;
@@ -167,7 +167,7 @@ function acrossLanes(code: Code, acc: Accumulator): string {
 const reducedValues = (kernel: LoopKernel, stage: number): Map<number, number> => {
   const out = new Map<number, number>();
   kernel.values.forEach((v, i) => {
-    if (v.op === "reduced" && v.stage === stage) out.set(v.slot, i);
+    if (v.kind === "reduced" && v.stage === stage) out.set(v.slot, i);
   });
   return out;
 };
@@ -414,7 +414,7 @@ function vectorPosition(kernel: LoopKernel, p: Printer, lane: number, state: Lan
 
 const isDear = (kernel: LoopKernel, v: number): boolean => {
   const value = kernel.values[v];
-  return value.op === "call" && DEAR.has(value.fn);
+  return value.kind === "call" && DEAR.has(value.fn);
 };
 
 /** Dear values that several passes over the row need, each with a slot of the worker's scratch. */

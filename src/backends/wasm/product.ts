@@ -50,9 +50,9 @@ export function printProduct(
   const { rows, columns, depth, relaxed } = schedule;
   const [rowBlocks, columnBlocks] = [Math.ceil(m / rows), Math.ceil(n / columns)];
   const lhs = kernel.values[kernel.lhs];
-  const stride = lhs.op === "load" && lhs.guard === undefined ? strideOf(lhs.index, 3) : undefined;
+  const stride = lhs.kind === "load" && lhs.guard === undefined ? strideOf(lhs.index, 3) : undefined;
   // Rows that can be walked with the stride 1 are read in place; and so is a single column.
-  const inPlace = lhs.op === "load" && stride !== undefined && (stride === 1 || k === 1);
+  const inPlace = lhs.kind === "load" && stride !== undefined && (stride === 1 || k === 1);
   const packedA = inPlace ? 0 : rows * k * 4;
   const packedB = columns * k * 4;
   const tile = packedA + packedB;
@@ -119,7 +119,7 @@ function packColumns(
   const column = code.let("i32", "n", get(n0));
   const bytes = code.local("i32", "x");
   const out = code.let("i32", "to", get(B));
-  const plain = rhs.op === "load" && rhs.guard === undefined;
+  const plain = rhs.kind === "load" && rhs.guard === undefined;
   const transposed = plain && strideOf(rhs.index, 3) === 1 && strideOf(rhs.index, 2) !== 1 && depth >= 4;
   const lanes = (offset: number, valid: number): LaneState => ({ axis: 2, bytes, offset, valid });
   const copy = (from: string, end: string, width: number) => {
@@ -152,7 +152,7 @@ function packColumns(
           p.setAxis(3, k);
           for (const half of [0, 4]) {
             const row = [0, 1, 2, 3].map((c) => {
-              const at = add(get(p.pointers[rhs.op === "load" ? rhs.operand : 0]), mul(inColumn(p, kernel, bytes, half + c), 4));
+              const at = add(get(p.pointers[rhs.kind === "load" ? rhs.operand : 0]), mul(inColumn(p, kernel, bytes, half + c), 4));
               return get(code.let("v128", "r", `(v128.load ${at})`));
             });
             const low = (x: string, y: string) => get(code.let("v128", "t", shuffle(x, y, [0, 4, 1, 5])));
@@ -194,7 +194,7 @@ function inColumn(p: Printer, kernel: ProductKernel, bytes: string, lane: number
   const rhs = kernel.values[kernel.rhs];
   let out = "";
   p.withLanes({ axis: 2, bytes, offset: 0, valid: 4 }, () => {
-    out = rhs.op === "load" ? p.scalarIndex(rhs.index, lane) : "";
+    out = rhs.kind === "load" ? p.scalarIndex(rhs.index, lane) : "";
   });
   return out;
 }
@@ -336,7 +336,7 @@ function tiles(kernel: ProductKernel, p: Printer, code: Code, t: TileState): voi
 /** Where the four rows of A begin; rows beyond the last repeat it. */
 function rowPointers(kernel: ProductKernel, p: Printer, code: Code, t: TileState, row: string, at: readonly string[]): void {
   const lhs = kernel.values[kernel.lhs];
-  if (lhs.op !== "load") return;
+  if (lhs.kind !== "load") return;
   const m = kernel.axes[1];
   code.set(t.kk, t.k0);
   const r = code.local("i32", "r");
@@ -360,7 +360,7 @@ function epilogue(
 ): void {
   const m = kernel.axes[1];
   const roots = kernel.stores.flatMap(usesOfStore);
-  const accumulator = kernel.values.findIndex((v) => v.op === "acc");
+  const accumulator = kernel.values.findIndex((v) => v.kind === "acc");
   const size = needed(kernel.values, roots).length;
   const r = code.local("i32", "r");
   const halves = width > 4 ? [0, 1] : [0];

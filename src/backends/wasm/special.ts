@@ -71,7 +71,7 @@ export function printScan(kernel: ScanKernel, code: Code, pointers: readonly str
   const bytes = code.local("i32", "x");
   const position = code.local("i32", `a${axis}`);
   const acc = code.local("v128", "acc");
-  const place = kernel.values.findIndex((v) => v.op === "acc");
+  const place = kernel.values.findIndex((v) => v.kind === "acc");
   p.supply = (v) => (v === place ? get(acc) : undefined);
   const run = (lanes: LaneState | undefined) => {
     const body = () => {

@@ -101,13 +101,13 @@ export class Printer {
     const blocked = new Set<number>();
     for (const v of list) {
       const value = this.kernel.values[v];
-      const late = !usable(this.deps[v]) || ((value.op === "reduced" || value.op === "acc") && this.supply(v) === undefined);
+      const late = !usable(this.deps[v]) || ((value.kind === "reduced" || value.kind === "acc") && this.supply(v) === undefined);
       if (late || usesOf(value).some((u) => blocked.has(u))) blocked.add(v);
       else this.emit(v);
     }
     for (const v of list) {
       const value = this.kernel.values[v];
-      if (value.op === "load" && blocked.has(v)) this.liftBase(value.operand, value.index);
+      if (value.kind === "load" && blocked.has(v)) this.liftBase(value.operand, value.index);
     }
     for (const s of stores) this.liftBase(s.operand, s.index);
   }
@@ -152,7 +152,7 @@ export class Printer {
   }
 
   private expression(v: number, value: Value): string {
-    switch (value.op) {
+    switch (value.kind) {
       case "const":
         return value.dtype === "f32" ? splatF(value.value) : splatI(value.dtype === "bool" ? (value.value ? -1 : 0) : value.value);
       case "index":
@@ -166,7 +166,7 @@ export class Printer {
         const from = this.kernel.values[value.args[value.args.length - 1]].dtype;
         if (value.fn === "shl" || value.fn === "shr") {
           const by = this.kernel.values[value.args[1]];
-          if (by.op !== "const") throw new Bug("shifts are by constants");
+          if (by.kind !== "const") throw new Bug("shifts are by constants");
           return `(i32x4.${value.fn === "shl" ? "shl" : "shr_u"} ${args[0]} ${i32(by.value)})`;
         }
         if ((value.fn === "max" || value.fn === "min") && from === "f32") {
@@ -177,13 +177,13 @@ export class Printer {
         return call(this.code, value.fn, from, value.dtype, args);
       }
       default:
-        throw new Bug(`value ${v} (${value.op}) of ${this.kernel.name} is not supplied`);
+        throw new Bug(`value ${v} (${value.kind}) of ${this.kernel.name} is not supplied`);
     }
   }
 
   private isNumber(v: number): boolean {
     const value = this.kernel.values[v];
-    return value.op === "const" && !Number.isNaN(value.value);
+    return value.kind === "const" && !Number.isNaN(value.value);
   }
 
   /** The lane axis's element in lane `lane`. */

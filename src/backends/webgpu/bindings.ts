@@ -43,7 +43,7 @@ export function touched(kernel: LoopLanguage): Window[] {
     o.high = Math.max(o.high, Math.min(last, high));
   };
   for (const v of kernel.values)
-    if (v.op === "load") {
+    if (v.kind === "load") {
       const r = range(v.index, kernel.axes);
       add(v.operand, r.low, r.high);
     }
@@ -151,7 +151,7 @@ export class Bindings {
         });
       const name = this.functionName(o);
       const added = this.kernel.kind === "scatter" && this.kernel.out === o;
-      const loaded = added || this.kernel.values.some((v) => v.op === "load" && v.operand === o);
+      const loaded = added || this.kernel.values.some((v) => v.kind === "load" && v.operand === o);
       if (loaded) lines.push(`fn ${name}_read(i: i32) -> ${type} {`, ...pieces((p, index) => `return ${this.element(o, p, index)};`), "}");
       if (operand.access !== "read")
         lines.push(

@@ -31,7 +31,7 @@ export function halve(kernel: Whole, axis: number): [Whole, Whole] | undefined {
 function restrict(kernel: Whole, axis: number, from: number, size: number): Whole {
   const axes = kernel.axes.map((s, a) => (a === axis ? size : s));
   const moved = (i: Index) => substitute(i, (a) => (a === axis ? shift(axisIndex(a), from) : axisIndex(a)), axes);
-  const values = kernel.values.map((v): Value => (v.op === "index" || v.op === "load" ? { ...v, index: moved(v.index) } : v));
+  const values = kernel.values.map((v): Value => (v.kind === "index" || v.kind === "load" ? { ...v, index: moved(v.index) } : v));
   const stores = (list: readonly Store[]) => list.map((s) => ({ ...s, index: moved(s.index) }));
   const name = `${kernel.name}, ${from} to ${from + size - 1}`;
   switch (kernel.kind) {
@@ -58,7 +58,7 @@ export function cutSum(kernel: ProductKernel, count: number): ProductKernel[] | 
     return o.dtype === "f32" && o.access === "write" && guard === undefined;
   });
   if (size < count || !place) return undefined;
-  const acc = kernel.values.findIndex((v) => v.op === "acc");
+  const acc = kernel.values.findIndex((v) => v.kind === "acc");
   if (acc < 0) throw new Bug(`the product ${kernel.name} does not use its sum`);
   const operands = kernel.operands.map((o, i) => (i === place.operand ? { ...o, access: "both" as const } : o));
   return Array.from({ length: count }, (_, i) => {
@@ -71,9 +71,9 @@ export function cutSum(kernel: ProductKernel, count: number): ProductKernel[] | 
 
 /** Values and stores in which the sum starts from what lies at `place`: the value `acc` becomes the sum of that and the product's own. */
 function continued(kernel: ProductKernel, acc: number, place: Store): Pick<ProductKernel, "values" | "stores" | "lhs" | "rhs"> {
-  const own: Value = { op: "acc", dtype: "f32" };
-  const before: Value = { op: "load", dtype: "f32", operand: place.operand, index: place.index };
-  const total: Value = { op: "call", dtype: "f32", fn: "add", args: [acc, acc + 1] };
+  const own: Value = { kind: "acc", dtype: "f32" };
+  const before: Value = { kind: "load", dtype: "f32", operand: place.operand, index: place.index };
+  const total: Value = { kind: "call", dtype: "f32", fn: "add", args: [acc, acc + 1] };
   const to = (v: number) => (v < acc ? v : v + 2);
   const index = (i: Index): Index => ({
     base: i.base,
@@ -83,9 +83,9 @@ function continued(kernel: ProductKernel, acc: number, place: Store): Pick<Produ
     }),
   });
   const moved = (v: Value): Value => {
-    if (v.op === "call") return { ...v, args: v.args.map(to) };
-    if (v.op === "index") return { ...v, index: index(v.index) };
-    if (v.op === "load") return { ...v, index: index(v.index), ...(v.guard === undefined ? {} : { guard: to(v.guard) }) };
+    if (v.kind === "call") return { ...v, args: v.args.map(to) };
+    if (v.kind === "index") return { ...v, index: index(v.index) };
+    if (v.kind === "load") return { ...v, index: index(v.index), ...(v.guard === undefined ? {} : { guard: to(v.guard) }) };
     return v;
   };
   const values = kernel.values.flatMap((v, i) => (i === acc ? [own, before, total] : [moved(v)]));

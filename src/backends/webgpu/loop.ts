@@ -119,7 +119,7 @@ function row(
     if (kernel.operands.some((o) => o.access === "both")) out.add("storageBarrier();");
   }
   kernel.values.forEach((v, i) => {
-    if (v.op !== "reduced" || v.stage !== s) return;
+    if (v.kind !== "reduced" || v.stage !== s) return;
     const r = sums[v.slot];
     outer.values.set(i, r.fn === "argmax" ? r.at : r.name);
   });

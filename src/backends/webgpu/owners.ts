@@ -64,7 +64,7 @@ export function printScan(kernel: ScanKernel, t: Template): void {
     axes,
   );
   const outer = names(axes);
-  const accs = kernel.values.flatMap((v, i) => (v.op === "acc" ? [i] : []));
+  const accs = kernel.values.flatMap((v, i) => (v.kind === "acc" ? [i] : []));
   out.add(`var acc: ${valueType(kernel.dtype)} = ${zeroOf(kernel.dtype)};`);
   out.block(`for (var r = 0; r < ${kernel.axes[last]}; r++)`, () => {
     const inner = names(new Map([[last, "r"]]), outer);

@@ -217,7 +217,7 @@ export function printTiled(kernel: ProductKernel, schedule: TiledSchedule, t: Te
 function epilogue(kernel: ProductKernel, { tile: [tm, tn], unrolled }: ProductSchedule, outer: Names, t: Template): void {
   const [, m, n] = kernel.axes;
   const { out, writer } = t;
-  const accs = kernel.values.flatMap((v, i) => (v.op === "acc" ? [i] : []));
+  const accs = kernel.values.flatMap((v, i) => (v.kind === "acc" ? [i] : []));
   const roots = kernel.stores.flatMap(usesOfStore);
   const edges = (mi: string, nj: string, i: string, j: string): string | undefined =>
     [m % tm !== 0 && i !== "0" ? `${mi} < ${m}` : "", n % tn !== 0 && j !== "0" ? `${nj} < ${n}` : ""].filter(Boolean).join(" && ") ||

@@ -49,7 +49,7 @@ function powerOfTwo(n: number, most: number): number {
 
 /** How many loads and stores of the kernel move by one element along each axis. */
 function unitStrides(kernel: LoopKernel): number[] {
-  const indices = kernel.values.flatMap((v) => (v.op === "load" ? [v.index] : []));
+  const indices = kernel.values.flatMap((v) => (v.kind === "load" ? [v.index] : []));
   for (const s of kernel.stages) for (const store of s.stores) indices.push(store.index);
   return kernel.axes.map((_, axis) => indices.filter((i) => strideOf(i, axis) === 1).length);
 }

@@ -83,7 +83,7 @@ export class Template {
     let score = 0;
     for (const v of needed(this.kernel.values, [value])) {
       const load = this.kernel.values[v];
-      if (load.op !== "load") continue;
+      if (load.kind !== "load") continue;
       if (strideOf(load.index, sum) === 1) score++;
       if (strideOf(load.index, axis) === 1) score--;
     }
@@ -92,7 +92,7 @@ export class Template {
 
   /** How many values a text for `roots` computes. */
   count(roots: readonly number[]): number {
-    return needed(this.kernel.values, roots).filter((v) => this.kernel.values[v].op !== "const").length;
+    return needed(this.kernel.values, roots).filter((v) => this.kernel.values[v].kind !== "const").length;
   }
 
   /** A workgroup array, one for each type, size and purpose: reductions that follow each other share it. */

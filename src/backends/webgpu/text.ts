@@ -84,19 +84,19 @@ export class Writer {
     for (const v of todo) {
       for (const u of usesOf(values[v])) uses.set(u, (uses.get(u) ?? 0) + 1);
       const value = values[v];
-      if (value.op === "index" || value.op === "load") for (const u of valuesOf(value.index)) inIndex.add(u);
+      if (value.kind === "index" || value.kind === "load") for (const u of valuesOf(value.index)) inIndex.add(u);
     }
     for (const r of roots) uses.set(r, (uses.get(r) ?? 0) + (named ? 2 : 1));
     for (const v of todo) {
       const value = values[v];
       const name = `v${v}${n.suffix}`;
-      if (value.op === "load") {
+      if (value.kind === "load") {
         n.values.set(v, this.load(value, name, n, out));
         continue;
       }
       const text = this.expression(value, n, out);
       const often = (uses.get(v) ?? 0) > 1;
-      const trivial = /^-?[\w.]+$/.test(text) || value.op === "const";
+      const trivial = /^-?[\w.]+$/.test(text) || value.kind === "const";
       if (trivial || (!often && text.length <= MAX_INLINE && !inIndex.has(v))) n.values.set(v, text);
       else {
         out.add(`let ${name} = ${text};`);
@@ -109,7 +109,7 @@ export class Writer {
   hoist(roots: readonly number[], axes: number, n: Names, out: Lines): void {
     const { values } = this.kernel;
     const reached = needed(values, roots, new Set(n.values.keys()));
-    const still = (v: number) => (this.dependence[v] & axes) === 0 && values[v].op !== "const";
+    const still = (v: number) => (this.dependence[v] & axes) === 0 && values[v].kind !== "const";
     const changing = reached.filter((v) => !still(v));
     const used = new Set([...changing.flatMap((v) => usesOf(values[v])), ...roots]);
     this.values(
@@ -127,7 +127,7 @@ export class Writer {
     return text;
   }
 
-  private load(v: Value & { op: "load" }, name: string, n: Names, out: Lines): string {
+  private load(v: Value & { kind: "load" }, name: string, n: Names, out: Lines): string {
     const read = () => this.bindings.read(v.operand, this.index(v.index, n));
     const element = (text: string) => (v.dtype === "bool" ? `${text} != 0` : text);
     if (v.guard === undefined) out.add(`let ${name} = ${element(read())};`);
@@ -140,14 +140,14 @@ export class Writer {
 
   private expression(v: Value, n: Names, out: Lines): string {
     const { values } = this.kernel;
-    switch (v.op) {
+    switch (v.kind) {
       case "const":
         return literal(v.value, v.dtype, this.helpers);
       case "index":
         return this.index(v.index, n);
       case "call": {
         const last = values[v.args[v.args.length - 1]];
-        const constant = last.op === "const" ? last.value : undefined;
+        const constant = last.kind === "const" ? last.value : undefined;
         let args = v.args.map((a) => this.say(a, n));
         // A power may be spelt with its base several times.
         if (v.fn === "pow" && !/^\w+$/.test(args[0])) {
@@ -159,7 +159,7 @@ export class Writer {
           args = [base, ...args.slice(1)];
         }
         // WGSL evaluates expressions of literals itself, and refuses those that overflow.
-        if (v.args.every((a) => values[a].op === "const")) {
+        if (v.args.every((a) => values[a].kind === "const")) {
           const first = `const${v.args[0]}${n.suffix}`;
           if (n.values.get(v.args[0]) !== first) {
             out.add(`var ${first}: ${valueType(values[v.args[0]].dtype)} = ${args[0]};`);
@@ -171,7 +171,7 @@ export class Writer {
         return spell(v.fn, { args, from: values[v.args[0]].dtype, to: v.dtype, same, constant }, this.helpers);
       }
       default:
-        throw new Bug(`${this.kernel.name} uses a ${v.op} value where none is known`);
+        throw new Bug(`${this.kernel.name} uses a ${v.kind} value where none is known`);
     }
   }
 

@@ -25,7 +25,7 @@ export function foursOf(kernel: ProductKernel, bindings: Bindings): { lhs?: Four
   const only = (f: Fours | undefined): boolean => {
     if (!f || !bindings.mayBeFours(f.operand)) return false;
     return kernel.values.every((v, i) => {
-      if (v.op !== "load" || v.operand !== f.operand) return true;
+      if (v.kind !== "load" || v.operand !== f.operand) return true;
       return sides.has(i) && (i !== kernel.lhs || lhs !== undefined) && (i !== kernel.rhs || rhs !== undefined);
     });
   };
@@ -34,7 +34,7 @@ export function foursOf(kernel: ProductKernel, bindings: Bindings): { lhs?: Four
 
 function side(kernel: ProductKernel, value: number, own: number): Fours | undefined {
   const load = kernel.values[value];
-  if (load.op !== "load" || load.dtype !== "f32" || load.guard !== undefined || load.index.base % FOUR !== 0) return undefined;
+  if (load.kind !== "load" || load.dtype !== "f32" || load.guard !== undefined || load.index.base % FOUR !== 0) return undefined;
   const along = [SUM, own].find((axis) => strideOf(load.index, axis) === 1 && kernel.axes[axis] % FOUR === 0);
   if (along === undefined) return undefined;
   const isAlong = (t: Index["terms"][number]) => t.atom.kind === "axis" && t.atom.axis === along;
