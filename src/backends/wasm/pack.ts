@@ -1,0 +1,140 @@
+/** Copies blocks of a product's operands into scratch, in the order in which the tiles read them. */
+import { strideOf } from "../kernels/index.ts";
+import type { ProductKernel } from "../kernels/kernel.ts";
+import { add, type Code, get, i32, mul, splatF } from "./text.ts";
+import { type LaneState, offsetText, type Printer } from "./values.ts";
+
+/** Packs the columns n0..n1 of B: for every panel of 8 and every k, 8 values side by side. Columns beyond n hold whatever lies there. */
+export function packColumns(
+  kernel: ProductKernel,
+  p: Printer,
+  code: Code,
+  { n0, n1, k, B }: { n0: string; n1: string; k: string; B: string },
+): void {
+  const [, , n, depth] = kernel.axes;
+  const rhs = kernel.values[kernel.rhs];
+  const column = code.let("i32", "n", get(n0));
+  const bytes = code.local("i32", "x");
+  const out = code.let("i32", "to", get(B));
+  const plain = rhs.kind === "load" && rhs.guard === undefined;
+  const transposed = plain && strideOf(rhs.index, 3) === 1 && strideOf(rhs.index, 2) !== 1 && depth >= 4;
+  const lanes = (offset: number, valid: number): LaneState => ({ axis: 2, bytes, offset, valid });
+  const copy = (from: string, end: string, width: number) => {
+    code.set(k, from);
+    code.loop(k, end, 1, () => {
+      p.scope(() => {
+        p.setAxis(3, k);
+        for (const offset of [0, 16]) {
+          const valid = Math.min(4, width - offset / 4);
+          if (valid <= 0) {
+            code.line(`(v128.store offset=${offset} ${get(out)} ${splatF(0)})`);
+            continue;
+          }
+          p.withLanes(lanes(offset, valid), () => {
+            p.need([kernel.rhs]);
+            code.line(`(v128.store ${offsetText(offset)} ${get(out)} ${p.of(kernel.rhs)})`);
+          });
+        }
+      });
+      code.set(out, add(get(out), i32(32)));
+    });
+  };
+  const whole = (width: number) => {
+    code.set(bytes, mul(get(column), 4));
+    if (transposed && width === 8) {
+      const even = depth - (depth % 4);
+      code.set(k, i32(0));
+      code.loop(k, i32(even), 4, () => {
+        p.scope(() => {
+          p.setAxis(3, k);
+          for (const half of [0, 4]) {
+            const row = [0, 1, 2, 3].map((c) => {
+              const at = add(get(p.pointers[rhs.kind === "load" ? rhs.operand : 0]), mul(inColumn(p, kernel, bytes, half + c), 4));
+              return get(code.let("v128", "r", `(v128.load ${at})`));
+            });
+            const low = (x: string, y: string) => get(code.let("v128", "t", shuffle(x, y, [0, 4, 1, 5])));
+            const high = (x: string, y: string) => get(code.let("v128", "t", shuffle(x, y, [2, 6, 3, 7])));
+            const [a, c, d, e] = [low(row[0], row[1]), low(row[2], row[3]), high(row[0], row[1]), high(row[2], row[3])];
+            const lines = [
+              shuffle(a, c, [0, 1, 4, 5]),
+              shuffle(a, c, [2, 3, 6, 7]),
+              shuffle(d, e, [0, 1, 4, 5]),
+              shuffle(d, e, [2, 3, 6, 7]),
+            ];
+            lines.forEach((v, j) => {
+              code.line(`(v128.store ${offsetText(32 * j + 4 * half)} ${get(out)} ${v})`);
+            });
+          }
+        });
+        code.set(out, add(get(out), i32(128)));
+      });
+      if (depth % 4) copy(i32(even), i32(depth), 8);
+    } else copy(i32(0), i32(depth), width);
+  };
+  const rest = n % 8;
+  code.loop(column, get(n1), 8, () => {
+    if (rest === 0) whole(8);
+    else if (n < 8) whole(rest);
+    else
+      code.if(
+        `(i32.le_s ${get(column)} ${i32(n - 8)})`,
+        () => whole(8),
+        () => whole(rest),
+      );
+  });
+}
+const shuffle = (x: string, y: string, lanes: readonly number[]): string =>
+  `(i8x16.shuffle ${lanes.flatMap((l) => [0, 1, 2, 3].map((b) => 4 * l + b)).join(" ")} ${x} ${y})`;
+
+/** The element index of B in the column `lane` of the panel at `bytes`. */
+function inColumn(p: Printer, kernel: ProductKernel, bytes: string, lane: number): string {
+  const rhs = kernel.values[kernel.rhs];
+  let out = "";
+  p.withLanes({ axis: 2, bytes, offset: 0, valid: 4 }, () => {
+    out = rhs.kind === "load" ? p.scalarIndex(rhs.index, lane) : "";
+  });
+  return out;
+}
+
+/** Packs the rows m0..m1 of A: for every group of 4 rows and every k, 4 values side by side. */
+export function packRows(
+  kernel: ProductKernel,
+  p: Printer,
+  code: Code,
+  { m0, m1, k, scratch }: { m0: string; m1: string; k: string; scratch: string },
+): void {
+  const [, m, , depth] = kernel.axes;
+  const bytes = code.local("i32", "x");
+  const out = code.local("i32", "to");
+  const rest = m % 4;
+  code.set(k, i32(0));
+  code.loop(k, i32(depth), 1, () => {
+    p.scope(() => {
+      p.setAxis(3, k);
+      code.set(out, add(get(scratch), mul(get(k), 16)));
+      code.set(bytes, mul(get(m0), 4));
+      const end = get(code.let("i32", "end", mul(get(m1), 4)));
+      const body = (valid: number) => {
+        p.scope(() => {
+          p.withLanes({ axis: 1, bytes, offset: 0, valid }, () => {
+            p.need([kernel.lhs]);
+            code.line(`(v128.store ${get(out)} ${p.of(kernel.lhs)})`);
+          });
+        });
+      };
+      p.futureLane = 1;
+      p.lift([kernel.lhs]);
+      code.loop(bytes, end, 16, () => {
+        if (rest === 0) body(4);
+        else if (m < 4) body(rest);
+        else
+          code.if(
+            `(i32.le_s ${get(bytes)} ${i32(4 * (m - 4))})`,
+            () => body(4),
+            () => body(rest),
+          );
+        code.set(out, add(get(out), i32(16 * depth)));
+      });
+    });
+  });
+}
