@@ -240,12 +240,7 @@ class Run {
   }
 
   /** As many updates as the case has, all on its batch. */
-  private async checkSteps(
-    project: Project,
-    train: TrainStage,
-    reader: (tensors: Vectors) => Reader,
-    step: Step,
-  ): Promise<void> {
+  private async checkSteps(project: Project, train: TrainStage, reader: (tensors: Vectors) => Reader, step: Step): Promise<void> {
     const { test, io } = this;
     const steps = train.steps!;
     const [losses, norms, rates]: number[][] = [[], [], []];

@@ -59,20 +59,7 @@ module translation(lm: Seq2Seq) {
   }
 }`,
   },
-  qa: {
-    objective: "answering",
-    labels: "labels",
-    uses: ["token_loss"],
-    declared: `
-module answering(lm: BertForQuestionAnswering) {
-  forward(input_ids: i32[B, S], attention_mask: bool[B, S] = true, start_positions: i32[B], end_positions: i32[B]) -> loss: f32[] {
-    out          = lm(input_ids, attention_mask)
-    start_logits = out.start_logits
-    end_logits   = out.end_logits
-    loss         = (token_loss(start_logits, start_positions) + token_loss(end_logits, end_positions)) / 2
-  }
-}`,
-  },
+  qa: { objective: "answer_span", labels: "labels" },
   image: {
     objective: "recognition",
     labels: "label",
@@ -94,7 +81,8 @@ export function taskOf({ test, regression }: Pick<Wanted, "test" | "regression">
 }
 
 /** The objective's name for its model. */
-export const modelName = (task: Task): string => (["classification", "regression", "tagging"].includes(task.objective) ? "model" : "lm");
+export const modelName = (task: Task): string =>
+  ["classification", "regression", "tagging", "answer_span"].includes(task.objective) ? "model" : "lm";
 
 /** \`bert.encoder.layer.0.output\` as the language writes it. */
 export const selector = (path: string): string => path.replace(/\.(\d+)(?=\.|$)/g, "[$1]");
