@@ -39,6 +39,8 @@ export const products: Pass = {
 interface Cluster {
   readonly regions: Region[];
   readonly inside: Set<Node>;
+  /** Those inside that have to exist, whatever is written anew: roots, and what others read. */
+  readonly wanted: Set<Node>;
 }
 
 /** By how much cheaper a cluster has to be: below that, what is there stays. */
@@ -110,10 +112,13 @@ function clustersOf(regions: Regions, ordered: readonly Node[], roots: readonly 
   const clusters = new Map<number, Cluster>();
   found.forEach((region, i) => {
     const key = find(i);
-    const cluster = clusters.get(key) ?? { regions: [], inside: new Set() };
+    const cluster = clusters.get(key) ?? { regions: [], inside: new Set(), wanted: new Set() };
     clusters.set(key, cluster);
     cluster.regions.push(region);
-    for (const n of region.expression.opened) cluster.inside.add(n);
+    for (const n of region.expression.opened) {
+      cluster.inside.add(n);
+      if (needed.has(n)) cluster.wanted.add(n);
+    }
   });
   return [...clusters.values()];
 }
@@ -132,7 +137,7 @@ function written(
   builderAt: (origin: Origin) => ScopedBuilder,
 ): Outcome {
   const inside = [...cluster.inside].sort((p, q) => regions.at(q) - regions.at(p));
-  const needed = new Set(cluster.regions.map((r) => r.root));
+  const needed = new Set(cluster.wanted);
   const chosen = new Map<Node, Region>();
   const kept: Node[] = [];
   for (const n of inside) {
