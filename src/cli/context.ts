@@ -57,9 +57,7 @@ export class Session {
     if (generates && model !== undefined && !stagesOf(project).some((s) => s.verb === "generate")) {
       // as if the file ended with a stage for its last model
       const stage = `\ngenerate { model = ${model}  prompts = [""] }\n`;
-      const sources = Object.create(this.workspace.sources, {
-        readSource: { value: (path: string) => (path === file ? this.source(path) + stage : this.source(path)) },
-      }) as Workspace["sources"];
+      const sources = this.workspace.sources.with(file, `${this.source(file)}${stage}`);
       project = compile(file, sources, { set, seed });
     }
     reportProblems(project.problems, this.io, this.json, this.source);

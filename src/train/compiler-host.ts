@@ -4,7 +4,7 @@ import type { AdapterFolder } from "../formats/adapters/folder.ts";
 import type { Mappings } from "../formats/adapters/mapping.ts";
 import { isAdapter, readAdapter } from "../formats/adapters/read.ts";
 import { matchCheckpoint, openCheckpoint } from "../formats/checkpoint.ts";
-import { readConfig } from "../formats/config.ts";
+import { labelCount, readConfig } from "../formats/config.ts";
 import { type Files, readText } from "../formats/files.ts";
 import type { TensorStore } from "../formats/safetensors/read.ts";
 import { loadTokenizer, type TextTokenizer } from "../formats/tokenizer/tokenizer.ts";
@@ -16,20 +16,29 @@ export class Sources implements Host {
   private readonly adapters = new Map<string, AdapterFolder | undefined>();
   private readonly tokenizers = new Map<string, TextTokenizer | undefined>();
 
-  /** `library`: text of a file of the standard library by its path (`std/nn.peft`). */
+  /** `library`: text of a file of the standard library by its path (`std/nn.peft`); `texts`: sources that stand in the place of files. */
   constructor(
     readonly files: Files,
     private readonly library: (path: string) => string | undefined,
     readonly mappings: Mappings,
+    private readonly texts: ReadonlyMap<string, string> = new Map(),
   ) {}
 
+  /** The same files with one source replaced. */
+  with(path: string, text: string): Sources {
+    return new Sources(this.files, this.library, this.mappings, new Map([...this.texts, [path, text]]));
+  }
+
   readSource(path: string): string | undefined {
+    const text = this.texts.get(path);
+    if (text !== undefined) return text;
     if (path.startsWith("std/")) return this.library(path);
     return this.files.stat(path)?.kind === "file" ? readText(this.files, path) : undefined;
   }
 
   readConfig(folder: string): Readonly<Record<string, unknown>> | undefined {
-    return readConfig(this.files, folder);
+    const config = readConfig(this.files, folder);
+    return config && { ...config, num_labels: labelCount(config) };
   }
 
   readTensors(folder: string): TensorStore["tensors"] | undefined {

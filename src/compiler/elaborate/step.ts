@@ -1,3 +1,4 @@
+import { rowOf } from "../../ir/ops/index.ts";
 import type { Graph, Node, Result, Span } from "../../ir/graph.ts";
 import { order } from "../../ir/graph.ts";
 import type { Entry } from "../project.ts";
@@ -52,7 +53,7 @@ export function entryOf(results: readonly Result[]): Entry {
   const graph: Graph = { results };
   const columns = [...ctx.columns.values()].filter((c) => reached.has(c.node)).map((c) => c.decl);
   const states = new Set<string>();
-  for (const n of reached) if (n.op === "state") states.add(String(n.attrs.name));
+  for (const n of reached) if (rowOf(n).supply === "state") states.add(String(n.attrs.name));
   for (const r of results) if (r.role === "state") states.add(r.name);
   return { graph, columns, states: [...states] };
 }

@@ -1,3 +1,4 @@
+import { rowOf } from "../../ir/ops/index.ts";
 import { Builder } from "../../ir/build.ts";
 import { type Node, type Result, type Span, order } from "../../ir/graph.ts";
 import type { DatasetSpec, Entry, TrainStage } from "../project.ts";
@@ -166,7 +167,7 @@ function step(e: Elaborator, s: Settings, objective: () => Value, stage: string,
       if (next.type.shape.length > p.shape.length) fail("P0401", span, `the next value of ${p.name} is [${next.type.shape.join(", ")}], the parameter is [${p.shape.join(", ")}]`);
       results.push({ role: "param", name: p.name, node: b.broadcastTo(next, p.shape) });
     }
-    const states = statesOf(e, optimizer, (a) => active(a), new Set(order(results.map((r) => r.node))));
+    const states = statesOf(e, optimizer, (a) => active(a), new Set(trained), new Set(order(results.map((r) => r.node))));
     for (const st of states) {
       const next = e.node(e.readStorage(st, "next", nowhere, span), nowhere, span);
       results.push({ role: "state", name: st.name, node: b.broadcastTo(b.cast(next, st.dtype), st.shape) });
@@ -202,7 +203,7 @@ function touches(e: Elaborator, a: Attachment, trained: ReadonlySet<Storage>): b
 /** `params`, by default `new`: what this file made rather than loaded, where the loss reaches it. */
 function trainedBy(e: Elaborator, s: Settings, loss: Node): Storage[] {
   const reached = new Set<string>();
-  for (const n of order([loss])) if (n.op === "param") reached.add(String(n.attrs.name));
+  for (const n of order([loss])) if (rowOf(n).supply === "param") reached.add(String(n.attrs.name));
   const fresh = (): Storage[] => {
     const out: Storage[] = [];
     const handed = new Set(e.attachments.flatMap((a) => [...e.optionsGiven(a.applied).values()].flatMap(({ value }) => handedOver(value))));
@@ -218,7 +219,9 @@ function trainedBy(e: Elaborator, s: Settings, loss: Node): Storage[] {
     return out;
   }
   const places = given.expr ? selectionOf(e, given.expr, scope) : asSelection(given.value(), given.span);
-  const out = e.parametersOf(unite([places], "params"), given.span);
+  // frozen ones are drawn and saved with the rest, but learn only where they are named themselves
+  const itself = (p: Storage) => places.places.some((x) => x.kind === "param" && x.storage === p);
+  const out = e.parametersOf(unite([places], "params"), given.span).filter((p) => !p.frozen || itself(p));
   if (out.length === 0) fail("P0312", given.span, "`params` selects no parameters", { notes: places.places.slice(0, 3).map((p) => `it names ${placePath(p)}`) });
   const lost = out.filter((p) => !reached.has(p.name) && p.role === "parameter");
   const whole = new Set(places.places.filter((p) => p.kind === "module").map((p) => p.instance));
@@ -258,13 +261,17 @@ function schedule(e: Elaborator, s: Settings, span: Span): () => Node {
 }
 
 /** States that change in this update: the optimiser's, and those of the attachments that take part. */
-function statesOf(e: Elaborator, optimizer: Attachment | undefined, active: (a: Attachment) => boolean, reached: ReadonlySet<Node>): Storage[] {
+function statesOf(e: Elaborator, optimizer: Attachment | undefined, active: (a: Attachment) => boolean, trained: ReadonlySet<Storage>, reached: ReadonlySet<Node>): Storage[] {
   const out: Storage[] = [];
   for (const a of [...e.attachments, ...(optimizer ? [optimizer] : [])]) {
     if (a !== optimizer && !active(a)) continue;
-    for (const site of a.sites) if (!site.detached) for (const p of site.params.values()) if (p?.role === "state") out.push(p);
+    for (const site of a.sites) {
+      // what is said of a parameter holds where that parameter is trained
+      if (site.detached || (site.place.kind === "param" && !trained.has(site.place.storage))) continue;
+      for (const p of site.params.values()) if (p?.role === "state") out.push(p);
+    }
   }
-  const names = new Set([...reached].filter((n) => n.op === "state").map((n) => String(n.attrs.name)));
+  const names = new Set([...reached].filter((n) => rowOf(n).supply === "state").map((n) => String(n.attrs.name)));
   return out.filter((st) => names.has(st.name) || st.edits.has("next"));
 }
 export { Instance, fixed };
