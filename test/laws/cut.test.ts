@@ -94,6 +94,35 @@ describe("the cut", () => {
     expect(again).toHaveLength(1);
   });
 
+  test("under a budget, computes short products again, and no more than it must", () => {
+    const graph = tidy(differentiate(transformer(3)));
+    const usual = keptBytes(apply(graph));
+    const under = (memory: number) => {
+      const notes = new PassContext(new Map(), { memory });
+      const done = cut.run(graph, notes);
+      verify(done);
+      expect(difference(run(done), run(graph))).toBe(0);
+      return { kept: keptBytes(done), text: notes.notes[0].text };
+    };
+    expect(under(usual).kept).toBe(usual);
+    expect(under(usual).text).not.toMatch(/again/);
+    const tight = under(usual - 1);
+    expect(tight.kept).toBeLessThan(usual);
+    expect(tight.text).toMatch(/products over up to 32 elements are computed again$/);
+  });
+
+  test("a parameter that another graph updates is not fixed at loading", () => {
+    const b = new Builder({ path: "" });
+    const w = b.param("w", [4]);
+    const loss = b.reduce("sum", b.unary("tanh", b.mul(b.unary("exp", w), b.input("x", { dtype: "f32", shape: [4] }))));
+    const graph = differentiate({ results: [{ role: "state", name: "acc", node: b.grad(loss, w) }] });
+    expect(keptBytes(graph, ["w"])).toBeGreaterThan(keptBytes(graph));
+    const trained = cut.run(graph, new PassContext(new Map(), { trained: ["w"] }));
+    const halves = (g: Graph) => order(g.results.map((r) => r.node)).flatMap((n) => (n.op === "exp" ? [n.origin.half] : []));
+    expect(halves(trained)).toEqual(["backward"]);
+    expect(halves(cut.run(graph, new PassContext()))).toEqual([undefined]);
+  });
+
   test("says what it did", () => {
     const notes = context();
     cut.run(tidy(differentiate(transformer(2))), notes);

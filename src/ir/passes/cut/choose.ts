@@ -39,11 +39,19 @@ export interface Choice {
   readonly again: ReadonlySet<Node>;
 }
 
+/** How a graph is cut, where it is not as usual. */
+export interface CutRules {
+  /** Parameters that change from run to run, beside those that the graph itself updates. */
+  readonly changed?: readonly string[];
+  /** What may be computed again; `cheap`, if left out. */
+  readonly mayRepeat?: (n: Node) => boolean;
+}
+
 export interface ChoiceRules {
   /** Costs nothing to have. */
   readonly free: (n: Node) => boolean;
   readonly cost?: (n: Node) => number;
-  readonly mayRepeat?: (n: Node) => boolean;
+  readonly mayRepeat?: CutRules["mayRepeat"];
 }
 
 /**

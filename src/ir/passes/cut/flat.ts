@@ -1,13 +1,13 @@
 /** The cut of a flat graph, or of what of a graph is outside loops. */
 import { type Graph, type Node, node } from "../../graph.ts";
 import { rebuild, withInputs } from "../../rebuild.ts";
-import { choose } from "./choose.ts";
+import { type CutRules, choose } from "./choose.ts";
 import { crossing, halvesOf } from "./halves.ts";
 
 /** The graph whose backward half computes again what is not worth keeping. */
-export function cutFlat(graph: Graph): Graph {
-  const halves = halvesOf(graph);
-  const { again } = choose(crossing(halves), halves);
+export function cutFlat(graph: Graph, { changed, mayRepeat }: CutRules = {}): Graph {
+  const halves = halvesOf(graph, changed);
+  const { again } = choose(crossing(halves), { free: halves.free, mayRepeat });
   if (again.size === 0) return graph;
   const known = new Map<Node, Node>();
   for (const n of halves.nodes) if (!again.has(n) && !halves.backward.has(n)) known.set(n, n);

@@ -17,11 +17,12 @@ export interface Halves {
   free(n: Node): boolean;
 }
 
-export function halvesOf(graph: Graph): Halves {
+/** `changed`: names of parameters that change from run to run, beside those that the graph itself updates. */
+export function halvesOf(graph: Graph, changed: readonly string[] = []): Halves {
   const nodes = order(graph.results.map((r) => r.node));
   const backward = backwardHalf(nodes);
   const constants = constantNodes(nodes);
-  const trained = new Set(graph.results.filter((r) => r.role === "param").map((r) => r.name));
+  const trained = new Set([...changed, ...graph.results.filter((r) => r.role === "param").map((r) => r.name)]);
   const lasting = new Set<Node>();
   for (const n of nodes) {
     const { supply } = rowOf(n);
@@ -39,8 +40,8 @@ export function crossing({ nodes, backward }: Halves): Set<Node> {
 }
 
 /** Bytes of all values that are kept for the backward half; reads of one value of a loop count once. */
-export function keptBytes(graph: Graph): number {
-  const halves = halvesOf(graph);
+export function keptBytes(graph: Graph, changed: readonly string[] = []): number {
+  const halves = halvesOf(graph, changed);
   const values = new LoopExports();
   const kept = new Set([...crossing(halves)].map((n) => (isGet(n) ? values.settle(n) : n)).filter((n) => !halves.free(n)));
   return [...kept].reduce((sum, n) => sum + bytesOf(n), 0);

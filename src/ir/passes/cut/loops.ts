@@ -8,7 +8,7 @@ import { trim } from "../../loops/trim.ts";
 import { makeArg } from "../../make.ts";
 import { rowOf } from "../../ops/index.ts";
 import { constantNodes, isGet, orderUntil, rebuild, withInputs } from "../../rebuild.ts";
-import { bytesOf, choose } from "./choose.ts";
+import { bytesOf, type CutRules, choose } from "./choose.ts";
 import { halvesOf } from "./halves.ts";
 
 /** Turns of the forward loop that are decided together, and the body of each follower that goes with them. */
@@ -25,8 +25,8 @@ interface Remade {
 }
 
 /** The graph whose adjoint bodies compute again what is not worth exporting. */
-export function cutLoops(graph: Graph): Graph {
-  const { nodes, backward, free } = halvesOf(graph);
+export function cutLoops(graph: Graph, { changed, mayRepeat }: CutRules = {}): Graph {
+  const { nodes, backward, free } = halvesOf(graph, changed);
   const exports = new LoopExports();
   const followersOf = new Map<Node, Node[]>();
   for (const n of nodes) {
@@ -36,7 +36,8 @@ export function cutLoops(graph: Graph): Graph {
     followersOf.set(forward, [...(followersOf.get(forward) ?? []), n]);
   }
   const remade = new Map<Node, Remade>();
-  for (const [forward, followers] of followersOf) for (const [n, r] of cutPair(forward, followers, free, exports)) remade.set(n, r);
+  for (const [forward, followers] of followersOf)
+    for (const [n, r] of cutPair(forward, followers, free, exports, mayRepeat)) remade.set(n, r);
   if (remade.size === 0) return graph;
   const roots = rebuild(
     graph.results.map((r) => r.node),
@@ -59,7 +60,13 @@ function followedBy(n: Node): Node | undefined {
   return [...reads].sort((a, b) => b[1] - a[1])[0]?.[0];
 }
 
-function cutPair(forward: Node, followers: readonly Node[], free: (n: Node) => boolean, exports: LoopExports): Map<Node, Remade> {
+function cutPair(
+  forward: Node,
+  followers: readonly Node[],
+  free: (n: Node) => boolean,
+  exports: LoopExports,
+  mayRepeat: CutRules["mayRepeat"],
+): Map<Node, Remade> {
   const { carried } = forward.loop!;
   const groups = groupsOf(forward, followers);
   const makers = followers.map((n) => new FollowerMaker(n, forward, exports));
@@ -78,7 +85,7 @@ function cutPair(forward: Node, followers: readonly Node[], free: (n: Node) => b
       return shared ? (bytesOf(n) * new Set(uses(n)).size) / group.turns.length : bytesOf(n);
     };
     const required = new Set(positions.flatMap((of) => of.flatMap((m) => m ?? [])));
-    const { again } = choose(required, { free: isFree, cost });
+    const { again } = choose(required, { free: isFree, cost, mayRepeat });
     if ([...required].some((m) => again.has(m))) changed = true;
     makers.forEach((maker, f) => {
       if (group.bodies[f] >= 0) maker.add(group, group.bodies[f], positions[f], again, constants);
