@@ -27,7 +27,16 @@ export function attachLoaded(e: Elaborator, name: string, loaded: Loaded, to: Se
     const applied = new Applied(method, [], method.scope, loaded.span, options);
     const a = attach(e, e.attachmentName(name), applied, new Selection(found.map((f) => f.place!), to.text), span);
     a.loaded = true;
-    a.sites.forEach((site, i) => take(new Map(site.parameters()), found[i].site.params, loaded, site.fullPath, span));
+    // a tensor that several places name is one parameter
+    const first = new Map<string, Storage>();
+    a.sites.forEach((site, i) => {
+      take(new Map(site.parameters()), found[i].site.params, loaded, site.fullPath, span);
+      for (const [path, key] of Object.entries(found[i].site.params)) {
+        const own = site.params.get(path);
+        if (own && !first.has(key)) first.set(key, own);
+        else if (own) site.params.set(path, first.get(key)!);
+      }
+    });
     const shared = new Map<string, Storage>();
     for (const [n, v] of a.shared) {
       if (v instanceof Storage) shared.set(n, v);

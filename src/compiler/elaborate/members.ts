@@ -1,7 +1,7 @@
 import type { Span } from "../../ir/graph.ts";
 import type * as ast from "../ast.ts";
 import { Attachment, Site, onlySubject } from "./attachment.ts";
-import { context } from "./context.ts";
+import { context, maybeContext } from "./context.ts";
 import type { Elaborator } from "./elaborator.ts";
 import { fail } from "./fault.ts";
 import { Instance, forwardOf } from "./instance.ts";
@@ -101,6 +101,8 @@ function siteMember(site: Site, name: string, scope: Scope): Value | undefined {
     const kept = site.sharedThunk(s, s.targets.findIndex((t) => t.names[0].text === name));
     if (kept) return kept.force();
   }
+  // while attachments are being made there is no call: sizes and options have values all the same
+  if (!maybeContext()) return site.scope.find(name)?.(site.scope.here);
   const frame = methodFrame(site, onlySubject(site));
   return frame.read(name, { ...frame.here, reader: scope.here.reader });
 }

@@ -233,7 +233,9 @@ function readTable(path: string, config: JsonRecord, store: TensorStore, mapping
       const view = makeView(mapped, { ...scope, index }, what);
       if (!store.tensors.has(mapped.of)) throw new InputError("P0664", `${what}: the weights lack the tensor \`${mapped.of}\``);
       checkTable(store, mapped.of, view, path);
-      params[param] = `${mapped.of}[${param} ${index}]`;
+      // places that read the same part have one key
+      const like = [...views].find(([, other]) => other.of === mapped.of && JSON.stringify(other.view) === JSON.stringify(view))?.[0];
+      params[param] = like ?? `${mapped.of}[${param} ${index}]`;
       views.set(params[param], { of: mapped.of, view });
       used.add(mapped.of);
     }

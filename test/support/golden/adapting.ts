@@ -2,9 +2,11 @@
 
 import type { ViewMapping } from "../../../src/formats/adapters/mapping.ts";
 import { readAdapter } from "../../../src/formats/adapters/read.ts";
+import { readRecord } from "../../../src/formats/files.ts";
+import { MemoryFiles } from "../../../src/formats/memory.ts";
 import type { Bench } from "./case.ts";
 import { type Case, Unsupported } from "./manifest.ts";
-import type { Vectors } from "./vectors.ts";
+import { overlaid, type Vectors } from "./vectors.ts";
 
 /** A parameter of the program that the case's file holds under another name: as a whole, or as a part of a larger tensor. */
 export interface Renamed {
@@ -20,6 +22,8 @@ export interface Adapting {
   /** Paths of parameters of the model that are trained along. */
   readonly heads: readonly string[];
   /** The name that a parameter of the attachment \`a\` has in the case's file (\`param.*\`), by its path there; \`site\`: the number of its site. */
+  /** Keys of the adapter's file for those of the model, where the program does not load the file. */
+  readonly headKeys?: Readonly<Record<string, string>>;
   readonly renamed?: (path: string, site: number) => Renamed | undefined;
 }
 
@@ -41,6 +45,7 @@ export function adapting(bench: Bench, test: Case, io: Vectors): Adapting {
 
 /** The adapter's folder as it is. */
 export function loaded({ files, goldens, mappings }: Bench, test: Case): Adapting {
+  if (test.method === "fuse" || test.method === "stack") throw new Unsupported(`several adapters in one file's folders (${test.method})`);
   const adapter = readAdapter(files, `${goldens.folder}/${test.dir}`, mappings);
   if (adapter === undefined) throw new Error(`no adapter in ${test.dir}`);
   return {
@@ -51,9 +56,18 @@ export function loaded({ files, goldens, mappings }: Bench, test: Case): Adaptin
   };
 }
 
+/** A run that never calls peft's allocation of ranks: our method allocates by itself, so it is told to begin behind the end. */
+export function withoutAllocation(bench: Bench, test: Case, io: Vectors): Bench {
+  if (test.method !== "adalora" || [...io.keys()].some((key) => key.startsWith("alloc"))) return bench;
+  const path = `${bench.goldens.folder}/${test.dir}/adapter_config.json`;
+  const config = { ...readRecord(bench.files, path), tinit: (test.optimizer?.steps ?? 0) + 2 };
+  return { ...bench, files: overlaid(bench.files, new MemoryFiles([[path, JSON.stringify(config)]])) };
+}
+
 /** Adapters whose file holds what a small network made, while the network is trained. */
 function reparametrised(bench: Bench, test: Case, io: Vectors): Adapting {
-  const heads = loaded(bench, test).heads;
+  const { heads } = loaded(bench, test);
+  const headKeys = readAdapter(bench.files, `${bench.goldens.folder}/${test.dir}`, bench.mappings)!.heads;
   const config = test.config ?? {};
   const tokens = Number(config.num_virtual_tokens);
   const width = (key: string): number => io.get(`param.prompt_encoder.${key}`)?.shape[0] ?? fail(test, key);
@@ -82,6 +96,7 @@ function reparametrised(bench: Bench, test: Case, io: Vectors): Adapting {
       ],
       trained: ["a"],
       heads,
+      headKeys,
       renamed: (path) => Object.entries(names).find(([end]) => path === end || path.endsWith(`.${end}`))?.[1],
     };
   }
@@ -95,6 +110,7 @@ function reparametrised(bench: Bench, test: Case, io: Vectors): Adapting {
       ],
       trained: ["a"],
       heads,
+      headKeys,
       renamed: (path) => {
         const layer = /(?:^|\.)mlp\.(\d)\.(weight|bias)$/.exec(path);
         return { key: layer ? `prompt_encoder.mlp_head.${2 * Number(layer[1])}.${layer[2]}` : "prompt_encoder.embedding.weight" };

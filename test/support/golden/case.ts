@@ -1,4 +1,5 @@
 /** Runs one case: the program that it asks for is compiled as any other, run on a device, and compared with the case's numbers. */
+
 import { compile } from "../../../src/compiler/compile.ts";
 import type { Entry, PredictStage, Project, Stage, TrainStage } from "../../../src/compiler/project.ts";
 import type { Mappings } from "../../../src/formats/adapters/mapping.ts";
@@ -6,19 +7,19 @@ import { isAdapter, readAdapter } from "../../../src/formats/adapters/read.ts";
 import { openCheckpoint } from "../../../src/formats/checkpoint.ts";
 import { type ModelConfig, readConfig } from "../../../src/formats/config.ts";
 import { arrayColumn, type Table } from "../../../src/formats/data/table.ts";
-import type { Files } from "../../../src/formats/files.ts";
-import { hostOver } from "../../../src/host.ts";
+import { type Files, readText } from "../../../src/formats/files.ts";
 import { symbolsOf } from "../../../src/ir/dim.ts";
 import { InputError } from "../../../src/ir/errors.ts";
 import { Limit } from "../../../src/ir/graph.ts";
 import type { Session, Values } from "../../../src/runtime/program.ts";
 import { fillBatch } from "../../../src/train/columns.ts";
+import { Sources } from "../../../src/train/compiler-host.ts";
 import type { Engine } from "../../../src/train/engine.ts";
 import { ValueStore } from "../../../src/train/values.ts";
-import { type Adapting, adapting, loaded } from "./adapting.ts";
+import { type Adapting, adapting, loaded, withoutAllocation } from "./adapting.ts";
 import { outputPath } from "./architectures.ts";
 import { compare, toleranceOf } from "./compare.ts";
-import { byAdapter, byName, byPath, firstOf, type Reader } from "./expected.ts";
+import { byAdapter, byKey, byName, byPath, firstOf, type Reader } from "./expected.ts";
 import { baseOf, type Case, type Goldens, sourceOf, Unsupported } from "./manifest.ts";
 import { modelName, programOf, selector, taskOf, type Wanted } from "./program.ts";
 import { rewriteProblems } from "./rewrite.ts";
@@ -34,7 +35,7 @@ export interface Bench {
 }
 
 /** Codes for what is known and not built. */
-const NOT_BUILT: ReadonlySet<string> = new Set(["P0001", "P0662", "P0663", "P0665"]);
+const NOT_BUILT: ReadonlySet<string> = new Set(["P0001", "P0662", "P0663", "P0664", "P0665"]);
 
 /** Everything that is wrong with a case; empty: it passes. Throws `Unsupported`. */
 export async function runCase(bench: Bench, test: Case): Promise<string[]> {
@@ -54,8 +55,10 @@ class Run {
   /** Keys of the file that something was compared with. */
   private readonly compared = new Set<string>();
 
+  private readonly bench: Bench;
+
   constructor(
-    private readonly bench: Bench,
+    bench: Bench,
     private readonly test: Case,
   ) {
     const { goldens, files } = bench;
@@ -66,6 +69,7 @@ class Run {
       return files.stat(path) === undefined ? new Map() : readVectors(files, path);
     };
     this.io = new Map([...vectors("io.safetensors"), ...vectors("grads.safetensors")]);
+    this.bench = withoutAllocation(bench, test, this.io);
   }
 
   async run(): Promise<string[]> {
@@ -77,9 +81,10 @@ class Run {
     const keys = [
       ...(isAdapter(bench.files, this.folder) ? [byAdapter(bench.files, this.folder, bench.mappings)] : []),
       ...(adapts.renamed ? [byName(project, adapts.renamed)] : []),
+      ...(adapts.headKeys ? [byKey(adapts.headKeys)] : []),
     ];
     const reader = (tensors: Vectors): Reader => firstOf(...keys.map((make) => make(tensors)), byPath(tensors));
-    this.start(project, values, reader);
+    this.start(project, values, reader, adapts);
     await this.onDevice(wanted, project, values, async (look, train, step) => {
       this.checkOutputs(await look(), wanted);
       if (train !== undefined) await this.checkSteps(project, train, reader, step);
@@ -115,8 +120,9 @@ class Run {
   private compile(text: string): Project {
     const { bench, test } = this;
     const path = `${bench.goldens.folder}/case.peft`;
-    const host = hostOver(bench.files, bench.library, () => bench.mappings);
-    const project = compile(path, { ...host, readSource: (p) => (p === path ? text : host.readSource(p)) });
+    const library = (file: string) =>
+      bench.files.stat(`${bench.library}/${file}`) ? readText(bench.files, `${bench.library}/${file}`) : undefined;
+    const project = compile(path, new Sources(bench.files, library, bench.mappings).with(path, text));
     const errors = project.problems.filter((p) => p.severity === "error");
     if (errors.length === 0) return project;
     const shown = errors
@@ -140,9 +146,12 @@ class Run {
   }
 
   /** Starting values that the adapter's file lacks. */
-  private start(project: Project, values: ValueStore, reader: (tensors: Vectors) => Reader): void {
+  private start(project: Project, values: ValueStore, reader: (tensors: Vectors) => Reader, adapts: Adapting): void {
     const given = below(this.io, "param.");
     if (given.size === 0) return;
+    const { files, mappings } = this.bench;
+    for (const key of Object.values(adapts.headKeys ?? {}))
+      given.set(key, { shape: [], data: readAdapter(files, this.folder, mappings)!.read(key) });
     const read = reader(given);
     for (const param of project.params.values()) {
       const found = read(param);

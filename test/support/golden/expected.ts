@@ -82,6 +82,16 @@ export function byName(project: Project, renamed: (path: string, site: number) =
     };
 }
 
+/** Parameters of the model by path that an adapter's file holds under some key. */
+export const byKey =
+  (keys: Readonly<Record<string, string>>) =>
+  (tensors: Vectors): Reader =>
+  ({ owner, path }) => {
+    const key = owner.kind === "model" ? keys[path] : undefined;
+    const v = key === undefined ? undefined : tensors.get(key);
+    return key === undefined || v === undefined ? undefined : { key, data: v.data };
+  };
+
 /** The first that knows the parameter. */
 export const firstOf =
   (...readers: readonly Reader[]): Reader =>

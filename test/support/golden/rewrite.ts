@@ -45,11 +45,13 @@ export function rewriteProblems(
   for (const place of written) {
     const back = readAdapter(memory, place, mappings)!;
     for (const part of back.parts) {
+      // a selector names places by their numbers only
+      const numbered = (paths: readonly { readonly path: string }[]) => paths.every(({ path }) => path.includes("*"));
       const like = before.parts.find(
         (p) =>
           p.method === part.method &&
           p.sites.length === part.sites.length &&
-          p.sites.every((s, i) => samePlace(s.path, part.sites[i].path)),
+          (numbered(p.sites) || p.sites.every((s, i) => samePlace(s.path, part.sites[i].path))),
       );
       if (like === undefined) {
         problems.push(`${part.method} comes back at other places: ${part.sites.map((s) => s.path).join(", ")}`);
