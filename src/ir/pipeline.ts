@@ -6,6 +6,7 @@ import { cse } from "./passes/cse.ts";
 import { cut } from "./passes/cut.ts";
 import { expand } from "./passes/expand.ts";
 import { grad } from "./passes/grad.ts";
+import { roll } from "./passes/roll.ts";
 import { type DriverHooks, type Pass, PassContext, type PassOptions, runPasses } from "./passes/pass.ts";
 import { products } from "./passes/products.ts";
 import { type HostScalar, scalars } from "./passes/scalars.ts";
@@ -21,6 +22,7 @@ import { verify } from "./verify.ts";
 export const pipeline: readonly Pass[] = [
   expand,
   canonical,
+  roll,
   grad,
   unroll,
   simplify,

@@ -174,7 +174,9 @@ export class Elaborator implements Evaluator {
       work();
       return true;
     } catch (err) {
-      if (err instanceof Fault) this.problems.push(err.problem);
+      if (err instanceof Fault) {
+        if (!err.follows) this.problems.push(err.problem);
+      }
       else if (err instanceof Limit) this.problems.push({ code: "P0001", severity: "error", message: `${err.message}: not built yet`, span: err.span });
       else throw err;
       return false;

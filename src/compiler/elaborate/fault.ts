@@ -4,7 +4,11 @@ import type { Problem } from "../report/problem.ts";
 /** Carries a user's mistake from where it is found to the statement that collects it. Never leaves the compiler. */
 export class Fault extends Error {
   override readonly name = "Fault";
-  constructor(readonly problem: Problem) {
+  constructor(
+    readonly problem: Problem,
+    /** Whether it only follows from a mistake that was reported already. */
+    readonly follows = false,
+  ) {
     super(problem.message);
   }
 }

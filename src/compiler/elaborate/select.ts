@@ -127,9 +127,13 @@ function step(e: Elaborator, places: readonly Place[], s: ast.Step, span: Span, 
     }
     case "Alternatives":
       return s.paths.flatMap((path) => {
-        const found = path.reduce<readonly Place[]>((at, st) => step(e, at, st, span, scope), places);
-        if (found.length === 0) failChild(e, places, path, s.span);
-        return found;
+        let at = places;
+        for (const st of path) {
+          const found = step(e, at, st, span, scope);
+          if (found.length === 0) failChild(e, at, [st], s.span);
+          at = found;
+        }
+        return at;
       });
   }
 }

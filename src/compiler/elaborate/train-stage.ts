@@ -8,7 +8,7 @@ import { methodFrame } from "./method-frame.ts";
 import { callFunction } from "./calls.ts";
 import { Context, within } from "./context.ts";
 import type { Elaborator } from "./elaborator.ts";
-import { fail } from "./fault.ts";
+import { Fault, fail } from "./fault.ts";
 import { Instance } from "./instance.ts";
 import type { Scope } from "./scope.ts";
 import { asSelection, placePath, selectionOf, unite } from "./select.ts";
@@ -215,6 +215,9 @@ function trainedBy(e: Elaborator, s: Settings, loss: Node): Storage[] {
   const given = s.exprs.get("params");
   if (!given) {
     const out = fresh();
+    // what an attachment with a mistake would have brought is missing: that is one mistake, not two
+    if (out.length === 0 && e.problems.some((p) => p.severity === "error"))
+      throw new Fault({ code: "P0807", severity: "error", message: "there is nothing to train", span: s.statement.verb.span }, true);
     if (out.length === 0) fail("P0807", s.statement.verb.span, "there is nothing to train", { notes: ["nothing in this file is new: attach a method, or say what learns, as in `params = m`"] });
     return out;
   }
