@@ -155,7 +155,7 @@ describe("PEFT's other spellings", () => {
       { prompt_embeddings: [1, 4] },
     )();
     expect(
-      prefix.parts[1].sites.map(({ path, params }) => [path, [...prefix.read(params.prefix_key)], [...prefix.read(params.prefix_value)]]),
+      prefix.parts[2].sites.map(({ path, params }) => [path, [...prefix.read(params.prefix_key)], [...prefix.read(params.prefix_value)]]),
     ).toEqual([
       ["**.decoder.**: SelfAttention #0", [0], [1]],
       ["**.decoder.**: SelfAttention #1", [0], [1]],
