@@ -34,28 +34,24 @@ describe(`goldens on ${device}`, () => {
   });
 
   for (const one of goldens.cases) {
-    test(
-      one.name,
-      async () => {
-        let problems: string[];
-        try {
-          problems = await runCase({ goldens, files, engine, library, mappings }, one);
-        } catch (error) {
-          if (error instanceof Unsupported) {
-            report.unsupported.push(one.name);
-            reasons.push(`${one.name}: ${error.message.split("\n")[0]}`);
-            // the repository's own cases are those that must run
-            if (given === undefined) throw error;
-            return;
-          }
-          report.failed.push(one.name);
-          throw error;
+    test(one.name, async () => {
+      let problems: string[];
+      try {
+        problems = await runCase({ goldens, files, engine, library, mappings }, one);
+      } catch (error) {
+        if (error instanceof Unsupported) {
+          report.unsupported.push(one.name);
+          reasons.push(`${one.name}: ${error.message.split("\n")[0]}`);
+          // the repository's own cases are those that must run
+          if (given === undefined) throw error;
+          return;
         }
-        (problems.length === 0 ? report.passed : report.failed).push(one.name);
-        expect(problems).toEqual([]);
-      },
-      600_000,
-    );
+        report.failed.push(one.name);
+        throw error;
+      }
+      (problems.length === 0 ? report.passed : report.failed).push(one.name);
+      expect(problems).toEqual([]);
+    }, 600_000);
   }
 
   afterAll(() => {
