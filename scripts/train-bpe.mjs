@@ -80,6 +80,13 @@ const tokenizer = {
 };
 mkdirSync(out, { recursive: true });
 writeFileSync(`${out}/tokenizer.json`, `${JSON.stringify(tokenizer, null, 1)}\n`);
-const config = { tokenizer_class: "GPT2Tokenizer", bos_token: END, eos_token: END, unk_token: END, add_prefix_space: false, model_max_length: 256 };
+const config = {
+  tokenizer_class: "GPT2Tokenizer",
+  bos_token: END,
+  eos_token: END,
+  unk_token: END,
+  add_prefix_space: false,
+  model_max_length: 256,
+};
 writeFileSync(`${out}/tokenizer_config.json`, `${JSON.stringify(config, null, 2)}\n`);
 console.log(`${vocab.length} tokens, ${merges.length} merges, from ${words.length} different pieces`);

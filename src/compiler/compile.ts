@@ -1,14 +1,15 @@
 /** From a `.peft` file to a project: graphs, parameters, stages, and every problem found on the way. */
-import type { AttachmentReport, Host, ParamDecl, Project, SiteReport, StateDecl } from "./project.ts";
-import type { Problem } from "./report/problem.ts";
-import { Elaborator, type Overrides } from "./elaborate/elaborator.ts";
-import { startGraph } from "./elaborate/starts.ts";
-import { Run } from "./elaborate/statements.ts";
-import { checkSites } from "./elaborate/check.ts";
-import { Instance } from "./elaborate/instance.ts";
-import { Storage } from "./elaborate/storage.ts";
+
 import type { Statement } from "./ast.ts";
 import type { Attachment } from "./elaborate/attachment.ts";
+import { checkSites } from "./elaborate/check.ts";
+import { Elaborator, type Overrides } from "./elaborate/elaborator.ts";
+import { Instance } from "./elaborate/instance.ts";
+import { startGraph } from "./elaborate/starts.ts";
+import { Run } from "./elaborate/statements.ts";
+import { Storage } from "./elaborate/storage.ts";
+import type { AttachmentReport, Host, ParamDecl, Project, SiteReport, StateDecl } from "./project.ts";
+import type { Problem } from "./report/problem.ts";
 
 export type { Overrides } from "./elaborate/elaborator.ts";
 
@@ -73,7 +74,15 @@ function started(e: Elaborator, s: Storage, seed: number, queue: Storage[]): Par
 function states(e: Elaborator): Map<string, StateDecl> {
   const out = new Map<string, StateDecl>();
   for (const [name, { storage, stage }] of e.stageStates)
-    e.collect(() => out.set(name, { name, dtype: storage.dtype, shape: storage.shape, graph: startGraph(e, storage, 0).graph, owner: stage ?? storage.owner.name }));
+    e.collect(() =>
+      out.set(name, {
+        name,
+        dtype: storage.dtype,
+        shape: storage.shape,
+        graph: startGraph(e, storage, 0).graph,
+        owner: stage ?? storage.owner.name,
+      }),
+    );
   return out;
 }
 
@@ -84,7 +93,17 @@ function report(e: Elaborator, a: Attachment): AttachmentReport {
     else if (v instanceof Instance) for (const m of v.tree()) for (const [, s] of m.stored()) shared[s.path] = s.name;
   }
   const sites = a.sites.filter((s) => !s.detached);
-  const root = sites.map((s) => (s.place.kind === "module" ? s.place.instance.owner.name : s.place.kind === "param" ? s.place.storage.owner.name : s.place.kind === "site" ? s.place.site.attachment.name : "")).find((x) => x !== "");
+  const root = sites
+    .map((s) =>
+      s.place.kind === "module"
+        ? s.place.instance.owner.name
+        : s.place.kind === "param"
+          ? s.place.storage.owner.name
+          : s.place.kind === "site"
+            ? s.place.site.attachment.name
+            : "",
+    )
+    .find((x) => x !== "");
   void e;
   return {
     name: a.name,
@@ -93,7 +112,13 @@ function report(e: Elaborator, a: Attachment): AttachmentReport {
     options: a.options,
     model: root ?? "",
     selector: a.selector,
-    sites: sites.map((s): SiteReport => ({ path: s.path, role: s.role?.name, params: Object.fromEntries([...s.parameters()].map(([n, p]) => [n, p.name])) })),
+    sites: sites.map(
+      (s): SiteReport => ({
+        path: s.path,
+        role: s.role?.name,
+        params: Object.fromEntries([...s.parameters()].map(([n, p]) => [n, p.name])),
+      }),
+    ),
     shared,
     span: a.span,
   };

@@ -8,15 +8,32 @@ import { namesOfRole, roleFields } from "./elaborate/roles.ts";
 import { capitalsOf, isTensorType } from "./elaborate/signature.ts";
 import { parameterNames } from "./elaborate/storage.ts";
 import { MethodDecl, ModuleDecl, RoleDecl } from "./elaborate/values.ts";
-import { didYouMean } from "./suggest.ts";
 import type { Problem } from "./report/problem.ts";
+import { didYouMean } from "./suggest.ts";
 
 type Known = ReadonlySet<string>;
-const types = new Set(["int", "float", "bool", "string", "record", "tokenizer", "attachment", "dataset", "method", "Parameter", "f32", "i32"]);
+const types = new Set([
+  "int",
+  "float",
+  "bool",
+  "string",
+  "record",
+  "tokenizer",
+  "attachment",
+  "dataset",
+  "method",
+  "Parameter",
+  "f32",
+  "i32",
+]);
 
 export function resolve(unit: Unit): Problem[] {
   const problems: Problem[] = [];
-  const top = new Set(unit.program.items.flatMap((i) => (i.kind === "Binding" || i.kind === "Model" || i.kind === "Attach" || i.kind === "If" || i.kind === "For" ? topNames(i) : [])));
+  const top = new Set(
+    unit.program.items.flatMap((i) =>
+      i.kind === "Binding" || i.kind === "Model" || i.kind === "Attach" || i.kind === "If" || i.kind === "For" ? topNames(i) : [],
+    ),
+  );
   const outer = (name: string): boolean => top.has(name) || unit.scope.find(name) !== undefined;
 
   const report = (name: ast.Name, known: Known): void => {
@@ -50,10 +67,19 @@ export function resolve(unit: Unit): Problem[] {
         return expr(e.value, known);
       case "Lambda":
         for (const p of e.params) param(p, known);
-        return expr(e.body, with_(known, e.params.map((p) => p.name.text)));
+        return expr(
+          e.body,
+          with_(
+            known,
+            e.params.map((p) => p.name.text),
+          ),
+        );
       case "Comprehension": {
         expr(e.list, known);
-        const inner = with_(known, e.names.map((n) => n.text));
+        const inner = with_(
+          known,
+          e.names.map((n) => n.text),
+        );
         expr(e.condition, inner);
         return expr(e.element, inner);
       }
@@ -91,13 +117,22 @@ export function resolve(unit: Unit): Problem[] {
       case "Binding":
         expr(s.values, known);
         if (s.op === ":=" || s.targets.some((t) => t.names.length > 1)) for (const t of s.targets) use(t.names[0], known);
-        return with_(known, s.targets.map((t) => t.names[0].text));
+        return with_(
+          known,
+          s.targets.map((t) => t.names[0].text),
+        );
       case "If":
         expr(s.condition, known);
         return with_(with_(known, statements(s.then, known)), s.else ? statements(s.else, known) : []);
       case "For":
         expr(s.list, known);
-        return statements(s.body, with_(known, s.names.map((n) => n.text)));
+        return statements(
+          s.body,
+          with_(
+            known,
+            s.names.map((n) => n.text),
+          ),
+        );
       case "Attach":
         expr(s.value, known);
         expr(s.to, known);
@@ -121,13 +156,22 @@ export function resolve(unit: Unit): Problem[] {
 
   const fn = (f: ast.Function | ast.Forward, known: Known): void => {
     const capitals = capitalsOf([...f.params, ...(f.results ?? [])].map((p) => p.type));
-    const inner = with_(with_(known, capitals), f.params.map((p) => p.name.text));
+    const inner = with_(
+      with_(known, capitals),
+      f.params.map((p) => p.name.text),
+    );
     for (const p of [...f.params, ...(f.results ?? [])]) param(p, inner);
     if (Array.isArray(f.body)) {
       const after = statements(f.body as readonly ast.Statement[], inner);
       for (const r of f.results ?? [])
         if (!after.has(r.name.text))
-          problems.push({ code: "P0211", severity: "error", message: `the result \`${r.name.text}\` is never set`, span: r.name.span, label: "declared here" });
+          problems.push({
+            code: "P0211",
+            severity: "error",
+            message: `the result \`${r.name.text}\` is never set`,
+            span: r.name.span,
+            label: "declared here",
+          });
     } else expr(f.body, inner);
   };
 
@@ -137,7 +181,15 @@ export function resolve(unit: Unit): Problem[] {
       if (m.kind === "Parameter" || m.kind === "Input") own.add(m.field.name.text);
       if (m.kind === "State" || m.kind === "SharedChild" || m.kind === "Function" || m.kind === "Attach") own.add(m.name.text);
       if (m.kind === "Input") for (const c of capitalsOf([m.field.type])) own.add(c);
-      if (m.kind !== "Parameter" && m.kind !== "Input" && m.kind !== "State" && m.kind !== "SharedChild" && m.kind !== "Function" && m.kind !== "Forward") for (const n of bound(m)) own.add(n);
+      if (
+        m.kind !== "Parameter" &&
+        m.kind !== "Input" &&
+        m.kind !== "State" &&
+        m.kind !== "SharedChild" &&
+        m.kind !== "Function" &&
+        m.kind !== "Forward"
+      )
+        for (const n of bound(m)) own.add(n);
     }
     for (const m of list) {
       if (m.kind === "Parameter" || m.kind === "Input") {
@@ -203,7 +255,9 @@ export function resolve(unit: Unit): Problem[] {
         for (const c of capitalsOf([field.type])) out.add(c);
         if (isTensorType(field.type)) for (const d of field.type.dims) if (d.kind === "Name") out.add(d.text);
       }
-    if (decl instanceof ModuleDecl) for (const m of decl.decl.members) if (m.kind === "Forward") for (const c of capitalsOf([...m.params, ...m.results].map((p) => p.type))) out.add(c);
+    if (decl instanceof ModuleDecl)
+      for (const m of decl.decl.members)
+        if (m.kind === "Forward") for (const c of capitalsOf([...m.params, ...m.results].map((p) => p.type))) out.add(c);
     if (decl instanceof MethodDecl) for (const n of siteNames(decl.decl) ?? []) out.add(n);
     return out;
   }
@@ -211,7 +265,21 @@ export function resolve(unit: Unit): Problem[] {
 }
 
 const topNames = (s: ast.Statement): string[] =>
-  s.kind === "Model" || s.kind === "Attach" ? [s.name.text] : s.kind === "If" ? [...s.then, ...(s.else ?? [])].flatMap(topNames) : s.kind === "For" ? [...s.names.map((n) => n.text), ...s.body.flatMap(topNames)] : s.kind === "Stage" && s.name ? [s.name.text] : bound(s);
+  s.kind === "Model" || s.kind === "Attach"
+    ? [s.name.text]
+    : s.kind === "If"
+      ? [...s.then, ...(s.else ?? [])].flatMap(topNames)
+      : s.kind === "For"
+        ? [...s.names.map((n) => n.text), ...s.body.flatMap(topNames)]
+        : s.kind === "Stage" && s.name
+          ? [s.name.text]
+          : bound(s);
 const with_ = (known: Known, names: Iterable<string>): Set<string> => new Set([...known, ...names]);
 const bound = (s: ast.Statement): string[] =>
-  s.kind === "Binding" && s.op === "=" ? s.targets.filter((t) => t.names.length === 1).map((t) => t.names[0].text) : s.kind === "If" ? [...s.then, ...(s.else ?? [])].flatMap(bound) : s.kind === "For" ? s.body.flatMap(bound) : [];
+  s.kind === "Binding" && s.op === "="
+    ? s.targets.filter((t) => t.names.length === 1).map((t) => t.names[0].text)
+    : s.kind === "If"
+      ? [...s.then, ...(s.else ?? [])].flatMap(bound)
+      : s.kind === "For"
+        ? s.body.flatMap(bound)
+        : [];

@@ -1,25 +1,29 @@
-import { context, maybeContext } from "./context.ts";
-import type { Elaborator } from "./elaborator.ts";
-import { fail } from "./fault.ts";
-import { maps } from "./builtins/maps.ts";
-import { shapes } from "./builtins/shapes.ts";
+import { budgets } from "./builtins/budgets.ts";
 import { draws } from "./builtins/draws.ts";
 import { linear } from "./builtins/linear.ts";
 import { lists } from "./builtins/lists.ts";
-import { tables } from "./builtins/tables.ts";
+import { maps } from "./builtins/maps.ts";
+import { shapes } from "./builtins/shapes.ts";
 import { steps } from "./builtins/steps.ts";
-import { budgets } from "./builtins/budgets.ts";
+import { tables } from "./builtins/tables.ts";
 import { vocabulary } from "./builtins/vocabulary.ts";
-import { type Here, type Read, type Scope, fixed } from "./scope.ts";
+import { context, maybeContext } from "./context.ts";
+import type { Elaborator } from "./elaborator.ts";
+import { fail } from "./fault.ts";
+import { fixed, type Here, type Read, type Scope } from "./scope.ts";
 import { builderAt } from "./tensors.ts";
-import { SiteNames, Tensor, type Value, sizeValue } from "./values.ts";
+import { SiteNames, sizeValue, Tensor, type Value } from "./values.ts";
 
 /** Names that nobody declares, behind all others: ops, functions of the host, and what a step knows. */
 export function ambient(e: Elaborator): Scope {
   const here: Here = { path: "", training: false, calls: "" };
   const table = new Map<string, Read>();
-  for (const t of [maps, shapes, draws, linear, lists, tables, steps, budgets, vocabulary]) for (const [n, f] of t.rows) table.set(n, fixed(f));
-  const scalar = (name: string) => (reader: Here): Value => new Tensor(builderAt(reader, undefined).input(name, { dtype: "i32", shape: [] }));
+  for (const t of [maps, shapes, draws, linear, lists, tables, steps, budgets, vocabulary])
+    for (const [n, f] of t.rows) table.set(n, fixed(f));
+  const scalar =
+    (name: string) =>
+    (reader: Here): Value =>
+      new Tensor(builderAt(reader, undefined).input(name, { dtype: "i32", shape: [] }));
   table.set("training", (reader) => reader.training);
   table.set("past", () => {
     const ctx = maybeContext();

@@ -1,27 +1,37 @@
 import type { Span } from "../../ir/graph.ts";
 import type * as ast from "../ast.ts";
-import { Attachment, Site, rebindTarget, rebindings } from "./attachment.ts";
-import { Context, within } from "./context.ts";
+import { Attachment, rebindings, rebindTarget, Site } from "./attachment.ts";
 import { chains } from "./chains.ts";
+import { Context, within } from "./context.ts";
 import type { Elaborator } from "./elaborator.ts";
 import { evaluate } from "./expressions.ts";
 import { fail } from "./fault.ts";
 import { Instance, isStatement } from "./instance.ts";
 import { methodFrame } from "./method-frame.ts";
 import { type Filling, fillings, fillingsOf, isA, namesOfRole, roleFields } from "./roles.ts";
-import { Names, type Read, type Scope, fixed } from "./scope.ts";
+import { fixed, Names, type Read, type Scope } from "./scope.ts";
 import { selectionOf } from "./select.ts";
 import { capitalsOf, coerceStatic, isTensorType, parameterShape } from "./signature.ts";
+import { parameterNames, Storage } from "./storage.ts";
 import { roleSizes } from "./trace.ts";
-import { Storage, parameterNames } from "./storage.ts";
-import { Applied, Fit as Budget, MethodDecl, ModuleDecl, type Place, RoleDecl, type Selection, type Value, describe } from "./values.ts";
+import { Applied, Fit as Budget, describe, MethodDecl, ModuleDecl, type Place, RoleDecl, type Selection, type Value } from "./values.ts";
 
 /** Attaches a method to all places of a selection, line by line over its sites. */
-export function attach(e: Elaborator, name: string, applied: Applied, to: Selection, span: Span, maker?: Site, stamp?: { base: number; step: number }): Attachment {
+export function attach(
+  e: Elaborator,
+  name: string,
+  applied: Applied,
+  to: Selection,
+  span: Span,
+  maker?: Site,
+  stamp?: { base: number; step: number },
+): Attachment {
   const { method } = applied;
   const places = fitting(e, method, to, span);
   if (places.length === 0)
-    fail("P0312", span, `${method.name} is attached to nothing`, { notes: [`no place of \`${to.text}\` is something ${method.name} can be attached to`] });
+    fail("P0312", span, `${method.name} is attached to nothing`, {
+      notes: [`no place of \`${to.text}\` is something ${method.name} can be attached to`],
+    });
   const fitted = fittedOptions(e, applied, to, span, maker);
   if (fitted) return attach(e, name, fitted, to, span, maker, stamp);
   const attachment = prepare(e, name, applied, places, to, span, maker, stamp);
@@ -31,18 +41,40 @@ export function attach(e: Elaborator, name: string, applied: Applied, to: Select
 }
 
 /** Sites with their options, before any line of the method has run. */
-function prepare(e: Elaborator, name: string, applied: Applied, places: readonly Fit[], to: Selection, span: Span, maker?: Site, stamp?: { base: number; step: number }): Attachment {
+function prepare(
+  e: Elaborator,
+  name: string,
+  applied: Applied,
+  places: readonly Fit[],
+  to: Selection,
+  span: Span,
+  maker?: Site,
+  stamp?: { base: number; step: number },
+): Attachment {
   const { method } = applied;
   const stamps = stamp ?? e.takeStamps(Attachment.stampsNeeded(method, places.length));
   const attachment = new Attachment(name, applied, e, span, to.text, maker, stamps.base, stamps.step, places.length);
   // two roles of one module, or parameters of one path (of two attachments, of a model and its copy)
-  const spots = places.map(({ place }) => (place.kind === "module" ? place.instance : place.kind === "param" ? place.storage.path : undefined));
+  const spots = places.map(({ place }) =>
+    place.kind === "module" ? place.instance : place.kind === "param" ? place.storage.path : undefined,
+  );
   places.forEach((p, i) => {
     const qualified = spots.some((spot, k) => k !== i && spot !== undefined && spot === spots[i]);
-    const sizes = p.role instanceof RoleDecl && (p.place.kind === "module" || p.place.kind === "chain") ? roleSizes(e, p.role, p.place.kind === "chain" ? p.place.blocks[0] : p.place.instance, p.place.kind === "chain" ? fillingsOf(p.place.blocks[0], p.role)[0].names : p.names, span) : new Map<string, () => Value>();
+    const sizes =
+      p.role instanceof RoleDecl && (p.place.kind === "module" || p.place.kind === "chain")
+        ? roleSizes(
+            e,
+            p.role,
+            p.place.kind === "chain" ? p.place.blocks[0] : p.place.instance,
+            p.place.kind === "chain" ? fillingsOf(p.place.blocks[0], p.role)[0].names : p.names,
+            span,
+          )
+        : new Map<string, () => Value>();
     const options = siteOptions(e, applied, p, sizes, span);
     attachment.sites.push(
-      new Site(attachment, i, p.place, p.role instanceof RoleDecl ? p.role : undefined, p.names, sizes, options, qualified, (site) => staticLines(e, method, site, options)),
+      new Site(attachment, i, p.place, p.role instanceof RoleDecl ? p.role : undefined, p.names, sizes, options, qualified, (site) =>
+        staticLines(e, method, site, options),
+      ),
     );
     if (i === 0) attachment.options = e.staticRecord(options);
   });
@@ -56,16 +88,19 @@ function fittedOptions(e: Elaborator, applied: Applied, to: Selection, span: Spa
   if (asked.length > 1) fail("P0205", asked[1][1].span, "one option can be fitted to a budget at a time");
   const [[option, { value }]] = asked;
   const budget = (value as Budget).params;
-  const at = (n: number) => new Applied(applied.method, applied.args, applied.scope, applied.span, new Map([...applied.values, [option, n]]));
+  const at = (n: number) =>
+    new Applied(applied.method, applied.args, applied.scope, applied.span, new Map([...applied.values, [option, n]]));
   const count = (n: number): number => {
     const trial = prepare(e, "(fit)", at(n), fitting(e, applied.method, to, span), to, span, maker);
     for (const m of applied.method.decl.members)
-      for (const site of trial.sites) if (m.kind === "Parameter" || m.kind === "SharedChild") run(e, site, m);
-      else if (m.kind === "Binding") site.settle(m);
+      for (const site of trial.sites)
+        if (m.kind === "Parameter" || m.kind === "SharedChild") run(e, site, m);
+        else if (m.kind === "Binding") site.settle(m);
     const all = new Set(trial.sites.flatMap((s) => [...e.siteParameters(s)]));
     return [...all].reduce((sum, s) => sum + s.shape.reduce((p, d) => p * d, 1), 0);
   };
-  if (count(1) > budget) fail("P0312", (value as Budget).span, `even \`${option}: 1\` needs ${count(1)} parameters, the budget is ${budget}`);
+  if (count(1) > budget)
+    fail("P0312", (value as Budget).span, `even \`${option}: 1\` needs ${count(1)} parameters, the budget is ${budget}`);
   let high = 2;
   while (count(high) <= budget && high < 1 << 20) high *= 2;
   let low = high / 2;
@@ -94,25 +129,42 @@ function fitting(e: Elaborator, method: MethodDecl, to: Selection, span: Span): 
   }
   const role = method.scope.find(on.name.text)?.(method.scope.here);
   if (role instanceof MethodDecl)
-    return to.places.flatMap((p): Fit[] => (p.kind === "site" && p.site.attachment.method.decl === role.decl ? [{ place: p, role: undefined, names: new Map(namesOfRole(role).map((n) => [n, [n]])) }] : []));
+    return to.places.flatMap((p): Fit[] =>
+      p.kind === "site" && p.site.attachment.method.decl === role.decl
+        ? [{ place: p, role: undefined, names: new Map(namesOfRole(role).map((n) => [n, [n]])) }]
+        : [],
+    );
   if (!(role instanceof RoleDecl) && !(role instanceof ModuleDecl))
-    fail("P0301", on.name.span, `\`${on.name.text}\` is not a role, module or method`, { notes: e.suggestions(on.name.text, method.scope.names()) });
+    fail("P0301", on.name.span, `\`${on.name.text}\` is not a role, module or method`, {
+      notes: e.suggestions(on.name.text, method.scope.names()),
+    });
   return to.places.flatMap((p): Fit[] => {
-    if (p.kind === "list") return fitting(e, method, { ...to, places: p.items.map((instance) => ({ kind: "module", instance }) as const) } as Selection, span);
+    if (p.kind === "list")
+      return fitting(e, method, { ...to, places: p.items.map((instance) => ({ kind: "module", instance }) as const) } as Selection, span);
     if (p.kind === "site") {
       const { method: of } = p.site.attachment;
       const found = fillings(of.decl, of.scope).find((f) => isA(f.role, role));
-      if (!found) fail("P0307", span, `${of.name} is not a ${role.name}, so ${method.name} cannot be attached to \`${p.site.attachment.name}\``);
+      if (!found)
+        fail("P0307", span, `${of.name} is not a ${role.name}, so ${method.name} cannot be attached to \`${p.site.attachment.name}\``);
       return [{ place: p, role, names: siteRoleNames(role, found) }];
     }
     if (p.kind !== "module") return [];
     let found = fillingsOf(p.instance, role);
     if (p.role) found = found.filter((f) => isA(f.role, p.role!) || isA(p.role!, f.role));
     if (found.length === 0)
-      fail("P0307", span, `${method.name} goes on a ${role.name}; ${p.instance.fullPath} is a ${p.instance.decl.name.text}, which is none`, { notes: e.rolesOf(p.instance) });
+      fail(
+        "P0307",
+        span,
+        `${method.name} goes on a ${role.name}; ${p.instance.fullPath} is a ${p.instance.decl.name.text}, which is none`,
+        { notes: e.rolesOf(p.instance) },
+      );
     if (found.length > 1)
-      fail("P0308", span, `${p.instance.fullPath} is a ${role.name} in ${found.length} ways`, { notes: [`say which: ${found.map((f) => `\`: ${f.role.name}\``).join(" or ")}`] });
-    return [{ place: p, role: found[0].role instanceof RoleDecl ? found[0].role : role, names: moduleRoleNames(role, found[0], p.instance) }];
+      fail("P0308", span, `${p.instance.fullPath} is a ${role.name} in ${found.length} ways`, {
+        notes: [`say which: ${found.map((f) => `\`: ${f.role.name}\``).join(" or ")}`],
+      });
+    return [
+      { place: p, role: found[0].role instanceof RoleDecl ? found[0].role : role, names: moduleRoleNames(role, found[0], p.instance) },
+    ];
   });
 }
 
@@ -123,7 +175,11 @@ function siteRoleNames(role: RoleDecl | ModuleDecl, filling: Filling): Map<strin
 /** What a module calls the names of a role; optional ones that it does not have are `null`. */
 function moduleRoleNames(role: RoleDecl | ModuleDecl, filling: Filling, instance: Instance): Map<string, readonly string[] | null> {
   const has = new Set(namesOfRole(instance.module));
-  const optional = new Set(role instanceof RoleDecl ? roleFields(role).flatMap((f) => (f.field.type.kind !== "ListType" && f.field.type.optional ? [f.field.name.text] : [])) : []);
+  const optional = new Set(
+    role instanceof RoleDecl
+      ? roleFields(role).flatMap((f) => (f.field.type.kind !== "ListType" && f.field.type.optional ? [f.field.name.text] : []))
+      : [],
+  );
   const out = new Map<string, readonly string[] | null>();
   for (const n of namesOfRole(filling.role)) {
     const path = filling.names.get(n) ?? [n];
@@ -157,8 +213,17 @@ function siteOptions(e: Elaborator, applied: Applied, fit: Fit, sizes: ReadonlyM
     const table = new Map<string, Read>([...out].map(([k, v]) => [k, fixed(v)]));
     const outer: Scope = { here: method.scope.here, find: (k) => roles.find(k) ?? method.scope.find(k), names: () => method.scope.names() };
     const g = given.get(n);
-    const value = g ? g.value : p.default ? evaluate(e, p.default, new Names(table, outer)) : fail("P0204", applied.span, `${method.name} needs \`${n}\``);
-    out.set(n, p.type && !(isTensorType(p.type) && !g) ? coerceStatic(value, p.type, outer, g?.span ?? p.span, `\`${n}\` of ${method.name}`, e) : value);
+    const value = g
+      ? g.value
+      : p.default
+        ? evaluate(e, p.default, new Names(table, outer))
+        : fail("P0204", applied.span, `${method.name} needs \`${n}\``);
+    out.set(
+      n,
+      p.type && !(isTensorType(p.type) && !g)
+        ? coerceStatic(value, p.type, outer, g?.span ?? p.span, `\`${n}\` of ${method.name}`, e)
+        : value,
+    );
   }
   return out;
 }
@@ -205,14 +270,26 @@ function staticLines(e: Elaborator, method: MethodDecl, site: Site, options: Rea
   const out = new Set<ast.Statement>();
   for (const s of method.decl.members.filter(isStatement)) {
     const targets = s.kind === "Binding" && s.op === "=" ? s.targets.filter((t) => t.names.length === 1).map((t) => t.names[0].text) : [];
-    if (s.kind === "Binding" && s.op === "=" && targets.length === s.targets.length && (s.values.every(makes) || !s.values.some((v) => mentions(v, live)))) out.add(s);
+    if (
+      s.kind === "Binding" &&
+      s.op === "=" &&
+      targets.length === s.targets.length &&
+      (s.values.every(makes) || !s.values.some((v) => mentions(v, live)))
+    )
+      out.add(s);
     else for (const n of s.kind === "Binding" ? targets : boundIn(s)) live.add(n);
   }
   void e;
   return out;
 }
 const boundIn = (s: ast.Statement): string[] =>
-  s.kind === "Binding" && s.op === "=" ? s.targets.map((t) => t.names[0].text) : s.kind === "If" ? [...s.then, ...(s.else ?? [])].flatMap(boundIn) : s.kind === "For" ? s.body.flatMap(boundIn) : [];
+  s.kind === "Binding" && s.op === "="
+    ? s.targets.map((t) => t.names[0].text)
+    : s.kind === "If"
+      ? [...s.then, ...(s.else ?? [])].flatMap(boundIn)
+      : s.kind === "For"
+        ? s.body.flatMap(boundIn)
+        : [];
 
 function isStaticName(place: Place, path: readonly string[] | null): boolean {
   if (path === null) return true;
@@ -261,7 +338,13 @@ function run(e: Elaborator, site: Site, m: ast.Member): void {
       for (const line of rebindings([m])) {
         const target = line.statement.targets[line.target];
         // an optional name that this place lacks: the `if` around the line must keep it away
-        if (target.names.length === 1 && site.roleNames.get(target.names[0].text) === null && line.inside.length > 0 && !e.reachedStatically(line, site)) continue;
+        if (
+          target.names.length === 1 &&
+          site.roleNames.get(target.names[0].text) === null &&
+          line.inside.length > 0 &&
+          !e.reachedStatically(line, site)
+        )
+          continue;
         const { holder, name } = rebindTarget(site, target, e.loss);
         holder.rebind(name, { site, line, stamp: attachment.stamp(line.statement, site.index) });
       }
@@ -314,8 +397,16 @@ function makeParameter(e: Elaborator, site: Site, m: ast.Parameter): void {
 function makeState(e: Elaborator, site: Site, m: ast.State): Storage {
   const { attachment } = site;
   const start = () => evaluate(e, m.start, methodFrame(site, undefined).block);
-  const declared = m.type && isTensorType(m.type) ? parameterShape({ kind: "Field", name: m.name, type: m.type, start: m.start, span: m.span }, site.scope, e) : undefined;
-  const traced = declared ?? within(new Context("start", 0, "start", () => true), () => e.node(start(), site.scope.here, m.span).type as { dtype: "f32"; shape: number[] });
+  const declared =
+    m.type && isTensorType(m.type)
+      ? parameterShape({ kind: "Field", name: m.name, type: m.type, start: m.start, span: m.span }, site.scope, e)
+      : undefined;
+  const traced =
+    declared ??
+    within(
+      new Context("start", 0, "start", () => true),
+      () => e.node(start(), site.scope.here, m.span).type as { dtype: "f32"; shape: number[] },
+    );
   return new Storage(
     "state",
     () => ({ owner: { kind: "attachment", name: attachment.name }, path: site.path === "" ? m.name.text : `${site.path}.${m.name.text}` }),

@@ -6,11 +6,11 @@ import { chainOf } from "./chains.ts";
 import { context } from "./context.ts";
 import { fail } from "./fault.ts";
 import { type Instance, isStatement } from "./instance.ts";
-import { MethodFrame, type MethodLine, type Subject, methodFrame } from "./method-frame.ts";
-import { type Evaluator, type Here, Names, type Read, type Scope, fixed } from "./scope.ts";
-import { Storage, parameterNames } from "./storage.ts";
+import { MethodFrame, type MethodLine, methodFrame, type Subject } from "./method-frame.ts";
+import { type Evaluator, fixed, type Here, Names, type Read, type Scope } from "./scope.ts";
+import { parameterNames, Storage } from "./storage.ts";
 import { Thunk } from "./thunk.ts";
-import { type Applied, type MethodDecl, type Place, type RoleDecl, type Value, describe } from "./values.ts";
+import { type Applied, describe, type MethodDecl, type Place, type RoleDecl, type Value } from "./values.ts";
 import { Editable, type Reader } from "./versions.ts";
 
 /** One `attach`: a method with its options at its sites. */
@@ -126,7 +126,8 @@ export class Site extends Editable {
     this.static_ = isStatic(this);
     this.block = new Block(this.statements, new Names(own, this.between(without, here), here), owner, here);
     this.scope = this.block;
-    for (const m of method.decl.members) if (m.kind === "Function") this.functions.set(m.name.text, fixed(evaluator.closure(m, this.scope)));
+    for (const m of method.decl.members)
+      if (m.kind === "Function") this.functions.set(m.name.text, fixed(evaluator.closure(m, this.scope)));
   }
 
   /** Path in the tree that the attachment stands beside. */
@@ -147,12 +148,13 @@ export class Site extends Editable {
     const known = new Map<string, Read>();
     for (const [n, v] of this.options) known.set(n, fixed(v));
     known.set("sites", () => this.attachment.sites);
-    if (this.place.kind === "chain") known.set("blocks", () => chainOf(this.attachment.evaluator, this.place as Place & { kind: "chain" }, here.methodFrame?.subject));
+    if (this.place.kind === "chain")
+      known.set("blocks", () => chainOf(this.attachment.evaluator, this.place as Place & { kind: "chain" }, here.methodFrame?.subject));
     const sizes: Scope = {
       here,
       find: (n) => {
         const size = this.sizes.get(n);
-        return size ? () => size() : roles.find(n) ?? this.functions.get(n) ?? this.attachment.method.scope.find(n);
+        return size ? () => size() : (roles.find(n) ?? this.functions.get(n) ?? this.attachment.method.scope.find(n));
       },
       names: () => [...this.sizes.keys(), ...roles.names(), ...this.attachment.method.scope.names()],
     };
@@ -194,14 +196,16 @@ export class Site extends Editable {
     };
     for (const s of this.statements)
       if (s.kind === "Binding" && this.static_.has(s))
-        for (const [i, t] of s.targets.entries()) yield* own(this, t.names[0].text, this.block.thunk(s, this.statements.indexOf(s), i).force());
+        for (const [i, t] of s.targets.entries())
+          yield* own(this, t.names[0].text, this.block.thunk(s, this.statements.indexOf(s), i).force());
   }
 
   /** All parameters of the site by their path below it (`lora_A.weight`), shared ones left out. */
   *parameters(): IterableIterator<[string, Storage]> {
     for (const [name, s] of this.params) if (s?.role === "parameter" && this.attachment.shared.get(name) !== s) yield [name, s];
     for (const [, child] of this.children())
-      for (const m of child.tree()) for (const [n, s] of m.stored()) yield [s.path.slice(this.path === "" ? 0 : this.path.length + 1) || n, s];
+      for (const m of child.tree())
+        for (const [n, s] of m.stored()) yield [s.path.slice(this.path === "" ? 0 : this.path.length + 1) || n, s];
   }
 
   /** A capital of the role's shapes, as it is where it is read. */
@@ -231,7 +235,9 @@ export class Site extends Editable {
       if (subject && !(subject instanceof MethodFrame)) return subject.readPath(path, reader, this.attachment.span);
     }
     fail("P0505", this.attachment.span, `\`${name}\` has no value outside a call of ${this.path || "the model"}`, {
-      notes: ["what is computed once, or once an update, can use parameters, sizes and options; values of a call only where the step makes exactly one"],
+      notes: [
+        "what is computed once, or once an update, can use parameters, sizes and options; values of a call only where the step makes exactly one",
+      ],
     });
   }
 }
@@ -256,20 +262,39 @@ export function rebindTarget(site: Site, target: ast.Path, loss: Editable): { ho
   const last = names[names.length - 1];
   const { evaluator } = site.attachment;
   if (names.length === 1) {
-    if (site.params.has(last) || site.statements.some((s) => s.kind === "Binding" && s.op === "=" && s.targets.some((t) => t.names.length === 1 && t.names[0].text === last)))
+    if (
+      site.params.has(last) ||
+      site.statements.some(
+        (s) => s.kind === "Binding" && s.op === "=" && s.targets.some((t) => t.names.length === 1 && t.names[0].text === last),
+      )
+    )
       return { holder: site, name: last };
     const path = site.roleNames.get(last);
-    if (path === null) fail("P0503", target.span, `\`${last}\` does not exist here`, { notes: [`${site.path} fills the role without it; test it with \`if ${last} != none\``] });
+    if (path === null)
+      fail("P0503", target.span, `\`${last}\` does not exist here`, {
+        notes: [`${site.path} fills the role without it; test it with \`if ${last} != none\``],
+      });
     if (path) return roleTarget(site, path, target.span);
     if (last === "loss") return { holder: loss, name: "loss" };
-    fail("P0502", target.span, `there is no \`${last}\` to rebind here`, { notes: evaluator.suggestions(last, [...site.roleNames.keys(), "loss"]) });
+    fail("P0502", target.span, `there is no \`${last}\` to rebind here`, {
+      notes: evaluator.suggestions(last, [...site.roleNames.keys(), "loss"]),
+    });
   }
   if (!(parameterNames as readonly string[]).includes(last))
-    fail("P0502", target.span, `\`${last}\` cannot be rebound`, { notes: [`of a parameter these can: ${parameterNames.join(", ")}`, "an input, value or parameter of the site is rebound by its name alone"] });
+    fail("P0502", target.span, `\`${last}\` cannot be rebound`, {
+      notes: [
+        `of a parameter these can: ${parameterNames.join(", ")}`,
+        "an input, value or parameter of the site is rebound by its name alone",
+      ],
+    });
   let value = names[0] === "site" ? undefined : site.scope.find(names[0])?.(site.scope.here);
   for (const n of names.slice(1, -1)) value = value === undefined ? undefined : evaluator.member(value, n, target.span, site.scope);
   if (value instanceof Storage) return { holder: value, name: last };
-  fail("P0502", target.span, `\`${names.slice(0, -1).join(".")}\` is ${value === undefined ? "not known here" : describe(value)}, not a parameter or state`);
+  fail(
+    "P0502",
+    target.span,
+    `\`${names.slice(0, -1).join(".")}\` is ${value === undefined ? "not known here" : describe(value)}, not a parameter or state`,
+  );
 }
 
 function roleTarget(site: Site, path: readonly string[], span: Span): { holder: Editable; name: string } {
@@ -281,11 +306,13 @@ function roleTarget(site: Site, path: readonly string[], span: Span): { holder: 
   let at: Instance = place.instance;
   for (const n of path.slice(0, -1)) {
     const child = at.scope.find(n)?.(at.scope.here);
-    if (!child || typeof child !== "object" || !("kind" in child) || child.kind !== "instance") fail("P0305", span, `${at.decl.name.text} has no child \`${n}\``);
+    if (!child || typeof child !== "object" || !("kind" in child) || child.kind !== "instance")
+      fail("P0305", span, `${at.decl.name.text} has no child \`${n}\``);
     at = child;
   }
   const name = path[path.length - 1];
-  if (at.block.thunkBefore(name) !== undefined) fail("P0502", span, `\`${name}\` is a child or constant of ${at.decl.name.text}, not a value that can be rebound`);
+  if (at.block.thunkBefore(name) !== undefined)
+    fail("P0502", span, `\`${name}\` is a child or constant of ${at.decl.name.text}, not a value that can be rebound`);
   return { holder: at, name };
 }
 
@@ -301,9 +328,15 @@ export function rebindings(statements: readonly ast.Statement[], inside: MethodL
   return statements.flatMap((s): MethodLine[] => {
     if (s.kind === "Binding" && s.op === ":=")
       return s.targets.map((t, i) => ({ statement: s, target: i, inside, label: t.names.map((n) => n.text).join("."), span: t.span }));
-    if (s.kind === "If") return [...rebindings(s.then, [...inside, { statement: s, taken: true }]), ...rebindings(s.else ?? [], [...inside, { statement: s, taken: false }])];
+    if (s.kind === "If")
+      return [
+        ...rebindings(s.then, [...inside, { statement: s, taken: true }]),
+        ...rebindings(s.else ?? [], [...inside, { statement: s, taken: false }]),
+      ];
     if (s.kind === "For" && rebindings(s.body).length > 0)
-      fail("P0502", s.span, "a rebinding inside a `for` is not possible", { notes: ["compute the value in the loop and rebind once behind it"] });
+      fail("P0502", s.span, "a rebinding inside a `for` is not possible", {
+        notes: ["compute the value in the loop and rebind once behind it"],
+      });
     return [];
   });
 }

@@ -1,7 +1,7 @@
 import type { Span, Turn } from "../../ir/graph.ts";
 import type * as ast from "../ast.ts";
 import { fail } from "./fault.ts";
-import { type Evaluator, Names, type Here, type Read, type Scope, fixed } from "./scope.ts";
+import { type Evaluator, fixed, type Here, Names, type Read, type Scope } from "./scope.ts";
 import { Thunk } from "./thunk.ts";
 import type { Value } from "./values.ts";
 
@@ -135,7 +135,13 @@ export class Block implements Scope {
       const vars = new Map<string, Read>(s.names.map((n, k) => [n.text, fixed(values[k])]));
       const last = turns[t - 1];
       const before = ends[t - 1];
-      const outer: Scope = last ? { here: scope.here, find: (n) => (before.has(n) ? this.owner.view(n, before.get(n)!) : scope.find(n)), names: () => scope.names() } : scope;
+      const outer: Scope = last
+        ? {
+            here: scope.here,
+            find: (n) => (before.has(n) ? this.owner.view(n, before.get(n)!) : scope.find(n)),
+            names: () => scope.names(),
+          }
+        : scope;
       const id = `${scope.here.path}/${scope.here.calls}/${s.span.start}`;
       const turn: Turn | undefined = isLoop ? { loop: id, turn: t, of: list.length, outer: this.turn ?? scope.here.turn } : this.turn;
       const inner: Here = turn ? { ...scope.here, turn } : scope.here;
@@ -177,13 +183,19 @@ export class Block implements Scope {
       return v;
     };
     if (s.values.length === s.targets.length)
-      return s.values.map((e, i) => new Thunk(() => finish(i, evaluator.evaluate(e, this.before(index))), label(i), s.targets[i].span as Span));
-    const all = new Thunk(() => {
-      const parts = evaluator.elements(evaluator.evaluate(s.values[0], this.before(index)), s.values[0].span);
-      if (parts.length !== s.targets.length)
-        fail("P0213", s.values[0].span, `this gives ${parts.length} values for ${s.targets.length} names`);
-      return parts;
-    }, s.targets.map((_, i) => label(i)).join(", "), s.span);
+      return s.values.map(
+        (e, i) => new Thunk(() => finish(i, evaluator.evaluate(e, this.before(index))), label(i), s.targets[i].span as Span),
+      );
+    const all = new Thunk(
+      () => {
+        const parts = evaluator.elements(evaluator.evaluate(s.values[0], this.before(index)), s.values[0].span);
+        if (parts.length !== s.targets.length)
+          fail("P0213", s.values[0].span, `this gives ${parts.length} values for ${s.targets.length} names`);
+        return parts;
+      },
+      s.targets.map((_, i) => label(i)).join(", "),
+      s.span,
+    );
     return s.targets.map((t, i) => new Thunk(() => finish(i, all.force()[i]), label(i), t.span as Span));
   }
 }

@@ -8,14 +8,30 @@ import type { Elaborator } from "./elaborator.ts";
 import { evaluate } from "./expressions.ts";
 import { fail } from "./fault.ts";
 import { Frame, type Passed } from "./frame.ts";
-import { Instance, bindArguments, forwardOf } from "./instance.ts";
+import { bindArguments, forwardOf, Instance } from "./instance.ts";
 import { readMember } from "./members.ts";
 import { MethodFrame } from "./method-frame.ts";
-import { type Here, Names, type Read, type Scope, fixed } from "./scope.ts";
+import { fixed, type Here, Names, type Read, type Scope } from "./scope.ts";
 import { selectionOf } from "./select.ts";
 import { Signature } from "./signature.ts";
 import { Thunk } from "./thunk.ts";
-import { Applied, Builtin, CallValue, Chain, Closure, Evaluated, Fields, MethodDecl, ModuleDecl, SiteNames, Tokenizer, TypeDecl, WithGiven, type Value, describe } from "./values.ts";
+import {
+  Applied,
+  Builtin,
+  CallValue,
+  Chain,
+  Closure,
+  describe,
+  Evaluated,
+  Fields,
+  MethodDecl,
+  ModuleDecl,
+  SiteNames,
+  Tokenizer,
+  TypeDecl,
+  type Value,
+  WithGiven,
+} from "./values.ts";
 
 /** `f(x, n: 2)`, and `x.f(n: 2)` for `f(x, n: 2)` where x has no `f` of its own. */
 export function call(e: Elaborator, expr: ast.Call, scope: Scope): Value {
@@ -39,7 +55,10 @@ interface Given {
   readonly span: Span;
 }
 function given(e: Elaborator, args: readonly ast.Argument[], scope: Scope, first?: Value): Given[] {
-  const out: Given[] = first === undefined ? [] : [{ name: undefined, expr: undefined, value: () => first, span: args[0]?.span ?? (undefined as unknown as Span) }];
+  const out: Given[] =
+    first === undefined
+      ? []
+      : [{ name: undefined, expr: undefined, value: () => first, span: args[0]?.span ?? (undefined as unknown as Span) }];
   for (const a of args) {
     if (a.kind === "Positional") out.push({ name: undefined, expr: a.value, value: () => evaluate(e, a.value, scope), span: a.span });
     else if (a.kind === "Named") out.push({ name: a.name.text, expr: a.value, value: () => evaluate(e, a.value, scope), span: a.span });
@@ -53,19 +72,33 @@ function given(e: Elaborator, args: readonly ast.Argument[], scope: Scope, first
 }
 
 /** Matches arguments with parameter names: positional first, then by name; `extra` takes names that are not parameters, `more` are those it would take. */
-function match(e: Elaborator, what: string, names: readonly string[], args: readonly Given[], span: Span, extra?: (g: Given) => boolean, more: readonly string[] = []): Map<string, Given> {
+function match(
+  e: Elaborator,
+  what: string,
+  names: readonly string[],
+  args: readonly Given[],
+  span: Span,
+  extra?: (g: Given) => boolean,
+  more: readonly string[] = [],
+): Map<string, Given> {
   const out = new Map<string, Given>();
   let position = 0;
   for (const g of args) {
     if (g.name === undefined) {
       const name = names[position++];
-      if (name === undefined) fail("P0205", g.span ?? span, `${what} takes ${names.length} argument${names.length === 1 ? "" : "s"}, this is one more`, { notes: names.length ? [`they are: ${names.join(", ")}`] : [] });
+      if (name === undefined)
+        fail("P0205", g.span ?? span, `${what} takes ${names.length} argument${names.length === 1 ? "" : "s"}, this is one more`, {
+          notes: names.length ? [`they are: ${names.join(", ")}`] : [],
+        });
       out.set(name, g);
     } else if (names.includes(g.name)) {
       if (out.has(g.name)) fail("P0205", g.span, `\`${g.name}\` is given twice`);
       out.set(g.name, g);
     } else if (!extra?.(g)) {
-      fail("P0203", g.span, `${what} has no \`${g.name}\``, { label: "not one of its names", notes: [...e.suggestions(g.name, [...names, ...more]), ...(names.length ? [`it has: ${[...names, ...more].join(", ")}`] : [])] });
+      fail("P0203", g.span, `${what} has no \`${g.name}\``, {
+        label: "not one of its names",
+        notes: [...e.suggestions(g.name, [...names, ...more]), ...(names.length ? [`it has: ${[...names, ...more].join(", ")}`] : [])],
+      });
     }
   }
   return out;
@@ -80,7 +113,13 @@ export function apply(e: Elaborator, callee: Value, expr: ast.Call, scope: Scope
   if (callee instanceof WithGiven) return callInstance(e, callee.instance, args, expr, scope, scope.here.training, callee.given);
   if (callee instanceof Evaluated) return callInstance(e, callee.instance, args, expr, scope, false);
   if (callee instanceof MethodDecl) {
-    match(e, callee.name, callee.decl.params.map((p) => p.name.text), args, expr.span);
+    match(
+      e,
+      callee.name,
+      callee.decl.params.map((p) => p.name.text),
+      args,
+      expr.span,
+    );
     return new Applied(callee, expr.args, scope, expr.span);
   }
   if (callee instanceof TypeDecl) {
@@ -101,9 +140,22 @@ function callBuiltin(e: Elaborator, f: Builtin, args: readonly Given[], expr: as
   if (rest) {
     const positional = args.filter((g) => g.name === undefined);
     values[rest.name] = positional.map((g) => g.value());
-    for (const [n, g] of match(e, `\`${f.name}\``, f.params.map((p) => p.name), args.filter((g) => g.name !== undefined), expr.span)) values[n] = g.value();
+    for (const [n, g] of match(
+      e,
+      `\`${f.name}\``,
+      f.params.map((p) => p.name),
+      args.filter((g) => g.name !== undefined),
+      expr.span,
+    ))
+      values[n] = g.value();
   } else {
-    const matched = match(e, `\`${f.name}\``, f.params.map((p) => p.name), args, expr.span);
+    const matched = match(
+      e,
+      `\`${f.name}\``,
+      f.params.map((p) => p.name),
+      args,
+      expr.span,
+    );
     for (const p of f.params) {
       const g = matched.get(p.name);
       if (g) values[p.name] = p.selection && g.expr ? selectionOf(e, g.expr, scope) : g.value();
@@ -114,7 +166,13 @@ function callBuiltin(e: Elaborator, f: Builtin, args: readonly Given[], expr: as
 }
 
 function callClosure(e: Elaborator, f: Closure, args: readonly Given[], expr: ast.Call, scope: Scope): Value {
-  const matched = match(e, `\`${f.name}\``, f.params.map((p) => p.name.text), args, expr.span);
+  const matched = match(
+    e,
+    `\`${f.name}\``,
+    f.params.map((p) => p.name.text),
+    args,
+    expr.span,
+  );
   // a function sees its caller's modes and place; which call led here tells its draws apart
   const here: Here = { ...scope.here, calls: `${scope.here.calls}/${e.ordinal(expr)}` };
   const table = new Map<string, Read>();
@@ -128,7 +186,11 @@ function callClosure(e: Elaborator, f: Closure, args: readonly Given[], expr: as
   for (const p of f.params) {
     const g = matched.get(p.name.text);
     const span = g?.span ?? expr.span;
-    const raw = g ? g.value() : p.default ? evaluate(e, p.default, inner) : fail("P0204", expr.span, `\`${f.name}\` needs \`${p.name.text}\``);
+    const raw = g
+      ? g.value()
+      : p.default
+        ? evaluate(e, p.default, inner)
+        : fail("P0204", expr.span, `\`${f.name}\` needs \`${p.name.text}\``);
     const checked = p.type ? signature.check(p.type, raw, span, `\`${p.name.text}\` of ${f.name}`, here) : raw;
     table.set(p.name.text, fixed(checked));
   }
@@ -153,13 +215,21 @@ export function makeModule(e: Elaborator, module: ModuleDecl, args: readonly Giv
   const gifts = new Map<string, Value>();
   const fields = new Map<string, Value>();
   const record = params.length > 0 ? e.recordOf(module) : undefined;
-  const matched = match(e, module.name, params.map((p) => p.name.text), args, span, (g) => {
-    if (declared.has(g.name!)) gifts.set(g.name!, g.value());
-    else if (record?.decl.fields.some((f) => f.name.text === g.name)) fields.set(g.name!, g.value());
-    else if (g.name === "tokenizer") fields.set("tokenizer", g.value());
-    else return false;
-    return true;
-  }, [...declared, ...(record?.decl.fields.map((f) => f.name.text) ?? [])]);
+  const matched = match(
+    e,
+    module.name,
+    params.map((p) => p.name.text),
+    args,
+    span,
+    (g) => {
+      if (declared.has(g.name!)) gifts.set(g.name!, g.value());
+      else if (record?.decl.fields.some((f) => f.name.text === g.name)) fields.set(g.name!, g.value());
+      else if (g.name === "tokenizer") fields.set("tokenizer", g.value());
+      else return false;
+      return true;
+    },
+    [...declared, ...(record?.decl.fields.map((f) => f.name.text) ?? [])],
+  );
   const values = new Map([...matched].map(([n, g]) => [n, g.value()]));
   if (record && (fields.size > 0 || !values.has(params[0].name.text)) && params.filter((p) => !p.default).length === 1) {
     const base = values.get(params[0].name.text);
@@ -169,11 +239,21 @@ export function makeModule(e: Elaborator, module: ModuleDecl, args: readonly Giv
   }
   const made = new Instance(module, bindArguments(module, values, span, e), gifts, e, span);
   const tokenizer = fields.get("tokenizer");
-  if (tokenizer !== undefined) made.tokenizer = tokenizer instanceof Tokenizer ? tokenizer : fail("P0206", span, `\`tokenizer\` must be a tokenizer, this is ${describe(tokenizer)}`);
+  if (tokenizer !== undefined)
+    made.tokenizer =
+      tokenizer instanceof Tokenizer ? tokenizer : fail("P0206", span, `\`tokenizer\` must be a tokenizer, this is ${describe(tokenizer)}`);
   return made;
 }
 
-function callInstance(e: Elaborator, instance: Instance, args: readonly Given[], expr: ast.Call, scope: Scope, training: boolean, more: Passed = new Map()): CallValue {
+function callInstance(
+  e: Elaborator,
+  instance: Instance,
+  args: readonly Given[],
+  expr: ast.Call,
+  scope: Scope,
+  training: boolean,
+  more: Passed = new Map(),
+): CallValue {
   const forward = forwardOf(instance.decl);
   if (!forward) fail("P0209", expr.callee.span, `${instance.decl.name.text} has no \`forward\`, so it cannot be called`);
   const names = forward.params.map((p) => p.name.text);
@@ -211,24 +291,38 @@ function callAttachment(e: Elaborator, attachment: Attachment, args: readonly Gi
   if (!user) fail("P0206", expr.callee.span, `the attachment \`${attachment.name}\` can be called inside a method only`);
   const site = attachment.sites.find((s) => s.path === user.site.path);
   if (!site) fail("P0305", expr.callee.span, `\`${attachment.name}\` has no part at ${user.site.path}`);
-  const gifts = new Map(args.map((g) => [g.name ?? fail("P0205", g.span, "values are given to an attachment by name"), new Thunk(g.value, g.name!, g.span)]));
+  const gifts = new Map(
+    args.map((g) => [g.name ?? fail("P0205", g.span, "values are given to an attachment by name"), new Thunk(g.value, g.name!, g.span)]),
+  );
   const frame = new MethodFrame(site, user.subject, gifts);
   return new SiteNames((name) => frame.read(name, { ...frame.here, reader: scope.here.reader }));
 }
+
 export { Site };
 
 /** A module made by the compiler: arguments from a call's text, with a configuration under its fields. */
-export function applyModule(e: Elaborator, module: ModuleDecl, args: readonly ast.Argument[], scope: Scope, span: Span, config?: Fields): Instance {
+export function applyModule(
+  e: Elaborator,
+  module: ModuleDecl,
+  args: readonly ast.Argument[],
+  scope: Scope,
+  span: Span,
+  config?: Fields,
+): Instance {
   const all = given(e, args, scope);
   if (!config) return makeModule(e, module, all, span);
   const first = module.decl.params[0].name.text;
-  if (all.some((g) => g.name === undefined || g.name === first)) fail("P0205", span, "the configuration comes from the folder: only its fields can be given here");
+  if (all.some((g) => g.name === undefined || g.name === first))
+    fail("P0205", span, "the configuration comes from the folder: only its fields can be given here");
   return makeModule(e, module, [...all, { name: first, expr: undefined, value: () => config, span }], span);
 }
 
 /** Calls a function of the language with values, as the compiler itself does (schedules). */
 export function callFunction(e: Elaborator, f: Closure, args: readonly Value[], here: Here, span: Span): Value {
   const table = new Map<string, Read>(f.params.map((p, i) => [p.name.text, fixed(args[i] ?? null)]));
-  if (args.length !== f.params.length) fail("P0205", span, `this function takes ${f.params.length} arguments, ${args.length} are given: the step and how many there are`);
-  return Array.isArray(f.body) ? fail("P0206", span, "this function must be one expression") : evaluate(e, f.body as ast.Expr, new Names(table, f.scope, here));
+  if (args.length !== f.params.length)
+    fail("P0205", span, `this function takes ${f.params.length} arguments, ${args.length} are given: the step and how many there are`);
+  return Array.isArray(f.body)
+    ? fail("P0206", span, "this function must be one expression")
+    : evaluate(e, f.body as ast.Expr, new Names(table, f.scope, here));
 }

@@ -6,10 +6,10 @@ import { Block, type BlockOwner } from "./block.ts";
 import type { Elaborator } from "./elaborator.ts";
 import { fail } from "./fault.ts";
 import { Frame } from "./frame.ts";
-import { type Instance, forwardOf } from "./instance.ts";
+import { forwardOf, type Instance } from "./instance.ts";
 import type { Subject } from "./method-frame.ts";
 import { fillingsOf } from "./roles.ts";
-import { type Evaluator, type Here, Names, type Read, fixed } from "./scope.ts";
+import { type Evaluator, fixed, type Here, Names, type Read } from "./scope.ts";
 import { CallValue, Chain, type MethodDecl, ModuleDecl, type Place, RoleDecl, type Selection, type Value, WithGiven } from "./values.ts";
 
 type ChainPlace = Place & { kind: "chain" };
@@ -18,8 +18,11 @@ type ChainPlace = Place & { kind: "chain" };
 export function chains(e: Elaborator, method: MethodDecl, to: Selection, span: Span): Fit[] {
   const on = method.decl.on.kind === "ListType" ? method.decl.on.element : method.decl.on;
   const role = on.kind === "NamedType" ? method.scope.find(on.name.text)?.(method.scope.here) : undefined;
-  if (!(role instanceof RoleDecl) && !(role instanceof ModuleDecl)) fail("P0301", on.span, "a method on a list is on a list of a role or module");
-  const blocks = to.places.flatMap((p) => (p.kind === "module" ? [p.instance] : p.kind === "list" ? p.items : fail("P0307", span, `${method.name} goes on children of a list`)));
+  if (!(role instanceof RoleDecl) && !(role instanceof ModuleDecl))
+    fail("P0301", on.span, "a method on a list is on a list of a role or module");
+  const blocks = to.places.flatMap((p) =>
+    p.kind === "module" ? [p.instance] : p.kind === "list" ? p.items : fail("P0307", span, `${method.name} goes on children of a list`),
+  );
   const runs: Instance[][] = [];
   for (const b of blocks) {
     const last = runs[runs.length - 1];
@@ -28,7 +31,11 @@ export function chains(e: Elaborator, method: MethodDecl, to: Selection, span: S
   }
   return runs.map((run): Fit => {
     const place = placeOf(e, run, span);
-    for (const b of run) if (fillingsOf(b, role).length === 0) fail("P0307", span, `${method.name} goes on a list of ${role.name}s; ${b.fullPath} is a ${b.decl.name.text}`, { notes: e.rolesOf(b) });
+    for (const b of run)
+      if (fillingsOf(b, role).length === 0)
+        fail("P0307", span, `${method.name} goes on a list of ${role.name}s; ${b.fullPath} is a ${b.decl.name.text}`, {
+          notes: e.rolesOf(b),
+        });
     const names = new Map<string, readonly string[] | null>(["x", "y"].map((n) => [n, [n]]));
     return { place, role, names };
   });
@@ -49,9 +56,13 @@ function placeOf(e: Elaborator, run: readonly Instance[], span: Span): ChainPlac
     });
     const first = list.indexOf(run[0]);
     if (first < 0 || loop.names.length !== 1) continue;
-    if (!run.every((b, i) => list[first + i] === b)) fail("P0307", span, `these children of ${parent.fullPath} do not follow each other in its loop`);
+    if (!run.every((b, i) => list[first + i] === b))
+      fail("P0307", span, `these children of ${parent.fullPath} do not follow each other in its loop`);
     const variable = loop.names[0].text;
-    const step = loop.body.find((s): s is ast.Binding => s.kind === "Binding" && s.values.some((v) => v.kind === "Call" && v.callee.kind === "Name" && v.callee.text === variable));
+    const step = loop.body.find(
+      (s): s is ast.Binding =>
+        s.kind === "Binding" && s.values.some((v) => v.kind === "Call" && v.callee.kind === "Name" && v.callee.text === variable),
+    );
     if (step) return { kind: "chain", parent, blocks: run, loop, first, carried: step.targets[0].names[0].text };
   }
   fail("P0307", span, `no loop of ${parent.decl.name.text} carries a value through ${run[0].fullPath}`);
@@ -67,8 +78,19 @@ export function chainOf(evaluator: Evaluator, place: ChainPlace, subject: Subjec
   );
 }
 
-function callTurn(evaluator: Evaluator, frame: Frame, place: ChainPlace, block: Instance, x: Value | undefined, given: ReadonlyMap<string, import("./thunk.ts").Thunk<Value>>, here: Here, span: Span): Value {
-  const names = new Map([...new Set(block.decl.fills.flatMap((f) => f.names))].map((n) => [n.name.text, n.path.names.map((p) => p.text)] as const));
+function callTurn(
+  evaluator: Evaluator,
+  frame: Frame,
+  place: ChainPlace,
+  block: Instance,
+  x: Value | undefined,
+  given: ReadonlyMap<string, import("./thunk.ts").Thunk<Value>>,
+  here: Here,
+  span: Span,
+): Value {
+  const names = new Map(
+    [...new Set(block.decl.fills.flatMap((f) => f.names))].map((n) => [n.name.text, n.path.names.map((p) => p.text)] as const),
+  );
   const gifts = new Map([...given].map(([n, t]) => [names.get(n)?.[0] ?? n, t]));
   const table = new Map<string, Read>([[place.loop.names[0].text, fixed(new WithGiven(block, gifts))]]);
   table.set(place.carried, x === undefined ? () => fail("P0204", span, `the block needs \`x\`: not given in this call`) : fixed(x));

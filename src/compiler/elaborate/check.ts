@@ -1,5 +1,5 @@
-import type { Elaborator } from "./elaborator.ts";
 import { Context, within } from "./context.ts";
+import type { Elaborator } from "./elaborator.ts";
 import { bareTrace } from "./trace.ts";
 
 /** Traces models that no stage calls, so that mistakes in them and their attachments are found all the same. */

@@ -5,7 +5,7 @@ import { Context, within } from "./context.ts";
 import type { Elaborator } from "./elaborator.ts";
 import { fail } from "./fault.ts";
 import { Frame } from "./frame.ts";
-import { type Instance, forwardOf } from "./instance.ts";
+import { forwardOf, type Instance } from "./instance.ts";
 import { nowhere } from "./step.ts";
 import { builderAt } from "./tensors.ts";
 import { Thunk } from "./thunk.ts";

@@ -6,12 +6,12 @@ import type { Action, AdapterFile, Host, ModelReport, Static } from "../project.
 import type { Problem } from "../report/problem.ts";
 import { didYouMean } from "../suggest.ts";
 import { ambient } from "./ambient.ts";
-import { Attachment, Site, onlySubject } from "./attachment.ts";
+import { Attachment, onlySubject, type Site } from "./attachment.ts";
 import { type Context, context } from "./context.ts";
 import { evaluate } from "./expressions.ts";
 import { Fault, fail, reading } from "./fault.ts";
+import { Files, joinPath, type Unit } from "./files.ts";
 import { Frame } from "./frame.ts";
-import { Files, type Unit, joinPath } from "./files.ts";
 import { Instance } from "./instance.ts";
 import { attachLoaded } from "./load.ts";
 import { member } from "./members.ts";
@@ -21,7 +21,7 @@ import { Objectives } from "./objectives.ts";
 import { fillings, fillingsOf, isA, roleFields } from "./roles.ts";
 import type { Evaluator, Here, Read, Scope } from "./scope.ts";
 import { asSelection } from "./select.ts";
-import { Signature, capitalsOf, coerceStatic, isTensorType } from "./signature.ts";
+import { capitalsOf, coerceStatic, isTensorType, Signature } from "./signature.ts";
 import { Storage } from "./storage.ts";
 import { builderAt, isTensor, toNode } from "./tensors.ts";
 import {
@@ -30,21 +30,21 @@ import {
   Chain,
   Closure,
   Dataset,
+  describe,
   Fields,
   type Loaded,
   MethodDecl,
   ModuleDecl,
   type Place,
-  RoleDecl,
+  type RoleDecl,
   Selection,
   Size,
   Start,
+  sizeValue,
   Tensor,
   Tokenizer,
   TypeDecl,
   type Value,
-  describe,
-  sizeValue,
 } from "./values.ts";
 import { Editable, pick } from "./versions.ts";
 
@@ -91,7 +91,11 @@ export class Elaborator implements Evaluator {
   condition(expr: ast.Expr, scope: Scope): boolean {
     const v = evaluate(this, expr, scope);
     if (typeof v === "boolean") return v;
-    if (v !== null && isTensor(v)) fail("P0410", expr.span, "a condition must be known when compiling; this one is a tensor", { label: "computed by the step", notes: ["`where(c, x, y)` chooses element by element"] });
+    if (v !== null && isTensor(v))
+      fail("P0410", expr.span, "a condition must be known when compiling; this one is a tensor", {
+        label: "computed by the step",
+        notes: ["`where(c, x, y)` chooses element by element"],
+      });
     fail("P0206", expr.span, `a condition must be true or false, this is ${describe(v)}`);
   }
 
@@ -99,7 +103,8 @@ export class Elaborator implements Evaluator {
     if (Array.isArray(value)) return value as readonly Value[];
     if (value instanceof Selection) return value.places.map((p) => this.placeValue(p, span));
     if (value instanceof Attachment) return value.sites;
-    if (value !== null && typeof value === "object" && "kind" in value && value.kind === "chain") return value.turns.map((t) => new Chain([t]));
+    if (value !== null && typeof value === "object" && "kind" in value && value.kind === "chain")
+      return value.turns.map((t) => new Chain([t]));
     fail("P0206", span, `${what === "this" ? "a list is wanted here" : `\`${what}\` must be a list`}, this is ${describe(value)}`);
   }
 
@@ -113,9 +118,14 @@ export class Elaborator implements Evaluator {
     const ctx = context();
     const calls = (ctx.frames.get(p.instance) ?? []).filter((f) => (ctx.mode === "train" ? f.here.training : true));
     if (calls.length !== 1)
-      fail("P0505", span, `the step calls ${p.instance.fullPath} ${calls.length === 0 ? "not at all" : `${calls.length} times`}, so which \`${p.name}\` is meant is not clear`, {
-        notes: ["write it inside a module, from the call: `lm(…).**`"],
-      });
+      fail(
+        "P0505",
+        span,
+        `the step calls ${p.instance.fullPath} ${calls.length === 0 ? "not at all" : `${calls.length} times`}, so which \`${p.name}\` is meant is not clear`,
+        {
+          notes: ["write it inside a module, from the call: `lm(…).**`"],
+        },
+      );
     const filling = p.role ? fillingsOf(p.instance, p.role)[0] : undefined;
     return calls[0].readPath(filling?.names.get(p.name) ?? [p.name], { ...calls[0].here, reader: undefined }, span);
   }
@@ -176,8 +186,8 @@ export class Elaborator implements Evaluator {
     } catch (err) {
       if (err instanceof Fault) {
         if (!err.follows) this.problems.push(err.problem);
-      }
-      else if (err instanceof Limit) this.problems.push({ code: "P0001", severity: "error", message: `${err.message}: not built yet`, span: err.span });
+      } else if (err instanceof Limit)
+        this.problems.push({ code: "P0001", severity: "error", message: `${err.message}: not built yet`, span: err.span });
       else throw err;
       return false;
     }
@@ -284,7 +294,9 @@ export class Elaborator implements Evaluator {
   /** A capital of a role's shapes (`B`, `T`), read off the values that have it, as they are for the reader. */
   roleCapital(site: Site, name: string, frame: MethodFrame): Read | undefined {
     const inputs = site.attachment.method.decl.members.flatMap((m) => (m.kind === "Input" ? [m.field] : []));
-    const fields = [...(site.role ? roleFields(site.role).map((f) => f.field) : []), ...inputs].filter((f) => capitalsOf([f.type]).has(name));
+    const fields = [...(site.role ? roleFields(site.role).map((f) => f.field) : []), ...inputs].filter((f) =>
+      capitalsOf([f.type]).has(name),
+    );
     const { subject } = frame;
     if (fields.length === 0) return subject instanceof Frame ? subject.signature.find(name) : undefined;
     return (reader) => {
@@ -321,7 +333,10 @@ export class Elaborator implements Evaluator {
     const out = new Map<string, Value>();
     const names = type.decl.fields.map((f) => f.name.text);
     for (const k of fields.entries.keys())
-      if (!names.includes(k)) fail("P0203", span, `${type.name} has no field \`${k}\``, { notes: [...this.suggestions(k, names), `it has: ${names.join(", ")}`] });
+      if (!names.includes(k))
+        fail("P0203", span, `${type.name} has no field \`${k}\``, {
+          notes: [...this.suggestions(k, names), `it has: ${names.join(", ")}`],
+        });
     for (const f of type.decl.fields) {
       const v = fields.entries.get(f.name.text);
       if (v !== undefined) out.set(f.name.text, coerceStatic(v, f.type, type.scope, span, `\`${f.name.text}\` of ${type.name}`, this));
@@ -385,7 +400,11 @@ export class Elaborator implements Evaluator {
     const b = builderAt({ path: storage.name, training: here.training, calls: "" }, storage.span);
     if (name === "value") {
       ctx.params.set(storage.name, storage);
-      return new Tensor(storage.role === "state" ? b.state(storage.name, { dtype: storage.dtype, shape: storage.shape }) : b.param(storage.name, storage.shape));
+      return new Tensor(
+        storage.role === "state"
+          ? b.state(storage.name, { dtype: storage.dtype, shape: storage.shape })
+          : b.param(storage.name, storage.shape),
+      );
     }
     if (name === "next" && storage.role === "state") return this.readStorage(storage, "value", { ...here, reader: undefined }, span);
     if (name === "init") {
@@ -399,7 +418,11 @@ export class Elaborator implements Evaluator {
 
   readLoss(reader: Here): Value {
     const ctx = context();
-    const edit = pick(this.loss.edits.get("loss"), reader.reader, (x) => ctx.holds(x, "loss") && methodFrame(x.site, onlySubject(x.site)).reaches(x.line));
+    const edit = pick(
+      this.loss.edits.get("loss"),
+      reader.reader,
+      (x) => ctx.holds(x, "loss") && methodFrame(x.site, onlySubject(x.site)).reaches(x.line),
+    );
     if (!edit) return new Tensor(this.objectives.base());
     return methodFrame(edit.site, onlySubject(edit.site)).lineValue(edit.line);
   }
@@ -423,7 +446,11 @@ export class Elaborator implements Evaluator {
         const v = evaluate(this, a.value, applied.scope);
         if (!(v instanceof Fields)) fail("P0205", a.span, "only a record can be spread into options");
         for (const [k, x] of v.entries) out.set(k, { value: x, span: a.span });
-      } else out.set(a.kind === "Named" ? a.name.text : params[position++].name.text, { value: evaluate(this, a.value, applied.scope), span: a.span });
+      } else
+        out.set(a.kind === "Named" ? a.name.text : params[position++].name.text, {
+          value: evaluate(this, a.value, applied.scope),
+          span: a.span,
+        });
     }
     for (const [k, value] of applied.values) out.set(k, { value, span: applied.span });
     return out;
@@ -436,7 +463,8 @@ export class Elaborator implements Evaluator {
     if (v instanceof Fields) return Object.fromEntries([...v.entries].map(([k, x]) => [k, this.staticValue(x, span)]));
     if (v instanceof Dataset) return v.spec;
     if (v instanceof Size) return String(v.dim);
-    if (v instanceof Start) return v.draw === "normal" ? `normal(${v.scale}, mean: ${v.offset})` : `uniform(${v.offset}, ${v.offset + v.scale})`;
+    if (v instanceof Start)
+      return v.draw === "normal" ? `normal(${v.scale}, mean: ${v.offset})` : `uniform(${v.offset}, ${v.offset + v.scale})`;
     if (v instanceof Tokenizer) return { tokenizer: v.folder };
     if (v instanceof Closure || v instanceof ModuleDecl || v instanceof MethodDecl) return v.name;
     return describe(v);
@@ -452,14 +480,18 @@ export class Elaborator implements Evaluator {
     const entry = this.models.find((m) => m.instance === model.root);
     const folder = entry?.report.folder;
     if (model.root.tokenizer) return model.root.tokenizer;
-    if (!folder) fail("P0604", model.madeAt, `${model.fullPath} has no folder, so it has no tokenizer`, { notes: ['give one where it is made: `tokenizer: tokenizer("folder")`'] });
+    if (!folder)
+      fail("P0604", model.madeAt, `${model.fullPath} has no folder, so it has no tokenizer`, {
+        notes: ['give one where it is made: `tokenizer: tokenizer("folder")`'],
+      });
     return this.tokenizerIn(folder, model.madeAt);
   }
   tokenizerIn(folder: string, span: Span): Tokenizer {
     let t = this.tokenizers.get(folder);
     if (!t) {
       const info = reading(span, () => this.host.readTokenizer(folder));
-      if (!info) fail("P0604", span, `there is no tokenizer in ${folder}`, { notes: ["tokenizer.json, vocab.json with merges.txt, or vocab.txt"] });
+      if (!info)
+        fail("P0604", span, `there is no tokenizer in ${folder}`, { notes: ["tokenizer.json, vocab.json with merges.txt, or vocab.txt"] });
       t = new Tokenizer(folder, info.size, info.ids, (text) => info.encode(text));
       this.tokenizers.set(folder, t);
     }
@@ -470,4 +502,5 @@ function unique(name: string, taken: (n: string) => boolean): string {
   if (!taken(name)) return name;
   for (let i = 2; ; i++) if (!taken(`${name}_${i}`)) return `${name}_${i}`;
 }
-export { CallValue, Signature, isA };
+
+export { CallValue, isA, Signature };

@@ -1,16 +1,16 @@
 import { addDim, decideEqual, divDim, least, mulDim, subDim } from "../../ir/dim.ts";
-import type { BinaryName, CompareName } from "../../ir/ops/index.ts";
 import type { Node } from "../../ir/graph.ts";
+import type { BinaryName, CompareName } from "../../ir/ops/index.ts";
 import type * as ast from "../ast.ts";
 import { call } from "./calls.ts";
 import type { Elaborator } from "./elaborator.ts";
 import { fail } from "./fault.ts";
 import { index } from "./indexing.ts";
 import { readMember } from "./members.ts";
-import { Names, type Read, type Scope, fixed } from "./scope.ts";
+import { fixed, Names, type Read, type Scope } from "./scope.ts";
 import { except, select } from "./select.ts";
 import { builderAt, building, isTensor, toDim, toOperand } from "./tensors.ts";
-import { Closure, Fields, Selection, Size, Tensor, type Value, describe, sizeValue } from "./values.ts";
+import { Closure, describe, Fields, Selection, Size, sizeValue, Tensor, type Value } from "./values.ts";
 
 /** The value of an expression. Tensors become nodes of the graph being made; the rest is computed here and now. */
 export function evaluate(e: Elaborator, expr: ast.Expr, scope: Scope): Value {
@@ -72,7 +72,9 @@ export function lookup(e: Elaborator, name: ast.Name, scope: Scope): Value {
 }
 
 function spreadable(e: Elaborator, items: readonly (ast.Expr | ast.Spread)[], scope: Scope): Value[] {
-  return items.flatMap((item): readonly Value[] => (item.kind === "Spread" ? e.elements(evaluate(e, item.value, scope), item.span) : [evaluate(e, item, scope)]));
+  return items.flatMap((item): readonly Value[] =>
+    item.kind === "Spread" ? e.elements(evaluate(e, item.value, scope), item.span) : [evaluate(e, item, scope)],
+  );
 }
 
 function comprehension(e: Elaborator, expr: ast.Comprehension, scope: Scope): Value[] {
@@ -103,7 +105,8 @@ function record(e: Elaborator, expr: ast.RecordLiteral, scope: Scope): Value {
   return new Fields(out);
 }
 
-const node = (e: Elaborator, v: Value, scope: Scope, at: ast.Expr): Node | ReturnType<typeof toOperand> => toOperand(v, scope.here, at.span, e);
+const node = (e: Elaborator, v: Value, scope: Scope, at: ast.Expr): Node | ReturnType<typeof toOperand> =>
+  toOperand(v, scope.here, at.span, e);
 
 function unary(e: Elaborator, expr: ast.Unary, scope: Scope): Value {
   const v = evaluate(e, expr.operand, scope);
@@ -117,7 +120,14 @@ function unary(e: Elaborator, expr: ast.Unary, scope: Scope): Value {
   return new Tensor(building(expr.span, () => builderAt(scope.here, expr.span).neg(e.node(v, scope.here, expr.operand.span))));
 }
 
-const arithmetic: Readonly<Record<Exclude<ast.BinaryOp, "@">, BinaryName>> = { "+": "add", "-": "sub", "*": "mul", "/": "div", "%": "mod", "**": "pow" };
+const arithmetic: Readonly<Record<Exclude<ast.BinaryOp, "@">, BinaryName>> = {
+  "+": "add",
+  "-": "sub",
+  "*": "mul",
+  "/": "div",
+  "%": "mod",
+  "**": "pow",
+};
 
 function binary(e: Elaborator, expr: ast.Binary, scope: Scope): Value {
   const a = evaluate(e, expr.left, scope);
@@ -192,7 +202,10 @@ function compare(e: Elaborator, expr: ast.Compare, scope: Scope): Value {
     const [p, q] = [toDim(a, expr.left.span, "a size"), toDim(b, expr.right.span, "a size")];
     if (equality) {
       const same = decideEqual(p, q);
-      if (same === undefined) fail("P0409", expr.span, `whether ${p} is ${q} depends on the batch`, { notes: ["a condition on sizes must hold for all batches or for none"] });
+      if (same === undefined)
+        fail("P0409", expr.span, `whether ${p} is ${q} depends on the batch`, {
+          notes: ["a condition on sizes must hold for all batches or for none"],
+        });
       return same === (op === "==");
     }
     const diff = op === "<" || op === "<=" ? subDim(q, p) : subDim(p, q);
@@ -205,7 +218,9 @@ function compare(e: Elaborator, expr: ast.Compare, scope: Scope): Value {
   }
   if (isTensor(a) || isTensor(b))
     return new Tensor(
-      building(expr.span, () => builderAt(scope.here, expr.span).compare(comparisons[op], node(e, a, scope, expr.left), node(e, b, scope, expr.right))),
+      building(expr.span, () =>
+        builderAt(scope.here, expr.span).compare(comparisons[op], node(e, a, scope, expr.left), node(e, b, scope, expr.right)),
+      ),
     );
   if (!equality) {
     if (typeof a === "string" && typeof b === "string") return { "<": a < b, "<=": a <= b, ">": a > b, ">=": a >= b }[op as "<"];
@@ -236,4 +251,5 @@ function logic(e: Elaborator, expr: ast.Logic, scope: Scope): Value {
     ),
   );
 }
+
 export { Selection };

@@ -7,7 +7,7 @@ import { resolve } from "../resolve.ts";
 import { Block, type BlockOwner } from "./block.ts";
 import type { Elaborator } from "./elaborator.ts";
 import { fail } from "./fault.ts";
-import { type Here, Names, type Read, type Scope, fixed } from "./scope.ts";
+import { fixed, type Here, Names, type Read, type Scope } from "./scope.ts";
 import { MethodDecl, ModuleDecl, RoleDecl, TypeDecl, type Value } from "./values.ts";
 
 /** One source file: its declarations, and its names. */
@@ -34,11 +34,17 @@ export class Files {
   load(path: string, from: Span | undefined, variables?: ReadonlyMap<string, Read>): Unit | undefined {
     const known = this.units.get(path);
     if (known) return known;
-    if (this.loading.includes(path)) fail("P0214", from, `${path} imports itself`, { notes: [`the path: ${[...this.loading.slice(this.loading.indexOf(path)), path].join(" → ")}`] });
+    if (this.loading.includes(path))
+      fail("P0214", from, `${path} imports itself`, {
+        notes: [`the path: ${[...this.loading.slice(this.loading.indexOf(path)), path].join(" → ")}`],
+      });
     const text = this.host.readSource(path);
     if (text === undefined) {
       if (!from) return undefined;
-      fail("P0215", from, `there is no file ${path}`, { label: "not found", notes: path.startsWith("std/") ? ["`std/…` names the library's files"] : ["imports are relative to the file they stand in"] });
+      fail("P0215", from, `there is no file ${path}`, {
+        label: "not found",
+        notes: path.startsWith("std/") ? ["`std/…` names the library's files"] : ["imports are relative to the file they stand in"],
+      });
     }
     this.loading.push(path);
     try {
@@ -94,10 +100,14 @@ export class Files {
 
   private imported(path: string, item: ast.Import, n: ast.ImportName): Read {
     const unit = this.load(resolveImport(path, item.from.value), item.from.span)!;
-    const read = unit.declared.get(n.name.text) ?? (unit.scope instanceof Block && unit.scope.thunkBefore(n.name.text) ? unit.scope.find(n.name.text) : undefined);
+    const read =
+      unit.declared.get(n.name.text) ??
+      (unit.scope instanceof Block && unit.scope.thunkBefore(n.name.text) ? unit.scope.find(n.name.text) : undefined);
     if (read) return read;
     const names = exportsOf(unit);
-    fail("P0216", n.name.span, `${item.from.value} has no \`${n.name.text}\``, { notes: [...this.e.suggestions(n.name.text, names), `it has: ${names.slice(0, 20).join(", ")}`] });
+    fail("P0216", n.name.span, `${item.from.value} has no \`${n.name.text}\``, {
+      notes: [...this.e.suggestions(n.name.text, names), `it has: ${names.slice(0, 20).join(", ")}`],
+    });
   }
 
   private checkImport(unit: Unit, item: ast.Import): void {
@@ -105,10 +115,19 @@ export class Files {
   }
 }
 
-const isDeclaration = (i: ast.Item): boolean => i.kind === "Import" || i.kind === "Type" || i.kind === "Role" || i.kind === "Module" || i.kind === "Method" || i.kind === "Function";
+const isDeclaration = (i: ast.Item): boolean =>
+  i.kind === "Import" || i.kind === "Type" || i.kind === "Role" || i.kind === "Module" || i.kind === "Method" || i.kind === "Function";
 
 export function exportsOf(unit: Unit): string[] {
-  const out = unit.program.items.flatMap((i) => (i.kind === "Import" ? [] : isDeclaration(i) ? [(i as ast.Module).name.text] : i.kind === "Binding" ? i.targets.map((t) => t.names[0].text) : []));
+  const out = unit.program.items.flatMap((i) =>
+    i.kind === "Import"
+      ? []
+      : isDeclaration(i)
+        ? [(i as ast.Module).name.text]
+        : i.kind === "Binding"
+          ? i.targets.map((t) => t.names[0].text)
+          : [],
+  );
   return [...new Set(out)];
 }
 
@@ -131,6 +150,7 @@ export function joinPath(from: string, path: string): string {
   return parts.join("/") || ".";
 }
 const moduleName = (path: string): string => path.replace(/\.peft$/, "");
+
 export type { Value };
 
 /** Trees of the texts read last, by path: the library is the same for every file that is compiled, and trees do not change. */

@@ -1,16 +1,16 @@
 import type { Dim } from "../../ir/dim.ts";
 import type { Span, Turn } from "../../ir/graph.ts";
 import type * as ast from "../ast.ts";
+import { carriedKey, type Site } from "./attachment.ts";
 import { Block, type BlockOwner } from "./block.ts";
 import { context } from "./context.ts";
 import { fail } from "./fault.ts";
-import { type Instance, forwardOf } from "./instance.ts";
-import { type Subject, methodFrame } from "./method-frame.ts";
-import { type Site, carriedKey } from "./attachment.ts";
+import { forwardOf, type Instance } from "./instance.ts";
+import { methodFrame, type Subject } from "./method-frame.ts";
 import { type Here, Names, type Read, type Scope } from "./scope.ts";
-import { Signature, capitalsOf, isTensorType } from "./signature.ts";
+import { capitalsOf, isTensorType, Signature } from "./signature.ts";
 import { Thunk } from "./thunk.ts";
-import { CallValue, type Value, sizeValue } from "./values.ts";
+import { CallValue, sizeValue, type Value } from "./values.ts";
 import { type Edit, pick } from "./versions.ts";
 
 /** Values given or passed to a call, computed when asked for. */
@@ -57,7 +57,12 @@ export class Frame {
     const params = new Map<string, Read>();
     for (const name of instance.slots.keys()) params.set(name, (reader) => this.readParameter(name, reader));
     const moduleScope = new Names(params, instance.scope, this.here);
-    this.signature = new Signature([...forward.params, ...forward.results].map((p) => p.type), moduleScope, evaluator, (symbol) => this.settle(symbol));
+    this.signature = new Signature(
+      [...forward.params, ...forward.results].map((p) => p.type),
+      moduleScope,
+      evaluator,
+      (symbol) => this.settle(symbol),
+    );
     const sizes: Scope = {
       here: this.here,
       find: (n) => this.signature.find(n) ?? moduleScope.find(n),
@@ -71,7 +76,14 @@ export class Frame {
         () => {
           if (passed) return this.signature.check(p.type, passed.force(), this.span, `input \`${name}\` of ${decl.name.text}`, this.here);
           if (this.asksData() && isTensorType(p.type) && !p.type.optional) return evaluator.askData(p, forward, sizes);
-          if (p.default) return this.signature.check(p.type, evaluator.evaluate(p.default, new Names(inputs, sizes, this.here)), p.span, `input \`${name}\``, this.here);
+          if (p.default)
+            return this.signature.check(
+              p.type,
+              evaluator.evaluate(p.default, new Names(inputs, sizes, this.here)),
+              p.span,
+              `input \`${name}\``,
+              this.here,
+            );
           fail("P0204", this.span, `${decl.name.text} needs \`${name}\``, { label: "not given in this call" });
         },
         name,
@@ -80,7 +92,9 @@ export class Frame {
       this.inputs.set(name, thunk);
       inputs.set(name, this.view(name, thunk));
     }
-    for (const name of args.keys()) if (!this.inputs.has(name)) fail("P0203", span, `${decl.name.text} has no input \`${name}\``, { notes: [`its inputs: ${[...this.inputs.keys()].join(", ")}`] });
+    for (const name of args.keys())
+      if (!this.inputs.has(name))
+        fail("P0203", span, `${decl.name.text} has no input \`${name}\``, { notes: [`its inputs: ${[...this.inputs.keys()].join(", ")}`] });
     const owner: BlockOwner = {
       evaluator,
       hereFor: () => this.here,
@@ -90,13 +104,19 @@ export class Frame {
     };
     this.block = new Block(forward.body, new Names(inputs, sizes, this.here), owner, this.here);
     for (const name of given.keys())
-      if (!this.inputs.has(name) && !this.block.names().includes(name)) fail("P0203", span, `${decl.name.text} has no value \`${name}\` to give`);
+      if (!this.inputs.has(name) && !this.block.names().includes(name))
+        fail("P0203", span, `${decl.name.text} has no value \`${name}\` to give`);
   }
 
   /** Inputs of a model that its objective does not give are asked of the data by name. */
   private asksData(): boolean {
     const { mode } = context();
-    return (mode === "train" || mode === "evaluate") && this.caller?.instance.owner.kind === "objective" && this.instance.holder?.kind === "root" && this.instance.owner.kind === "model";
+    return (
+      (mode === "train" || mode === "evaluate") &&
+      this.caller?.instance.owner.kind === "objective" &&
+      this.instance.holder?.kind === "root" &&
+      this.instance.owner.kind === "model"
+    );
   }
 
   /** Forces inputs, then outputs, until the symbol of the signature is bound. */
@@ -159,7 +179,11 @@ export class Frame {
   private editValue(edit: Edit): Value {
     let t = this.edited.get(edit);
     if (!t) {
-      t = new Thunk(() => methodFrame(edit.site, this.subjectOf(edit.site)!).lineValue(edit.line), `${edit.site.attachment.name}: ${edit.line.label}`, edit.line.span);
+      t = new Thunk(
+        () => methodFrame(edit.site, this.subjectOf(edit.site)!).lineValue(edit.line),
+        `${edit.site.attachment.name}: ${edit.line.label}`,
+        edit.line.span,
+      );
       this.edited.set(edit, t);
     }
     return t.force();
@@ -178,9 +202,12 @@ export class Frame {
       t = new Thunk<Value>(
         () => {
           const read = this.readNamed(name, this.here);
-          if (read === undefined) fail("P0211", p.span, `\`${name}\` is an output of ${this.instance.decl.name.text} that its forward never sets`);
+          if (read === undefined)
+            fail("P0211", p.span, `\`${name}\` is an output of ${this.instance.decl.name.text} that its forward never sets`);
           const value = read(this.here);
-          return value === null && p.type?.optional ? value : this.signature.check(p.type, value, p.span, `output \`${name}\` of ${this.instance.decl.name.text}`, this.here);
+          return value === null && p.type?.optional
+            ? value
+            : this.signature.check(p.type, value, p.span, `output \`${name}\` of ${this.instance.decl.name.text}`, this.here);
         },
         name,
         p.span,
@@ -227,7 +254,8 @@ export class Frame {
         below = below.slice(1);
       }
       if (child && typeof child === "object" && "kind" in child && child.kind === "evaluated") child = child.instance;
-      if (child && typeof child === "object" && "kind" in child && child.kind === "instance" && below.length > 0) return this.callOf(child, span).readPath(below, reader, span);
+      if (child && typeof child === "object" && "kind" in child && child.kind === "instance" && below.length > 0)
+        return this.callOf(child, span).readPath(below, reader, span);
       if (value instanceof CallValue) return value.frame.readPath(rest, reader, span);
     }
     fail("P0207", span, `${this.instance.decl.name.text} has no value \`${names.join(".")}\``);
@@ -238,7 +266,8 @@ export class Frame {
     if (!this.calls.has(child)) for (const p of this.forward.results) this.output(p);
     const list = this.calls.get(child);
     if (!list || list.length === 0) fail("P0505", span, `${this.instance.fullPath} does not call ${child.fullPath} here`);
-    if (list.length > 1) fail("P0505", span, `${this.instance.fullPath} calls ${child.fullPath} ${list.length} times: which one is meant is not clear`);
+    if (list.length > 1)
+      fail("P0505", span, `${this.instance.fullPath} calls ${child.fullPath} ${list.length} times: which one is meant is not clear`);
     return list[0];
   }
 

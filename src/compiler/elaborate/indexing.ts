@@ -8,12 +8,15 @@ import { Instance } from "./instance.ts";
 import type { Scope } from "./scope.ts";
 import { indexPlaces } from "./select.ts";
 import { builderAt, building, isTensor, toDim } from "./tensors.ts";
-import { Fields, Selection, Size, Tensor, type Value, describe } from "./values.ts";
+import { describe, Fields, Selection, Size, Tensor, type Value } from "./values.ts";
 
 /** `x[...]`: elements of lists and records, places of selections, and NumPy's indexing of tensors. */
 export function index(e: Elaborator, expr: ast.Index, scope: Scope): Value {
   const object = evaluate(e, expr.object, scope);
-  if (object instanceof Selection || (Array.isArray(object) && object.length > 0 && object.every((x) => x instanceof Instance) && manyPlaces(expr)))
+  if (
+    object instanceof Selection ||
+    (Array.isArray(object) && object.length > 0 && object.every((x) => x instanceof Instance) && manyPlaces(expr))
+  )
     return indexPlaces(e, object, expr, scope);
   if (object instanceof Fields) {
     const item = expr.items[0];
@@ -24,7 +27,8 @@ export function index(e: Elaborator, expr: ast.Index, scope: Scope): Value {
     return v;
   }
   if (Array.isArray(object)) return indexList(e, object as readonly Value[], expr, scope);
-  if (typeof object === "object" && object !== null && "kind" in object && object.kind === "attachment") return indexList(e, object.sites, expr, scope);
+  if (typeof object === "object" && object !== null && "kind" in object && object.kind === "attachment")
+    return indexList(e, object.sites, expr, scope);
   if (!isTensor(object)) fail("P0206", expr.object.span, `${describe(object)} cannot be indexed`);
   return new Tensor(building(expr.span, () => indexTensor(e, e.node(object, scope.here, expr.object.span), expr, scope)));
 }
@@ -103,7 +107,8 @@ function indexTensor(e: Elaborator, x: Node, expr: ast.Index, scope: Scope): Nod
     } else if (typeof v === "number" || v instanceof Size) {
       const d = toDim(v, item.span, "an index");
       const size = out.type.shape[axis];
-      if (typeof d === "number" && typeof size === "number" && (d >= size || d < -size)) fail("P0403", item.span, `index ${d} of an axis of ${size}`);
+      if (typeof d === "number" && typeof size === "number" && (d >= size || d < -size))
+        fail("P0403", item.span, `index ${d} of an axis of ${size}`);
       out = b.pick(out, axis, d);
     } else {
       tensors.push({ axis, node: e.node(v, scope.here, item.span) });
@@ -123,7 +128,12 @@ function indexTensor(e: Elaborator, x: Node, expr: ast.Index, scope: Scope): Nod
   }
   const { shape } = out.type;
   const n = tensors.length;
-  const together = b.reshape(out, [...shape.slice(0, first), shape.slice(first, first + n).reduce(mulDim, 1 as Dim), ...shape.slice(first + n)]);
+  const together = b.reshape(out, [
+    ...shape.slice(0, first),
+    shape.slice(first, first + n).reduce(mulDim, 1 as Dim),
+    ...shape.slice(first + n),
+  ]);
   return b.take(together, flat!, first);
 }
+
 export { divDim, subDim };

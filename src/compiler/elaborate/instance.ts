@@ -4,10 +4,10 @@ import type { ParamDecl } from "../project.ts";
 import type { Site } from "./attachment.ts";
 import { Block, type BlockOwner } from "./block.ts";
 import { fail } from "./fault.ts";
-import { type Evaluator, type Here, Names, type Read, type Scope, fixed } from "./scope.ts";
+import { type Evaluator, fixed, type Here, Names, type Read, type Scope } from "./scope.ts";
 import { coerceStatic, parameterShape } from "./signature.ts";
 import { Storage } from "./storage.ts";
-import { Fields, type ModuleDecl, Size, Start, Tensor, type Tokenizer, type Value, describe } from "./values.ts";
+import { describe, Fields, type ModuleDecl, Size, Start, Tensor, type Tokenizer, type Value } from "./values.ts";
 import { Editable } from "./versions.ts";
 
 /** Who a module belongs to: the module or site it is a child of, or the model, attachment or objective it is the root of. */
@@ -130,8 +130,7 @@ export class Instance extends Editable {
 
   /** Parameters stored in this module itself, by name. */
   *stored(): IterableIterator<[string, Storage]> {
-    for (const [name, slot] of this.slots)
-      if (slot.kind === "stored" && this.ownsStorage(name, slot.storage)) yield [name, slot.storage];
+    for (const [name, slot] of this.slots) if (slot.kind === "stored" && this.ownsStorage(name, slot.storage)) yield [name, slot.storage];
   }
   private ownsStorage(name: string, storage: Storage): boolean {
     return this.own.get(name) === storage;
@@ -176,7 +175,14 @@ export class Instance extends Editable {
 }
 
 export function isStatement(m: ast.Member): m is ast.Statement {
-  return m.kind !== "Parameter" && m.kind !== "SharedChild" && m.kind !== "State" && m.kind !== "Input" && m.kind !== "Forward" && m.kind !== "Function";
+  return (
+    m.kind !== "Parameter" &&
+    m.kind !== "SharedChild" &&
+    m.kind !== "State" &&
+    m.kind !== "Input" &&
+    m.kind !== "Forward" &&
+    m.kind !== "Function"
+  );
 }
 
 export const forwardOf = (decl: ast.Module): ast.Forward | undefined => decl.members.find((m): m is ast.Forward => m.kind === "Forward");
@@ -186,7 +192,8 @@ export function bindArguments(module: ModuleDecl, args: ReadonlyMap<string, Valu
   const out = new Map<string, Value>();
   for (const p of module.decl.params) {
     const v = args.get(p.name.text);
-    if (v !== undefined) out.set(p.name.text, p.type ? coerceStatic(v, p.type, module.scope, span, `\`${p.name.text}\` of ${module.name}`, evaluator) : v);
+    if (v !== undefined)
+      out.set(p.name.text, p.type ? coerceStatic(v, p.type, module.scope, span, `\`${p.name.text}\` of ${module.name}`, evaluator) : v);
     else if (p.default) {
       const table = new Map<string, Read>([...out].map(([n, x]) => [n, fixed(x)]));
       out.set(p.name.text, evaluator.evaluate(p.default, new Names(table, module.scope)));

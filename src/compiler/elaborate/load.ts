@@ -7,7 +7,7 @@ import { evaluate } from "./expressions.ts";
 import { fail } from "./fault.ts";
 import { Instance } from "./instance.ts";
 import { fromJson } from "./models.ts";
-import { Names, fixed } from "./scope.ts";
+import { fixed, Names } from "./scope.ts";
 import { asSelection } from "./select.ts";
 import { Storage } from "./storage.ts";
 import { Applied, type Loaded, MethodDecl, type Place, RoleDecl, Selection, type Value } from "./values.ts";
@@ -25,7 +25,16 @@ export function attachLoaded(e: Elaborator, name: string, loaded: Loaded, to: Se
     if (found.length === 0) continue;
     const options = new Map(Object.entries(part.options).map(([k, v]) => [k, optionValue(e, method, k, fromJson(v), span)]));
     const applied = new Applied(method, [], method.scope, loaded.span, options);
-    const a = attach(e, e.attachmentName(name), applied, new Selection(found.map((f) => f.place!), to.text), span);
+    const a = attach(
+      e,
+      e.attachmentName(name),
+      applied,
+      new Selection(
+        found.map((f) => f.place!),
+        to.text,
+      ),
+      span,
+    );
     a.loaded = true;
     // a tensor that several places name is one parameter
     const first = new Map<string, Storage>();
@@ -64,13 +73,24 @@ function optionValue(e: Elaborator, method: MethodDecl, name: string, value: Val
   fail("P0607", span, `the adapter's option \`${name}\` is "${value}", which is no function of the library`);
 }
 
-function take(params: ReadonlyMap<string, Storage>, keys: Readonly<Record<string, string>>, loaded: Loaded, where: string, span: Span): void {
+function take(
+  params: ReadonlyMap<string, Storage>,
+  keys: Readonly<Record<string, string>>,
+  loaded: Loaded,
+  where: string,
+  span: Span,
+): void {
   for (const [path, key] of Object.entries(keys)) {
     const storage = params.get(path);
-    if (!storage) fail("P0607", span, `${loaded.folder} has \`${path}\` for ${where}, which has no such parameter`, { notes: [`it has: ${[...params.keys()].slice(0, 6).join(", ")}`] });
+    if (!storage)
+      fail("P0607", span, `${loaded.folder} has \`${path}\` for ${where}, which has no such parameter`, {
+        notes: [`it has: ${[...params.keys()].slice(0, 6).join(", ")}`],
+      });
     const shape = loaded.file.shapes[key];
     if (shape && shape.join() !== storage.shape.join())
-      fail("P0606", span, `\`${key}\` is [${shape.join(", ")}] in ${loaded.folder}, but ${storage.name} is [${storage.shape.join(", ")}]`, { label: "made for another model, or with other options" });
+      fail("P0606", span, `\`${key}\` is [${shape.join(", ")}] in ${loaded.folder}, but ${storage.name} is [${storage.shape.join(", ")}]`, {
+        label: "made for another model, or with other options",
+      });
     storage.source = { kind: "file", folder: loaded.folder, tensor: key };
   }
 }
@@ -94,7 +114,11 @@ function placeOf(e: Elaborator, root: Instance, text: string, loaded: Loaded, sp
   const { program } = parse(`_ = ${selector}`, loaded.folder);
   const [item] = program.items;
   if (item?.kind !== "Binding") fail("P0607", span, `\`${path}\` is no selector`);
-  const scope = new Names(new Map([["(root)", fixed([root])]]), { here: roles.here, find: (n) => root.module.scope.find(n) ?? roles.find(n), names: () => roles.names() });
+  const scope = new Names(new Map([["(root)", fixed([root])]]), {
+    here: roles.here,
+    find: (n) => root.module.scope.find(n) ?? roles.find(n),
+    names: () => roles.names(),
+  });
   const index = number === undefined ? 0 : Number(number);
   if (optional) {
     let place: Place | undefined;
@@ -104,5 +128,12 @@ function placeOf(e: Elaborator, root: Instance, text: string, loaded: Loaded, sp
     return place;
   }
   const { places } = asSelection(evaluate(e, item.values[0], scope), span);
-  return places[index] ?? fail("P0607", span, `${loaded.folder} has a part for the place ${index} of \`${selector}\`, but ${root.decl.name.text} has ${places.length}`);
+  return (
+    places[index] ??
+    fail(
+      "P0607",
+      span,
+      `${loaded.folder} has a part for the place ${index} of \`${selector}\`, but ${root.decl.name.text} has ${places.length}`,
+    )
+  );
 }

@@ -1,16 +1,28 @@
 import type { Span } from "../../ir/graph.ts";
 import type * as ast from "../ast.ts";
-import { Attachment, Site, onlySubject } from "./attachment.ts";
+import { Attachment, onlySubject, Site } from "./attachment.ts";
 import { context, maybeContext } from "./context.ts";
 import type { Elaborator } from "./elaborator.ts";
 import { fail } from "./fault.ts";
-import { Instance, forwardOf } from "./instance.ts";
+import { forwardOf, Instance } from "./instance.ts";
 import { methodFrame } from "./method-frame.ts";
 import type { Scope } from "./scope.ts";
 import { childPlaces } from "./select.ts";
-import { Storage, parameterNames, stateNames } from "./storage.ts";
+import { parameterNames, Storage, stateNames } from "./storage.ts";
 import { builderAt, building, isTensor } from "./tensors.ts";
-import { CallValue, Dataset, Evaluated, Fields, Selection, SiteNames, Tensor, Tokenizer, type Value, describe, sizeValue } from "./values.ts";
+import {
+  CallValue,
+  Dataset,
+  describe,
+  Evaluated,
+  Fields,
+  Selection,
+  SiteNames,
+  sizeValue,
+  Tensor,
+  Tokenizer,
+  type Value,
+} from "./values.ts";
 
 /** `object.name`. Not found is an error that says what there is. */
 export function readMember(e: Elaborator, object: Value, name: ast.Name, scope: Scope, span: Span): Value {
@@ -19,7 +31,10 @@ export function readMember(e: Elaborator, object: Value, name: ast.Name, scope: 
   const { what, valid } = namesOf(e, object);
   fail("P0202", name.span, `${what} has no \`${name.text}\``, {
     label: `no \`${name.text}\` in ${what}`,
-    notes: [...(valid.length > 0 ? [`${what} has: ${valid.slice(0, 12).join(", ")}${valid.length > 12 ? ", …" : ""}`] : []), ...e.suggestions(name.text, valid)],
+    notes: [
+      ...(valid.length > 0 ? [`${what} has: ${valid.slice(0, 12).join(", ")}${valid.length > 12 ? ", …" : ""}`] : []),
+      ...e.suggestions(name.text, valid),
+    ],
   });
 }
 
@@ -46,7 +61,15 @@ export function member(e: Elaborator, object: Value, name: string, span: Span, s
   if (object instanceof Dataset) return name === "held" ? new Dataset({ ...object.spec, part: "held" }) : undefined;
   if (object instanceof Tokenizer) return name === "size" ? object.size : object.ids[name];
   if (Array.isArray(object) && object.length > 0 && object.every((x) => x instanceof Instance))
-    return childPlaces(e, new Selection(object.map((instance) => ({ kind: "module", instance }) as const), ""), name, span);
+    return childPlaces(
+      e,
+      new Selection(
+        object.map((instance) => ({ kind: "module", instance }) as const),
+        "",
+      ),
+      name,
+      span,
+    );
   return undefined;
 }
 
@@ -80,7 +103,10 @@ function tensorMember(e: Elaborator, object: Value, name: string, span: Span, sc
   const b = builderAt(scope.here, span);
   if (name === "T") return new Tensor(building(span, () => b.swapLast(node)));
   const loss = context().finishedLoss;
-  if (!loss) fail("P0507", span, "`.grad` is the gradient of the finished loss: it can be read in an update only", { notes: ["use `grad(e, x)` for a gradient inside a loss"] });
+  if (!loss)
+    fail("P0507", span, "`.grad` is the gradient of the finished loss: it can be read in an update only", {
+      notes: ["use `grad(e, x)` for a gradient inside a loss"],
+    });
   return new Tensor(building(span, () => b.grad(loss(), node)));
 }
 
@@ -89,16 +115,24 @@ function attachmentMember(_e: Elaborator, object: Attachment, name: string, span
   const site = object.sites.length === 1 ? object.sites[0] : user ? object.sites.find((s) => s.path === user.path) : undefined;
   if (site) return siteMember(site, name, scope);
   if (object.shared.has(name)) return object.shared.get(name) as Value;
-  if (object.sites.length !== 1) fail("P0305", span, `\`${object.name}\` has ${object.sites.length} sites: say which one's \`${name}\` is meant`, { notes: [`${object.name}[0].${name}`] });
+  if (object.sites.length !== 1)
+    fail("P0305", span, `\`${object.name}\` has ${object.sites.length} sites: say which one's \`${name}\` is meant`, {
+      notes: [`${object.name}[0].${name}`],
+    });
   return undefined;
 }
 
 /** A name of a site: what it made, else what its method says in the one call there is. */
 function siteMember(site: Site, name: string, scope: Scope): Value | undefined {
   if (site.params.has(name)) return site.params.get(name) ?? null;
-  const s = site.statements.find((x) => x.kind === "Binding" && x.op === "=" && x.targets.some((t) => t.names.length === 1 && t.names[0].text === name));
+  const s = site.statements.find(
+    (x) => x.kind === "Binding" && x.op === "=" && x.targets.some((t) => t.names.length === 1 && t.names[0].text === name),
+  );
   if (s?.kind === "Binding") {
-    const kept = site.sharedThunk(s, s.targets.findIndex((t) => t.names[0].text === name));
+    const kept = site.sharedThunk(
+      s,
+      s.targets.findIndex((t) => t.names[0].text === name),
+    );
     if (kept) return kept.force();
   }
   // while attachments are being made there is no call: sizes and options have values all the same
@@ -110,13 +144,20 @@ function siteMember(site: Site, name: string, scope: Scope): Value | undefined {
 function namesOf(e: Elaborator, object: Value): { what: string; valid: string[] } {
   if (object instanceof Fields) return { what: object.type?.name ?? "the record", valid: [...object.entries.keys()] };
   if (object instanceof Instance)
-    return { what: object.decl.name.text, valid: [...new Set([...[...object.bindings()].map(([n]) => n), ...object.slots.keys(), ...object.args.keys()])] };
+    return {
+      what: object.decl.name.text,
+      valid: [...new Set([...[...object.bindings()].map(([n]) => n), ...object.slots.keys(), ...object.args.keys()])],
+    };
   if (object instanceof CallValue) {
     const { frame } = object;
     const forward = forwardOf(frame.instance.decl)!;
-    return { what: `a call of ${frame.instance.decl.name.text}`, valid: [...forward.results.map((p) => p.name.text), ...forward.params.map((p) => p.name.text)] };
+    return {
+      what: `a call of ${frame.instance.decl.name.text}`,
+      valid: [...forward.results.map((p) => p.name.text), ...forward.params.map((p) => p.name.text)],
+    };
   }
-  if (object instanceof Storage) return { what: `the ${object.role} ${object.name}`, valid: [...(object.role === "state" ? stateNames : parameterNames), "T", "shape"] };
+  if (object instanceof Storage)
+    return { what: `the ${object.role} ${object.name}`, valid: [...(object.role === "state" ? stateNames : parameterNames), "T", "shape"] };
   if (object instanceof Tokenizer) return { what: "the tokenizer", valid: ["size", ...Object.keys(object.ids)] };
   if (isTensor(object)) return { what: "a tensor", valid: ["T", "shape", "grad"] };
   void e;

@@ -2,14 +2,14 @@ import type { Span } from "../../ir/graph.ts";
 import type * as ast from "../ast.ts";
 import type { Site } from "./attachment.ts";
 import { Block, type BlockOwner } from "./block.ts";
+import { readChain } from "./chains.ts";
 import { context } from "./context.ts";
 import { fail } from "./fault.ts";
 import type { Frame, Passed } from "./frame.ts";
 import { type Here, Names, type Read, type Scope } from "./scope.ts";
-import { readChain } from "./chains.ts";
 import { Thunk } from "./thunk.ts";
 import type { Value } from "./values.ts";
-import { type Edit, type Reader, pick } from "./versions.ts";
+import { type Edit, pick, type Reader } from "./versions.ts";
 
 /** What a site is part of in one graph: a call of its module, a frame of the attachment it is attached to, or nothing (a parameter). */
 export type Subject = Frame | MethodFrame | undefined;

@@ -2,16 +2,15 @@ import type { Span } from "../../ir/graph.ts";
 import type * as ast from "../ast.ts";
 import type { ModelReport } from "../project.ts";
 import { attach } from "./attach.ts";
+import { applyModule } from "./calls.ts";
 import type { Elaborator } from "./elaborator.ts";
 import { evaluate } from "./expressions.ts";
 import { fail, reading } from "./fault.ts";
 import { Instance } from "./instance.ts";
-import { type Scope } from "./scope.ts";
-import { Names, fixed } from "./scope.ts";
+import { fixed, Names, type Scope } from "./scope.ts";
 import { asSelection, selectionOf } from "./select.ts";
 import { Storage } from "./storage.ts";
-import { Applied, Fields, ModuleDecl, type Place, Selection, Tokenizer, TypeDecl, type Value, describe } from "./values.ts";
-import { applyModule } from "./calls.ts";
+import { Applied, describe, Fields, ModuleDecl, type Place, Selection, Tokenizer, TypeDecl, type Value } from "./values.ts";
 
 /** `model m = M(…) from "folder" except …`, or a copy: `model b = a`. */
 export function makeModel(e: Elaborator, s: ast.Model, scope: Scope): Instance {
@@ -19,7 +18,12 @@ export function makeModel(e: Elaborator, s: ast.Model, scope: Scope): Instance {
   if (!s.from) {
     const value = s.value.kind === "Call" ? undefined : evaluate(e, s.value, scope);
     if (value instanceof Instance) return copyModel(e, name, value, s.span);
-    const instance = value === undefined ? evaluate(e, s.value, scope) : value instanceof ModuleDecl ? applyModule(e, value, [], scope, s.value.span) : value;
+    const instance =
+      value === undefined
+        ? evaluate(e, s.value, scope)
+        : value instanceof ModuleDecl
+          ? applyModule(e, value, [], scope, s.value.span)
+          : value;
     if (!(instance instanceof Instance)) fail("P0206", s.value.span, `a model is a module, this is ${describe(instance)}`);
     return register(e, name, instance, undefined, s.span, []);
   }
@@ -40,7 +44,8 @@ export function makeModel(e: Elaborator, s: ast.Model, scope: Scope): Instance {
   if (typeof source !== "string") fail("P0206", from.span, `\`from\` takes a folder or a model, this is ${describe(source)}`);
   const folder = e.resolvePath(source, from.span);
   const config = reading(from.span, () => e.host.readConfig(folder));
-  if (!config) fail("P0601", from.span, `there is no model in ${source}`, { label: "no config.json there", notes: [`looked in ${folder}`] });
+  if (!config)
+    fail("P0601", from.span, `there is no model in ${source}`, { label: "no config.json there", notes: [`looked in ${folder}`] });
   const unknown: string[] = [];
   const instance = makeFrom(e, module, config, args, scope, s.value.span, unknown);
   register(e, name, instance, folder, s.span, unknown);
@@ -56,7 +61,15 @@ function splitFrom(expr: ast.Expr): { from: ast.Expr; excepted: ast.Expr[] } {
 }
 
 /** Fields of the file that the record knows, then those given in the call. */
-function makeFrom(e: Elaborator, module: ModuleDecl, config: Readonly<Record<string, unknown>>, args: readonly ast.Argument[], scope: Scope, span: Span, unknown: string[]): Instance {
+function makeFrom(
+  e: Elaborator,
+  module: ModuleDecl,
+  config: Readonly<Record<string, unknown>>,
+  args: readonly ast.Argument[],
+  scope: Scope,
+  span: Span,
+  unknown: string[],
+): Instance {
   const type = e.recordOf(module);
   if (!type) fail("P0602", span, `${module.name} takes no record, so a config.json cannot fill it`);
   const entries = new Map<string, Value>();
@@ -105,23 +118,49 @@ function exceptions(e: Elaborator, instance: Instance, excepted: readonly ast.Ex
   return new Set(excepted.flatMap((x) => [...e.parametersOf(selectionOf(e, x, inner), x.span)]));
 }
 
-function fromFolder(e: Elaborator, name: string, instance: Instance, folder: string, written: string, skip: ReadonlySet<Storage>, span: Span): void {
+function fromFolder(
+  e: Elaborator,
+  name: string,
+  instance: Instance,
+  folder: string,
+  written: string,
+  skip: ReadonlySet<Storage>,
+  span: Span,
+): void {
   const tensors = reading(span, () => e.host.readTensors(folder));
-  if (!tensors) fail("P0603", span, `there are no weights in ${written}`, { notes: ["model.safetensors, or model.safetensors.index.json with its shards"] });
+  if (!tensors)
+    fail("P0603", span, `there are no weights in ${written}`, {
+      notes: ["model.safetensors, or model.safetensors.index.json with its shards"],
+    });
   const params = [...instance.tree()].flatMap((i) => [...i.stored()].map(([, s]) => s));
-  const wanted = params.filter((s) => !skip.has(s)).map((s): { path: string; shape: readonly number[]; tiedTo?: string } => ({ path: s.path, shape: s.shape }));
+  const wanted = params
+    .filter((s) => !skip.has(s))
+    .map((s): { path: string; shape: readonly number[]; tiedTo?: string } => ({ path: s.path, shape: s.shape }));
   const found = e.host.matchTensors([...wanted, ...ties(instance, new Set(params))], folder);
   const missing = found.missing;
   if (missing.length > 0)
-    fail("P0605", span, `${written} has no tensor for ${missing.length === 1 ? `\`${missing[0]}\`` : `${missing.length} parameters of ${name}`}`, {
-      label: `made for ${instance.decl.name.text}`,
-      notes: [`missing: ${missing.slice(0, 8).join(", ")}${missing.length > 8 ? ", …" : ""}`, "`from \"…\" except **.name` starts parameters afresh"],
-    });
+    fail(
+      "P0605",
+      span,
+      `${written} has no tensor for ${missing.length === 1 ? `\`${missing[0]}\`` : `${missing.length} parameters of ${name}`}`,
+      {
+        label: `made for ${instance.decl.name.text}`,
+        notes: [
+          `missing: ${missing.slice(0, 8).join(", ")}${missing.length > 8 ? ", …" : ""}`,
+          '`from "…" except **.name` starts parameters afresh',
+        ],
+      },
+    );
   if (found.wrongShape.length > 0) {
     const w = found.wrongShape[0];
-    fail("P0606", span, `\`${w.path}\` is [${w.wanted.join(", ")}] in ${instance.decl.name.text}, but [${w.seen.join(", ")}] in ${written}`, {
-      notes: found.wrongShape.slice(1, 6).map((x) => `${x.path}: [${x.wanted.join(", ")}] and [${x.seen.join(", ")}]`),
-    });
+    fail(
+      "P0606",
+      span,
+      `\`${w.path}\` is [${w.wanted.join(", ")}] in ${instance.decl.name.text}, but [${w.seen.join(", ")}] in ${written}`,
+      {
+        notes: found.wrongShape.slice(1, 6).map((x) => `${x.path}: [${x.wanted.join(", ")}] and [${x.seen.join(", ")}]`),
+      },
+    );
   }
   for (const s of params) {
     const tensor = found.found.get(s.path);
@@ -132,7 +171,10 @@ function fromFolder(e: Elaborator, name: string, instance: Instance, folder: str
 }
 
 /** Names under which a checkpoint may hold a tied parameter once more. */
-function* ties(instance: Instance, own: ReadonlySet<Storage>): IterableIterator<{ path: string; shape: readonly number[]; tiedTo: string }> {
+function* ties(
+  instance: Instance,
+  own: ReadonlySet<Storage>,
+): IterableIterator<{ path: string; shape: readonly number[]; tiedTo: string }> {
   for (const i of instance.tree())
     for (const [n, slot] of i.slots) {
       if (slot.kind !== "stored" || !own.has(slot.storage)) continue;
@@ -151,13 +193,17 @@ function takeFrom(e: Elaborator, instance: Instance, source: Instance, skip: Rea
       if (skip.has(s)) continue;
       const other = from.get(s.path);
       if (!other) missing.push(s.path);
-      else if (other.shape.join() !== s.shape.join()) fail("P0606", span, `\`${s.path}\` is [${s.shape.join(", ")}] here, but [${other.shape.join(", ")}] in ${source.fullPath}`);
+      else if (other.shape.join() !== s.shape.join())
+        fail("P0606", span, `\`${s.path}\` is [${s.shape.join(", ")}] here, but [${other.shape.join(", ")}] in ${source.fullPath}`);
       else {
         s.source = { kind: "copy", of: other.name };
         copies.push({ from: other.name, to: s.name });
       }
     }
-  if (missing.length > 0) fail("P0605", span, `${source.fullPath} has no \`${missing[0]}\``, { notes: [`missing: ${missing.slice(0, 8).join(", ")}`, "`from m except **.name` starts parameters afresh"] });
+  if (missing.length > 0)
+    fail("P0605", span, `${source.fullPath} has no \`${missing[0]}\``, {
+      notes: [`missing: ${missing.slice(0, 8).join(", ")}`, "`from m except **.name` starts parameters afresh"],
+    });
   e.actions.push({ kind: "copy", of: source.owner.name, to: instance.owner.name, params: copies });
 }
 
@@ -221,7 +267,9 @@ export function mergeModel(e: Elaborator, model: Value, fields: Fields, tokenize
   if (!(model instanceof Instance) || model.root !== model) fail("P0206", span, `\`merge\` takes a model, this is ${describe(model)}`);
   const type = e.recordOf(model.module);
   const args = new Map(model.args);
-  for (const [n, v] of args) if (v instanceof Fields && type && v.type?.decl === type.decl) args.set(n, e.record(type, new Fields(new Map([...v.entries, ...fields.entries])), span));
+  for (const [n, v] of args)
+    if (v instanceof Fields && type && v.type?.decl === type.decl)
+      args.set(n, e.record(type, new Fields(new Map([...v.entries, ...fields.entries])), span));
   const made = new Instance(model.module, args, new Map(), e, span);
   made.tokenizer = tokenizer instanceof Tokenizer ? tokenizer : model.tokenizer;
   made.folder = e.models.find((m) => m.instance === model)?.report.folder;
@@ -249,4 +297,5 @@ function translate(v: Value, remap: ReadonlyMap<object, Value>): Value {
   if (Array.isArray(v)) return v.map((x) => translate(x as Value, remap));
   return v !== null && typeof v === "object" && remap.has(v) ? remap.get(v)! : v;
 }
+
 export { TypeDecl };

@@ -6,12 +6,12 @@ import { context } from "./context.ts";
 import type { Elaborator } from "./elaborator.ts";
 import { fail } from "./fault.ts";
 import { Frame } from "./frame.ts";
-import { Instance, forwardOf } from "./instance.ts";
-import { type Scope, fixed } from "./scope.ts";
+import { forwardOf, Instance } from "./instance.ts";
+import { fixed, type Scope } from "./scope.ts";
 import { capitalsOf, isTensorType, showType } from "./signature.ts";
 import { builderAt, building } from "./tensors.ts";
 import { Thunk } from "./thunk.ts";
-import { Size, Tensor, type Value, sizeValue } from "./values.ts";
+import { Size, sizeValue, Tensor, type Value } from "./values.ts";
 
 /** Objectives: modules whose inputs are columns of the data and whose first output is the loss. */
 export class Objectives {
@@ -43,7 +43,11 @@ export class Objectives {
       const forward = forwardOf(instance.decl);
       if (!forward) fail("P0209", instance.madeAt, `${instance.decl.name.text} has no \`forward\`, so it is no objective`);
       const args = new Map<string, Thunk<Value>>();
-      for (const p of forward.params) args.set(p.name.text, new Thunk(() => this.column(p.name.text, p.type, p.default, instance.scope, p.span, forward), p.name.text, p.span));
+      for (const p of forward.params)
+        args.set(
+          p.name.text,
+          new Thunk(() => this.column(p.name.text, p.type, p.default, instance.scope, p.span, forward), p.name.text, p.span),
+        );
       frame = new Frame(instance, undefined, args, new Map(), { training: ctx.mode === "train", turn: undefined }, instance.madeAt);
       calls.set(instance, frame);
     }
@@ -68,18 +72,37 @@ export class Objectives {
   lossOf(instance: Instance): Node {
     const node = this.e.node(this.call(instance).first(), { path: "", training: true, calls: "" }, instance.madeAt);
     if (node.type.shape.length > 0 || node.type.dtype !== "f32")
-      fail("P0801", instance.madeAt, `the first output of an objective is its loss, a scalar f32[]; that of ${instance.decl.name.text} is ${node.type.dtype}[${node.type.shape.join(", ")}]`);
+      fail(
+        "P0801",
+        instance.madeAt,
+        `the first output of an objective is its loss, a scalar f32[]; that of ${instance.decl.name.text} is ${node.type.dtype}[${node.type.shape.join(", ")}]`,
+      );
     return node;
   }
 
   /** A column of the batch, by name. Capitals of its shape are sizes that the data settles, the same for all columns of a stage. */
-  column(name: string, type: ast.TypeRef | undefined, fallback: ast.Expr | undefined, scope: Scope, span: Span, forward?: ast.Forward, bound?: Scope): Value {
+  column(
+    name: string,
+    type: ast.TypeRef | undefined,
+    fallback: ast.Expr | undefined,
+    scope: Scope,
+    span: Span,
+    forward?: ast.Forward,
+    bound?: Scope,
+  ): Value {
     const ctx = context();
     const known = ctx.columns.get(name);
     if (known) return new Tensor(known.node);
-    if (!isTensorType(type)) fail("P0408", span, `the input \`${name}\` of an objective is a column: write its shape`, { notes: type ? [`it is declared ${showType(type)}`] : [] });
+    if (!isTensorType(type))
+      fail("P0408", span, `the input \`${name}\` of an objective is a column: write its shape`, {
+        notes: type ? [`it is declared ${showType(type)}`] : [],
+      });
     const capitals = capitalsOf([type]);
-    const inner: Scope = { here: scope.here, find: (n) => bound?.find(n) ?? (capitals.has(n) ? fixed(sizeValue(symbol(n))) : scope.find(n)), names: () => scope.names() };
+    const inner: Scope = {
+      here: scope.here,
+      find: (n) => bound?.find(n) ?? (capitals.has(n) ? fixed(sizeValue(symbol(n))) : scope.find(n)),
+      names: () => scope.names(),
+    };
     const shape = type.dims.map((d) => {
       if (d.kind === "Rest") fail("P0408", d.span, `the column \`${name}\` needs all its sizes`);
       const v = this.e.evaluate(d, inner);
@@ -88,7 +111,8 @@ export class Objectives {
     const dtype = type.name.text as DType;
     let decl: ColumnDecl = { name, dtype, shape, span };
     if (fallback) {
-      if (fallback.kind === "Name" && forward?.params.some((p) => p.name.text === fallback.text)) decl = { ...decl, fallback: { kind: "column", name: fallback.text } };
+      if (fallback.kind === "Name" && forward?.params.some((p) => p.name.text === fallback.text))
+        decl = { ...decl, fallback: { kind: "column", name: fallback.text } };
       else {
         const v = this.e.evaluate(fallback, scope);
         if (typeof v === "number" || typeof v === "boolean") decl = { ...decl, fallback: { kind: "constant", value: Number(v) } };

@@ -2,7 +2,7 @@ import type * as ast from "../ast.ts";
 import { fail } from "./fault.ts";
 import type { Instance } from "./instance.ts";
 import type { Scope } from "./scope.ts";
-import { ModuleDecl, MethodDecl, RoleDecl } from "./values.ts";
+import { type MethodDecl, ModuleDecl, RoleDecl } from "./values.ts";
 
 /** What a module fills: a role, with the paths of the role's names in it. A module's own type is a role as well. */
 export interface Filling {
@@ -19,7 +19,8 @@ export function fillings(decl: ast.Module | ast.Method, scope: Scope): Filling[]
     if (!(role instanceof RoleDecl) && !(role instanceof ModuleDecl)) fail("P0301", f.role.span, `\`${f.role.text}\` is not a role`);
     const known = new Set(namesOfRole(role));
     for (const n of f.names)
-      if (!known.has(n.name.text)) fail("P0302", n.name.span, `${role.name} has no name \`${n.name.text}\``, { notes: [`it has: ${[...known].join(", ")}`] });
+      if (!known.has(n.name.text))
+        fail("P0302", n.name.span, `${role.name} has no name \`${n.name.text}\``, { notes: [`it has: ${[...known].join(", ")}`] });
     return { role, names: new Map(f.names.map((n) => [n.name.text, pathOf(n.path)])) };
   });
 }
@@ -47,14 +48,21 @@ export function namesOfRole(role: RoleDecl | ModuleDecl | MethodDecl): string[] 
   const out = role.decl.params.map((p) => p.name.text);
   for (const m of role.decl.members) {
     if (m.kind === "Parameter") out.push(m.field.name.text);
-    if (m.kind === "Forward") out.push(...m.params.map((p) => p.name.text), ...m.results.map((p) => p.name.text), ...m.body.flatMap(boundBy));
+    if (m.kind === "Forward")
+      out.push(...m.params.map((p) => p.name.text), ...m.results.map((p) => p.name.text), ...m.body.flatMap(boundBy));
     if (m.kind === "Binding") out.push(...boundBy(m));
     if (m.kind === "State") out.push(m.name.text);
   }
   return [...new Set(out)];
 }
 const boundBy = (s: ast.Statement): string[] =>
-  s.kind === "Binding" && s.op === "=" ? s.targets.filter((t) => t.names.length === 1).map((t) => t.names[0].text) : s.kind === "If" ? [...s.then, ...(s.else ?? [])].flatMap(boundBy) : s.kind === "For" ? s.body.flatMap(boundBy) : [];
+  s.kind === "Binding" && s.op === "="
+    ? s.targets.filter((t) => t.names.length === 1).map((t) => t.names[0].text)
+    : s.kind === "If"
+      ? [...s.then, ...(s.else ?? [])].flatMap(boundBy)
+      : s.kind === "For"
+        ? s.body.flatMap(boundBy)
+        : [];
 
 /** What a module fills that is `wanted` or a kind of it. */
 export function fillingsOf(instance: Instance, wanted: RoleDecl | ModuleDecl): Filling[] {

@@ -5,9 +5,9 @@
 import type { Node, Span, Turn } from "../../ir/graph.ts";
 import type * as ast from "../ast.ts";
 import type { AdapterFile, Static } from "../project.ts";
+import type { Site } from "./attachment.ts";
 import type { Frame } from "./frame.ts";
 import type { MethodFrame } from "./method-frame.ts";
-import type { Site } from "./attachment.ts";
 import type { Storage } from "./storage.ts";
 import type { Fields, ModuleDecl, RoleDecl, Tokenizer, TypeDecl, Value } from "./values.ts";
 import type { Reader } from "./versions.ts";

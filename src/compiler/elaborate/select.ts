@@ -4,11 +4,11 @@ import { Attachment, Site } from "./attachment.ts";
 import type { Elaborator } from "./elaborator.ts";
 import { evaluate } from "./expressions.ts";
 import { fail } from "./fault.ts";
-import { Instance, forwardOf } from "./instance.ts";
+import { forwardOf, Instance } from "./instance.ts";
 import { fillingsOf, namesOfRole } from "./roles.ts";
-import { Names, type Scope, fixed } from "./scope.ts";
+import { fixed, Names, type Scope } from "./scope.ts";
 import { Storage } from "./storage.ts";
-import { Evaluated, ModuleDecl, type Place, RoleDecl, Selection, type Value, describe } from "./values.ts";
+import { describe, Evaluated, ModuleDecl, type Place, RoleDecl, Selection, type Value } from "./values.ts";
 
 /** The name under which a path that begins with `**` finds what it is said of. */
 const ROOT = "(root)";
@@ -19,16 +19,30 @@ export function asSelection(v: Value, span: Span, text = ""): Selection {
   if (v instanceof Instance) return new Selection([{ kind: "module", instance: v }], text);
   if (v instanceof Evaluated) return asSelection(v.instance, span, text);
   if (v instanceof Storage) return new Selection([{ kind: "param", storage: v }], text);
-  if (v instanceof Attachment) return new Selection(v.sites.filter((s) => !s.detached).map((site) => ({ kind: "site", site }) as const), text);
+  if (v instanceof Attachment)
+    return new Selection(
+      v.sites.filter((s) => !s.detached).map((site) => ({ kind: "site", site }) as const),
+      text,
+    );
   if (v instanceof Site) return new Selection([{ kind: "site", site: v }], text);
-  if (Array.isArray(v)) return unite(v.map((x) => asSelection(x as Value, span)), text);
-  fail("P0304", span, `a selection is wanted here, this is ${describe(v)}`, { notes: ["it starts at a model, an attachment or a name for one: `m.**: Linear`"] });
+  if (Array.isArray(v))
+    return unite(
+      v.map((x) => asSelection(x as Value, span)),
+      text,
+    );
+  fail("P0304", span, `a selection is wanted here, this is ${describe(v)}`, {
+    notes: ["it starts at a model, an attachment or a name for one: `m.**: Linear`"],
+  });
 }
 
 /** A path where a selection is wanted: `to`, `params`, `draw` … */
 export function selectionOf(e: Elaborator, expr: ast.Expr, scope: Scope): Selection {
   const text = e.textOf(expr.span);
-  if (expr.kind === "List") return unite(expr.items.map((i) => (i.kind === "Spread" ? asSelection(evaluate(e, i.value, scope), i.span) : selectionOf(e, i, scope))), text);
+  if (expr.kind === "List")
+    return unite(
+      expr.items.map((i) => (i.kind === "Spread" ? asSelection(evaluate(e, i.value, scope), i.span) : selectionOf(e, i, scope))),
+      text,
+    );
   return asSelection(evaluate(e, expr, scope), expr.span, text);
 }
 
@@ -71,10 +85,15 @@ export function except(e: Elaborator, left: Value, expr: ast.Except, scope: Scop
   const roots = new Set(from.places.flatMap((p) => (p.kind === "module" || p.kind === "value" ? [p.instance.root] : [])));
   const inner = new Names(new Map([[ROOT, fixed([...roots])]]), scope);
   const removed = new Set(selectionOf(e, expr.right, inner).places.map(keyOf));
-  const matched = from.places.filter((p) => removed.has(keyOf(p)) || (p.kind === "module" && removed.has(keyOf({ kind: "module", instance: p.instance }))));
+  const matched = from.places.filter(
+    (p) => removed.has(keyOf(p)) || (p.kind === "module" && removed.has(keyOf({ kind: "module", instance: p.instance }))),
+  );
   if (matched.length === 0 && !(from.places.length === 0))
     fail("P0312", expr.right.span, "this `except` takes nothing away", { label: "matches nothing on its left" });
-  return new Selection(from.places.filter((p) => !matched.includes(p)), e.textOf(expr.span));
+  return new Selection(
+    from.places.filter((p) => !matched.includes(p)),
+    e.textOf(expr.span),
+  );
 }
 
 /** `.**`, `.** : R`, `.*`, `.{…}`, and the same at the start of a path. */
@@ -83,7 +102,10 @@ export function select(e: Elaborator, expr: ast.Select, scope: Scope): Selection
   if (expr.object) from = evaluate(e, expr.object, scope);
   else {
     const root = scope.find(ROOT);
-    if (!root) fail("P0304", expr.span, "a path that begins with `**` needs something it is said of", { notes: ["as in `m.**: Linear except **.lm_head`"] });
+    if (!root)
+      fail("P0304", expr.span, "a path that begins with `**` needs something it is said of", {
+        notes: ["as in `m.**: Linear except **.lm_head`"],
+      });
     from = root(scope.here);
   }
   const text = e.textOf(expr.span);
@@ -158,7 +180,16 @@ export function childPlaces(e: Elaborator, from: Selection, name: string, span: 
 
 function stepChild(e: Elaborator, places: readonly Place[], name: string): Place[] {
   return places.flatMap((p): Place[] => {
-    if (p.kind === "list") return /^\d+$/.test(name) ? (p.items[+name] ? [{ kind: "module", instance: p.items[+name] }] : []) : stepChild(e, p.items.map((instance) => ({ kind: "module", instance })), name);
+    if (p.kind === "list")
+      return /^\d+$/.test(name)
+        ? p.items[+name]
+          ? [{ kind: "module", instance: p.items[+name] }]
+          : []
+        : stepChild(
+            e,
+            p.items.map((instance) => ({ kind: "module", instance })),
+            name,
+          );
     if (p.kind === "site") {
       const s = p.site.params.get(name);
       if (s) return [{ kind: "param", storage: s }];
@@ -182,7 +213,8 @@ function stepChild(e: Elaborator, places: readonly Place[], name: string): Place
     if (bound) return placesOf(bound.force());
     const forward = forwardOf(instance.decl);
     const values = forward ? [...forward.params, ...forward.results].map((q) => q.name.text) : [];
-    if (values.includes(name) || (forward && namesOfRole(instance.module).includes(name) && !instance.args.has(name))) return [{ kind: "value", instance, name }];
+    if (values.includes(name) || (forward && namesOfRole(instance.module).includes(name) && !instance.args.has(name)))
+      return [{ kind: "value", instance, name }];
     return [];
   });
 }
@@ -199,7 +231,11 @@ function failChild(e: Elaborator, places: readonly Place[], path: readonly ast.S
   const at = places.find((p) => p.kind === "module" || p.kind === "site" || p.kind === "list");
   const instance = at?.kind === "module" ? at.instance : at?.kind === "list" ? at.items[0] : undefined;
   const what = instance ? instance.decl.name.text : at?.kind === "site" ? at.site.attachment.method.name : "what is selected";
-  const valid = instance ? [...new Set([...[...instance.children()].map(([n]) => n.replace(/\.\d+$/, "")), ...instance.slots.keys()])] : at?.kind === "site" ? [...at.site.params.keys(), ...[...at.site.children()].map(([n]) => n)] : [];
+  const valid = instance
+    ? [...new Set([...[...instance.children()].map(([n]) => n.replace(/\.\d+$/, "")), ...instance.slots.keys()])]
+    : at?.kind === "site"
+      ? [...at.site.params.keys(), ...[...at.site.children()].map(([n]) => n)]
+      : [];
   fail("P0312", first.kind === "Child" ? first.name.span : span, "this selector matches nothing", {
     label: `no child \`${name}\` in ${what}`,
     notes: [...(valid.length > 0 ? [`${what} has: ${valid.join(", ")}`] : []), ...e.suggestions(name, valid)],
@@ -211,7 +247,10 @@ export function indexPlaces(e: Elaborator, object: Value, expr: ast.Index, scope
   const from = object instanceof Selection ? object.places : ([{ kind: "list", items: object as readonly Instance[] }] as const);
   const text = e.textOf(expr.span);
   const lists = from.map((p) => {
-    if (p.kind !== "list") fail("P0303", expr.span, `${p.kind === "module" ? p.instance.decl.name.text : "this"} is not a list of children`, { label: "an index needs a list" });
+    if (p.kind !== "list")
+      fail("P0303", expr.span, `${p.kind === "module" ? p.instance.decl.name.text : "this"} is not a list of children`, {
+        label: "an index needs a list",
+      });
     return p.items;
   });
   const places = lists.flatMap((items) =>
@@ -226,12 +265,15 @@ export function indexPlaces(e: Elaborator, object: Value, expr: ast.Index, scope
       if (item.value.kind === "Range") {
         const start = number(item.value.start);
         const end = item.value.end ? number(item.value.end) : items.length;
-        if (end > items.length || start >= end) fail("P0312", item.span, `the run ${start}..${end} of ${items.length} children`, { label: "out of range" });
+        if (end > items.length || start >= end)
+          fail("P0312", item.span, `the run ${start}..${end} of ${items.length} children`, { label: "out of range" });
         return items.slice(start, end);
       }
       const v = evaluate(e, item.value, scope);
       const wanted = Array.isArray(v) ? (v as number[]) : [number(item.value)];
-      return wanted.map((i) => items[i] ?? fail("P0312", item.span, `there is no child ${i}: the list has ${items.length}`, { label: "out of range" }));
+      return wanted.map(
+        (i) => items[i] ?? fail("P0312", item.span, `there is no child ${i}: the list has ${items.length}`, { label: "out of range" }),
+      );
     }),
   );
   return new Selection(dedupe(places.map((instance) => ({ kind: "module", instance }) as const)), text);

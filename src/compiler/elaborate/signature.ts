@@ -4,7 +4,24 @@ import type * as ast from "../ast.ts";
 import { fail } from "./fault.ts";
 import { type Evaluator, type Here, Names, type Read, type Scope } from "./scope.ts";
 import { builderAt, isTensor, toDim, toNode } from "./tensors.ts";
-import { Applied, Builtin, Closure, Dataset, Fields, MethodDecl, ModuleDecl, Selection, Size, Tensor, Tokenizer, TypeDecl, RoleDecl, type Value, describe, sizeValue } from "./values.ts";
+import {
+  Applied,
+  Builtin,
+  Closure,
+  Dataset,
+  describe,
+  Fields,
+  MethodDecl,
+  ModuleDecl,
+  RoleDecl,
+  Selection,
+  Size,
+  sizeValue,
+  Tensor,
+  Tokenizer,
+  TypeDecl,
+  type Value,
+} from "./values.ts";
 
 export const isTensorType = (t: ast.TypeRef | undefined): t is ast.NamedType & { dims: readonly ast.Dim[] } =>
   t !== undefined && t.kind === "NamedType" && t.dims !== undefined && ["f32", "i32", "bool"].includes(t.name.text);
@@ -86,7 +103,16 @@ export class Signature {
   }
 
   private dimValue(d: ast.Expr, span: Span): Dim {
-    return toDim(this.evaluator.evaluate(d, { ...this.scope, here: this.scope.here, find: (n) => this.find(n) ?? this.scope.find(n), names: () => this.scope.names() }), span, "a size");
+    return toDim(
+      this.evaluator.evaluate(d, {
+        ...this.scope,
+        here: this.scope.here,
+        find: (n) => this.find(n) ?? this.scope.find(n),
+        names: () => this.scope.names(),
+      }),
+      span,
+      "a size",
+    );
   }
 
   /** Makes the declared sizes and those of a tensor one, or says which two do not fit and where each came from. */
@@ -94,20 +120,31 @@ export class Signature {
     const { shape } = node.type;
     const at = dims.findIndex((d) => d.kind === "Rest");
     const wrongRank = () =>
-      fail("P0407", span, `${what} must be ${type ? showType(type) : showDims(dims)}, this has ${shape.length} axes: ${node.type.dtype}${showShape(shape)}`, {
-        related: node.origin.span && node.origin.span !== span ? [{ span: node.origin.span, label: "made here" }] : [],
-      });
+      fail(
+        "P0407",
+        span,
+        `${what} must be ${type ? showType(type) : showDims(dims)}, this has ${shape.length} axes: ${node.type.dtype}${showShape(shape)}`,
+        {
+          related: node.origin.span && node.origin.span !== span ? [{ span: node.origin.span, label: "made here" }] : [],
+        },
+      );
     if (at < 0 ? shape.length !== dims.length : shape.length < dims.length - 1) wrongRank();
     const front = at < 0 ? dims : dims.slice(0, at);
     const back = at < 0 ? [] : dims.slice(at + 1);
     front.forEach((d, i) => this.one(d as ast.Expr, shape[i], i, node, span, what, type));
-    back.forEach((d, i) => this.one(d as ast.Expr, shape[shape.length - back.length + i], shape.length - back.length + i, node, span, what, type));
+    back.forEach((d, i) =>
+      this.one(d as ast.Expr, shape[shape.length - back.length + i], shape.length - back.length + i, node, span, what, type),
+    );
     if (at >= 0 && front.length === 0) {
       const lead = shape.slice(0, shape.length - back.length);
       if (!this.lead) this.lead = lead;
       else if (this.lead.length === lead.length && lead.every((d, i) => sameDim(d, this.lead![i]))) return;
       else if (lead.length > 0 && this.lead.length > 0 && lead.length === this.lead.length)
-        fail("P0401", span, `the leading sizes of ${what} are ${showShape(lead)}, elsewhere in the signature they are ${showShape(this.lead)}`);
+        fail(
+          "P0401",
+          span,
+          `the leading sizes of ${what} are ${showShape(lead)}, elsewhere in the signature they are ${showShape(this.lead)}`,
+        );
     }
   }
 
@@ -168,12 +205,15 @@ export class Signature {
 
 /** The dtype and static shape of a parameter. */
 export function parameterShape(field: ast.Field, scope: Scope, evaluator: Evaluator): { dtype: DType; shape: number[] } {
-  if (!isTensorType(field.type)) fail("P0408", field.span, `a parameter is a tensor: write its shape, as in \`${field.name.text}: f32[dim]\``);
+  if (!isTensorType(field.type))
+    fail("P0408", field.span, `a parameter is a tensor: write its shape, as in \`${field.name.text}: f32[dim]\``);
   const shape = field.type.dims.map((d) => {
     if (d.kind === "Rest") fail("P0408", d.span, "the shape of a parameter is static: `...` cannot stand here");
     const v = evaluator.evaluate(d, scope);
     if (typeof v !== "number" || !Number.isInteger(v) || v < 0)
-      fail("P0408", d.span, `a size of the parameter \`${field.name.text}\` is ${describe(v)}`, { notes: ["sizes of parameters are whole numbers known when compiling"] });
+      fail("P0408", d.span, `a size of the parameter \`${field.name.text}\` is ${describe(v)}`, {
+        notes: ["sizes of parameters are whole numbers known when compiling"],
+      });
     return v;
   });
   return { dtype: field.type.name.text as DType, shape };
@@ -191,8 +231,12 @@ export function coerceStatic(v: Value, type: ast.TypeRef, scope: Scope, span: Sp
     }
     return v.map((x, i) => coerceStatic(x as Value, type.element, scope, span, `${what}[${i}]`, evaluator));
   }
-  if (type.kind === "FnType") return v instanceof Closure || v instanceof Builtin || v instanceof ModuleDecl || isKind(v, "instance") ? v : wrong();
-  if (isTensorType(type)) return isTensor(v) || typeof v === "number" || typeof v === "boolean" || v instanceof Size || Array.isArray(v) || isKind(v, "start") ? v : wrong();
+  if (type.kind === "FnType")
+    return v instanceof Closure || v instanceof Builtin || v instanceof ModuleDecl || isKind(v, "instance") ? v : wrong();
+  if (isTensorType(type))
+    return isTensor(v) || typeof v === "number" || typeof v === "boolean" || v instanceof Size || Array.isArray(v) || isKind(v, "start")
+      ? v
+      : wrong();
   const name = type.name.text;
   switch (name) {
     case "int":
@@ -222,16 +266,27 @@ export function coerceStatic(v: Value, type: ast.TypeRef, scope: Scope, span: Sp
   if (decl instanceof RoleDecl || decl instanceof ModuleDecl) {
     if (!isKind(v, "instance") && !isKind(v, "evaluated")) return wrong();
     const instance = isKind(v, "evaluated") ? (v as { instance: Value }).instance : v;
-    if (!evaluator.fills(instance, decl)) fail("P0306", span, `${what} must be a ${name}, ${describe(instance)} is not`, { notes: evaluator.rolesOf(instance) });
+    if (!evaluator.fills(instance, decl))
+      fail("P0306", span, `${what} must be a ${name}, ${describe(instance)} is not`, { notes: evaluator.rolesOf(instance) });
     return v;
   }
-  fail("P0201", type.span, `unknown type \`${name}\``, { notes: evaluator.suggestions(name, ["int", "float", "bool", "string", "record", "f32", "i32", ...scope.names()]) });
+  fail("P0201", type.span, `unknown type \`${name}\``, {
+    notes: evaluator.suggestions(name, ["int", "float", "bool", "string", "record", "f32", "i32", ...scope.names()]),
+  });
 }
 const isScalar = (v: Value, dtype: DType): boolean => v instanceof Tensor && v.node.type.shape.length === 0 && v.node.type.dtype === dtype;
-const isKind = (v: Value, kind: string): boolean => v !== null && typeof v === "object" && "kind" in v && (v as { kind: string }).kind === kind;
+const isKind = (v: Value, kind: string): boolean =>
+  v !== null && typeof v === "object" && "kind" in v && (v as { kind: string }).kind === kind;
 
 export function showType(t: ast.TypeRef): string {
-  const base = t.kind === "ListType" ? `[${showType(t.element)}]` : t.kind === "FnType" ? "fn" : t.dims ? `${t.name.text}${showDims(t.dims)}` : t.name.text;
+  const base =
+    t.kind === "ListType"
+      ? `[${showType(t.element)}]`
+      : t.kind === "FnType"
+        ? "fn"
+        : t.dims
+          ? `${t.name.text}${showDims(t.dims)}`
+          : t.name.text;
   return t.optional ? `${base}?` : base;
 }
 const showDims = (dims: readonly ast.Dim[]): string => `[${dims.map((d) => (d.kind === "Rest" ? "..." : showExpr(d))).join(", ")}]`;
@@ -243,4 +298,5 @@ function showExpr(e: ast.Expr): string {
   if (e.kind === "Member") return `${showExpr(e.object)}.${e.name.text}`;
   return "…";
 }
+
 export { Names, subDim, substitute };

@@ -7,11 +7,11 @@ import type { Elaborator } from "./elaborator.ts";
 import { evaluate } from "./expressions.ts";
 import { fail } from "./fault.ts";
 import { Instance } from "./instance.ts";
+import { fromJson } from "./models.ts";
 import type { Scope } from "./scope.ts";
 import { evaluationEntry, predictEntry } from "./step.ts";
 import { trainStage } from "./train-stage.ts";
-import { Applied, Closure, Dataset, Fields, type Value, describe, MethodDecl } from "./values.ts";
-import { fromJson } from "./models.ts";
+import { Applied, Closure, Dataset, describe, Fields, MethodDecl, type Value } from "./values.ts";
 
 /** The settings of a stage: expressions are kept, since some (`objective`, `params`) are evaluated inside the graph they make. */
 export class Settings {
@@ -32,9 +32,14 @@ export class Settings {
         for (const [k, x] of v.entries) this.exprs.set(k, { value: () => x, expr: undefined, span: s.span });
       }
     }
-    for (const [k, v] of Object.entries(overrides)) this.exprs.set(k, { value: () => fromJson(v), expr: undefined, span: statement.verb.span });
+    for (const [k, v] of Object.entries(overrides))
+      this.exprs.set(k, { value: () => fromJson(v), expr: undefined, span: statement.verb.span });
     for (const [k, { span }] of this.exprs)
-      if (!known.includes(k)) fail("P0203", span, `\`${statement.verb.text}\` has no field \`${k}\``, { label: "unknown field", notes: [...e.suggestions(k, known), `it has: ${known.join(", ")}`] });
+      if (!known.includes(k))
+        fail("P0203", span, `\`${statement.verb.text}\` has no field \`${k}\``, {
+          label: "unknown field",
+          notes: [...e.suggestions(k, known), `it has: ${known.join(", ")}`],
+        });
   }
   get span(): Span {
     return this.statement.span;
@@ -62,7 +67,8 @@ export class Settings {
   int(name: string, otherwise: number | undefined, least = 1): number {
     const v = this.value(name);
     if (v === undefined || v === null) return otherwise as number;
-    if (typeof v !== "number" || !Number.isInteger(v) || v < least) fail("P0206", this.spanOf(name), `\`${name}\` must be a whole number of at least ${least}, this is ${describe(v)}`);
+    if (typeof v !== "number" || !Number.isInteger(v) || v < least)
+      fail("P0206", this.spanOf(name), `\`${name}\` must be a whole number of at least ${least}, this is ${describe(v)}`);
     return v;
   }
   number(name: string, otherwise: number | undefined): number {
@@ -78,7 +84,8 @@ export class Settings {
     const v = this.value(name);
     if (v === undefined || v === null) return undefined;
     const list = typeof v === "string" ? [v] : v;
-    if (!Array.isArray(list) || !list.every((x) => typeof x === "string")) fail("P0206", this.spanOf(name), `\`${name}\` must be a list of strings, this is ${describe(v)}`);
+    if (!Array.isArray(list) || !list.every((x) => typeof x === "string"))
+      fail("P0206", this.spanOf(name), `\`${name}\` must be a list of strings, this is ${describe(v)}`);
     return list as readonly string[];
   }
   record(name: string, fields: readonly string[]): Fields | undefined {
@@ -86,25 +93,50 @@ export class Settings {
     if (v === undefined || v === null) return undefined;
     if (!(v instanceof Fields)) fail("P0206", this.spanOf(name), `\`${name}\` must be a record, this is ${describe(v)}`);
     for (const k of v.entries.keys())
-      if (!fields.includes(k)) fail("P0203", this.spanOf(name), `\`${name}\` has no field \`${k}\``, { notes: [...this.e.suggestions(k, fields), `it has: ${fields.join(", ")}`] });
+      if (!fields.includes(k))
+        fail("P0203", this.spanOf(name), `\`${name}\` has no field \`${k}\``, {
+          notes: [...this.e.suggestions(k, fields), `it has: ${fields.join(", ")}`],
+        });
     return v;
   }
   dataset(name: string): DatasetSpec {
     const v = this.need(name);
-    if (!(v instanceof Dataset)) fail("P0206", this.spanOf(name), `\`${name}\` must be a table of data, this is ${describe(v)}`, { notes: ["such as `text(\"data/corpus.txt\", split: 0.95)`"] });
+    if (!(v instanceof Dataset))
+      fail("P0206", this.spanOf(name), `\`${name}\` must be a table of data, this is ${describe(v)}`, {
+        notes: ['such as `text("data/corpus.txt", split: 0.95)`'],
+      });
     return v.spec;
   }
   model(name: string): Instance {
     const v = this.need(name);
-    if (!(v instanceof Instance) || v.owner.kind !== "model") fail("P0206", this.spanOf(name), `\`${name}\` must be a model, this is ${describe(v)}`);
+    if (!(v instanceof Instance) || v.owner.kind !== "model")
+      fail("P0206", this.spanOf(name), `\`${name}\` must be a model, this is ${describe(v)}`);
     return v;
   }
 }
 
 const fields: Readonly<Record<string, readonly string[]>> = {
   train: [
-    "objective", "data", "params", "steps", "epochs", "batch", "accumulate", "sequence", "clip", "optimizer", "schedule", "memory", "reverse",
-    "precision", "seed", "shuffle", "evaluate", "watch", "save", "checkpoint",
+    "objective",
+    "data",
+    "params",
+    "steps",
+    "epochs",
+    "batch",
+    "accumulate",
+    "sequence",
+    "clip",
+    "optimizer",
+    "schedule",
+    "memory",
+    "reverse",
+    "precision",
+    "seed",
+    "shuffle",
+    "evaluate",
+    "watch",
+    "save",
+    "checkpoint",
   ],
   evaluate: ["objective", "data", "metrics", "batch", "sequence"],
   predict: ["objective", "model", "data", "columns", "reduce", "batch", "sequence"],
@@ -115,7 +147,10 @@ const fields: Readonly<Record<string, readonly string[]>> = {
 export function stage(e: Elaborator, s: ast.Stage, scope: Scope, turns: readonly number[]): Value | undefined {
   const verb = s.verb.text;
   const known = fields[verb];
-  if (!known) fail("P0219", s.verb.span, `there is no stage \`${verb}\``, { notes: [...e.suggestions(verb, Object.keys(fields)), `the stages are: ${Object.keys(fields).join(", ")}`] });
+  if (!known)
+    fail("P0219", s.verb.span, `there is no stage \`${verb}\``, {
+      notes: [...e.suggestions(verb, Object.keys(fields)), `the stages are: ${Object.keys(fields).join(", ")}`],
+    });
   const name = s.name?.text ?? verb;
   const set = e.overrides.set ?? {};
   const overrides: Record<string, unknown> = {};
@@ -149,7 +184,16 @@ export function stage(e: Elaborator, s: ast.Stage, scope: Scope, turns: readonly
   if (verb === "predict") {
     const columns = settings.strings("columns") ?? fail("P0204", s.verb.span, "`predict` needs `columns`");
     const { entry, tokenizer } = predictEntry(e, settings, base.name, columns);
-    const out: PredictStage = { ...base, verb: "predict", tokenizer, entry, data: settings.dataset("data"), columns, batch: settings.int("batch", 8), sequence: settings.int("sequence", undefined) };
+    const out: PredictStage = {
+      ...base,
+      verb: "predict",
+      tokenizer,
+      entry,
+      data: settings.dataset("data"),
+      columns,
+      batch: settings.int("batch", 8),
+      sequence: settings.int("sequence", undefined),
+    };
     add(e, out);
     return new Dataset({ kind: "dataset", make: "predicted", args: [base.folder], options: {}, part: "main", span: s.span });
   }
@@ -179,4 +223,5 @@ export function stage(e: Elaborator, s: ast.Stage, scope: Scope, turns: readonly
 function add(e: Elaborator, s: Stage): void {
   e.actions.push({ kind: "stage", stage: s });
 }
+
 export { Applied, Attachment, Closure, MethodDecl };

@@ -24,8 +24,15 @@ export function startGraph(e: Elaborator, storage: Storage, seed: number): { gra
     } else if (typeof v === "number" || typeof v === "boolean") node = b.constant(Number(v), storage.dtype, storage.shape);
     else {
       const given = b.cast(e.node(v, { path: storage.name, training: false, calls: "" }, storage.span), storage.dtype);
-      const fits = given.type.shape.length <= storage.shape.length && given.type.shape.every((d, i) => d === 1 || d === storage.shape[storage.shape.length - given.type.shape.length + i]);
-      if (!fits) fail("P0401", storage.span, `the start of ${storage.name} is [${given.type.shape.join(", ")}], the parameter is [${storage.shape.join(", ")}]`);
+      const fits =
+        given.type.shape.length <= storage.shape.length &&
+        given.type.shape.every((d, i) => d === 1 || d === storage.shape[storage.shape.length - given.type.shape.length + i]);
+      if (!fits)
+        fail(
+          "P0401",
+          storage.span,
+          `the start of ${storage.name} is [${given.type.shape.join(", ")}], the parameter is [${storage.shape.join(", ")}]`,
+        );
       node = b.broadcastTo(given, storage.shape);
     }
     return { graph: { results: [{ role: "output", name: "value", node }] }, reads: [...ctx.params.values()] };

@@ -1,15 +1,15 @@
 import type * as ast from "../ast.ts";
 import { attach } from "./attach.ts";
-import { Attachment, Site } from "./attachment.ts";
+import { Attachment, type Site } from "./attachment.ts";
 import type { Elaborator } from "./elaborator.ts";
 import { bindNames, evaluate } from "./expressions.ts";
 import { Fault, fail } from "./fault.ts";
 import { Instance } from "./instance.ts";
 import { makeModel } from "./models.ts";
-import { type Read, type Scope, fixed } from "./scope.ts";
+import { fixed, type Read, type Scope } from "./scope.ts";
 import { selectionOf } from "./select.ts";
 import { stage } from "./stages.ts";
-import { Applied, Loaded, MethodDecl, ModuleDecl, type Place, Selection, type Value, describe } from "./values.ts";
+import { Applied, describe, Loaded, MethodDecl, ModuleDecl, type Place, Selection, type Value } from "./values.ts";
 
 /** Runs the statements of the main file in order. A mistake ends its statement; names it would have made are then known to be broken. */
 export class Run {
@@ -41,7 +41,10 @@ export class Run {
       try {
         work();
       } catch (err) {
-        follows = err instanceof Fault && err.problem.code === "P0201" && [...this.broken].some((n) => err.problem.message === `unknown name \`${n}\``);
+        follows =
+          err instanceof Fault &&
+          err.problem.code === "P0201" &&
+          [...this.broken].some((n) => err.problem.message === `unknown name \`${n}\``);
         if (!follows) throw err;
       }
     });
@@ -62,10 +65,11 @@ export class Run {
       case "Detach": {
         const sel = selectionOf(this.e, s.selection, this.scope);
         let n = 0;
-        for (const p of sel.places) if (p.kind === "site") {
-          p.site.detached = true;
-          n++;
-        }
+        for (const p of sel.places)
+          if (p.kind === "site") {
+            p.site.detached = true;
+            n++;
+          }
         if (n === 0 && sel.places.length > 0) fail("P0304", s.selection.span, "`detach` takes attachments, or sites of them");
         return;
       }
@@ -93,8 +97,12 @@ export class Run {
   }
 
   private bind(s: ast.Binding): void {
-    if (s.op === ":=") fail("P0502", s.span, "`:=` rebinds a name of a model inside a method", { notes: ["at the top of a file names are set with `=`"] });
-    const values = s.values.length === s.targets.length ? s.values.map((v) => evaluate(this.e, v, this.scope)) : this.e.elements(evaluate(this.e, s.values[0], this.scope), s.values[0].span);
+    if (s.op === ":=")
+      fail("P0502", s.span, "`:=` rebinds a name of a model inside a method", { notes: ["at the top of a file names are set with `=`"] });
+    const values =
+      s.values.length === s.targets.length
+        ? s.values.map((v) => evaluate(this.e, v, this.scope))
+        : this.e.elements(evaluate(this.e, s.values[0], this.scope), s.values[0].span);
     if (values.length !== s.targets.length) fail("P0213", s.span, `${values.length} values for ${s.targets.length} names`);
     s.targets.forEach((t, i) => {
       if (t.names.length !== 1) fail("P0502", t.span, "only a name can be set");
@@ -107,14 +115,24 @@ export class Run {
     if (s.expect) {
       const n = evaluate(this.e, s.expect, this.scope);
       if (typeof n !== "number") fail("P0206", s.expect.span, `\`expect\` takes a number, this is ${describe(n)}`);
-      if (n !== to.places.length) fail("P0313", s.to.span, `this selector matches ${to.places.length}, not ${n}`, { label: `${to.places.length} here`, related: [{ span: s.expect.span, label: "expected here" }] });
+      if (n !== to.places.length)
+        fail("P0313", s.to.span, `this selector matches ${to.places.length}, not ${n}`, {
+          label: `${to.places.length} here`,
+          related: [{ span: s.expect.span, label: "expected here" }],
+        });
     }
     const value = evaluate(this.e, s.value, this.scope);
     const name = this.e.attachmentName(s.name.text);
     if (value instanceof Loaded) return this.e.attachLoaded(name, value, to, s.span);
     if (value instanceof Attachment) return copyAttachment(this.e, name, value, to, s);
     const applied = value instanceof MethodDecl ? new Applied(value, [], this.scope, s.value.span) : value;
-    if (!(applied instanceof Applied)) fail("P0206", s.value.span, `a method is wanted here, this is ${describe(value)}`, value instanceof ModuleDecl ? { notes: [`${value.name} is a module`] } : {});
+    if (!(applied instanceof Applied))
+      fail(
+        "P0206",
+        s.value.span,
+        `a method is wanted here, this is ${describe(value)}`,
+        value instanceof ModuleDecl ? { notes: [`${value.name} is a module`] } : {},
+      );
     return attach(this.e, name, applied, to, s.span);
   }
 
@@ -128,13 +146,27 @@ export class Run {
 function copyAttachment(e: Elaborator, name: string, a: Attachment, to: Selection, s: ast.Attach): Attachment {
   const values = new Map([...e.optionsGiven(a.applied)].map(([k, v]) => [k, v.value]));
   const places = to.places.filter((p): p is Place => p.kind === "module" || p.kind === "param");
-  const made = attach(e, name, new Applied(a.applied.method, [], a.applied.scope, s.value.span, values), new Selection(places, to.text), s.span);
+  const made = attach(
+    e,
+    name,
+    new Applied(a.applied.method, [], a.applied.scope, s.value.span, values),
+    new Selection(places, to.text),
+    s.span,
+  );
   made.loaded = true;
   const copies: { from: string; to: string }[] = [];
   const tail = (site: Site) => site.path.split(".").slice(1).join(".");
   for (const site of made.sites) {
     const original = a.sites.find((x) => x.path === site.path) ?? a.sites.find((x) => tail(x) === tail(site));
-    if (!original) fail("P0305", s.to.span, `\`${a.name}\` has no part at ${site.path}`, { notes: [`it is at: ${a.sites.slice(0, 4).map((x) => x.path).join(", ")}${a.sites.length > 4 ? ", …" : ""}`] });
+    if (!original)
+      fail("P0305", s.to.span, `\`${a.name}\` has no part at ${site.path}`, {
+        notes: [
+          `it is at: ${a.sites
+            .slice(0, 4)
+            .map((x) => x.path)
+            .join(", ")}${a.sites.length > 4 ? ", …" : ""}`,
+        ],
+      });
     const others = new Map(site.parameters());
     for (const [n, from] of original.parameters()) {
       const t = others.get(n);
@@ -148,5 +180,16 @@ function copyAttachment(e: Elaborator, name: string, a: Attachment, to: Selectio
 }
 
 const namesOf = (s: ast.Statement): string[] =>
-  s.kind === "Model" || s.kind === "Attach" ? [s.name.text] : s.kind === "Binding" ? s.targets.map((t) => t.names[0].text) : s.kind === "Stage" && s.name ? [s.name.text] : s.kind === "For" ? s.body.flatMap(namesOf) : s.kind === "If" ? [...s.then, ...(s.else ?? [])].flatMap(namesOf) : [];
+  s.kind === "Model" || s.kind === "Attach"
+    ? [s.name.text]
+    : s.kind === "Binding"
+      ? s.targets.map((t) => t.names[0].text)
+      : s.kind === "Stage" && s.name
+        ? [s.name.text]
+        : s.kind === "For"
+          ? s.body.flatMap(namesOf)
+          : s.kind === "If"
+            ? [...s.then, ...(s.else ?? [])].flatMap(namesOf)
+            : [];
+
 export { Instance };

@@ -1,6 +1,6 @@
-import { rowOf } from "../../ir/ops/index.ts";
 import type { Graph, Node, Result, Span } from "../../ir/graph.ts";
 import { order } from "../../ir/graph.ts";
+import { rowOf } from "../../ir/ops/index.ts";
 import type { Entry } from "../project.ts";
 import { Context, context, within } from "./context.ts";
 import type { Elaborator } from "./elaborator.ts";
@@ -10,16 +10,18 @@ import type { Frame } from "./frame.ts";
 import { Instance } from "./instance.ts";
 import type { Here } from "./scope.ts";
 import type { Settings } from "./stages.ts";
-import { toNode } from "./tensors.ts";
-import { Selection, Tensor, type Value, describe } from "./values.ts";
-import { isTensor } from "./tensors.ts";
+import { isTensor, toNode } from "./tensors.ts";
+import { describe, Selection, Tensor, type Value } from "./values.ts";
 
 export const nowhere: Here = { path: "", training: false, calls: "" };
 
 /** The loss of an objective (or a sum of weighted ones) in the graph being made. */
 export function objectiveLoss(e: Elaborator, value: Value, span: Span): Node {
   if (value instanceof Instance) {
-    if (value.owner.kind === "model") fail("P0801", span, `\`objective\` is a loss, ${describe(value)} is a model`, { notes: [`such as \`causal_lm(${value.owner.name})\``] });
+    if (value.owner.kind === "model")
+      fail("P0801", span, `\`objective\` is a loss, ${describe(value)} is a model`, {
+        notes: [`such as \`causal_lm(${value.owner.name})\``],
+      });
     return e.objectives.lossOf(value);
   }
   if (isTensor(value)) {
@@ -43,7 +45,9 @@ export function namedScalars(e: Elaborator): Result[] {
   return out;
 }
 function scalarNames(f: Frame): string[] {
-  return f.forward.body.flatMap((s) => (s.kind === "Binding" && s.op === "=" ? s.targets.filter((t) => t.names.length === 1).map((t) => t.names[0].text) : []));
+  return f.forward.body.flatMap((s) =>
+    s.kind === "Binding" && s.op === "=" ? s.targets.filter((t) => t.names.length === 1).map((t) => t.names[0].text) : [],
+  );
 }
 
 /** An entry from results: the columns, parameters and states that they reach. */
@@ -74,12 +78,19 @@ export function evaluationEntry(e: Elaborator, settings: Settings, stage: string
 }
 
 /** Values of a model or objective, by path, as columns of a table. */
-export function predictEntry(e: Elaborator, settings: Settings, stage: string, columns: readonly string[]): { entry: Entry; tokenizer: string | undefined } {
+export function predictEntry(
+  e: Elaborator,
+  settings: Settings,
+  stage: string,
+  columns: readonly string[],
+): { entry: Entry; tokenizer: string | undefined } {
   const reduce = settings.string("reduce", undefined);
   const ctx = new Context("evaluate", 0, stage, (_x, name) => name !== "loss");
   return within(ctx, () => {
-    const source = settings.value("model") ?? settings.value("objective") ?? fail("P0204", settings.span, "`predict` needs `model` or `objective`");
-    if (!(source instanceof Instance)) fail("P0206", settings.span, `\`predict\` takes a model or an objective, this is ${describe(source)}`);
+    const source =
+      settings.value("model") ?? settings.value("objective") ?? fail("P0204", settings.span, "`predict` needs `model` or `objective`");
+    if (!(source instanceof Instance))
+      fail("P0206", settings.span, `\`predict\` takes a model or an objective, this is ${describe(source)}`);
     const frame = e.objectives.call(source);
     const results = columns.map((path): Result => {
       const v = frame.readPath(path.split("."), nowhere, settings.spanOf("columns"));
@@ -126,4 +137,5 @@ function quiet(read: () => Value): Value | undefined {
     return undefined;
   }
 }
-export { Selection, evaluate };
+
+export { evaluate, Selection };

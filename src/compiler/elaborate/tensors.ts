@@ -1,10 +1,10 @@
-import type { Dim } from "../../ir/dim.ts";
 import { Builder, TypeMismatch } from "../../ir/build.ts";
+import type { Dim } from "../../ir/dim.ts";
 import type { DType, Node, Origin, Span } from "../../ir/graph.ts";
 import { fail } from "./fault.ts";
 import type { Evaluator, Here } from "./scope.ts";
-import { CallValue, Size, Tensor, type Value, describe } from "./values.ts";
 import { Storage } from "./storage.ts";
+import { CallValue, describe, Size, Tensor, type Value } from "./values.ts";
 
 export const originOf = (here: Here, span: Span | undefined): Origin => ({ span, path: here.path, turn: here.turn });
 export const builderAt = (here: Here, span: Span | undefined): Builder => new Builder(originOf(here, span));
@@ -15,7 +15,10 @@ export function building<T>(span: Span, work: () => T): T {
     return work();
   } catch (e) {
     if (!(e instanceof TypeMismatch)) throw e;
-    fail("P0401", span, e.message, { label: "these do not fit", notes: e.detail.types.map((t, i) => `operand ${i + 1} is ${t.dtype}[${t.shape.join(", ")}]`) });
+    fail("P0401", span, e.message, {
+      label: "these do not fit",
+      notes: e.detail.types.map((t, i) => `operand ${i + 1} is ${t.dtype}[${t.shape.join(", ")}]`),
+    });
   }
 }
 
@@ -23,7 +26,8 @@ export function building<T>(span: Span, work: () => T): T {
 export function isTensor(v: Value): boolean {
   return v instanceof Tensor || v instanceof CallValue || v instanceof Storage;
 }
-const numbers = (v: Value): v is readonly Value[] => Array.isArray(v) && v.length > 0 && v.every((x) => typeof x === "number" || numbers(x as Value));
+const numbers = (v: Value): v is readonly Value[] =>
+  Array.isArray(v) && v.length > 0 && v.every((x) => typeof x === "number" || numbers(x as Value));
 
 /** A tensor for an expression of tensors: numbers and sizes become constants, calls their first output, parameters their value. */
 export function toNode(v: Value, here: Here, span: Span, evaluator: Evaluator): Node {
@@ -40,7 +44,12 @@ export function toNode(v: Value, here: Here, span: Span, evaluator: Evaluator): 
     const flat = (v as readonly unknown[]).flat(8) as number[];
     if (flat.length === shape.reduce((p, d) => p * d, 1)) return b.table(flat, shape, flat.every(Number.isInteger) ? "i32" : "f32");
   }
-  fail("P0402", span, `a tensor is wanted here, this is ${describe(v)}`, v === null ? { notes: ["`x ?? y` gives y where x is `none`"] } : {});
+  fail(
+    "P0402",
+    span,
+    `a tensor is wanted here, this is ${describe(v)}`,
+    v === null ? { notes: ["`x ?? y` gives y where x is `none`"] } : {},
+  );
 }
 
 /** A value as an operand: static numbers keep no dtype of their own, so that `2 * ids` stays whole. */

@@ -5,7 +5,7 @@ import { Context, context, within } from "./context.ts";
 import type { Elaborator } from "./elaborator.ts";
 import { fail } from "./fault.ts";
 import { Frame } from "./frame.ts";
-import { type Instance, forwardOf } from "./instance.ts";
+import { forwardOf, type Instance } from "./instance.ts";
 import { roleFields } from "./roles.ts";
 import { isTensorType } from "./signature.ts";
 import { builderAt } from "./tensors.ts";
@@ -27,7 +27,10 @@ export function bareTrace(e: Elaborator, root: Instance, span: Span): Context {
     for (const p of forward.params) {
       if (p.default || !isTensorType(p.type)) continue;
       const b = builderAt({ path: root.fullPath, training: false, calls: "" }, p.span);
-      const shape = p.type.dims.map((d): Dim => (d.kind === "Rest" ? 1 : d.kind === "Name" && /^[A-Z]/.test(d.text) ? symbol(d.text) : (e.evaluate(d, root.scope) as number)));
+      const shape = p.type.dims.map(
+        (d): Dim =>
+          d.kind === "Rest" ? 1 : d.kind === "Name" && /^[A-Z]/.test(d.text) ? symbol(d.text) : (e.evaluate(d, root.scope) as number),
+      );
       args.set(p.name.text, Thunk.of<Value>(new Tensor(b.input(p.name.text, { dtype: p.type.name.text as DType, shape }))));
     }
     const frame = new Frame(root, undefined, args, new Map(), { training: false, turn: undefined }, span);
@@ -37,16 +40,28 @@ export function bareTrace(e: Elaborator, root: Instance, span: Span): Context {
 }
 
 /** The lower-case sizes of a role at a module, from the traced model; computed when one is first asked for. */
-export function roleSizes(e: Elaborator, role: RoleDecl, instance: Instance, names: ReadonlyMap<string, readonly string[] | null>, span: Span): Map<string, () => Value> {
+export function roleSizes(
+  e: Elaborator,
+  role: RoleDecl,
+  instance: Instance,
+  names: ReadonlyMap<string, readonly string[] | null>,
+  span: Span,
+): Map<string, () => Value> {
   const wanted = new Set<string>();
-  for (const { field } of roleFields(role)) if (isTensorType(field.type)) for (const d of field.type.dims) if (d.kind !== "Rest") lowerCase(d, wanted);
+  for (const { field } of roleFields(role))
+    if (isTensorType(field.type)) for (const d of field.type.dims) if (d.kind !== "Rest") lowerCase(d, wanted);
   let found: Map<string, number> | undefined;
   const settle = (): Map<string, number> => {
     if (found) return found;
     const ctx = bareTrace(e, instance.root, span);
     return within(ctx, () => {
       const frame = ctx.frames.get(instance)?.[0];
-      if (!frame) fail("P0309", span, `${instance.fullPath} is never called by ${instance.root.decl.name.text}, so the sizes of ${role.name} are not known there`);
+      if (!frame)
+        fail(
+          "P0309",
+          span,
+          `${instance.fullPath} is never called by ${instance.root.decl.name.text}, so the sizes of ${role.name} are not known there`,
+        );
       const out = new Map<string, number>();
       for (const { field } of roleFields(role)) {
         const given = names.get(field.name.text);
@@ -60,9 +75,15 @@ export function roleSizes(e: Elaborator, role: RoleDecl, instance: Instance, nam
         dims.forEach((d, i) => {
           if (d.kind !== "Name" || !wanted.has(d.text)) return;
           const actual = shape[shape.length - dims.length + i];
-          if (typeof actual !== "number") fail("P0309", span, `\`${d.text}\` of ${role.name} must be known when compiling; at ${instance.fullPath} it is ${actual}`, { related: [{ span: field.span, label: "declared here" }] });
+          if (typeof actual !== "number")
+            fail("P0309", span, `\`${d.text}\` of ${role.name} must be known when compiling; at ${instance.fullPath} it is ${actual}`, {
+              related: [{ span: field.span, label: "declared here" }],
+            });
           const known = out.get(d.text);
-          if (known !== undefined && known !== actual) fail("P0401", span, `${instance.fullPath} does not fit ${role.name}: \`${d.text}\` is ${known} and ${actual}`, { related: [{ span: field.span, label: "declared here" }] });
+          if (known !== undefined && known !== actual)
+            fail("P0401", span, `${instance.fullPath} does not fit ${role.name}: \`${d.text}\` is ${known} and ${actual}`, {
+              related: [{ span: field.span, label: "declared here" }],
+            });
           out.set(d.text, actual);
         });
       }
@@ -85,4 +106,5 @@ function lowerCase(d: ast.Expr, out: Set<string>): void {
     lowerCase(d.right, out);
   }
 }
+
 export { context };

@@ -1,33 +1,41 @@
-import { rowOf } from "../../ir/ops/index.ts";
 import { Builder } from "../../ir/build.ts";
-import { type Node, type Result, type Span, order } from "../../ir/graph.ts";
+import { type Node, order, type Result, type Span } from "../../ir/graph.ts";
+import { rowOf } from "../../ir/ops/index.ts";
 import type { DatasetSpec, Entry, TrainStage } from "../project.ts";
 import { attach } from "./attach.ts";
 import type { Attachment } from "./attachment.ts";
-import { methodFrame } from "./method-frame.ts";
 import { callFunction } from "./calls.ts";
 import { Context, within } from "./context.ts";
 import type { Elaborator } from "./elaborator.ts";
 import { Fault, fail } from "./fault.ts";
 import { Instance } from "./instance.ts";
+import { methodFrame } from "./method-frame.ts";
 import type { Scope } from "./scope.ts";
+import { fixed, Names } from "./scope.ts";
 import { asSelection, placePath, selectionOf, unite } from "./select.ts";
 import type { Settings } from "./stages.ts";
 import { entryOf, evaluationOf, namedScalars, nowhere, objectiveLoss, tokenizerFolder } from "./step.ts";
 import type { Storage } from "./storage.ts";
-import { Names, fixed } from "./scope.ts";
-import { Applied, Closure, Dataset, MethodDecl, Selection, Tensor, type Value, describe } from "./values.ts";
+import { Applied, Closure, Dataset, describe, MethodDecl, Selection, Tensor, type Value } from "./values.ts";
 
 /** `train { … }`: the step as one graph, and the same objective for evaluating. */
 export function trainStage(e: Elaborator, s: Settings, base: { name: string; span: Span; folder: string }): TrainStage {
   const steps = s.int("steps", undefined);
   const epochs = s.int("epochs", undefined);
-  if ((steps === undefined) === (epochs === undefined)) fail("P0803", s.statement.verb.span, steps === undefined ? "say how long to train: `steps` or `epochs`" : "`steps` and `epochs` are both given: one is enough");
+  if ((steps === undefined) === (epochs === undefined))
+    fail(
+      "P0803",
+      s.statement.verb.span,
+      steps === undefined ? "say how long to train: `steps` or `epochs`" : "`steps` and `epochs` are both given: one is enough",
+    );
   const seed = s.int("seed", 0, 0);
   const objective = s.exprs.get("objective") ?? fail("P0204", s.statement.verb.span, "`train` needs `objective`");
   const data = tables(s);
   const count = objectiveCount(objective.expr);
-  if (count !== undefined && count !== data.length) fail("P0804", objective.span, `${count} objectives for ${data.length} tables of data`, { notes: ["a list of objectives has one for each table"] });
+  if (count !== undefined && count !== data.length)
+    fail("P0804", objective.span, `${count} objectives for ${data.length} tables of data`, {
+      notes: ["a list of objectives has one for each table"],
+    });
   const pick = (i: number) => () => {
     const v = objective.value();
     return Array.isArray(v) ? (v[i] as Value) : v;
@@ -95,7 +103,8 @@ function tables(s: Settings): DatasetSpec[] {
     return d.spec;
   });
 }
-const objectiveCount = (expr: { kind: string; items?: readonly unknown[] } | undefined): number | undefined => (expr?.kind === "List" ? expr.items!.length : undefined);
+const objectiveCount = (expr: { kind: string; items?: readonly unknown[] } | undefined): number | undefined =>
+  expr?.kind === "List" ? expr.items!.length : undefined;
 
 interface Step {
   readonly entry: Entry;
@@ -127,9 +136,16 @@ function step(e: Elaborator, s: Settings, objective: () => Value, stage: string,
 
     const b = new Builder({ path: "update" });
     const raw = new Map<Storage, Node>();
-    for (const p of trained) raw.set(p, b.at({ path: `update.${p.name}`, span: p.span }).grad(loss, e.node(e.readStorage(p, "value", nowhere, span), nowhere, span)));
+    for (const p of trained)
+      raw.set(
+        p,
+        b.at({ path: `update.${p.name}`, span: p.span }).grad(loss, e.node(e.readStorage(p, "value", nowhere, span), nowhere, span)),
+      );
     const squares = [...raw.values()].map((g) => b.reduce("sum", b.mul(g, g)));
-    const norm = b.unary("sqrt", squares.reduce((x, y) => b.add(x, y), b.constant(0)));
+    const norm = b.unary(
+      "sqrt",
+      squares.reduce((x, y) => b.add(x, y), b.constant(0)),
+    );
     const clip = s.has("clip") ? s.number("clip", undefined) : undefined;
     const factor = clip === undefined ? undefined : b.min(b.div(b.constant(clip), b.add(norm, 1e-6)), 1);
 
@@ -153,18 +169,25 @@ function step(e: Elaborator, s: Settings, objective: () => Value, stage: string,
         case "next": {
           const frame = site && methodFrame(site, undefined);
           const next = frame?.block.find("next")?.({ ...frame.here, reader: undefined });
-          if (next === undefined) fail("P0806", span, "the optimiser does not say what `next` is", { notes: ["as in `next = value - site.lr * grad`"] });
+          if (next === undefined)
+            fail("P0806", span, "the optimiser does not say what `next` is", { notes: ["as in `next = value - site.lr * grad`"] });
           return next;
         }
       }
       return fail("P0505", span, `\`.${name}\` has no value here`);
     };
 
-    const results: Result[] = [{ role: "output", name: "loss", node: loss }, { role: "output", name: "grad_norm", node: norm }, ...namedScalars(e)];
-    for (const [name, v] of s.record("watch", [...(watchNames(s) ?? [])])?.entries ?? []) results.push({ role: "output", name: `watch/${name}`, node: e.node(v, nowhere, s.spanOf("watch")) });
+    const results: Result[] = [
+      { role: "output", name: "loss", node: loss },
+      { role: "output", name: "grad_norm", node: norm },
+      ...namedScalars(e),
+    ];
+    for (const [name, v] of s.record("watch", [...(watchNames(s) ?? [])])?.entries ?? [])
+      results.push({ role: "output", name: `watch/${name}`, node: e.node(v, nowhere, s.spanOf("watch")) });
     for (const p of trained) {
       const next = b.cast(e.node(e.readStorage(p, "next", nowhere, span), nowhere, span), "f32");
-      if (next.type.shape.length > p.shape.length) fail("P0401", span, `the next value of ${p.name} is [${next.type.shape.join(", ")}], the parameter is [${p.shape.join(", ")}]`);
+      if (next.type.shape.length > p.shape.length)
+        fail("P0401", span, `the next value of ${p.name} is [${next.type.shape.join(", ")}], the parameter is [${p.shape.join(", ")}]`);
       results.push({ role: "param", name: p.name, node: b.broadcastTo(next, p.shape) });
     }
     const states = statesOf(e, optimizer, (a) => active(a), new Set(trained), new Set(order(results.map((r) => r.node))));
@@ -207,29 +230,52 @@ function trainedBy(e: Elaborator, s: Settings, loss: Node): Storage[] {
   const fresh = (): Storage[] => {
     const out: Storage[] = [];
     const handed = new Set(e.attachments.flatMap((a) => [...e.optionsGiven(a.applied).values()].flatMap(({ value }) => handedOver(value))));
-    for (const a of e.attachments) if (!a.loaded && !handed.has(a) && !a.name.startsWith("(")) for (const site of a.sites) if (!site.detached) for (const p of e.siteParameters(site)) if (!p.frozen) out.push(p);
+    for (const a of e.attachments)
+      if (!a.loaded && !handed.has(a) && !a.name.startsWith("("))
+        for (const site of a.sites) if (!site.detached) for (const p of e.siteParameters(site)) if (!p.frozen) out.push(p);
     for (const m of e.models) for (const i of m.instance.tree()) for (const [, p] of i.stored()) if (!p.source && !p.frozen) out.push(p);
     return [...new Set(out)].filter((p) => reached.has(p.name));
   };
-  const scope = new Names(new Map([["new", () => new Selection(fresh().map((storage) => ({ kind: "param", storage }) as const), "new")]]), s.scope);
+  const scope = new Names(
+    new Map([
+      [
+        "new",
+        () =>
+          new Selection(
+            fresh().map((storage) => ({ kind: "param", storage }) as const),
+            "new",
+          ),
+      ],
+    ]),
+    s.scope,
+  );
   const given = s.exprs.get("params");
   if (!given) {
     const out = fresh();
     // what an attachment with a mistake would have brought is missing: that is one mistake, not two
     if (out.length === 0 && e.problems.some((p) => p.severity === "error"))
       throw new Fault({ code: "P0807", severity: "error", message: "there is nothing to train", span: s.statement.verb.span }, true);
-    if (out.length === 0) fail("P0807", s.statement.verb.span, "there is nothing to train", { notes: ["nothing in this file is new: attach a method, or say what learns, as in `params = m`"] });
+    if (out.length === 0)
+      fail("P0807", s.statement.verb.span, "there is nothing to train", {
+        notes: ["nothing in this file is new: attach a method, or say what learns, as in `params = m`"],
+      });
     return out;
   }
   const places = given.expr ? selectionOf(e, given.expr, scope) : asSelection(given.value(), given.span);
   // frozen ones are drawn and saved with the rest, but learn only where they are named themselves
   const itself = (p: Storage) => places.places.some((x) => x.kind === "param" && x.storage === p);
   const out = e.parametersOf(unite([places], "params"), given.span).filter((p) => !p.frozen || itself(p));
-  if (out.length === 0) fail("P0312", given.span, "`params` selects no parameters", { notes: places.places.slice(0, 3).map((p) => `it names ${placePath(p)}`) });
+  if (out.length === 0)
+    fail("P0312", given.span, "`params` selects no parameters", {
+      notes: places.places.slice(0, 3).map((p) => `it names ${placePath(p)}`),
+    });
   const lost = out.filter((p) => !reached.has(p.name) && p.role === "parameter");
   const whole = new Set(places.places.filter((p) => p.kind === "module").map((p) => p.instance));
   const named = lost.filter((p) => places.places.some((x) => x.kind === "param" && x.storage === p));
-  if (named.length > 0) fail("P0808", given.span, `the loss does not reach ${named.length === 1 ? named[0].name : `${named.length} of these parameters`}`, { notes: named.slice(0, 5).map((p) => p.name) });
+  if (named.length > 0)
+    fail("P0808", given.span, `the loss does not reach ${named.length === 1 ? named[0].name : `${named.length} of these parameters`}`, {
+      notes: named.slice(0, 5).map((p) => p.name),
+    });
   void whole;
   return out.filter((p) => reached.has(p.name) && p.role === "parameter");
 }
@@ -241,8 +287,14 @@ function handedOver(v: Value): Attachment[] {
 function optimiser(e: Elaborator, s: Settings, trained: readonly Storage[], span: Span): Attachment | undefined {
   const v = s.value("optimizer") ?? e.library("std/defaults", "optimizer", span);
   const applied = v instanceof MethodDecl ? new Applied(v, [], s.scope, s.spanOf("optimizer")) : v;
-  if (!(applied instanceof Applied)) fail("P0206", s.spanOf("optimizer"), `\`optimizer\` must be a method on Parameter, this is ${describe(v)}`, { notes: ["such as `adamw(lr: 1e-3)`"] });
-  const to = new Selection(trained.map((storage) => ({ kind: "param", storage }) as const), "the trained parameters");
+  if (!(applied instanceof Applied))
+    fail("P0206", s.spanOf("optimizer"), `\`optimizer\` must be a method on Parameter, this is ${describe(v)}`, {
+      notes: ["such as `adamw(lr: 1e-3)`"],
+    });
+  const to = new Selection(
+    trained.map((storage) => ({ kind: "param", storage }) as const),
+    "the trained parameters",
+  );
   const name = `(${s.statement.name?.text ?? s.statement.verb.text} ${applied.method.name})`;
   const made = attach(e, name, applied, to, s.spanOf("optimizer"));
   e.attachments.pop();
@@ -255,7 +307,10 @@ function schedule(e: Elaborator, s: Settings, span: Span): () => Node {
   const t = () => new Tensor(b.input("step", { dtype: "i32", shape: [] }));
   const n = () => new Tensor(b.input("steps", { dtype: "i32", shape: [] }));
   if (f === undefined) return () => b.constant(1);
-  if (!(f instanceof Closure)) fail("P0206", s.spanOf("schedule"), `\`schedule\` must be a function of the step, this is ${describe(f)}`, { notes: ["such as `cosine(warmup: 0.1)`"] });
+  if (!(f instanceof Closure))
+    fail("P0206", s.spanOf("schedule"), `\`schedule\` must be a function of the step, this is ${describe(f)}`, {
+      notes: ["such as `cosine(warmup: 0.1)`"],
+    });
   let memo: Node | undefined;
   return () => {
     memo ??= b.cast(e.node(callFunction(e, f, [t(), n()], nowhere, s.spanOf("schedule")), nowhere, span), "f32");
@@ -264,7 +319,13 @@ function schedule(e: Elaborator, s: Settings, span: Span): () => Node {
 }
 
 /** States that change in this update: the optimiser's, and those of the attachments that take part. */
-function statesOf(e: Elaborator, optimizer: Attachment | undefined, active: (a: Attachment) => boolean, trained: ReadonlySet<Storage>, reached: ReadonlySet<Node>): Storage[] {
+function statesOf(
+  e: Elaborator,
+  optimizer: Attachment | undefined,
+  active: (a: Attachment) => boolean,
+  trained: ReadonlySet<Storage>,
+  reached: ReadonlySet<Node>,
+): Storage[] {
   const out: Storage[] = [];
   for (const a of [...e.attachments, ...(optimizer ? [optimizer] : [])]) {
     if (a !== optimizer && !active(a)) continue;
@@ -277,4 +338,5 @@ function statesOf(e: Elaborator, optimizer: Attachment | undefined, active: (a: 
   const names = new Set([...reached].filter((n) => rowOf(n).supply === "state").map((n) => String(n.attrs.name)));
   return out.filter((st) => names.has(st.name) || st.edits.has("next"));
 }
-export { Instance, fixed };
+
+export { fixed, Instance };

@@ -178,7 +178,14 @@ export type Place =
   /** A list of children, on the way to its elements. */
   | { readonly kind: "list"; readonly items: readonly Instance[] }
   /** A run of a list of children that one loop of `parent` carries a value through; `first` is the turn of the first of them. */
-  | { readonly kind: "chain"; readonly parent: Instance; readonly blocks: readonly Instance[]; readonly loop: ast.For; readonly first: number; readonly carried: string };
+  | {
+      readonly kind: "chain";
+      readonly parent: Instance;
+      readonly blocks: readonly Instance[];
+      readonly loop: ast.For;
+      readonly first: number;
+      readonly carried: string;
+    };
 
 export class Selection {
   readonly kind = "selection";
@@ -295,6 +302,17 @@ export function describe(v: Value): string {
     case "selection":
       return `a selection of ${o.places.length}`;
     default:
-      return { evaluated: "a module", names: "a site", site: "a site", chain: "a chain of blocks", start: "a start", dataset: "a table of data", tokenizer: "a tokenizer", loaded: "an adapter from disk", given: "a module", fit: "a size to be fitted" }[o.kind];
+      return {
+        evaluated: "a module",
+        names: "a site",
+        site: "a site",
+        chain: "a chain of blocks",
+        start: "a start",
+        dataset: "a table of data",
+        tokenizer: "a tokenizer",
+        loaded: "an adapter from disk",
+        given: "a module",
+        fit: "a size to be fitted",
+      }[o.kind];
   }
 }

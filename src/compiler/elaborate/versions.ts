@@ -2,8 +2,7 @@
  * Which value a name has for whom. Attachments edit nothing in place: `x := e` adds an edit to what has the name (a module, a site, a
  * parameter, a state, the loss), and a reader picks one of the versions.
  */
-import type { Attachment } from "./attachment.ts";
-import type { Site } from "./attachment.ts";
+import type { Attachment, Site } from "./attachment.ts";
 import type { MethodLine } from "./method-frame.ts";
 
 export interface Edit {

@@ -315,7 +315,8 @@ function hints(source: Source, want: string, tok: IToken, previous: IToken | und
     if (rule === "If") out.push("`==` compares");
     else if (want.includes(")")) out.push("arguments are named with `:`");
   }
-  if (is(tok, t.DotDot) || is(previous, t.DotDot)) out.push("`..` has a number on both sides; in the brackets of an index the end may be left out: `layer[2..]`");
+  if (is(tok, t.DotDot) || is(previous, t.DotDot))
+    out.push("`..` has a number on both sides; in the brackets of an index the end may be left out: `layer[2..]`");
   if (is(tok, t.Question)) out.push("a choice is written `if c then a else b`; a value in place of `none`, `x ?? y`");
   if (is(tok, t.Dot) && is(next, t.Digits)) out.push(`a number begins with a digit: \`0.${next!.image}\``);
   if (want === t.LCurly.LABEL) {

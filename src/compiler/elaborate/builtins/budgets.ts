@@ -1,5 +1,5 @@
-import type { Storage } from "../storage.ts";
 import { keyOf, threefry } from "../../../ir/random.ts";
+import type { Storage } from "../storage.ts";
 import { Fit, type Place, Selection, type Value } from "../values.ts";
 import { BuiltinTable } from "./table.ts";
 
@@ -11,18 +11,27 @@ budgets.add("draw", [{ name: "from", selection: true }, { name: "budget" }, { na
   const budget = c.num(args.budget!, "budget");
   const seed = args.seed === undefined ? 0 : c.int(args.seed, "seed");
   const from = args.from as Selection;
-  const units = from.places.flatMap((p): Place[] => (p.kind === "site" || p.kind === "param" ? [p] : c.evaluator.parametersOf(new Selection([p], ""), c.span).map((storage) => ({ kind: "param", storage }))));
+  const units = from.places.flatMap((p): Place[] =>
+    p.kind === "site" || p.kind === "param"
+      ? [p]
+      : c.evaluator.parametersOf(new Selection([p], ""), c.span).map((storage) => ({ kind: "param", storage })),
+  );
   const [k0, k1] = keyOf(seed, "draw");
   const order = units.map((p, i) => ({ p, by: threefry(k0, k1, i, 0)[0] >>> 0 })).sort((a, b) => a.by - b.by);
   let left = budget;
   const taken = new Set<Place>();
   for (const { p } of order) {
-    const n = c.evaluator.parametersOf(new Selection([p], ""), c.span).reduce((sum, s: Storage) => sum + s.shape.reduce((x, d) => x * d, 1), 0);
+    const n = c.evaluator
+      .parametersOf(new Selection([p], ""), c.span)
+      .reduce((sum, s: Storage) => sum + s.shape.reduce((x, d) => x * d, 1), 0);
     if (n > left) continue;
     left -= n;
     taken.add(p);
   }
   if (taken.size === 0) return c.fail("P0312", `nothing of this selection has at most ${budget} parameters`);
-  return new Selection(units.filter((p) => taken.has(p)), `draw(${from.text})`);
+  return new Selection(
+    units.filter((p) => taken.has(p)),
+    `draw(${from.text})`,
+  );
 });
 budgets.add("fit", [{ name: "params" }], ({ params }, c): Value => new Fit(c.num(params!, "params"), c.span));

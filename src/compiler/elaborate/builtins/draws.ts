@@ -12,15 +12,30 @@ export const draws = new BuiltinTable();
 function draw(c: Call, kind: "uniform" | "normal", shape: readonly Dim[]) {
   const ctx = context();
   const key = c.evaluator.drawKey(c.here, c.expr, c.span);
-  return c.build((b) => b.draw(kind, shape, b.table(key, [2], "i32"), ctx.mode === "start" ? b.constant(0, "i32") : b.input("step", { dtype: "i32", shape: [] })));
+  return c.build((b) =>
+    b.draw(
+      kind,
+      shape,
+      b.table(key, [2], "i32"),
+      ctx.mode === "start" ? b.constant(0, "i32") : b.input("step", { dtype: "i32", shape: [] }),
+    ),
+  );
 }
 
-draws.add("normal", [{ name: "std", optional: true }, { name: "mean", optional: true }, { name: "like", optional: true }], ({ std, mean, like }, c) => {
-  const [s, m] = [std === undefined ? 1 : c.num(std, "std"), mean === undefined ? 0 : c.num(mean, "mean")];
-  if (like === undefined) return new Start("normal", m, s, c.span);
-  const { shape } = c.node(like).type;
-  return c.tensor(c.build((b) => b.add(b.mul(draw(c, "normal", shape), s), m)));
-});
+draws.add(
+  "normal",
+  [
+    { name: "std", optional: true },
+    { name: "mean", optional: true },
+    { name: "like", optional: true },
+  ],
+  ({ std, mean, like }, c) => {
+    const [s, m] = [std === undefined ? 1 : c.num(std, "std"), mean === undefined ? 0 : c.num(mean, "mean")];
+    if (like === undefined) return new Start("normal", m, s, c.span);
+    const { shape } = c.node(like).type;
+    return c.tensor(c.build((b) => b.add(b.mul(draw(c, "normal", shape), s), m)));
+  },
+);
 draws.add("uniform", [{ name: "low" }, { name: "high" }, { name: "like", optional: true }], ({ low, high, like }, c) => {
   const [a, b] = [c.num(low!, "low"), c.num(high!, "high")];
   if (like === undefined) return new Start("uniform", a, b - a, c.span);

@@ -1,6 +1,6 @@
 import { Attachment } from "../attachment.ts";
 import { Instance } from "../instance.ts";
-import { Evaluated, Fields, Loaded, Selection, type Value, describe } from "../values.ts";
+import { describe, Evaluated, Fields, Loaded, Selection, type Value } from "../values.ts";
 import { BuiltinTable } from "./table.ts";
 
 /** Functions of static values. */
@@ -45,7 +45,8 @@ lists.add("load", [{ name: "folder" }], ({ folder }, c) => {
   if (typeof folder !== "string") return c.fail("P0205", `\`load\` takes the folder of an adapter, this is ${describe(folder!)}`);
   const path = c.evaluator.resolvePath(folder as string, c.span);
   const file = c.evaluator.readAdapter(path, c.span);
-  if (!file) return c.fail("P0607", `there is no adapter in ${folder}`, ["a folder with adapter_config.json and adapter_model.safetensors"]);
+  if (!file)
+    return c.fail("P0607", `there is no adapter in ${folder}`, ["a folder with adapter_config.json and adapter_model.safetensors"]);
   return new Loaded(path, file, c.span);
 });
 lists.add("eval", [{ name: "model" }], ({ model }, c) => {

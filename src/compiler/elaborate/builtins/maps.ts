@@ -34,29 +34,39 @@ for (const [name, f] of Object.entries(scalar))
 maps.add("erf", [{ name: "x" }], ({ x }, c) => c.tensor(c.build((b) => b.unary("erf", c.node(x!)))));
 
 for (const kind of ["sum", "mean", "max", "min"] as const)
-  maps.add(kind, [{ name: "x" }, { name: "y", optional: true }, { name: "axis", optional: true }, { name: "keep", optional: true }], (args, c) => {
-    const { x, y } = args;
-    if (y !== undefined) {
-      if (kind !== "max" && kind !== "min") return c.fail("P0205", `\`${kind}\` takes one tensor or one list; an axis is given by name`, [`${kind}(x, axis: 1)`]);
-      if (typeof x === "number" && typeof y === "number") return Math[kind](x, y);
-      return c.tensor(c.build((b) => b.binary(kind, c.operand(x!), c.operand(y))));
-    }
-    if (Array.isArray(x)) {
-      if (x.length === 0) c.fail("P0205", `\`${kind}\` of an empty list`);
-      if (x.every((v) => typeof v === "number")) {
-        const n = x as number[];
-        const total = n.reduce((a, b) => a + b, 0);
-        return kind === "sum" ? total : kind === "mean" ? total / n.length : Math[kind](...n);
+  maps.add(
+    kind,
+    [{ name: "x" }, { name: "y", optional: true }, { name: "axis", optional: true }, { name: "keep", optional: true }],
+    (args, c) => {
+      const { x, y } = args;
+      if (y !== undefined) {
+        if (kind !== "max" && kind !== "min")
+          return c.fail("P0205", `\`${kind}\` takes one tensor or one list; an axis is given by name`, [`${kind}(x, axis: 1)`]);
+        if (typeof x === "number" && typeof y === "number") return Math[kind](x, y);
+        return c.tensor(c.build((b) => b.binary(kind, c.operand(x!), c.operand(y))));
       }
-      const nodes = x.map((v) => c.node(v));
-      const all = c.build((b) => nodes.reduce((p, q) => (kind === "max" || kind === "min" ? b.binary(kind, p, q) : b.add(p, q))));
-      return c.tensor(kind === "mean" ? c.build((b) => b.div(all, nodes.length)) : all);
-    }
-    if (typeof x === "number") return x;
-    const node = c.node(x!);
-    const axes = args.axis === undefined ? undefined : Array.isArray(args.axis) ? args.axis.map((a) => c.int(a, "axis")) : [c.int(args.axis, "axis")];
-    return c.tensor(c.build((b) => b.reduce(kind, node, axes, args.keep === true)));
-  });
+      if (Array.isArray(x)) {
+        if (x.length === 0) c.fail("P0205", `\`${kind}\` of an empty list`);
+        if (x.every((v) => typeof v === "number")) {
+          const n = x as number[];
+          const total = n.reduce((a, b) => a + b, 0);
+          return kind === "sum" ? total : kind === "mean" ? total / n.length : Math[kind](...n);
+        }
+        const nodes = x.map((v) => c.node(v));
+        const all = c.build((b) => nodes.reduce((p, q) => (kind === "max" || kind === "min" ? b.binary(kind, p, q) : b.add(p, q))));
+        return c.tensor(kind === "mean" ? c.build((b) => b.div(all, nodes.length)) : all);
+      }
+      if (typeof x === "number") return x;
+      const node = c.node(x!);
+      const axes =
+        args.axis === undefined
+          ? undefined
+          : Array.isArray(args.axis)
+            ? args.axis.map((a) => c.int(a, "axis"))
+            : [c.int(args.axis, "axis")];
+      return c.tensor(c.build((b) => b.reduce(kind, node, axes, args.keep === true)));
+    },
+  );
 
 maps.add("where", [{ name: "condition" }, { name: "x" }, { name: "y" }], ({ condition, x, y }, c) => {
   if (typeof condition === "boolean") c.fail("P0410", "the condition of `where` is known when compiling", ["write `if … then … else …`"]);
@@ -76,9 +86,14 @@ maps.add("cumsum", [{ name: "x" }, { name: "axis", optional: true }], ({ x, axis
   const whole = c.build((b) => (node.type.dtype === "bool" ? b.cast(node, "i32") : node));
   return c.tensor(c.build((b) => b.cumsum(whole, axis === undefined ? -1 : c.int(axis, "axis"))));
 });
-maps.add("stop_gradient", [{ name: "x" }], ({ x }, c) => (typeof x === "number" ? x : c.tensor(c.build((b) => b.stopGradient(c.node(x!))))));
+maps.add("stop_gradient", [{ name: "x" }], ({ x }, c) =>
+  typeof x === "number" ? x : c.tensor(c.build((b) => b.stopGradient(c.node(x!)))),
+);
 maps.add("cast", [{ name: "x" }, { name: "to" }], ({ x, to }, c) => c.tensor(c.build((b) => b.cast(c.node(x!), to as "f32"))));
-for (const [name, largest] of [["kth_smallest", false], ["kth_largest", true]] as const)
+for (const [name, largest] of [
+  ["kth_smallest", false],
+  ["kth_largest", true],
+] as const)
   maps.add(name, [{ name: "x" }, { name: "k" }], ({ x, k }, c) => {
     const node = c.node(x!);
     const flat = c.build((b) => b.reshape(node, [node.type.shape.reduce((p, d) => c.times(p, d), 1)]));

@@ -1,6 +1,6 @@
 import { addDim, type Dim, divDim, mulDim, subDim } from "../../../ir/dim.ts";
 import type { Node } from "../../../ir/graph.ts";
-import { Size, type Value, sizeValue } from "../values.ts";
+import { Size, sizeValue, type Value } from "../values.ts";
 import { BuiltinTable, type Call, tensorArg } from "./table.ts";
 
 /** Making and moving tensors: names are NumPy's. */
@@ -16,12 +16,17 @@ shapes.add("eye", [{ name: "n" }], ({ n }, c) => {
   const d = c.dim(n!, "n");
   return c.tensor(c.build((b) => b.cast(b.eq(b.iota([d, d], 0), b.iota([d, d], 1)), "f32")));
 });
-for (const [name, value] of [["zeros", 0], ["ones", 1]] as const)
+for (const [name, value] of [
+  ["zeros", 0],
+  ["ones", 1],
+] as const)
   shapes.add(name, [{ name: "shape" }], ({ shape }, c) => {
     const to = Array.isArray(shape) ? c.dims(shape, "shape") : [c.dim(shape!, "shape")];
     return c.tensor(c.build((b) => b.constant(value, "f32", to)));
   });
-shapes.add("expand", [{ name: "x" }, { name: "shape" }], ({ x, shape }, c) => c.tensor(c.build((b) => b.broadcastTo(c.node(x!), c.dims(shape, "shape")))));
+shapes.add("expand", [{ name: "x" }, { name: "shape" }], ({ x, shape }, c) =>
+  c.tensor(c.build((b) => b.broadcastTo(c.node(x!), c.dims(shape, "shape")))),
+);
 shapes.add("reshape", [{ name: "x" }, { name: "shape" }], ({ x, shape }, c) => c.tensor(reshape(c.node(x!), c.dims(shape, "shape"), c)));
 shapes.add("transpose", [{ name: "x" }, { name: "a" }, { name: "b" }], ({ x, a, b }, c) => {
   const node = c.node(x!);
@@ -31,10 +36,24 @@ shapes.add("transpose", [{ name: "x" }, { name: "a" }, { name: "b" }], ({ x, a, 
     return i < 0 ? i + rank : i;
   };
   const [p, q] = [at(a!, "a"), at(b!, "b")];
-  return c.tensor(c.build((bd) => bd.permute(node, node.type.shape.map((_, i) => (i === p ? q : i === q ? p : i)))));
+  return c.tensor(
+    c.build((bd) =>
+      bd.permute(
+        node,
+        node.type.shape.map((_, i) => (i === p ? q : i === q ? p : i)),
+      ),
+    ),
+  );
 });
 shapes.add("permute", [{ name: "x" }, { name: "order" }], ({ x, order }, c) =>
-  c.tensor(c.build((b) => b.permute(c.node(x!), c.list(order, "order").map((v) => c.int(v, "order"))))),
+  c.tensor(
+    c.build((b) =>
+      b.permute(
+        c.node(x!),
+        c.list(order, "order").map((v) => c.int(v, "order")),
+      ),
+    ),
+  ),
 );
 shapes.add("concat", [{ name: "xs" }, { name: "axis", optional: true }], ({ xs, axis }, c) => {
   const nodes = c.list(xs, "xs").map((v) => c.node(v));
@@ -45,7 +64,14 @@ shapes.add("stack", [{ name: "xs" }, { name: "axis", optional: true }], ({ xs, a
   const rank = nodes[0].type.shape.length + 1;
   let a = axis === undefined ? 0 : c.int(axis, "axis");
   if (a < 0) a += rank;
-  return c.tensor(c.build((b) => b.concat(nodes.map((n) => b.reshape(n, [...n.type.shape.slice(0, a), 1, ...n.type.shape.slice(a)])), a)));
+  return c.tensor(
+    c.build((b) =>
+      b.concat(
+        nodes.map((n) => b.reshape(n, [...n.type.shape.slice(0, a), 1, ...n.type.shape.slice(a)])),
+        a,
+      ),
+    ),
+  );
 });
 shapes.add("split", [{ name: "x" }, { name: "n" }, { name: "axis", optional: true }], ({ x, n, axis }, c) => {
   const node = c.node(x!);
@@ -81,7 +107,13 @@ shapes.add("repeat", [{ name: "x" }, { name: "n" }, { name: "axis" }], ({ x, n, 
 });
 shapes.add(
   "pad",
-  [{ name: "x" }, { name: "front", optional: true }, { name: "back", optional: true }, { name: "with", optional: true }, { name: "axis", optional: true }],
+  [
+    { name: "x" },
+    { name: "front", optional: true },
+    { name: "back", optional: true },
+    { name: "with", optional: true },
+    { name: "axis", optional: true },
+  ],
   (args, c) => {
     // a value that is the same everywhere on an axis of size 1 (a mask for all) stands for every position already
     const node = c.node(args.x!);
@@ -101,7 +133,9 @@ shapes.add("flatten", [{ name: "x" }, { name: "start", optional: true }], ({ x, 
 shapes.add("unflatten", [{ name: "x" }, { name: "axis" }, { name: "sizes" }], ({ x, axis, sizes }, c) => {
   const node = c.node(x!);
   const a = normal(c.int(axis!, "axis"), node);
-  return c.tensor(c.build((b) => b.reshape(node, [...node.type.shape.slice(0, a), ...c.dims(sizes, "sizes"), ...node.type.shape.slice(a + 1)])));
+  return c.tensor(
+    c.build((b) => b.reshape(node, [...node.type.shape.slice(0, a), ...c.dims(sizes, "sizes"), ...node.type.shape.slice(a + 1)])),
+  );
 });
 // x[..., i] for an index i that lacks the last axis: one element of each row
 shapes.add("pick", [{ name: "x" }, { name: "index" }], ({ x, index }, c) => {
@@ -125,7 +159,9 @@ shapes.add("kron", [{ name: "a" }, { name: "b" }], ({ a, b }, c) => {
   const [p, q] = [tensorArg(a, c), tensorArg(b, c)];
   const [m, n] = p.type.shape;
   const [r, s] = q.type.shape;
-  return c.tensor(c.build((bd) => bd.reshape(bd.mul(bd.reshape(p, [m, 1, n, 1]), bd.reshape(q, [1, r, 1, s])), [mulDim(m, r), mulDim(n, s)])));
+  return c.tensor(
+    c.build((bd) => bd.reshape(bd.mul(bd.reshape(p, [m, 1, n, 1]), bd.reshape(q, [1, r, 1, s])), [mulDim(m, r), mulDim(n, s)])),
+  );
 });
 // the entries above the diagonal, row by row, of a square matrix that is zero elsewhere
 shapes.add("scatter_upper", [{ name: "v" }, { name: "size" }], ({ v, size }, c) => {
@@ -133,7 +169,8 @@ shapes.add("scatter_upper", [{ name: "v" }, { name: "size" }], ({ v, size }, c) 
   const n = c.int(size!, "size");
   const lead = node.type.shape.slice(0, -1);
   const count = (n * (n - 1)) / 2;
-  if (node.type.shape[node.type.shape.length - 1] !== count) c.fail("P0401", `${n} × ${n} has ${count} entries above its diagonal, the last axis here has ${node.type.shape.at(-1)}`);
+  if (node.type.shape[node.type.shape.length - 1] !== count)
+    c.fail("P0401", `${n} × ${n} has ${count} entries above its diagonal, the last axis here has ${node.type.shape.at(-1)}`);
   const rows: number[] = [];
   let k = 0;
   for (let i = 0; i < n; i++) for (let j = 0; j < n; j++) rows.push(j > i ? k++ : count);
@@ -146,12 +183,12 @@ shapes.add("scatter_upper", [{ name: "v" }, { name: "size" }], ({ v, size }, c) 
   );
 });
 shapes.add("einsum", [{ name: "spec" }, { name: "a" }, { name: "b" }], ({ spec, a, b }, c) => {
-  if (typeof spec !== "string") c.fail("P0205", "the first argument of einsum is its letters, such as \"ij, jk -> ik\"");
+  if (typeof spec !== "string") c.fail("P0205", 'the first argument of einsum is its letters, such as "ij, jk -> ik"');
   const [p, q] = [tensorArg(a, c), tensorArg(b, c)];
   const m = /^\s*(\S+)\s*,\s*(\S+)\s*->\s*(\S+)\s*$/.exec(spec as string);
-  if (!m) c.fail("P0205", "einsum takes two operands: \"ij, jk -> ik\"");
+  if (!m) c.fail("P0205", 'einsum takes two operands: "ij, jk -> ik"');
   const lead = (letters: string, rank: number) => {
-    const extra = rank - (letters.replace("...", "").length);
+    const extra = rank - letters.replace("...", "").length;
     return letters.replace("...", Array.from({ length: extra }, (_, i) => String.fromCharCode(0x3b1 + i)).join(""));
   };
   const x = lead(m![1], p.type.shape.length);
@@ -161,7 +198,8 @@ shapes.add("einsum", [{ name: "spec" }, { name: "a" }, { name: "b" }], ({ spec, 
   const shared = [...x].filter((l) => y.includes(l));
   const batch = shared.filter((l) => out.includes(l));
   const contract = shared.filter((l) => !out.includes(l));
-  if ([...x, ...y].some((l) => !shared.includes(l) && !out.includes(l))) c.fail("P0205", "einsum: a letter of one operand alone must be in the result");
+  if ([...x, ...y].some((l) => !shared.includes(l) && !out.includes(l)))
+    c.fail("P0205", "einsum: a letter of one operand alone must be in the result");
   return c.tensor(
     c.build((bd) => {
       const dot = bd.dot(p, q, {
@@ -171,7 +209,10 @@ shapes.add("einsum", [{ name: "spec" }, { name: "a" }, { name: "b" }], ({ spec, 
         rhsContract: contract.map((l) => y.indexOf(l)),
       });
       const now = [...batch, ...[...x].filter((l) => !shared.includes(l)), ...[...y].filter((l) => !shared.includes(l))];
-      return bd.permute(dot, [...out].map((l) => now.indexOf(l)));
+      return bd.permute(
+        dot,
+        [...out].map((l) => now.indexOf(l)),
+      );
     }),
   );
 });
@@ -184,8 +225,17 @@ function reshape(node: Node, shape: readonly Dim[], c: Call): Node {
   const open = shape.findIndex((d) => d === -1);
   if (open < 0) return c.build((b) => b.reshape(node, shape));
   const all = node.type.shape.reduce(mulDim, 1);
-  const rest = divDim(all, shape.reduce((p, d, i) => (i === open ? p : mulDim(p, d)), 1 as Dim));
+  const rest = divDim(
+    all,
+    shape.reduce((p, d, i) => (i === open ? p : mulDim(p, d)), 1 as Dim),
+  );
   if (rest === undefined) c.fail("P0404", `[${node.type.shape.join(", ")}] does not divide into [${shape.join(", ")}]`);
-  return c.build((b) => b.reshape(node, shape.map((d, i) => (i === open ? rest : d))));
+  return c.build((b) =>
+    b.reshape(
+      node,
+      shape.map((d, i) => (i === open ? rest : d)),
+    ),
+  );
 }
+
 export { Size, sizeValue };

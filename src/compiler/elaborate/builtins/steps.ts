@@ -19,7 +19,10 @@ function each(v: Value, c: Call, f: (node: Node) => Value): Value {
 
 steps.add("grad", [{ name: "e" }, { name: "p", selection: false }], ({ e, p }, c) => {
   const loss = c.node(e!);
-  if (loss.type.shape.length > 0) return c.fail("P0411", `\`grad\` differentiates a scalar, this has the shape [${loss.type.shape.join(", ")}]`, ["`jvp(e, p, v)` gives the derivative of any shape along v"]);
+  if (loss.type.shape.length > 0)
+    return c.fail("P0411", `\`grad\` differentiates a scalar, this has the shape [${loss.type.shape.join(", ")}]`, [
+      "`jvp(e, p, v)` gives the derivative of any shape along v",
+    ]);
   return each(p!, c, (x) => c.tensor(c.build((b) => b.grad(loss, x))));
 });
 steps.add("jvp", [{ name: "e" }, { name: "p" }, { name: "v" }], ({ e, p, v }, c) => {

@@ -1,11 +1,11 @@
-import { Builder } from "../../../ir/build.ts";
+import type { Builder } from "../../../ir/build.ts";
 import { type Dim, mulDim } from "../../../ir/dim.ts";
 import type { Node, Span } from "../../../ir/graph.ts";
 import type * as ast from "../../ast.ts";
 import { fail } from "../fault.ts";
 import type { Evaluator, Here, Scope } from "../scope.ts";
 import { builderAt, building, toDim, toInt, toNode, toNumber, toOperand } from "../tensors.ts";
-import { Builtin, type BuiltinParam, Tensor, type Value, describe } from "../values.ts";
+import { Builtin, type BuiltinParam, describe, Tensor, type Value } from "../values.ts";
 
 export type Args = Readonly<Record<string, Value | undefined>>;
 
@@ -37,7 +37,8 @@ export class Call {
     return toDim(v, this.span, `\`${what}\` of ${this.name}`);
   }
   dims(v: Value | undefined, what: string): Dim[] {
-    if (!Array.isArray(v)) this.fail("P0205", `\`${what}\` of ${this.name} must be a list of sizes, this is ${v === undefined ? "missing" : describe(v)}`);
+    if (!Array.isArray(v))
+      this.fail("P0205", `\`${what}\` of ${this.name} must be a list of sizes, this is ${v === undefined ? "missing" : describe(v)}`);
     return (v as readonly Value[]).map((d) => this.dim(d, what));
   }
   list(v: Value | undefined, what: string): readonly Value[] {

@@ -1,4 +1,4 @@
-import { Dataset, Fields, Tokenizer, type Value, describe } from "../values.ts";
+import { Dataset, describe, Fields, Tokenizer, type Value } from "../values.ts";
 import { BuiltinTable, type Call } from "./table.ts";
 
 /** Tables of data: read when a stage runs, described here. Paths are relative to the file. */
@@ -17,7 +17,8 @@ for (const [name, options] of Object.entries(readers))
     if (typeof args.path !== "string") return c.fail("P0205", `\`${name}\` takes the path of a file, this is ${describe(args.path!)}`);
     const { path, ...rest } = args;
     const split = rest.split;
-    if (split !== undefined && !(typeof split === "number" && split > 0 && split < 1)) return c.fail("P0205", `\`split\` is the share that is trained on, between 0 and 1, this is ${describe(split)}`);
+    if (split !== undefined && !(typeof split === "number" && split > 0 && split < 1))
+      return c.fail("P0205", `\`split\` is the share that is trained on, between 0 and 1, this is ${describe(split)}`);
     return new Dataset({
       kind: "dataset",
       make: name,
@@ -30,21 +31,52 @@ for (const [name, options] of Object.entries(readers))
 
 /** Tables made of tables, by functions of the host. */
 function made(c: Call, make: string, args: readonly Value[], options: Readonly<Record<string, Value | undefined>> = {}): Dataset {
-  return new Dataset({ kind: "dataset", make, args: args.map((a) => c.evaluator.staticValue(a, c.span)), options: c.evaluator.staticOptions(options, c.span), part: "main", span: c.span });
+  return new Dataset({
+    kind: "dataset",
+    make,
+    args: args.map((a) => c.evaluator.staticValue(a, c.span)),
+    options: c.evaluator.staticOptions(options, c.span),
+    part: "main",
+    span: c.span,
+  });
 }
-tables.add("mix", [{ name: "tables" }, { name: "weights", optional: true }], ({ tables: ts, weights }, c) => made(c, "mix", [ts!], { weights }));
-tables.add("beside", [{ name: "table" }, { name: "held" }, { name: "batch" }], ({ table, held, batch }, c) => made(c, "beside", [table!, held!], { batch }));
-tables.add("shuffle_names", [{ name: "table" }, { name: "names" }, { name: "seed", optional: true }], ({ table, names, seed }, c) => made(c, "shuffle_names", [table!, names!], { seed }));
+tables.add("mix", [{ name: "tables" }, { name: "weights", optional: true }], ({ tables: ts, weights }, c) =>
+  made(c, "mix", [ts!], { weights }),
+);
+tables.add("beside", [{ name: "table" }, { name: "held" }, { name: "batch" }], ({ table, held, batch }, c) =>
+  made(c, "beside", [table!, held!], { batch }),
+);
+tables.add("shuffle_names", [{ name: "table" }, { name: "names" }, { name: "seed", optional: true }], ({ table, names, seed }, c) =>
+  made(c, "shuffle_names", [table!, names!], { seed }),
+);
 
 tables.add("average", [{ name: "tables" }, { name: "column" }], ({ tables: ts, column }, c) => made(c, "average", [ts!, column!]));
-tables.add("bio", [{ name: "table" }, { name: "phrases" }, { name: "stem", optional: true }], ({ table, ...rest }, c) => made(c, "bio", [table!], rest));
-tables.add("join_phrases", [{ name: "table" }, { name: "phrases" }, { name: "order", optional: true }, { name: "by", optional: true }], ({ table, ...rest }, c) => made(c, "join_phrases", [table!], rest));
+tables.add("bio", [{ name: "table" }, { name: "phrases" }, { name: "stem", optional: true }], ({ table, ...rest }, c) =>
+  made(c, "bio", [table!], rest),
+);
+tables.add(
+  "join_phrases",
+  [{ name: "table" }, { name: "phrases" }, { name: "order", optional: true }, { name: "by", optional: true }],
+  ({ table, ...rest }, c) => made(c, "join_phrases", [table!], rest),
+);
 tables.add("spans", [{ name: "tags" }, { name: "table" }], ({ tags, table }, c) => made(c, "spans", [tags!, table!]));
-tables.add("pairs", [{ name: "chosen" }, { name: "rejected" }, { name: "by" }], ({ chosen, rejected, by }, c) => made(c, "pairs", [chosen!, rejected!], { by }));
+tables.add("pairs", [{ name: "chosen" }, { name: "rejected" }, { name: "by" }], ({ chosen, rejected, by }, c) =>
+  made(c, "pairs", [chosen!, rejected!], { by }),
+);
 
 // metrics with options: a name and what it is told
 const metric = (name: string, params: readonly string[]): void =>
-  tables.add(name, params.map((p) => ({ name: p, optional: true })), (args, c) => new Fields(new Map<string, Value>([["metric", name], ...params.flatMap((p): [string, Value][] => (args[p] === undefined ? [] : [[p, args[p]!]]))]))); 
+  tables.add(
+    name,
+    params.map((p) => ({ name: p, optional: true })),
+    (args, c) =>
+      new Fields(
+        new Map<string, Value>([
+          ["metric", name],
+          ...params.flatMap((p): [string, Value][] => (args[p] === undefined ? [] : [[p, args[p]!]])),
+        ]),
+      ),
+  );
 metric("macro_f1", []);
 metric("confusion", ["classes"]);
 metric("agreement", ["voters"]);
@@ -55,8 +87,11 @@ tables.add("similarity", [{ name: "a" }, { name: "b" }], (_args, c) => {
   c.evaluator.unbuilt("the similarity of predictions", c.span);
   return 0;
 });
-tables.add("merge", [{ name: "model" }, { name: "vocab_size", optional: true }, { name: "tokenizer", optional: true }], ({ model, vocab_size, tokenizer }, c) =>
-  c.evaluator.merge(model!, new Fields(new Map(vocab_size === undefined ? [] : [["vocab_size", vocab_size]])), tokenizer, c.span),
+tables.add(
+  "merge",
+  [{ name: "model" }, { name: "vocab_size", optional: true }, { name: "tokenizer", optional: true }],
+  ({ model, vocab_size, tokenizer }, c) =>
+    c.evaluator.merge(model!, new Fields(new Map(vocab_size === undefined ? [] : [["vocab_size", vocab_size]])), tokenizer, c.span),
 );
 
 tables.add("tokenizer", [{ name: "folder" }], ({ folder }, c) => {
@@ -77,4 +112,5 @@ tables.add("verbalizer", [{ name: "tokenizer" }, { name: "words" }], ({ tokenize
     });
   });
 });
+
 export { Fields };

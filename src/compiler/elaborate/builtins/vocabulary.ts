@@ -1,5 +1,5 @@
 import type { DatasetSpec } from "../../project.ts";
-import { Dataset, Fields, Tokenizer, type Value, describe } from "../values.ts";
+import { Dataset, describe, Fields, Tokenizer, type Value } from "../values.ts";
 import { BuiltinTable, type Call } from "./table.ts";
 
 /** Vocabularies cut to what texts use. */
@@ -9,32 +9,41 @@ export const vocabulary = new BuiltinTable();
 function texts(spec: DatasetSpec, c: Call): string[] {
   if (spec.make === "mix") return (spec.args[0] as readonly DatasetSpec[]).flatMap((s) => texts(s, c));
   const [path] = spec.args;
-  if (spec.make !== "text" || typeof path !== "string") return c.fail("P0205", `\`${c.name}\` counts the tokens of texts, this table is made by \`${spec.make}\``);
+  if (spec.make !== "text" || typeof path !== "string")
+    return c.fail("P0205", `\`${c.name}\` counts the tokens of texts, this table is made by \`${spec.make}\``);
   const text = c.evaluator.readText(path);
   if (text === undefined) return c.fail("P0701", `there is no file ${path}`);
   return [text];
 }
 
 // the tokens that occur most in each table, the first of the vocabulary, and the special ones; in the order of their numbers
-vocabulary.add("frequent", [{ name: "tokenizer" }, { name: "tables" }, { name: "first", optional: true }, { name: "special", optional: true }], (args, c) => {
-  const { tokenizer } = args;
-  if (!(tokenizer instanceof Tokenizer)) return c.fail("P0205", `\`frequent\` takes a tokenizer, this is ${describe(tokenizer!)}`);
-  const kept = new Set<number>(Array.from({ length: args.first === undefined ? 0 : c.int(args.first, "first") }, (_, i) => i));
-  if (args.special === true) for (const id of Object.values(tokenizer.ids)) kept.add(id);
-  for (const entry of c.list(args.tables, "tables")) {
-    const data = entry instanceof Fields ? entry.entries.get("data") : undefined;
-    const most = entry instanceof Fields ? entry.entries.get("most") : undefined;
-    if (!(data instanceof Dataset) || typeof most !== "number") return c.fail("P0205", "each entry is `{ data: a table, most: how many }`");
-    const counts = new Map<number, number>();
-    for (const text of texts(data.spec, c)) for (const line of text.split("\n")) for (const id of tokenizer.encode(line)) counts.set(id, (counts.get(id) ?? 0) + 1);
-    for (const [id] of [...counts].sort((a, b) => b[1] - a[1] || a[0] - b[0]).slice(0, most)) kept.add(id);
-  }
-  return [...kept].sort((a, b) => a - b);
-});
+vocabulary.add(
+  "frequent",
+  [{ name: "tokenizer" }, { name: "tables" }, { name: "first", optional: true }, { name: "special", optional: true }],
+  (args, c) => {
+    const { tokenizer } = args;
+    if (!(tokenizer instanceof Tokenizer)) return c.fail("P0205", `\`frequent\` takes a tokenizer, this is ${describe(tokenizer!)}`);
+    const kept = new Set<number>(Array.from({ length: args.first === undefined ? 0 : c.int(args.first, "first") }, (_, i) => i));
+    if (args.special === true) for (const id of Object.values(tokenizer.ids)) kept.add(id);
+    for (const entry of c.list(args.tables, "tables")) {
+      const data = entry instanceof Fields ? entry.entries.get("data") : undefined;
+      const most = entry instanceof Fields ? entry.entries.get("most") : undefined;
+      if (!(data instanceof Dataset) || typeof most !== "number")
+        return c.fail("P0205", "each entry is `{ data: a table, most: how many }`");
+      const counts = new Map<number, number>();
+      for (const text of texts(data.spec, c))
+        for (const line of text.split("\n")) for (const id of tokenizer.encode(line)) counts.set(id, (counts.get(id) ?? 0) + 1);
+      for (const [id] of [...counts].sort((a, b) => b[1] - a[1] || a[0] - b[0]).slice(0, most)) kept.add(id);
+    }
+    return [...kept].sort((a, b) => a - b);
+  },
+);
 // the same tokenizer with these tokens alone, numbered in their order
 vocabulary.add("reduced", [{ name: "tokenizer" }, { name: "kept" }], ({ tokenizer, kept }, c): Value => {
   if (!(tokenizer instanceof Tokenizer)) return c.fail("P0205", `\`reduced\` takes a tokenizer, this is ${describe(tokenizer!)}`);
   const order = new Map(c.list(kept, "kept").map((id, i) => [c.int(id, "kept"), i]));
   const ids = Object.fromEntries(Object.entries(tokenizer.ids).flatMap(([role, id]) => (order.has(id) ? [[role, order.get(id)!]] : [])));
-  return new Tokenizer(tokenizer.folder, order.size, ids, (text) => tokenizer.encode(text).flatMap((id) => (order.has(id) ? [order.get(id)!] : [])));
+  return new Tokenizer(tokenizer.folder, order.size, ids, (text) =>
+    tokenizer.encode(text).flatMap((id) => (order.has(id) ? [order.get(id)!] : [])),
+  );
 });
