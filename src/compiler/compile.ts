@@ -104,7 +104,6 @@ function report(e: Elaborator, a: Attachment): AttachmentReport {
             : "",
     )
     .find((x) => x !== "");
-  void e;
   return {
     name: a.name,
     method: a.method.name,

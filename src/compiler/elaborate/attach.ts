@@ -279,7 +279,6 @@ function staticLines(e: Elaborator, method: MethodDecl, site: Site, options: Rea
       out.add(s);
     else for (const n of s.kind === "Binding" ? targets : boundIn(s)) live.add(n);
   }
-  void e;
   return out;
 }
 const boundIn = (s: ast.Statement): string[] =>

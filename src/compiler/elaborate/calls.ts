@@ -1,6 +1,6 @@
 import type { Span } from "../../ir/graph.ts";
 import type * as ast from "../ast.ts";
-import { Attachment, Site } from "./attachment.ts";
+import { Attachment } from "./attachment.ts";
 import { Block, type BlockOwner } from "./block.ts";
 import { Call } from "./builtins/table.ts";
 import { context } from "./context.ts";
@@ -297,8 +297,6 @@ function callAttachment(e: Elaborator, attachment: Attachment, args: readonly Gi
   const frame = new MethodFrame(site, user.subject, gifts);
   return new SiteNames((name) => frame.read(name, { ...frame.here, reader: scope.here.reader }));
 }
-
-export { Site };
 
 /** A module made by the compiler: arguments from a call's text, with a configuration under its fields. */
 export function applyModule(

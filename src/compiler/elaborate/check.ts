@@ -1,4 +1,3 @@
-import { Context, within } from "./context.ts";
 import type { Elaborator } from "./elaborator.ts";
 import { bareTrace } from "./trace.ts";
 
@@ -7,4 +6,3 @@ export function checkSites(e: Elaborator): void {
   const used = new Set([...e.used.values()].map((s) => s.owner.name));
   for (const m of e.models) if (!used.has(m.name)) e.collect(() => void bareTrace(e, m.instance, m.report.span));
 }
-export { Context, within };

@@ -18,15 +18,14 @@ import { member } from "./members.ts";
 import { type MethodFrame, type MethodLine, methodFrame } from "./method-frame.ts";
 import { mergeModel } from "./models.ts";
 import { Objectives } from "./objectives.ts";
-import { fillings, fillingsOf, isA, roleFields } from "./roles.ts";
+import { fillings, fillingsOf, roleFields } from "./roles.ts";
 import type { Evaluator, Here, Read, Scope } from "./scope.ts";
 import { asSelection } from "./select.ts";
-import { capitalsOf, coerceStatic, isTensorType, Signature } from "./signature.ts";
+import { capitalsOf, coerceStatic, isTensorType } from "./signature.ts";
 import { Storage } from "./storage.ts";
 import { builderAt, isTensor, toNode } from "./tensors.ts";
 import {
   type Applied,
-  CallValue,
   Chain,
   Closure,
   Dataset,
@@ -502,5 +501,3 @@ function unique(name: string, taken: (n: string) => boolean): string {
   if (!taken(name)) return name;
   for (let i = 2; ; i++) if (!taken(`${name}_${i}`)) return `${name}_${i}`;
 }
-
-export { CallValue, isA, Signature };

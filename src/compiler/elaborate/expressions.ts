@@ -10,7 +10,7 @@ import { readMember } from "./members.ts";
 import { fixed, Names, type Read, type Scope } from "./scope.ts";
 import { except, select } from "./select.ts";
 import { builderAt, building, isTensor, toDim, toOperand } from "./tensors.ts";
-import { Closure, describe, Fields, Selection, Size, sizeValue, Tensor, type Value } from "./values.ts";
+import { Closure, describe, Fields, Size, sizeValue, Tensor, type Value } from "./values.ts";
 
 /** The value of an expression. Tensors become nodes of the graph being made; the rest is computed here and now. */
 export function evaluate(e: Elaborator, expr: ast.Expr, scope: Scope): Value {
@@ -131,6 +131,8 @@ const arithmetic: Readonly<Record<Exclude<ast.BinaryOp, "@">, BinaryName>> = {
 
 function binary(e: Elaborator, expr: ast.Binary, scope: Scope): Value {
   const a = evaluate(e, expr.left, scope);
+  // what stands beside an objective may look at values of the calls that it makes
+  e.objectives.begin(a);
   const b = evaluate(e, expr.right, scope);
   const { op } = expr;
   if (typeof a === "number" && typeof b === "number") return onNumbers(op, a, b, expr);
@@ -251,5 +253,3 @@ function logic(e: Elaborator, expr: ast.Logic, scope: Scope): Value {
     ),
   );
 }
-
-export { Selection };

@@ -8,7 +8,7 @@ import { Block, type BlockOwner } from "./block.ts";
 import type { Elaborator } from "./elaborator.ts";
 import { fail } from "./fault.ts";
 import { fixed, type Here, Names, type Read, type Scope } from "./scope.ts";
-import { MethodDecl, ModuleDecl, RoleDecl, TypeDecl, type Value } from "./values.ts";
+import { MethodDecl, ModuleDecl, RoleDecl, TypeDecl } from "./values.ts";
 
 /** One source file: its declarations, and its names. */
 export interface Unit {
@@ -150,8 +150,6 @@ export function joinPath(from: string, path: string): string {
   return parts.join("/") || ".";
 }
 const moduleName = (path: string): string => path.replace(/\.peft$/, "");
-
-export type { Value };
 
 /** Trees of the texts read last, by path: the library is the same for every file that is compiled, and trees do not change. */
 const trees = new Map<string, { readonly text: string; readonly tree: Parsed }>();

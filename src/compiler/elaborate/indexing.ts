@@ -1,4 +1,4 @@
-import { addDim, type Dim, divDim, mulDim, subDim } from "../../ir/dim.ts";
+import { addDim, type Dim, mulDim } from "../../ir/dim.ts";
 import type { Node } from "../../ir/graph.ts";
 import type * as ast from "../ast.ts";
 import type { Elaborator } from "./elaborator.ts";
@@ -135,5 +135,3 @@ function indexTensor(e: Elaborator, x: Node, expr: ast.Index, scope: Scope): Nod
   ]);
   return b.take(together, flat!, first);
 }
-
-export { divDim, subDim };

@@ -7,7 +7,7 @@ import { fail } from "./fault.ts";
 import { type Evaluator, fixed, type Here, Names, type Read, type Scope } from "./scope.ts";
 import { coerceStatic, parameterShape } from "./signature.ts";
 import { Storage } from "./storage.ts";
-import { describe, Fields, type ModuleDecl, Size, Start, Tensor, type Tokenizer, type Value } from "./values.ts";
+import { describe, type ModuleDecl, Start, Tensor, type Tokenizer, type Value } from "./values.ts";
 import { Editable } from "./versions.ts";
 
 /** Who a module belongs to: the module or site it is a child of, or the model, attachment or objective it is the root of. */
@@ -201,4 +201,3 @@ export function bindArguments(module: ModuleDecl, args: ReadonlyMap<string, Valu
   }
   return out;
 }
-export { Fields, Size };

@@ -160,6 +160,5 @@ function namesOf(e: Elaborator, object: Value): { what: string; valid: string[] 
     return { what: `the ${object.role} ${object.name}`, valid: [...(object.role === "state" ? stateNames : parameterNames), "T", "shape"] };
   if (object instanceof Tokenizer) return { what: "the tokenizer", valid: ["size", ...Object.keys(object.ids)] };
   if (isTensor(object)) return { what: "a tensor", valid: ["T", "shape", "grad"] };
-  void e;
   return { what: describe(object), valid: [] };
 }

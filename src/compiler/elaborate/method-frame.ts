@@ -9,7 +9,7 @@ import type { Frame, Passed } from "./frame.ts";
 import { type Here, Names, type Read, type Scope } from "./scope.ts";
 import { Thunk } from "./thunk.ts";
 import type { Value } from "./values.ts";
-import { type Edit, pick, type Reader } from "./versions.ts";
+import { type Edit, pick } from "./versions.ts";
 
 /** What a site is part of in one graph: a call of its module, a frame of the attachment it is attached to, or nothing (a parameter). */
 export type Subject = Frame | MethodFrame | undefined;
@@ -146,4 +146,3 @@ export function methodFrame(site: Site, subject: Subject): MethodFrame {
   }
   return f;
 }
-export type { Reader };

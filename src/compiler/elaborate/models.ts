@@ -10,7 +10,7 @@ import { Instance } from "./instance.ts";
 import { fixed, Names, type Scope } from "./scope.ts";
 import { asSelection, selectionOf } from "./select.ts";
 import { Storage } from "./storage.ts";
-import { Applied, describe, Fields, ModuleDecl, type Place, Selection, Tokenizer, TypeDecl, type Value } from "./values.ts";
+import { Applied, describe, Fields, ModuleDecl, type Place, Selection, Tokenizer, type Value } from "./values.ts";
 
 /** `model m = M(…) from "folder" except …`, or a copy: `model b = a`. */
 export function makeModel(e: Elaborator, s: ast.Model, scope: Scope): Instance {
@@ -297,5 +297,3 @@ function translate(v: Value, remap: ReadonlyMap<object, Value>): Value {
   if (Array.isArray(v)) return v.map((x) => translate(x as Value, remap));
   return v !== null && typeof v === "object" && remap.has(v) ? remap.get(v)! : v;
 }
-
-export { TypeDecl };

@@ -2,7 +2,7 @@ import { symbol } from "../../ir/dim.ts";
 import type { DType, Node, Span } from "../../ir/graph.ts";
 import type * as ast from "../ast.ts";
 import type { ColumnDecl } from "../project.ts";
-import { context } from "./context.ts";
+import { context, maybeContext } from "./context.ts";
 import type { Elaborator } from "./elaborator.ts";
 import { fail } from "./fault.ts";
 import { Frame } from "./frame.ts";
@@ -67,6 +67,12 @@ export class Objectives {
     const p = this.e.node(value(a), here, span);
     const q = this.e.node(value(b), here, span);
     return new Tensor(building(span, () => builderAt(here, span).binary(op === "+" ? "add" : op === "-" ? "sub" : "mul", p, q)));
+  }
+
+  /** Makes the calls of an objective, where a step is being made. */
+  begin(v: Value): void {
+    const mode = maybeContext()?.mode;
+    if (v instanceof Instance && !v.holder && (mode === "train" || mode === "evaluate")) this.lossOf(v);
   }
 
   lossOf(instance: Instance): Node {

@@ -121,7 +121,6 @@ function deepNotes(e: Elaborator, from: Value, expr: ast.Select, scope: Scope): 
     roles.add(i.decl.name.text);
     for (const f of i.decl.fills) roles.add(f.role.text);
   }
-  void scope;
   return [`below ${from.decl.name.text} there are: ${[...roles].sort().join(", ")}`, ...e.suggestions(expr.step.role.text, [...roles])];
 }
 

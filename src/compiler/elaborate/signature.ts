@@ -1,8 +1,8 @@
-import { type Dim, sameDim, showShape, solve, subDim, substitute, symbol, symbolsOf } from "../../ir/dim.ts";
+import { type Dim, sameDim, showShape, solve, symbol, symbolsOf } from "../../ir/dim.ts";
 import type { DType, Node, Span } from "../../ir/graph.ts";
 import type * as ast from "../ast.ts";
 import { fail } from "./fault.ts";
-import { type Evaluator, type Here, Names, type Read, type Scope } from "./scope.ts";
+import type { Evaluator, Here, Read, Scope } from "./scope.ts";
 import { builderAt, isTensor, toDim, toNode } from "./tensors.ts";
 import {
   Applied,
@@ -298,5 +298,3 @@ function showExpr(e: ast.Expr): string {
   if (e.kind === "Member") return `${showExpr(e.object)}.${e.name.text}`;
   return "…";
 }
-
-export { Names, subDim, substitute };

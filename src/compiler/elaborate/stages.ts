@@ -1,7 +1,6 @@
 import type { Span } from "../../ir/graph.ts";
 import type * as ast from "../ast.ts";
 import type { DatasetSpec, EvaluateStage, GenerateStage, PredictStage, Stage } from "../project.ts";
-import { Attachment } from "./attachment.ts";
 import { decodeEntries } from "./decode.ts";
 import type { Elaborator } from "./elaborator.ts";
 import { evaluate } from "./expressions.ts";
@@ -11,7 +10,7 @@ import { fromJson } from "./models.ts";
 import type { Scope } from "./scope.ts";
 import { evaluationEntry, predictEntry } from "./step.ts";
 import { trainStage } from "./train-stage.ts";
-import { Applied, Closure, Dataset, describe, Fields, MethodDecl, type Value } from "./values.ts";
+import { Dataset, describe, Fields, type Value } from "./values.ts";
 
 /** The settings of a stage: expressions are kept, since some (`objective`, `params`) are evaluated inside the graph they make. */
 export class Settings {
@@ -223,5 +222,3 @@ export function stage(e: Elaborator, s: ast.Stage, scope: Scope, turns: readonly
 function add(e: Elaborator, s: Stage): void {
   e.actions.push({ kind: "stage", stage: s });
 }
-
-export { Applied, Attachment, Closure, MethodDecl };

@@ -4,7 +4,6 @@ import { Attachment, type Site } from "./attachment.ts";
 import type { Elaborator } from "./elaborator.ts";
 import { bindNames, evaluate } from "./expressions.ts";
 import { Fault, fail } from "./fault.ts";
-import { Instance } from "./instance.ts";
 import { makeModel } from "./models.ts";
 import { fixed, type Read, type Scope } from "./scope.ts";
 import { selectionOf } from "./select.ts";
@@ -191,5 +190,3 @@ const namesOf = (s: ast.Statement): string[] =>
           : s.kind === "If"
             ? [...s.then, ...(s.else ?? [])].flatMap(namesOf)
             : [];
-
-export { Instance };

@@ -1,17 +1,17 @@
+import { sameShape } from "../../ir/dim.ts";
 import type { Graph, Node, Result, Span } from "../../ir/graph.ts";
 import { order } from "../../ir/graph.ts";
 import { rowOf } from "../../ir/ops/index.ts";
 import type { Entry } from "../project.ts";
 import { Context, context, within } from "./context.ts";
 import type { Elaborator } from "./elaborator.ts";
-import { evaluate } from "./expressions.ts";
 import { fail } from "./fault.ts";
 import type { Frame } from "./frame.ts";
 import { Instance } from "./instance.ts";
 import type { Here } from "./scope.ts";
 import type { Settings } from "./stages.ts";
-import { isTensor, toNode } from "./tensors.ts";
-import { describe, Selection, Tensor, type Value } from "./values.ts";
+import { builderAt, isTensor, toNode } from "./tensors.ts";
+import { describe, Tensor, type Value } from "./values.ts";
 
 export const nowhere: Here = { path: "", training: false, calls: "" };
 
@@ -84,7 +84,9 @@ export function predictEntry(
   stage: string,
   columns: readonly string[],
 ): { entry: Entry; tokenizer: string | undefined } {
-  const reduce = settings.string("reduce", undefined);
+  const reduce = settings.value("reduce");
+  if (reduce !== undefined && reduce !== "mean")
+    fail("P0206", settings.spanOf("reduce"), `\`reduce\` can be "mean", this is ${describe(reduce)}`);
   const ctx = new Context("evaluate", 0, stage, (_x, name) => name !== "loss");
   return within(ctx, () => {
     const source =
@@ -92,14 +94,32 @@ export function predictEntry(
     if (!(source instanceof Instance))
       fail("P0206", settings.span, `\`predict\` takes a model or an objective, this is ${describe(source)}`);
     const frame = e.objectives.call(source);
+    const at = settings.spanOf("columns");
     const results = columns.map((path): Result => {
-      const v = frame.readPath(path.split("."), nowhere, settings.spanOf("columns"));
-      return { role: "output", name: path, node: toNode(v, nowhere, settings.spanOf("columns"), e) };
+      const v = frame.readPath(path.split("."), nowhere, at);
+      const node = toNode(v, nowhere, at, e);
+      return { role: "output", name: path, node: reduce === undefined ? node : meanOfPositions(node, at) };
     });
-    void reduce;
     e.note(ctx);
     return { entry: entryOf(results), tokenizer: tokenizerFolder(e, settings) };
   });
+}
+
+/** A row's values as one: their mean over the real positions (those of `attention_mask`, where the shapes agree). */
+function meanOfPositions(node: Node, span: Span): Node {
+  const { shape } = node.type;
+  if (shape.length < 3) return node;
+  const b = builderAt(nowhere, span);
+  const mask = context().columns.get("attention_mask")?.node;
+  if (!mask || shape.length !== 3 || !sameShape(mask.type.shape, shape.slice(0, 2)))
+    return b.reduce(
+      "mean",
+      node,
+      shape.slice(1, -1).map((_, i) => i + 1),
+    );
+  const real = b.cast(mask, "f32");
+  const sum = b.reduce("sum", b.mul(node, b.reshape(real, [...mask.type.shape, 1])), [1]);
+  return b.div(sum, b.max(b.reduce("sum", real, [1], true), 1));
 }
 
 /** The tokenizer of the first model that the stage's objective or model mentions. */
@@ -137,5 +157,3 @@ function quiet(read: () => Value): Value | undefined {
     return undefined;
   }
 }
-
-export { evaluate, Selection };

@@ -1,6 +1,6 @@
 import { Builder, TypeMismatch } from "../../ir/build.ts";
 import type { Dim } from "../../ir/dim.ts";
-import type { DType, Node, Origin, Span } from "../../ir/graph.ts";
+import type { Node, Origin, Span } from "../../ir/graph.ts";
 import { fail } from "./fault.ts";
 import type { Evaluator, Here } from "./scope.ts";
 import { Storage } from "./storage.ts";
@@ -73,4 +73,3 @@ export function toNumber(v: Value, span: Span, what: string): number {
   if (typeof v === "number") return v;
   fail("P0403", span, `${what} must be a number known when compiling, this is ${describe(v)}`);
 }
-export type { DType };

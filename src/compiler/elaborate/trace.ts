@@ -1,7 +1,7 @@
 import { type Dim, symbol } from "../../ir/dim.ts";
 import type { DType, Span } from "../../ir/graph.ts";
 import type * as ast from "../ast.ts";
-import { Context, context, within } from "./context.ts";
+import { Context, within } from "./context.ts";
 import type { Elaborator } from "./elaborator.ts";
 import { fail } from "./fault.ts";
 import { Frame } from "./frame.ts";
@@ -106,5 +106,3 @@ function lowerCase(d: ast.Expr, out: Set<string>): void {
     lowerCase(d.right, out);
   }
 }
-
-export { context };

@@ -8,10 +8,9 @@ import { callFunction } from "./calls.ts";
 import { Context, within } from "./context.ts";
 import type { Elaborator } from "./elaborator.ts";
 import { Fault, fail } from "./fault.ts";
-import { Instance } from "./instance.ts";
 import { methodFrame } from "./method-frame.ts";
 import type { Scope } from "./scope.ts";
-import { fixed, Names } from "./scope.ts";
+import { Names } from "./scope.ts";
 import { asSelection, placePath, selectionOf, unite } from "./select.ts";
 import type { Settings } from "./stages.ts";
 import { entryOf, evaluationOf, namedScalars, nowhere, objectiveLoss, tokenizerFolder } from "./step.ts";
@@ -270,13 +269,11 @@ function trainedBy(e: Elaborator, s: Settings, loss: Node): Storage[] {
       notes: places.places.slice(0, 3).map((p) => `it names ${placePath(p)}`),
     });
   const lost = out.filter((p) => !reached.has(p.name) && p.role === "parameter");
-  const whole = new Set(places.places.filter((p) => p.kind === "module").map((p) => p.instance));
   const named = lost.filter((p) => places.places.some((x) => x.kind === "param" && x.storage === p));
   if (named.length > 0)
     fail("P0808", given.span, `the loss does not reach ${named.length === 1 ? named[0].name : `${named.length} of these parameters`}`, {
       notes: named.slice(0, 5).map((p) => p.name),
     });
-  void whole;
   return out.filter((p) => reached.has(p.name) && p.role === "parameter");
 }
 function handedOver(v: Value): Attachment[] {
@@ -338,5 +335,3 @@ function statesOf(
   const names = new Set([...reached].filter((n) => rowOf(n).supply === "state").map((n) => String(n.attrs.name)));
   return out.filter((st) => names.has(st.name) || st.edits.has("next"));
 }
-
-export { fixed, Instance };

@@ -1,6 +1,6 @@
 import { addDim, type Dim, divDim, mulDim, subDim } from "../../../ir/dim.ts";
 import type { Node } from "../../../ir/graph.ts";
-import { Size, sizeValue, type Value } from "../values.ts";
+import type { Value } from "../values.ts";
 import { BuiltinTable, type Call, tensorArg } from "./table.ts";
 
 /** Making and moving tensors: names are NumPy's. */
@@ -237,5 +237,3 @@ function reshape(node: Node, shape: readonly Dim[], c: Call): Node {
     ),
   );
 }
-
-export { Size, sizeValue };

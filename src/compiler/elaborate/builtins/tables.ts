@@ -112,5 +112,3 @@ tables.add("verbalizer", [{ name: "tokenizer" }, { name: "words" }], ({ tokenize
     });
   });
 });
-
-export { Fields };
