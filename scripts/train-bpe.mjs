@@ -33,7 +33,10 @@ const change = (w, sign) => {
   for (let i = 1; i < w.parts.length; i++) {
     const k = key(w.parts[i - 1], w.parts[i]);
     let p = pairs.get(k);
-    if (!p) pairs.set(k, (p = { n: 0, in: new Set() }));
+    if (!p) {
+      p = { n: 0, in: new Set() };
+      pairs.set(k, p);
+    }
     p.n += sign * w.n;
     if (sign > 0) p.in.add(w);
   }
