@@ -12,7 +12,14 @@ const programs = (folder: string): string[] =>
     return statSync(file).isDirectory() ? programs(file) : name.endsWith(".peft") ? [file] : [];
   });
 
-const bert = { vocab_size: 400, hidden_size: 32, num_hidden_layers: 2, num_attention_heads: 4, intermediate_size: 64, max_position_embeddings: 160 };
+const bert = {
+  vocab_size: 400,
+  hidden_size: 32,
+  num_hidden_layers: 2,
+  num_attention_heads: 4,
+  intermediate_size: 64,
+  max_position_embeddings: 160,
+};
 const roberta = { ...bert, type_vocab_size: 1, pad_token_id: 1 };
 /** Configurations of the small models that the papers' programs name. */
 const configs: Readonly<Record<string, Record<string, unknown>>> = {
@@ -36,12 +43,21 @@ const host: Host = {
   readTokenizer: () => ({
     size: 400,
     ids: { pad: 0, mask: 4, eos: 2, bos: 1, cls: 1, sep: 2, unk: 3 },
-    encode: (text) => (text.trim() === "" ? [] : text.trim().split(/\s+/).map((word) => 5 + ([...word].reduce((n, c) => n + c.charCodeAt(0), 0) % 300))),
+    encode: (text) =>
+      text.trim() === ""
+        ? []
+        : text
+            .trim()
+            .split(/\s+/)
+            .map((word) => 5 + ([...word].reduce((n, c) => n + c.charCodeAt(0), 0) % 300)),
   }),
   readAdapter: () => undefined,
 };
 
-const seen = (file: string) => compile(file, host).problems.map((p) => `${p.code} ${p.message}${p.span ? ` at ${path.basename(path.dirname(p.span.file))}:${p.span.start}` : ""}`);
+const seen = (file: string) =>
+  compile(file, host).problems.map(
+    (p) => `${p.code} ${p.message}${p.span ? ` at ${path.basename(path.dirname(p.span.file))}:${p.span.start}` : ""}`,
+  );
 
 describe("the library", () => {
   test.each(programs(path.join(ROOT, "std")).map((file) => [path.relative(ROOT, file), file]))("%s", (_name, file) => {

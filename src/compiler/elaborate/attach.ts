@@ -61,11 +61,11 @@ function prepare(
   places.forEach((p, i) => {
     const qualified = spots.some((spot, k) => k !== i && spot !== undefined && spot === spots[i]);
     const sizes =
-      p.role instanceof RoleDecl && (p.place.kind === "module" || p.place.kind === "chain")
+      p.role instanceof RoleDecl && (p.place.kind === "module" || p.place.kind === "chain" || p.place.kind === "site")
         ? roleSizes(
             e,
             p.role,
-            p.place.kind === "chain" ? p.place.blocks[0] : p.place.instance,
+            p.place.kind === "chain" ? p.place.blocks[0] : p.place.kind === "site" ? p.place.site : p.place.instance,
             p.place.kind === "chain" ? fillingsOf(p.place.blocks[0], p.role)[0].names : p.names,
             span,
           )

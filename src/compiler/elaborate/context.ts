@@ -1,5 +1,4 @@
-import type { Dim } from "../../ir/dim.ts";
-import { symbol } from "../../ir/dim.ts";
+import { type Dim, sameDim, solve, substitute, symbol, symbolsOf } from "../../ir/dim.ts";
 import type { DType, Node, Span } from "../../ir/graph.ts";
 import type { ColumnDecl } from "../project.ts";
 import type { Site } from "./attachment.ts";
@@ -45,6 +44,23 @@ export class Context {
     /** Which attachments count: those in the stage for what they say of the update, none in a bare trace. */
     readonly holds: (edit: Edit, name: string) => boolean,
   ) {}
+
+  /** Sizes of columns, and what the program's shapes have made them equal to: the data then must have them so. */
+  private readonly open = new Set<string>();
+  private readonly equalities = new Map<string, Dim>();
+  openSizes(shape: readonly Dim[]): void {
+    for (const d of shape) for (const s of symbolsOf(d)) this.open.add(s);
+  }
+  /** Whether two sizes are equal, or can be by settling the size of a column (`C = 3`). */
+  equal(a: Dim, b: Dim): boolean {
+    const [p, q] = [substitute(a, this.equalities), substitute(b, this.equalities)];
+    if (sameDim(p, q)) return true;
+    if (typeof p !== "number" && typeof q !== "number") return false;
+    const found = solve(p, q, (s) => this.open.has(s));
+    if (!found || typeof found.value !== "number" || found.value < 1) return false;
+    this.equalities.set(found.symbol, found.value);
+    return true;
+  }
 
   get past(): Dim {
     return this.mode === "decode" ? symbol("past") : 0;

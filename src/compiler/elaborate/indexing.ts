@@ -8,7 +8,7 @@ import { Instance } from "./instance.ts";
 import type { Scope } from "./scope.ts";
 import { indexPlaces } from "./select.ts";
 import { builderAt, building, isTensor, toDim } from "./tensors.ts";
-import { describe, Fields, Selection, Size, Tensor, type Value } from "./values.ts";
+import { Dataset, describe, Fields, Selection, Size, Tensor, type Value } from "./values.ts";
 
 /** `x[...]`: elements of lists and records, places of selections, and NumPy's indexing of tensors. */
 export function index(e: Elaborator, expr: ast.Index, scope: Scope): Value {
@@ -25,6 +25,12 @@ export function index(e: Elaborator, expr: ast.Index, scope: Scope): Value {
     const v = object.entries.get(key);
     if (v === undefined) fail("P0202", item.span, `there is no "${key}" here`, { notes: e.suggestions(key, [...object.entries.keys()]) });
     return v;
+  }
+  if (object instanceof Dataset) {
+    const item = expr.items[0];
+    const name = item?.kind === "At" ? evaluate(e, item.value, scope) : null;
+    if (typeof name !== "string" || expr.items.length !== 1) fail("P0205", expr.span, "a table is indexed by the name of a column");
+    return new Dataset({ kind: "dataset", make: "column", args: [object.spec, name], options: {}, part: "main", span: expr.span });
   }
   if (Array.isArray(object)) return indexList(e, object as readonly Value[], expr, scope);
   if (typeof object === "object" && object !== null && "kind" in object && object.kind === "attachment")

@@ -215,6 +215,8 @@ export function copyModel(e: Elaborator, name: string, source: Instance, span: S
   const copy = new Instance(source.module, source.args, copyGifts(source), e, span);
   register(e, name, copy, report.folder, span, [...report.unknownFields]);
   copy.origin = source;
+  copy.tokenizer = source.tokenizer;
+  copy.folder = source.folder;
   const pairs: { from: string; to: string }[] = [];
   const twin = (a: Instance, b: Instance) => {
     remap.set(a, b);

@@ -126,6 +126,7 @@ export class Objectives {
       }
     }
     const node = builderAt({ path: "", training: false, calls: "" }, span).input(name, { dtype, shape });
+    ctx.openSizes(shape);
     ctx.columns.set(name, { decl, node });
     return new Tensor(node);
   }

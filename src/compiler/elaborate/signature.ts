@@ -1,6 +1,7 @@
 import { type Dim, sameDim, showShape, solve, symbol, symbolsOf } from "../../ir/dim.ts";
 import type { DType, Node, Span } from "../../ir/graph.ts";
 import type * as ast from "../ast.ts";
+import { maybeContext } from "./context.ts";
 import { fail } from "./fault.ts";
 import type { Evaluator, Here, Read, Scope } from "./scope.ts";
 import { builderAt, isTensor, toDim, toNode } from "./tensors.ts";
@@ -26,6 +27,9 @@ import {
 export const isTensorType = (t: ast.TypeRef | undefined): t is ast.NamedType & { dims: readonly ast.Dim[] } =>
   t !== undefined && t.kind === "NamedType" && t.dims !== undefined && ["f32", "i32", "bool"].includes(t.name.text);
 const isCapital = (name: string): boolean => /^[A-Z]/.test(name);
+
+/** Equal sizes, also where a column of the data can be made to fit. */
+const same = (a: Dim, b: Dim): boolean => sameDim(a, b) || (maybeContext()?.equal(a, b) ?? false);
 
 /** Capitals that the shapes of these types mention. */
 export function capitalsOf(types: readonly (ast.TypeRef | undefined)[]): Set<string> {
@@ -156,7 +160,7 @@ export class Signature {
         this.from.set(expr.text, { span, what });
         return;
       }
-      if (!sameDim(known, actual)) this.clash(expr.text, known, actual, axis, node, span, what, type);
+      if (!same(known, actual)) this.clash(expr.text, known, actual, axis, node, span, what, type);
       return;
     }
     // a polynomial in symbols that are not bound yet is solved for one of them
@@ -173,7 +177,7 @@ export class Signature {
     };
     const value = this.evaluator.evaluate(expr, scope);
     const wanted = value === null ? fail("P0403", span, `a size of ${what} is \`none\``) : toDim(value, expr.span, `a size of ${what}`);
-    if (sameDim(wanted, actual)) return;
+    if (same(wanted, actual)) return;
     if (open.size > 0) {
       const found = solve(wanted, actual, (s) => s.startsWith("?") && open.has(s.slice(1)));
       if (found && !symbolsOf(found.value).some((s) => s.startsWith("?"))) {

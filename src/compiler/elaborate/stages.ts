@@ -5,7 +5,7 @@ import { decodeEntries } from "./decode.ts";
 import type { Elaborator } from "./elaborator.ts";
 import { evaluate } from "./expressions.ts";
 import { fail } from "./fault.ts";
-import { Instance } from "./instance.ts";
+import { forwardOf, Instance } from "./instance.ts";
 import { fromJson } from "./models.ts";
 import type { Scope } from "./scope.ts";
 import { evaluationEntry, predictEntry } from "./step.ts";
@@ -166,6 +166,12 @@ export function stage(e: Elaborator, s: ast.Stage, scope: Scope, turns: readonly
     return new Fields(new Map([["folder", base.folder]]));
   }
   if (verb === "evaluate") {
+    if (!settings.has("objective")) {
+      settings.need("data");
+      metricNames(e, settings);
+      e.unbuilt("`evaluate` of finished tables", s.span);
+      return new Fields(new Map());
+    }
     const { entry, tokenizer } = evaluationEntry(e, settings, base.name);
     const out: EvaluateStage = {
       ...base,
@@ -173,7 +179,7 @@ export function stage(e: Elaborator, s: ast.Stage, scope: Scope, turns: readonly
       tokenizer,
       evaluation: entry,
       data: settings.dataset("data"),
-      metrics: settings.strings("metrics") ?? ["loss"],
+      metrics: metricNames(e, settings) ?? ["loss"],
       batch: settings.int("batch", 8),
       sequence: settings.int("sequence", undefined),
     };
@@ -197,6 +203,10 @@ export function stage(e: Elaborator, s: ast.Stage, scope: Scope, turns: readonly
     return new Dataset({ kind: "dataset", make: "predicted", args: [base.folder], options: {}, part: "main", span: s.span });
   }
   const model = settings.model("model");
+  if (forwardOf(model.decl)?.params.some((p) => p.name.text === "decoder_input_ids")) {
+    e.unbuilt("generation by encoder–decoders", s.span);
+    return new Dataset({ kind: "dataset", make: "predicted", args: [base.folder], options: {}, part: "main", span: s.span });
+  }
   const stop = settings.value("stop");
   const out: GenerateStage = {
     ...base,
@@ -216,7 +226,19 @@ export function stage(e: Elaborator, s: ast.Stage, scope: Scope, turns: readonly
   };
   if (!out.prompts && !out.data) fail("P0204", s.verb.span, "`generate` needs `prompts` or `data`");
   add(e, out);
-  return undefined;
+  return new Dataset({ kind: "dataset", make: "predicted", args: [base.folder], options: {}, part: "main", span: s.span });
+}
+
+/** Metrics by name; one with options (`confusion(classes)`) is a function of the host's, which runs do not have yet. */
+function metricNames(e: Elaborator, settings: Settings): readonly string[] | undefined {
+  const v = settings.value("metrics");
+  if (!Array.isArray(v)) return settings.strings("metrics");
+  return v.map((m: Value) => {
+    const name = m instanceof Fields ? m.entries.get("metric") : m;
+    if (typeof name !== "string") fail("P0206", settings.spanOf("metrics"), `a metric is a name, this is ${describe(m)}`);
+    if (m instanceof Fields) e.unbuilt(`the metric \`${name}\``, settings.spanOf("metrics"));
+    return name;
+  });
 }
 
 function add(e: Elaborator, s: Stage): void {

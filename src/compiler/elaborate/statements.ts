@@ -152,7 +152,6 @@ function copyAttachment(e: Elaborator, name: string, a: Attachment, to: Selectio
     new Selection(places, to.text),
     s.span,
   );
-  made.loaded = true;
   const copies: { from: string; to: string }[] = [];
   const tail = (site: Site) => site.path.split(".").slice(1).join(".");
   for (const site of made.sites) {

@@ -10,6 +10,7 @@ import type { Frame } from "./frame.ts";
 import { Instance } from "./instance.ts";
 import type { Here } from "./scope.ts";
 import type { Settings } from "./stages.ts";
+import type { Storage } from "./storage.ts";
 import { builderAt, isTensor, toNode } from "./tensors.ts";
 import { describe, Tensor, type Value } from "./values.ts";
 
@@ -63,8 +64,16 @@ export function entryOf(results: readonly Result[]): Entry {
 }
 
 /** The objective with `training` false. */
-export function evaluationOf(e: Elaborator, objective: () => Value, stage: string, seed: number, span: Span): Entry {
+export function evaluationOf(
+  e: Elaborator,
+  objective: () => Value,
+  stage: string,
+  seed: number,
+  span: Span,
+  trained?: readonly Storage[],
+): Entry {
   const ctx = new Context("evaluate", seed, stage, (_x, name) => name !== "loss");
+  ctx.trained = trained;
   return within(ctx, () => {
     const loss = objectiveLoss(e, objective(), span);
     e.note(ctx);

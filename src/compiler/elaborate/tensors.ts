@@ -1,13 +1,18 @@
 import { Builder, TypeMismatch } from "../../ir/build.ts";
 import type { Dim } from "../../ir/dim.ts";
 import type { Node, Origin, Span } from "../../ir/graph.ts";
+import { maybeContext } from "./context.ts";
 import { fail } from "./fault.ts";
 import type { Evaluator, Here } from "./scope.ts";
 import { Storage } from "./storage.ts";
 import { CallValue, describe, Size, Tensor, type Value } from "./values.ts";
 
 export const originOf = (here: Here, span: Span | undefined): Origin => ({ span, path: here.path, turn: here.turn });
-export const builderAt = (here: Here, span: Span | undefined): Builder => new Builder(originOf(here, span));
+/** A builder at a place; sizes of columns may be settled by what the tensors meet. */
+export const builderAt = (here: Here, span: Span | undefined): Builder => {
+  const ctx = maybeContext();
+  return new Builder(originOf(here, span), ctx && { equal: (a, b) => ctx.equal(a, b) });
+};
 
 /** Runs what makes nodes, and turns a misfit of shapes or dtypes into an error at the user's line. */
 export function building<T>(span: Span, work: () => T): T {

@@ -1,11 +1,13 @@
 import { type Dim, symbol } from "../../ir/dim.ts";
 import type { DType, Span } from "../../ir/graph.ts";
 import type * as ast from "../ast.ts";
+import type { Site } from "./attachment.ts";
 import { Context, within } from "./context.ts";
 import type { Elaborator } from "./elaborator.ts";
 import { fail } from "./fault.ts";
 import { Frame } from "./frame.ts";
-import { forwardOf, type Instance } from "./instance.ts";
+import { forwardOf, Instance } from "./instance.ts";
+import { methodFrame } from "./method-frame.ts";
 import { roleFields } from "./roles.ts";
 import { isTensorType } from "./signature.ts";
 import { builderAt } from "./tensors.ts";
@@ -43,7 +45,7 @@ export function bareTrace(e: Elaborator, root: Instance, span: Span): Context {
 export function roleSizes(
   e: Elaborator,
   role: RoleDecl,
-  instance: Instance,
+  of: Instance | Site,
   names: ReadonlyMap<string, readonly string[] | null>,
   span: Span,
 ): Map<string, () => Value> {
@@ -53,6 +55,9 @@ export function roleSizes(
   let found: Map<string, number> | undefined;
   const settle = (): Map<string, number> => {
     if (found) return found;
+    // of an attachment: as its lines would be in the model without any
+    const site = of instanceof Instance ? undefined : of;
+    const instance = of instanceof Instance ? of : moduleOf(of, span);
     const ctx = bareTrace(e, instance.root, span);
     return within(ctx, () => {
       const frame = ctx.frames.get(instance)?.[0];
@@ -68,8 +73,8 @@ export function roleSizes(
         const path = given === undefined ? [field.name.text] : given;
         if (!path || !isTensorType(field.type) || field.type.dims.length === 0) continue;
         if (![...field.type.dims].some((d) => d.kind === "Name" && wanted.has(d.text) && !out.has(d.text))) continue;
-        const value = frame.readPath(path, frame.here, span);
-        if (value === null) continue;
+        const value = site ? methodFrame(site, frame).read(path[0]) : frame.readPath(path, frame.here, span);
+        if (value === null || value === undefined) continue;
         const { shape } = e.node(value, frame.here, span).type;
         const { dims } = field.type;
         dims.forEach((d, i) => {
@@ -94,9 +99,16 @@ export function roleSizes(
   return new Map(
     [...wanted].map((n) => [
       n,
-      () => settle().get(n) ?? fail("P0309", span, `the size \`${n}\` of ${role.name} is not settled at ${instance.fullPath}`),
+      () => settle().get(n) ?? fail("P0309", span, `the size \`${n}\` of ${role.name} is not settled at ${of.fullPath}`),
     ]),
   );
+}
+
+/** The module at whose call the lines of an attachment are computed. */
+function moduleOf(site: Site, span: Span): Instance {
+  if (site.place.kind === "module") return site.place.instance;
+  if (site.place.kind === "site") return moduleOf(site.place.site, span);
+  fail("P0309", span, `${site.fullPath} is at no module, so its sizes are not known`);
 }
 
 function lowerCase(d: ast.Expr, out: Set<string>): void {

@@ -45,7 +45,7 @@ export function trainStage(e: Elaborator, s: Settings, base: { name: string; spa
   const evaluate = s.record("evaluate", ["every", "data", "metrics", "best", "stop_after"]);
   const checkpoint = s.record("checkpoint", ["every", "keep"]);
   const get = (r: typeof evaluate, k: string): Value | undefined => r?.entries.get(k);
-  const evaluation = data.map((_, i) => evaluationOf(e, pick(count === undefined ? 0 : i), base.name, seed, objective.span));
+  const evaluation = data.map((_, i) => evaluationOf(e, pick(count === undefined ? 0 : i), base.name, seed, objective.span, first.trained));
   const held = get(evaluate, "data");
   const owners = new Set(first.trained.map((p) => `${p.owner.kind} ${p.owner.name}`));
   return {
@@ -119,7 +119,7 @@ function step(e: Elaborator, s: Settings, objective: () => Value, stage: string,
     return active(edit.site.attachment);
   });
   return within(ctx, () => {
-    ctx.trained = trained;
+    ctx.trained = like ? trained : candidates(e, s);
     let baseLoss: Node | undefined;
     e.objectives.setBase(() => {
       baseLoss ??= objectiveLoss(e, objective(), span);
@@ -222,19 +222,32 @@ function touches(e: Elaborator, a: Attachment, trained: ReadonlySet<Storage>): b
   return false;
 }
 
+/** What the stage may train, before it is known what the loss reaches: an objective may ask for `params` while it is made. */
+function candidates(e: Elaborator, s: Settings): readonly Storage[] {
+  const given = s.exprs.get("params");
+  const scope = new Names(
+    new Map([
+      [
+        "new",
+        () =>
+          new Selection(
+            made(e).map((storage) => ({ kind: "param", storage }) as const),
+            "new",
+          ),
+      ],
+    ]),
+    s.scope,
+  );
+  if (!given) return made(e);
+  const places = given.expr ? selectionOf(e, given.expr, scope) : asSelection(given.value(), given.span);
+  return e.parametersOf(places, given.span);
+}
+
 /** `params`, by default `new`: what this file made rather than loaded, where the loss reaches it. */
 function trainedBy(e: Elaborator, s: Settings, loss: Node): Storage[] {
   const reached = new Set<string>();
   for (const n of order([loss])) if (rowOf(n).supply === "param") reached.add(String(n.attrs.name));
-  const fresh = (): Storage[] => {
-    const out: Storage[] = [];
-    const handed = new Set(e.attachments.flatMap((a) => [...e.optionsGiven(a.applied).values()].flatMap(({ value }) => handedOver(value))));
-    for (const a of e.attachments)
-      if (!a.loaded && !handed.has(a) && !a.name.startsWith("("))
-        for (const site of a.sites) if (!site.detached) for (const p of e.siteParameters(site)) if (!p.frozen) out.push(p);
-    for (const m of e.models) for (const i of m.instance.tree()) for (const [, p] of i.stored()) if (!p.source && !p.frozen) out.push(p);
-    return [...new Set(out)].filter((p) => reached.has(p.name));
-  };
+  const fresh = (): Storage[] => made(e).filter((p) => reached.has(p.name));
   const scope = new Names(
     new Map([
       [
@@ -275,6 +288,16 @@ function trainedBy(e: Elaborator, s: Settings, loss: Node): Storage[] {
       notes: named.slice(0, 5).map((p) => p.name),
     });
   return out.filter((p) => reached.has(p.name) && p.role === "parameter");
+}
+/** What this file made rather than loaded: attachments, fresh heads, models without a folder. */
+function made(e: Elaborator): Storage[] {
+  const out: Storage[] = [];
+  const handed = new Set(e.attachments.flatMap((a) => [...e.optionsGiven(a.applied).values()].flatMap(({ value }) => handedOver(value))));
+  for (const a of e.attachments)
+    if (!a.loaded && !handed.has(a) && !a.name.startsWith("("))
+      for (const site of a.sites) if (!site.detached) for (const p of e.siteParameters(site)) if (!p.frozen) out.push(p);
+  for (const m of e.models) for (const i of m.instance.tree()) for (const [, p] of i.stored()) if (!p.source && !p.frozen) out.push(p);
+  return [...new Set(out)];
 }
 function handedOver(v: Value): Attachment[] {
   if (Array.isArray(v)) return v.flatMap((x) => handedOver(x as Value));

@@ -50,6 +50,7 @@ tables.add("shuffle_names", [{ name: "table" }, { name: "names" }, { name: "seed
   made(c, "shuffle_names", [table!, names!], { seed }),
 );
 
+tables.add("refine", [{ name: "table" }, { name: "prompt" }], ({ table, prompt }, c) => made(c, "refine", [table!, prompt!]));
 tables.add("average", [{ name: "tables" }, { name: "column" }], ({ tables: ts, column }, c) => made(c, "average", [ts!, column!]));
 tables.add("bio", [{ name: "table" }, { name: "phrases" }, { name: "stem", optional: true }], ({ table, ...rest }, c) =>
   made(c, "bio", [table!], rest),
