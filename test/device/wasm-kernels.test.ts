@@ -1,10 +1,10 @@
 /** Kernels on WebAssembly over many shapes: products, rows, columns, scatters; and random graphs. */
-import { describe, test } from "@jest/globals";
+import { describe, expect, test } from "@jest/globals";
 import fc from "fast-check";
 import { Builder } from "../../src/ir/build.ts";
 import type { Graph, Node } from "../../src/ir/graph.ts";
 import { print } from "../../src/ir/print.ts";
-import { randomGraph, supplies } from "../support/random-graph.ts";
+import { gradientsOf, randomGraph, supplies } from "../support/random-graph.ts";
 import { tolerances } from "../tolerances.ts";
 import { difference, given, meaning, outputs, runWasm, type WasmRun } from "./support/run.ts";
 
@@ -152,6 +152,28 @@ describe("movement", () => {
     const inner = b.make("write", [x, b.input("at", { dtype: "i32", shape: [] }), f("cols", 5, 2)], { axis: 1 });
     await check(outputs(b.gather(x, ids), written, inner, b.add(written, 1)), tolerances.exact, {}, 12);
   });
+});
+
+test("gradients of random graphs agree with the interpreter", async () => {
+  const g = { params: new Map(), states: new Map(), inputs: new Map(), ...supplies } as Parameters<typeof meaning>[1];
+  let compared = 0;
+  await fc.assert(
+    fc.asyncProperty(randomGraph, async (graph) => {
+      const tame = (values: ReturnType<typeof meaning>) => [...values.values()].every((t) => t.data.every((x) => Math.abs(x) < 1e4));
+      fc.pre(tame(meaning(graph, g)));
+      const gradients = gradientsOf(graph);
+      const expected = meaning(gradients, g);
+      fc.pre(expected.size > 0 && tame(expected));
+      const seen = await runWasm(gradients, g);
+      for (const [name, t] of expected) {
+        compared++;
+        const d = difference(seen.get(name)!, t);
+        if (!(d <= 1e-4)) throw new Error(`${name} differs by ${d}\n${print(gradients)}`);
+      }
+    }),
+    { numRuns: 80, seed: 5 },
+  );
+  expect(compared).toBeGreaterThan(80);
 });
 
 test("random graphs agree with the interpreter", async () => {

@@ -4,13 +4,14 @@ import fc from "fast-check";
 import type { WebGPULimits } from "../../src/backends/webgpu/limits.ts";
 import { Builder } from "../../src/ir/build.ts";
 import type { Graph, Node } from "../../src/ir/graph.ts";
+import { interpret } from "../../src/ir/interpret.ts";
 import { type OpName, ops, type Tensor, tensor } from "../../src/ir/ops/index.ts";
 import { expand } from "../../src/ir/passes/expand.ts";
 import { grad } from "../../src/ir/passes/grad.ts";
 import { roll } from "../../src/ir/passes/roll.ts";
 import { compileGraph } from "../../src/ir/pipeline.ts";
 import { openWebGPU, type WebGPUDevice } from "../../src/runtime/webgpu.ts";
-import { randomGraph, supplies } from "../support/random-graph.ts";
+import { gradientsOf, randomGraph, supplies } from "../support/random-graph.ts";
 import { suppliesFor, TINY, trainingStep } from "../support/transformer.ts";
 import { tolerances } from "../tolerances.ts";
 import { type Given, given, outputs, values } from "./support/run.ts";
@@ -57,6 +58,22 @@ test("random graphs", async () => {
     fc.asyncProperty(randomGraph, (graph) => agree(graph, { states: new Map(), ...supplies } as Given)),
     { numRuns: 20, seed: 7 },
   );
+});
+
+test("gradients of random graphs", async () => {
+  const given = { states: new Map(), ...supplies } as Given;
+  let compared = 0;
+  await fc.assert(
+    fc.asyncProperty(randomGraph, async (graph) => {
+      const gradients = gradientsOf(graph);
+      const values = [...interpret(graph, given).values(), ...interpret(gradients, given).values()];
+      fc.pre(gradients.results.length > 0 && values.every((t) => t.data.every((x) => Math.abs(x) < 1e4)));
+      compared++;
+      await agree(gradients, given);
+    }),
+    { numRuns: 12, seed: 9 },
+  );
+  expect(compared).toBeGreaterThan(8);
 });
 
 describe("functions that WGSL leaves open", () => {

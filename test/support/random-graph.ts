@@ -1,10 +1,11 @@
 /** Random small graphs, and values for their inputs, for laws that hold of all graphs. */
 import fc from "fast-check";
+import { differentiate } from "../../src/ir/autodiff.ts";
 import { Builder } from "../../src/ir/build.ts";
 import type { Graph, Node } from "../../src/ir/graph.ts";
-import { sizes } from "../../src/ir/graph.ts";
+import { order, sizes } from "../../src/ir/graph.ts";
 import type { Supplies } from "../../src/ir/interpret.ts";
-import { type Tensor, tensor } from "../../src/ir/ops/index.ts";
+import { rowOf, type Tensor, tensor } from "../../src/ir/ops/index.ts";
 
 /** A choice: which operand, which form. Numbers are taken modulo what there is, so that every list makes a graph. */
 type Step = readonly [number, number, number, number];
@@ -152,3 +153,12 @@ export const supplies: Supplies = {
   ]),
   params: new Map([value("w", [3, 4], wave(5))]),
 };
+
+/** The gradients of all that a graph gives, summed, by its parameters and float inputs: each an output. */
+export function gradientsOf(graph: Graph): Graph {
+  const total = graph.results
+    .map((r) => b.reduce("sum", b.unary("tanh", b.cast(r.node, "f32"))))
+    .reduce((x, y) => b.add(x, y), b.constant(0));
+  const leaves = order([total]).filter((n) => ["param", "input"].includes(rowOf(n).supply ?? "") && n.type.dtype === "f32");
+  return differentiate({ results: leaves.map((x, i) => ({ role: "output", name: `d${i}`, node: b.grad(total, x) })) });
+}

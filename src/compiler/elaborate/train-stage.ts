@@ -3,7 +3,7 @@ import { type Node, order, type Result, type Span } from "../../ir/graph.ts";
 import { rowOf } from "../../ir/ops/index.ts";
 import type { DatasetSpec, Entry, TrainStage } from "../project.ts";
 import { attach } from "./attach.ts";
-import type { Attachment } from "./attachment.ts";
+import type { Attachment, Site } from "./attachment.ts";
 import { callFunction } from "./calls.ts";
 import { Context, within } from "./context.ts";
 import type { Elaborator } from "./elaborator.ts";
@@ -261,6 +261,7 @@ function trainedBy(e: Elaborator, s: Settings, loss: Node): Storage[] {
     ]),
     s.scope,
   );
+  refuseCutOff(e, reached);
   const given = s.exprs.get("params");
   if (!given) {
     const out = fresh();
@@ -289,6 +290,27 @@ function trainedBy(e: Elaborator, s: Settings, loss: Node): Storage[] {
     });
   return out.filter((p) => reached.has(p.name) && p.role === "parameter");
 }
+/** An attachment to a model that the loss uses, none of whose parameters the loss reaches: somebody cut it off. */
+function refuseCutOff(e: Elaborator, reached: ReadonlySet<string>): void {
+  const models = new Set(
+    e.models.filter((m) => [...m.instance.tree()].some((i) => [...i.stored()].some(([, p]) => reached.has(p.name)))).map((m) => m.name),
+  );
+  const modelOf = (site: Site): string | undefined => (site.place.kind === "module" ? site.place.instance.owner.name : undefined);
+  for (const [at, a] of e.attachments.entries()) {
+    const sites = a.sites.filter((x) => !x.detached && models.has(modelOf(x) ?? ""));
+    const own = sites.flatMap((x) => [...e.siteParameters(x)]);
+    if (a.maker || own.length === 0 || own.some((p) => reached.has(p.name))) continue;
+    const later = e.attachments.slice(at + 1).find((b) => b.sites.some((x) => !x.detached && sites.some((y) => sameModule(x, y))));
+    fail("P0504", a.span, `\`${a.name}\` does nothing: its work no longer reaches the loss`, {
+      label: "attached here",
+      related: later ? [{ span: later.span, label: `\`${later.name}\` cuts it off` }] : [],
+      notes: ["a rebinding that does not use the name's old value takes away what earlier attachments made of it"],
+    });
+  }
+}
+const sameModule = (x: Site, y: Site): boolean =>
+  x.place.kind === "module" && y.place.kind === "module" && x.place.instance === y.place.instance;
+
 /** What this file made rather than loaded: attachments, fresh heads, models without a folder. */
 function made(e: Elaborator): Storage[] {
   const out: Storage[] = [];

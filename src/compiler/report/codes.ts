@@ -90,6 +90,7 @@ export const codes: Readonly<Record<string, string>> = {
   P0501: "A value depends on itself.",
   P0502: "There is nothing of this name to rebind.",
   P0503: "An optional name does not exist at a site, and is rebound there.",
+  P0504: "The work of an attachment no longer reaches the loss: a later rebinding cuts it off.",
   P0505: "A value is asked of a call that does not exist, or of one of several.",
   P0507: "`.grad` is read outside an update.",
 
