@@ -2,12 +2,14 @@
  * Every name that a declaration mentions must be known where it stands, whether or not anything ever evaluates it: a misspelt name in a
  * method that no stage uses is found too. What stands behind a dot depends on values and is checked when it is read.
  */
+
 import type * as ast from "./ast.ts";
 import type { Unit } from "./elaborate/files.ts";
 import { namesOfRole, roleFields } from "./elaborate/roles.ts";
 import { capitalsOf, isTensorType } from "./elaborate/signature.ts";
 import { parameterNames } from "./elaborate/storage.ts";
 import { MethodDecl, ModuleDecl, RoleDecl } from "./elaborate/values.ts";
+import { boundNames } from "./names.ts";
 import type { Problem } from "./report/problem.ts";
 import { didYouMean } from "./suggest.ts";
 
@@ -189,7 +191,7 @@ export function resolve(unit: Unit): Problem[] {
         m.kind !== "Function" &&
         m.kind !== "Forward"
       )
-        for (const n of bound(m)) own.add(n);
+        for (const n of boundNames(m)) own.add(n);
     }
     for (const m of list) {
       if (m.kind === "Parameter" || m.kind === "Input") {
@@ -273,13 +275,5 @@ const topNames = (s: ast.Statement): string[] =>
         ? [...s.names.map((n) => n.text), ...s.body.flatMap(topNames)]
         : s.kind === "Stage" && s.name
           ? [s.name.text]
-          : bound(s);
+          : boundNames(s);
 const with_ = (known: Known, names: Iterable<string>): Set<string> => new Set([...known, ...names]);
-const bound = (s: ast.Statement): string[] =>
-  s.kind === "Binding" && s.op === "="
-    ? s.targets.filter((t) => t.names.length === 1).map((t) => t.names[0].text)
-    : s.kind === "If"
-      ? [...s.then, ...(s.else ?? [])].flatMap(bound)
-      : s.kind === "For"
-        ? s.body.flatMap(bound)
-        : [];

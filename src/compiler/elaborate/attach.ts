@@ -1,5 +1,6 @@
 import type { Span } from "../../ir/graph.ts";
 import type * as ast from "../ast.ts";
+import { boundNames } from "../names.ts";
 import { Attachment, rebindings, rebindTarget, Site } from "./attachment.ts";
 import { chains } from "./chains.ts";
 import { Context, within } from "./context.ts";
@@ -277,18 +278,10 @@ function staticLines(e: Elaborator, method: MethodDecl, site: Site, options: Rea
       (s.values.every(makes) || !s.values.some((v) => mentions(v, live)))
     )
       out.add(s);
-    else for (const n of s.kind === "Binding" ? targets : boundIn(s)) live.add(n);
+    else for (const n of s.kind === "Binding" ? targets : boundNames(s)) live.add(n);
   }
   return out;
 }
-const boundIn = (s: ast.Statement): string[] =>
-  s.kind === "Binding" && s.op === "="
-    ? s.targets.map((t) => t.names[0].text)
-    : s.kind === "If"
-      ? [...s.then, ...(s.else ?? [])].flatMap(boundIn)
-      : s.kind === "For"
-        ? s.body.flatMap(boundIn)
-        : [];
 
 function isStaticName(place: Place, path: readonly string[] | null): boolean {
   if (path === null) return true;

@@ -1,4 +1,5 @@
 import type * as ast from "../ast.ts";
+import { boundNames } from "../names.ts";
 import { fail } from "./fault.ts";
 import type { Instance } from "./instance.ts";
 import type { Scope } from "./scope.ts";
@@ -49,20 +50,12 @@ export function namesOfRole(role: RoleDecl | ModuleDecl | MethodDecl): string[] 
   for (const m of role.decl.members) {
     if (m.kind === "Parameter") out.push(m.field.name.text);
     if (m.kind === "Forward")
-      out.push(...m.params.map((p) => p.name.text), ...m.results.map((p) => p.name.text), ...m.body.flatMap(boundBy));
-    if (m.kind === "Binding") out.push(...boundBy(m));
+      out.push(...m.params.map((p) => p.name.text), ...m.results.map((p) => p.name.text), ...m.body.flatMap(boundNames));
+    if (m.kind === "Binding") out.push(...boundNames(m));
     if (m.kind === "State") out.push(m.name.text);
   }
   return [...new Set(out)];
 }
-const boundBy = (s: ast.Statement): string[] =>
-  s.kind === "Binding" && s.op === "="
-    ? s.targets.filter((t) => t.names.length === 1).map((t) => t.names[0].text)
-    : s.kind === "If"
-      ? [...s.then, ...(s.else ?? [])].flatMap(boundBy)
-      : s.kind === "For"
-        ? s.body.flatMap(boundBy)
-        : [];
 
 /** What a module fills that is `wanted` or a kind of it. */
 export function fillingsOf(instance: Instance, wanted: RoleDecl | ModuleDecl): Filling[] {

@@ -2,6 +2,7 @@ import { sameShape } from "../../ir/dim.ts";
 import type { Graph, Node, Result, Span } from "../../ir/graph.ts";
 import { order } from "../../ir/graph.ts";
 import { rowOf } from "../../ir/ops/index.ts";
+import { boundNames } from "../names.ts";
 import type { Entry } from "../project.ts";
 import { Context, context, within } from "./context.ts";
 import type { Elaborator } from "./elaborator.ts";
@@ -46,9 +47,7 @@ export function namedScalars(e: Elaborator): Result[] {
   return out;
 }
 function scalarNames(f: Frame): string[] {
-  return f.forward.body.flatMap((s) =>
-    s.kind === "Binding" && s.op === "=" ? s.targets.filter((t) => t.names.length === 1).map((t) => t.names[0].text) : [],
-  );
+  return f.forward.body.flatMap((s) => (s.kind === "Binding" ? boundNames(s) : []));
 }
 
 /** An entry from results: the columns, parameters and states that they reach. */
