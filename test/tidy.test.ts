@@ -186,3 +186,7 @@ test("the ten largest files", () => {
   // generated: the types of the concrete syntax tree
   expect(sizes.filter(({ file }) => file !== "grammar/cst.ts")[0].lines).toBeLessThan(600);
 });
+
+test("the built command line can be run by its name", () => {
+  expect(statSync(path.join(ROOT, "dist/src/cli/main.js")).mode & 0o111).toBe(0o111);
+});
