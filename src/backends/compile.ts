@@ -47,8 +47,9 @@ const SLACK = 64;
 
 /**
  * Compiles entries that share parameters and states by name. What depends on frozen parameters alone may move to an entry `load`, which
- * sessions run by themselves when parameters have been written. Throws `Limit` where the program does not fit the target. */
-export async function compileProgram(entries: readonly EntrySource[], options: TargetOptions): Promise<CompiledProgram> {
+ * sessions run by themselves when parameters have been written. Throws `Limit` where the program does not fit the target. `planOnly`: it need not fit,
+ * and has no module. */
+export async function compileProgram(entries: readonly EntrySource[], options: TargetOptions, planOnly = false): Promise<CompiledProgram> {
   const limits = options.target === "wasm" ? WASM_LIMITS : webgpuLimits(options.limits);
   const page = options.target === "wasm" ? Number.POSITIVE_INFINITY : pageBytes(options.limits);
   const hoisted = hoist(entries.map((e) => singleLeaves(e.graph)));
@@ -83,9 +84,11 @@ export async function compileProgram(entries: readonly EntrySource[], options: T
   let module: Uint8Array | undefined;
   if (target instanceof WasmTarget && options.target === "wasm") {
     arenas.push({ name: "scratch", pages: [target.scratch * options.workers + SLACK] });
-    checkSize(arenas, WASM_BYTES, "a WebAssembly memory");
-    wat = target.text(arenas.reduce((sum, a) => sum + a.pages.reduce((x, y) => x + y, 0), 0));
-    module = await assemble(wat);
+    if (!planOnly) {
+      checkSize(arenas, WASM_BYTES, "a WebAssembly memory");
+      wat = target.text(arenas.reduce((sum, a) => sum + a.pages.reduce((x, y) => x + y, 0), 0));
+      module = await assemble(wat);
+    }
   }
   const qualified = (pick: "inputs" | "outputs") =>
     Object.fromEntries(planned.entries.flatMap((e) => [...e[pick]].map(([name, t]) => [`${e.name}/${name}`, t])));

@@ -37,12 +37,14 @@ export class Session {
   readonly display: Display;
   private stopping = false;
 
+  /** `sizesOnly`: models without weights will do. */
   constructor(
     readonly io: Io,
     private readonly options: CommonOptions,
+    sizesOnly = false,
   ) {
     this.json = options.json === true;
-    this.workspace = openWorkspace(io.cwd);
+    this.workspace = openWorkspace(io.cwd, sizesOnly);
     this.display = display(io, this.json);
   }
 

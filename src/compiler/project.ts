@@ -181,6 +181,8 @@ export interface ModelReport {
   /** Fields of config.json that the record does not have; tensors of the checkpoint that no parameter takes. */
   readonly unknownFields: readonly string[];
   readonly leftOver: readonly string[];
+  /** The folder has a configuration and no weights; only where the host asks for sizes alone. */
+  readonly weightless?: boolean;
   readonly params: readonly string[];
   readonly span: Span;
 }
@@ -197,6 +199,8 @@ export interface Project {
 
 /** Files, as the compiler sees them. Paths arrive resolved against the file that names them. */
 export interface Host {
+  /** Only sizes are asked for: a model's folder may hold its configuration alone, and its parameters count as found there. */
+  readonly sizesOnly?: boolean;
   /** Text of a source file; `std/...` names the library's. `undefined`: there is none. */
   readSource(path: string): string | undefined;
   /** `config.json` of a model's folder with spellings of all versions made one; `undefined`: no such folder. */

@@ -3,19 +3,24 @@ import { InputError } from "../ir/errors.ts";
 import { type Files, joinPath } from "./files.ts";
 import { openSafetensors, openShards, type TensorStore } from "./safetensors/read.ts";
 
+const WHOLE = "model.safetensors";
+const INDEX = "model.safetensors.index.json";
+const has = (files: Files, folder: string, name: string): boolean => files.stat(joinPath(folder, name))?.kind === "file";
+
+export const hasWeights = (files: Files, folder: string): boolean => has(files, folder, WHOLE) || has(files, folder, INDEX);
+
 /**
  * Opens a model's folder. `undefined`: no such folder. P0640: a folder without safetensors weights; other errors are those of
  * `openSafetensors` and `openShards`.
  */
 export function openCheckpoint(files: Files, folder: string): TensorStore | undefined {
   if (files.stat(folder)?.kind !== "folder") return undefined;
-  const has = (name: string) => files.stat(joinPath(folder, name))?.kind === "file";
-  if (has("model.safetensors")) return openSafetensors(files, joinPath(folder, "model.safetensors"));
-  if (has("model.safetensors.index.json")) return openShards(files, folder, "model.safetensors.index.json");
+  if (has(files, folder, WHOLE)) return openSafetensors(files, joinPath(folder, WHOLE));
+  if (has(files, folder, INDEX)) return openShards(files, folder, INDEX);
   const pickles = files.list(folder).filter((name) => /\.(bin|pt|pth|ckpt|h5|msgpack|gguf)$/.test(name));
   throw new InputError(
     "P0640",
-    `\`${folder}\` has no \`model.safetensors\` and no \`model.safetensors.index.json\``,
+    `\`${folder}\` has no \`${WHOLE}\` and no \`${INDEX}\``,
     pickles.length === 0
       ? [`it holds: ${files.list(folder).slice(0, 12).join(", ")}`]
       : [

@@ -17,10 +17,16 @@ export interface Workspace {
   host(project: Project, engine: Engine, watch: Pick<RunHost, "listen" | "interrupted" | "now">): FileHost;
 }
 
-/** `folder`: what paths are relative to. */
-export function openWorkspace(folder: string): Workspace {
+/** `folder`: what paths are relative to. `sizesOnly`: a model's folder may lack its weights. */
+export function openWorkspace(folder: string, sizesOnly = false): Workspace {
   const files = new NodeFiles(folder);
-  const sources = new Sources(files, librarySource, readMappings(files, path.join(packageRoot(), "specs/std/methods")));
+  const sources = new Sources(
+    files,
+    librarySource,
+    readMappings(files, path.join(packageRoot(), "specs/std/methods")),
+    new Map(),
+    sizesOnly,
+  );
   return {
     files,
     sources,

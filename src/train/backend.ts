@@ -39,7 +39,7 @@ export function backendEngine(driver: Driver, hooks: Hooks = {}): Engine {
 async function build(entries: readonly EntryPoint[], options: BuildOptions, target: TargetOptions, hooks: Hooks): Promise<Built> {
   const lowered = entries.map((entry) => ({ name: entry.name, ...lower(entry, options, hooks) }));
   return {
-    ...(await compileProgram(lowered, target)),
+    ...(await compileProgram(lowered, target, options.planOnly)),
     notes: lowered.flatMap(({ name, notes }) => notes.map(({ text }) => `${name}: ${text}`)),
     flops: Object.fromEntries(lowered.map(({ name, graph }) => [name, operations(graph)])),
   };

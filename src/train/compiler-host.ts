@@ -3,7 +3,7 @@ import type { Host } from "../compiler/project.ts";
 import type { AdapterFolder } from "../formats/adapters/folder.ts";
 import type { Mappings } from "../formats/adapters/mapping.ts";
 import { isAdapter, readAdapter } from "../formats/adapters/read.ts";
-import { matchCheckpoint, openCheckpoint } from "../formats/checkpoint.ts";
+import { hasWeights, matchCheckpoint, openCheckpoint } from "../formats/checkpoint.ts";
 import { labelCount, readConfig } from "../formats/config.ts";
 import { type Files, readText } from "../formats/files.ts";
 import type { TensorStore } from "../formats/safetensors/read.ts";
@@ -16,17 +16,21 @@ export class Sources implements Host {
   private readonly adapters = new Map<string, AdapterFolder | undefined>();
   private readonly tokenizers = new Map<string, TextTokenizer | undefined>();
 
-  /** `library`: text of a file of the standard library by its path (`std/nn.peft`); `texts`: sources that stand in the place of files. */
+  /**
+   * `library`: text of a file of the standard library by its path (`std/nn.peft`); `texts`: sources that stand in the place of files; `sizesOnly`: a model's
+   * folder may lack its weights.
+   */
   constructor(
     readonly files: Files,
     private readonly library: (path: string) => string | undefined,
     readonly mappings: Mappings,
     private readonly texts: ReadonlyMap<string, string> = new Map(),
+    readonly sizesOnly = false,
   ) {}
 
   /** The same files with one source replaced. */
   with(path: string, text: string): Sources {
-    return new Sources(this.files, this.library, this.mappings, new Map([...this.texts, [path, text]]));
+    return new Sources(this.files, this.library, this.mappings, new Map([...this.texts, [path, text]]), this.sizesOnly);
   }
 
   readSource(path: string): string | undefined {
@@ -42,7 +46,7 @@ export class Sources implements Host {
   }
 
   readTensors(folder: string): TensorStore["tensors"] | undefined {
-    return this.checkpoint(folder)?.tensors;
+    return this.sizesOnly && !hasWeights(this.files, folder) ? undefined : this.checkpoint(folder)?.tensors;
   }
 
   matchTensors: Host["matchTensors"] = (params, folder) => matchCheckpoint(params, this.checkpoint(folder)?.tensors ?? new Map());

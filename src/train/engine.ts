@@ -16,6 +16,8 @@ export interface BuildOptions {
   readonly trained: readonly string[];
   /** Most bytes at the peak; `undefined`: what the device allows. */
   readonly memory?: number;
+  /** Only the plan is wanted: the program need not fit the device, and cannot be opened. */
+  readonly planOnly?: boolean;
 }
 
 export interface Built {

@@ -48,11 +48,22 @@ export interface PreparedTrain extends LaidTrain {
 
 /** Reads and checks the data, compiles. Nothing is written; P07.. for data, P08.. for the stage, P0901 for memory. */
 export async function prepareTrain(stage: TrainStage, host: RunHost): Promise<PreparedTrain> {
+  const ready = await planTrain(stage, host, false);
+  requireFit(ready);
+  return ready;
+}
+
+/** The same without a word on whether it fits; with `planOnly` it may be larger than the device holds, and is only to be looked at. */
+export async function planTrain(stage: TrainStage, host: Pick<RunHost, "table" | "engine">, planOnly = true): Promise<PreparedTrain> {
   const laid = await layTrain(stage, host);
   const budget = stage.memory ?? host.engine.memory;
-  const built = await host.engine.build(laid.points, { trained: stage.trained, memory: budget });
-  requireBudget(built.program, budget, stage.memory === undefined ? "the device" : "`memory`");
+  const built = await host.engine.build(laid.points, { trained: stage.trained, memory: budget, planOnly });
   return { ...laid, built, budget };
+}
+
+/** P0901. */
+export function requireFit({ stage, built, budget }: PreparedTrain): void {
+  requireBudget(built.program, budget, stage.memory === undefined ? "the device" : "`memory`");
 }
 
 /** The part of `prepareTrain` that needs no device. */

@@ -1,10 +1,10 @@
 import type { Command } from "commander";
 import type { AttachmentReport, ModelReport, Project, Stage } from "../../compiler/project.ts";
 import { stagesOf } from "../../train/run.ts";
-import { elements } from "../../train/values.ts";
 import { type CommonOptions, common, Session } from "../context.ts";
 import { line } from "../errors.ts";
 import type { Io } from "../io.ts";
+import { attachmentSize, modelSize, type Size, sizeOf } from "../sizes.ts";
 import { grouped, table } from "../table.ts";
 
 /** `check`: what every selector hit, shapes, counts; nothing is computed. */
@@ -20,13 +20,6 @@ export function check(program: Command, io: Io): void {
     });
 }
 
-const sizeOf = (project: Project, names: Iterable<string>): number =>
-  [...names].reduce((sum, name) => sum + elements(project.params.get(name)?.shape ?? [0]), 0);
-
-const paramsOf = (a: AttachmentReport): string[] => [
-  ...new Set([...a.sites.flatMap((site) => Object.values(site.params)), ...Object.values(a.shared)]),
-];
-
 /** The documented shape of `check --json`. */
 function facts(project: Project): Record<string, unknown> {
   return {
@@ -34,7 +27,7 @@ function facts(project: Project): Record<string, unknown> {
       name: m.name,
       module: m.module,
       folder: m.folder ?? null,
-      parameters: sizeOf(project, new Set(m.params)),
+      ...modelSize(project, m),
       unknown_fields: m.unknownFields,
       left_over: m.leftOver,
     })),
@@ -44,7 +37,7 @@ function facts(project: Project): Record<string, unknown> {
       declared_in: a.declaredIn,
       options: a.options,
       selector: a.selector,
-      parameters: sizeOf(project, paramsOf(a)),
+      ...attachmentSize(project, a),
       sites: a.sites.map((site) => ({
         path: site.path,
         role: site.role ?? null,
@@ -73,7 +66,7 @@ function text(project: Project): string {
 }
 
 function modelText(project: Project, m: ModelReport): string {
-  const count = sizeOf(project, new Set(m.params));
+  const count = modelSize(project, m).parameters;
   const lines = [
     `model ${m.name}: ${m.module}, ${grouped(count)} parameters${m.folder === undefined ? ", fresh" : `, from ${m.folder}`}\n`,
   ];
@@ -81,6 +74,9 @@ function modelText(project: Project, m: ModelReport): string {
   if (m.leftOver.length > 0) lines.push(`  tensors that nothing takes: ${m.leftOver.join(", ")}\n`);
   return lines.join("");
 }
+
+const learning = ({ parameters, frozen }: Size): string =>
+  `${grouped(parameters)} parameters${frozen > 0 ? `, ${grouped(frozen)} more that never learn` : ""}`;
 
 function attachmentText(project: Project, a: AttachmentReport): string {
   const options = Object.entries(a.options).map(([name, value]) => `${name}: ${JSON.stringify(value)}`);
@@ -94,7 +90,7 @@ function attachmentText(project: Project, a: AttachmentReport): string {
       .join(", "),
   ]);
   const shared = Object.entries(a.shared).map(([path, name]) => ["shared", "", `${path} ${shape(name)}`]);
-  return `${head}  ${a.sites.length} ${a.sites.length === 1 ? "site" : "sites"}, ${grouped(sizeOf(project, paramsOf(a)))} parameters\n${table([...rows, ...shared], "    ")}`;
+  return `${head}  ${a.sites.length} ${a.sites.length === 1 ? "site" : "sites"}, ${learning(attachmentSize(project, a))}\n${table([...rows, ...shared], "    ")}`;
 }
 
 function stageText(project: Project, stage: Stage): string {

@@ -1,32 +1,92 @@
 import type { Command } from "commander";
-import type { Project } from "../../compiler/project.ts";
+import type { Project, TrainStage } from "../../compiler/project.ts";
 import type { ArenaName } from "../../runtime/program.ts";
 import { arenaMeaning, memoryOf, showBytes } from "../../train/budget.ts";
+import type { DataTable } from "../../train/columns.ts";
+import type { TableRequest } from "../../train/host.ts";
 import { stagesOf } from "../../train/run.ts";
-import { type PreparedTrain, prepareTrain } from "../../train/train.ts";
+import { standIn } from "../../train/stand-in.ts";
+import { type PreparedTrain, planTrain, requireFit } from "../../train/train.ts";
 import { elements } from "../../train/values.ts";
 import { type CommonOptions, common, Session } from "../context.ts";
 import { line } from "../errors.ts";
 import type { Io } from "../io.ts";
+import { attachmentSize, modelSize, type Size, sizeOf } from "../sizes.ts";
 import { grouped, showFlops, table } from "../table.ts";
 
-/** `plan`: what a run would take, from the compiled program; nothing is trained. */
+/**
+ * `plan`: how many parameters there are, and what a run would take, from the compiled program; nothing is trained. A model's folder may hold `config.json` alone: then data
+ * are not looked at either, and rows are as long as the stage says.
+ */
 export function plan(program: Command, io: Io): void {
   common(program.command("plan").argument("<file>", "a .peft file"))
     .description("say what training takes: parameters, optimizer state, activations, peak bytes, operations a step")
+    .option("--sizes", "count parameters only: no step is compiled")
     .addHelpText("after", "\nExample:\n  peftc plan specs/examples/quickstart.peft --set train.batch=16\n")
-    .action(async (file: string, options: CommonOptions) => {
-      const session = new Session(io, options);
+    .action(async (file: string, options: CommonOptions & { readonly sizes?: boolean }) => {
+      const session = new Session(io, options, true);
       const project = session.open(file);
+      const sizes = sizesOf(project);
+      io.out(session.json ? line({ event: "sizes", file, ...sizes }) : sizesText(sizes));
+      const stages = trainsOf(project);
+      if (options.sizes || stages.length === 0) return;
       const host = session.host(project, await session.engine());
-      for (const stage of stagesOf(project)) {
-        if (stage.verb !== "train") continue;
-        const facts = factsOf(project, await prepareTrain(stage, host));
+      const weightless = sizes.models.some((m) => m.weightless);
+      for (const stage of stages) {
+        const looked = { ...host, table: async (request: TableRequest) => standInFor(stage, request) };
+        const ready = await planTrain(stage, weightless ? looked : host);
+        const facts = factsOf(project, ready);
         if (session.json) io.out(line({ event: "plan", file, ...facts }));
         else io.out(text(facts));
+        requireFit(ready);
       }
     });
 }
+
+function standInFor(stage: TrainStage, { spec }: TableRequest): DataTable | undefined {
+  const number = stage.data.indexOf(spec);
+  return number < 0 ? undefined : standIn(stage, number);
+}
+
+const trainsOf = (project: Project): TrainStage[] => stagesOf(project).filter((stage) => stage.verb === "train");
+
+/** The documented shape of the event `sizes`. */
+interface Sizes {
+  readonly models: readonly (Size & { readonly name: string; readonly module: string; readonly weightless: boolean })[];
+  readonly attachments: readonly (Size & { readonly name: string; readonly method: string; readonly sites: number })[];
+  readonly stages: readonly { readonly name: string; readonly trained: number }[];
+}
+
+const sizesOf = (project: Project): Sizes => ({
+  models: project.models.map((m) => ({
+    name: m.name,
+    module: m.module,
+    ...modelSize(project, m),
+    weightless: m.weightless === true,
+  })),
+  attachments: project.attachments.map((a) => ({
+    name: a.name,
+    method: a.method,
+    sites: a.sites.length,
+    ...attachmentSize(project, a),
+  })),
+  stages: trainsOf(project).map(({ name, trained }) => ({ name, trained: sizeOf(project, trained) })),
+});
+
+const sizesText = ({ models, attachments, stages }: Sizes): string =>
+  table(
+    [
+      ...models.map((m) => ["model", m.name, m.parameters, m.weightless ? `${m.module}, its weights are not there` : m.module]),
+      ...attachments.map((a) => [
+        "attach",
+        a.name,
+        a.parameters,
+        `${a.method}, ${a.sites} ${a.sites === 1 ? "site" : "sites"}${a.frozen > 0 ? `; ${grouped(a.frozen)} more never learn` : ""}`,
+      ]),
+      ...stages.map((s) => ["train", s.name, s.trained, "parameters trained"]),
+    ],
+    "",
+  );
 
 interface PlanFacts {
   readonly stage: string;

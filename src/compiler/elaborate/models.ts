@@ -128,11 +128,17 @@ function fromFolder(
   span: Span,
 ): void {
   const tensors = reading(span, () => e.host.readTensors(folder));
+  const params = [...instance.tree()].flatMap((i) => [...i.stored()].map(([, s]) => s));
+  const entry = e.models.find((m) => m.instance === instance)!;
+  if (!tensors && e.host.sizesOnly) {
+    for (const s of params) if (!skip.has(s)) s.source = { kind: "file", folder, tensor: s.path };
+    entry.report = { ...entry.report, weightless: true };
+    return;
+  }
   if (!tensors)
     fail("P0603", span, `there are no weights in ${written}`, {
       notes: ["model.safetensors, or model.safetensors.index.json with its shards"],
     });
-  const params = [...instance.tree()].flatMap((i) => [...i.stored()].map(([, s]) => s));
   const wanted = params
     .filter((s) => !skip.has(s))
     .map((s): { path: string; shape: readonly number[]; tiedTo?: string } => ({ path: s.path, shape: s.shape }));
@@ -166,7 +172,6 @@ function fromFolder(
     const tensor = found.found.get(s.path);
     if (tensor !== undefined && !skip.has(s)) s.source = { kind: "file", folder, tensor };
   }
-  const entry = e.models.find((m) => m.instance === instance)!;
   entry.report = { ...entry.report, leftOver: found.leftOver };
 }
 

@@ -174,6 +174,7 @@ export const codes: Readonly<Record<string, string>> = {
   P0736: "A prompt is empty and cannot be.",
   P0737: "A stage that generates has no prompts.",
   P0738: "Predictions are used before they are made.",
+  P0739: "A plan without data is not told how long rows are.",
 
   // ── training ───────────────────────────────────────────────────────────────────────────────────
   P0801: "A field of a stage has a value that it cannot have.",
