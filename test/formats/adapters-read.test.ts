@@ -370,11 +370,14 @@ describe("the adapters library", () => {
       );
       return memory;
     };
-    expect(refusal(() => readAdapter(files({ ln_before: true }), "a", mappings))).toMatch(
-      /^P0663[\s\S]*Pfeiffer would need ln_before = false, the file has true/,
+    expect(refusal(() => readAdapter(files({ phm_layer: true, learn_phm: false }), "a", mappings))).toMatch(
+      /^P0663[\s\S]*Adapter would need learn_phm = true, the file has false/,
     );
     expect(refusal(() => readAdapter(files({ phm_layer: true }), "a", mappings))).toMatch(/^P0664[\s\S]*shared tensor `phm_rule`/);
-    expect(refusal(() => readAdapter(files({ non_linearity: "leakyrelu" }), "a", mappings))).toMatch(/^P0665[\s\S]*leakyrelu/);
+    expect(refusal(() => readAdapter(files({ residual_before_ln: "pre" }), "a", mappings))).toMatch(/^P0665[\s\S]*"pre" is not built/);
+    expect(refusal(() => readAdapter(files({ non_linearity: "softsign" }), "a", mappings))).toMatch(/^P0665[\s\S]*softsign/);
+    const free = readAdapter(files({ scaling: 2, residual_before_ln: false }), "a", mappings)!.parts[0];
+    expect(free).toMatchObject({ method: "Adapter", options: { size: 8, read: "normed", carry: "read", scale: 2, scaling: "fixed" } });
     expect(readAdapter(files({ non_linearity: "swish" }), "a", mappings)!.parts[0].options.act).toBe("silu");
   });
 });

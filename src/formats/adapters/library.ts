@@ -1,7 +1,7 @@
 /** Reads adapters in the layout of the adapters library (AdapterHub). The adapter's name is inside its keys; shared tensors are repeated under every layer. */
 import { InputError } from "../../ir/errors.ts";
 import { readConfig } from "../config.ts";
-import { describe, type Files, isRecord, type JsonRecord, joinPath } from "../files.ts";
+import { describe, type Files, isRecord, type Json, type JsonRecord, joinPath } from "../files.ts";
 import { openSafetensors, TensorStore } from "../safetensors/read.ts";
 import { evaluate } from "./expression.ts";
 import { AdapterFolder, checkTable, comparePaths, PartBuilder, type PartOfTensor } from "./folder.ts";
@@ -17,24 +17,22 @@ export function readLibrary(files: Files, folder: string, config: JsonRecord, st
   if (!isRecord(inner)) throw new InputError("P0661", `\`${path}\`: config is ${describe(inner)} where an object is wanted`);
   const name = String(config.name);
   const outer: JsonRecord = { ...model, hidden_size: config.hidden_size };
-  const configs = inner.architecture === "union" ? unionOf(inner, path) : [inner];
+  const union = inner.architecture === "union";
   const parts = new PartBuilder();
   const views = new Map<string, PartOfTensor>();
   const used = new Set<string>();
-  for (const one of configs) {
-    const mapping = chosen(one, mappings, path);
-    if (mapping.views !== undefined) readPool({ mapping, config: { ...outer, ...one }, name, path, store, parts, views, used });
-    else readSites({ mapping, config: one, name, path, store, parts, views, used });
+  for (const one of (union ? unionOf(inner, path) : [inner]).map((c) => completed(c, config.version, mappings))) {
+    for (const mapping of chosen(one, mappings, path)) {
+      const places = union ? (place: string) => isMeant(mapping, one, place, model) : () => true;
+      const reading: Reading = { mapping, config: one, outer, name, path, store, parts, views, used, places };
+      if (mapping.views !== undefined) readPool({ ...reading, config: { ...outer, ...one } });
+      else readSites(reading);
+    }
   }
   const left = [...store.tensors.keys()].filter((key) => !used.has(key));
-  if (left.length > 0) {
-    throw new InputError("P0664", `\`${path}\`: ${left.length} tensors fit no method, \`${left[0]}\` among them`, [
-      "adapters with gates, inner norms or invertible parts are not read",
-    ]);
-  }
+  if (left.length > 0) throw new InputError("P0664", `\`${path}\`: ${left.length} tensors fit no method, \`${left[0]}\` among them`);
   const base = config.model_name;
-  const head = joinPath(folder, "model_head.safetensors");
-  const heads: TensorStore["tensors"] = files.stat(head) === undefined ? new Map() : openSafetensors(files, head).tensors;
+  const heads = headsOf(files, folder);
   return new AdapterFolder(
     {
       layout: "adapters",
@@ -50,6 +48,40 @@ export function readLibrary(files: Files, folder: string, config: JsonRecord, st
     new TensorStore(files, new Map([...store.tensors, ...heads]), store.metadata),
     views,
   );
+}
+
+function headsOf(files: Files, folder: string): TensorStore["tensors"] {
+  const head = joinPath(folder, "model_head.safetensors");
+  return files.stat(head) === undefined ? new Map() : openSafetensors(files, head).tensors;
+}
+
+/** With the defaults of fields that the file, of an older version perhaps, does not have. */
+function completed(config: JsonRecord, version: Json | undefined, mappings: Mappings): JsonRecord {
+  const architecture = mappings.architectures.get(typeof config.architecture === "string" ? config.architecture : "");
+  const full: Record<string, Json> = { ...architecture?.fields, ...config };
+  const number = /^adapters\.(\d+)\.(\d+)/.exec(String(version));
+  for (const { before, field, as } of architecture?.fixes ?? []) {
+    const [major, minor] = before.split(".").map(Number);
+    if (number !== null && (Number(number[1]) < major || (Number(number[1]) === major && Number(number[2]) < minor)))
+      full[field] = full[as];
+  }
+  return full;
+}
+
+/** Whether one of several configurations in a folder is about a place. */
+function isMeant(mapping: LibraryMapping, config: JsonRecord, place: string, model: JsonRecord): boolean {
+  const layer = layerOf(place, model);
+  if (layer !== undefined && Array.isArray(config.leave_out) && config.leave_out.includes(layer)) return false;
+  const field = mapping.locations?.find(([pattern]) => new RegExp(pattern).test(place))?.[1];
+  return field === undefined || config[field] === true;
+}
+
+/** The number of a place's layer as the library counts: a decoder's follow on an encoder's. */
+export function layerOf(place: string, model: JsonRecord): number | undefined {
+  const number = /\.(\d+)(\.|$)/.exec(place);
+  if (number === null) return undefined;
+  const encoder = model.is_encoder_decoder === true ? Number(model.encoder_layers ?? model.num_layers ?? 0) : 0;
+  return Number(number[1]) + (/(^|\.)decoder\./.test(place) ? encoder : 0);
 }
 
 /** `config.json` of the base, where its name is that of a folder here: as it is, or from a folder above the adapter. Some sizes are only there. */
@@ -69,14 +101,23 @@ function unionOf(inner: JsonRecord, path: string): readonly JsonRecord[] {
   throw new InputError("P0661", `\`${path}\`: config.configs is ${describe(inner.configs)} where a list of objects is wanted`);
 }
 
-function chosen(config: JsonRecord, mappings: Mappings, path: string): LibraryMapping {
+/** The kind that a configuration is of, and what comes along with it. */
+function chosen(config: JsonRecord, mappings: Mappings, path: string): LibraryMapping[] {
   const architecture = config.architecture;
   const same = mappings.library.filter((mapping) => (mapping.architecture ?? null) === (architecture ?? null));
   const differs = (mapping: LibraryMapping) =>
     Object.entries(mapping.config).filter(([field, value]) => JSON.stringify(config[field] ?? null) !== JSON.stringify(value));
-  const found = same.find((mapping) => differs(mapping).length === 0);
-  if (found !== undefined) return found;
-  const nearest = same.map((mapping) => ({ mapping, fields: differs(mapping) })).sort((a, b) => a.fields.length - b.fields.length)[0];
+  const main = same.filter((mapping) => !mapping.beside);
+  const found = main.find((mapping) => differs(mapping).length === 0);
+  const along = same.filter((mapping) => mapping.beside && differs(mapping).length === 0);
+  if (found !== undefined) return [found, ...along];
+  // the last is the most general
+  const nearest = main
+    .map((mapping) => ({ mapping, fields: differs(mapping) }))
+    .reduce<{ mapping: LibraryMapping; fields: [string, Json][] } | undefined>(
+      (best, one) => (best === undefined || one.fields.length <= best.fields.length ? one : best),
+      undefined,
+    );
   const kind =
     architecture === undefined || architecture === null ? "this kind of bottleneck" : `the architecture ${JSON.stringify(architecture)}`;
   throw new InputError(
@@ -94,6 +135,8 @@ function chosen(config: JsonRecord, mappings: Mappings, path: string): LibraryMa
 interface Reading {
   readonly mapping: LibraryMapping;
   readonly config: JsonRecord;
+  /** The base's configuration, with the adapter's `hidden_size`. */
+  readonly outer: JsonRecord;
   /** The adapter's. */
   readonly name: string;
   readonly path: string;
@@ -101,27 +144,45 @@ interface Reading {
   readonly parts: PartBuilder;
   readonly views: Map<string, PartOfTensor>;
   readonly used: Set<string>;
+  /** Whether a place (what stands before the infix) is this configuration's. */
+  readonly places: (place: string) => boolean;
+}
+
+/** The end of a key with the names in braces replaced. */
+export function endOf(mapping: LibraryMapping, config: JsonRecord, end: string): string {
+  return Object.entries(mapping.ends ?? {}).reduce(
+    (text, [name, { by, values }]) => text.replace(`{${name}}`, values[String(config[by])]),
+    end,
+  );
 }
 
 /** Tensors of their own at every site. */
-function readSites({ mapping, config, name, path, store, parts, used }: Reading): void {
+function readSites({ mapping, config, outer, name, path, store, parts, used, places }: Reading): void {
   const marker = `.${mapping.infix}.${name}.`;
-  const wanted = new Map(Object.entries(mapping.params ?? {}).map(([param, end]) => [end, param] as const));
+  const ends = Object.entries(mapping.params ?? {}).map(([param, end]) => [endOf(mapping, config, end), param] as const);
+  const wanted = new Map(ends);
+  const twins = new Set(Object.entries(mapping.twins ?? {}).map(([end]) => endOf(mapping, config, end)));
   const sites = new Map<string, Record<string, string>>();
   for (const key of store.tensors.keys()) {
     const at = key.indexOf(marker);
-    const param = at < 0 ? undefined : wanted.get(key.slice(at + marker.length));
-    if (param === undefined) continue;
+    if (at < 0) continue;
     const place = key.slice(0, at);
+    const end = key.slice(at + marker.length);
+    const param = wanted.get(end);
+    if (!places(place) || (param === undefined && !twins.has(end))) continue;
+    used.add(key);
+    if (param === undefined) continue;
     if (!sites.has(place)) sites.set(place, {});
     sites.get(place)![param.replace(/\?$/, "")] = key;
-    used.add(key);
   }
   const shared: Record<string, string> = {};
   for (const [param, end] of Object.entries(mapping.shared ?? {})) {
     const key = [...store.tensors.keys()].find((candidate) => candidate.endsWith(`.shared_parameters.${name}.${end}`));
-    if (key === undefined) throw new InputError("P0664", `\`${path}\`: the weights lack the shared tensor \`${end}\``);
-    shared[param] = key;
+    if (key === undefined) {
+      if (param.endsWith("?")) continue;
+      throw new InputError("P0664", `\`${path}\`: the weights lack the shared tensor \`${end}\``);
+    }
+    shared[param.replace(/\?$/, "")] = key;
     used.add(key);
   }
   for (const [place, params] of [...sites].sort(([a], [b]) => comparePaths(a, b))) {
@@ -130,7 +191,7 @@ function readSites({ mapping, config, name, path, store, parts, used }: Reading)
     checkEqual(mapping, place, (param) => store.info(params[param]).shape, path);
     const options = readOptions(
       mapping.options,
-      config,
+      { ...outer, ...config },
       place,
       (param) => (params[param] === undefined ? undefined : store.info(params[param]).shape),
       `\`${path}\``,
@@ -160,14 +221,14 @@ function siteOf(mapping: LibraryMapping, place: string): string {
 }
 
 /** Pools of tensors for all layers, repeated under each layer's name: sites are the places of the repetitions, each served by one pool. */
-function readPool({ mapping, config, name, path, store, parts, views, used }: Reading): void {
+function readPool({ mapping, config, name, path, store, parts, views, used, places: meant }: Reading): void {
   const what = `\`${path}\``;
   const marker = `.${mapping.infix}.${name}.`;
   const places = new Set<string>();
   const pool = new Map<string, string>();
   for (const key of store.tensors.keys()) {
     const at = key.indexOf(marker);
-    if (at < 0) continue;
+    if (at < 0 || !meant(key.slice(0, at))) continue;
     const place = siteOf(mapping, key.slice(0, at));
     if (place !== "") places.add(place);
     pool.set(key.slice(at + marker.length), key);

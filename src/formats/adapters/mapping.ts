@@ -30,6 +30,12 @@ export interface OptionMapping {
   readonly numeric?: boolean;
   /** Whether the field has this value. */
   readonly equals?: Json;
+  /** The first entry whose fields have these values gives the option's value, or how to read it. */
+  readonly cases?: readonly (readonly [fields: JsonRecord, value: Json])[];
+  /** With `size`: the axis is shorter by this field. */
+  readonly times?: string;
+  /** The first of these that gives a value. */
+  readonly first?: readonly OptionMapping[];
 }
 
 /** A parameter as a part of a larger tensor of the file: reshape, take one entry of an axis, permute. Sizes are expressions over names. */
@@ -128,12 +134,23 @@ export interface LibraryMapping {
   /** `architecture` of the configuration; absent: bottlenecks have none. */
   readonly architecture?: string;
   readonly config: JsonRecord;
+  /** A part that comes along with what the other kinds read of the same configuration. */
+  readonly beside?: boolean;
+  /** What such a part is called where it is missing. */
+  readonly readOnly?: boolean;
   /** Segment before the adapter's name in a key. */
   readonly infix: string;
   /** Regular expressions on what stands before the infix, and the site they give; the first that fits counts. */
   readonly sites?: readonly (readonly [string, string])[];
+  /** Regular expressions on the same, and the field of the configuration that is true where such places are adapted; the first that fits counts. */
+  readonly locations?: readonly (readonly [pattern: string, field: string, listed?: string])[];
   readonly options: Readonly<Record<string, OptionMapping>>;
+  readonly silent?: readonly string[];
   readonly params?: Readonly<Record<string, string>>;
+  /** Names that stand in braces in the ends of keys, each by a field of the configuration. */
+  readonly ends?: Readonly<Record<string, { readonly by: string; readonly values: Readonly<Record<string, string>> }>>;
+  /** Ends of keys under which a tensor is written once more. */
+  readonly twins?: Readonly<Record<string, string>>;
   /** Axes that must be equally long, or the tensors are those of another form of the method. */
   readonly equal?: readonly (readonly (readonly [param: string, axis: number])[])[];
   readonly shared?: Readonly<Record<string, string>>;
@@ -144,9 +161,21 @@ export interface LibraryMapping {
   readonly pools?: readonly (readonly [string, string])[];
 }
 
+/** What all kinds of one architecture of the adapters library have in common. */
+export interface LibraryArchitecture {
+  /** All fields with the library's defaults. */
+  readonly fields: JsonRecord;
+  /** Those that Python writes as floats. */
+  readonly floats?: readonly string[];
+  /** A field that stood for something else in versions before `before`: it is read as the field `as`. */
+  readonly fixes?: readonly { readonly before: string; readonly field: string; readonly as: string }[];
+}
+
 export interface Mappings {
   readonly peft: ReadonlyMap<string, PeftMapping>;
   readonly library: readonly LibraryMapping[];
+  /** By name; "": bottlenecks. */
+  readonly architectures: ReadonlyMap<string, LibraryArchitecture>;
   /** Types known by name that are not built, and what they are. */
   readonly refused: ReadonlyMap<string, string>;
 }
@@ -156,6 +185,7 @@ export function readMappings(files: Files, ...folders: readonly string[]): Mappi
   const peft = new Map<string, PeftMapping>();
   const library: LibraryMapping[] = [];
   const refused = new Map<string, string>();
+  const architectures = new Map<string, LibraryArchitecture>();
   for (const folder of folders) {
     for (const name of files.list(folder).filter((entry) => entry.endsWith(".hf.json"))) {
       const path = joinPath(folder, name);
@@ -176,10 +206,14 @@ export function readMappings(files: Files, ...folders: readonly string[]): Mappi
         checkKeys(entry, ["method", "from", "config", "infix", "options"], path, `adapters[${i}]`);
         library.push(entry as unknown as LibraryMapping);
       }
+      for (const [name, entry] of entries(file.architectures, path, "architectures")) {
+        checkKeys(entry, ["fields"], path, `architectures.${name}`);
+        architectures.set(name, entry as unknown as LibraryArchitecture);
+      }
       for (const [type, what] of entries(file.refused, path, "refused")) refused.set(type, String(what));
     }
   }
-  return { peft, library, refused };
+  return { peft, library, architectures, refused };
 }
 
 function entries(value: Json | undefined, path: string, field: string): [string, Json][] {

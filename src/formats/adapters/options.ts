@@ -26,11 +26,33 @@ export function readOptions(
 
 function readOption(mapping: OptionMapping, config: JsonRecord, path: string, shapeOf: ShapeOf, what: string): Json | undefined {
   if (mapping.given !== undefined) return mapping.given;
+  if (mapping.first !== undefined) {
+    for (const one of mapping.first) {
+      const value = readOption(one, config, path, shapeOf, what);
+      if (value !== undefined) return value;
+    }
+    throw new InputError("P0664", `${what}: nothing tells the size of the adapter at \`${path}\``);
+  }
+  if (mapping.cases !== undefined) {
+    const found = mapping.cases.find(([fields]) => Object.entries(fields).every(([field, value]) => same(config[field], value)));
+    if (found === undefined) {
+      const fields = [...new Set(mapping.cases.flatMap(([names]) => Object.keys(names)))];
+      throw new InputError(
+        "P0665",
+        `${what}: ${fields.map((field) => `${field} = ${JSON.stringify(config[field] ?? null)}`).join(", ")} is not built`,
+      );
+    }
+    return isRecord(found[1]) ? readOption(found[1], config, path, shapeOf, what) : found[1];
+  }
   if (mapping.by !== undefined) return mapping.values?.[String(config[mapping.by])] ?? mapping.otherwise;
   if (mapping.size !== undefined) {
     const [param, axis, form] = mapping.size;
     const size = shapeOf(param)?.[axis];
-    if (size !== undefined) return form === "triangle" ? fromTriangle(size, param, what) : size;
+    if (size !== undefined) {
+      if (mapping.times !== undefined) return size * Number(config[mapping.times]);
+      return form === "triangle" ? fromTriangle(size, param, what) : size;
+    }
+    if (mapping.field === undefined) return undefined;
   }
   const field = mapping.field!;
   let value = config[field];
@@ -54,6 +76,8 @@ function readOption(mapping: OptionMapping, config: JsonRecord, path: string, sh
   if (value === undefined) throw new InputError("P0661", `${what} lacks ${field}`);
   return value;
 }
+
+const same = (a: Json | undefined, b: Json | undefined): boolean => JSON.stringify(a ?? null) === JSON.stringify(b ?? null);
 
 function fromTriangle(entries: number, param: string, what: string): number {
   const size = (1 + Math.sqrt(1 + 8 * entries)) / 2;
