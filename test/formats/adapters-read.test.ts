@@ -171,7 +171,7 @@ describe("PEFT's other spellings", () => {
 describe("what cannot be read is refused by name", () => {
   test.each<[string, () => unknown, RegExp]>([
     ["an unknown type", made({ peft_type: "MAGIC" }), /^P0662\n.*MAGIC is no type/],
-    ["a known type that is not built", made({ peft_type: "BOFT" }), /^P0663\n.*BOFT \(butterfly/],
+    ["a known type that is not built", made({ peft_type: "OSF" }), /^P0663\n.*OSF \(orthogonal/],
     [
       "a start that changes the base",
       made({ peft_type: "LORA", init_lora_weights: "pissa" }, pair),

@@ -81,7 +81,9 @@ function collectOptions(method: MethodMapping, attachment: OutAttachment, fields
   for (const [name, option] of Object.entries(method.options)) {
     const value = attachment.options[name];
     if (value === undefined) throw new Bug(`option ${name} of attachment ${attachment.name} is not reported`);
-    for (const { path } of attachment.sites) note(fields, option.field!, option.pattern, path, encodeOption(option, value as Json));
+    // the shapes say it
+    if (option.field === undefined) continue;
+    for (const { path } of attachment.sites) note(fields, option.field, option.pattern, path, encodeOption(option, value as Json));
   }
   return undefined;
 }

@@ -1,6 +1,6 @@
 /** Writes trained attachments: in PEFT's layout where it can say them, else in ours. */
 import { Bug } from "../../ir/errors.ts";
-import { type Files, Float, isRecord, type Json, joinPath, writeJson } from "../files.ts";
+import { type Files, Float, isRecord, type Json, type JsonRecord, joinPath, writeJson } from "../files.ts";
 import { type OutTensor, writeSafetensors } from "../safetensors/write.ts";
 import { encodeModules } from "./encode-modules.ts";
 import { encodeTable } from "./encode-table.ts";
@@ -113,11 +113,19 @@ function encodePeft(type: string, adapter: OutAdapter, mappings: Mappings): Enco
     peft_version: "0.21.0",
     base_model_name_or_path: adapter.base.name ?? null,
     task_type: task ?? null,
-    auto_mapping: task === undefined ? { base_model_class: adapter.base.module, parent_library: "transformers" } : null,
+    auto_mapping: task === undefined ? { base_model_class: adapter.base.module, parent_library: libraryOf(adapter.base.config) } : null,
     revision: null,
     inference_mode: true,
   };
   return mapping.layout === "modules" ? encodeModules(mapping, config, adapter, task) : encodeTable(mapping, config, adapter, task);
+}
+
+/** The Python module that declares a model's class: `transformers.models.vit.modeling_vit`. */
+function libraryOf(config: JsonRecord): string {
+  const type = config.model_type;
+  if (typeof type !== "string") return "transformers";
+  const name = type.replaceAll("-", "_");
+  return `transformers.models.${name}.modeling_${name}`;
 }
 
 /** Our own layout: methods, options, places and keys as they are. */

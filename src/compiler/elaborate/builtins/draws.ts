@@ -1,4 +1,5 @@
 import type { Dim } from "../../../ir/dim.ts";
+import { torchRandperm } from "../../../ir/mt19937.ts";
 import { context } from "../context.ts";
 import { Start } from "../values.ts";
 import { BuiltinTable, type Call } from "./table.ts";
@@ -45,4 +46,12 @@ draws.add("uniform", [{ name: "low" }, { name: "high" }, { name: "like", optiona
 draws.add("bernoulli", [{ name: "p" }, { name: "like" }], ({ p, like }, c) => {
   const { shape } = c.node(like!).type;
   return c.tensor(c.build((b) => b.compare("lt", draw(c, "uniform", shape), c.operand(p!))));
+});
+// the first numbers of the permutation of 0..n that PyTorch draws for a seed: what adapters of other tools name by their seed only
+draws.add("torch_randperm", [{ name: "n" }, { name: "seed" }, { name: "first", optional: true }], ({ n, seed, first }, c) => {
+  const size = c.int(n!, "n");
+  const count = first === undefined ? size : c.int(first, "first");
+  if (size < 1 || size >= 2 ** 31) c.fail("P0205", `\`torch_randperm\` orders from 1 to 2³¹ − 1 numbers, this asks for ${size}`);
+  if (count < 1 || count > size) c.fail("P0205", `the first ${count} of ${size} numbers`);
+  return c.tensor(c.build((b) => b.table([...torchRandperm(size, c.int(seed!, "seed"), count)], [count], "i32")));
 });
