@@ -5,7 +5,9 @@ import { type Dim, substitute, symbolsOf } from "../ir/dim.ts";
 import { Bug, InputError } from "../ir/errors.ts";
 import type { DType, Graph } from "../ir/graph.ts";
 import { type Bound, indexBounds } from "../ir/ops/bounds.ts";
+import { keyOf } from "../ir/random.ts";
 import type { Values } from "../runtime/program.ts";
+import { permutation } from "./schedule.ts";
 
 export type DataColumn = Column;
 export type DataTable = Table;
@@ -34,7 +36,9 @@ export function bindSizes(columns: readonly ColumnDecl[], table: DataTable, sequ
   const longest = new Map<string, number>();
   const main = columns.flatMap((c) => (c.shape.length > 1 ? symbolsOf(c.shape[1]) : [])).find((name) => name !== batch);
   for (const decl of columns) {
-    const column = sourceOf(decl, table)?.column;
+    const found = sourceOf(decl, table);
+    const column = found?.column;
+    if (isBeside(decl, table)) for (const name of symbolsOf(decl.shape[0] ?? 0)) sizes.set(name, table.beside!.batch);
     for (const [axis, dim] of decl.shape.slice(1).entries()) {
       for (const name of symbolsOf(dim)) if (name !== batch && !longest.has(name)) longest.set(name, 0);
       if (column === undefined) continue;
@@ -45,10 +49,13 @@ export function bindSizes(columns: readonly ColumnDecl[], table: DataTable, sequ
         );
       }
       const alone = typeof dim === "number" ? undefined : soleSymbol(dim);
-      for (let i = 0; i < table.rows; i++) {
+      for (let i = 0; i < found!.table.rows; i++) {
         const size = column.shape(i)[axis];
         if (typeof dim === "number" && size !== dim) {
-          throw new InputError("P0734", `row ${i + 1} of column \`${decl.name}\` of ${table.name} has size ${size} where ${dim} is wanted`);
+          throw new InputError(
+            "P0734",
+            `row ${i + 1} of column \`${decl.name}\` of ${found!.table.name} has size ${size} where ${dim} is wanted`,
+          );
         }
         if (alone !== undefined) longest.set(alone, Math.max(longest.get(alone) ?? 0, size));
       }
@@ -70,16 +77,35 @@ function soleSymbol(dim: Dim): string | undefined {
   return symbols.length === 1 && String(dim) === symbols[0] ? symbols[0] : undefined;
 }
 
+/** Where a column's values come from. */
 interface Source {
   readonly column: Column;
   readonly name: string;
+  /** The table whose rows they are: the stage's, or the one beside it. */
+  readonly table: DataTable;
 }
 function sourceOf(decl: ColumnDecl, table: DataTable): Source | undefined {
   const own = table.columns.get(decl.name);
-  if (own !== undefined) return { column: own, name: decl.name };
+  if (own !== undefined) return { column: own, name: decl.name, table };
+  const { beside } = table;
+  if (beside !== undefined && decl.name.startsWith(beside.prefix)) {
+    const name = decl.name.slice(beside.prefix.length);
+    const column = beside.table.columns.get(name);
+    if (column !== undefined) return { column, name, table: beside.table };
+  }
   if (decl.fallback?.kind !== "column") return undefined;
   const other = table.columns.get(decl.fallback.name);
-  return other === undefined ? undefined : { column: other, name: decl.fallback.name };
+  return other === undefined ? undefined : { column: other, name: decl.fallback.name, table };
+}
+
+/** Whether a column's rows are those of the table beside the stage's, whether or not it has them. */
+const isBeside = (decl: ColumnDecl, table: DataTable): boolean =>
+  table.beside !== undefined && !table.columns.has(decl.name) && decl.name.startsWith(table.beside.prefix);
+
+/** Rows of the table beside that come with these: drawn by their numbers, so that a run that is resumed or replayed draws the same; each once while there are enough. */
+function rowsBeside({ table, batch }: NonNullable<DataTable["beside"]>, rows: readonly number[]): number[] {
+  const order = permutation(table.rows, keyOf(0, "beside", rows.join(" ")), 0);
+  return Array.from({ length: batch }, (_, i) => order[i % order.length]);
 }
 
 /**
@@ -99,11 +125,11 @@ export function checkTable(columns: readonly ColumnDecl[], graph: Graph, table: 
         `it has: ${[...table.columns.keys()].join(", ")}`,
       ]);
     }
-    checkValues(decl, source, table, bounds.get(decl.name));
+    checkValues(decl, source, bounds.get(decl.name));
   }
 }
 
-function checkValues(decl: ColumnDecl, { column, name }: Source, table: DataTable, bound: Bound | undefined): void {
+function checkValues(decl: ColumnDecl, { column, name, table }: Source, bound: Bound | undefined): void {
   for (let i = 0; i < table.rows; i++) {
     const row = column.row(i);
     for (let j = 0; j < row.length; j++) {
@@ -129,17 +155,19 @@ export function fillBatch(
   sizes: ReadonlyMap<string, number>,
 ): Record<string, Values> {
   const inputs: Record<string, Values> = {};
+  const second = table.beside && rowsBeside(table.beside, rows);
   for (const decl of columns) {
     const inner = decl.shape.slice(1).map((d) => number(substitute(d, sizes), decl.name));
     const width = inner.reduce((n, d) => n * d, 1);
-    const out = make(decl.dtype, rows.length * width);
+    const picked = isBeside(decl, table) ? second! : rows;
+    const out = make(decl.dtype, picked.length * width);
     const source = sourceOf(decl, table)?.column;
     if (source === undefined) {
       if (decl.fallback?.kind !== "constant") throw new Bug(`column ${decl.name} has no value`);
       out.fill(decl.fallback.value);
     } else {
       out.fill(source.pad);
-      rows.forEach((row, i) => {
+      picked.forEach((row, i) => {
         copyInto(out, i * width, inner, source.row(row), source.shape(row));
       });
     }
@@ -187,15 +215,17 @@ export function countTokens(
 export function* tablePieces(table: DataTable): Generator<string | ArrayBufferView> {
   for (const [name, column] of [...table.columns].sort(([a], [b]) => (a < b ? -1 : 1))) {
     yield `${name} ${column.rank} ${column.pad} ${table.rows}`;
-    for (let i = 0; i < table.rows; i += HASHED) {
-      const numbers: number[] = [];
-      for (let row = i; row < Math.min(table.rows, i + HASHED); row++) {
-        numbers.push(...column.shape(row));
-        const values = column.row(row);
-        for (let j = 0; j < values.length; j++) numbers.push(values[j]);
-      }
+    let numbers: number[] = [];
+    for (let i = 0; i < table.rows; i++) {
+      for (const size of column.shape(i)) numbers.push(size);
+      const values = column.row(i);
+      for (let j = 0; j < values.length; j++) numbers.push(values[j]);
+      if (numbers.length < HASHED && i < table.rows - 1) continue;
       yield Float64Array.from(numbers);
+      numbers = [];
     }
   }
+  if (table.beside !== undefined) yield* tablePieces(table.beside.table);
 }
-const HASHED = 1024;
+/** Numbers that are hashed at once: enough to be quick, and an image or a few. */
+const HASHED = 1 << 16;

@@ -1,38 +1,54 @@
 /** Tables that stages name: files by way of the formats' room, and what earlier `predict` stages wrote. */
-import type { DatasetSpec, PredictStage } from "../compiler/project.ts";
-import { makeTable, type TableSpec } from "../formats/data/make.ts";
+import type { DatasetSpec, GenerateStage, PredictStage } from "../compiler/project.ts";
+import { makeTable, type TableContext, type TableSpec } from "../formats/data/make.ts";
+import { loadRows } from "../formats/data/parquet.ts";
+import type { Row } from "../formats/data/records.ts";
 import type { Table } from "../formats/data/table.ts";
 import { InputError } from "../ir/errors.ts";
 import type { Sources } from "./compiler-host.ts";
 import type { Prompt } from "./generate.ts";
 import type { TableRequest } from "./host.ts";
 
+/** A stage whose result is a table. */
+export type TableStage = PredictStage | GenerateStage;
+
 export class Tables {
   /** Made before: a stage asks several times for the same rows (to plan, to train, to evaluate). */
   private readonly made = new Map<string, Table | undefined>();
-  private readonly predictions = new Map<string, { readonly folder: string; readonly stage: PredictStage }>();
+  private readonly results = new Map<string, { readonly folder: string; readonly stage: TableStage }>();
+  /** Rows that only an asynchronous reader gives. */
+  private readonly loaded = new Map<string, readonly Row[]>();
 
   constructor(private readonly sources: Sources) {}
 
   /** Errors are those of `makeTable`, and P0738 for predictions that no stage has made. */
-  table({ spec, tokenizer, sequence }: TableRequest, promptsOnly = false): Table | undefined {
+  async table({ spec, tokenizer, sequence }: TableRequest, promptsOnly = false): Promise<Table | undefined> {
     const placed = this.placed(spec);
     const key = JSON.stringify([placed, tokenizer, sequence, promptsOnly]);
-    if (!this.made.has(key)) {
-      const loadTokenizer = (folder: string) => this.sources.readTokenizer(folder);
-      this.made.set(key, makeTable(placed, { files: this.sources.files, tokenizer, sequence, promptsOnly, loadTokenizer }));
-    }
+    if (!this.made.has(key)) this.made.set(key, makeTable(placed, await this.context(placed, tokenizer, sequence, promptsOnly)));
     return this.made.get(key);
   }
 
-  predicted(stage: PredictStage, folder: string): void {
-    this.predictions.set(stage.folder, { folder, stage });
+  private async context(
+    placed: TableSpec,
+    tokenizer: string | undefined,
+    sequence: number | undefined,
+    promptsOnly: boolean,
+  ): Promise<TableContext> {
+    const { files } = this.sources;
+    await loadRows(placed, files, this.loaded);
+    const loadTokenizer = (folder: string) => this.sources.readTokenizer(folder);
+    return { files, tokenizer, sequence, promptsOnly, loadTokenizer, loaded: this.loaded };
+  }
+
+  predicted(stage: TableStage, folder: string): void {
+    this.results.set(stage.folder, { folder, stage });
     this.made.clear();
   }
 
   /** Rows of `input_ids` as prompts, without targets and answers. */
-  prompts(spec: DatasetSpec, tokenizer: string | undefined): Prompt[] {
-    const table = this.table({ spec, tokenizer, sequence: undefined }, true);
+  async prompts(spec: DatasetSpec, tokenizer: string | undefined): Promise<Prompt[]> {
+    const table = await this.table({ spec, tokenizer, sequence: undefined }, true);
     const column = table?.columns.get("input_ids");
     const words = tokenizer === undefined ? undefined : this.sources.readTokenizer(tokenizer);
     if (table === undefined || column === undefined || words === undefined) {
@@ -47,10 +63,11 @@ export class Tables {
   /** The same call with the folders of predictions in the place of the stages' names, also inside tables made of tables. */
   private placed(spec: DatasetSpec): TableSpec {
     const { make, options, part } = spec;
-    if (make === "predicted") {
-      const made = this.predictions.get(String(spec.args[0]));
+    if (make === "predicted" || make === "generated") {
+      const made = this.results.get(String(spec.args[0]));
       if (made === undefined) throw new InputError("P0738", `the predictions of \`${String(spec.args[0])}\` are not made yet`);
-      return { make, args: [made.folder, this.placed(made.stage.data)], options, part };
+      const { data } = made.stage;
+      return { make, args: [made.folder, ...(data === undefined ? [] : [this.placed(data)])], options, part };
     }
     const inside = (value: unknown): unknown => {
       if (Array.isArray(value)) return value.map(inside);

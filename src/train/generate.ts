@@ -29,6 +29,8 @@ export interface Prompt {
 }
 
 export interface Sample {
+  /** Number of the prompt. */
+  readonly row: number;
   readonly prompt: string;
   readonly text: string;
   readonly tokens: readonly number[];
@@ -133,10 +135,10 @@ export async function openGenerator(
         out.push(token);
         const text = stop.texts.length === 0 ? "" : tokenizer.decode(out);
         const cut = stop.texts.map((s) => text.indexOf(s)).filter((at) => at >= 0);
-        if (cut.length > 0) return { prompt: given, text: text.slice(0, Math.min(...cut)), tokens: out };
+        if (cut.length > 0) return { row: number, prompt: given, text: text.slice(0, Math.min(...cut)), tokens: out };
         if (out.length < stage.maxTokens) scores = await decode(token, stage.front + ids.length + out.length - 1);
       }
-      return { prompt: given, text: tokenizer.decode(out), tokens: out };
+      return { row: number, prompt: given, text: tokenizer.decode(out), tokens: out };
     },
     close: () => session.close(),
   };
@@ -199,7 +201,7 @@ export async function generate(
     await generator.close();
   }
   if (folder !== undefined) {
-    const lines = samples.map(({ prompt, text, tokens }) => `${JSON.stringify({ prompt, text, tokens })}\n`).join("");
+    const lines = samples.map(({ row, prompt, text, tokens }) => `${JSON.stringify({ row, prompt, text, tokens })}\n`).join("");
     writeFile(host.files, joinPath(folder, "samples.jsonl"), new TextEncoder().encode(lines));
   }
   return samples;

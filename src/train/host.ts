@@ -1,5 +1,5 @@
 /** What a run needs from outside: files, a device, data, somebody to tell. Handed in, so that a page and a test can run the same code. */
-import type { DatasetSpec, PredictStage, Project } from "../compiler/project.ts";
+import type { DatasetSpec, GenerateStage, PredictStage, Project } from "../compiler/project.ts";
 import type { Files } from "../formats/files.ts";
 import type { DataTable } from "./columns.ts";
 import type { Engine } from "./engine.ts";
@@ -22,8 +22,8 @@ export interface RunHost {
   readonly values: ValueStore;
   /** `undefined`: the dataset has no such part (`held` without a split). */
   table(request: TableRequest): Promise<DataTable | undefined>;
-  /** Says where a `predict` stage wrote its table, for later stages that name the stage as data. */
-  predicted(stage: PredictStage, folder: string): void;
+  /** Says where a stage wrote its table, for later stages that name the stage as data. */
+  predicted(stage: PredictStage | GenerateStage, folder: string): void;
   readonly artefacts: Artefacts;
   readonly listen: Listen;
   interrupted(): boolean;

@@ -51,6 +51,7 @@ export async function runFile(host: FileHost, options: RunOptions): Promise<Trai
       case "generate":
         host.listen({ event: "stage", stage: stage.name, verb: "generate", folder });
         await generate(stage, host, tokenizerOf(stage, host), folder, await host.prompts(stage));
+        host.predicted(stage, folder);
         break;
       case "evaluate":
         host.listen({ event: "stage", stage: stage.name, verb: "evaluate", folder });

@@ -155,7 +155,7 @@ describe("rows of JSON", () => {
     const cut = table([{ prompt: "the cat", completion: "sat on" }], {}, { model: "gpt", sequence: 3 });
     expect(rows(cut, "labels")).toEqual([[-100, -100, id("sat")]]);
     expect(refusal(() => table([{ prompt: "the cat", completion: "sat" }], {}, { model: "gpt", sequence: 2 }))).toMatch(
-      /^P0711.*line 1.*prompt takes 2 tokens/,
+      /^P0711.*line 1: the answer starts behind 2 tokens/,
     );
     const framed = table([{ q: "the cat", a: "sat" }], { input: "{q}", target: "{a}" }, { model: "bert" });
     expect(rows(framed, "input_ids")).toEqual([[2, ...ids("the cat sat"), 3]]);
@@ -329,7 +329,7 @@ describe("tables of tables", () => {
     const made = makeTable({ ...of("a"), options: { input: "{text} ?", target: "{text}" } }, { ...context, promptsOnly: true });
     expect(rows(made, "input_ids")).toEqual([ids("the cat ?"), ids("a dog ?")]);
     expect([...made!.columns.keys()]).toEqual(["input_ids", "attention_mask", "special", "token_type_ids"]);
-    expect(() => makeTable({ make: "parquet", args: ["x"], options: {}, part: "main" }, context)).toThrow(Limit);
+    expect(() => makeTable({ make: "abacus", args: ["x"], options: {}, part: "main" }, context)).toThrow(Limit);
   });
 });
 
@@ -401,7 +401,7 @@ describe("conversations", () => {
   test("sequence cuts the end; what leaves nothing to learn is refused", () => {
     expect(rows(chat([said("the cat", "sat")], TEMPLATE, { sequence: 9 }), "labels")[0].at(-1)).toBe(id("sat"));
     expect(refusal(() => chat([said("the cat", "sat")], TEMPLATE, { sequence: 8 }))).toMatch(/^P0711.*line 1.*behind 8 tokens/);
-    expect(refusal(() => chat([said("the cat")], TEMPLATE))).toMatch(/^P0711.*says nothing/);
+    expect(refusal(() => chat([said("the cat")], TEMPLATE))).toMatch(/^P0711.*nothing to learn/);
   });
   test("no template, a broken one, one that refuses, one that rewrites earlier turns", () => {
     expect(refusal(() => chat([said("a", "a")], undefined))).toMatch(/^P0714.*`m` has no chat template/);

@@ -205,7 +205,7 @@ export function stage(e: Elaborator, s: ast.Stage, scope: Scope, turns: readonly
   const model = settings.model("model");
   if (forwardOf(model.decl)?.params.some((p) => p.name.text === "decoder_input_ids")) {
     e.unbuilt("generation by encoder–decoders", s.span);
-    return new Dataset({ kind: "dataset", make: "predicted", args: [base.folder], options: {}, part: "main", span: s.span });
+    return new Dataset({ kind: "dataset", make: "generated", args: [base.folder], options: {}, part: "main", span: s.span });
   }
   const stop = settings.value("stop");
   const out: GenerateStage = {
@@ -226,7 +226,7 @@ export function stage(e: Elaborator, s: ast.Stage, scope: Scope, turns: readonly
   };
   if (!out.prompts && !out.data) fail("P0204", s.verb.span, "`generate` needs `prompts` or `data`");
   add(e, out);
-  return new Dataset({ kind: "dataset", make: "predicted", args: [base.folder], options: {}, part: "main", span: s.span });
+  return new Dataset({ kind: "dataset", make: "generated", args: [base.folder], options: {}, part: "main", span: s.span });
 }
 
 /** Metrics by name; one with options (`confusion(classes)`) is a function of the host's, which runs do not have yet. */

@@ -165,6 +165,7 @@ export const codes: Readonly<Record<string, string>> = {
   P0714: "A tokenizer has no chat template, or one that cannot be read.",
   P0715: "A row is no conversation.",
   P0716: "A chat template refuses a conversation, or hides which part of it is an answer.",
+  P0717: "A Parquet file is not sound.",
   P0730: "A stage has no rows to work on.",
   P0731: "A held part is asked of data that have none.",
   P0732: "Data lack a column that is asked of them.",

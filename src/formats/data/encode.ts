@@ -4,18 +4,24 @@ import { describe } from "../files.ts";
 import type { Framed, TextTokenizer } from "../tokenizer/tokenizer.ts";
 import { missing, readArray, readLabels } from "./labels.ts";
 import type { Row } from "./records.ts";
-import { arrayColumn, type Column, listColumn, numberColumn } from "./table.ts";
+import { arrayColumn, type Column, listColumn, numberColumn, type RowFacts } from "./table.ts";
 import { applyFilters, hasMask, render, type Slot, type Template } from "./template.ts";
 
 /** What labels are where nothing is to be learnt. */
 export const IGNORED = -100;
 
 export interface RowPlan {
+  readonly kind: "text";
   /** One text, or two. */
   readonly inputs: readonly Template[];
   readonly target: Template | undefined;
   readonly label: string | undefined;
+  /** Columns that go through as they are. */
   readonly columns: readonly string[];
+  /** Whether the columns' texts lose their capitals. */
+  readonly lower: boolean;
+  /** A column with a class for each word of the input, which its first token gets as `tags`. */
+  readonly wordTags: string | undefined;
 }
 
 export interface EncodeContext {
@@ -28,16 +34,32 @@ export interface EncodeContext {
   readonly labels: ReadonlyMap<string, number> | undefined;
 }
 
+/** Columns, and what became of each row. */
+export interface EncodedRows {
+  readonly columns: Map<string, Column>;
+  readonly facts: readonly RowFacts[];
+}
+
 interface Encoded extends Framed {
-  readonly labels: readonly number[] | undefined;
-  readonly maskAt: number | undefined;
+  readonly labels?: readonly number[];
+  readonly maskAt?: number;
+  readonly tags?: readonly number[];
+  /** Before anything was cut off: how many tokens have a label, and how many stand before the first of them. */
+  readonly labelled?: number;
+  readonly start?: number;
 }
 
 /**
- * Columns `input_ids`, `attention_mask`, `special`, `token_type_ids`, where there is a target `labels`, where there is a mask `mask_at`, where there is a label `label`, and those
+ * The rows from `start` to `end` of `all`, over all of which names of classes are numbered. Columns `input_ids`, `attention_mask`, `special`, `token_type_ids`, where there is a target `labels`, where there is a mask `mask_at`, where there is a label `label`, and those
  * asked for. P0710: the tokenizer has no mask · P0711: nothing is left of a row's target · P0712: the mask does not fit · P0713: `sequence` is smaller than what goes around a text.
  */
-export function encodeRows(rows: readonly Row[], plan: RowPlan, context: EncodeContext): Map<string, Column> {
+export function encodeRows(
+  all: readonly Row[],
+  [start, end]: readonly [number, number],
+  plan: RowPlan,
+  context: EncodeContext,
+): EncodedRows {
+  const rows = all.slice(start, end);
   const { tokenizer, file, sequence } = context;
   const least = tokenizer.overhead(plan.inputs.length > 1) + 1;
   if (sequence !== undefined && sequence < least) {
@@ -53,6 +75,12 @@ export function encodeRows(rows: readonly Row[], plan: RowPlan, context: EncodeC
     );
   }
   const encoded = rows.map((row) => encodeRow(row, plan, context));
+  refuseEmpty(
+    rows,
+    encoded.map(({ labels }) => labels),
+    encoded.map(({ start }) => start ?? -1),
+    context,
+  );
   const columns = new Map<string, Column>([
     [
       "input_ids",
@@ -83,21 +111,51 @@ export function encodeRows(rows: readonly Row[], plan: RowPlan, context: EncodeC
       ),
     ],
   ]);
-  if (plan.target !== undefined)
-    columns.set(
-      "labels",
-      listColumn(
-        encoded.map((row) => row.labels!),
-        IGNORED,
-      ),
-    );
+  const lists = (name: string, of: (row: Encoded) => readonly number[] | undefined) => {
+    if (encoded.length > 0 && of(encoded[0]) !== undefined)
+      columns.set(
+        name,
+        listColumn(
+          encoded.map((row) => of(row)!),
+          IGNORED,
+        ),
+      );
+  };
+  lists("labels", (row) => row.labels);
+  lists("tags", (row) => row.tags);
   if (masked) columns.set("mask_at", numberColumn(encoded.map((row) => row.maskAt!)));
-  if (plan.label !== undefined) columns.set("label", numberColumn(readLabels(rows, plan.label, context.labels, file)));
+  if (plan.label !== undefined) columns.set("label", numberColumn(readLabels(all, plan.label, context.labels, file).slice(start, end)));
   for (const name of plan.columns) columns.set(name, givenColumn(rows, name, file));
-  return columns;
+  const facts = encoded.map(
+    (row, i): RowFacts => ({ line: rows[i].line, tokens: row.ids.length + row.cut, labelled: row.labelled ?? labelCount(row.labels) }),
+  );
+  return { columns, facts };
 }
 
-function givenColumn(rows: readonly Row[], name: string, file: string): Column {
+export const labelCount = (labels: readonly number[] | undefined): number | undefined =>
+  labels?.reduce((count, label) => count + Number(label !== IGNORED), 0);
+
+/** P0711: rows in which nothing is left to learn. `starts`: how many tokens stand before the first that has a label, before cutting; -1: none has. */
+export function refuseEmpty(
+  rows: readonly Row[],
+  labels: readonly (readonly number[] | undefined)[],
+  starts: readonly number[],
+  { file, sequence }: { readonly file: string; readonly sequence: number | undefined },
+): void {
+  const empty = rows.flatMap((_, i) => (labels[i]?.every((label) => label === IGNORED) ? [i] : []));
+  if (empty.length === 0) return;
+  const [first] = empty;
+  const cut = starts[first] >= 0;
+  const what = cut
+    ? `the answer starts behind ${starts[first]} tokens, so sequence = ${sequence} leaves nothing of it`
+    : "there is nothing to learn in it: its answer is empty, or it has none";
+  throw new InputError("P0711", `\`${file}\`, line ${rows[first].line}: ${what}`, [
+    ...(empty.length > 1 ? [`so it is with ${empty.length} of ${rows.length} rows`] : []),
+    ...(cut ? ["give a larger sequence, or shorten what stands before the answers"] : []),
+  ]);
+}
+
+export function givenColumn(rows: readonly Row[], name: string, file: string): Column {
   const arrays = rows.map((row) => readArray(row, name, file));
   const rank = arrays[0]?.shape.length ?? 0;
   const odd = arrays.findIndex(({ shape }) => shape.length !== rank);
@@ -111,46 +169,81 @@ function givenColumn(rows: readonly Row[], name: string, file: string): Column {
 }
 
 /** A column's value as text, filtered. P0705: missing · P0709: a list or an object. */
-function textOf(row: Row, { column, filters }: Slot, file: string): string {
+function textOf(row: Row, { column, filters }: Slot, file: string, lower: boolean): string {
   const value = row.values[column];
   if (value === undefined || value === null) throw missing(row, column, file);
   if (typeof value === "object")
     throw new InputError("P0709", `\`${file}\`, line ${row.line}: column \`${column}\` is ${describe(value)} where text is wanted`);
-  return applyFilters(String(value), filters);
+  const text = applyFilters(String(value), filters);
+  return lower ? text.toLowerCase() : text;
+}
+
+/** A template filled with a row's columns. */
+export function renderRow(row: Row, template: Template, plan: Pick<RowPlan, "lower">, file: string): string {
+  return render(template, (slot) => textOf(row, slot, file, plan.lower), "");
 }
 
 function encodeRow(row: Row, plan: RowPlan, context: EncodeContext): Encoded {
   const { tokenizer, file, sequence } = context;
   const most = sequence ?? Number.POSITIVE_INFINITY;
-  const value = (slot: Slot) => textOf(row, slot, file);
   if (plan.inputs.some(hasMask)) return encodeMasked(row, plan, context);
-  const [first, second] = plan.inputs.map((template) => tokenizer.encode(render(template, value, "")));
-  if (plan.target === undefined) return { ...tokenizer.frame(first, second, most), labels: undefined, maskAt: undefined };
-  const target = tokenizer.encode(render(plan.target, value, ""));
+  const text = (template: Template) => renderRow(row, template, plan, file);
+  if (plan.wordTags !== undefined) return encodeWords(row, text(plan.inputs[0]), plan.wordTags, context);
+  const [first, second] = plan.inputs.map((template) => tokenizer.encode(text(template)));
+  if (plan.target === undefined) return tokenizer.frame(first, second, most);
+  const target = tokenizer.encode(text(plan.target));
   if (context.separate) {
-    return { ...tokenizer.frame(first, second, most), labels: tokenizer.frame(target, undefined, most).ids, maskAt: undefined };
+    const answer = tokenizer.frame(target, undefined, most);
+    return { ...tokenizer.frame(first, second, most), labels: answer.ids, labelled: answer.ids.length + answer.cut, start: 0 };
   }
-  return followed(row, tokenizer.frame(first, second), target, most, context);
+  return followed(tokenizer.frame(first, second), target, most, tokenizer);
 }
 
 /** The target behind the input, in one row; what the tokenizer puts behind a text comes behind both. */
-function followed(row: Row, input: Framed, target: readonly number[], most: number, { tokenizer, file, sequence }: EncodeContext): Encoded {
+function followed(input: Framed, target: readonly number[], most: number, tokenizer: TextTokenizer): Encoded {
   const tail = trailing(input, tokenizer);
   const head = input.ids.length - tail;
   const end = tail > 0 ? input.ids.slice(head) : tokenizer.ids.eos === undefined ? [] : [tokenizer.ids.eos];
-  const ids = [...input.ids.slice(0, head), ...target, ...end].slice(0, most);
+  const whole = [...input.ids.slice(0, head), ...target, ...end];
+  const ids = whole.slice(0, most);
   const labels = ids.map((id, i) => (i < head ? IGNORED : id));
-  if (ids.length <= head) {
-    throw new InputError(
-      "P0711",
-      `\`${file}\`, line ${row.line}: the prompt takes ${head} tokens, so sequence = ${sequence} leaves nothing of the answer`,
-      ["give a larger sequence, or shorten the prompt"],
-    );
-  }
   const type = input.types.at(-1) ?? 0;
   const types = ids.map((_, i) => input.types[i] ?? type);
   const special = ids.map((id, i) => (i < head ? input.special[i] : tokenizer.specials.has(id)));
-  return { ids, types, special, cut: 0, labels, maskAt: undefined };
+  // an empty answer teaches nothing, though its end would
+  if (target.length === 0) labels.fill(IGNORED);
+  const learnt = target.length === 0 ? { labelled: 0, start: -1 } : { labelled: whole.length - head, start: head };
+  return { ids, types, special, cut: whole.length - ids.length, labels, ...learnt };
+}
+
+/** A text whose words have classes: the first token of each word has its class, all others none. P0709: more or fewer classes than words. */
+function encodeWords(row: Row, text: string, column: string, { tokenizer, file, sequence }: EncodeContext): Encoded {
+  const { values, shape } = readArray(row, column, file);
+  const words = wordTokens(text, tokenizer);
+  if (shape.length !== 1 || values.length !== words.length) {
+    throw new InputError(
+      "P0709",
+      `\`${file}\`, line ${row.line}: column \`${column}\` has ${values.length} classes for ${words.length} words`,
+    );
+  }
+  const framed = tokenizer.frame(words.flat(), undefined, sequence);
+  const classes = words.flatMap((ids, i) => ids.map((_, at) => (at === 0 ? values[i] : IGNORED)));
+  const front = frontOf(tokenizer);
+  const tags = framed.ids.map((_, i) => (i >= front && i - front < words.flat().length - framed.cut ? classes[i - front] : IGNORED));
+  return { ...framed, tags };
+}
+
+/** Tokens of each word of a text (stretches without white space), so that they join to the tokens of the whole. */
+export function wordTokens(text: string, tokenizer: TextTokenizer): number[][] {
+  return wordsOf(text).map((word, i) => tokenizer.encode(i === 0 ? word : ` ${word}`));
+}
+
+export const wordsOf = (text: string): string[] => text.split(/\s+/).filter((word) => word !== "");
+
+/** How many special tokens stand in front of a text. */
+export function frontOf(tokenizer: TextTokenizer): number {
+  // a text of one token that no vocabulary has, to be found again
+  return tokenizer.frame([-1], undefined).ids.indexOf(-1);
 }
 
 /** How many special tokens a row ends with. */
@@ -166,7 +259,7 @@ function encodeMasked(row: Row, plan: RowPlan, { tokenizer, file, sequence }: En
   const mask = tokenizer.ids.mask;
   const token = tokenizer.tokenOf(mask)!;
   const slots = [...new Set(plan.inputs.flatMap((template) => template.pieces.filter((piece) => typeof piece === "object")))];
-  const words = new Map(slots.map((slot) => [slot, textOf(row, slot, file).split(/(?<=\s)/)]));
+  const words = new Map(slots.map((slot) => [slot, textOf(row, slot, file, plan.lower).split(/(?<=\s)/)]));
   /** The row with at most `level` words of each column: what sticks out longest goes first. */
   const framed = (level: number) => {
     const value = (slot: Slot) => {
@@ -177,6 +270,7 @@ function encodeMasked(row: Row, plan: RowPlan, { tokenizer, file, sequence }: En
     return tokenizer.frame(first, second);
   };
   let made = framed(Number.POSITIVE_INFINITY);
+  const full = made.ids.length;
   if (made.ids.length > most) {
     let low = 0;
     let high = Math.max(0, ...[...words.values()].map((all) => all.length));
@@ -199,5 +293,5 @@ function encodeMasked(row: Row, plan: RowPlan, { tokenizer, file, sequence }: En
     throw new InputError("P0712", `\`${file}\`, line ${row.line} has ${places.length} mask tokens where the template's one is wanted`, [
       `does the text itself contain ${token}?`,
     ]);
-  return { ...made, labels: undefined, maskAt: places[0] };
+  return { ...made, cut: full - made.ids.length, maskAt: places[0] };
 }

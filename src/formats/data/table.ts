@@ -10,11 +10,27 @@ export interface Column {
   readonly pad: number;
 }
 
+/** What became of a row of text. */
+export interface RowFacts {
+  /** Line, or number, of the row in its file. */
+  readonly line: number;
+  /** Tokens before anything was cut off. */
+  readonly tokens: number;
+  /** Of those, how many have a label; `undefined`: the table has no labels of tokens. */
+  readonly labelled: number | undefined;
+  /** Whether an answer begins within a token that also holds the end of its prompt. */
+  readonly merged?: boolean;
+}
+
 export interface Table {
   /** For messages: the file, or the call. */
   readonly name: string;
   readonly rows: number;
   readonly columns: ReadonlyMap<string, Column>;
+  /** Of rows that are made of text, one by one. */
+  readonly facts?: readonly RowFacts[];
+  /** Rows of another table that come along with each batch: its columns are asked for by `prefix` and their name, `batch` rows at a time. */
+  readonly beside?: { readonly prefix: string; readonly table: Table; readonly batch: number };
 }
 
 /** One number a row. */
@@ -42,7 +58,8 @@ export function pickRows(table: Table, picked: readonly number[], name = table.n
     ([key, column]) =>
       [key, { ...column, row: (i: number) => column.row(picked[i]), shape: (i: number) => column.shape(picked[i]) }] as const,
   );
-  return { name, rows: picked.length, columns: new Map(columns) };
+  const facts = table.facts && picked.map((i) => table.facts![i]);
+  return { ...table, name, rows: picked.length, columns: new Map(columns), ...(facts && { facts }) };
 }
 
 /** The tables' rows one after another, with the columns that all have. */
@@ -75,7 +92,8 @@ export function joinTables(tables: readonly Table[], name: string): Table {
       },
     });
   }
-  return { name, rows, columns };
+  const facts = tables.every((table) => table.facts !== undefined) ? tables.flatMap((table) => table.facts!) : undefined;
+  return { name, rows, columns, ...(facts && { facts }) };
 }
 
 /** Which rows are trained on and which are held: the first `split` of them and the rest, at least one each where there are two. */

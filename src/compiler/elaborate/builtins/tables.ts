@@ -6,19 +6,23 @@ export const tables = new BuiltinTable();
 
 const readers: Readonly<Record<string, readonly string[]>> = {
   text: ["split"],
-  jsonl: ["input", "target", "label", "columns", "lower", "split"],
+  jsonl: ["input", "target", "label", "columns", "lower", "template", "split"],
   csv: ["input", "target", "label", "columns", "lower", "split"],
-  parquet: ["input", "target", "label", "columns", "split"],
-  chat: ["split"],
+  parquet: ["input", "target", "label", "columns", "lower", "template", "split"],
+  chat: ["template", "split"],
 };
+
+/** The share of a table that is trained on. */
+function checkSplit(split: Value | undefined, c: Call): void {
+  if (split !== undefined && !(typeof split === "number" && split > 0 && split < 1))
+    c.fail("P0205", `\`split\` is the share that is trained on, between 0 and 1, this is ${describe(split)}`);
+}
 
 for (const [name, options] of Object.entries(readers))
   tables.add(name, [{ name: "path" }, ...options.map((o) => ({ name: o, optional: true }))], (args, c) => {
     if (typeof args.path !== "string") return c.fail("P0205", `\`${name}\` takes the path of a file, this is ${describe(args.path!)}`);
     const { path, ...rest } = args;
-    const split = rest.split;
-    if (split !== undefined && !(typeof split === "number" && split > 0 && split < 1))
-      return c.fail("P0205", `\`split\` is the share that is trained on, between 0 and 1, this is ${describe(split)}`);
+    checkSplit(rest.split, c);
     return new Dataset({
       kind: "dataset",
       make: name,
@@ -46,9 +50,10 @@ tables.add("mix", [{ name: "tables" }, { name: "weights", optional: true }], ({ 
 tables.add("beside", [{ name: "table" }, { name: "held" }, { name: "batch" }], ({ table, held, batch }, c) =>
   made(c, "beside", [table!, held!], { batch }),
 );
-tables.add("shuffle_names", [{ name: "table" }, { name: "names" }, { name: "seed", optional: true }], ({ table, names, seed }, c) =>
-  made(c, "shuffle_names", [table!, names!], { seed }),
-);
+tables.add("shuffle_names", [{ name: "table" }, { name: "names" }, { name: "seed", optional: true }], ({ table, names, seed }, c) => {
+  if (typeof names !== "string") return c.fail("P0205", `\`names\` is the path of a file with a name a line, this is ${describe(names!)}`);
+  return made(c, "shuffle_names", [table!, c.evaluator.resolvePath(names, c.span)], { seed });
+});
 
 tables.add("refine", [{ name: "table" }, { name: "prompt" }], ({ table, prompt }, c) => made(c, "refine", [table!, prompt!]));
 tables.add("average", [{ name: "tables" }, { name: "column" }], ({ tables: ts, column }, c) => made(c, "average", [ts!, column!]));
@@ -61,8 +66,20 @@ tables.add(
   ({ table, ...rest }, c) => made(c, "join_phrases", [table!], rest),
 );
 tables.add("spans", [{ name: "tags" }, { name: "table" }], ({ tags, table }, c) => made(c, "spans", [tags!, table!]));
-tables.add("pairs", [{ name: "chosen" }, { name: "rejected" }, { name: "by" }], ({ chosen, rejected, by }, c) =>
-  made(c, "pairs", [chosen!, rejected!], { by }),
+// a better and a worse answer: rows of a file, or answers of two tables, told apart by a column of scores
+tables.add(
+  "pairs",
+  [{ name: "chosen" }, ...["rejected", "by", "template", "split"].map((name) => ({ name, optional: true }))],
+  ({ chosen, rejected, by, ...rest }, c) => {
+    checkSplit(rest.split, c);
+    if (typeof chosen === "string") {
+      if (rejected !== undefined) return c.fail("P0205", "`pairs` takes the path of a file that has both, or two tables");
+      return made(c, "pairs", [c.evaluator.resolvePath(chosen, c.span)], rest);
+    }
+    if (!(chosen instanceof Dataset && rejected instanceof Dataset))
+      return c.fail("P0205", `\`pairs\` takes the path of a file that has both, or two tables, this is ${describe(chosen!)}`);
+    return made(c, "pairs", [chosen, rejected], { by, ...rest });
+  },
 );
 
 // metrics with options: a name and what it is told

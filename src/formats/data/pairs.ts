@@ -1,0 +1,99 @@
+/** A prompt with a better and a worse answer, for objectives that learn from preferences. */
+import { InputError } from "../../ir/errors.ts";
+import { describe, type Json } from "../files.ts";
+import type { TextTokenizer } from "../tokenizer/tokenizer.ts";
+import { type Chat, type Message, readMessages, sharedTokens } from "./chat.ts";
+import type { EncodedRows } from "./encode.ts";
+import type { Row } from "./records.ts";
+import { listColumn, numberColumn, type RowFacts } from "./table.ts";
+
+interface PairRow {
+  readonly chosen: readonly number[];
+  readonly rejected: readonly number[];
+  /** Tokens that both begin with and that are not scored. */
+  readonly prompt: number;
+}
+
+/**
+ * Columns `chosen`, `chosen_mask`, `rejected`, `rejected_mask` and `prompt_length`. A row has `chosen` and `rejected`, texts behind a `prompt`, or messages: behind those of
+ * `prompt`, or whole conversations that begin alike. P0711: the prompt leaves no room for an answer · P0715: a row of another kind.
+ */
+export function encodePairs(
+  rows: readonly Row[],
+  { tokenizer, chat, file, sequence }: { tokenizer: TextTokenizer; chat: () => Chat; file: string; sequence: number | undefined },
+): EncodedRows {
+  const pairs = rows.map((row): PairRow => {
+    const { prompt, chosen, rejected } = row.values;
+    if (typeof chosen === "string" && typeof rejected === "string") return plainPair(row, prompt, chosen, rejected, tokenizer, file);
+    return spokenPair(row, chat(), file);
+  });
+  const cut = (ids: readonly number[]) => ids.slice(0, sequence);
+  const empty = pairs.findIndex(({ chosen, rejected, prompt }) => Math.min(cut(chosen).length, cut(rejected).length) <= prompt);
+  if (empty >= 0) {
+    const { prompt } = pairs[empty];
+    throw new InputError(
+      "P0711",
+      `\`${file}\`, line ${rows[empty].line}: its prompt takes ${prompt} tokens, so ${sequence === undefined ? "nothing" : `sequence = ${sequence} leaves nothing`} of an answer${sequence === undefined ? " stands behind it" : ""}`,
+    );
+  }
+  const pad = tokenizer.ids.pad ?? tokenizer.ids.eos ?? 0;
+  const ids = (name: "chosen" | "rejected") => pairs.map((pair) => cut(pair[name]));
+  const mask = (name: "chosen" | "rejected") => ids(name).map((row) => row.map(() => 1));
+  const columns = new Map([
+    ["chosen", listColumn(ids("chosen"), pad)],
+    ["chosen_mask", listColumn(mask("chosen"), 0)],
+    ["rejected", listColumn(ids("rejected"), pad)],
+    ["rejected_mask", listColumn(mask("rejected"), 0)],
+    ["prompt_length", numberColumn(pairs.map(({ prompt }) => prompt))],
+  ]);
+  const facts = pairs.map(({ chosen, rejected, prompt }, i): RowFacts => {
+    const tokens = Math.max(chosen.length, rejected.length);
+    return { line: rows[i].line, tokens, labelled: tokens - prompt };
+  });
+  return { columns, facts };
+}
+
+/** Texts: the prompt in the tokenizer's frame, then an answer, then the end. */
+function plainPair(row: Row, prompt: Json | undefined, chosen: string, rejected: string, tokenizer: TextTokenizer, file: string): PairRow {
+  if (typeof prompt !== "string")
+    throw new InputError(
+      "P0715",
+      `\`${file}\`, line ${row.line}: prompt is ${describe(prompt)} where a text is wanted, as the answers are`,
+    );
+  const framed = tokenizer.frame(tokenizer.encode(prompt), undefined);
+  let head = framed.ids.length;
+  while (head > 0 && framed.special[head - 1] && tokenizer.specials.has(framed.ids[head - 1])) head--;
+  // all of it is special: an empty prompt, whose frame stands in front
+  const tail = head === 0 ? [] : framed.ids.slice(head);
+  const front = head === 0 ? framed.ids : framed.ids.slice(0, head);
+  const end = tail.length > 0 ? tail : tokenizer.ids.eos === undefined ? [] : [tokenizer.ids.eos];
+  const whole = (answer: string) => [...front, ...tokenizer.encode(answer), ...end];
+  return { chosen: whole(chosen), rejected: whole(rejected), prompt: front.length };
+}
+
+function spokenPair(row: Row, chat: Chat, file: string): PairRow {
+  const { values } = row;
+  const answers = (name: "chosen" | "rejected"): Message[] => {
+    const value = values[name];
+    return typeof value === "string" ? [{ role: "assistant", content: value }] : readMessages(value, name, row, file);
+  };
+  let chosen = answers("chosen");
+  let rejected = answers("rejected");
+  let prompt: Message[];
+  if (values.prompt !== undefined || values.messages !== undefined) {
+    prompt = readMessages(values.prompt ?? values.messages, "prompt", row, file);
+  } else {
+    let shared = 0;
+    while (shared < Math.min(chosen.length, rejected.length) && JSON.stringify(chosen[shared]) === JSON.stringify(rejected[shared]))
+      shared++;
+    prompt = chosen.slice(0, shared);
+    chosen = chosen.slice(shared);
+    rejected = rejected.slice(shared);
+  }
+  if (chosen.length === 0 || rejected.length === 0)
+    throw new InputError("P0715", `\`${file}\`, line ${row.line}: chosen and rejected are the same conversation`);
+  const asked = chat.tokens(row, prompt, true);
+  const won = chat.tokens(row, [...prompt, ...chosen], false);
+  const lost = chat.tokens(row, [...prompt, ...rejected], false);
+  return { chosen: won, rejected: lost, prompt: Math.min(sharedTokens(asked, won), sharedTokens(asked, lost)) };
+}

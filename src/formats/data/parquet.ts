@@ -1,0 +1,53 @@
+/** Rows of Parquet files. The reader is asynchronous, so they are loaded before tables are made of them. */
+import { parquetMetadata, parquetReadObjects } from "hyparquet";
+import { compressors } from "hyparquet-compressors";
+import { InputError } from "../../ir/errors.ts";
+import { type Files, fileFailure, type Json } from "../files.ts";
+import type { Row } from "./records.ts";
+import { isSpec, type TableSpec } from "./spec.ts";
+
+/** Bytes at the end that usually hold the whole description of a file. */
+const FOOTER = 1 << 19;
+
+/** P0717: no Parquet file, or one that is damaged; P0680, P0683: no file. */
+export async function readParquet(files: Files, path: string): Promise<Row[]> {
+  const stat = files.stat(path);
+  if (stat === undefined) throw fileFailure(path, "ENOENT", "");
+  if (stat.kind === "folder") throw fileFailure(path, "EISDIR", "");
+  const slice = (start: number, end: number = stat.size): ArrayBuffer => {
+    const bytes = files.read(path, start, Math.max(0, Math.min(end, stat.size) - start));
+    return bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength) as ArrayBuffer;
+  };
+  try {
+    const footer = slice(Math.max(0, stat.size - FOOTER));
+    const length = footer.byteLength >= 8 ? new DataView(footer).getUint32(footer.byteLength - 8, true) : 0;
+    const metadata = parquetMetadata(length + 8 > footer.byteLength ? slice(Math.max(0, stat.size - length - 8)) : footer);
+    const rows = await parquetReadObjects({ file: { byteLength: stat.size, slice }, metadata, compressors });
+    return rows.map((row, i) => ({ line: i + 1, values: jsonOf(row) as Row["values"] }));
+  } catch (error) {
+    if (error instanceof InputError) throw error;
+    throw new InputError("P0717", `\`${path}\` is not a sound Parquet file: ${error instanceof Error ? error.message : String(error)}`);
+  }
+}
+
+/** Values as JSON has them: whole numbers of 64 bits that fit, days and times as text, bytes as numbers. */
+function jsonOf(value: unknown): Json {
+  if (value === undefined || value === null) return null;
+  if (typeof value === "bigint") return Number(value);
+  if (value instanceof Date) return value.toISOString();
+  if (ArrayBuffer.isView(value) && !(value instanceof DataView)) return Array.from(value as unknown as ArrayLike<number | bigint>, Number);
+  if (Array.isArray(value)) return value.map(jsonOf);
+  if (typeof value === "object") return Object.fromEntries(Object.entries(value).map(([name, part]) => [name, jsonOf(part)]));
+  return value as Json;
+}
+
+/** Reads what a table needs and only an asynchronous reader can give, in tables of tables too, into `loaded`. */
+export async function loadRows(spec: TableSpec, files: Files, loaded: Map<string, readonly Row[]>): Promise<void> {
+  const visit = async (value: unknown): Promise<void> => {
+    if (Array.isArray(value)) for (const item of value) await visit(item);
+    else if (isSpec(value)) await loadRows(value, files, loaded);
+    else if (typeof value === "string" && (spec.make === "parquet" || value.endsWith(".parquet")) && !loaded.has(value))
+      loaded.set(value, await readParquet(files, value));
+  };
+  await visit(spec.args);
+}

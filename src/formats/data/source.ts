@@ -1,0 +1,45 @@
+/** Rows of text before they are tokens: what files hold, and what functions over texts make of it. */
+import type { RowPlan } from "./encode.ts";
+import type { Row } from "./records.ts";
+
+/** How rows become tokens: by templates over their columns, or by a tokenizer's chat template. */
+export type Plan = RowPlan | TokenPlan | ChatPlan | PairPlan;
+
+/** Rows are tokens already. */
+export interface TokenPlan {
+  readonly kind: "tokens";
+  readonly columns: readonly string[];
+  readonly label: string | undefined;
+}
+
+/** Rows are conversations. */
+export interface ChatPlan {
+  readonly kind: "chat";
+  /** Which of several templates; none: the usual one. */
+  readonly template: string | undefined;
+}
+
+/** Rows are a prompt with a better and a worse answer. */
+export interface PairPlan {
+  readonly kind: "pairs";
+  readonly template: string | undefined;
+}
+
+export interface Source {
+  /** For messages: a file's path. */
+  readonly file: string;
+  /** Rows of both parts of a split, since names of classes are numbered over all of them. */
+  readonly rows: readonly Row[];
+  /** Which of them the part is. */
+  readonly part: readonly [start: number, end: number];
+  readonly plan: Plan;
+  /** What was seen of the columns, for people: `prompt and completion`. */
+  readonly shape: string;
+}
+
+export const rowsOf = (source: Source): readonly Row[] => source.rows.slice(...source.part);
+
+/** The same with changed rows, one for one. */
+export function mapRows(source: Source, change: (row: Row, i: number) => Row["values"]): Source {
+  return { ...source, rows: source.rows.map((row, i) => ({ line: row.line, values: change(row, i) })) };
+}

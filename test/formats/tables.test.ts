@@ -1,0 +1,168 @@
+/** Tables that are made of tables, and rows of Parquet files. */
+import path from "node:path";
+import { describe, expect, test } from "@jest/globals";
+import { makeSource } from "../../src/formats/data/make.ts";
+import { loadRows } from "../../src/formats/data/parquet.ts";
+import { porterStem } from "../../src/formats/data/porter.ts";
+import type { Row } from "../../src/formats/data/records.ts";
+import { InputError } from "../../src/ir/errors.ts";
+import { NodeFiles } from "../../src/node/files.ts";
+import { ids, lines, made, refusal, rows, spec, WORDS, wordFiles } from "./words.ts";
+
+describe("Parquet", () => {
+  const folder = path.join(import.meta.dirname, "parquet");
+  test.each(["none", "snappy", "gzip", "zstd", "lz4", "brotli"])("%s", async (codec) => {
+    const loaded = new Map<string, readonly Row[]>();
+    const what = spec("parquet", [`${codec}.parquet`], { columns: ["grid", "n"] });
+    await loadRows(spec("mix", [[what]]), new NodeFiles(folder), loaded);
+    const table = made(wordFiles(), { ...what, options: { ...what.options, input: "{text}", label: "label" } }, { loaded });
+    expect(rows(table, "input_ids")).toEqual([ids("the cat"), ids("a dog"), ids("it was great"), ids("no")]);
+    expect(rows(table, "label")).toEqual([[1], [0], [1], [0]]);
+    expect(rows(table, "grid")).toEqual([
+      [1, 2],
+      [3, 4],
+      [5, 6],
+      [7, 8],
+    ]); // prettier-ignore
+    expect(rows(table, "n")).toEqual([[0.5], [1.5], [2.5], [-1]]);
+    const talk = made(wordFiles({}, "{% for m in messages %}{{ m.content }} [EOS] {% endfor %}"), spec("chat", [`${codec}.parquet`]), {
+      loaded,
+    });
+    expect(rows(talk, "labels")[3]).toEqual([-100, -100, -100, ...ids("sat [EOS]")]);
+  });
+  test("what is no Parquet file is refused", async () => {
+    const files = wordFiles({ "x.parquet": "PAR1 nothing" });
+    await expect(loadRows(spec("parquet", ["x.parquet"]), files, new Map())).rejects.toMatchObject({ code: "P0717" });
+    await expect(loadRows(spec("parquet", ["y.parquet"]), files, new Map())).rejects.toThrow(InputError);
+  });
+});
+
+describe("shuffle_names", () => {
+  const rowsOf = (text: string, seed = 1, names = "Ada\nBob\nCleo") => {
+    const files = wordFiles({
+      d: lines([
+        { text, label: 0 },
+        { text, label: 1 },
+      ]),
+      names,
+    });
+    return rows(made(files, spec("shuffle_names", [spec("jsonl", ["d"]), "names"], { seed })), "input_ids").map((row) =>
+      row.map((i) => WORDS[i]).join(" "),
+    );
+  };
+  test("a name becomes another one, the same throughout a row; other words stay", () => {
+    const [first] = rowsOf("Ada and Bob of Ada");
+    expect(first).toMatch(/^(Bob and (Ada|Cleo) of Bob|Cleo and Ada of Cleo)$/);
+    expect(rowsOf("Ada and Bob of Ada")).toEqual(rowsOf("Ada and Bob of Ada"));
+    const seen = new Set(Array.from({ length: 20 }, (_, seed) => rowsOf("Ada and Bob", seed)[0]));
+    expect([...seen].sort()).toEqual(["Bob and Ada", "Bob and Cleo", "Cleo and Ada"]);
+    expect(rowsOf("the cat sat")).toEqual(["the cat sat", "the cat sat"]);
+  });
+  test("needs two names", () => {
+    expect(refusal(() => rowsOf("Ada", 1, "Ada\n"))).toMatch(/^P0703 `names` has 1 names/);
+  });
+});
+
+describe("tables side by side", () => {
+  const files = wordFiles({
+    d: lines([{ text: "the cat" }, { text: "a dog" }]),
+    "a/predictions.jsonl": lines([
+      { row: 0, scores: [0, 2] },
+      { row: 1, scores: [1, 1] },
+    ]),
+    "b/predictions.jsonl": lines([
+      { row: 0, scores: [4, 0] },
+      { row: 1, scores: [0, 1] },
+    ]),
+    "c/predictions.jsonl": lines([
+      { row: 0, scores: [4, 0, 1] },
+      { row: 1, scores: [0, 1, 1] },
+    ]),
+  });
+  const base = spec("jsonl", ["d"]);
+  const of = (folder: string) => spec("predicted", [folder, base]);
+  test("average is the mean of one column, beside the first table's others", () => {
+    const table = made(files, spec("average", [[of("a"), of("b")], "scores"]));
+    expect(rows(table, "scores")).toEqual([
+      [2, 1],
+      [0.5, 1],
+    ]); // prettier-ignore
+    expect(rows(table, "input_ids")).toEqual([ids("the cat"), ids("a dog")]);
+    expect(refusal(() => made(files, spec("average", [[of("a"), of("c")], "scores"])))).toMatch(/^P0703 row 1 of `scores` is \[2\].*\[3\]/);
+    expect(refusal(() => made(files, spec("average", [[of("a")], "score"])))).toMatch(/^P0703.*no column `score` to average\nit has/);
+  });
+  test("beside brings rows of another table along", () => {
+    const table = made(files, spec("beside", [base, base], { batch: 1 }));
+    expect(table.beside).toMatchObject({ prefix: "held_", batch: 1, table: { rows: 2 } });
+    expect(refusal(() => made(files, spec("beside", [base, base], { batch: 0 })))).toMatch(/^P0703 `batch`/);
+    expect(refusal(() => made(files, spec("beside", [base, { ...base, part: "held" }], { batch: 1 })))).toMatch(/^P0731/);
+  });
+  test("a column by itself", () => {
+    expect([...made(files, spec("column", [of("a"), "scores"])).columns.keys()]).toEqual(["scores"]);
+    expect(refusal(() => made(files, spec("column", [of("a"), "score"])))).toMatch(/^P0703.*no column `score`/);
+  });
+});
+
+describe("keyphrases", () => {
+  const row = {
+    title: "Deep learning",
+    abstract: "the models learn . deep models",
+    keyphrases: ["model learning", "graph nets", "deep learn", "models"],
+  };
+  const files = wordFiles({ d: lines([row]), p: JSON.stringify({ row: 0, logits: [] }) });
+  const documents = spec("jsonl", ["d"], { input: "{title} [sep] {abstract}", lower: true });
+  test("Porter's stems", () => {
+    const pairs =
+      "caresses caress ponies poni cats cat agreed agre plastered plaster motoring motor sing sing conflated conflat hopping hop hoping hope falling fall filing file happy happi sky sky relational relat conditional condit digitizer digit operator oper sensibiliti sensibl triplicate triplic electrical electr revival reviv adoption adopt probate probat rate rate controll control networks network generalizations gener oscillators oscil";
+    const words = pairs.split(" ");
+    for (let i = 0; i < words.length; i += 2) expect([words[i], porterStem(words[i])]).toEqual([words[i], words[i + 1]]);
+  });
+  test("bio marks every occurrence of a phrase, later phrases over earlier ones, on the first token of a word", () => {
+    const table = made(files, spec("bio", [documents], { phrases: "keyphrases", stem: "porter" }), { tokenizer: "framed" });
+    // [BOS] deep learning [sep] the models learn . deep models [EOS]
+    expect(rows(table, "input_ids")).toEqual([ids("[BOS] deep learning [sep] the models learn . deep models [EOS]")]);
+    expect(rows(table, "tags")).toEqual([[-100, 0, 1, 2, 2, 0, 1, 2, 2, 0, -100]]);
+    const exact = made(files, spec("bio", [documents], { phrases: "keyphrases" }));
+    expect(rows(exact, "tags")).toEqual([[2, 2, 2, 2, 0, 2, 2, 2, 0]]);
+    expect(rows(made(files, spec("bio", [documents], { phrases: "keyphrases" }), { tokenizer: "framed", sequence: 5 }), "tags")).toEqual([
+      [-100, 2, 2, 2, -100],
+    ]);
+    expect(refusal(() => made(files, spec("bio", [documents], { phrases: "keys" })))).toMatch(/^P0705.*column `keys` is missing/);
+    expect(refusal(() => made(files, spec("bio", [documents], { phrases: "keyphrases", stem: "x" })))).toMatch(/^P0703 `stem`/);
+  });
+  test("join_phrases writes them out, those of the text first if asked", () => {
+    const target = (options: object) =>
+      rows(made(files, spec("join_phrases", [documents], { phrases: "keyphrases", ...options })), "labels")[0].filter(
+        (label) => label !== -100,
+      );
+    expect(target({ order: "present-absent" })).toEqual(ids("model learning ; deep learn ; models ; graph nets [EOS]"));
+    expect(target({ by: " , " })).toEqual(ids("model learning , graph nets , deep learn , models [EOS]"));
+    expect(refusal(() => target({ order: "any" }))).toMatch(/^P0703 `order`/);
+  });
+  test("spans reads a tagger's classes back as phrases", () => {
+    const classes = [2, 0, 1, 2, 1, 1, 2, 2, 0, 0, 2];
+    const logits = classes.map((c) => [0, 1, 2].map((i) => Number(i === c)));
+    const found = wordFiles({ d: lines([row]), "t/predictions.jsonl": lines([{ row: 0, logits }]) });
+    const source = makeSource(spec("spans", [spec("predicted", ["t", documents]), documents]), {
+      files: found,
+      tokenizer: "framed",
+      sequence: undefined,
+    });
+    expect(source!.rows[0].values).toMatchObject({
+      phrases: ["deep learning", "the models", "deep", "models"],
+      answer: "deep learning ; the models ; deep ; models",
+    });
+    expect(refusal(() => made(found, spec("spans", [documents, documents])))).toMatch(/^P0703 `spans` takes predictions/);
+  });
+});
+
+describe("rows without options", () => {
+  const first = (values: object) => made(wordFiles({ d: lines([values]) }), spec("jsonl", ["d"]));
+  test("instructions, pairs of sentences, tokens", () => {
+    expect(rows(first({ instruction: "the", input: "cat", output: "sat" }), "labels")).toEqual([[-100, -100, ...ids("sat [EOS]")]]);
+    expect(rows(first({ premise: "the", hypothesis: "cat", label: 1 }), "label")).toEqual([[1]]);
+    const tokens = first({ input_ids: [5, 6, 7], labels: [-100, 6, 7], label: 2 });
+    expect([rows(tokens, "input_ids"), rows(tokens, "labels"), rows(tokens, "label")]).toEqual([[[5, 6, 7]], [[-100, 6, 7]], [[2]]]);
+    expect(tokens.facts).toEqual([{ line: 1, tokens: 3, labelled: 2 }]);
+  });
+});
