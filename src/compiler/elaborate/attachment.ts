@@ -244,7 +244,7 @@ export class Site extends Editable {
 
 const isOwn = (instance: Instance, name: string): boolean => instance.args.has(name) || instance.block.thunkBefore(name) !== undefined;
 
-/** What a site is part of where the step calls its module exactly once in training; otherwise nothing. */
+/** What a site is part of where the step calls its module exactly once in training (an evaluation: exactly once); otherwise nothing. */
 export function onlySubject(site: Site): Subject {
   const { place } = site;
   if (place.kind === "site") {
@@ -252,7 +252,10 @@ export function onlySubject(site: Site): Subject {
     return methodFrame(place.site, outer);
   }
   if (place.kind !== "module" && place.kind !== "chain") return undefined;
-  const calls = (context().frames.get(place.kind === "chain" ? place.parent : place.instance) ?? []).filter((f) => f.here.training);
+  const { frames, mode } = context();
+  const calls = (frames.get(place.kind === "chain" ? place.parent : place.instance) ?? []).filter(
+    (f) => mode !== "train" || f.here.training,
+  );
   return calls.length === 1 ? calls[0] : undefined;
 }
 

@@ -107,15 +107,17 @@ export class Elaborator implements Evaluator {
     fail("P0206", span, `${what === "this" ? "a list is wanted here" : `\`${what}\` must be a list`}, this is ${describe(value)}`);
   }
 
-  /** A place of a selection as the value it names. Values are those of the one call that the step makes. */
+  /** A place of a selection as the value it names. Values are those of the one call that the step makes, in training if there is such a one. */
   placeValue(p: Place, span: Span): Value {
     if (p.kind === "module") return p.instance;
     if (p.kind === "param") return p.storage;
     if (p.kind === "site") return p.site;
     if (p.kind === "list") return p.items;
     if (p.kind === "chain") return p.blocks;
-    const ctx = context();
-    const calls = (ctx.frames.get(p.instance) ?? []).filter((f) => (ctx.mode === "train" ? f.here.training : true));
+    p.within?.first();
+    const made = (context().frames.get(p.instance) ?? []).filter((f) => !p.within || f.isBelow(p.within));
+    const training = made.filter((f) => f.here.training);
+    const calls = training.length > 0 ? training : made;
     if (calls.length !== 1)
       fail(
         "P0505",

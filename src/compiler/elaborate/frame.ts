@@ -222,6 +222,12 @@ export class Frame {
     return thunk ? this.view(name, thunk) : undefined;
   }
 
+  /** Whether this call was made by another, or by one that it made; a call is below itself. */
+  isBelow(other: Frame): boolean {
+    for (let f: Frame | undefined = this; f; f = f.caller) if (f === other) return true;
+    return false;
+  }
+
   /** The value the call stands for. */
   first(): Value {
     return this.output(this.forward.results[0]);

@@ -4,11 +4,12 @@ import { Attachment, Site } from "./attachment.ts";
 import type { Elaborator } from "./elaborator.ts";
 import { evaluate } from "./expressions.ts";
 import { fail } from "./fault.ts";
+import type { Frame } from "./frame.ts";
 import { forwardOf, Instance } from "./instance.ts";
 import { fillingsOf, namesOfRole } from "./roles.ts";
 import { fixed, Names, type Scope } from "./scope.ts";
 import { Storage } from "./storage.ts";
-import { describe, Evaluated, ModuleDecl, type Place, RoleDecl, Selection, type Value } from "./values.ts";
+import { CallValue, describe, Evaluated, ModuleDecl, type Place, RoleDecl, Selection, type Value } from "./values.ts";
 
 /** The name under which a path that begins with `**` finds what it is said of. */
 const ROOT = "(root)";
@@ -18,6 +19,7 @@ export function asSelection(v: Value, span: Span, text = ""): Selection {
   if (v instanceof Selection) return v;
   if (v instanceof Instance) return new Selection([{ kind: "module", instance: v }], text);
   if (v instanceof Evaluated) return asSelection(v.instance, span, text);
+  if (v instanceof CallValue) return new Selection([{ kind: "module", instance: v.frame.instance }], text, v.frame);
   if (v instanceof Storage) return new Selection([{ kind: "param", storage: v }], text);
   if (v instanceof Attachment)
     return new Selection(
@@ -69,7 +71,7 @@ function keyOf(p: Place): string {
     case "param":
       return `p${idOf(p.storage)}`;
     case "value":
-      return `v${idOf(p.instance)}.${p.name}:${p.role?.name ?? ""}`;
+      return `v${idOf(p.instance)}.${p.name}:${p.role?.name ?? ""}${p.within ? `@${idOf(p.within)}` : ""}`;
     case "site":
       return `s${idOf(p.site)}:${p.role?.name ?? ""}`;
     case "list":
@@ -109,9 +111,15 @@ export function select(e: Elaborator, expr: ast.Select, scope: Scope): Selection
     from = root(scope.here);
   }
   const text = e.textOf(expr.span);
-  const places = step(e, asSelection(from, expr.object?.span ?? expr.span).places, expr.step, expr.span, scope);
+  const { places: roots, call } = asSelection(from, expr.object?.span ?? expr.span);
+  const places = step(e, roots, expr.step, expr.span, scope);
   if (places.length === 0) fail("P0312", expr.span, "this selector matches nothing", { notes: deepNotes(e, from, expr, scope) });
-  return new Selection(dedupe(places), text);
+  return selected(places, text, call);
+}
+
+/** Places, each once. What a selector finds that starts at a call is of that call. */
+function selected(places: readonly Place[], text: string, call: Frame | undefined): Selection {
+  return new Selection(dedupe(call ? places.map((p) => (p.kind === "value" ? { ...p, within: call } : p)) : places), text, call);
 }
 
 function deepNotes(e: Elaborator, from: Value, expr: ast.Select, scope: Scope): string[] {
@@ -172,9 +180,9 @@ function filled(instance: Instance, role: RoleDecl | ModuleDecl): Place[] {
 
 /** `.name` of every place: a child, a parameter, a value; after `: R` a name of the role. */
 export function childPlaces(e: Elaborator, from: Selection, name: string, span: Span): Selection {
-  const places = dedupe(stepChild(e, from.places, name));
+  const places = stepChild(e, from.places, name);
   if (places.length === 0) failChild(e, from.places, [{ kind: "Child", name: { kind: "Name", text: name, span }, span }], span);
-  return new Selection(places, from.text === "" ? name : `${from.text}.${name}`);
+  return selected(places, from.text === "" ? name : `${from.text}.${name}`, from.call);
 }
 
 function stepChild(e: Elaborator, places: readonly Place[], name: string): Place[] {
@@ -275,7 +283,11 @@ export function indexPlaces(e: Elaborator, object: Value, expr: ast.Index, scope
       );
     }),
   );
-  return new Selection(dedupe(places.map((instance) => ({ kind: "module", instance }) as const)), text);
+  return selected(
+    places.map((instance) => ({ kind: "module", instance }) as const),
+    text,
+    object instanceof Selection ? object.call : undefined,
+  );
 }
 
 /** Where the places of a selection lie, for reports. */

@@ -173,7 +173,8 @@ export class CallValue {
 export type Place =
   | { readonly kind: "module"; readonly instance: Instance; readonly role?: RoleDecl }
   | { readonly kind: "param"; readonly storage: Storage }
-  | { readonly kind: "value"; readonly instance: Instance; readonly role?: RoleDecl; readonly name: string }
+  /** `within`: the value is that of the call of its module below this call. */
+  | { readonly kind: "value"; readonly instance: Instance; readonly role?: RoleDecl; readonly name: string; readonly within?: Frame }
   | { readonly kind: "site"; readonly site: Site; readonly role?: RoleDecl }
   /** A list of children, on the way to its elements. */
   | { readonly kind: "list"; readonly items: readonly Instance[] }
@@ -192,6 +193,8 @@ export class Selection {
   constructor(
     readonly places: readonly Place[],
     readonly text: string,
+    /** The call that the selector starts at, if it starts at one: values are those below it. */
+    readonly call?: Frame,
   ) {}
 }
 

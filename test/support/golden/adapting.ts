@@ -1,11 +1,15 @@
 /** The statements that put a case's adapter on its model. */
 
+import type { ParamDecl } from "../../../src/compiler/project.ts";
 import type { ViewMapping } from "../../../src/formats/adapters/mapping.ts";
 import { readAdapter } from "../../../src/formats/adapters/read.ts";
 import { readRecord } from "../../../src/formats/files.ts";
 import { MemoryFiles } from "../../../src/formats/memory.ts";
-import type { Bench } from "./case.ts";
+import type { Part } from "./expected.ts";
 import { type Case, Unsupported } from "./manifest.ts";
+import { moduleAdapting } from "./modules.ts";
+import type { Look } from "./program.ts";
+import type { Bench } from "./trial.ts";
 import { overlaid, type Vectors } from "./vectors.ts";
 
 /** A parameter of the program that the case's file holds under another name: as a whole, or as a part of a larger tensor. */
@@ -21,10 +25,18 @@ export interface Adapting {
   readonly trained: readonly string[];
   /** Paths of parameters of the model that are trained along. */
   readonly heads: readonly string[];
-  /** The name that a parameter of the attachment \`a\` has in the case's file (\`param.*\`), by its path there; \`site\`: the number of its site. */
   /** Keys of the adapter's file for those of the model, where the program does not load the file. */
   readonly headKeys?: Readonly<Record<string, string>>;
+  /** The name that a parameter of the attachment `a` has in the case's file (`param.*`), by its path there; `site`: the number of its site. */
   readonly renamed?: (path: string, site: number) => Renamed | undefined;
+  /** The tensors of the case's file that a parameter of any attachment consists of. */
+  readonly parts?: (param: ParamDecl) => readonly Part[];
+  /** Declarations that stand in front of the model. */
+  readonly declared?: string;
+  /** What is trained, where it is more than the task's objective, `goal`. */
+  readonly objective?: string;
+  /** More values to look at. */
+  readonly looks?: readonly Look[];
 }
 
 const NOTHING: Adapting = { statements: [], imports: [], trained: [], heads: [] };
@@ -38,8 +50,8 @@ export function adapting(bench: Bench, test: Case, io: Vectors): Adapting {
       return [...io.keys()].some((key) => key.startsWith("param.")) ? reparametrised(bench, test, io) : loaded(bench, test);
     case "adapters":
       return loaded(bench, test);
-    default:
-      throw new Unsupported(`cases of the kind ${test.kind}`);
+    case "module":
+      return moduleAdapting(bench, test, io);
   }
 }
 

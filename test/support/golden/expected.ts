@@ -16,9 +16,11 @@ export interface Found {
   /** Key of the case's file. */
   readonly key: string;
   readonly data: ArrayLike<number>;
+  /** Where an element of the tensor lies in the parameter; left out: in the same order. */
+  readonly place?: (i: number) => number;
 }
-/** What some tensors by key hold for a parameter. */
-export type Reader = (param: ParamDecl) => Found | undefined;
+/** What some tensors by key hold for a parameter: one for all of it, or several for its parts. */
+export type Reader = (param: ParamDecl) => readonly Found[];
 
 /** Where the tensors of an adapter's folder are. */
 const weightsOf = (files: Files, folder: string): string =>
@@ -29,7 +31,7 @@ export const byPath =
   (tensors: Vectors): Reader =>
   ({ path }) => {
     const v = tensors.get(path);
-    return v === undefined ? undefined : { key: path, data: v.data };
+    return v === undefined ? [] : [{ key: path, data: v.data }];
   };
 
 /** Adapters in `folder`: the key is that of the adapter's tensor. Libraries repeat shared tensors under several keys, of which the case has one. */
@@ -51,11 +53,11 @@ export function byAdapter(files: Files, folder: string, mappings: Mappings): (te
     );
     const adapter = readAdapter(overlaid(files, memory), folder, mappings)!;
     return ({ source }) => {
-      if (source.kind !== "file") return undefined;
+      if (source.kind !== "file") return [];
       const { tensor } = source;
       const whole = keys.has(tensor) ? tensor : [...keys.keys()].find((key) => tensor.startsWith(`${key}[`));
       const key = whole === undefined ? undefined : keys.get(whole);
-      return key === undefined ? undefined : { key, data: adapter.read(tensor) };
+      return key === undefined ? [] : [{ key, data: adapter.read(tensor) }];
     };
   };
 }
@@ -73,12 +75,12 @@ export function byName(project: Project, renamed: (path: string, site: number) =
       const place = places.get(name);
       const found = place && renamed(place.path, place.site);
       const whole = found && tensors.get(found.key);
-      if (!whole) return undefined;
+      if (!whole) return [];
       const { key, view } = found;
-      if (view === undefined) return { key, data: whole.data };
+      if (view === undefined) return [{ key, data: whole.data }];
       const slots = 2 * report.sites.length;
       const scope = { slots, index: place.site, dim: whole.shape[0] / slots, hidden: whole.shape[1] ?? 1 };
-      return { key, data: readView(makeView(view, scope, key), whole.data) };
+      return [{ key, data: readView(makeView(view, scope, key), whole.data) }];
     };
 }
 
@@ -89,8 +91,29 @@ export const byKey =
   ({ owner, path }) => {
     const key = owner.kind === "model" ? keys[path] : undefined;
     const v = key === undefined ? undefined : tensors.get(key);
-    return key === undefined || v === undefined ? undefined : { key, data: v.data };
+    return key === undefined || v === undefined ? [] : [{ key, data: v.data }];
   };
+
+/** A tensor of the case's file that is a parameter, or the part of one that begins at `from` along `axis`. */
+export interface Part {
+  readonly key: string;
+  readonly axis?: number;
+  readonly from?: number;
+}
+/** Parameters by the names that a case gives them; keys that the tensors do not have are parts that are not there. */
+export const byParts =
+  (partsOf: (param: ParamDecl) => readonly Part[]) =>
+  (tensors: Vectors): Reader =>
+  (param) =>
+    partsOf(param).flatMap(({ key, axis, from }) => {
+      const v = tensors.get(key);
+      if (v === undefined) return [];
+      if (axis === undefined) return [{ key, data: v.data }];
+      const [size, whole] = [v.shape[axis], param.shape[axis]];
+      const inner = v.shape.slice(axis + 1).reduce((a, b) => a * b, 1);
+      const place = (i: number) => Math.floor(i / (size * inner)) * whole * inner + (i % (size * inner)) + (from ?? 0) * inner;
+      return [{ key, data: v.data, place }];
+    });
 
 /** The first that knows the parameter. */
 export const firstOf =
@@ -98,7 +121,7 @@ export const firstOf =
   (param) => {
     for (const read of readers) {
       const found = read(param);
-      if (found !== undefined) return found;
+      if (found.length > 0) return found;
     }
-    return undefined;
+    return [];
   };

@@ -36,7 +36,7 @@ export interface Case {
   /** Folder of the model, below the folder of the manifest. */
   readonly base?: string;
   readonly config?: Readonly<Record<string, unknown>>;
-  readonly optimizer?: Optimizer;
+  readonly optimizer?: Optimizer | null;
   readonly trained?: "all" | readonly string[];
   readonly head_trained?: readonly string[];
   readonly same_io_as?: string;

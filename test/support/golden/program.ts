@@ -17,6 +17,17 @@ export interface Wanted {
   readonly trained: readonly string[];
   /** Values of the call to look at, from the objective. */
   readonly columns: readonly string[];
+  /** Declarations, in front of the model; what is trained (the task's objective is `goal`); more to look at. */
+  readonly declared?: string;
+  readonly objective?: string;
+  readonly looks?: readonly Look[];
+}
+
+/** A stage that looks at values of an objective: outputs of the case (without `out.`) by the values that they are. */
+export interface Look {
+  readonly name: string;
+  readonly objective: string;
+  readonly outputs: Readonly<Record<string, string>>;
 }
 
 interface Task {
@@ -84,12 +95,12 @@ export function taskOf({ test, regression }: Pick<Wanted, "test" | "regression">
 export const modelName = (task: Task): string =>
   ["classification", "regression", "tagging", "answer_span"].includes(task.objective) ? "model" : "lm";
 
-/** \`bert.encoder.layer.0.output\` as the language writes it. */
+/** `bert.encoder.layer.0.output` as the language writes it. */
 export const selector = (path: string): string => path.replace(/\.(\d+)(?=\.|$)/g, "[$1]");
 
 /** The optimiser and its schedule; a run without one only looks at gradients. */
-function update(o: Optimizer | undefined): { imports: string[]; optimizer: string; schedule: string | undefined } {
-  if (o === undefined) return { imports: ["sgd"], optimizer: "sgd(lr: 0)", schedule: undefined };
+function update(o: Optimizer | null | undefined): { imports: string[]; optimizer: string; schedule: string | undefined } {
+  if (o == null) return { imports: ["sgd"], optimizer: "sgd(lr: 0)", schedule: undefined };
   const decay = `weight_decay: ${o.weight_decay ?? 0}`;
   const optimizers: Readonly<Record<string, string>> = {
     AdamW: `adamw(lr: ${o.lr}, betas: [${(o.betas ?? []).join(", ")}], eps: ${o.eps ?? 0}, ${decay})`,
@@ -104,7 +115,7 @@ function update(o: Optimizer | undefined): { imports: string[]; optimizer: strin
   return { imports: [...imports, kind], optimizer, schedule: `fn(t, n) => rate(t, ${total})\nrate = ${kind}(warmup: ${warmup})` };
 }
 
-/** The whole text. Stages: \`run\` takes steps, \`look\` calls the objective on its own. */
+/** The whole text. Stages: `run` takes steps, `look` calls the objective on its own. */
 export function programOf(wanted: Wanted): string {
   const { test, model, base, adapting, imports, trained, columns } = wanted;
   const task = taskOf(wanted);
@@ -118,6 +129,7 @@ export function programOf(wanted: Wanted): string {
     ...imports.map(([from, names]) => `import { ${names.join(", ")} } from "${from}"`),
   ];
   if (task.declared) lines.push(task.declared);
+  if (wanted.declared) lines.push(wanted.declared);
   if (trained.length > 0) {
     lines.push(`import { ${[...optimizers, ...(o?.no_decay_on_bias_and_norm ? ["NoDecay"] : [])].join(", ")} } from "std/training"`);
     if (o?.no_decay_on_bias_and_norm) lines.push('import { Norm } from "std/nn"');
@@ -133,7 +145,7 @@ export function programOf(wanted: Wanted): string {
     if (schedule) lines.push(schedule.split("\n")[1]);
     lines.push(
       "train run {",
-      "  objective = goal",
+      `  objective = ${wanted.objective ?? "goal"}`,
       '  data = jsonl("rows.jsonl")',
       `  params = ${what}`,
       `  optimizer = ${optimizer}`,
@@ -144,12 +156,16 @@ export function programOf(wanted: Wanted): string {
       "}",
     );
   }
-  lines.push(
-    "predict look {",
-    "  objective = goal",
-    '  data = jsonl("rows.jsonl")',
-    `  columns = [${columns.map((c) => `"${c}"`).join(", ")}]`,
-    "}",
+  const looks = (wanted.looks ?? []).map(
+    ({ name, objective, outputs }) => [name, objective, ["loss", ...new Set(Object.values(outputs))]] as const,
   );
+  for (const [name, objective, shown] of [["look", "goal", columns] as const, ...looks])
+    lines.push(
+      `predict ${name} {`,
+      `  objective = ${objective}`,
+      '  data = jsonl("rows.jsonl")',
+      `  columns = [${shown.map((c) => `"${c}"`).join(", ")}]`,
+      "}",
+    );
   return `${lines.join("\n")}\n`;
 }

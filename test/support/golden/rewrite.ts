@@ -4,7 +4,7 @@ import { readAdapter } from "../../../src/formats/adapters/read.ts";
 import { MemoryFiles } from "../../../src/formats/memory.ts";
 import { artefactsFor } from "../../../src/train/artefacts.ts";
 import type { ValueStore } from "../../../src/train/values.ts";
-import type { Bench } from "./case.ts";
+import type { Bench } from "./trial.ts";
 import { overlaid, readVectors, same } from "./vectors.ts";
 
 /**
