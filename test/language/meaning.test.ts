@@ -115,6 +115,30 @@ describe("rebinding", () => {
   });
 });
 
+describe("values of calls", () => {
+  const module = (name: string, first: string) => `
+import { FeedForward, LanguageModel } from "std/nn"
+module ${name}(lm: LanguageModel) {
+  forward(input_ids: i32[B, S], labels: i32[B, S] = input_ids) -> loss: f32[] {
+    one  = lm(input_ids)
+    two  = lm(where(input_ids > 5, 0, input_ids))
+    loss = ${first} + sum([mean(a ** 2) for a in two.**: FeedForward.act])
+  }
+}
+train t { objective = ${name}(m) params = m data = text("x.txt") sequence = 5 batch = 2 steps = 4 optimizer = sgd(lr: 0.1) }`;
+  test("a selection that starts at a call is of that call", () => {
+    expect(loss(module("both", "0 * sum(one.logits)"))).toBeCloseTo(loss(module("alone", "0")), 12);
+    expect(Math.abs(loss(module("both", "0 * sum(one.logits)").replace("two.**", "one.**")) - loss(module("alone", "0")))).toBeGreaterThan(
+      1e-9,
+    );
+  });
+  test("one that starts at the model has to be of one call", () => {
+    expect(problems(module("both", "0 * sum(one.logits) + 0 * sum(two.logits)").replace("two.**", "lm.**"))[0]).toMatch(
+      /^P0505 the step calls m.* 2 times/,
+    );
+  });
+});
+
 describe("what learns", () => {
   test("`new` is the attachment where the model is not; a model without a folder is new", () => {
     const { s } = stage(`attach a = LoRA(rank: 2) to m.transformer.h[1..].attn.c_attn ${RUN("m", "params = a")}`);
