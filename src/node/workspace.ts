@@ -8,6 +8,7 @@ import { fileHost } from "../train/file-host.ts";
 import type { RunHost } from "../train/host.ts";
 import type { FileHost } from "../train/run.ts";
 import { NodeFiles } from "./files.ts";
+import { decodeImage } from "./images.ts";
 import { librarySource, packageRoot, packageVersion } from "./package.ts";
 
 export interface Workspace {
@@ -30,6 +31,6 @@ export function openWorkspace(folder: string, sizesOnly = false): Workspace {
   return {
     files,
     sources,
-    host: (project, engine, watch) => fileHost(project, sources, engine, { ...watch, version: packageVersion() }),
+    host: (project, engine, watch) => fileHost(project, sources, engine, { ...watch, version: packageVersion(), decodeImage }),
   };
 }

@@ -19,7 +19,11 @@ export class Tables {
   /** Rows that only an asynchronous reader gives. */
   private readonly loaded = new Map<string, readonly Row[]>();
 
-  constructor(private readonly sources: Sources) {}
+  /** `decodeImage`: reads pictures, where the machine can. */
+  constructor(
+    private readonly sources: Sources,
+    private readonly decodeImage?: TableContext["decodeImage"],
+  ) {}
 
   /** Errors are those of `makeTable`, and P0738 for predictions that no stage has made. */
   async table({ spec, tokenizer, sequence }: TableRequest, promptsOnly = false): Promise<Table | undefined> {
@@ -38,7 +42,7 @@ export class Tables {
     const { files } = this.sources;
     await loadRows(placed, files, this.loaded);
     const loadTokenizer = (folder: string) => this.sources.readTokenizer(folder);
-    return { files, tokenizer, sequence, promptsOnly, loadTokenizer, loaded: this.loaded };
+    return { files, tokenizer, sequence, promptsOnly, loadTokenizer, decodeImage: this.decodeImage, loaded: this.loaded };
   }
 
   predicted(stage: TableStage, folder: string): void {

@@ -1,5 +1,6 @@
 /** A host for runs over `Sources`: data, tokenizers, values and results all come from and go to its files. */
 import type { GenerateStage, Project } from "../compiler/project.ts";
+import type { TableContext } from "../formats/data/make.ts";
 import { InputError } from "../ir/errors.ts";
 import { artefactsFor } from "./artefacts.ts";
 import type { Sources } from "./compiler-host.ts";
@@ -9,10 +10,13 @@ import type { RunHost } from "./host.ts";
 import type { FileHost } from "./run.ts";
 import { ValueStore } from "./values.ts";
 
-export type Watch = Pick<RunHost, "listen" | "interrupted" | "now" | "version">;
+export interface Watch extends Pick<RunHost, "listen" | "interrupted" | "now" | "version"> {
+  /** Reads pictures, where the machine can. */
+  readonly decodeImage?: TableContext["decodeImage"];
+}
 
 export function fileHost(project: Project, sources: Sources, engine: Engine, watch: Watch): FileHost {
-  const tables = new Tables(sources);
+  const tables = new Tables(sources, watch.decodeImage);
   return {
     ...watch,
     project,

@@ -12,6 +12,7 @@ import { beside } from "./makers/beside.ts";
 import { bio } from "./makers/bio.ts";
 import { chat } from "./makers/chat.ts";
 import { column } from "./makers/column.ts";
+import { images } from "./makers/images.ts";
 import { joinPhrases } from "./makers/join-phrases.ts";
 import { mix } from "./makers/mix.ts";
 import { pairs } from "./makers/pairs.ts";
@@ -34,6 +35,7 @@ const MAKERS: Readonly<Record<string, Maker>> = {
   jsonl,
   csv,
   parquet,
+  images,
   chat,
   pairs,
   mix,

@@ -2,6 +2,7 @@
 import { InputError } from "../../ir/errors.ts";
 import { describe, type Files } from "../files.ts";
 import type { TextTokenizer } from "../tokenizer/tokenizer.ts";
+import type { Raster } from "./image/resample.ts";
 import type { Row } from "./records.ts";
 import type { Source } from "./source.ts";
 import { splitAt, type Table } from "./table.ts";
@@ -24,6 +25,8 @@ export interface TableContext {
   readonly promptsOnly?: boolean;
   /** Opens a tokenizer's folder; one that remembers spares reading it for every table. */
   readonly loadTokenizer?: (folder: string) => TextTokenizer | undefined;
+  /** Reads a picture from a file's bytes; it throws where they are none. */
+  readonly decodeImage?: (bytes: Uint8Array) => Raster;
   /** Rows of files that can only be read asynchronously, by path: see `loadRows`. */
   readonly loaded?: ReadonlyMap<string, readonly Row[]>;
 }

@@ -10,6 +10,7 @@ const readers: Readonly<Record<string, readonly string[]>> = {
   csv: ["input", "target", "label", "columns", "lower", "split"],
   parquet: ["input", "target", "label", "columns", "lower", "template", "split"],
   chat: ["template", "split"],
+  images: ["label", "columns", "split"],
 };
 
 /** The share of a table that is trained on. */
