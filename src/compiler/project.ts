@@ -235,6 +235,8 @@ export interface AdapterFile {
     readonly options: Readonly<Record<string, Static>>;
     readonly sites: readonly { readonly path: string; readonly params: Readonly<Record<string, string>> }[];
     readonly shared: Readonly<Record<string, string>>;
+    /** Keys counted through rather than named by place: each for an equal run of the sites in model order, whose first has the parameter. */
+    readonly numbered?: Readonly<Record<string, readonly string[]>>;
   }[];
   /** Trained parameters of the base that came along (`modules_to_save`): path in the model to key. */
   readonly heads: Readonly<Record<string, string>>;

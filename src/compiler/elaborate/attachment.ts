@@ -148,6 +148,7 @@ export class Site extends Editable {
     const known = new Map<string, Read>();
     for (const [n, v] of this.options) known.set(n, fixed(v));
     known.set("sites", () => this.attachment.sites);
+    known.set("index", fixed(this.index));
     if (this.place.kind === "chain")
       known.set("blocks", () => chainOf(this.attachment.evaluator, this.place as Place & { kind: "chain" }, here.methodFrame?.subject));
     const sizes: Scope = {

@@ -22,6 +22,13 @@ export function attachLoaded(e: Elaborator, name: string, loaded: Loaded, to: Se
     const method = e.library(part.from, part.method, span);
     if (!(method instanceof MethodDecl)) fail("P0607", span, `${part.from} has no method ${part.method}`);
     const found = part.sites.map((s) => ({ site: s, place: placeOf(e, root, s.path, loaded, span) })).filter((s) => s.place !== undefined);
+    const order = new Map([...root.tree()].map((instance, i) => [instance, i]));
+    const at = ({ place }: (typeof found)[number]) => (place?.kind === "module" ? order.get(place.instance)! : 0);
+    found.sort((a, b) => at(a) - at(b));
+    const counted = Object.entries(part.numbered ?? {}).map(([param, keys]) => {
+      const run = Math.max(1, Math.floor(found.length / keys.length));
+      return new Map(keys.map((key, i) => [i * run, [param, key] as const]));
+    });
     if (found.length === 0) continue;
     const options = new Map(Object.entries(part.options).map(([k, v]) => [k, optionValue(e, method, k, fromJson(v), span)]));
     const applied = new Applied(method, [], method.scope, loaded.span, options);
@@ -39,8 +46,9 @@ export function attachLoaded(e: Elaborator, name: string, loaded: Loaded, to: Se
     // a tensor that several places name is one parameter
     const first = new Map<string, Storage>();
     a.sites.forEach((site, i) => {
-      take(new Map(site.parameters()), found[i].site.params, loaded, site.fullPath, span);
-      for (const [path, key] of Object.entries(found[i].site.params)) {
+      const keys = { ...found[i].site.params, ...Object.fromEntries(counted.flatMap((by) => (by.has(i) ? [by.get(i)!] : []))) };
+      take(new Map(site.parameters()), keys, loaded, site.fullPath, span);
+      for (const [path, key] of Object.entries(keys)) {
         const own = site.params.get(path);
         if (own && !first.has(key)) first.set(key, own);
         else if (own) site.params.set(path, first.get(key)!);

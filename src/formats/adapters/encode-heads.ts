@@ -16,6 +16,10 @@ export function encodeHeads(
   sites: ReadonlySet<string>,
   tensors: Map<string, OutParam>,
 ): Unsayable | undefined {
+  if (mapping.heads === false) {
+    const [path] = Object.keys(adapter.heads);
+    return path === undefined ? undefined : new Unsayable(`PEFT's ${config.peft_type} cannot save \`${path}\` along`);
+  }
   const modules = new Set<string>();
   let biases = false;
   for (const [path, param] of Object.entries(adapter.heads)) {

@@ -1,6 +1,7 @@
 /** Attachments with tensors at every module, as PEFT writes them. */
 import { Bug } from "../../ir/errors.ts";
 import type { Json } from "../files.ts";
+import type { StoredDType } from "../safetensors/dtype.ts";
 import { encodeHeads } from "./encode-heads.ts";
 import { evaluate } from "./expression.ts";
 import type { MethodMapping, OptionMapping, PeftMapping } from "./mapping.ts";
@@ -33,11 +34,21 @@ export function encodeModules(
       sites.push(path);
       putParams(method, path, params, mapping, tensors);
     }
+    for (const [param, stem] of Object.entries(method.numbered ?? {})) {
+      const own = attachment.sites.flatMap(({ params }) => params[param] ?? []);
+      if (tensors.has(`${stem}0`))
+        return new Unsayable(`PEFT counts ${param} through once; ${attachment.name} brings a second row of them`);
+      own.forEach((value, i) => {
+        tensors.set(`${stem}${i}`, value);
+      });
+    }
     for (const [param, value] of Object.entries(attachment.shared)) {
       const key = method.shared?.[param];
       if (key === undefined) throw new Bug(`no key for the shared parameter ${param} of ${attachment.method}`);
       if (tensors.has(key)) return new Unsayable(`PEFT has one set of shared tensors; ${attachment.name} brings a second`);
       tensors.set(key, value);
+      const again = method.repeated?.[param];
+      if (again !== undefined) for (const { path } of attachment.sites) tensors.set(`${mapping.headPrefix}${path}.${again}`, value);
     }
   }
   const unequal = settleFields(fields, config);
@@ -46,12 +57,22 @@ export function encodeModules(
     for (const [field, expression] of Object.entries(method.writes ?? {}))
       config[field] = evaluate(expression, config, "the adapter's configuration");
   }
+  storeIntegers(mapping, config, tensors);
   const all = moduleTree(adapter.base.shapes.keys());
-  const targets = chooseTargets(sites, all);
-  config.target_modules = [...targets.modules];
-  if (targets.layers !== undefined) {
-    if (!("layers_to_transform" in mapping.fields)) config.target_modules = [...sites].sort();
-    else config.layers_to_transform = [...targets.layers];
+  if (mapping.last !== undefined) {
+    const name = sites[0].slice(sites[0].lastIndexOf(".") + 1);
+    const named = all.filter((module) => module.endsWith(`.${name}`)).slice(-sites.length);
+    if (named.length !== sites.length || named.some((module) => !sites.includes(module)))
+      return new Unsayable(`PEFT has ${config.peft_type} in the last modules of one name only`);
+    config.target_modules = name;
+    config[mapping.last] = sites.length;
+  } else {
+    const targets = chooseTargets(sites, all);
+    config.target_modules = [...targets.modules];
+    if (targets.layers !== undefined) {
+      if (!("layers_to_transform" in mapping.fields)) config.target_modules = [...sites].sort();
+      else config.layers_to_transform = [...targets.layers];
+    }
   }
   for (const method of mapping.methods)
     if (method.listed !== undefined) config[method.listed] = listNames(listed.get(method.listed) ?? [], all);
@@ -118,9 +139,26 @@ function putParams(
 ): void {
   for (const [param, value] of Object.entries(params)) {
     const end = method.params?.[param] ?? method.params?.[`${param}?`];
-    if (end === undefined) throw new Bug(`no key for the parameter ${param} of ${method.method}`);
+    if (end === undefined) {
+      if (method.numbered?.[param] !== undefined) continue;
+      throw new Bug(`no key for the parameter ${param} of ${method.method}`);
+    }
     tensors.set(`${mapping.headPrefix}${path}.${end}`, value);
   }
+}
+
+/** Whole numbers in their types. */
+function storeIntegers(mapping: PeftMapping, config: Readonly<Record<string, Json>>, tensors: Map<string, OutParam>): void {
+  for (const method of mapping.methods)
+    for (const [param, type] of Object.entries(method.integers ?? {})) {
+      const dtype = typeof type === "string" ? type : smallest(Number(config[type.to]));
+      for (const [key, value] of tensors) if (key.endsWith(`.${method.params![param]}`)) tensors.set(key, { ...value, dtype });
+    }
+}
+
+/** The smallest type of whole numbers that counts below `n`, as peft chooses it. */
+function smallest(n: number): StoredDType {
+  return n < 2 ** 8 ? "U8" : n < 2 ** 15 ? "I16" : n < 2 ** 31 ? "I32" : "I64";
 }
 
 /** Names that pick the sites by the end of their path, dot or not, as peft does for (IA)³; an empty list where there are none. */

@@ -99,13 +99,15 @@ function gather(method: MethodMapping, attachment: OutAttachment, scope: Readonl
   for (const tensor of new Set(Object.values(method.views ?? {}).map((view) => view.of))) {
     const parts = Object.entries(method.views ?? {}).filter(([, view]) => view.of === tensor);
     const first = parts[0][1];
-    const full = first.reshape.map((size) => evaluate(size, scope, attachment.name));
+    const sizes = (of: readonly string[]) => of.map((size) => evaluate(size, scope, attachment.name));
+    const full = sizes(first.reshape);
+    const count = full.reduce((a, b) => a * b, 1);
     // PEFT's tables have a row for each token
-    const shape = [full[0], full.slice(1).reduce((a, b) => a * b, 1)];
+    const shape = first.as === undefined ? [full[0], count / full[0]] : sizes(first.as);
     tensors.set(tensor, {
       shape,
       values: () => {
-        const whole = new Float32Array(shape[0] * shape[1]);
+        const whole = new Float32Array(count);
         for (const [index, { params }] of attachment.sites.entries()) {
           for (const [param, view] of parts) writeView(makeView(view, { ...scope, index }, attachment.name), params[param].values(), whole);
         }

@@ -16,6 +16,8 @@ export interface AdapterPart {
    */
   readonly sites: readonly { readonly path: string; readonly params: Readonly<Record<string, string>> }[];
   readonly shared: Readonly<Record<string, string>>;
+  /** Parameters that are counted through rather than named by place: keys in order, each for an equal run of sites in model order, whose first has it. */
+  readonly numbered?: Readonly<Record<string, readonly string[]>>;
 }
 
 export interface AdapterContents {
@@ -102,6 +104,7 @@ export class PartBuilder {
       options: Readonly<Record<string, Json>>;
       sites: AdapterPart["sites"][number][];
       shared: Readonly<Record<string, string>>;
+      numbered: Readonly<Record<string, readonly string[]>>;
     }
   >();
 
@@ -110,11 +113,12 @@ export class PartBuilder {
     options: Readonly<Record<string, Json>>,
     site: AdapterPart["sites"][number] | undefined,
     shared: Readonly<Record<string, string>> = {},
+    numbered: Readonly<Record<string, readonly string[]>> = {},
   ): void {
     const id = JSON.stringify([mapping.method, mapping.from, options, shared]);
     let part = this.parts.get(id);
     if (part === undefined) {
-      part = { method: mapping.method, from: mapping.from, options, sites: [], shared };
+      part = { method: mapping.method, from: mapping.from, options, sites: [], shared, numbered };
       this.parts.set(id, part);
     }
     if (site !== undefined) part.sites.push(site);

@@ -4,6 +4,7 @@
  */
 import { InputError } from "../../ir/errors.ts";
 import { describe, type Files, isRecord, type Json, type JsonRecord, joinPath, readRecord } from "../files.ts";
+import type { StoredDType } from "../safetensors/dtype.ts";
 
 /** One option of a method. Which of the keys are there says how it is read and written. */
 export interface OptionMapping {
@@ -45,6 +46,8 @@ export interface ViewMapping {
   readonly axis?: number;
   readonly index?: string;
   readonly permute?: readonly number[];
+  /** Sizes of the tensor in the file; none: two, a row for each entry of the first axis. */
+  readonly as?: readonly string[];
 }
 
 /** Places that a format does not name: `at` is a selector, `#i` is put behind it, `count` an expression over the configuration's fields. */
@@ -78,6 +81,12 @@ export interface MethodMapping {
   readonly params?: Readonly<Record<string, string>>;
   /** Shared parameters to their whole keys. */
   readonly shared?: Readonly<Record<string, string>>;
+  /** Shared parameters that the format repeats at every site, to the end of their key there. */
+  readonly repeated?: Readonly<Record<string, string>>;
+  /** Parameters that the format counts through, to what stands before the number: one for each equal run of sites in model order, at the first of the run. */
+  readonly numbered?: Readonly<Record<string, string>>;
+  /** Parameters that hold whole numbers, to the type they are stored in, or to a field: the smallest type that counts so far. */
+  readonly integers?: Readonly<Record<string, StoredDType | { readonly to: string }>>;
   /** Ends of keys with copies of base weights, not needed. */
   readonly copies?: readonly string[];
   /** Parameters whose axis is the module's input or output size: shows whether a weight is stored transposed. */
@@ -123,6 +132,10 @@ export interface PeftMapping {
   readonly aliases?: Readonly<Record<string, string>>;
   /** Value of the field `bias` that stands for trained biases of the adapted modules. */
   readonly biases?: string;
+  /** The sites are the last modules of one name, as many as this field says; `target_modules` is the name. */
+  readonly last?: string;
+  /** `false`: the format cannot hold trained parameters of the base. */
+  readonly heads?: false;
   /** Ends of keys that hold new values of base parameters, to the parameter's name. */
   readonly replaced?: Readonly<Record<string, string>>;
 }

@@ -1,8 +1,12 @@
 /** What is to be saved: trained attachments with their values, and what became of them on the way to a file. */
+
 import type { Json, JsonRecord } from "../files.ts";
+import type { StoredDType } from "../safetensors/dtype.ts";
 
 /** Values of a parameter, asked for when it is written. */
 export interface OutParam {
+  /** As it is stored; none: F32. */
+  readonly dtype?: StoredDType;
   readonly shape: readonly number[];
   readonly values: () => ArrayLike<number>;
 }

@@ -117,6 +117,9 @@ function readModules(path: string, config: JsonRecord, store: TensorStore, mappi
   const methods = mapping.methods.filter((method) => !method.writeOnly);
   const ends = [...new Set(methods.flatMap((method) => Object.values(method.params ?? {})))].sort((a, b) => b.length - a.length);
   const shared = new Map(methods.flatMap((method) => Object.entries(method.shared ?? {}).map(([param, key]) => [key, param] as const)));
+  const repeated = methods.flatMap((method) => Object.values(method.repeated ?? {}));
+  const stems = [...new Set(methods.flatMap((method) => Object.values(method.numbered ?? {})))];
+  const counted = new Map<string, string[]>();
   const sharedKeys: Record<string, string> = {};
   const sites = new Map<string, Map<string, string>>();
   const rest = new Map<string, string>();
@@ -126,7 +129,13 @@ function readModules(path: string, config: JsonRecord, store: TensorStore, mappi
       sharedKeys[param] = key;
       continue;
     }
+    const stem = stems.find((candidate) => key.startsWith(candidate) && /^\d+$/.test(key.slice(candidate.length)));
+    if (stem !== undefined) {
+      counted.set(stem, [...(counted.get(stem) ?? []), key]);
+      continue;
+    }
     const bare = bareKey(key, mapping.aliases ?? {});
+    if (repeated.some((candidate) => bare.endsWith(`.${candidate}`))) continue;
     const end = ends.find((candidate) => bare.endsWith(`.${candidate}`));
     if (end === undefined) {
       rest.set(bare, key);
@@ -156,7 +165,13 @@ function readModules(path: string, config: JsonRecord, store: TensorStore, mappi
     const wanted = Object.keys(method.shared ?? {});
     const lacking = wanted.find((param) => sharedKeys[param] === undefined);
     if (lacking !== undefined) throw new InputError("P0664", `\`${path}\`: the weights lack the tensor \`${method.shared![lacking]}\``);
-    parts.add(method, options, { path: site, params }, Object.fromEntries(wanted.map((param) => [param, sharedKeys[param]])));
+    const numbered = Object.entries(method.numbered ?? {}).map(([param, stem]) => {
+      const keys = counted.get(stem) ?? [];
+      if (keys.length === 0) throw new InputError("P0664", `\`${path}\`: the weights lack the tensor \`${stem}0\``);
+      return [param, keys.sort((a, b) => Number(a.slice(stem.length)) - Number(b.slice(stem.length)))] as const;
+    });
+    const common = Object.fromEntries(wanted.map((param) => [param, sharedKeys[param]]));
+    parts.add(method, options, { path: site, params }, common, Object.fromEntries(numbered));
   }
   return { parts, views: new Map(), rest };
 }

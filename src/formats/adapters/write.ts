@@ -70,7 +70,7 @@ function writeFolder(
   floats: readonly string[],
   tensors: ReadonlyMap<string, OutParam>,
 ): void {
-  const out = [...tensors].map(([name, { shape, values }]): OutTensor => ({ name, shape, dtype: "F32", values }));
+  const out = [...tensors].map(([name, { shape, values, dtype = "F32" }]): OutTensor => ({ name, shape, dtype, values }));
   writeSafetensors(files, joinPath(folder, "adapter_model.safetensors"), out);
   const spelt = Object.fromEntries(
     Object.entries(config).map(([key, value]) => [key, floats.includes(key) && typeof value === "number" ? new Float(value) : value]),

@@ -149,7 +149,7 @@ export function toHalf(value: number): number {
   return sign | (((exponent + 14) << 10) + rounded);
 }
 
-export type StoredDType = "F32" | "F16" | "BF16" | "I32" | "I64" | "U8" | "BOOL";
+export type StoredDType = "F32" | "F16" | "BF16" | "I32" | "I64" | "I16" | "U8" | "BOOL";
 
 /** Bytes of `values` as `dtype`. `what` names the tensor in messages; a value the type cannot hold is P0622. */
 export function narrow(dtype: StoredDType, values: ArrayLike<number>, what: string): Uint8Array {
@@ -169,6 +169,8 @@ function narrowed(dtype: StoredDType, values: ArrayLike<number>, what: string): 
       return Int32Array.from(values, (v) => whole(v, -2147483648, 2147483647, dtype, what));
     case "I64":
       return BigInt64Array.from(Array.from(values, (v) => BigInt(whole(v, Number.MIN_SAFE_INTEGER, Number.MAX_SAFE_INTEGER, dtype, what))));
+    case "I16":
+      return Int16Array.from(values, (v) => whole(v, -32768, 32767, dtype, what));
     case "U8":
       return Uint8Array.from(values, (v) => whole(v, 0, 255, dtype, what));
     case "BOOL":

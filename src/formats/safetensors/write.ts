@@ -14,7 +14,7 @@ export interface OutTensor {
 const META: Readonly<Record<string, string>> = { format: "pt" };
 
 /** Types by alignment, the widest first, then by name: as the reference writer orders them, so that every tensor is aligned. */
-const RANK: readonly StoredDType[] = ["I64", "F32", "I32", "BF16", "F16", "U8", "BOOL"];
+const RANK: readonly StoredDType[] = ["I64", "F32", "I32", "BF16", "F16", "I16", "U8", "BOOL"];
 
 function ordered(tensors: readonly OutTensor[]): OutTensor[] {
   return [...tensors].sort((a, b) => RANK.indexOf(a.dtype) - RANK.indexOf(b.dtype) || (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));

@@ -82,7 +82,7 @@ function reparametrised(bench: Bench, test: Case, io: Vectors): Adapting {
   const headKeys = readAdapter(bench.files, `${bench.goldens.folder}/${test.dir}`, bench.mappings)!.heads;
   const config = test.config ?? {};
   const tokens = Number(config.num_virtual_tokens);
-  const width = (key: string): number => io.get(`param.prompt_encoder.${key}`)?.shape[0] ?? fail(test, key);
+  const width = (key: string, axis = 0): number => io.get(`param.prompt_encoder.${key}`)?.shape[axis] ?? fail(test, key);
   if (test.method === "prefix_tuning" && config.prefix_projection === true && config.num_transformer_submodules === 1) {
     const second = (name: string, index: string): Renamed => ({
       key: `prompt_encoder.transform.2.${name}`,
@@ -112,10 +112,16 @@ function reparametrised(bench: Bench, test: Case, io: Vectors): Adapting {
       renamed: (path) => Object.entries(names).find(([end]) => path === end || path.endsWith(`.${end}`))?.[1],
     };
   }
-  if (test.method === "p_tuning" && config.encoder_reparameterization_type === "MLP" && config.num_transformer_submodules === 1) {
-    const cut = config.task_type === "CAUSAL_LM" || config.task_type === "TOKEN_CLS";
+  const encoder = String(config.encoder_reparameterization_type);
+  if (test.method === "p_tuning" && ["MLP", "LSTM"].includes(encoder)) {
+    const cut = config.task_type === "TOKEN_CLS";
+    const hidden = encoder === "LSTM" ? width("lstm_head.weight_hh_l0", 1) : width("mlp_head.0.bias");
+    const layers = encoder === "LSTM" ? `, layers: ${Number(config.encoder_num_layers)}` : "";
+    // a table for each half of an encoder-decoder, of which the first is used
+    const spare = tokens * (Number(config.num_transformer_submodules) - 1);
+    const options = `tokens: ${tokens}, hidden: ${hidden}, encoder: "${encoder}"${layers}, spare: ${spare}, cut: ${cut}`;
     return {
-      statements: [`attach a = PTuning(tokens: ${tokens}, hidden: ${width("mlp_head.0.bias")}, cut: ${cut}) to m.**: TextModel`],
+      statements: [`attach a = PTuning(${options}) to m.**: TextModel`],
       imports: [
         ["std/methods/prompt", ["PTuning"]],
         ["std/nn", ["TextModel"]],
@@ -125,7 +131,10 @@ function reparametrised(bench: Bench, test: Case, io: Vectors): Adapting {
       headKeys,
       renamed: (path) => {
         const layer = /(?:^|\.)mlp\.(\d)\.(weight|bias)$/.exec(path);
-        return { key: layer ? `prompt_encoder.mlp_head.${2 * Number(layer[1])}.${layer[2]}` : "prompt_encoder.embedding.weight" };
+        if (layer) return { key: `prompt_encoder.mlp_head.${2 * Number(layer[1])}.${layer[2]}` };
+        const gate = /(?:^|\.)lstm\.(ahead|back)\.(\d+)\.(\w+)$/.exec(path);
+        if (gate) return { key: `prompt_encoder.lstm_head.${gate[3]}_l${gate[2]}${gate[1] === "back" ? "_reverse" : ""}` };
+        return { key: "prompt_encoder.embedding.weight" };
       },
     };
   }

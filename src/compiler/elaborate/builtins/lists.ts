@@ -21,6 +21,8 @@ lists.add("zip", [{ name: "lists", rest: true }], (args, c) => {
 });
 lists.add("enumerate", [{ name: "x" }], ({ x }, c) => c.list(x, "x").map((v, i) => [i, v]));
 lists.add("reversed", [{ name: "x" }], ({ x }, c) => [...c.list(x, "x")].reverse());
+// each number or text once, in the order of first occurrence
+lists.add("unique", [{ name: "x" }], ({ x }, c) => [...new Set(c.list(x, "x"))]);
 // [f, n / f] where f divides n, else the pair nearest to square with neither above f (−1: any)
 lists.add("factors", [{ name: "n" }, { name: "f" }], (args, c) => {
   const n = c.int(args.n!, "n");

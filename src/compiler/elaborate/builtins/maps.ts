@@ -1,3 +1,4 @@
+import type { Node } from "../../../ir/graph.ts";
 import { Size, type Value } from "../values.ts";
 import { BuiltinTable, tensorArg } from "./table.ts";
 
@@ -99,3 +100,21 @@ for (const [name, largest] of [
     const flat = c.build((b) => b.reshape(node, [node.type.shape.reduce((p, d) => c.times(p, d), 1)]));
     return c.tensor(c.build((b) => (largest ? b.neg(b.kth(b.neg(flat), c.operand(k!))) : b.kth(flat, c.operand(k!)))));
   });
+// the k largest along the last axis, largest first, and where they are; of equal ones the first comes first
+maps.add("topk", [{ name: "x" }, { name: "k" }], ({ x, k }, c) => {
+  let left = c.node(x!);
+  const { shape } = left.type;
+  const last = shape.length - 1;
+  const n = c.int(k!, "k");
+  if (last < 0 || n < 1 || (typeof shape[last] === "number" && n > shape[last]))
+    c.fail("P0403", `\`k\` of topk must be between 1 and the size of the last axis, this is ${n} for [${shape.join(", ")}]`);
+  const [values, places]: Node[][] = [[], []];
+  for (let i = 0; i < n; i++) {
+    const at = c.build((b) => b.reshape(b.argmax(left, last), [...shape.slice(0, last), 1]));
+    const here = c.build((b) => b.eq(b.iota(shape, last), at));
+    values.push(c.build((b) => b.reduce("sum", b.where(here, left, 0), [last], true)));
+    places.push(at);
+    left = c.build((b) => b.where(here, -3.4028234663852886e38, left));
+  }
+  return [values, places].map((all) => c.tensor(c.build((b) => b.concat(all, last))));
+});

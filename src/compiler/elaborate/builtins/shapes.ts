@@ -150,6 +150,10 @@ shapes.add("pick", [{ name: "x" }, { name: "index" }], ({ x, index }, c) => {
     }),
   );
 });
+// a tensor of `rows` rows: row r is the sum of the updates whose index is r
+shapes.add("scatter_add", [{ name: "index" }, { name: "updates" }, { name: "rows" }], ({ index, updates, rows }, c) =>
+  c.tensor(c.build((b) => b.make("scatter_add", [c.node(index!), c.node(updates!)], { rows: c.dim(rows!, "rows") }))),
+);
 shapes.add("one_hot", [{ name: "x" }, { name: "n" }], ({ x, n }, c) => {
   const node = c.node(x!);
   const shape = [...node.type.shape, c.dim(n!, "n")];
