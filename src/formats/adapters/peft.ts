@@ -21,13 +21,14 @@ const PROVENANCE: readonly string[] = [
   "modules_to_save",
 ];
 
-/** `path`: of the configuration. Errors as in `readAdapter`. */
-export function readPeft(path: string, config: JsonRecord, store: TensorStore, mappings: Mappings): AdapterFolder {
+/** `path`: of the configuration. `open`: the weights, which types that are not built may keep elsewhere. Errors as in `readAdapter`. */
+export function readPeft(path: string, config: JsonRecord, open: () => TensorStore, mappings: Mappings): AdapterFolder {
   const type = String(config.peft_type).toUpperCase();
   const mapping = mappings.peft.get(type);
   if (mapping === undefined) throw unknownType(path, type, mappings);
   const { notes, unknownFields } = checkFields(path, config, mapping);
   const complete: JsonRecord = { ...mapping.fields, ...config };
+  const store = open();
   const { parts, views, rest } =
     mapping.layout === "modules" ? readModules(path, complete, store, mapping) : readTable(path, complete, store, mapping);
   const { heads, copies } = readRest(rest, mapping);

@@ -20,8 +20,8 @@ export function readAdapter(files: Files, folder: string, mappings: Mappings): A
   const config = readRecord(files, path);
   const type = config.peft_type;
   if (typeof type === "string") {
-    const store = openSafetensors(files, weightsOf(files, folder, "adapter_model"));
-    return type === OWN_TYPE ? readOwn(path, config, store) : readPeft(path, config, store, mappings);
+    const open = () => openSafetensors(files, weightsOf(files, folder, "adapter_model"));
+    return type === OWN_TYPE ? readOwn(path, config, open()) : readPeft(path, config, open, mappings);
   }
   const version = config.version;
   if (
