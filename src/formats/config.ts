@@ -6,6 +6,9 @@ import { describe, type Files, isRecord, type Json, type JsonRecord, joinPath, r
 
 export type ModelConfig = Readonly<Record<string, Json>>;
 
+/** Fields that are lists of words, which older files write as one text. */
+const WORDS = ["pos_att_type"] as const;
+
 /** The record with all spellings made one; `undefined`: no `config.json` there. P0686, P0687: not JSON, not an object; P0630, P0631 as in `normaliseConfig`. */
 export function readConfig(files: Files, folder: string): ModelConfig | undefined {
   const path = joinPath(folder, "config.json");
@@ -18,6 +21,7 @@ export function readConfig(files: Files, folder: string): ModelConfig | undefine
  * - `rope_parameters { rope_theta, partial_rotary_factor, rope_type, … }` becomes `rope_theta`, `partial_rotary_factor` and `rope_scaling` (null where the type
  *   is `default`); parameters by kind of layer (Gemma) have no old spelling and stay. Inside `rope_scaling`, `type` becomes `rope_type`.
  * - `dtype` becomes `torch_dtype`.
+ * - a list of words written as one text with bars (`pos_att_type: "p2c|c2p"`) becomes a list.
  * - `num_labels`, where absent, is the length of `id2label`; where that is missing too it stays absent (`labelCount` says 2).
  *
  * P0630: both spellings, unequal. P0631: a field of the wrong kind. `path` is for messages.
@@ -34,6 +38,14 @@ export function normaliseConfig(raw: JsonRecord, path: string): ModelConfig {
   if (scaling !== undefined && scaling !== null) {
     if (!isRecord(scaling)) throw wrongKind(path, "rope_scaling", scaling, "an object or null");
     config.rope_scaling = plainScaling(scaling);
+  }
+  for (const field of WORDS) {
+    const words = config[field];
+    if (typeof words === "string")
+      config[field] = words
+        .toLowerCase()
+        .split("|")
+        .map((word) => word.trim());
   }
   const labels = config.id2label;
   if (labels !== undefined && labels !== null) {

@@ -36,6 +36,10 @@ describe("config.json", () => {
     const byLayer = { full_attention: { rope_theta: 1, rope_type: "default" } };
     expect(normaliseConfig({ rope_parameters: byLayer }, "c")).toEqual({ rope_parameters: byLayer });
   });
+  test("words between bars are a list", () => {
+    expect(normaliseConfig({ pos_att_type: "P2C| c2p" }, "c")).toEqual({ pos_att_type: ["p2c", "c2p"] });
+    expect(normaliseConfig({ pos_att_type: ["c2p"] }, "c")).toEqual({ pos_att_type: ["c2p"] });
+  });
   test("spellings that disagree and fields of the wrong kind are refused", () => {
     expect(code(() => normaliseConfig({ dtype: "float16", torch_dtype: "float32" }, "m/config.json"))).toMatch(
       /^P0630 `m\/config.json`.*float16.*float32/,

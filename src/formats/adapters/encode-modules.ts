@@ -102,6 +102,10 @@ function collectOptions(method: MethodMapping, attachment: OutAttachment, fields
   for (const [name, option] of Object.entries(method.options)) {
     const value = attachment.options[name];
     if (value === undefined) throw new Bug(`option ${name} of attachment ${attachment.name} is not reported`);
+    if (option.given !== undefined && !method.silent?.includes(name) && JSON.stringify(value) !== JSON.stringify(option.given))
+      return new Unsayable(
+        `PEFT's ${method.method} always has ${name} = ${JSON.stringify(option.given)}; here it is ${JSON.stringify(value)}`,
+      );
     // the shapes say it
     if (option.field === undefined) continue;
     for (const { path } of attachment.sites) note(fields, option.field, option.pattern, path, encodeOption(option, value as Json));

@@ -58,7 +58,7 @@ class Run extends Trial {
     });
     if (adapts.renamed) await this.checkSaved(wanted);
     if (test.kind === "peft" || test.kind === "adapters") this.problems.push(...this.rewritten(project, values, adapts));
-    this.missed(/^(out|grad|after|step)\./);
+    this.missed(/^((out|grad|after|step|alloc)\.|alloc_)/);
     return this.problems;
   }
 
@@ -132,6 +132,7 @@ class Run extends Trial {
       ["step.losses", losses],
       ["step.grad_norms", outputs.slice(0, -1).map((out) => out.grad_norm[0])],
       ["step.lrs", outputs.slice(0, -1).map((out) => out["watch/lr"]?.[0] ?? test.optimizer!.lr)],
+      ["alloc_budget", outputs.slice(0, -1).flatMap((out) => out["watch/budget"]?.[0] ?? [])],
     ] as const)
       if (io.has(key)) this.check(key, seen);
   }

@@ -139,6 +139,11 @@ export function programOf(wanted: Wanted): string {
   // the published numbers were made without dropout, gradients too
   lines.push(`goal = ${task.objective}(eval(m))`);
   if (trained.length > 0) {
+    const watched = [
+      ...(schedule ? [`lr: ${o!.lr} * rate(step, ${o!.schedule![2]})`] : []),
+      // the ranks that allocation leaves are a value of every site's
+      ...(test.method === "adalora" ? ["budget: a[0].budget"] : []),
+    ];
     const what = `[${trained.join(", ")}]`;
     lines.push(`attach gradient = Gradient() to ${what}`);
     if (o?.no_decay_on_bias_and_norm) lines.push("attach plain = NoDecay() to [m.**.bias, m.**: Norm]");
@@ -149,7 +154,8 @@ export function programOf(wanted: Wanted): string {
       '  data = jsonl("rows.jsonl")',
       `  params = ${what}`,
       `  optimizer = ${optimizer}`,
-      ...(schedule ? [`  schedule = ${schedule.split("\n")[0]}`, `  watch = { lr: ${o!.lr} * rate(step, ${o!.schedule![2]}) }`] : []),
+      ...(schedule ? [`  schedule = ${schedule.split("\n")[0]}`] : []),
+      ...(watched.length > 0 ? [`  watch = { ${watched.join(", ")} }`] : []),
       ...(o?.clip ? [`  clip = ${o.clip}`] : []),
       ...(o?.micro_batches && o.micro_batches > 1 ? [`  accumulate = ${o.micro_batches}`] : []),
       `  steps = ${o?.steps ?? 1}`,

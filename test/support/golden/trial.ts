@@ -202,6 +202,7 @@ export class Trial {
     const outputs: Record<string, Values>[] = [];
     for (let i = 0; i < steps; i++) {
       outputs.push(await running.step(i, steps));
+      await this.checkParams(`alloc.${i}.`, project, running.train!.trained, readers, (_, name) => running.session.read("param", name));
       if (i === 0) await this.checkGradients(running, project, readers);
     }
     if (this.test.optimizer == null) return outputs;
