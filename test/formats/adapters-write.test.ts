@@ -152,7 +152,19 @@ describe("what peft says by pattern, layer and name", () => {
   });
   test("AdaLoRA's schedule is one that peft accepts", () => {
     const memory = files();
-    const options = { rank: 4, target: 2, alpha: 8, dropout: 0, begin: 5, end: 7, every: 1, beta1: 0.85, beta2: 0.85, orth: 0.5 };
+    const options = {
+      rank: 4,
+      target: 2,
+      alpha: 8,
+      dropout: 0,
+      begin: 5,
+      end: 7,
+      every: 1,
+      beta1: 0.85,
+      beta2: 0.85,
+      orth: 0.5,
+      settle: true,
+    };
     const sites = q.map((path) => ({ path, params: { lora_A: param(4, 32), lora_B: param(32, 4), lora_E: param(4, 1) } }));
     writeAdapter(
       memory,
