@@ -233,6 +233,8 @@ export interface AdapterFile {
     readonly method: string;
     readonly from: string;
     readonly options: Readonly<Record<string, Static>>;
+    /** Methods with the same tensors for modules of other kinds; a site takes the first that goes on its module. */
+    readonly or?: readonly { readonly method: string; readonly from: string; readonly options: Readonly<Record<string, Static>> }[];
     readonly sites: readonly { readonly path: string; readonly params: Readonly<Record<string, string>> }[];
     readonly shared: Readonly<Record<string, string>>;
     /** Keys counted through rather than named by place: each for an equal run of the sites in model order, whose first has the parameter. */

@@ -63,20 +63,23 @@ function applyAdapter(project: Project, folder: string, adapter: AdapterFolder, 
   };
   const taken = new Set<string>();
   for (const part of adapter.parts) {
-    const attachments = project.attachments.filter((a) => a.method === part.method && a.declaredIn === part.from && !taken.has(a.name));
+    const methods = [part, ...(part.or ?? [])];
+    const attachments = project.attachments.filter(
+      (a) => !taken.has(a.name) && methods.some(({ method, from }) => a.method === method && a.declaredIn === from),
+    );
     if (attachments.length === 0) {
       throw new InputError("P0690", `\`${folder}\` holds ${part.method} of ${part.from}, which the file does not attach`, [
         `the file attaches: ${project.attachments.map((a) => a.method).join(", ") || "nothing"}`,
       ]);
     }
-    const fits = attachments.find((a) => part.sites.every((site) => siteOf(a.sites, site.path) !== undefined));
-    if (fits === undefined) {
-      const place =
-        part.sites.find((site) => attachments.every((a) => siteOf(a.sites, site.path) === undefined))?.path ?? part.sites[0].path;
-      throw new InputError("P0691", `\`${folder}\` has a ${part.method} at \`${place}\`, where the file attaches none`);
-    }
-    taken.add(fits.name);
+    // one attachment with all the sites; the file may also have spread them over several
+    const whole = attachments.find((a) => part.sites.every((site) => siteOf(a.sites, site.path) !== undefined));
+    const used = new Set<Project["attachments"][number]>();
     for (const site of part.sites) {
+      const fits = whole ?? attachments.find((a) => siteOf(a.sites, site.path) !== undefined);
+      if (fits === undefined)
+        throw new InputError("P0691", `\`${folder}\` has a ${part.method} at \`${site.path}\`, where the file attaches none`);
+      used.add(fits);
       const own = siteOf(fits.sites, site.path)!;
       for (const [path, name] of Object.entries(own.params)) {
         const key = site.params[path];
@@ -84,10 +87,13 @@ function applyAdapter(project: Project, folder: string, adapter: AdapterFolder, 
         set(name, key);
       }
     }
-    for (const [path, name] of Object.entries(fits.shared)) {
-      const key = part.shared[path];
-      if (key === undefined) throw new InputError("P0691", `\`${folder}\` has no shared \`${path}\``);
-      set(name, key);
+    for (const fits of used) {
+      taken.add(fits.name);
+      for (const [path, name] of Object.entries(fits.shared)) {
+        const key = part.shared[path];
+        if (key === undefined) throw new InputError("P0691", `\`${folder}\` has no shared \`${path}\``);
+        set(name, key);
+      }
     }
   }
   for (const [path, key] of Object.entries(adapter.heads)) {

@@ -113,6 +113,14 @@ function fittedOptions(e: Elaborator, applied: Applied, to: Selection, span: Spa
   return at(low);
 }
 
+/** Whether a module fills what a method is `on`. */
+export function goesOn(method: MethodDecl, place: Place): boolean {
+  const { on } = method.decl;
+  if (on.kind !== "NamedType" || place.kind !== "module") return true;
+  const role = method.scope.find(on.name.text)?.(method.scope.here);
+  return (role instanceof RoleDecl || role instanceof ModuleDecl) && fillingsOf(place.instance, role).length > 0;
+}
+
 export interface Fit {
   readonly place: Place;
   readonly role: RoleDecl | ModuleDecl | undefined;

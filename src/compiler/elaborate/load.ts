@@ -1,6 +1,6 @@
 import type { Span } from "../../ir/graph.ts";
 import { parse } from "../read/parse.ts";
-import { attach } from "./attach.ts";
+import { attach, goesOn } from "./attach.ts";
 import type { Attachment } from "./attachment.ts";
 import type { Elaborator } from "./elaborator.ts";
 import { evaluate } from "./expressions.ts";
@@ -18,18 +18,14 @@ export function attachLoaded(e: Elaborator, name: string, loaded: Loaded, to: Se
   if (roots.length !== 1) fail("P0607", span, "an adapter is attached to one model", { label: `this names ${roots.length}` });
   const [root] = roots;
   const made: Attachment[] = [];
-  for (const part of loaded.file.parts) {
-    const method = e.library(part.from, part.method, span);
-    if (!(method instanceof MethodDecl)) fail("P0607", span, `${part.from} has no method ${part.method}`);
-    const found = part.sites.map((s) => ({ site: s, place: placeOf(e, root, s.path, loaded, span) })).filter((s) => s.place !== undefined);
+  for (const { part, method, found } of loaded.file.parts.flatMap((p) => byMethod(e, root, p, loaded, span))) {
     const order = new Map([...root.tree()].map((instance, i) => [instance, i]));
-    const at = ({ place }: (typeof found)[number]) => (place?.kind === "module" ? order.get(place.instance)! : 0);
+    const at = ({ place }: (typeof found)[number]) => (place.kind === "module" ? order.get(place.instance)! : 0);
     found.sort((a, b) => at(a) - at(b));
     const counted = Object.entries(part.numbered ?? {}).map(([param, keys]) => {
       const run = Math.max(1, Math.floor(found.length / keys.length));
       return new Map(keys.map((key, i) => [i * run, [param, key] as const]));
     });
-    if (found.length === 0) continue;
     const options = new Map(Object.entries(part.options).map(([k, v]) => [k, optionValue(e, method, k, fromJson(v), span)]));
     const applied = new Applied(method, [], method.scope, loaded.span, options);
     const a = attach(
@@ -37,7 +33,7 @@ export function attachLoaded(e: Elaborator, name: string, loaded: Loaded, to: Se
       e.attachmentName(name),
       applied,
       new Selection(
-        found.map((f) => f.place!),
+        found.map((f) => f.place),
         to.text,
       ),
       span,
@@ -65,6 +61,29 @@ export function attachLoaded(e: Elaborator, name: string, loaded: Loaded, to: Se
   const params = new Map([...root.tree()].flatMap((i) => [...i.stored()].map(([, s]) => [s.path, s] as const)));
   take(params, loaded.file.heads, loaded, root.owner.name, span);
   return made.length === 1 ? made[0] : made;
+}
+
+type Part = Loaded["file"]["parts"][number];
+
+/** The places of a part that the model has, by the method that each takes. */
+function byMethod(
+  e: Elaborator,
+  root: Instance,
+  part: Part,
+  loaded: Loaded,
+  span: Span,
+): { part: Part; method: MethodDecl; found: { site: Part["sites"][number]; place: Place }[] }[] {
+  const choices = [part, ...(part.or ?? [])].map((chosen) => {
+    const method = e.library(chosen.from, chosen.method, span);
+    if (!(method instanceof MethodDecl)) fail("P0607", span, `${chosen.from} has no method ${chosen.method}`);
+    return { part: { ...part, ...chosen }, method, found: [] as { site: Part["sites"][number]; place: Place }[] };
+  });
+  for (const site of part.sites) {
+    const place = placeOf(e, root, site.path, loaded, span);
+    // where none goes on the module, the first says what it wants
+    if (place !== undefined) (choices.find((c) => goesOn(c.method, place)) ?? choices[0]).found.push({ site, place });
+  }
+  return choices.filter((c) => c.found.length > 0);
 }
 
 /** Options that name a function of the library (`act: "relu"`) become that function. */

@@ -5,11 +5,17 @@ import type { Values } from "../safetensors/dtype.ts";
 import type { TensorStore } from "../safetensors/read.ts";
 import { readView, type View } from "./view.ts";
 
-/** A method at its sites, with equal options. `from` is the file that declares it, as in an import. */
-export interface AdapterPart {
+/** A method of a file, as in an import, and its options. */
+export interface Chosen {
   readonly method: string;
   readonly from: string;
   readonly options: Readonly<Record<string, Json>>;
+}
+
+/** A method at its sites, with equal options. */
+export interface AdapterPart extends Chosen {
+  /** Methods with the same tensors for modules of other kinds. Which of them a site takes is up to the model: the first that goes on such a module. */
+  readonly or?: readonly Chosen[];
   /**
    * A path is that of the module, with `:Role` behind it where the module fills several. Formats that keep one table for a whole model name no places; theirs are selectors with
    * the place among its matches in model order, `**: Attention #3`; a `?` at the end: it may be missing.
@@ -102,6 +108,7 @@ export class PartBuilder {
       method: string;
       from: string;
       options: Readonly<Record<string, Json>>;
+      or?: readonly Chosen[];
       sites: AdapterPart["sites"][number][];
       shared: Readonly<Record<string, string>>;
       numbered: Readonly<Record<string, readonly string[]>>;
@@ -114,11 +121,12 @@ export class PartBuilder {
     site: AdapterPart["sites"][number] | undefined,
     shared: Readonly<Record<string, string>> = {},
     numbered: Readonly<Record<string, readonly string[]>> = {},
+    or: readonly Chosen[] = [],
   ): void {
-    const id = JSON.stringify([mapping.method, mapping.from, options, shared]);
+    const id = JSON.stringify([mapping.method, mapping.from, options, shared, or]);
     let part = this.parts.get(id);
     if (part === undefined) {
-      part = { method: mapping.method, from: mapping.from, options, sites: [], shared, numbered };
+      part = { method: mapping.method, from: mapping.from, options, ...(or.length > 0 ? { or } : {}), sites: [], shared, numbered };
       this.parts.set(id, part);
     }
     if (site !== undefined) part.sites.push(site);

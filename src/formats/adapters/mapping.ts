@@ -72,6 +72,8 @@ export interface MethodMapping {
   readonly from: string;
   /** Values of fields that choose this method. */
   readonly when?: Readonly<Record<string, Json>>;
+  /** It has the tensors of a method before it, for modules of another kind: the model says which of them a site takes. */
+  readonly also?: boolean;
   /** Its sites are those that this field lists (by the end of their path). */
   readonly listed?: string;
   readonly options: Readonly<Record<string, OptionMapping>>;

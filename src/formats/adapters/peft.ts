@@ -154,15 +154,10 @@ function readModules(path: string, config: JsonRecord, store: TensorStore, mappi
   }
   const parts = new PartBuilder();
   for (const [site, keys] of [...sites].sort(([a], [b]) => comparePaths(a, b))) {
-    const method = methodAt(path, config, site, keys, methods);
+    const [method, ...others] = methodsAt(path, config, site, keys, methods);
     const params = paramKeys(method, keys)!;
-    const options = readOptions(
-      method.options,
-      config,
-      site,
-      (param) => (params[param] === undefined ? undefined : store.info(params[param]).shape),
-      `\`${path}\``,
-    );
+    const shapeOf = (param: string) => (params[param] === undefined ? undefined : store.info(params[param]).shape);
+    const optionsOf = (of: MethodMapping) => readOptions(of.options, config, site, shapeOf, `\`${path}\``);
     const wanted = Object.keys(method.shared ?? {});
     const lacking = wanted.find((param) => sharedKeys[param] === undefined);
     if (lacking !== undefined) throw new InputError("P0664", `\`${path}\`: the weights lack the tensor \`${method.shared![lacking]}\``);
@@ -172,7 +167,14 @@ function readModules(path: string, config: JsonRecord, store: TensorStore, mappi
       return [param, keys.sort((a, b) => Number(a.slice(stem.length)) - Number(b.slice(stem.length)))] as const;
     });
     const common = Object.fromEntries(wanted.map((param) => [param, sharedKeys[param]]));
-    parts.add(method, options, { path: site, params }, common, Object.fromEntries(numbered));
+    parts.add(
+      method,
+      optionsOf(method),
+      { path: site, params },
+      common,
+      Object.fromEntries(numbered),
+      others.map((other) => ({ method: other.method, from: other.from, options: optionsOf(other) })),
+    );
   }
   return { parts, views: new Map(), rest };
 }
@@ -188,20 +190,21 @@ function paramKeys(method: MethodMapping, keys: ReadonlyMap<string, string>): Re
   return Object.keys(params).length === keys.size ? params : undefined;
 }
 
-function methodAt(
+/** The method of a site's tensors, then those for modules of other kinds. */
+function methodsAt(
   path: string,
   config: JsonRecord,
   site: string,
   keys: ReadonlyMap<string, string>,
   methods: readonly MethodMapping[],
-): MethodMapping {
-  const found = methods.find(
+): readonly MethodMapping[] {
+  const found = methods.filter(
     (method) =>
       paramKeys(method, keys) !== undefined &&
       Object.entries(method.when ?? {}).every(([field, value]) => same(config[field], value)) &&
       (method.listed === undefined || isListed(config[method.listed], site, `\`${path}\`: ${method.listed}`)),
   );
-  if (found !== undefined) return found;
+  if (found.length > 0) return [found[0], ...found.slice(1).filter((method) => method.also && sameParams(method, found[0], keys))];
   const fields = [...new Set(methods.flatMap((method) => Object.keys(method.when ?? {})))].map(
     (field) => `${field} = ${JSON.stringify(config[field])}`,
   );
@@ -213,6 +216,12 @@ function methodAt(
       ...methods.map((method) => `${method.method} has ${Object.values(method.params ?? {}).join(", ")}`),
     ],
   );
+}
+
+/** Whether two methods call a site's tensors by the same names. */
+function sameParams(a: MethodMapping, b: MethodMapping, keys: ReadonlyMap<string, string>): boolean {
+  const [of, other] = [paramKeys(a, keys)!, paramKeys(b, keys)!];
+  return Object.entries(of).every(([param, key]) => other[param] === key);
 }
 
 /** peft's rule for (IA)³: a list by the end of the path, whether or not a name starts there; a string as a regular expression over all of it. */
