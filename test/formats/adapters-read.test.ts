@@ -137,10 +137,14 @@ describe("PEFT's other spellings", () => {
     });
   });
   test("what acts in training only is told, fields nobody knows are listed", () => {
-    const loha = Object.fromEntries(["w1_a", "w1_b", "w2_a", "w2_b"].map((end) => [`${Q}.hada_${end}`, [2, 2]]));
-    const folder = made({ peft_type: "LOHA", module_dropout: 0.1, r: 2, new_field: "x", other_field: null }, loha)();
-    expect(folder.notes).toEqual(["module_dropout = 0.1 acts in training only and is not built"]);
+    const lora = Object.fromEntries(["A", "B"].map((end) => [`${Q}.lora_${end}.weight`, [2, 2]]));
+    const folder = made({ peft_type: "LORA", velora_config: { scale: 1 }, r: 2, new_field: "x", other_field: null }, lora)();
+    expect(folder.notes).toEqual(['velora_config = {"scale":1} acts in training only and is not built']);
     expect(folder.unknownFields).toEqual(["new_field"]);
+  });
+  test("one set of tensors may be that of several methods: the model says which", () => {
+    const [part] = made({ peft_type: "HRA", r: 2 }, { [`${Q}.hra_u`]: [4, 2] })().parts;
+    expect(part).toMatchObject({ method: "HRA", or: [{ method: "HRAConv", options: { rank: 2, orthogonal: false } }] });
   });
   test("encoder–decoders: prefixes in the decoder's self-attention, rows counted as peft counts them, half of a prompt's table", () => {
     const prefix = made(
