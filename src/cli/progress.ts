@@ -64,6 +64,8 @@ function sentence(event: RunEvent, color: boolean): string | undefined {
       return `  saved the ${event.kind} in ${event.folder}`;
     case "sample":
       return `  ${bold(event.prompt)}${event.text.replaceAll("\n", "\n  ")}`;
+    case "merged":
+      return `  merged ${event.of} into ${event.to}: ${grouped(event.folded)} parameters changed${event.at === null ? "" : `, largest difference ${event.difference.toExponential(1)}${event.at === "" ? "" : ` (${event.at})`}`}`;
     case "note":
       return `  ${event.message}`;
     case "done":

@@ -144,7 +144,11 @@ export interface GenerateStage extends StageBase {
 }
 export type Stage = TrainStage | EvaluateStage | PredictStage | GenerateStage;
 
-/** In the order of the file. `limit`: work that compiles but is not built; a run stops there. `copy` gives parameters of a copied model the values their originals have at that point. */
+/**
+ * In the order of the file. `limit`: work that compiles but is not built; a run stops there. `copy` gives parameters of a copied model the values
+ * their originals have at that point. `merge` computes those of a merged model (output `value`) from what they are at that point; each of
+ * `checks` gives the largest `difference` between a module with its attachments and the folded one on drawn rows, and the `size` of the values.
+ */
 export type Action =
   | { readonly kind: "limit"; readonly what: string; readonly span: Span }
   | { readonly kind: "stage"; readonly stage: Stage }
@@ -153,6 +157,15 @@ export type Action =
       readonly of: string;
       readonly to: string;
       readonly params: readonly { readonly from: string; readonly to: string }[];
+    }
+  | {
+      readonly kind: "merge";
+      readonly of: string;
+      readonly to: string;
+      readonly copies: readonly { readonly from: string; readonly to: string }[];
+      readonly folds: readonly { readonly param: string; readonly graph: Graph }[];
+      readonly checks: readonly { readonly path: string; readonly graph: Graph }[];
+      readonly span: Span;
     };
 
 export interface SiteReport {

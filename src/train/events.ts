@@ -39,6 +39,15 @@ export type RunEvent =
   /** Something final was written. */
   | { readonly event: "saved"; readonly stage: string; readonly kind: "adapter" | "model" | "table"; readonly folder: string }
   | { readonly event: "sample"; readonly stage: string; readonly prompt: string; readonly text: string; readonly tokens: number }
+  /** Attachments were folded into parameters. `difference`: the largest, relative, of a module's output before and after. */
+  | {
+      readonly event: "merged";
+      readonly of: string;
+      readonly to: string;
+      readonly folded: number;
+      readonly difference: number;
+      readonly at: string | null;
+    }
   | { readonly event: "note"; readonly message: string }
   /** A stage ended. `seconds`: of this process. */
   | { readonly event: "done"; readonly stage: string; readonly folder: string; readonly seconds: number; readonly stopped_early: boolean };

@@ -7,6 +7,7 @@ import { InputError } from "../ir/errors.ts";
 import { listCheckpoints, readCheckpoint, readTensors } from "./checkpoint.ts";
 import type { Sources } from "./compiler-host.ts";
 import { finishedRuns, runFolder } from "./folders.ts";
+import { merge } from "./merge.ts";
 import type { FileHost } from "./run.ts";
 import type { ValueStore } from "./values.ts";
 
@@ -19,6 +20,8 @@ function restoreNewest(project: Project, files: Files, values: ValueStore): stri
   for (const action of project.actions) {
     if (action.kind === "copy") {
       for (const { from, to } of action.params) values.copy(from, to);
+    } else if (action.kind === "merge") {
+      merge(action, values);
     } else if (action.kind === "stage" && action.stage.verb === "train") {
       const [newest] = finishedRuns(files, runFolder(project.file, action.stage.folder));
       if (newest === undefined) continue;

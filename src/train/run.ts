@@ -7,6 +7,7 @@ import { chooseFolders, isFinished, runFolder } from "./folders.ts";
 import { generate, type Prompt, type PromptTokenizer } from "./generate.ts";
 import type { RunHost } from "./host.ts";
 import { requireSame } from "./identity.ts";
+import { merge } from "./merge.ts";
 import { evaluateStage, predictStage } from "./predict.ts";
 import { identityOf, prepareTrain, type TrainResult, train } from "./train.ts";
 
@@ -38,6 +39,10 @@ export async function runFile(host: FileHost, options: RunOptions): Promise<Trai
     if (action.kind === "limit") throw new Limit(`${action.what} is not built yet`, action.span);
     if (action.kind === "copy") {
       for (const { from, to } of action.params) host.values.copy(from, to);
+      continue;
+    }
+    if (action.kind === "merge") {
+      host.listen({ event: "merged", ...merge(action, host.values) });
       continue;
     }
     const { stage } = action;

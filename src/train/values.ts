@@ -7,7 +7,7 @@ import type { ParamDecl, Project } from "../compiler/project.ts";
 import { bind } from "../ir/bind.ts";
 import { Bug, InputError } from "../ir/errors.ts";
 import type { DType, Graph } from "../ir/graph.ts";
-import { interpret, resultKey } from "../ir/interpret.ts";
+import { interpret, resultKey, type Supplies } from "../ir/interpret.ts";
 import type { Tensor } from "../ir/ops/index.ts";
 import type { Values as Data } from "../runtime/program.ts";
 import type { Held } from "./checkpoint.ts";
@@ -65,6 +65,16 @@ export class ValueStore {
     this.setParam(to, this.param(from));
   }
 
+  /** Gives a parameter the output `value` of a graph over parameters and states as they are now. */
+  compute(name: string, graph: Graph): void {
+    this.setParam(name, this.start(name, graph));
+  }
+  /** The outputs of a graph over parameters and states as they are now, by name. */
+  outputs(graph: Graph): Map<string, Tensor> {
+    const found = interpret(graph, this.supplies(new Map()));
+    return new Map(graph.results.map((r) => [r.name, found.get(resultKey(r))!]));
+  }
+
   /** A state's value: what it was left with, else its start with `sizes` for symbols. */
   state(name: string, sizes: ReadonlyMap<string, number>): Held {
     const held = this.states.get(name);
@@ -116,11 +126,16 @@ export class ValueStore {
 
   private evaluate(graph: Graph, sizes: ReadonlyMap<string, number>): Tensor {
     const bound = sizes.size === 0 ? graph : bind(graph, sizes);
-    const params = { get: (name: string): Tensor => tensorOf("f32", this.shape(name), this.param(name)) };
-    const states = { get: (name: string): Tensor => ((s) => tensorOf(s.dtype, s.shape, s.values))(this.state(name, sizes)) };
-    const value = interpret(bound, { params, states }).get(resultKey({ role: "output", name: "value" }));
+    const value = interpret(bound, this.supplies(sizes)).get(resultKey({ role: "output", name: "value" }));
     if (value === undefined) throw new Bug("a start has no output `value`");
     return value;
+  }
+
+  private supplies(sizes: ReadonlyMap<string, number>): Supplies {
+    return {
+      params: { get: (name) => tensorOf("f32", this.shape(name), this.param(name)) },
+      states: { get: (name) => ((s) => tensorOf(s.dtype, s.shape, s.values))(this.state(name, sizes)) },
+    };
   }
 }
 

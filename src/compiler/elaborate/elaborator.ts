@@ -15,8 +15,8 @@ import { Frame } from "./frame.ts";
 import { Instance } from "./instance.ts";
 import { attachLoaded } from "./load.ts";
 import { member } from "./members.ts";
+import { mergeModel } from "./merge.ts";
 import { type MethodFrame, type MethodLine, methodFrame } from "./method-frame.ts";
-import { mergeModel } from "./models.ts";
 import { Objectives } from "./objectives.ts";
 import { fillings, fillingsOf, roleFields } from "./roles.ts";
 import type { Evaluator, Here, Read, Scope } from "./scope.ts";
@@ -67,6 +67,8 @@ export class Elaborator implements Evaluator {
   readonly stageStates = new Map<string, { storage: Storage; stage: string | undefined }>();
   /** Parameters that any graph reads, by name. */
   readonly used = new Map<string, Storage>();
+  /** Merged models that no `model` statement has named yet. */
+  readonly merges = new Map<Instance, { readonly source: Instance; readonly span: Span }>();
   private stamps = 0;
   private readonly ordinals = new WeakMap<object, number>();
   private readonly tokenizers = new Map<string, Tokenizer>();

@@ -30,8 +30,6 @@ export class Instance extends Editable {
   /** Arguments, then the module's body, then its file. */
   readonly scope: Scope;
   readonly slots = new Map<string, Slot>();
-  /** The folder of the model it was merged from. */
-  folder: string | undefined;
   /** Given where a model without a folder is made, or in place of its folder's. */
   tokenizer: Tokenizer | undefined;
   /** Set on a copy of a model: the instance it was copied from. */

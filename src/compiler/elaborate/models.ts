@@ -7,10 +7,11 @@ import type { Elaborator } from "./elaborator.ts";
 import { evaluate } from "./expressions.ts";
 import { fail, reading } from "./fault.ts";
 import { Instance } from "./instance.ts";
+import { fold } from "./merge.ts";
 import { fixed, Names, type Scope } from "./scope.ts";
 import { asSelection, selectionOf } from "./select.ts";
 import { Storage } from "./storage.ts";
-import { Applied, describe, Fields, ModuleDecl, type Place, Selection, Tokenizer, type Value } from "./values.ts";
+import { Applied, describe, Fields, ModuleDecl, type Place, Selection, type Value } from "./values.ts";
 
 /** `model m = M(…) from "folder" except …`, or a copy: `model b = a`. */
 export function makeModel(e: Elaborator, s: ast.Model, scope: Scope): Instance {
@@ -25,7 +26,14 @@ export function makeModel(e: Elaborator, s: ast.Model, scope: Scope): Instance {
           ? applyModule(e, value, [], scope, s.value.span)
           : value;
     if (!(instance instanceof Instance)) fail("P0206", s.value.span, `a model is a module, this is ${describe(instance)}`);
-    return register(e, name, instance, undefined, s.span, []);
+    const merge = e.merges.get(instance);
+    const folder = merge && e.models.find((m) => m.instance === merge.source)?.report.folder;
+    register(e, name, instance, folder, s.span, []);
+    if (merge) {
+      e.merges.delete(instance);
+      fold(e, instance, merge.source, merge.span);
+    }
+    return instance;
   }
   const { from, excepted } = splitFrom(s.from);
   const source = evaluate(e, from, scope);
@@ -221,7 +229,6 @@ export function copyModel(e: Elaborator, name: string, source: Instance, span: S
   register(e, name, copy, report.folder, span, [...report.unknownFields]);
   copy.origin = source;
   copy.tokenizer = source.tokenizer;
-  copy.folder = source.folder;
   const pairs: { from: string; to: string }[] = [];
   const twin = (a: Instance, b: Instance) => {
     remap.set(a, b);
@@ -268,20 +275,6 @@ export function copyModel(e: Elaborator, name: string, source: Instance, span: S
     e.actions.push({ kind: "copy", of: a.name, to: made.name, params: copies });
   }
   return copy;
-}
-/** `merge(m)`: a plain model of the same module; fields of its configuration may be given anew. Folding is a run's work. */
-export function mergeModel(e: Elaborator, model: Value, fields: Fields, tokenizer: Value | undefined, span: Span): Instance {
-  if (!(model instanceof Instance) || model.root !== model) fail("P0206", span, `\`merge\` takes a model, this is ${describe(model)}`);
-  const type = e.recordOf(model.module);
-  const args = new Map(model.args);
-  for (const [n, v] of args)
-    if (v instanceof Fields && type && v.type?.decl === type.decl)
-      args.set(n, e.record(type, new Fields(new Map([...v.entries, ...fields.entries])), span));
-  const made = new Instance(model.module, args, new Map(), e, span);
-  made.tokenizer = tokenizer instanceof Tokenizer ? tokenizer : model.tokenizer;
-  made.folder = e.models.find((m) => m.instance === model)?.report.folder;
-  e.unbuilt("`merge`", span);
-  return made;
 }
 const copyGifts = (_source: Instance): ReadonlyMap<string, Value> => new Map();
 

@@ -135,6 +135,7 @@ export function tokenizerFolder(e: Elaborator, settings: Settings): string | und
   const found = new Set<string>();
   const visit = (v: Value | undefined): void => {
     if (v instanceof Instance) {
+      if (v.tokenizer?.reduced) e.unbuilt("texts in the tokens of a reduced tokenizer", settings.span);
       const folder = v.tokenizer?.folder ?? e.models.find((m) => m.instance === v)?.report.folder;
       if (folder) found.add(folder);
       else if (!v.holder) for (const a of v.args.values()) visit(a);

@@ -254,6 +254,8 @@ export class Tokenizer {
     readonly size: number,
     readonly ids: Readonly<Record<string, number>>,
     readonly encode: (text: string) => number[],
+    /** Whether it numbers tokens otherwise than the folder's own. */
+    readonly reduced = false,
   ) {}
 }
 

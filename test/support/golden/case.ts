@@ -6,6 +6,7 @@ import { type ModelConfig, readConfig } from "../../../src/formats/config.ts";
 import { InputError } from "../../../src/ir/errors.ts";
 import { Limit } from "../../../src/ir/graph.ts";
 import type { Values } from "../../../src/runtime/program.ts";
+import { merge } from "../../../src/train/merge.ts";
 import type { ValueStore } from "../../../src/train/values.ts";
 import { type Adapting, adapting, loaded, withoutAllocation } from "./adapting.ts";
 import { outputPath } from "./architectures.ts";
@@ -57,8 +58,9 @@ class Run extends Trial {
       if (running.train !== undefined) await this.checkSteps(running, project, readers);
     });
     if (adapts.renamed) await this.checkSaved(wanted);
+    if (below(io, "merged.").size > 0) this.checkMerged(wanted, readers, adapts);
     if (test.kind === "peft" || test.kind === "adapters") this.problems.push(...this.rewritten(project, values, adapts));
-    this.missed(/^((out|grad|after|step|alloc)\.|alloc_)/);
+    this.missed(/^((out|grad|after|step|alloc)\.|alloc_)|^merged\.(?!.*\.original_module\.)/);
     return this.problems;
   }
 
@@ -150,6 +152,31 @@ class Run extends Trial {
     await this.onDevice(project, this.valuesOf(project), taskOf(saved).labels, async (running) =>
       this.checkOutputs(await running.look("look"), saved),
     );
+  }
+
+  /** The model with the adapter folded in: the weights that change, and no others. */
+  private checkMerged(wanted: Wanted, readers: Readers, adapts: Adapting): void {
+    const project = this.compile(`${programOf({ ...wanted, trained: [] })}model plain = merge(m)\n`);
+    const values = this.valuesOf(project);
+    this.start(project, values, readers, this.given(adapts));
+    // where the library's merging leaves a trained head in its wrapper, the wrapper names both weights; the trained one counts
+    const expected = new Map<string, { key: string; data: ArrayLike<number> }>();
+    for (const [name, { data }] of below(this.io, "merged.")) {
+      const key = `merged.${name}`;
+      if (!name.includes(".original_module.")) expected.set(name.replace(/\.modules_to_save\.\w+\./, "."), { key, data });
+    }
+    for (const action of project.actions) {
+      if (action.kind !== "merge") continue;
+      const { difference, at } = merge(action, values);
+      if (!(difference < 1e-4)) this.problems.push(`merging changes what ${at} computes by ${difference}`);
+      for (const { param } of action.folds)
+        if (!expected.has(project.params.get(param)!.path)) this.problems.push(`merging changes ${param}, which the case does not`);
+    }
+    for (const [path, { key, data }] of expected) {
+      const param = [...project.params.values()].find((p) => p.owner.name === "plain" && p.path === path);
+      if (param === undefined) this.problems.push(`the merged model has no ${path}`);
+      else this.check(key, values.param(param.name), data);
+    }
   }
 
   private rewritten(project: Project, values: ValueStore, adapts: Adapting): string[] {

@@ -43,7 +43,6 @@ vocabulary.add("reduced", [{ name: "tokenizer" }, { name: "kept" }], ({ tokenize
   if (!(tokenizer instanceof Tokenizer)) return c.fail("P0205", `\`reduced\` takes a tokenizer, this is ${describe(tokenizer!)}`);
   const order = new Map(c.list(kept, "kept").map((id, i) => [c.int(id, "kept"), i]));
   const ids = Object.fromEntries(Object.entries(tokenizer.ids).flatMap(([role, id]) => (order.has(id) ? [[role, order.get(id)!]] : [])));
-  return new Tokenizer(tokenizer.folder, order.size, ids, (text) =>
-    tokenizer.encode(text).flatMap((id) => (order.has(id) ? [order.get(id)!] : [])),
-  );
+  const encode = (text: string) => tokenizer.encode(text).flatMap((id) => (order.has(id) ? [order.get(id)!] : []));
+  return new Tokenizer(tokenizer.folder, order.size, ids, encode, true);
 });

@@ -1,0 +1,309 @@
+/** `merge(m)`: a plain model of the same module whose parameters hold what the attachments of `m` do. */
+import { type Affine, affine, NotAffine, ROWS, solveFor, tabulate } from "../../ir/affine.ts";
+import { bind } from "../../ir/bind.ts";
+import { Builder } from "../../ir/build.ts";
+import { type Dim, symbol } from "../../ir/dim.ts";
+import { type DType, type Graph, type Node, order, type Span } from "../../ir/graph.ts";
+import { isGather, rowOf } from "../../ir/ops/index.ts";
+import { keyOf } from "../../ir/random.ts";
+import { rebuild } from "../../ir/rebuild.ts";
+import { Context, within } from "./context.ts";
+import type { Elaborator } from "./elaborator.ts";
+import { fail } from "./fault.ts";
+import { Frame, type Passed } from "./frame.ts";
+import { forwardOf, Instance } from "./instance.ts";
+import { isTensorType } from "./signature.ts";
+import { nowhere } from "./step.ts";
+import type { Storage } from "./storage.ts";
+import { Thunk } from "./thunk.ts";
+import { describe, Fields, Tensor, Tokenizer, type Value } from "./values.ts";
+import type { Edit } from "./versions.ts";
+
+/** The new model, of the same module; fields of its configuration may be given anew. It gets its values when it gets its name. */
+export function mergeModel(e: Elaborator, model: Value, fields: Fields, tokenizer: Value | undefined, span: Span): Instance {
+  if (!(model instanceof Instance) || model.root !== model) fail("P0206", span, `\`merge\` takes a model, this is ${describe(model)}`);
+  const type = e.recordOf(model.module);
+  const args = new Map(model.args);
+  for (const [n, v] of args)
+    if (v instanceof Fields && type && v.type?.decl === type.decl)
+      args.set(n, e.record(type, new Fields(new Map([...v.entries, ...fields.entries])), span));
+  const made = new Instance(model.module, args, new Map(), e, span);
+  made.tokenizer = tokenizer instanceof Tokenizer ? tokenizer : model.tokenizer;
+  e.merges.set(made, { source: model, span });
+  return made;
+}
+
+/** Says for each parameter of `made` what it is in terms of the model that was merged, and tells the run to compute it at this point. */
+export function fold(e: Elaborator, made: Instance, source: Instance, span: Span): void {
+  const ctx = new Context("evaluate", 0, "merge", (_edit, name) => name !== "loss");
+  within(ctx, () => new Folding(e, made, source, span).run());
+  e.note(ctx);
+}
+
+/** What a parameter becomes, and the module that says so. */
+interface Said {
+  readonly node: Node;
+  readonly by: Instance;
+}
+
+class Folding {
+  private readonly said = new Map<Storage, Said>();
+  private readonly checks: { readonly path: string; readonly graph: Graph }[] = [];
+
+  constructor(
+    private readonly e: Elaborator,
+    private readonly made: Instance,
+    private readonly source: Instance,
+    private readonly span: Span,
+  ) {}
+
+  run(): void {
+    const { e, made, source, span } = this;
+    const twins = new Map([...made.tree()].map((i) => [i.path, i]));
+    for (const i of source.tree()) {
+      const edits = liveEdits(i);
+      const twin = twins.get(i.path);
+      if (!twin) {
+        if ([...i.stored()].length > 0) fail("P0605", span, `the merged model has no \`${i.path}\`, which ${source.fullPath} has`);
+        continue;
+      }
+      const folded = edits.length > 0 ? this.module(i, twin, edits) : new Map<string, Node>();
+      for (const [name, slot] of i.slots) {
+        if (slot.kind !== "stored") continue;
+        const target = twin.slots.get(name);
+        if (target?.kind !== "stored") fail("P0605", span, `the merged model has no \`${slot.storage.path}\``);
+        this.say(target.storage, folded.get(name) ?? e.node(slot.storage, nowhere, span), i, slot.storage);
+      }
+    }
+    this.settle();
+  }
+
+  private say(target: Storage, node: Node, by: Instance, from: Storage): void {
+    const { span } = this;
+    const known = this.said.get(target);
+    if (known && known.node !== node)
+      fail("P0508", span, `${from.path} is shared by \`${known.by.path}\` and \`${by.path}\`, and one of them is changed alone`, {
+        label: "one parameter cannot become two",
+        notes: [
+          "a model with tied weights can only be merged where what was attached acts on all uses alike, as a method on the parameter does",
+        ],
+      });
+    const input = order([node]).find((n) => rowOf(n).supply === "input");
+    if (input)
+      fail("P0508", span, `what is done to \`${from.path}\` depends on the batch, so it is no parameter`, {
+        notes: [`it uses \`${String(input.attrs.name).replace(/^.*\//, "")}\``, ...attachmentNotes(by)],
+      });
+    const { shape } = node.type;
+    if (shape.length !== target.shape.length || shape.some((d, i) => d !== target.shape[i]))
+      fail("P0606", span, `\`${from.path}\` is [${shape.join(", ")}] after merging, the new model wants [${target.shape.join(", ")}]`, {
+        notes: ["fields of the configuration are given as in `merge(m, vocab_size: 9000)`"],
+      });
+    this.said.set(target, { node, by });
+  }
+
+  private settle(): void {
+    const { e, made, source, span } = this;
+    const copies: { from: string; to: string }[] = [];
+    const folds: { param: string; graph: Graph }[] = [];
+    for (const i of made.tree())
+      for (const [, target] of i.stored()) {
+        const said = this.said.get(target);
+        if (!said) fail("P0605", span, `${source.fullPath} has no \`${target.path}\`, which the merged model needs`);
+        const { supply } = rowOf(said.node);
+        if (supply === "param") {
+          const from = String(said.node.attrs.name);
+          target.source = { kind: "copy", of: from };
+          copies.push({ from, to: target.name });
+        } else {
+          const b = new Builder({ path: target.path, span });
+          const graph: Graph = { results: [{ role: "output", name: "value", node: b.cast(said.node, "f32") }] };
+          target.source = { kind: "start", graph };
+          folds.push({ param: target.name, graph });
+        }
+      }
+    e.actions.push({ kind: "merge", of: source.owner.name, to: made.owner.name, copies, folds, checks: this.checks, span });
+  }
+
+  /** The parameters of one module with what its attachments do worked in. */
+  private module(i: Instance, twin: Instance, edits: readonly Edited[]): Map<string, Node> {
+    const { e, span } = this;
+    const out = new Map<string, Node>();
+    const parameters = (frame: Frame) => {
+      for (const [name, slot] of i.slots)
+        if (slot.kind === "stored" && !out.has(name) && edits.some((x) => x.name === name))
+          out.set(name, e.node(frame.read(name)!, frame.here, span));
+    };
+    const around = edits.filter((x) => !i.slots.has(x.name));
+    if (around.length === 0) {
+      parameters(
+        this.call(
+          i,
+          this.inputs(i, () => symbol(ROWS)),
+        ),
+      );
+      return out;
+    }
+    const refuse = (why: string, node?: Node): never => {
+      const names = listed(around.map((x) => x.edit.site.attachment.name));
+      const rebound = listed(around.map((x) => x.name.replace(/^\d+#\d+\./, "")));
+      fail("P0508", span, `${names} cannot be folded into parameters: of ${i.fullPath} (${i.decl.name.text}) it rebinds ${rebound}`, {
+        label: why,
+        related: node?.origin.span ? [{ span: node.origin.span, label: "here" }] : [],
+      });
+    };
+    const chain = around.find((x) => x.name.includes("#"));
+    if (chain) refuse("it rewires a chain of blocks");
+    const noProduct = "only what a parameter multiplies can be folded, and this is no product of the module's input and its parameters";
+    const input = this.rows(i) ?? refuse(noProduct);
+    const y = this.output(this.call(i, input.args));
+    const other = this.rows(twin)!;
+    const plain = this.output(this.call(twin, other.args));
+    const edited = this.apart(y, input.x, plain, other.x, refuse);
+    const own = this.apart(plain, other.x, plain, other.x, () => refuse(noProduct));
+    for (const part of ["linear", "constant"] as const) {
+      const [seen, wanted] = [own[part], edited[part]];
+      if (!seen && wanted)
+        refuse(part === "constant" ? "it adds a constant, and there is no bias to take it" : "there is no product to take it");
+      if (!seen) continue;
+      const b = new Builder(seen.origin);
+      const solved = solveFor(seen, wanted ?? b.zeros(seen.type));
+      if (!solved) refuse(noProduct);
+      for (const [name, slot] of twin.slots)
+        if (slot.kind === "stored" && slot.storage.name === solved!.param) out.set(name, solved!.value);
+    }
+    parameters(
+      this.call(
+        i,
+        this.inputs(i, () => symbol(ROWS)),
+      ),
+    );
+    this.checks.push({ path: i.path, graph: comparison(i.path, y, input.x, plain, other.x, sizeOf(input.x, plain, other.x)) });
+    return out;
+  }
+
+  /** Linear and constant part; what depends on more than the input is refused. */
+  private apart(y: Node, x: Node, plain: Node, plainX: Node, refuse: (why: string, node?: Node) => never): Affine {
+    const foreign = order([y]).find((n) => n !== x && rowOf(n).supply === "input");
+    if (foreign) refuse("what it does depends on more of the batch than the module's input");
+    try {
+      return x.type.dtype === "f32" ? affine(y, x) : tabulate(y, x, sizeOf(x, plain, plainX));
+    } catch (error) {
+      if (!(error instanceof NotAffine)) throw error;
+      return refuse(
+        {
+          "not linear": `it is not linear in the input (\`${error.node.op}\`)`,
+          "mixes rows": "it brings positions together",
+          "by position": "it differs from position to position",
+        }[error.why],
+        error.node,
+      );
+    }
+  }
+
+  private output(frame: Frame): Node {
+    return this.e.node(frame.first(), frame.here, this.span);
+  }
+
+  /** A module's first input as rows of its own, where it is that: f32 [rows, n], or whole numbers [rows]. */
+  private rows(i: Instance): { readonly x: Node; readonly args: Map<string, Thunk<Value>> } | undefined {
+    const [first] = forwardOf(i.decl)?.params ?? [];
+    if (!first || !isTensorType(first.type)) return undefined;
+    const args = this.inputs(i, () => symbol(ROWS));
+    const value = args.get(first.name.text)?.force();
+    if (!(value instanceof Tensor)) return undefined;
+    const { dtype, shape } = value.node.type;
+    const fits = dtype === "f32" ? shape.length === 2 && typeof shape[1] === "number" : dtype === "i32" && shape.length === 1;
+    return fits ? { x: value.node, args } : undefined;
+  }
+
+  /** A call of the module by itself, within calls of what it is part of, whose names attachments there may use. */
+  private call(i: Instance, args: Passed): Frame {
+    const outer =
+      i.holder?.kind === "instance" && forwardOf(i.holder.instance.decl)
+        ? this.call(i.holder.instance, this.inputs(i.holder.instance))
+        : undefined;
+    return new Frame(i, outer, args, new Map(), { training: false, turn: undefined }, this.span);
+  }
+
+  /** Symbolic inputs; `...` stands for `rest`. */
+  private inputs(i: Instance, rest: () => Dim = () => 1): Map<string, Thunk<Value>> {
+    const { e } = this;
+    const out = new Map<string, Thunk<Value>>();
+    for (const p of forwardOf(i.decl)?.params ?? []) {
+      const { type } = p;
+      if (p.default || !isTensorType(type)) continue;
+      const thunk = new Thunk<Value>(
+        () => {
+          const shape = type.dims.map(
+            (d): Dim =>
+              d.kind === "Rest" ? rest() : d.kind === "Name" && /^[A-Z]/.test(d.text) ? symbol(d.text) : (e.evaluate(d, i.scope) as number),
+          );
+          const b = new Builder({ path: i.fullPath, span: p.span });
+          return new Tensor(b.input(`${i.path}/${p.name.text}`, { dtype: type.name.text as DType, shape }));
+        },
+        p.name.text,
+        p.span,
+      );
+      out.set(p.name.text, thunk);
+    }
+    return out;
+  }
+}
+
+interface Edited {
+  readonly name: string;
+  readonly edit: Edit;
+}
+const liveEdits = (i: Instance): Edited[] =>
+  [...i.edits].flatMap(([name, edits]) => edits.filter((x) => !x.site.detached).map((edit) => ({ name, edit })));
+
+const listed = (names: readonly string[]): string => [...new Set(names)].map((name) => `\`${name}\``).join(", ");
+
+const attachmentNotes = (i: Instance): string[] => {
+  const names = listed(liveEdits(i).map((x) => x.edit.site.attachment.name));
+  return names === "" ? [] : [`attached there: ${names}`];
+};
+
+/** How many different whole numbers there are: the rows of the table that the plain module takes them from; of f32 rows, the width. */
+function sizeOf(x: Node, plain: Node, plainX: Node): number {
+  if (x.type.dtype === "f32") return x.type.shape[1] as number;
+  const table = order([plain]).find((n) => isGather(n) && n.inputs[1] === plainX);
+  const rows = table?.inputs[0].type.shape[0];
+  return typeof rows === "number" ? rows : 1;
+}
+
+/** Rows that a folded module is compared on. */
+const COMPARED = 4;
+
+/** A graph with the scalars `difference` and `size`: the largest difference of the two on the same drawn rows, the largest value. */
+function comparison(path: string, y: Node, x: Node, plain: Node, plainX: Node, n: number): Graph {
+  const drawn = (root: Node, at: Node): Node => {
+    const { results } = bind(
+      {
+        results: [
+          { role: "output", name: "y", node: root },
+          { role: "output", name: "x", node: at },
+        ],
+      },
+      new Map([[ROWS, COMPARED]]),
+    );
+    const b = new Builder({ path });
+    const key = b.table(keyOf(0, "merge", path), [2], "i32");
+    const step = b.constant(0, "i32");
+    const [value, input] = results.map((r) => r.node);
+    const draw =
+      input.type.dtype === "f32"
+        ? b.draw("normal", input.type.shape, key, step)
+        : b.cast(b.unary("floor", b.mul(b.draw("uniform", input.type.shape, key, step), n)), "i32");
+    return rebuild([value], new Map([[input, draw]]))[0];
+  };
+  const [before, after] = [drawn(y, x), drawn(plain, plainX)];
+  const b = new Builder({ path });
+  const largest = (v: Node) => b.reduce("max", b.unary("abs", v));
+  return {
+    results: [
+      { role: "output", name: "difference", node: largest(b.sub(before, after)) },
+      { role: "output", name: "size", node: largest(before) },
+    ],
+  };
+}
