@@ -51,7 +51,7 @@ export function adapting(bench: Bench, test: Case, io: Vectors): Adapting {
     case "adapters":
       return loaded(bench, test);
     case "module":
-      return moduleAdapting(bench, test, io);
+      return moduleAdapting(test, io);
   }
 }
 

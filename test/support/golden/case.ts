@@ -11,21 +11,29 @@ import type { ValueStore } from "../../../src/train/values.ts";
 import { type Adapting, adapting, loaded, withoutAllocation } from "./adapting.ts";
 import { outputPath } from "./architectures.ts";
 import { byAdapter, byKey, byName, byParts, byPath, firstOf } from "./expected.ts";
+import { Gated } from "./gates.ts";
 import { baseOf, type Case, Unsupported } from "./manifest.ts";
 import { asPeft } from "./modules.ts";
 import { modelName, programOf, selector, taskOf, type Wanted } from "./program.ts";
 import { rewriteProblems } from "./rewrite.ts";
+import { Toy } from "./toys.ts";
 import { type Bench, NOT_BUILT, type Readers, type Running, Trial } from "./trial.ts";
 import { below, type Vectors } from "./vectors.ts";
 
 /** Everything that is wrong with a case; empty: it passes. Throws `Unsupported`. */
 export async function runCase(bench: Bench, test: Case): Promise<string[]> {
   try {
-    return await new Run(bench, test).all();
+    return await trialOf(bench, test).all();
   } catch (error) {
     if (error instanceof Limit || (error instanceof InputError && NOT_BUILT.has(error.code))) throw new Unsupported(error.message);
     throw error;
   }
+}
+
+function trialOf(bench: Bench, test: Case): { all(): Promise<string[]> } {
+  if (test.arch === "toy") return new Toy(bench, test);
+  if (test.kind === "module" && test.method === "vl-pet" && test.base === undefined) return new Gated(bench, test);
+  return new Run(bench, test);
 }
 
 /** A case whose model is a checkpoint. */

@@ -16,7 +16,8 @@ const groups: readonly (readonly [RegExp, string])[] = [
 ];
 
 export function toleranceOf(key: string, tolerances: Readonly<Record<string, Tolerance>>): Tolerance {
-  const group = groups.find(([pattern]) => pattern.test(key))?.[1] ?? "";
+  const state = /^state\.\d+\.(\w+)/.exec(key)?.[1];
+  const group = state !== undefined ? `state.${state}` : (groups.find(([pattern]) => pattern.test(key))?.[1] ?? "");
   return tolerances[group] ?? LOOSE;
 }
 

@@ -11,7 +11,7 @@ import type { Look } from "./program.ts";
 import type { Bench } from "./trial.ts";
 import { below, overlaid, type Vectors } from "./vectors.ts";
 
-export function moduleAdapting(bench: Bench, test: Case, io: Vectors): Adapting {
+export function moduleAdapting(test: Case, io: Vectors): Adapting {
   switch (test.method) {
     case "scalearn":
       return scaLearn(test, io);

@@ -99,7 +99,7 @@ export const modelName = (task: Task): string =>
 export const selector = (path: string): string => path.replace(/\.(\d+)(?=\.|$)/g, "[$1]");
 
 /** The optimiser and its schedule; a run without one only looks at gradients. */
-function update(o: Optimizer | null | undefined): { imports: string[]; optimizer: string; schedule: string | undefined } {
+export function update(o: Optimizer | null | undefined): { imports: string[]; optimizer: string; schedule: string | undefined } {
   if (o == null) return { imports: ["sgd"], optimizer: "sgd(lr: 0)", schedule: undefined };
   const decay = `weight_decay: ${o.weight_decay ?? 0}`;
   const optimizers: Readonly<Record<string, string>> = {
@@ -114,6 +114,12 @@ function update(o: Optimizer | null | undefined): { imports: string[]; optimizer
   if (!["linear", "cosine"].includes(kind)) throw new Unsupported(`no schedule ${kind}`);
   return { imports: [...imports, kind], optimizer, schedule: `fn(t, n) => rate(t, ${total})\nrate = ${kind}(warmup: ${warmup})` };
 }
+
+/** Keeps the gradient of the last step. */
+export const OBSERVE = `method Gradient() on Parameter {
+  state seen = 0 * value
+  seen.next := grad
+}`;
 
 /** The whole text. Stages: `run` takes steps, `look` calls the objective on its own. */
 export function programOf(wanted: Wanted): string {
@@ -133,7 +139,7 @@ export function programOf(wanted: Wanted): string {
   if (trained.length > 0) {
     lines.push(`import { ${[...optimizers, ...(o?.no_decay_on_bias_and_norm ? ["NoDecay"] : [])].join(", ")} } from "std/training"`);
     if (o?.no_decay_on_bias_and_norm) lines.push('import { Norm } from "std/nn"');
-    lines.push("method Gradient() on Parameter {", "  state seen = 0 * value", "  seen.next := grad", "}");
+    lines.push(OBSERVE);
   }
   lines.push(`model m = ${module} from "${base}"`, ...adapting);
   // the published numbers were made without dropout, gradients too
