@@ -23,7 +23,8 @@ export function readLibrary(files: Files, folder: string, config: JsonRecord, st
   const used = new Set<string>();
   for (const one of (union ? unionOf(inner, path) : [inner]).map((c) => completed(c, config.version, mappings))) {
     for (const mapping of chosen(one, mappings, path)) {
-      const places = union ? (place: string) => isMeant(mapping, one, place, model) : () => true;
+      const kind = mapping.places === undefined ? undefined : new RegExp(mapping.places);
+      const places = (place: string) => (kind?.test(place) ?? true) && (!union || isMeant(mapping, one, place, model));
       const reading: Reading = { mapping, config: one, outer, name, path, store, parts, views, used, places };
       if (mapping.views !== undefined) readPool({ ...reading, config: { ...outer, ...one } });
       else readSites(reading);
@@ -58,7 +59,7 @@ function headsOf(files: Files, folder: string): TensorStore["tensors"] {
 /** With the defaults of fields that the file, of an older version perhaps, does not have. */
 function completed(config: JsonRecord, version: Json | undefined, mappings: Mappings): JsonRecord {
   const architecture = mappings.architectures.get(typeof config.architecture === "string" ? config.architecture : "");
-  const full: Record<string, Json> = { ...architecture?.fields, ...config };
+  const full: Record<string, Json> = { ...architecture?.fields, ...architecture?.unsaved, ...config };
   const number = /^adapters\.(\d+)\.(\d+)/.exec(String(version));
   for (const { before, field, as } of architecture?.fixes ?? []) {
     const [major, minor] = before.split(".").map(Number);
@@ -225,12 +226,18 @@ function readPool({ mapping, config, name, path, store, parts, views, used, plac
   const what = `\`${path}\``;
   const marker = `.${mapping.infix}.${name}.`;
   const places = new Set<string>();
+  /** What stands before the infix, without the pool's own segment, by site. */
+  const placed = new Map<string, string[]>();
   const pool = new Map<string, string>();
   for (const key of store.tensors.keys()) {
     const at = key.indexOf(marker);
     if (at < 0 || !meant(key.slice(0, at))) continue;
     const place = siteOf(mapping, key.slice(0, at));
-    if (place !== "") places.add(place);
+    const layer = layerOf(place, config);
+    if (place !== "" && !(Array.isArray(config.leave_out) && config.leave_out.includes(layer ?? null))) {
+      places.add(place);
+      placed.set(place, [...(placed.get(place) ?? []), key.slice(0, at).replace(/\.pool$/, "")]);
+    }
     pool.set(key.slice(at + marker.length), key);
   }
   const ends = [...Object.values(mapping.views ?? {}).map((view) => view.of), ...Object.values(mapping.shared ?? {})];
@@ -256,19 +263,29 @@ function readPool({ mapping, config, name, path, store, parts, views, used, plac
         params[param] = `${of}[${param} ${index}]`;
         views.set(params[param], { of, view });
       }
+      if (mapping.sited !== undefined) {
+        for (const [param, end] of Object.entries(mapping.sited.params)) {
+          const key = placed
+            .get(site)!
+            .map((place) => `${place}.${mapping.sited!.infix}.${name}.${end}`)
+            .find((k) => store.tensors.has(k));
+          if (key === undefined) continue;
+          params[param.replace(/\?$/, "")] = key;
+          used.add(key);
+        }
+      }
       parts.add(mapping, options, { path: site, params }, shared);
     }
   }
 }
 
-/** Which pool serves which places: the first that fits the place and is there. */
+/** Which pool serves which places: those of the first pattern that fits the place; none where they are not there. */
 function placesByPool(mapping: LibraryMapping, places: readonly string[], pool: ReadonlyMap<string, string>): Map<string, string[]> {
   if (mapping.pools === undefined) return new Map([["", [...places]]]);
   const byPool = new Map<string, string[]>();
   for (const place of places) {
-    const chosen = mapping.pools.find(
-      ([pattern, name]) => new RegExp(pattern).test(place) && [...pool.keys()].some((end) => end.startsWith(`${name}.`)),
-    );
+    const first = mapping.pools.find(([pattern]) => new RegExp(pattern).test(place))?.[0];
+    const chosen = mapping.pools.find(([pattern, name]) => pattern === first && [...pool.keys()].some((end) => end.startsWith(`${name}.`)));
     if (chosen === undefined) continue;
     byPool.set(chosen[1], [...(byPool.get(chosen[1]) ?? []), place]);
   }

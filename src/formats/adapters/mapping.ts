@@ -33,6 +33,8 @@ export interface OptionMapping {
   readonly equals?: Json;
   /** The first entry whose fields have these values gives the option's value, or how to read it. */
   readonly cases?: readonly (readonly [fields: JsonRecord, value: Json])[];
+  /** The field is a list: its elements that are among these. */
+  readonly among?: readonly Json[];
   /** With `size`: the axis is shorter by this field. */
   readonly times?: string;
   /** The first of these that gives a value. */
@@ -151,10 +153,10 @@ export interface LibraryMapping {
   readonly config: JsonRecord;
   /** A part that comes along with what the other kinds read of the same configuration. */
   readonly beside?: boolean;
-  /** What such a part is called where it is missing. */
-  readonly readOnly?: boolean;
   /** Segment before the adapter's name in a key. */
   readonly infix: string;
+  /** A regular expression on what stands before the infix: of others this is not the kind. */
+  readonly places?: string;
   /** Regular expressions on what stands before the infix, and the site they give; the first that fits counts. */
   readonly sites?: readonly (readonly [string, string])[];
   /** Regular expressions on the same, and the field of the configuration that is true where such places are adapted; the first that fits counts. */
@@ -174,12 +176,16 @@ export interface LibraryMapping {
   readonly views?: Readonly<Record<string, ViewMapping>>;
   /** Regular expressions on a site, and the pool that serves it: its name stands for `{pool}` in `views` and `shared`. */
   readonly pools?: readonly (readonly [string, string])[];
+  /** Parameters of a site that are no part of a pool: behind the site's path and another infix. */
+  readonly sited?: { readonly infix: string; readonly params: Readonly<Record<string, string>> };
 }
 
 /** What all kinds of one architecture of the adapters library have in common. */
 export interface LibraryArchitecture {
   /** All fields with the library's defaults. */
   readonly fields: JsonRecord;
+  /** Choices that the library makes and does not save, with what it takes them to be when it reads. */
+  readonly unsaved?: JsonRecord;
   /** Those that Python writes as floats. */
   readonly floats?: readonly string[];
   /** A field that stood for something else in versions before `before`: it is read as the field `as`. */

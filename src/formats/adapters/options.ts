@@ -55,7 +55,7 @@ function readOption(mapping: OptionMapping, config: JsonRecord, path: string, sh
     if (mapping.field === undefined) return undefined;
   }
   const field = mapping.field!;
-  let value = config[field];
+  let value: Json | undefined = config[field];
   if (mapping.equals !== undefined) return value === mapping.equals;
   if (mapping.functions !== undefined) {
     if (value === undefined || value === mapping.start) return undefined;
@@ -68,6 +68,7 @@ function readOption(mapping: OptionMapping, config: JsonRecord, path: string, sh
     return known === mapping.start ? undefined : known;
   }
   if (mapping.pattern !== undefined) value = byPattern(config[mapping.pattern], path, `${what}: ${mapping.pattern}`) ?? value;
+  if (mapping.among !== undefined) return Array.isArray(value) ? mapping.among.filter((one) => value.includes(one)) : undefined;
   if (mapping.numeric && typeof value !== "number") return undefined;
   if (mapping.negated) {
     if (typeof value !== "boolean") throw new InputError("P0661", `${what}: ${field} is ${describe(value)} where true or false is wanted`);
