@@ -4,6 +4,7 @@ import { compile } from "../compiler/compile.ts";
 import type { Project, Static } from "../compiler/project.ts";
 import { type DeviceChoice, openEngine } from "../node/engine.ts";
 import { openWorkspace, type Workspace } from "../node/workspace.ts";
+import type { Sources } from "../train/compiler-host.ts";
 import type { Engine } from "../train/engine.ts";
 import type { FileHost } from "../train/run.ts";
 import { stagesOf } from "../train/run.ts";
@@ -45,22 +46,27 @@ export class Session {
   ) {
     this.json = options.json === true;
     this.workspace = openWorkspace(io.cwd, sizesOnly);
+    this.sources = this.workspace.sources;
     this.display = display(io, this.json);
   }
 
-  readonly source = (file: string): string | undefined => this.workspace.sources.readSource(file);
+  /** The sources that were compiled: a verb may have put statements behind a file's own. */
+  private sources: Sources;
+  readonly source = (file: string): string | undefined => this.sources.readSource(file);
 
-  /** Compiles and reports; with `generates`, a file without a `generate` stage gets one. Throws `Rejected` if there are errors, `Usage` for overrides that nothing takes. */
-  open(file: string, { generates = false } = {}): Project {
+  /**
+   * Compiles and reports, as if the file ended with what `ending` gives for it. Throws `Rejected` if there are errors, `Usage` for overrides that
+   * nothing takes.
+   */
+  open(file: string, ending: (project: Project) => string | undefined = () => undefined): Project {
     const set = parseSettings(this.options.set ?? []);
     const seed = this.options.seed === undefined ? undefined : wholeNumber("--seed", this.options.seed);
-    let project = compile(file, this.workspace.sources, { set, seed });
-    const model = project.models.at(-1)?.name;
-    if (generates && model !== undefined && !stagesOf(project).some((s) => s.verb === "generate")) {
-      // as if the file ended with a stage for its last model
-      const stage = `\ngenerate { model = ${model}  prompts = [""] }\n`;
-      const sources = this.workspace.sources.with(file, `${this.source(file)}${stage}`);
-      project = compile(file, sources, { set, seed });
+    let project = compile(file, this.sources, { set, seed });
+    const broken = project.problems.some((p) => p.severity === "error");
+    const more = broken ? undefined : ending(project);
+    if (more !== undefined) {
+      this.sources = this.sources.with(file, `${this.source(file)}\n${more}\n`);
+      project = compile(file, this.sources, { set, seed });
     }
     reportProblems(project.problems, this.io, this.json, this.source);
     if (project.problems.some((p) => p.severity === "error")) throw new Rejected("the file has errors");

@@ -163,7 +163,8 @@ export type Action =
       readonly of: string;
       readonly to: string;
       readonly copies: readonly { readonly from: string; readonly to: string }[];
-      readonly folds: readonly { readonly param: string; readonly graph: Graph }[];
+      /** `of`: the parameter that was changed. */
+      readonly folds: readonly { readonly param: string; readonly of: string; readonly graph: Graph }[];
       readonly checks: readonly { readonly path: string; readonly graph: Graph }[];
       readonly span: Span;
     };
@@ -190,6 +191,8 @@ export interface ModelReport {
   readonly name: string;
   readonly module: string;
   readonly folder: string | undefined;
+  /** Names of what its call gives, the first standing for the call. */
+  readonly outputs: readonly string[];
   readonly config: Readonly<Record<string, Static>>;
   /** Fields of config.json that the record does not have; tensors of the checkpoint that no parameter takes. */
   readonly unknownFields: readonly string[];

@@ -116,14 +116,20 @@ export interface ConfigChanges {
   readonly fields?: Readonly<Record<string, Json>>;
   /** Name of the class: `architectures` becomes a list of it. */
   readonly module?: string;
+  /** What weights are written as; none: F32. */
+  readonly dtype?: FloatDType;
 }
 
+/** Types that weights may be written as, and what `torch_dtype` calls them. */
+export type FloatDType = "F32" | "BF16" | "F16";
+export const TORCH_DTYPES: Readonly<Record<FloatDType, string>> = { F32: "float32", BF16: "bfloat16", F16: "float16" };
+
 /**
- * `config.json` in `folder`: `base` with the changed fields. A changed `num_labels` renames the classes `LABEL_i` unless `id2label` is given too; weights are written as
- * F32, and `torch_dtype` says so.
+ * `config.json` in `folder`: `base` with the changed fields. A changed `num_labels` renames the classes `LABEL_i` unless `id2label` is given too; `torch_dtype` says what
+ * weights are written as.
  */
 export function writeConfig(files: Files, folder: string, base: ModelConfig, changes: ConfigChanges = {}): void {
-  const config: Record<string, Json> = { ...base, ...changes.fields, torch_dtype: "float32" };
+  const config: Record<string, Json> = { ...base, ...changes.fields, torch_dtype: TORCH_DTYPES[changes.dtype ?? "F32"] };
   if (changes.module !== undefined) config.architectures = [changes.module];
   const labels = config.num_labels;
   if (typeof labels === "number" && (!isRecord(config.id2label) || Object.keys(config.id2label).length !== labels)) {

@@ -62,18 +62,18 @@ export function artefactsFor(project: Project, files: Files, mappings: Mappings)
       });
     },
 
-    models(folder, { models, attachments }, value) {
+    models(folder, { models, attachments }, value, dtype = "F32") {
       return models.map((name) => {
         const model = project.models.find((m) => m.name === name);
         if (model === undefined) throw new Bug(`${name} is no model`);
         const target = models.length === 1 && attachments.length === 0 ? folder : joinPath(folder, name);
         writeModel(files, target, {
           config: configOf(model, files),
-          changes: { module: model.module },
+          changes: { module: model.module, dtype },
           tensors: [...new Set(model.params)].map((p) => ({
             name: pathOf(p),
             shape: project.params.get(p)!.shape,
-            dtype: "F32" as const,
+            dtype,
             values: () => value(p),
           })),
           companions: model.folder,

@@ -1,5 +1,6 @@
 /** What a run needs from outside: files, a device, data, somebody to tell. Handed in, so that a page and a test can run the same code. */
 import type { DatasetSpec, GenerateStage, PredictStage, Project } from "../compiler/project.ts";
+import type { FloatDType } from "../formats/config.ts";
 import type { Files } from "../formats/files.ts";
 import type { DataTable } from "./columns.ts";
 import type { Engine } from "./engine.ts";
@@ -38,7 +39,7 @@ export interface Artefacts {
   /** An adapter folder, or one sub-folder an attachment. Gives what was written, or nothing where the stage has no attachments. */
   adapter(folder: string, parts: Parts, value: (name: string) => Float32Array): readonly string[];
   /** A transformers folder for each model with trained base parameters (a sub-folder each, if several). */
-  models(folder: string, parts: Parts, value: (name: string) => Float32Array): readonly string[];
+  models(folder: string, parts: Parts, value: (name: string) => Float32Array, dtype?: FloatDType): readonly string[];
 }
 export interface Parts {
   readonly attachments: readonly string[];

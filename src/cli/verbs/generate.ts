@@ -31,7 +31,11 @@ export function generate(program: Command, io: Io): void {
     .addHelpText("after", '\nExample:\n  peftc generate specs/examples/quickstart.peft --prompt "The " --temperature 0.8 --seed 3\n')
     .action(async (file: string, options: GenerateCommand) => {
       const session = new Session(io, options);
-      const project = session.open(file, { generates: true });
+      const project = session.open(file, (project) => {
+        const model = project.models.at(-1)?.name;
+        const generates = stagesOf(project).some((s) => s.verb === "generate");
+        return generates || model === undefined ? undefined : `generate { model = ${model}  prompts = [""] }`;
+      });
       const stage = withOptions(
         stagesOf(project)
           .filter((s) => s.verb === "generate")

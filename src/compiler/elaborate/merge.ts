@@ -44,6 +44,7 @@ export function fold(e: Elaborator, made: Instance, source: Instance, span: Span
 interface Said {
   readonly node: Node;
   readonly by: Instance;
+  readonly from: Storage;
 }
 
 class Folding {
@@ -98,13 +99,13 @@ class Folding {
       fail("P0606", span, `\`${from.path}\` is [${shape.join(", ")}] after merging, the new model wants [${target.shape.join(", ")}]`, {
         notes: ["fields of the configuration are given as in `merge(m, vocab_size: 9000)`"],
       });
-    this.said.set(target, { node, by });
+    this.said.set(target, { node, by, from });
   }
 
   private settle(): void {
     const { e, made, source, span } = this;
     const copies: { from: string; to: string }[] = [];
-    const folds: { param: string; graph: Graph }[] = [];
+    const folds: { param: string; of: string; graph: Graph }[] = [];
     for (const i of made.tree())
       for (const [, target] of i.stored()) {
         const said = this.said.get(target);
@@ -118,7 +119,7 @@ class Folding {
           const b = new Builder({ path: target.path, span });
           const graph: Graph = { results: [{ role: "output", name: "value", node: b.cast(said.node, "f32") }] };
           target.source = { kind: "start", graph };
-          folds.push({ param: target.name, graph });
+          folds.push({ param: target.name, of: said.from.name, graph });
         }
       }
     e.actions.push({ kind: "merge", of: source.owner.name, to: made.owner.name, copies, folds, checks: this.checks, span });

@@ -6,7 +6,7 @@ import { applyModule } from "./calls.ts";
 import type { Elaborator } from "./elaborator.ts";
 import { evaluate } from "./expressions.ts";
 import { fail, reading } from "./fault.ts";
-import { Instance } from "./instance.ts";
+import { forwardOf, Instance } from "./instance.ts";
 import { fold } from "./merge.ts";
 import { fixed, Names, type Scope } from "./scope.ts";
 import { asSelection, selectionOf } from "./select.ts";
@@ -111,6 +111,7 @@ function register(e: Elaborator, name: string, instance: Instance, folder: strin
     name: instance.owner.name,
     module: instance.decl.name.text,
     folder,
+    outputs: forwardOf(instance.decl)?.results.map((p) => p.name.text) ?? [],
     config: config ? e.staticRecord(config.entries) : {},
     unknownFields: unknown,
     leftOver: [],

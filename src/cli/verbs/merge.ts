@@ -1,0 +1,176 @@
+import type { Command } from "commander";
+import type { PredictStage, Project } from "../../compiler/project.ts";
+import { type FloatDType, readConfig } from "../../formats/config.ts";
+import { type Files, joinPath } from "../../formats/files.ts";
+import { InputError } from "../../ir/errors.ts";
+import { keyOf } from "../../ir/random.ts";
+import { type Merge, merge as mergeModel } from "../../train/merge.ts";
+import { probe } from "../../train/probe.ts";
+import { useAdapter } from "../../train/restore.ts";
+import { type Loss, Losses, nearest, stochastic } from "../../train/rounding.ts";
+import type { ValueStore } from "../../train/values.ts";
+import { type CommonOptions, common, Session, wholeNumber } from "../context.ts";
+import { line, Usage } from "../errors.ts";
+import type { Io } from "../io.ts";
+import { table } from "../table.ts";
+
+interface MergeCommand extends CommonOptions {
+  readonly adapter?: string;
+  readonly output: string;
+  readonly model?: string;
+  readonly dtype?: string;
+  readonly rounding: string;
+  readonly force?: boolean;
+}
+
+const DTYPES: Readonly<Record<string, FloatDType>> = { f32: "F32", bf16: "BF16", f16: "F16" };
+const OF_TORCH: Readonly<Record<string, FloatDType>> = { float32: "F32", bfloat16: "BF16", float16: "F16" };
+
+/** `merge`: a model with its adapter in its weights, as a folder that transformers reads. */
+export function merge(program: Command, io: Io): void {
+  common(program.command("merge").argument("<file>", "a .peft file that attaches something to a model"))
+    .description("fold an adapter into its model's weights, say what rounding loses of it, and write a transformers folder")
+    .requiredOption("--output <dir>", "folder for the merged model")
+    .option("--adapter <dir>", "an adapter's folder, or a run's (default: the newest result)")
+    .option("--model <name>", "which model of the file (default: the last one with attachments)")
+    .option("--dtype <type>", "f32, bf16 or f16 (default: as the model's folder says)")
+    .option("--rounding <way>", "nearest, or stochastic: keeps small changes on average; --seed draws others", "nearest")
+    .option("--force", "write over a model that is there")
+    .addHelpText("after", "\nExample:\n  peftc merge specs/examples/quickstart.peft --adapter my-adapter --output merged --dtype bf16\n")
+    .action(async (file: string, options: MergeCommand) => {
+      const session = new Session(io, options);
+      const { files } = session.workspace;
+      if (!["nearest", "stochastic"].includes(options.rounding))
+        throw new Usage(`--rounding ${options.rounding}: there is no such way`, ["the ways are: nearest, stochastic"]);
+      if (options.dtype !== undefined && DTYPES[options.dtype] === undefined)
+        throw new Usage(`--dtype ${options.dtype}: there is no such type`, [`the types are: ${Object.keys(DTYPES).join(", ")}`]);
+      if (files.stat(joinPath(options.output, "config.json")) !== undefined && !options.force)
+        throw new InputError("P0825", `\`${options.output}\` holds a model already`, ["--force writes over"]);
+      let names: { of: string; to: string } | undefined;
+      const project = session.open(file, (p) => {
+        names = chooseModel(p, file, options.model);
+        return statements(p, names);
+      });
+      const host = session.host(project, await session.engine());
+      session.display.listen({ event: "note", message: useAdapter(host, session.workspace.sources, options.adapter) });
+      await session.interruptible(async () => {
+        const action = project.actions.findLast((a): a is Merge => a.kind === "merge" && a.to === names!.to)!;
+        const merged = mergeModel(action, host.values);
+        session.display.listen({ event: "merged", ...merged });
+        const dtype = options.dtype === undefined ? dtypeOf(project, action.of, files) : DTYPES[options.dtype];
+        const seed = options.seed === undefined ? 0 : wholeNumber("--seed", options.seed);
+        const [before] = await probe(checks(project).slice(0, 1), host.engine, host.values, seed);
+        const losses = store(project, action, host.values, dtype, options.rounding === "stochastic" ? seed : undefined);
+        const [after] = await probe(checks(project).slice(1), host.engine, host.values, seed);
+        host.artefacts.models(
+          options.output,
+          { models: [action.to], attachments: [], heads: [] },
+          (name) => host.values.param(name),
+          dtype,
+        );
+        const logits = compared(before, after);
+        if (session.json)
+          io.out(line({ event: "merge", file, output: options.output, dtype, rounding: options.rounding, ...losses, logits }));
+        else io.out(text(options, dtype, losses, logits));
+      });
+    });
+}
+
+function chooseModel(project: Project, file: string, wanted: string | undefined): { of: string; to: string } {
+  const attached = project.models.filter((m) => project.attachments.some((a) => a.model === m.name));
+  const of = wanted === undefined ? attached.at(-1)?.name : project.models.find((m) => m.name === wanted)?.name;
+  if (of === undefined && wanted !== undefined)
+    throw new Usage(`--model ${wanted}: ${file} has no such model`, [`it has: ${project.models.map((m) => m.name).join(", ")}`]);
+  if (of === undefined) throw new Usage(`${file} attaches nothing to a model, so there is nothing to merge`);
+  const taken = (name: string) => [...project.models, ...project.attachments].some((x) => x.name === name);
+  let to = `${of}_merged`;
+  while (taken(to)) to += "_";
+  return { of, to };
+}
+
+/** The merged model, and one call of both. */
+function statements(project: Project, { of, to }: { of: string; to: string }): string {
+  const [output] = project.models.find((m) => m.name === of)!.outputs;
+  const look = (stage: string, model: string) => `predict ${stage} { model = ${model}  data = jsonl("drawn")  columns = ["${output}"] }`;
+  return `model ${to} = merge(${of})\n${look("merge_before", of)}\n${look("merge_after", to)}`;
+}
+
+const checks = (project: Project): PredictStage[] =>
+  project.actions.flatMap((a) => (a.kind === "stage" && a.stage.verb === "predict" ? [a.stage] : [])).slice(-2);
+
+/** The type that the model's folder is in; other types than these are written as f32. */
+function dtypeOf(project: Project, model: string, files: Files): FloatDType {
+  const { folder } = project.models.find((m) => m.name === model)!;
+  const config = folder === undefined ? undefined : readConfig(files, folder);
+  return OF_TORCH[String(config?.torch_dtype)] ?? "F32";
+}
+
+interface Stored {
+  readonly parameters: readonly ({ readonly path: string } & Loss)[];
+  readonly all: Loss;
+}
+
+/** Gives the merged model's parameters the values that the file will have, and says what that loses. `seed`: rounded stochastically. */
+function store(project: Project, action: Merge, values: ValueStore, dtype: FloatDType, seed: number | undefined): Stored {
+  const all = new Losses();
+  const parameters: ({ path: string } & Loss)[] = [];
+  const origins = new Map(action.folds.map((f) => [f.param, f.of]));
+  for (const param of project.params.values()) {
+    if (param.owner.kind !== "model" || param.owner.name !== action.to) continue;
+    const exact = values.param(param.name);
+    const stored = seed === undefined ? nearest(exact, dtype) : stochastic(exact, dtype, keyOf(seed, "rounding", param.path));
+    const of = origins.get(param.name);
+    if (of !== undefined && values.shape(of).join() === param.shape.join()) {
+      const base = values.param(of);
+      const own = new Losses();
+      for (const losses of [own, all]) losses.add(base, exact, stored, nearest(base, dtype));
+      parameters.push({ path: param.path, ...own.result });
+    }
+    values.setParam(param.name, stored);
+  }
+  return { parameters, all: all.result };
+}
+
+interface Difference {
+  /** The largest difference, and the largest value before. */
+  readonly difference: number;
+  readonly of: number;
+}
+
+function compared(before: ArrayLike<number>, after: ArrayLike<number>): Difference {
+  let [difference, of] = [0, 0];
+  for (let i = 0; i < before.length; i++) {
+    // what is not finite stays visible
+    const d = Math.abs(before[i] - after[i]);
+    if (!(d <= difference)) difference = d;
+    of = Math.max(of, Math.abs(before[i]));
+  }
+  return { difference, of };
+}
+
+const percent = (x: number): string => `${(100 * x).toPrecision(2)} %`;
+/** Shown of many parameters: those that lose most. */
+const SHOWN = 12;
+/** A share of the change that is worth a warning. */
+const MUCH = 0.1;
+
+function text(options: MergeCommand, dtype: FloatDType, { parameters, all }: Stored, logits: Difference): string {
+  const type = dtype.toLowerCase();
+  const most = [...parameters].sort((a, b) => b.lost - a.lost).slice(0, SHOWN);
+  const row = ({ change, lost, unchanged }: Loss) => [percent(change), percent(lost), percent(unchanged)];
+  const rows = [
+    ["parameter", "change", `lost in ${type}`, "unchanged"],
+    ...most.map((p) => [p.path, ...row(p)]),
+    ...(parameters.length > most.length ? [[`… ${parameters.length - most.length} more`, "", "", ""]] : []),
+    ["all", ...row(all)],
+  ];
+  const notes: string[] = [];
+  if (all.lost > MUCH)
+    notes.push(
+      `${type} loses ${percent(all.lost)} of what was learned: ${options.rounding === "nearest" ? "--rounding stochastic keeps it on average, " : ""}--dtype f32 keeps it all`,
+    );
+  notes.push(
+    `the first output on drawn inputs differs by ${logits.difference.toPrecision(2)} at most, of values up to ${logits.of.toPrecision(2)}`,
+  );
+  return `${options.output}: ${type}, rounded ${options.rounding === "nearest" ? "to the nearest" : "stochastically"}\n${table(rows)}${notes.map((n) => `note: ${n}\n`).join("")}`;
+}
