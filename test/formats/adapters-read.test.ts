@@ -65,7 +65,7 @@ describe("PEFT goldens say which methods, where, with which options", () => {
     const folder = read("peft/prefix-gpt2");
     expect(folder.parts.map(({ method, options, sites }) => [method, options, sites.map(({ path }) => path)])).toEqual([
       ["Shifted", { tokens: 5 }, ["**: Positions #0?"]],
-      ["Prefix", { tokens: 5, pad_bias: true }, ["**: Attention #0", "**: Attention #1"]],
+      ["Prefix", { tokens: 5, pad_bias: true, gates: 0 }, ["**: Attention #0", "**: Attention #1"]],
     ]);
     const key = folder.parts[1].sites[1].params.prefix_value;
     expect(folder.shapes[key]).toEqual([4, 5, 8]);
@@ -269,7 +269,7 @@ describe("the adapters library", () => {
   });
   test("a flat prefix takes its heads from the base's configuration", () => {
     const folder = read("adapters/prefix-flat-gpt2");
-    expect(brief(folder)).toEqual([["Prefix", { tokens: 5, p: 0 }, 2, "transformer.h.0.attn"]]);
+    expect(brief(folder)).toEqual([["Prefix", { tokens: 5, p: 0, gates: 0 }, 2, "transformer.h.0.attn"]]);
     const pool = folder.read("transformer.prefix_tuning.prefix_tunings.a.self_prefix.control_trans"); // [5, 2 layers · 2, 4, 8]
     const values = folder.read(folder.parts[0].sites[1].params.prefix_key);
     for (const [head, token, i] of [
@@ -281,7 +281,7 @@ describe("the adapters library", () => {
   });
   test("a prefix by network: one table and one wide layer for all, a part of the last layer for each", () => {
     const folder = read("adapters/prefix-mlp-bert");
-    expect(brief(folder)).toEqual([["PrefixMLP", { tokens: 4, hidden: 12, p: 0 }, 2, "bert.encoder.layer.0.attention.self"]]);
+    expect(brief(folder)).toEqual([["PrefixMLP", { tokens: 4, hidden: 12, p: 0, gates: 0 }, 2, "bert.encoder.layer.0.attention.self"]]);
     const { shared, sites } = folder.parts[0];
     expect(folder.shapes[shared.table]).toEqual([4, 32]);
     expect(folder.shapes[sites[0].params["to_key.weight"]]).toEqual([32, 12]);

@@ -265,6 +265,7 @@ function staticLines(e: Elaborator, method: MethodDecl, site: Site, options: Rea
     }
     if (m.kind === "Attach") live.add(m.name.text);
   }
+  const parts = new Set([...options].filter(([, v]) => holdsAttachment(v)).map(([n]) => n));
   const makes = (x: ast.Expr | ast.Spread): boolean => {
     if (x.kind === "Spread") return makes(x.value);
     if (x.kind === "Call" && x.callee.kind === "Name") {
@@ -283,7 +284,7 @@ function staticLines(e: Elaborator, method: MethodDecl, site: Site, options: Rea
       s.kind === "Binding" &&
       s.op === "=" &&
       targets.length === s.targets.length &&
-      (s.values.every(makes) || !s.values.some((v) => mentions(v, live)))
+      (s.values.every(makes) || !s.values.some((v) => mentions(v, live) || callsPart(v, parts)))
     )
       out.add(s);
     else for (const n of s.kind === "Binding" ? targets : boundNames(s)) live.add(n);
@@ -304,6 +305,18 @@ function mentions(x: unknown, names: ReadonlySet<string>): boolean {
   const n = x as { kind?: string; text?: string };
   if (n.kind === "Name" && names.has(n.text!)) return true;
   return Object.entries(x).some(([k, v]) => k !== "span" && k !== "kind" && mentions(v, names));
+}
+
+const holdsAttachment = (v: Value): boolean => v instanceof Attachment || (Array.isArray(v) && v.some((x) => holdsAttachment(x as Value)));
+
+/** Whether an expression calls an attachment that is an option (`sources[0]().z`): its part at the site, which belongs to a call. */
+function callsPart(x: unknown, options: ReadonlySet<string>): boolean {
+  if (options.size === 0) return false;
+  if (Array.isArray(x)) return x.some((y) => callsPart(y, options));
+  if (x === null || typeof x !== "object") return false;
+  const n = x as { kind?: string; callee?: unknown };
+  if (n.kind === "Call" && mentions(n.callee, options)) return true;
+  return Object.entries(x).some(([k, v]) => k !== "span" && k !== "kind" && callsPart(v, options));
 }
 
 /** One line of a method at one site. */

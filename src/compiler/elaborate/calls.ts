@@ -294,7 +294,7 @@ function callAttachment(e: Elaborator, attachment: Attachment, args: readonly Gi
   const gifts = new Map(
     args.map((g) => [g.name ?? fail("P0205", g.span, "values are given to an attachment by name"), new Thunk(g.value, g.name!, g.span)]),
   );
-  const frame = new MethodFrame(site, user.subject, gifts);
+  const frame = new MethodFrame(site, user.subject, gifts, scope.here.reader);
   return new SiteNames((name) => frame.read(name, { ...frame.here, reader: scope.here.reader }));
 }
 

@@ -26,7 +26,10 @@ export function attachLoaded(e: Elaborator, name: string, loaded: Loaded, to: Se
       const run = Math.max(1, Math.floor(found.length / keys.length));
       return new Map(keys.map((key, i) => [i * run, [param, key] as const]));
     });
-    const options = new Map(Object.entries(part.options).map(([k, v]) => [k, optionValue(e, method, k, fromJson(v), span)]));
+    const options = new Map([
+      ...Object.entries(part.options).map(([k, v]) => [k, optionValue(e, method, k, fromJson(v), span)] as const),
+      ...loaded.given,
+    ]);
     const applied = new Applied(method, [], method.scope, loaded.span, options);
     const a = attach(
       e,
@@ -43,7 +46,9 @@ export function attachLoaded(e: Elaborator, name: string, loaded: Loaded, to: Se
     const first = new Map<string, Storage>();
     a.sites.forEach((site, i) => {
       const keys = { ...found[i].site.params, ...Object.fromEntries(counted.flatMap((by) => (by.has(i) ? [by.get(i)!] : []))) };
-      take(new Map(site.parameters()), keys, loaded, site.fullPath, span);
+      const all = new Map(site.parameters());
+      complete([...all.keys()], keys, loaded, site.fullPath, span);
+      take(all, keys, loaded, site.fullPath, span);
       for (const [path, key] of Object.entries(keys)) {
         const own = site.params.get(path);
         if (own && !first.has(key)) first.set(key, own);
@@ -55,6 +60,7 @@ export function attachLoaded(e: Elaborator, name: string, loaded: Loaded, to: Se
       if (v instanceof Storage) shared.set(n, v);
       else if (v instanceof Instance) for (const m of v.tree()) for (const [, s] of m.stored()) shared.set(s.path, s);
     }
+    complete([...shared.keys()], part.shared, loaded, a.name, span);
     take(shared, part.shared, loaded, a.name, span);
     made.push(a);
   }
@@ -98,6 +104,20 @@ function optionValue(e: Elaborator, method: MethodDecl, name: string, value: Val
     if (f !== undefined) return f;
   }
   fail("P0607", span, `the adapter's option \`${name}\` is "${value}", which is no function of the library`);
+}
+
+/** Refuses a file that lacks some parameters: they would start anew, and the adapter would not be the one that was saved. */
+function complete(paths: readonly string[], keys: Readonly<Record<string, string>>, loaded: Loaded, where: string, span: Span): void {
+  const lacking = paths.filter((path) => keys[path] === undefined);
+  if (lacking.length > 0)
+    fail(
+      "P0607",
+      span,
+      `${loaded.folder} lacks \`${lacking[0]}\` of ${where}${lacking.length > 1 ? ` and ${lacking.length - 1} more` : ""}`,
+      {
+        notes: ["with these options the method has parameters that the weights do not hold"],
+      },
+    );
 }
 
 function take(

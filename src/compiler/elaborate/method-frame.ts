@@ -9,7 +9,7 @@ import type { Frame, Passed } from "./frame.ts";
 import { type Here, Names, type Read, type Scope } from "./scope.ts";
 import { Thunk } from "./thunk.ts";
 import type { Value } from "./values.ts";
-import { type Edit, pick } from "./versions.ts";
+import { type Edit, pick, type Reader } from "./versions.ts";
 
 /** What a site is part of in one graph: a call of its module, a frame of the attachment it is attached to, or nothing (a parameter). */
 export type Subject = Frame | MethodFrame | undefined;
@@ -34,6 +34,8 @@ export class MethodFrame {
     readonly site: Site,
     readonly subject: Subject,
     private readonly given: Passed = new Map(),
+    /** Who called the attachment as a value: names of the site are then read as that line sees them. */
+    private readonly caller?: Reader,
   ) {
     const base: Here | undefined = subject?.here;
     const { attachment } = site;
@@ -59,7 +61,7 @@ export class MethodFrame {
     const outer = new Names(gifts, new Names(own, site.between(roles, this.here), this.here), this.here);
     const owner: BlockOwner = {
       evaluator: attachment.evaluator,
-      hereFor: (s) => ({ ...this.here, reader: site.readerFor(s) }),
+      hereFor: (s) => ({ ...this.here, reader: this.caller ?? site.readerFor(s) }),
       view: (name, thunk) => this.view(name, thunk),
       elsewhere: (s, target) => site.sharedThunk(s, target),
     };

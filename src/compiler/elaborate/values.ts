@@ -265,6 +265,8 @@ export class Loaded {
   constructor(
     readonly folder: string,
     readonly file: AdapterFile,
+    /** Options that no file can hold, such as other attachments. */
+    readonly given: ReadonlyMap<string, Value>,
     readonly span: Span,
   ) {}
 }

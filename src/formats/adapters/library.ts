@@ -16,7 +16,7 @@ export function readLibrary(files: Files, folder: string, config: JsonRecord, st
   const inner = config.config;
   if (!isRecord(inner)) throw new InputError("P0661", `\`${path}\`: config is ${describe(inner)} where an object is wanted`);
   const name = String(config.name);
-  const outer: JsonRecord = { ...model, hidden_size: config.hidden_size };
+  const outer: JsonRecord = { ...model, hidden_size: config.hidden_size, model_class: config.model_class };
   const union = inner.architecture === "union";
   const parts = new PartBuilder();
   const views = new Map<string, PartOfTensor>();
@@ -48,6 +48,46 @@ export function readLibrary(files: Files, folder: string, config: JsonRecord, st
     },
     new TensorStore(files, new Map([...store.tensors, ...heads]), store.metadata),
     views,
+  );
+}
+
+export const FUSION_CONFIG = "adapter_fusion_config.json";
+
+/** A fusion over adapters that lie elsewhere: the method wants them given. Its keys name them all, with commas. Errors as in `readAdapter`. */
+export function readFusion(path: string, config: JsonRecord, store: TensorStore, mappings: Mappings): AdapterFolder {
+  const inner = isRecord(config.config) ? { ...config.config, architecture: "fusion" } : undefined;
+  if (inner === undefined) throw new InputError("P0661", `\`${path}\`: config is ${describe(config.config)} where an object is wanted`);
+  const one = completed(inner, config.version, mappings);
+  const parts = new PartBuilder();
+  const used = new Set<string>();
+  for (const mapping of chosen(one, mappings, path))
+    readSites({
+      mapping,
+      config: one,
+      outer: {},
+      name: String(config.name),
+      path,
+      store,
+      parts,
+      views: new Map(),
+      used,
+      places: () => true,
+    });
+  const left = [...store.tensors.keys()].filter((key) => !used.has(key));
+  if (left.length > 0) throw new InputError("P0664", `\`${path}\`: ${left.length} tensors fit no method, \`${left[0]}\` among them`);
+  return new AdapterFolder(
+    {
+      layout: "adapters",
+      base: typeof config.model_name === "string" ? config.model_name : undefined,
+      taskType: undefined,
+      parts: parts.done(),
+      heads: {},
+      copies: {},
+      config,
+      unknownFields: [],
+      notes: [],
+    },
+    store,
   );
 }
 

@@ -31,6 +31,8 @@ export interface OptionMapping {
   readonly numeric?: boolean;
   /** Whether the field has this value. */
   readonly equals?: Json;
+  /** Whether the field is a text that this regular expression fits. */
+  readonly matches?: string;
   /** The first entry whose fields have these values gives the option's value, or how to read it. */
   readonly cases?: readonly (readonly [fields: JsonRecord, value: Json])[];
   /** The field is a list: its elements that are among these. */

@@ -57,6 +57,7 @@ function readOption(mapping: OptionMapping, config: JsonRecord, path: string, sh
   const field = mapping.field!;
   let value: Json | undefined = config[field];
   if (mapping.equals !== undefined) return value === mapping.equals;
+  if (mapping.matches !== undefined) return typeof value === "string" && new RegExp(mapping.matches).test(value);
   if (mapping.functions !== undefined) {
     if (value === undefined || value === mapping.start) return undefined;
     const known = typeof value === "string" ? mapping.functions[value] : undefined;

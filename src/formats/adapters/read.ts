@@ -3,7 +3,7 @@ import { InputError } from "../../ir/errors.ts";
 import { type Files, joinPath, readRecord } from "../files.ts";
 import { openSafetensors } from "../safetensors/read.ts";
 import type { AdapterFolder } from "./folder.ts";
-import { readLibrary } from "./library.ts";
+import { FUSION_CONFIG, readFusion, readLibrary } from "./library.ts";
 import type { Mappings } from "./mapping.ts";
 import { OWN_TYPE, readOwn } from "./own.ts";
 import { readPeft } from "./peft.ts";
@@ -16,6 +16,14 @@ import { readPeft } from "./peft.ts";
 export function readAdapter(files: Files, folder: string, mappings: Mappings): AdapterFolder | undefined {
   if (files.stat(folder) === undefined) return undefined;
   const path = joinPath(folder, "adapter_config.json");
+  const fusion = joinPath(folder, FUSION_CONFIG);
+  if (files.stat(fusion) !== undefined)
+    return readFusion(
+      fusion,
+      readRecord(files, fusion),
+      openSafetensors(files, weightsOf(files, folder, "model_adapter_fusion")),
+      mappings,
+    );
   if (files.stat(path) === undefined) throw new InputError("P0660", `\`${folder}\` has no adapter_config.json`, whatElse(files, folder));
   const config = readRecord(files, path);
   const type = config.peft_type;
@@ -39,13 +47,13 @@ export function readAdapter(files: Files, folder: string, mappings: Mappings): A
 
 /** Whether a folder holds an adapter rather than a model. */
 export function isAdapter(files: Files, folder: string): boolean {
-  return files.stat(joinPath(folder, "adapter_config.json")) !== undefined;
+  return ["adapter_config.json", FUSION_CONFIG].some((name) => files.stat(joinPath(folder, name)) !== undefined);
 }
 
 function weightsOf(files: Files, folder: string, stem: string): string {
   const path = joinPath(folder, `${stem}.safetensors`);
   if (files.stat(path) !== undefined) return path;
-  const pickle = [`${stem}.bin`, "pytorch_adapter.bin"].find((name) => files.stat(joinPath(folder, name)) !== undefined);
+  const pickle = [`${stem}.bin`, `pytorch_${stem}.bin`].find((name) => files.stat(joinPath(folder, name)) !== undefined);
   if (pickle !== undefined) {
     throw new InputError("P0669", `\`${folder}\` has its weights only as \`${pickle}\`, which is not read: such files can run code`, [
       `in Python: \`safetensors.torch.save_file(torch.load("${pickle}", weights_only=True), "${stem}.safetensors")\` converts it`,

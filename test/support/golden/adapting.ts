@@ -49,7 +49,7 @@ export function adapting(bench: Bench, test: Case, io: Vectors): Adapting {
     case "peft":
       return [...io.keys()].some((key) => key.startsWith("param.")) ? reparametrised(bench, test, io) : loaded(bench, test);
     case "adapters":
-      return loaded(bench, test);
+      return test.method === "fuse" || test.method === "stack" ? composed(bench, test, io) : loaded(bench, test);
     case "module":
       return moduleAdapting(test, io);
   }
@@ -57,7 +57,6 @@ export function adapting(bench: Bench, test: Case, io: Vectors): Adapting {
 
 /** The adapter's folder as it is. */
 export function loaded({ files, goldens, mappings }: Bench, test: Case): Adapting {
-  if (test.method === "fuse" || test.method === "stack") throw new Unsupported(`several adapters in one file's folders (${test.method})`);
   const adapter = readAdapter(files, `${goldens.folder}/${test.dir}`, mappings);
   if (adapter === undefined) throw new Error(`no adapter in ${test.dir}`);
   return {
@@ -65,6 +64,47 @@ export function loaded({ files, goldens, mappings }: Bench, test: Case): Adaptin
     imports: [],
     trained: adapter.parts.length > 0 ? ["a"] : [],
     heads: test.head_trained ?? Object.keys(adapter.heads),
+  };
+}
+
+/** The folders of adapters below a case's own, in the order of their names; those of fusions last. */
+export function adapterFolders(
+  { files, goldens }: Bench,
+  test: Case,
+): { readonly adapters: readonly string[]; readonly fusions: readonly string[] } {
+  const folder = `${goldens.folder}/${test.dir}`;
+  const holding = (name: string) =>
+    files
+      .list(folder)
+      .filter((entry) => files.stat(`${folder}/${entry}/${name}`) !== undefined)
+      .sort()
+      .map((entry) => `${test.dir}/${entry}`);
+  return { adapters: holding("adapter_config.json"), fusions: holding("adapter_fusion_config.json") };
+}
+
+/** Several adapters at once: one on top of the other; or side by side under a fusion, which stands on the model in their place. */
+function composed(bench: Bench, test: Case, io: Vectors): Adapting {
+  const { adapters, fusions } = adapterFolders(bench, test);
+  const name = (i: number) => `a${i}`;
+  const heads = test.head_trained ?? [];
+  if (test.method === "stack") {
+    const trained = adapters.flatMap((dir, i) => {
+      const { name: own } = readRecord(bench.files, `${bench.goldens.folder}/${dir}/adapter_config.json`);
+      return [...io.keys()].some((key) => key.startsWith("grad.") && key.includes(`.${String(own)}.`)) ? [name(i)] : [];
+    });
+    return { statements: adapters.map((dir, i) => `attach ${name(i)} = load("${dir}") to m`), imports: [], trained, heads };
+  }
+  if (fusions.length !== 1) throw new Unsupported(`${fusions.length} fusions in one case`);
+  const sources = adapters.map((_, i) => name(i)).join(", ");
+  return {
+    statements: [
+      "model sources = m",
+      ...adapters.map((dir, i) => `attach ${name(i)} = load("${dir}") to sources`),
+      `attach f = load("${fusions[0]}", given: { sources: [${sources}] }) to m`,
+    ],
+    imports: [],
+    trained: ["f"],
+    heads,
   };
 }
 

@@ -8,7 +8,7 @@ import { Limit } from "../../../src/ir/graph.ts";
 import type { Values } from "../../../src/runtime/program.ts";
 import { merge } from "../../../src/train/merge.ts";
 import type { ValueStore } from "../../../src/train/values.ts";
-import { type Adapting, adapting, loaded, withoutAllocation } from "./adapting.ts";
+import { type Adapting, adapterFolders, adapting, loaded, withoutAllocation } from "./adapting.ts";
 import { outputPath } from "./architectures.ts";
 import { byAdapter, byKey, byName, byParts, byPath, firstOf } from "./expected.ts";
 import { Gated } from "./gates.ts";
@@ -50,7 +50,7 @@ class Run extends Trial {
     const project = this.compile(programOf(wanted));
     const values = this.valuesOf(project);
     const keys: Readers[] = [
-      ...(isAdapter(bench.files, this.folder) ? [byAdapter(bench.files, this.folder, bench.mappings)] : []),
+      ...this.folders().map((folder) => byAdapter(bench.files, folder, bench.mappings)),
       ...(adapts.renamed ? [byName(project, adapts.renamed)] : []),
       ...(adapts.parts ? [byParts(adapts.parts)] : []),
       ...(adapts.headKeys ? [byKey(adapts.headKeys)] : []),
@@ -70,6 +70,15 @@ class Run extends Trial {
     if (test.kind === "peft" || test.kind === "adapters") this.problems.push(...this.rewritten(project, values, adapts));
     this.missed(/^((out|grad|after|step|alloc)\.|alloc_)|^merged\.(?!.*\.original_module\.)/);
     return this.problems;
+  }
+
+  /** Folders of the case that hold adapters: its own, or those below it. */
+  private folders(): string[] {
+    const { bench, test, folder } = this;
+    if (isAdapter(bench.files, folder)) return [folder];
+    if (test.kind !== "adapters") return [];
+    const { adapters, fusions } = adapterFolders(bench, test);
+    return [...adapters, ...fusions].map((dir) => `${bench.goldens.folder}/${dir}`);
   }
 
   private wanted(adapts: Adapting): Wanted {
@@ -189,7 +198,7 @@ class Run extends Trial {
 
   private rewritten(project: Project, values: ValueStore, adapts: Adapting): string[] {
     // what the file holds is not what is trained: nothing is written that should be like it
-    if (adapts.renamed) return [];
+    if (adapts.renamed || !isAdapter(this.bench.files, this.folder)) return [];
     const train = project.actions.flatMap((a) => (a.kind === "stage" && a.stage.verb === "train" ? [a.stage] : []))[0];
     return rewriteProblems(this.bench, this.folder, project, train, values);
   }

@@ -24,7 +24,9 @@ export type Reader = (param: ParamDecl) => readonly Found[];
 
 /** Where the tensors of an adapter's folder are. */
 const weightsOf = (files: Files, folder: string): string =>
-  ["adapter_model.safetensors", "adapter.safetensors"].map((name) => `${folder}/${name}`).find((path) => files.stat(path) !== undefined)!;
+  ["adapter_model.safetensors", "adapter.safetensors", "model_adapter_fusion.safetensors"]
+    .map((name) => `${folder}/${name}`)
+    .find((path) => files.stat(path) !== undefined)!;
 
 /** Models: the key is the path. */
 export const byPath =

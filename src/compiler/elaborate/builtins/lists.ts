@@ -43,13 +43,17 @@ lists.add("count", [{ name: "x", selection: true }], ({ x }, c) => {
   const storages = c.evaluator.parametersOf(x ?? null, c.span);
   return storages.reduce((n, s) => n + s.shape.reduce((p, d) => p * d, 1), 0);
 });
-lists.add("load", [{ name: "folder" }], ({ folder }, c) => {
+lists.add("load", [{ name: "folder" }, { name: "given", optional: true }], ({ folder, given }, c) => {
   if (typeof folder !== "string") return c.fail("P0205", `\`load\` takes the folder of an adapter, this is ${describe(folder!)}`);
   const path = c.evaluator.resolvePath(folder as string, c.span);
   const file = c.evaluator.readAdapter(path, c.span);
   if (!file)
     return c.fail("P0607", `there is no adapter in ${folder}`, ["a folder with adapter_config.json and adapter_model.safetensors"]);
-  return new Loaded(path, file, c.span);
+  if (given !== undefined && !(given instanceof Fields))
+    return c.fail("P0205", `\`given\` is a record of options, this is ${describe(given)}`, [
+      "options that a file cannot hold: `given: { sources: [a, b] }`",
+    ]);
+  return new Loaded(path, file, given?.entries ?? new Map(), c.span);
 });
 lists.add("eval", [{ name: "model" }], ({ model }, c) => {
   if (!(model instanceof Instance)) c.fail("P0205", `\`eval\` takes a model, this is ${describe(model!)}`);
