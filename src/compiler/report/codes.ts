@@ -137,6 +137,7 @@ export const codes: Readonly<Record<string, string>> = {
   P0667: "The layout of an adapter's folder is not known.",
   P0668: "A file that says how another library's adapters correspond to methods is not sound.",
   P0669: "Weights are there only as a pickle, which is never read because it can run code.",
+  P0670: "An adapter cannot be written in the layout that is asked for.",
   P0680: "A file or folder does not exist.",
   P0681: "A file may not be opened or changed.",
   P0682: "A file cannot be written: the disk is full.",

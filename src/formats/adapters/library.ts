@@ -218,7 +218,7 @@ function readSites({ mapping, config, outer, name, path, store, parts, used, pla
   }
   const shared: Record<string, string> = {};
   for (const [param, end] of Object.entries(mapping.shared ?? {})) {
-    const key = [...store.tensors.keys()].find((candidate) => candidate.endsWith(`.shared_parameters.${name}.${end}`));
+    const key = [...store.tensors.keys()].find((candidate) => `.${candidate}`.endsWith(`.shared_parameters.${name}.${end}`));
     if (key === undefined) {
       if (param.endsWith("?")) continue;
       throw new InputError("P0664", `\`${path}\`: the weights lack the shared tensor \`${end}\``);

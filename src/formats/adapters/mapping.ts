@@ -37,6 +37,8 @@ export interface OptionMapping {
   readonly cases?: readonly (readonly [fields: JsonRecord, value: Json])[];
   /** The field is a list: its elements that are among these. */
   readonly among?: readonly Json[];
+  /** The field holds the hidden size divided by this option; one number for all layers, or by layer. */
+  readonly reduces?: string;
   /** With `size`: the axis is shorter by this field. */
   readonly times?: string;
   /** The first of these that gives a value. */
@@ -153,6 +155,8 @@ export interface LibraryMapping {
   /** `architecture` of the configuration; absent: bottlenecks have none. */
   readonly architecture?: string;
   readonly config: JsonRecord;
+  /** Fields that are written along, and not asked for when reading. */
+  readonly sets?: JsonRecord;
   /** A part that comes along with what the other kinds read of the same configuration. */
   readonly beside?: boolean;
   /** Segment before the adapter's name in a key. */
@@ -161,6 +165,8 @@ export interface LibraryMapping {
   readonly places?: string;
   /** Regular expressions on what stands before the infix, and the site they give; the first that fits counts. */
   readonly sites?: readonly (readonly [string, string])[];
+  /** The other way: from a site, with `:Role`, to what is written before the infix; `{trunk}`: what the base calls its trunk. By default the site's module. */
+  readonly placed?: readonly (readonly [string, string])[];
   /** Regular expressions on the same, and the field of the configuration that is true where such places are adapted; the first that fits counts. */
   readonly locations?: readonly (readonly [pattern: string, field: string, listed?: string])[];
   readonly options: Readonly<Record<string, OptionMapping>>;
@@ -176,8 +182,12 @@ export interface LibraryMapping {
   readonly sizes?: Readonly<Record<string, string>>;
   /** Parameters that are parts of tensors repeated under every layer. */
   readonly views?: Readonly<Record<string, ViewMapping>>;
-  /** Regular expressions on a site, and the pool that serves it: its name stands for `{pool}` in `views` and `shared`. */
-  readonly pools?: readonly (readonly [string, string])[];
+  /** Regular expressions on a site, and the pool that serves it: its name stands for `{pool}` in `views` and `shared`. Third: only for models of this type. */
+  readonly pools?: readonly (readonly [pattern: string, pool: string, type?: string])[];
+  /** Pools are written under every module whose path this fits, adapted or not. */
+  readonly repeated?: string;
+  /** Field that lists the adapted layers, or is "all". */
+  readonly layers?: string;
   /** Parameters of a site that are no part of a pool: behind the site's path and another infix. */
   readonly sited?: { readonly infix: string; readonly params: Readonly<Record<string, string>> };
 }

@@ -1,0 +1,171 @@
+import { readFileSync } from "node:fs";
+import { describe, expect, test } from "@jest/globals";
+import type { AdapterFolder } from "../../src/formats/adapters/folder.ts";
+import { readMappings } from "../../src/formats/adapters/mapping.ts";
+import type { OutAdapter, OutAttachment, OutParam } from "../../src/formats/adapters/out.ts";
+import { readAdapter } from "../../src/formats/adapters/read.ts";
+import { writeLibrary } from "../../src/formats/adapters/write-library.ts";
+import { openCheckpoint } from "../../src/formats/checkpoint.ts";
+import { readConfig } from "../../src/formats/config.ts";
+import { MemoryFiles } from "../../src/formats/memory.ts";
+import { InputError } from "../../src/ir/errors.ts";
+import { NodeFiles } from "../../src/node/files.ts";
+
+interface Case {
+  readonly kind: string;
+  readonly dir: string;
+  readonly base: string;
+  readonly files: readonly string[];
+}
+const golden = new NodeFiles("test/golden");
+const mappings = readMappings(new NodeFiles(), "specs/std/methods");
+const folders = (JSON.parse(readFileSync("test/golden/manifest.json", "utf8")) as { cases: Case[] }).cases
+  .filter(({ kind }) => kind === "adapters")
+  .flatMap(({ base, files }) =>
+    files.filter((file) => file.endsWith("config.json")).map((file) => [file.slice(0, file.lastIndexOf("/")), base] as const),
+  );
+
+const shapesOf = (base: string) =>
+  new Map([...openCheckpoint(golden, base)!.tensors.values()].map(({ name, shape }) => [name, shape] as const));
+
+/** What a run that trained this adapter would hand over. */
+function asTrained(folder: AdapterFolder, base: string): OutAdapter {
+  const param = (key: string): OutParam => ({ shape: folder.shapes[key], values: () => folder.read(key) });
+  const params = (keys: Readonly<Record<string, string>>) =>
+    Object.fromEntries(Object.entries(keys).map(([name, key]) => [name, param(key)]));
+  const attachments = folder.parts.map(
+    ({ method, from, options, sites, shared }, i): OutAttachment => ({
+      name: `a${i}`,
+      method,
+      from,
+      options,
+      sites: sites.map((site) => ({ path: site.path, params: params(site.params) })),
+      shared: params(shared),
+    }),
+  );
+  const config = readConfig(golden, base)!;
+  return {
+    attachments,
+    heads: params(folder.heads),
+    base: { name: base, module: (config.architectures as string[])[0], config, shapes: shapesOf(base) },
+  };
+}
+
+describe("an adapter of the adapters library read and written is the same, byte for byte", () => {
+  test.each(folders)("%s", (dir, base) => {
+    const folder = readAdapter(golden, dir, mappings)!;
+    const files = new MemoryFiles();
+    const { name, adapter_names } = folder.config as { name: string; adapter_names?: string[] };
+    writeLibrary(files, "out", asTrained(folder, base), mappings, { name, sources: adapter_names });
+    expect(files.content.size).toBe(2);
+    for (const [path, bytes] of files.content) {
+      const theirs = readFileSync(`test/golden/${dir}/${path.slice("out/".length)}`);
+      if (path.endsWith(".json")) expect(new TextDecoder().decode(bytes)).toBe(theirs.toString());
+      else expect(Buffer.from(bytes).equals(theirs)).toBe(true);
+    }
+  });
+});
+
+const BERT = "models/bert-cls";
+const param = (...shape: number[]): OutParam => ({ shape, values: () => new Float32Array(shape.reduce((a, b) => a * b, 1)).fill(0.5) });
+const bottleneck = (size: number) => ({
+  "adapter.down.weight": param(size, 32),
+  "adapter.down.bias": param(size),
+  "adapter.up.weight": param(32, size),
+  "adapter.up.bias": param(32),
+});
+const pfeiffer = (size: number, ...layers: number[]): OutAttachment => ({
+  name: "task",
+  method: "Pfeiffer",
+  from: "std/methods/bottleneck.peft",
+  options: { size, std: 0.02 },
+  sites: layers.map((i) => ({ path: `bert.encoder.layer.${i}.output`, role: "FeedForwardSublayer", params: bottleneck(size) })),
+  shared: {},
+});
+const adapter = (attachments: readonly OutAttachment[], heads: Record<string, OutParam> = {}): OutAdapter => ({
+  attachments,
+  heads,
+  base: { name: BERT, module: "BertForSequenceClassification", config: readConfig(golden, BERT)!, shapes: shapesOf(BERT) },
+});
+function written(out: OutAdapter, folder = "out") {
+  const files = new MemoryFiles();
+  writeLibrary(files, folder, out, mappings);
+  const read = (name: string) => JSON.parse(new TextDecoder().decode(files.content.get(`${folder}/${name}`)!));
+  return { files, read, config: read("adapter_config.json").config as Record<string, unknown> };
+}
+const refusal = (action: () => unknown): string => {
+  try {
+    action();
+  } catch (error) {
+    if (error instanceof InputError) return [error.code, error.message, ...error.notes].join("\n");
+    throw error;
+  }
+  return "no error";
+};
+
+describe("what the library says by layer, by place and beside the adapter", () => {
+  test("layers left out; sizes by layer; heads in files of their own", () => {
+    expect(written(adapter([pfeiffer(8, 1)])).config).toMatchObject({ leave_out: [0], reduction_factor: 4 });
+    const { files, read, config } = written(
+      adapter([pfeiffer(8, 0), pfeiffer(10, 1)], { "classifier.weight": param(3, 32), "classifier.bias": param(3) }),
+    );
+    expect(config).toMatchObject({ leave_out: [], reduction_factor: { 1: 3, default: 4 }, mh_adapter: false, output_adapter: true });
+    expect(read("head_config.json")).toMatchObject({ name: null, config: null, num_labels: 3 });
+    const back = readAdapter(files, "out", mappings)!;
+    expect(back.heads).toEqual({ "classifier.weight": "classifier.weight", "classifier.bias": "classifier.bias" });
+    expect(back.parts.map(({ method, options, sites }) => [method, options.size, sites.map((s) => s.path)])).toEqual([
+      ["Pfeiffer", 8, ["bert.encoder.layer.0.output"]],
+      ["Pfeiffer", 10, ["bert.encoder.layer.1.output"]],
+    ]);
+  });
+  test("methods of several kinds are a union; a size that divides nothing is found again", () => {
+    const lora: OutAttachment = {
+      name: "lora",
+      method: "LoRA",
+      from: "std/methods/lora",
+      options: { rank: 2, alpha: 4, dropout: 0, rslora: false, bias: false },
+      sites: [0, 1].map((i) => ({
+        path: `bert.encoder.layer.${i}.attention.self.query`,
+        params: { "lora_A.weight": param(2, 32), "lora_B.weight": param(32, 2) },
+      })),
+      shared: {},
+    };
+    const { files, config } = written(adapter([pfeiffer(11, 0, 1), lora]));
+    expect(config).toMatchObject({
+      architecture: "union",
+      configs: [{ leave_out: [] }, { architecture: "lora", r: 2, attn_matrices: ["q"] }],
+    });
+    const [{ reduction_factor }] = config.configs as { reduction_factor: number }[];
+    expect(Math.floor(32 / reduction_factor)).toBe(11);
+    expect(readAdapter(files, "out", mappings)!.parts.map(({ method }) => method)).toEqual(["Pfeiffer", "LoRA"]);
+  });
+  test("what it has no form for is refused with the reason", () => {
+    const other = { ...pfeiffer(8, 0), method: "Lite" };
+    expect(refusal(() => written(adapter([other])))).toMatch(/^P0670[\s\S]*no method like Lite/);
+    const stacked = [pfeiffer(8, 0, 1), pfeiffer(8, 0, 1)];
+    expect(refusal(() => written(adapter(stacked)))).toMatch(/^P0670[\s\S]*would be there twice/);
+    const reft: OutAttachment = {
+      name: "r",
+      method: "ReFT",
+      from: "std/methods/reft",
+      options: { rank: 1, prefix: 1, suffix: 0, orthogonal: false, subtract: false, tied: true, act: "identity", p: 0 },
+      sites: [
+        {
+          path: "bert.encoder.layer.0",
+          role: "Block",
+          params: {
+            "units.0.learned_source.weight": param(1, 32),
+            "units.0.learned_source.bias": param(1),
+            "units.0.projection.weight": param(1, 32),
+          },
+        },
+      ],
+      shared: {},
+    };
+    expect(refusal(() => written(adapter([reft])))).toMatch(/^P0670[\s\S]*does not save subtract_projection = false/);
+    expect(written(adapter([{ ...reft, options: { ...reft.options, subtract: true } }])).config).toMatchObject({
+      layers: [0],
+      tied_weights: true,
+    });
+  });
+});
