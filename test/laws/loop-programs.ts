@@ -49,6 +49,8 @@ export interface Built {
   readonly graph: Graph;
   readonly loss: Node;
   readonly wanted: readonly Node[];
+  /** What the last turn carries out, the second where there are two streams. */
+  readonly carried: readonly [Node, Node];
 }
 
 const D = 3;
@@ -112,7 +114,7 @@ export function build(p: Program): Built {
     { role: "output", name: "last", node: x },
     ...watched.map((node, i): Result => ({ role: "output", name: `act${i}`, node })),
   ];
-  return { graph: { results }, loss, wanted };
+  return { graph: { results }, loss, wanted, carried: [x, y] };
 }
 
 /** The program's results and its gradients by all it wants, and a directional derivative. */

@@ -9,7 +9,7 @@ import type { Part } from "./expected.ts";
 import { type Case, Unsupported } from "./manifest.ts";
 import { moduleAdapting } from "./modules.ts";
 import type { Look } from "./program.ts";
-import type { Bench } from "./trial.ts";
+import type { Bench, Derived } from "./trial.ts";
 import { overlaid, type Vectors } from "./vectors.ts";
 
 /** A parameter of the program that the case's file holds under another name: as a whole, or as a part of a larger tensor. */
@@ -35,8 +35,9 @@ export interface Adapting {
   readonly declared?: string;
   /** What is trained, where it is more than the task's objective, `goal`. */
   readonly objective?: string;
-  /** More values to look at. */
+  /** More values to look at; what is made of their graphs. */
   readonly looks?: readonly Look[];
+  readonly derived?: readonly Derived[];
 }
 
 const NOTHING: Adapting = { statements: [], imports: [], trained: [], heads: [] };

@@ -57,14 +57,17 @@ class Run extends Trial {
     ];
     const readers: Readers = (tensors) => firstOf(...keys.map((make) => make(tensors)), byPath(tensors));
     this.start(project, values, readers, this.given(adapts));
-    await this.onDevice(project, values, taskOf(wanted).labels, async (running) => {
+    const use = async (running: Running) => {
       this.checkOutputs(await running.look("look"), wanted);
       for (const look of adapts.looks ?? []) {
         const outputs = await running.look(look.name);
         for (const [key, column] of Object.entries(look.outputs)) this.checkOutput(key, outputs[column]);
       }
+      for (const { name } of adapts.derived ?? [])
+        for (const [key, seen] of Object.entries(await running.look(name))) if (io.has(`out.${key}`)) this.checkOutput(key, seen);
       if (running.train !== undefined) await this.checkSteps(running, project, readers);
-    });
+    };
+    await this.onDevice(project, values, taskOf(wanted).labels, use, adapts.derived);
     if (adapts.renamed) await this.checkSaved(wanted);
     if (below(io, "merged.").size > 0) this.checkMerged(wanted, readers, adapts);
     if (test.kind === "peft" || test.kind === "adapters") this.problems.push(...this.rewritten(project, values, adapts));

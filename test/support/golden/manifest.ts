@@ -8,6 +8,8 @@ export interface Tolerance {
   /** |a − b| ≤ abs. */
   readonly abs?: number;
   readonly group_max?: number;
+  /** Allowed beside that. */
+  readonly room?: number;
 }
 
 export interface Optimizer {
@@ -39,6 +41,7 @@ export interface Case {
   readonly optimizer?: Optimizer | null;
   readonly trained?: "all" | readonly string[];
   readonly head_trained?: readonly string[];
+  readonly reconstruct_gap?: number;
   readonly same_io_as?: string;
   readonly dir: string;
   readonly tolerances: Readonly<Record<string, Tolerance>>;

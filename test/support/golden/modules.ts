@@ -8,6 +8,7 @@ import { architectureOf } from "./architectures.ts";
 import type { Part } from "./expected.ts";
 import { type Case, Unsupported } from "./manifest.ts";
 import type { Look } from "./program.ts";
+import { rebuiltStreams } from "./rebuilt.ts";
 import type { Bench } from "./trial.ts";
 import { below, overlaid, type Vectors } from "./vectors.ts";
 
@@ -139,6 +140,7 @@ function meft(test: Case, io: Vectors): Adapting {
       ];
     }),
     ...look(test, "wiring", streams, ["loss   = sum(out)", ...streams.map((name, i) => `${name} = concat(rev.streams[${i}], axis: -1)`)]),
+    derived: [{ name: "rebuilt", of: "look_wiring", make: (entry, sizes) => rebuiltStreams(entry, streams, sizes) }],
   };
 }
 

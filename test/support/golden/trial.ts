@@ -40,6 +40,13 @@ export interface Running {
   look(stage: string): Promise<Record<string, Values>>;
 }
 
+/** A look made of another stage's graph. */
+export interface Derived {
+  readonly name: string;
+  readonly of: string;
+  make(entry: Entry, sizes: ReadonlyMap<string, number>): Entry;
+}
+
 /** What the tensors of a case's file hold for parameters. */
 export type Readers = (tensors: Vectors) => Reader;
 
@@ -106,7 +113,13 @@ export class Trial {
   }
 
   /** Builds the program for the device, fills it and lets `use` run it. `labels`: what the program calls the case's labels. */
-  async onDevice(project: Project, values: ValueStore, labels: string, use: (running: Running) => Promise<void>): Promise<void> {
+  async onDevice(
+    project: Project,
+    values: ValueStore,
+    labels: string,
+    use: (running: Running) => Promise<void>,
+    derived: readonly Derived[] = [],
+  ): Promise<void> {
     const { engine } = this.bench;
     const stages = project.actions.flatMap((a): Stage[] => (a.kind === "stage" ? [a.stage] : []));
     const train = stages.find((s): s is TrainStage => s.verb === "train");
@@ -115,6 +128,10 @@ export class Trial {
     const entries = new Map<string, Entry>();
     for (const s of stages) if (s.verb === "predict") entries.set(`look ${s.name}`, s.entry);
     if (train) entries.set("step", train.step[0]);
+    for (const { name, of, make } of derived) {
+      const from = entries.get(`look ${of}`)!;
+      entries.set(`look ${name}`, make(from, sizesOf(from, table)));
+    }
     const sizes = new Map([...entries].map(([name, entry]) => [name, sizesOf(entry, table)]));
     const built = await engine.build(
       [...entries].map(([name, { graph }]) => ({ name, graph, sizes: sizes.get(name)! })),
@@ -157,7 +174,13 @@ export class Trial {
     this.compared.add(key);
     const own = this.test.tolerances;
     const tolerances = Object.keys(own).length > 0 ? own : this.source.tolerances;
-    const problem = compare(key, seen, { shape: this.io.get(key)!.shape, data }, toleranceOf(key, tolerances), counts);
+    const problem = compare(
+      key,
+      seen,
+      { shape: this.io.get(key)!.shape, data },
+      toleranceOf(key, tolerances, this.test.reconstruct_gap),
+      counts,
+    );
     if (problem !== undefined) this.problems.push(problem);
   }
 
