@@ -53,15 +53,17 @@ export function rewriteProblems(
         (p) =>
           p.method === part.method &&
           p.sites.length === part.sites.length &&
-          (numbered(p.sites) || p.sites.every((s, i) => samePlace(s.path, part.sites[i].path))),
+          (numbered(p.sites) || part.sites.every(({ path }) => p.sites.some((s) => samePlace(s.path, path)))),
       );
       if (like === undefined) {
         problems.push(`${part.method} comes back at other places: ${part.sites.map((s) => s.path).join(", ")}`);
         continue;
       }
       part.sites.forEach((site, i) => {
+        // files name places in an order of their own
+        const own = numbered(like.sites) ? like.sites[i] : like.sites.find((s) => samePlace(s.path, site.path))!;
         for (const [param, key] of Object.entries(site.params)) {
-          const [a, b] = [back.read(key), before.read(like.sites[i].params[param])];
+          const [a, b] = [back.read(key), before.read(own.params[param])];
           if (a.length !== b.length || a.some((x, j) => x !== b[j]))
             problems.push(`${part.method} at ${site.path}: ${param} changes in writing`);
         }
