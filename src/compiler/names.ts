@@ -6,3 +6,12 @@ export function boundNames(s: ast.Statement): string[] {
   if (s.kind === "If") return [...s.then, ...(s.else ?? [])].flatMap(boundNames);
   return s.kind === "For" ? s.body.flatMap(boundNames) : [];
 }
+
+/** Whether an expression uses one of these names, also behind a dot (`s.score` of another site). */
+export function mentions(x: unknown, names: ReadonlySet<string>): boolean {
+  if (Array.isArray(x)) return x.some((y) => mentions(y, names));
+  if (x === null || typeof x !== "object") return false;
+  const n = x as { kind?: string; text?: string };
+  if (n.kind === "Name" && names.has(n.text!)) return true;
+  return Object.entries(x).some(([k, v]) => k !== "span" && k !== "kind" && mentions(v, names));
+}

@@ -1,18 +1,18 @@
 import type { Span } from "../../ir/graph.ts";
 import type * as ast from "../ast.ts";
-import { boundNames } from "../names.ts";
 import { Attachment, rebindings, rebindTarget, Site } from "./attachment.ts";
 import { chains } from "./chains.ts";
 import { Context, within } from "./context.ts";
 import type { Elaborator } from "./elaborator.ts";
 import { evaluate } from "./expressions.ts";
 import { fail } from "./fault.ts";
-import { Instance, isStatement } from "./instance.ts";
+import { Instance } from "./instance.ts";
 import { methodFrame } from "./method-frame.ts";
 import { type Filling, fillings, fillingsOf, isA, namesOfRole, roleFields } from "./roles.ts";
-import { fixed, Names, type Read, type Scope } from "./scope.ts";
+import { fixed, Names, type Read, type Scope, Seen } from "./scope.ts";
 import { selectionOf } from "./select.ts";
-import { capitalsOf, coerceStatic, isTensorType, parameterShape } from "./signature.ts";
+import { coerceStatic, isTensorType, parameterShape } from "./signature.ts";
+import { staticLines } from "./static-lines.ts";
 import { parameterNames, Storage } from "./storage.ts";
 import { roleSizes } from "./trace.ts";
 import { Applied, Fit as Budget, describe, MethodDecl, ModuleDecl, type Place, RoleDecl, type Selection, type Value } from "./values.ts";
@@ -74,7 +74,7 @@ function prepare(
     const options = siteOptions(e, applied, p, sizes, span);
     attachment.sites.push(
       new Site(attachment, i, p.place, p.role instanceof RoleDecl ? p.role : undefined, p.names, sizes, options, qualified, (site) =>
-        staticLines(e, method, site, options),
+        staticLines(method, site, options),
       ),
     );
     if (i === 0) attachment.options = e.staticRecord(options);
@@ -248,77 +248,6 @@ function nameWithoutCall(_e: Elaborator, place: Place, path: readonly string[], 
   fail("P0505", span, `\`${name}\` has no value when options are set`);
 }
 
-/**
- * Lines that are the same for all calls of a site: those that make modules, and those that use nothing of a call, of a parameter or of the
- * step. Decided by what a line depends on, never by trying.
- */
-function staticLines(e: Elaborator, method: MethodDecl, site: Site, options: ReadonlyMap<string, Value>): Set<ast.Statement> {
-  const live = new Set<string>(["training", "past", "step", "steps", "loss", "site", "params", "blocks"]);
-  for (const [n, path] of site.roleNames) if (!isStaticName(site.place, path)) live.add(n);
-  for (const f of site.role ? roleFields(site.role) : []) for (const c of capitalsOf([f.field.type])) live.add(c);
-  for (const m of method.decl.members) {
-    if (m.kind === "Parameter") live.add(m.field.name.text);
-    if (m.kind === "State") live.add(m.name.text);
-    if (m.kind === "Input") {
-      live.add(m.field.name.text);
-      for (const c of capitalsOf([m.field.type])) live.add(c);
-    }
-    if (m.kind === "Attach") live.add(m.name.text);
-  }
-  const parts = new Set([...options].filter(([, v]) => holdsAttachment(v)).map(([n]) => n));
-  const makes = (x: ast.Expr | ast.Spread): boolean => {
-    if (x.kind === "Spread") return makes(x.value);
-    if (x.kind === "Call" && x.callee.kind === "Name") {
-      const v = options.get(x.callee.text) ?? method.scope.find(x.callee.text)?.(method.scope.here);
-      return v instanceof ModuleDecl;
-    }
-    if (x.kind === "List") return x.items.length > 0 && x.items.every(makes);
-    if (x.kind === "Comprehension") return makes(x.element);
-    if (x.kind === "Conditional") return [x.then, x.else].every((y) => y.kind === "None" || makes(y)) && [x.then, x.else].some(makes);
-    return false;
-  };
-  const out = new Set<ast.Statement>();
-  for (const s of method.decl.members.filter(isStatement)) {
-    const targets = s.kind === "Binding" && s.op === "=" ? s.targets.filter((t) => t.names.length === 1).map((t) => t.names[0].text) : [];
-    if (
-      s.kind === "Binding" &&
-      s.op === "=" &&
-      targets.length === s.targets.length &&
-      (s.values.every(makes) || !s.values.some((v) => mentions(v, live) || callsPart(v, parts)))
-    )
-      out.add(s);
-    else for (const n of s.kind === "Binding" ? targets : boundNames(s)) live.add(n);
-  }
-  return out;
-}
-
-function isStaticName(place: Place, path: readonly string[] | null): boolean {
-  if (path === null) return true;
-  if (place.kind !== "module" || path.length !== 1) return false;
-  return place.instance.args.has(path[0]) || place.instance.block.thunkBefore(path[0]) !== undefined;
-}
-
-/** Whether an expression uses one of these names, also behind a dot (`s.score` of another site). */
-function mentions(x: unknown, names: ReadonlySet<string>): boolean {
-  if (Array.isArray(x)) return x.some((y) => mentions(y, names));
-  if (x === null || typeof x !== "object") return false;
-  const n = x as { kind?: string; text?: string };
-  if (n.kind === "Name" && names.has(n.text!)) return true;
-  return Object.entries(x).some(([k, v]) => k !== "span" && k !== "kind" && mentions(v, names));
-}
-
-const holdsAttachment = (v: Value): boolean => v instanceof Attachment || (Array.isArray(v) && v.some((x) => holdsAttachment(x as Value)));
-
-/** Whether an expression calls an attachment that is an option (`sources[0]().z`): its part at the site, which belongs to a call. */
-function callsPart(x: unknown, options: ReadonlySet<string>): boolean {
-  if (options.size === 0) return false;
-  if (Array.isArray(x)) return x.some((y) => callsPart(y, options));
-  if (x === null || typeof x !== "object") return false;
-  const n = x as { kind?: string; callee?: unknown };
-  if (n.kind === "Call" && mentions(n.callee, options)) return true;
-  return Object.entries(x).some(([k, v]) => k !== "span" && k !== "kind" && callsPart(v, options));
-}
-
 /** One line of a method at one site. */
 function run(e: Elaborator, site: Site, m: ast.Member): void {
   const { attachment } = site;
@@ -399,7 +328,12 @@ function makeParameter(e: Elaborator, site: Site, m: ast.Parameter): void {
     () => ({ owner: { kind: "attachment", name: attachment.name }, path: m.shared || site.path === "" ? name : `${site.path}.${name}` }),
     dtype,
     shape,
-    () => (m.field.start ? evaluate(e, m.field.start, methodFrame(site, undefined).block) : 0),
+    () => {
+      if (!m.field.start) return 0;
+      const frame = methodFrame(site, undefined);
+      // what the attachment does to a weight comes later than a start that looks at it
+      return evaluate(e, m.field.start, new Seen(frame.block, { ...frame.here, reader: { attachment, stamp: attachment.first } }));
+    },
     m.frozen,
     m.span,
   );

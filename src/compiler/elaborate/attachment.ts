@@ -1,13 +1,14 @@
 import type { Span } from "../../ir/graph.ts";
 import type * as ast from "../ast.ts";
+import { boundNames, mentions } from "../names.ts";
 import type { Static } from "../project.ts";
 import { Block, type BlockOwner } from "./block.ts";
 import { chainOf } from "./chains.ts";
 import { context } from "./context.ts";
 import { fail } from "./fault.ts";
-import { type Instance, isStatement } from "./instance.ts";
+import { forwardOf, type Instance, isStatement } from "./instance.ts";
 import { MethodFrame, type MethodLine, methodFrame, type Subject } from "./method-frame.ts";
-import { type Evaluator, fixed, type Here, Names, type Read, type Scope } from "./scope.ts";
+import { type Evaluator, fixed, type Here, Names, type Read, type Scope, Seen } from "./scope.ts";
 import { parameterNames, Storage } from "./storage.ts";
 import { Thunk } from "./thunk.ts";
 import { type Applied, describe, type MethodDecl, type Place, type RoleDecl, type Value } from "./values.ts";
@@ -51,6 +52,10 @@ export class Attachment {
   }
   get method(): MethodDecl {
     return this.applied.method;
+  }
+  /** Before all of its lines. */
+  get first(): number {
+    return this.stampBase;
   }
   /** Runs by line, then by site. */
   stamp(statement: ast.Statement, site: number): number {
@@ -231,6 +236,8 @@ export class Site extends Editable {
         if (place.instance.slots.has(path[0])) return place.instance.parameter(path[0]);
         const read = place.instance.scope.find(path[0]);
         if (read && isOwn(place.instance, path[0])) return read(reader);
+        const same = sameInAllCalls(place.instance, path[0]);
+        if (same) return this.attachment.evaluator.evaluate(same, new Seen(place.instance.scope, reader));
       }
       const subject = onlySubject(this);
       if (subject && !(subject instanceof MethodFrame)) return subject.readPath(path, reader, this.attachment.span);
@@ -244,6 +251,26 @@ export class Site extends Editable {
 }
 
 const isOwn = (instance: Instance, name: string): boolean => instance.args.has(name) || instance.block.thunkBefore(name) !== undefined;
+
+/** What a value of `forward` is, where parameters alone make it (a weight turned round): it needs no call. */
+function sameInAllCalls(instance: Instance, name: string): ast.Expr | undefined {
+  const forward = forwardOf(instance.decl);
+  const made = forward?.body.flatMap((s) =>
+    s.kind === "Binding" && s.op === "=" && s.targets.length === 1 && s.targets[0].names.length === 1 && s.targets[0].names[0].text === name
+      ? s.values
+      : [],
+  );
+  if (forward === undefined || made?.length !== 1) return undefined;
+  const live = new Set([
+    "training",
+    "past",
+    "step",
+    "steps",
+    ...forward.params.map((p) => p.name.text),
+    ...forward.body.flatMap(boundNames),
+  ]);
+  return mentions(made[0], live) ? undefined : made[0];
+}
 
 /** What a site is part of where the step calls its module exactly once in training (an evaluation: exactly once); otherwise nothing. */
 export function onlySubject(site: Site): Subject {

@@ -26,6 +26,8 @@ export class Context {
   readonly params = new Map<string, Storage>();
   /** Caches of earlier positions that `remember` keeps, with what each becomes. */
   readonly remembered = new Map<string, { node: Node; next: Node; shape: readonly Dim[]; dtype: DType }>();
+  /** Values at other points (`moved`), with what was asked: e, tensors, steps. */
+  readonly moves: { readonly nodes: readonly Node[]; readonly value: Node }[] = [];
   /** Calls that objectives share, by module and arguments. */
   readonly shared = new Map<string, Frame>();
 

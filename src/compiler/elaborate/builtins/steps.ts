@@ -1,5 +1,6 @@
 import { addDim, symbol } from "../../../ir/dim.ts";
 import type { Node } from "../../../ir/graph.ts";
+import { rebuild } from "../../../ir/rebuild.ts";
 import { context } from "../context.ts";
 import { Storage } from "../storage.ts";
 import { isTensor } from "../tensors.ts";
@@ -40,6 +41,27 @@ steps.add("jvp", [{ name: "e" }, { name: "p" }, { name: "v" }], ({ e, p, v }, c)
   });
   if (at.length !== along.length) return c.fail("P0205", `\`jvp\` has ${along.length} directions for ${at.length} tensors`);
   return c.tensor(c.build((b) => at.map((x, i) => b.jvp(value, x, c.node(along[i]))).reduce((p1, q) => b.add(p1, q))));
+});
+
+/** Tensors of a value, or of a list of them. */
+const flat = (v: Value): Value[] => (Array.isArray(v) ? v.flatMap((x) => flat(x as Value)) : [v]);
+
+// e where the tensors p, which it depends on, are larger by `by`: at another point, that is
+steps.add("moved", [{ name: "e" }, { name: "p" }, { name: "by" }], ({ e, p, by }, c) => {
+  const value = c.node(e!);
+  const at = flat(p!).map((x) => c.node(x));
+  const steps = flat(by!).map((x) => c.node(x));
+  if (at.length !== steps.length) return c.fail("P0205", `\`moved\` has ${steps.length} steps for ${at.length} tensors`);
+  const ctx = context();
+  const same = (a: readonly Node[], b: readonly Node[]) => a.length === b.length && a.every((x, i) => x === b[i]);
+  const nodes = [value, ...at, ...steps];
+  let known = ctx.moves.find((m) => same(m.nodes, nodes));
+  if (!known) {
+    const to = new Map(at.map((x, i) => [x, c.build((b) => b.add(x, steps[i]))]));
+    known = { nodes, value: rebuild([value], to)[0] };
+    ctx.moves.push(known);
+  }
+  return c.tensor(known.value);
 });
 
 // While decoding: earlier positions, then these. Elsewhere the identity.
