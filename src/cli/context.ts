@@ -91,7 +91,11 @@ export class Session {
 
   host(project: Project, engine: Engine): FileHost {
     return this.workspace.host(project, engine, {
-      listen: this.display.listen,
+      listen: (event) => {
+        if (event.event !== "problem") return this.display.listen(event);
+        this.display.end();
+        reportProblems([event.problem], this.io, this.json, this.source);
+      },
       interrupted: () => this.stopping,
       now: () => this.io.now(),
     });

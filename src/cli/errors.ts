@@ -3,7 +3,6 @@
 import { problemJson } from "../compiler/report/json.ts";
 import type { Problem } from "../compiler/report/problem.ts";
 import { type ReadSource, renderProblem } from "../compiler/report/render.ts";
-import { NotAdditive } from "../ir/accumulate.ts";
 import { InputError, Limit } from "../ir/errors.ts";
 import { TypeMismatch } from "../ir/ops/index.ts";
 import { DeviceError } from "../runtime/errors.ts";
@@ -40,8 +39,8 @@ export function report(error: unknown, io: Io, json: boolean, source: ReadSource
     return EXIT.mistake;
   }
   if (error instanceof InputError) {
-    const span = error instanceof NotAdditive ? error.span : undefined;
-    reportProblems([{ code: error.code, severity: "error", message: error.message, span, notes: error.notes }], io, json, source);
+    const { code, message, span, notes } = error;
+    reportProblems([{ code, severity: "error", message, span, notes }], io, json, source);
     return EXIT.mistake;
   }
   if (error instanceof Limit) {

@@ -24,7 +24,14 @@ export class InputError extends Error {
     readonly code: string,
     message: string,
     readonly notes: readonly string[] = [],
+    /** What in the program asked for it. */
+    readonly span?: Span,
   ) {
     super(message);
+  }
+
+  /** The same, with a place if it has none. */
+  at(span: Span | undefined): InputError {
+    return this.span === undefined ? new InputError(this.code, this.message, this.notes, span) : this;
   }
 }

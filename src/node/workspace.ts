@@ -3,6 +3,7 @@ import path from "node:path";
 import type { Project } from "../compiler/project.ts";
 import { readMappings } from "../formats/adapters/mapping.ts";
 import { Sources } from "../train/compiler-host.ts";
+import { Tables } from "../train/data.ts";
 import type { Engine } from "../train/engine.ts";
 import { fileHost } from "../train/file-host.ts";
 import type { RunHost } from "../train/host.ts";
@@ -14,6 +15,8 @@ import { librarySource, packageRoot, packageVersion } from "./package.ts";
 export interface Workspace {
   readonly files: NodeFiles;
   readonly sources: Sources;
+  /** Tables of data, for those who only look at them. */
+  tables(): Tables;
   /** What a run of `project` needs. */
   host(project: Project, engine: Engine, watch: Pick<RunHost, "listen" | "interrupted" | "now">): FileHost;
 }
@@ -31,6 +34,7 @@ export function openWorkspace(folder: string, sizesOnly = false): Workspace {
   return {
     files,
     sources,
+    tables: () => new Tables(sources, decodeImage),
     host: (project, engine, watch) => fileHost(project, sources, engine, { ...watch, version: packageVersion(), decodeImage }),
   };
 }

@@ -29,7 +29,11 @@ export class Tables {
   async table({ spec, tokenizer, sequence }: TableRequest, promptsOnly = false): Promise<Table | undefined> {
     const placed = this.placed(spec);
     const key = JSON.stringify([placed, tokenizer, sequence, promptsOnly]);
-    if (!this.made.has(key)) this.made.set(key, makeTable(placed, await this.context(placed, tokenizer, sequence, promptsOnly)));
+    try {
+      if (!this.made.has(key)) this.made.set(key, makeTable(placed, await this.context(placed, tokenizer, sequence, promptsOnly)));
+    } catch (error) {
+      throw error instanceof InputError ? error.at(spec.span) : error;
+    }
     return this.made.get(key);
   }
 

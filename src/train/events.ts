@@ -2,6 +2,8 @@
  * What a run tells whoever watches it, as it happens: one object an event, which `--json` prints a line each and the terminal draws. Numbers
  * are plain; a scalar that is not finite is `null` in JSON, so consumers should expect that.
  */
+import type { Problem } from "../compiler/report/problem.ts";
+
 export type Scalars = Readonly<Record<string, number>>;
 
 export type RunEvent =
@@ -49,6 +51,8 @@ export type RunEvent =
       readonly at: string | null;
     }
   | { readonly event: "note"; readonly message: string }
+  /** Something about the data that does not stop the run. */
+  | { readonly event: "problem"; readonly problem: Problem }
   /** A stage ended. `seconds`: of this process. */
   | { readonly event: "done"; readonly stage: string; readonly folder: string; readonly seconds: number; readonly stopped_early: boolean };
 

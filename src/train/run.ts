@@ -1,5 +1,6 @@
 /** A whole file: every stage in order, copies between them, what one stage leaves for the next. */
-import type { GenerateStage, Project, Stage } from "../compiler/project.ts";
+import type { DatasetSpec, GenerateStage, Project, Stage } from "../compiler/project.ts";
+import type { Problem } from "../compiler/report/problem.ts";
 import { joinPath } from "../formats/files.ts";
 import { InputError, Limit } from "../ir/errors.ts";
 import { listCheckpoints, readCheckpoint } from "./checkpoint.ts";
@@ -7,6 +8,7 @@ import { chooseFolders, isFinished, runFolder } from "./folders.ts";
 import { generate, type Prompt, type PromptTokenizer } from "./generate.ts";
 import type { RunHost } from "./host.ts";
 import { requireSame } from "./identity.ts";
+import { checkTables, stageTables, type Words } from "./inspect.ts";
 import { merge } from "./merge.ts";
 import { evaluateStage, predictStage } from "./predict.ts";
 import { identityOf, prepareTrain, type TrainResult, train } from "./train.ts";
@@ -18,7 +20,7 @@ export interface RunOptions {
 }
 export interface FileHost extends RunHost {
   /** `undefined`: the folder has no tokenizer. */
-  tokenizer(folder: string): PromptTokenizer | undefined;
+  tokenizer(folder: string): (PromptTokenizer & Words) | undefined;
   /** Prompts of a table, for `generate { data = ... }`. */
   prompts(stage: GenerateStage): Promise<readonly Prompt[]>;
 }
@@ -49,6 +51,7 @@ export async function runFile(host: FileHost, options: RunOptions): Promise<Trai
     const folder = folders[number++];
     switch (stage.verb) {
       case "train":
+        for (const problem of await warnings(stage, host)) host.listen({ event: "problem", problem });
         results.push(
           (options.resume && (await reuse(stage, host, folder))) || (await train(stage, host, { folder, resume: options.resume })),
         );
@@ -69,6 +72,13 @@ export async function runFile(host: FileHost, options: RunOptions): Promise<Trai
     }
   }
   return results;
+}
+
+/** What looks wrong in a stage's data; what cannot be used at all is thrown. */
+async function warnings(stage: Stage, host: FileHost): Promise<Problem[]> {
+  const make = (spec: DatasetSpec) =>
+    host.table({ spec, tokenizer: stage.tokenizer, sequence: stage.verb === "train" ? stage.sequence : undefined });
+  return checkTables(await stageTables(stage, make, stage.tokenizer === undefined ? undefined : host.tokenizer(stage.tokenizer)));
 }
 
 /** Takes the values of a finished stage from its last checkpoint, if the folder holds one of the same run. */

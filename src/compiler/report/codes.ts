@@ -183,6 +183,15 @@ export const codes: Readonly<Record<string, string>> = {
   P0738: "Predictions are used before they are made.",
   P0739: "A plan without data is not told how long rows are.",
 
+  P0740: "Rows are longer than the sequence.",
+  P0741: "Answers are cut off by the sequence.",
+  P0742: "No answer ends with the token that ends a text.",
+  P0743: "Rows begin with the first token twice.",
+  P0744: "Answers begin within a token of their prompts.",
+  P0745: "Many tokens are unknown to the tokenizer.",
+  P0746: "All rows have one label.",
+  P0747: "Rows that are held are trained on as well.",
+
   // ── training ───────────────────────────────────────────────────────────────────────────────────
   P0801: "A field of a stage has a value that it cannot have.",
   P0802: "The default of a column is neither a number nor another column.",

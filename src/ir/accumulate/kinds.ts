@@ -4,7 +4,7 @@
  */
 import { type Dim, symbolsOf } from "../dim.ts";
 import { Bug, InputError } from "../errors.ts";
-import type { Node, Span } from "../graph.ts";
+import type { Node } from "../graph.ts";
 import { iotaAxis, isDraw, isGather, rowOf } from "../ops/index.ts";
 import { flowOf } from "./flow.ts";
 import { linearIn } from "./linear.ts";
@@ -22,14 +22,13 @@ export type Kind =
 
 /** An objective that micro-batches cannot add up to. */
 export class NotAdditive extends InputError {
-  readonly span: Span | undefined;
   constructor(why: string, n: Node) {
     const where = n.origin.path ? ` of ${n.origin.path}` : "";
-    super("P0811", `\`accumulate\` cannot split this update into micro-batches: \`${n.op}\`${where} ${why}`, [
+    const notes = [
       "what an update adds up are sums over rows, divided by what no trained parameter enters, and terms without rows",
       "give `batch` all the rows of an update, without `accumulate`",
-    ]);
-    this.span = n.origin.span;
+    ];
+    super("P0811", `\`accumulate\` cannot split this update into micro-batches: \`${n.op}\`${where} ${why}`, notes, n.origin.span);
   }
 }
 
