@@ -74,6 +74,16 @@ describe("scalar functions over their range", () => {
         }
       });
 
+  test("1 + erf is lost to rounding alone where it is small: GELU's left tail", async () => {
+    const x = floats([4099], (i) => -4.2 + (3.2 * i) / 4098);
+    const { node, given } = over([x], ([n]) => b.unary("erf", n));
+    const [seen, wanted] = [await runWasm(outputs(node), given), meaning(outputs(node), given)].map((r) => r.get("output:y0")!);
+    const values = "data" in wanted ? wanted.data : wanted;
+    const off = [...values].map((e, i) => Math.abs((seen as Float32Array)[i] - e));
+    expect(Math.max(...off.filter((_, i) => x.data[i] < -2.2))).toBeLessThan(0.6 * 2 ** -24);
+    expect(Math.max(...off)).toBeLessThan(2 * 2 ** -24);
+  });
+
   test("pow keeps its digits for large exponents, and the signs of odd ones", async () => {
     const bases = [2, 2, -2, -3, 0.9999, 1.001, 3, 1, 0, 7, 0.5, 10];
     const exponents = [0.5, 20, 3, 2, 5000, 9000, -3.5, 1e6, 2, 0, -4, 6];
