@@ -5,6 +5,7 @@ import type { Attachment } from "./elaborate/attachment.ts";
 import { checkSites } from "./elaborate/check.ts";
 import { Elaborator, type Overrides } from "./elaborate/elaborator.ts";
 import { Instance } from "./elaborate/instance.ts";
+import { kindsOf } from "./elaborate/roles.ts";
 import { startGraph } from "./elaborate/starts.ts";
 import { Run } from "./elaborate/statements.ts";
 import { Storage } from "./elaborate/storage.ts";
@@ -37,7 +38,16 @@ export function compile(path: string, host: Host, overrides: Overrides = {}): Pr
     actions: e.actions,
     params: parameters(e),
     states: states(e),
-    models: e.models.map((m) => ({ ...m.report, params: [...m.instance.tree()].flatMap((i) => [...i.stored()].map(([, s]) => s.name)) })),
+    models: e.models.map((m) => {
+      const tree = [...m.instance.tree()];
+      const stored = tree.flatMap((i) => [...i.stored()].map(([, s]) => s));
+      return {
+        ...m.report,
+        params: stored.map((s) => s.name),
+        shapes: Object.fromEntries(stored.map((s) => [s.path, s.shape])),
+        modules: Object.fromEntries(tree.map((i) => [i.path, kindsOf(i)])),
+      };
+    }),
     attachments: e.attachments.filter((a) => !a.maker).map((a) => report(e, a)),
     problems: distinct(e.problems),
   };

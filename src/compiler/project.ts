@@ -200,6 +200,10 @@ export interface ModelReport {
   /** The folder has a configuration and no weights; only where the host asks for sizes alone. */
   readonly weightless?: boolean;
   readonly params: readonly string[];
+  /** Path of each module to what it may be called: its own name first, then the roles it fills. */
+  readonly modules: Readonly<Record<string, readonly string[]>>;
+  /** Path of each parameter to its shape. */
+  readonly shapes: Readonly<Record<string, readonly number[]>>;
   readonly span: Span;
 }
 

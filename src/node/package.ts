@@ -21,6 +21,14 @@ export function packageVersion(): string {
   return version;
 }
 
+/** Files of a folder of the standard library: `std/models/gpt2.peft`, … */
+export function libraryFiles(folder: string): string[] {
+  return fs
+    .readdirSync(path.join(packageRoot(), "specs", folder))
+    .sort()
+    .map((name) => `${folder}/${name}`);
+}
+
 /** Text of a file of the standard library: `std/nn.peft`. */
 export function librarySource(name: string): string | undefined {
   const file = path.join(packageRoot(), "specs", path.normalize(name));

@@ -116,6 +116,8 @@ function register(e: Elaborator, name: string, instance: Instance, folder: strin
     unknownFields: unknown,
     leftOver: [],
     params: [],
+    modules: {},
+    shapes: {},
     span,
   };
   e.models.push({ name: instance.owner.name, instance, report });

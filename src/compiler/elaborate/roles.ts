@@ -62,3 +62,18 @@ export function fillingsOf(instance: Instance, wanted: RoleDecl | ModuleDecl): F
   const own: Filling[] = instance.module.decl === (wanted as ModuleDecl).decl ? [{ role: instance.module, names: new Map() }] : [];
   return [...own, ...fillings(instance.decl, instance.module.scope).filter((f) => isA(f.role, wanted))];
 }
+
+/** What a module may be called: its own name, then the roles it fills and those that they are kinds of. */
+export function kindsOf(instance: Instance): string[] {
+  const out = new Set([instance.decl.name.text]);
+  for (const { role } of fillings(instance.decl, instance.module.scope)) {
+    out.add(role.name);
+    for (let r = role; r instanceof RoleDecl && r.decl.parent; ) {
+      const outer = r.scope.find(r.decl.parent.text)?.(r.scope.here);
+      if (!(outer instanceof RoleDecl)) break;
+      out.add(outer.name);
+      r = outer;
+    }
+  }
+  return [...out];
+}

@@ -149,6 +149,8 @@ export const codes: Readonly<Record<string, string>> = {
   P0690: "An adapter's folder holds a method that the file does not attach.",
   P0691: "An adapter's folder does not fit what the file attaches.",
   P0692: "A folder to take values from does not exist, or has none in it.",
+  P0693: "A model's class is not in the library.",
+  P0694: "The base model of an adapter is not where it says.",
 
   // ── data and labels ────────────────────────────────────────────────────────────────────────────
   P0700: "A table has no rows.",

@@ -1,4 +1,70 @@
-/** Which names in `target_modules` pick just the adapted modules, and exceptions by module. */
+/** `target_modules` and its kin: which modules they mean, which names pick just the adapted modules, and exceptions by module. */
+import { InputError } from "../../ir/errors.ts";
+import { describe, type Json, type JsonRecord } from "../files.ts";
+import { regex } from "./options.ts";
+
+export interface Matched {
+  readonly modules: readonly string[];
+  /** Names of a list that meet no module: peft passes over them without a word. */
+  readonly idle: readonly string[];
+}
+
+/**
+ * The modules that peft would adapt. A text is a regular expression over whole paths, or `all-linear`; a list holds whole paths or ends of them
+ * behind a dot. `exclude_modules` and `modules_to_save` win. `layers_to_transform` goes with lists only: by the first number behind a name, or behind
+ * one of `layers_pattern`; a whole path in the list is adapted whatever its layer. `allLinear` gives what the shorthand means. P0661: a field of
+ * the wrong kind.
+ */
+export function matchTargets(config: JsonRecord, paths: readonly string[], what: string, allLinear: () => readonly string[]): Matched {
+  const target = config.target_modules;
+  const excluded = isSet(config.exclude_modules) ? named(config.exclude_modules, "exclude_modules", what) : () => false;
+  const saved = (isSet(config.modules_to_save) ? strings(config.modules_to_save, "modules_to_save", what) : []).map((name) =>
+    regex(`^(?:.*\\.)?${name}(?:\\..*)?$`, what),
+  );
+  const free = paths.filter((path) => !excluded(path) && !saved.some((r) => r.test(path)));
+  if (typeof target === "string") {
+    const found = target.toLowerCase() === "all-linear" ? new Set(allLinear()) : undefined;
+    const fits = found ? (path: string) => found.has(path) : named(target, "target_modules", what);
+    return { modules: free.filter(fits), idle: [] };
+  }
+  const names = strings(target, "target_modules", what);
+  const inLayers = layerFilter(config, what);
+  const modules = free.filter((path) => names.includes(path) || (names.some((name) => path.endsWith(`.${name}`)) && inLayers(path)));
+  return { modules, idle: names.filter((name) => !paths.some((path) => path === name || path.endsWith(`.${name}`))) };
+}
+
+const isSet = (value: Json | undefined): boolean =>
+  value !== undefined && value !== null && value !== "" && !(Array.isArray(value) && value.length === 0);
+
+function strings(value: Json | undefined, field: string, what: string): string[] {
+  if (!Array.isArray(value) || !value.every((v) => typeof v === "string"))
+    throw new InputError("P0661", `${what}: ${field} is ${describe(value)} where names are wanted`);
+  return value as string[];
+}
+
+function named(value: Json | undefined, field: string, what: string): (path: string) => boolean {
+  if (typeof value === "string") {
+    const whole = regex(`^(?:${value})$`, `${what}: ${field}`);
+    return (path) => whole.test(path);
+  }
+  const names = strings(value, field, what);
+  return (path) => names.some((name) => picks(name, path));
+}
+
+function layerFilter(config: JsonRecord, what: string): (path: string) => boolean {
+  const wanted = config.layers_to_transform;
+  if (!isSet(wanted)) return () => true;
+  const layers = Array.isArray(wanted) ? wanted : [wanted];
+  const given = config.layers_pattern;
+  const patterns = !isSet(given) ? ["[^.]*"] : typeof given === "string" ? [given] : strings(given, "layers_pattern", what);
+  return (path) => {
+    for (const pattern of patterns) {
+      const found = regex(`^.*?\\.(?:${pattern})\\.(\\d+)\\.`, what).exec(path);
+      if (found) return layers.includes(Number(found[1]));
+    }
+    return false;
+  };
+}
 
 /** A choice of modules in peft's terms. */
 export interface Targets {

@@ -1,0 +1,290 @@
+import path from "node:path";
+import type { Command } from "commander";
+import { compile } from "../../compiler/compile.ts";
+import type { ModelReport, Project } from "../../compiler/project.ts";
+import { isAdapter, readAdapter } from "../../formats/adapters/read.ts";
+import { labelCount, readConfig } from "../../formats/config.ts";
+import { type Files, type JsonRecord, joinPath, readRecord, writeFile } from "../../formats/files.ts";
+import { Bug, InputError } from "../../ir/errors.ts";
+import { common, Session } from "../context.ts";
+import { line, Rejected, reportProblems } from "../errors.ts";
+import { type Placed, placedByConfig, placedParts, rolesIn } from "../exchange/adapter.ts";
+import { classFor, declares, type ModelClass, methodOf, optionsText } from "../exchange/library.ts";
+import { selectorsFor } from "../exchange/selectors.ts";
+import type { Io } from "../io.ts";
+
+interface ImportCommand {
+  readonly json?: boolean;
+  readonly base?: string;
+  readonly output?: string;
+  readonly force?: boolean;
+}
+
+/** `import`: a program to start from, for a folder of Hugging Face's. */
+export function importFolder(program: Command, io: Io): void {
+  common(program.command("import").argument("<folder>", "a model's folder, or an adapter's"), { compiles: false, runs: false })
+    .description("write a .peft program for a Hugging Face model, or for an adapter and its base")
+    .option("--base <dir>", "the adapter's base model (default: where the adapter says)")
+    .option("--output <file>", "the program (default: print it)")
+    .option("--force", "write over a file that is there")
+    .addHelpText("after", "\nExample:\n  peftc import my-adapter --base models/llama --output tune.peft && peftc check tune.peft\n")
+    .action((folder: string, options: ImportCommand) => {
+      const session = new Session(io, options, true);
+      const { files } = session.workspace;
+      const output = options.output;
+      if (output !== undefined && files.stat(output) !== undefined && !options.force)
+        throw new InputError("P0825", `\`${output}\` is there already`, ["--force writes over"]);
+      if (files.stat(folder)?.kind !== "folder") throw new InputError("P0680", `\`${folder}\` does not exist, or is no folder`);
+      const { text, notes } = new Importer(session, io, output ?? "imported.peft").run(folder, options.base);
+      if (output === undefined && !session.json) io.out(text);
+      if (output !== undefined) writeFile(files, output, new TextEncoder().encode(text));
+      if (session.json) io.out(line({ event: "import", folder, output: output ?? null, text, notes }));
+      else for (const note of notes) io.err(`note: ${note}\n`);
+      if (output !== undefined && !session.json) io.out(`wrote ${output}\nnext: peftc check ${output}\n`);
+    });
+}
+
+interface Attached {
+  readonly parts: readonly Placed[];
+  /** Modules of the base that are trained along. */
+  readonly heads: readonly string[];
+  /** Whether the folder holds trained values. */
+  readonly weights: boolean;
+}
+
+class Importer {
+  private readonly files: Files;
+  private readonly notes: string[] = [];
+
+  constructor(
+    private readonly session: Session,
+    private readonly io: Io,
+    private readonly output: string,
+  ) {
+    this.files = session.workspace.files;
+  }
+
+  run(folder: string, base: string | undefined): { text: string; notes: readonly string[] } {
+    const adapter = isAdapter(this.files, folder) ? readRecord(this.files, joinPath(folder, "adapter_config.json")) : undefined;
+    const model = adapter === undefined ? folder : (base ?? this.baseOf(folder, adapter));
+    const config = readConfig(this.files, model);
+    if (config === undefined)
+      throw new InputError("P0601", `there is no config.json in \`${model}\``, [`\`${folder}\` is no folder of a model`]);
+    const task = adapter?.task_type;
+    const chosen = classFor(config, model, typeof task === "string" ? task : undefined);
+    const name = variable(String(config.model_type ?? ""));
+    const from = `"${this.relative(model)}"`;
+    let head = [`import { ${chosen.name} } from "${chosen.file}"`, "", `model ${name} = ${chosen.name} from ${from}`];
+    const fresh = this.freshHeads(head.join("\n"), model);
+    if (fresh.length > 0)
+      head = [
+        ...head.slice(0, -1),
+        `${head.at(-1)} except ${fresh.length === 1 ? `**.${fresh[0]}` : `[${fresh.map((f) => `**.${f}`).join(", ")}]`}`,
+      ];
+    const report = this.compiled(head.join("\n")).models[0];
+    const attached = adapter === undefined ? undefined : this.attached(folder, adapter, report);
+    return { text: this.program({ folder, chosen, name, config, model: head.at(-1)!, report, attached, adapter }), notes: this.notes };
+  }
+
+  /** The base's folder, as the adapter says it: from here, or from the adapter. P0694 where it is not there. */
+  private baseOf(folder: string, adapter: JsonRecord): string {
+    const said = adapter.base_model_name_or_path ?? adapter.model_name;
+    const places = typeof said === "string" ? [said, joinPath(folder, said)] : [];
+    const found = places.find((place) => this.files.stat(joinPath(place, "config.json")) !== undefined);
+    if (found !== undefined) return found;
+    throw new InputError("P0694", `\`${folder}\` is for \`${String(said ?? "no model that it names")}\`, which is no folder here`, [
+      "name the base model's folder with --base",
+    ]);
+  }
+
+  private compiled(text: string): Project {
+    return compile(this.output, this.session.workspace.sources.with(this.output, text));
+  }
+
+  /** First names of parameters that the base's folder lacks: heads for another task. */
+  private freshHeads(text: string, model: string): string[] {
+    const project = this.compiled(text);
+    const missing = project.problems.filter((p) => p.code === "P0605");
+    const others = project.problems.filter((p) => p.severity === "error" && p.code !== "P0605");
+    if (others.length > 0) this.reject(others, text);
+    if (missing.length === 0) return [];
+    const params = project.models[0].params.map((name) => project.params.get(name)!);
+    const found = this.session.workspace.sources.matchTensors(params, model);
+    const heads = [...new Set(found.missing.map((path) => path.split(".")[0]))];
+    this.notes.push(`\`${model}\` has no ${heads.map((h) => `\`${h}\``).join(", ")}: it starts afresh`);
+    return heads;
+  }
+
+  private reject(problems: Project["problems"], text: string): never {
+    const sources = this.session.workspace.sources.with(this.output, text);
+    reportProblems(problems, this.io, this.session.json, (file) => sources.readSource(file));
+    throw new Rejected("the model cannot be read");
+  }
+
+  private attached(folder: string, config: JsonRecord, model: ModelReport): Attached {
+    const weights = this.files.list(folder).some((name) => /\.(safetensors|bin)$/.test(name));
+    if (weights) {
+      const adapter = readAdapter(this.files, folder, this.session.workspace.sources.mappings)!;
+      for (const field of adapter.unknownFields)
+        this.notes.push(`the field \`${field}\` of adapter_config.json is not known, and left out`);
+      this.notes.push(...adapter.notes);
+      const heads = [...new Set(Object.keys(adapter.heads).map((p) => p.slice(0, p.lastIndexOf("."))))];
+      return { parts: placedParts(adapter, model), heads, weights };
+    }
+    const path = `\`${joinPath(folder, "adapter_config.json")}\``;
+    const { parts, heads, idle } = placedByConfig(config, this.session.workspace.sources.mappings, model, path);
+    for (const name of idle) this.notes.push(`\`${name}\` in target_modules meets nothing in ${model.module}`);
+    return { parts, heads, weights };
+  }
+
+  private program(of: {
+    readonly folder: string;
+    readonly chosen: ModelClass;
+    readonly name: string;
+    readonly config: JsonRecord;
+    readonly model: string;
+    readonly report: ModelReport;
+    readonly attached: Attached | undefined;
+    readonly adapter: JsonRecord | undefined;
+  }): string {
+    const { folder, chosen, name, config, report, adapter } = of;
+    const imports = new Map<string, Set<string>>();
+    const need = (file: string, ...names: readonly string[]) => imports.set(file, new Set([...(imports.get(file) ?? []), ...names]));
+    need(chosen.file, chosen.name);
+    const parts = of.attached?.parts ?? [];
+    const lines: string[] = [];
+    const wanted: (readonly string[])[] = [];
+    const names = new Set<string>();
+    for (const part of parts) {
+      const decl = methodOf(part.method, part.from);
+      if (decl === undefined) throw new Bug(`no method ${part.method} in ${part.from}`);
+      const { text, functions } = optionsText(decl, part.options);
+      need(part.from, part.method);
+      if (functions.length > 0) need("std/nn", ...functions);
+      for (const selector of part.selectors)
+        for (const role of rolesIn(selector)) need(declares("std/nn", role) ? "std/nn" : chosen.file, role);
+      let own = variable(part.method.toLowerCase());
+      while (names.has(own) || own === name) own += "_";
+      names.add(own);
+      const roles = new Map<string, string[]>();
+      for (const m of part.modules) {
+        const [module, role = ""] = m.split(":").map((x) => x.trim());
+        roles.set(role, [...(roles.get(role) ?? []), module]);
+        if (role !== "") need(declares("std/nn", role) ? "std/nn" : chosen.file, role);
+      }
+      const selectors = [
+        ...[...roles].flatMap(([role, modules]) => this.selectors(name, modules, role, report)),
+        ...part.selectors.map((s) => `${name}.${s}`),
+      ];
+      lines.push(`attach ${own} = ${part.method}(${text}) to ${selectors.length === 1 ? selectors[0] : `[${selectors.join(", ")}]`}`);
+      wanted.push(part.modules);
+    }
+    if (of.attached === undefined) {
+      // as people start: every product of the trunk
+      const trunk = trunkOf(report);
+      need("std/methods/lora", "LoRA");
+      need("std/nn", "Linear");
+      lines.push(`attach lora = LoRA(rank: 8, alpha: 16) to ${name}${trunk === "" ? "" : `.${trunk}`}.**: Linear`);
+    } else if (of.attached.weights) {
+      lines.push(
+        "",
+        `// with the values that were trained, instead of fresh ones (leave the attachments above out):`,
+        `// attach trained = load("${this.relative(folder)}") to ${name}`,
+      );
+    }
+    const task = chosen.task;
+    const objective = task?.oneLabel !== undefined && labelCount(config) === 1 ? task.oneLabel : task?.objective;
+    const stage: string[] = [];
+    if (objective !== undefined) {
+      need("std/objectives", objective);
+      need("std/training", "adamw", "linear");
+      const params = of.attached === undefined || adapter === undefined ? [] : this.trained(name, of.attached, adapter, report, of.model);
+      const selection = parts.length > 0 ? ["new", ...params] : params;
+      stage.push(
+        "train {",
+        `  objective = ${objective}(${name})`,
+        ...(task?.fields ?? []).map((field) => `  ${field}`),
+        ...(params.length > 0 ? [`  params    = ${selection.length === 1 ? selection[0] : `[${selection.join(", ")}]`}`] : []),
+        "  batch     = 8",
+        "  optimizer = adamw(lr: 2e-4)",
+        "  schedule  = linear(warmup: 0.05)",
+        "  epochs    = 3",
+        "}",
+      );
+    }
+    const text = [
+      `// Made by \`peftc import\` from ${folder}. The data are yours to name.`,
+      ...[...imports].map(([file, names]) => `import { ${[...names].join(", ")} } from "${file}"`),
+      "",
+      of.model,
+      ...lines,
+      "",
+      ...stage,
+      "",
+    ].join("\n");
+    this.verify(text, wanted);
+    return text;
+  }
+
+  /** Parts of the base that are trained along, beside what is fresh anyway: modules, and biases. */
+  private trained(name: string, { heads, parts }: Attached, adapter: JsonRecord, report: ModelReport, model: string): string[] {
+    const all = Object.keys(report.modules).filter((p) => p !== "");
+    const modules = heads.filter((path) => report.modules[path] !== undefined && !model.includes(`**.${path.split(".")[0]}`));
+    const selected = modules.length > 0 ? selectorsFor(name, modules, all) : [];
+    if (adapter.bias === "all") return [...selected, `${name}.**.bias`];
+    if (!String(adapter.bias).endsWith("_only")) return selected;
+    const biased = parts.flatMap((p) => p.modules).filter((m) => report.shapes[`${m}.bias`] !== undefined);
+    return [...selected, ...(biased.length > 0 ? selectorsFor(name, biased, all).map((s) => `${s}.bias`) : [])];
+  }
+
+  private selectors(name: string, modules: readonly string[], role: string, report: ModelReport): string[] {
+    const all = Object.keys(report.modules).filter((p) => p !== "");
+    if (role === "") return selectorsFor(name, modules, all);
+    const filling = all.filter((p) => report.modules[p].includes(role));
+    const wanted = new Set(modules);
+    if (filling.length === wanted.size && filling.every((p) => wanted.has(p))) return [`${name}.**: ${role}`];
+    return selectorsFor(name, modules, all).map((s) => `${s}: ${role}`);
+  }
+
+  /** The program checks, and attaches just what was asked for. */
+  private verify(text: string, wanted: readonly (readonly string[])[]): void {
+    const project = this.compiled(text);
+    const errors = project.problems.filter((p) => p.severity === "error");
+    if (errors.length > 0) this.reject(errors, text);
+    for (const [i, modules] of wanted.entries()) {
+      if (modules.length === 0) continue;
+      const plain = (paths: readonly string[]) =>
+        paths
+          .map((p) => p.replace(/\s*:.*$/, ""))
+          .sort()
+          .join();
+      const sites = project.attachments[i].sites.map((site) => site.path);
+      if (plain(sites) !== plain(modules)) throw new Bug(`the selector of ${project.attachments[i].name} picks ${sites.join(", ")}`);
+    }
+  }
+
+  /** A folder as the program's text names it. */
+  private relative(folder: string): string {
+    if (path.isAbsolute(folder)) return folder;
+    return path.posix.relative(path.posix.dirname(this.output), folder) || ".";
+  }
+}
+
+/** A name for something in a program. */
+function variable(text: string): string {
+  const plain = text
+    .toLowerCase()
+    .replace(/[^a-z0-9]+/g, "_")
+    .replace(/^_+|_+$/g, "");
+  return /^[a-z]/.test(plain) ? plain : "m";
+}
+
+/** The child of a model that holds most of its parameters: what is around it is a head. */
+function trunkOf(report: ModelReport): string {
+  const sizes = new Map<string, number>();
+  for (const [name, shape] of Object.entries(report.shapes)) {
+    const [first, ...rest] = name.split(".");
+    if (rest.length > 0) sizes.set(first, (sizes.get(first) ?? 0) + shape.reduce((n, d) => n * d, 1));
+  }
+  return [...sizes].sort((a, b) => b[1] - a[1])[0]?.[0] ?? "";
+}
