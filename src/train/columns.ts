@@ -70,6 +70,9 @@ export function bindSizes(columns: readonly ColumnDecl[], table: DataTable, sequ
   return sizes;
 }
 
+/** The column that says which document of its row a token belongs to. */
+const SEGMENT = "segment";
+
 const axes = (rank: number): string => (rank === 0 ? "no axis" : rank === 1 ? "one axis" : `${rank} axes`);
 
 function soleSymbol(dim: Dim): string | undefined {
@@ -115,6 +118,12 @@ function rowsBeside({ table, batch }: NonNullable<DataTable["beside"]>, rows: re
 export function checkTable(columns: readonly ColumnDecl[], graph: Graph, table: DataTable): void {
   if (table.rows === 0) {
     throw new InputError("P0730", `${table.name} has no rows`, ["an empty file, or a split or `sequence` that leaves nothing"]);
+  }
+  if (table.columns.has(SEGMENT) && columns.every(({ name }) => name !== SEGMENT)) {
+    throw new InputError("P0748", `rows of ${table.name} hold several documents, and nothing keeps them apart`, [
+      'attach `Packed()` of "std/methods/packed" to the decoder, as in `attach packed = Packed() to gpt2.transformer`',
+      'or pack it as a stream: `packed: "stream"`, where a token also sees the documents before its own',
+    ]);
   }
   const bounds = indexBounds(graph);
   for (const decl of columns) {

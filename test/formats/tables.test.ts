@@ -166,3 +166,27 @@ describe("rows without options", () => {
     expect(tokens.facts).toEqual([{ line: 1, tokens: 3, labelled: 2 }]);
   });
 });
+
+describe("packing", () => {
+  const files = wordFiles({
+    d: lines(["the cat sat", "a dog", "it was great .", "no", "yes"].map((text) => ({ text }))),
+    t: "the cat\n\na dog sat on the mat\n\n\n\nno",
+  });
+  test("whole documents, the first row with room takes each; a number for each, and no label on its first token", () => {
+    const table = made(files, spec("jsonl", ["d"], { packed: "documents" }), { sequence: 5 });
+    expect(rows(table, "input_ids")).toEqual([ids("the cat sat a dog"), ids("it was great . no"), ids("yes")]);
+    expect(rows(table, "segment")).toEqual([[1, 1, 1, 2, 2], [1, 1, 1, 1, 2], [1]]); // prettier-ignore
+    expect(rows(table, "labels")).toEqual([[-100, ...ids("cat sat"), -100, ...ids("dog")], [-100, ...ids("was great ."), -100], [-100]]); // prettier-ignore
+    const stream = made(files, spec("jsonl", ["d"], { packed: "stream" }), { sequence: 5 });
+    expect([stream.columns.has("segment"), rows(stream, "labels")[0]]).toEqual([false, ids("the cat sat a dog")]);
+    expect(refusal(() => made(files, spec("jsonl", ["d"], { packed: "documents" })))).toMatch(/^P0703.*needs `sequence`/);
+    expect(refusal(() => made(files, spec("jsonl", ["d"], { packed: "yes" }), { sequence: 5 }))).toMatch(/^P0703 `packed`/);
+  });
+  test("documents of a text end with the token for it; one that is too long is cut into pieces", () => {
+    const apart = made(files, spec("text", ["t"], { separator: "\n\n", packed: "documents" }), { sequence: 4 });
+    expect(rows(apart, "input_ids")).toEqual([ids("the cat [EOS]"), ids("a dog sat on"), ids("the mat [EOS]"), ids("no [EOS]")]);
+    const stream = made(files, spec("text", ["t"], { separator: "\n\n" }), { sequence: 4 });
+    expect(rows(stream, "input_ids")).toEqual([ids("the cat [EOS] a"), ids("dog sat on the"), ids("mat [EOS] no [EOS]")]);
+    expect(refusal(() => made(files, spec("text", ["t"], { packed: "documents" }), { sequence: 4 }))).toMatch(/^P0703.*needs `separator`/);
+  });
+});

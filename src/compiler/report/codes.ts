@@ -193,6 +193,7 @@ export const codes: Readonly<Record<string, string>> = {
   P0745: "Many tokens are unknown to the tokenizer.",
   P0746: "All rows have one label.",
   P0747: "Rows that are held are trained on as well.",
+  P0748: "Rows hold several documents, and the model does not keep them apart.",
 
   // ── training ───────────────────────────────────────────────────────────────────────────────────
   P0801: "A field of a stage has a value that it cannot have.",

@@ -22,6 +22,7 @@ import { refine } from "./makers/refine.ts";
 import { shuffleNames } from "./makers/shuffle-names.ts";
 import { spans } from "./makers/spans.ts";
 import { text } from "./makers/text.ts";
+import { packRows } from "./pack.ts";
 import { encodePairs } from "./pairs.ts";
 import type { Row } from "./records.ts";
 import { rowsOf, type Source, type TokenPlan } from "./source.ts";
@@ -107,7 +108,8 @@ function tokenizerOf(context: TableContext, name: string): TextTokenizer {
 
 function encoded(source: Source, kitchen: Kitchen): Table {
   const { columns, facts } = encode(source, kitchen);
-  return { name: `\`${source.file}\``, rows: source.part[1] - source.part[0], columns, facts };
+  const table = { name: `\`${source.file}\``, rows: source.part[1] - source.part[0], columns, facts };
+  return source.packed === undefined || kitchen.promptsOnly ? table : packRows(table, kitchen.sequence, source.packed);
 }
 
 /** Rows as tokens, by the source's plan. */

@@ -25,6 +25,9 @@ export interface PairPlan {
   readonly template: string | undefined;
 }
 
+/** Rows put together are kept apart by a column that says which is which, or follow each other as one text. */
+export type Packing = "documents" | "stream";
+
 export interface Source {
   /** For messages: a file's path. */
   readonly file: string;
@@ -35,6 +38,8 @@ export interface Source {
   readonly plan: Plan;
   /** What was seen of the columns, for people: `prompt and completion`. */
   readonly shape: string;
+  /** How several rows go into one of `sequence` tokens, if they do. */
+  readonly packed?: Packing;
 }
 
 export const rowsOf = (source: Source): readonly Row[] => source.rows.slice(...source.part);

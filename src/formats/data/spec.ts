@@ -4,7 +4,7 @@ import { describe, type Files } from "../files.ts";
 import type { TextTokenizer } from "../tokenizer/tokenizer.ts";
 import type { Raster } from "./image/resample.ts";
 import type { Row } from "./records.ts";
-import type { Source } from "./source.ts";
+import type { Packing, Source } from "./source.ts";
 import { splitAt, type Table } from "./table.ts";
 
 /** A call of a host function, as the compiler describes it; paths are resolved. */
@@ -92,6 +92,13 @@ export function boolOption(spec: TableSpec, name: string): boolean {
   if (!given(value)) return false;
   if (typeof value === "boolean") return value;
   throw wrong(spec, `\`${name}\``, value, "true or false");
+}
+
+/** How several documents go into a row. P0703: in no way there is. */
+export function packingOf(spec: TableSpec): Packing | undefined {
+  const how = stringOption(spec, "packed");
+  if (how === undefined || how === "documents" || how === "stream") return how;
+  throw wrong(spec, "`packed`", how, '"documents" or "stream"');
 }
 
 /** Share of the rows that is trained on; `undefined`: all. */

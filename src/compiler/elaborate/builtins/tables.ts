@@ -5,11 +5,11 @@ import { BuiltinTable, type Call } from "./table.ts";
 export const tables = new BuiltinTable();
 
 const readers: Readonly<Record<string, readonly string[]>> = {
-  text: ["split"],
-  jsonl: ["input", "target", "label", "columns", "lower", "template", "split"],
-  csv: ["input", "target", "label", "columns", "lower", "split"],
-  parquet: ["input", "target", "label", "columns", "lower", "template", "split"],
-  chat: ["template", "split"],
+  text: ["separator", "packed", "split"],
+  jsonl: ["input", "target", "label", "columns", "lower", "template", "packed", "split"],
+  csv: ["input", "target", "label", "columns", "lower", "packed", "split"],
+  parquet: ["input", "target", "label", "columns", "lower", "template", "packed", "split"],
+  chat: ["template", "packed", "split"],
   images: ["label", "columns", "split"],
 };
 

@@ -4,7 +4,7 @@ import { isConversation } from "../chat.ts";
 import type { RowPlan } from "../encode.ts";
 import { type Row, readCsv, readJsonLines } from "../records.ts";
 import type { Plan, Source } from "../source.ts";
-import { boolOption, given, type Kitchen, type Maker, partOf, pathOf, stringOption, type TableSpec, wrong } from "../spec.ts";
+import { boolOption, given, type Kitchen, type Maker, packingOf, partOf, pathOf, stringOption, type TableSpec, wrong } from "../spec.ts";
 import { parseTemplate, type Template } from "../template.ts";
 
 const maker = (read: (path: string, kitchen: Kitchen) => readonly Row[]): Maker => ({
@@ -35,7 +35,7 @@ export function sourceOf(rows: readonly Row[], path: string, spec: TableSpec, pl
   if (rows.length === 0) throw new InputError("P0700", `\`${path}\` has no rows`);
   const part = partOf(spec, rows.length);
   if (part === undefined) return undefined;
-  return { file: path, rows, part, ...(plan ?? planOf(spec, rows[0], path)) };
+  return { file: path, rows, part, packed: packingOf(spec), ...(plan ?? planOf(spec, rows[0], path)) };
 }
 
 /** Columns that tables of tokens have from elsewhere. */
