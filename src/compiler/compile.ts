@@ -5,6 +5,7 @@ import type { Attachment } from "./elaborate/attachment.ts";
 import { checkSites } from "./elaborate/check.ts";
 import { Elaborator, type Overrides } from "./elaborate/elaborator.ts";
 import { Instance } from "./elaborate/instance.ts";
+import { outcomeOf } from "./elaborate/outcome.ts";
 import { kindsOf } from "./elaborate/roles.ts";
 import { startGraph } from "./elaborate/starts.ts";
 import { Run } from "./elaborate/statements.ts";
@@ -129,6 +130,7 @@ function report(e: Elaborator, a: Attachment): AttachmentReport {
       }),
     ),
     shared,
+    outcome: outcomeOf(e, a, sites),
     span: a.span,
   };
 }

@@ -185,6 +185,16 @@ export interface AttachmentReport {
   readonly selector: string;
   readonly sites: readonly SiteReport[];
   readonly shared: Readonly<Record<string, string>>;
+  /** Another method that it is when its training is over, and is saved as: parameters there, site by site, as graphs with the output `value`, or as they are. */
+  readonly outcome?: {
+    readonly method: string;
+    readonly declaredIn: string;
+    readonly options: Readonly<Record<string, Static>>;
+    readonly sites: readonly {
+      readonly values: Readonly<Record<string, Graph>>;
+      readonly params: Readonly<Record<string, string>>;
+    }[];
+  };
   readonly span: Span;
 }
 export interface ModelReport {

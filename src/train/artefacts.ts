@@ -7,7 +7,10 @@ import { readConfig } from "../formats/config.ts";
 import { type Files, type JsonRecord, joinPath } from "../formats/files.ts";
 import { writeModel } from "../formats/model.ts";
 import { Bug } from "../ir/errors.ts";
+import type { Graph } from "../ir/graph.ts";
+import { interpret } from "../ir/interpret.ts";
 import type { Artefacts, Parts } from "./host.ts";
+import { tensorOf } from "./values.ts";
 
 type Value = (name: string) => Float32Array;
 
@@ -20,6 +23,11 @@ export function artefactsFor(project: Project, files: Files, mappings: Mappings)
   const pathOf = (name: string) => project.params.get(name)!.path;
   const params = (names: Readonly<Record<string, string>>, value: Value) =>
     Object.fromEntries(Object.entries(names).map(([path, name]) => [path, param(name, value)]));
+  const computed = (graph: Graph, value: Value): OutParam => {
+    const { shape } = graph.results[0].node.type;
+    const params = { get: (name: string) => tensorOf("f32", project.params.get(name)!.shape, value(name)) };
+    return { shape: shape.map(Number), values: () => Float32Array.from([...interpret(graph, { params }).values()][0].data) };
+  };
   const attachment = (report: AttachmentReport, value: Value): OutAttachment => ({
     name: report.name,
     method: report.method,
@@ -32,6 +40,22 @@ export function artefactsFor(project: Project, files: Files, mappings: Mappings)
     })),
     shared: params(report.shared, value),
   });
+  /** As it is when its training is over. */
+  const finished = (report: AttachmentReport, value: Value): OutAttachment => {
+    const { outcome } = report;
+    if (outcome === undefined) return attachment(report, value);
+    const own = attachment(report, value);
+    return {
+      ...own,
+      sites: own.sites.map((site, i) => {
+        const { values, params: kept } = outcome.sites[i];
+        const made = Object.fromEntries(Object.entries(values).map(([name, graph]) => [name, computed(graph, value)]));
+        return { ...site, params: { ...made, ...params(kept, value) } };
+      }),
+      shared: {},
+      outcome: { method: outcome.method, from: outcome.declaredIn, options: outcome.options },
+    };
+  };
 
   return {
     adapter(folder, { attachments, heads }, value) {
@@ -47,7 +71,7 @@ export function artefactsFor(project: Project, files: Files, mappings: Mappings)
           files,
           models.length === 1 ? folder : joinPath(folder, name),
           {
-            attachments: reports.filter((a) => a.model === name).map((a) => attachment(a, value)),
+            attachments: reports.filter((a) => a.model === name).map((a) => finished(a, value)),
             heads: Object.fromEntries(headsOf(model, heads).map((head) => [pathOf(head), param(head, value)])),
             base: {
               name: model.folder,

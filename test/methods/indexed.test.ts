@@ -389,6 +389,24 @@ ${train(base, "run", `params = ${weights}`, "sgd(lr: 0.1)")}`,
   });
 });
 
+test("P-tuning is saved as the prompt that its network makes", () => {
+  const base = bases.gpt2;
+  const body = (attached: string) =>
+    `import { PTuning, Prompt } from "std/methods/prompt"\nattach a = ${attached} to m.**: TextModel\n${train(base, "run", "params = a")}`;
+  const made = new Run(project(base, body("PTuning(tokens: 3, hidden: 4, cut: false)")));
+  const [{ outcome }] = made.p.attachments;
+  expect(outcome).toMatchObject({
+    method: "Prompt",
+    declaredIn: "std/methods/prompt",
+    options: { tokens: 3, cut: false, late: false },
+  });
+  const plain = new Run(project(base, body("Prompt(tokens: 3, cut: false)")));
+  const prompt = made.store.outputs(outcome!.sites[0].values.prompt_embeddings).get("value")!;
+  expect(prompt.shape).toEqual([3, 8]);
+  plain.store.setParam(plain.stage().trained[0], Float32Array.from(prompt.data));
+  expect(plain.loss()).toBeCloseTo(made.loss(), 5);
+});
+
 describe("what is drawn", () => {
   test("SHiRA's places are those of PyTorch's generator", () => {
     const run = new Run(

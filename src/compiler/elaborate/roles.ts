@@ -3,7 +3,7 @@ import { boundNames } from "../names.ts";
 import { fail } from "./fault.ts";
 import type { Instance } from "./instance.ts";
 import type { Scope } from "./scope.ts";
-import { type MethodDecl, ModuleDecl, RoleDecl } from "./values.ts";
+import { MethodDecl, ModuleDecl, RoleDecl } from "./values.ts";
 
 /** What a module fills: a role, with the paths of the role's names in it. A module's own type is a role as well. */
 export interface Filling {
@@ -15,8 +15,10 @@ const pathOf = (p: ast.Path): string[] => p.names.map((n) => n.text);
 
 /** The roles a declaration fills by its `as` clause; unlisted names are the same in both. */
 export function fillings(decl: ast.Module | ast.Method, scope: Scope): Filling[] {
-  return decl.fills.map((f) => {
+  return decl.fills.flatMap((f) => {
     const role = scope.find(f.role.text)?.(scope.here);
+    // a method that says what it is when its training is over
+    if (role instanceof MethodDecl && decl.kind === "Method") return [];
     if (!(role instanceof RoleDecl) && !(role instanceof ModuleDecl)) fail("P0301", f.role.span, `\`${f.role.text}\` is not a role`);
     const known = new Set(namesOfRole(role));
     for (const n of f.names)
@@ -24,6 +26,22 @@ export function fillings(decl: ast.Module | ast.Method, scope: Scope): Filling[]
         fail("P0302", n.name.span, `${role.name} has no name \`${n.name.text}\``, { notes: [`it has: ${[...known].join(", ")}`] });
     return { role, names: new Map(f.names.map((n) => [n.name.text, pathOf(n.path)])) };
   });
+}
+
+/** The method that a method says it is when its training is over, with which of its values are the other's parameters. */
+export function isSaid(
+  method: MethodDecl,
+): { readonly method: MethodDecl; readonly names: ReadonlyMap<string, readonly string[]> } | undefined {
+  for (const f of method.decl.fills) {
+    const other = method.scope.find(f.role.text)?.(method.scope.here);
+    if (!(other instanceof MethodDecl)) continue;
+    const known = other.decl.members.flatMap((m) => (m.kind === "Parameter" ? [m.field.name.text] : []));
+    for (const n of f.names)
+      if (!known.includes(n.name.text))
+        fail("P0302", n.name.span, `${other.name} has no parameter \`${n.name.text}\``, { notes: [`it has: ${known.join(", ")}`] });
+    return { method: other, names: new Map(f.names.map((n) => [n.name.text, pathOf(n.path)])) };
+  }
+  return undefined;
 }
 
 /** All fields of a role, those of the roles it is a kind of first. */

@@ -29,6 +29,7 @@ export function encodeTable(
   const alone = checkCompanions(method, scope, adapter);
   if (alone !== undefined) return alone;
   const tensors = gather(method, attachment, scope);
+  for (const [field, value] of Object.entries(method.when ?? {})) config[field] = value;
   for (const [field, expression] of Object.entries(method.writes ?? {})) config[field] = evaluate(expression, scope, attachment.name);
   for (const [field, expression] of Object.entries(method.fromConfig ?? {}))
     config[field] = evaluate(expression, adapter.base.config, "the base's config.json");

@@ -234,7 +234,9 @@ function isListed(list: Json | undefined, site: string, what: string): boolean {
 
 function readTable(path: string, config: JsonRecord, store: TensorStore, mapping: PeftMapping): Read {
   const what = `\`${path}\``;
-  const method = mapping.methods.find((m) => Object.entries(m.when ?? {}).every(([field, value]) => same(config[field], value)));
+  const method = mapping.methods.find(
+    (m) => !m.writeOnly && Object.entries(m.when ?? {}).every(([field, value]) => same(config[field], value)),
+  );
   if (method === undefined) {
     const fields = Object.keys(mapping.methods[0].when ?? {}).map((field) => `${field} = ${JSON.stringify(config[field])}`);
     throw new InputError("P0665", `${what}: ${config.peft_type} with ${fields.join(", ")} is not built`);

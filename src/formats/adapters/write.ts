@@ -39,7 +39,10 @@ export function taskOf(module: string): string | undefined {
  * after the first attachment. Trained heads go with the first. Gives what was written. P0681, P0682 as the machine refuses.
  */
 export function writeAdapter(files: Files, folder: string, adapter: OutAdapter, mappings: Mappings): Written[] {
-  const attachments = adapter.attachments.map((attachment) => ({ ...attachment, from: attachment.from.replace(/\.peft$/, "") }));
+  const attachments = adapter.attachments.map((attachment) => {
+    const named = { ...attachment, from: attachment.from.replace(/\.peft$/, "") };
+    return typeOf(named, mappings) === undefined ? finished(named) : named;
+  });
   const units = unitsOf(attachments, mappings);
   return units.map((unit, i) => {
     const place = units.length === 1 ? folder : joinPath(folder, unit.attachments[0].name);
@@ -61,6 +64,12 @@ export function writeAdapter(files: Files, folder: string, adapter: OutAdapter, 
       reasons,
     };
   });
+}
+
+/** An attachment whose parameters are another method's by now, as that. */
+function finished(attachment: OutAttachment): OutAttachment {
+  const { outcome, ...rest } = attachment;
+  return outcome === undefined ? attachment : { ...rest, ...outcome, from: outcome.from.replace(/\.peft$/, "") };
 }
 
 function writeFolder(
@@ -138,7 +147,7 @@ function encodeOwn(adapter: OutAdapter): Encoded {
   };
   const putAll = (prefix: string, params: Readonly<Record<string, OutParam>>) =>
     Object.fromEntries(Object.entries(params).map(([name, param]) => [name, put(`${prefix}.${name}`, param)]));
-  const parts = adapter.attachments.map(({ name, method, from, options, sites, shared }) => ({
+  const parts = adapter.attachments.map(finished).map(({ name, method, from, options, sites, shared }) => ({
     method,
     from,
     options: Object.fromEntries(Object.entries(options).map(([option, value]) => [option, asJson(value, `${name}.${option}`)])),

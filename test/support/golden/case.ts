@@ -15,7 +15,7 @@ import { Gated } from "./gates.ts";
 import { baseOf, type Case, Unsupported } from "./manifest.ts";
 import { asPeft } from "./modules.ts";
 import { modelName, programOf, selector, taskOf, type Wanted } from "./program.ts";
-import { rewriteProblems } from "./rewrite.ts";
+import { remadeProblems, rewriteProblems, writtenAgain } from "./rewrite.ts";
 import { Toy } from "./toys.ts";
 import { type Bench, NOT_BUILT, type Readers, type Running, Trial } from "./trial.ts";
 import { below, type Vectors } from "./vectors.ts";
@@ -65,13 +65,13 @@ class Run extends Trial {
       }
       for (const { name } of adapts.derived ?? [])
         for (const [key, seen] of Object.entries(await running.look(name))) if (io.has(`out.${key}`)) this.checkOutput(key, seen);
-      if (running.train !== undefined) await this.checkSteps(running, project, readers);
+      if (running.train !== undefined) await this.checkSteps(running, project, readers, values);
     };
     await this.onDevice(project, values, taskOf(wanted).labels, use, adapts.derived);
     if (adapts.renamed) await this.checkSaved(wanted);
     if (below(io, "merged.").size > 0) this.checkMerged(wanted, readers, adapts);
     if (test.kind === "peft" || test.kind === "adapters") this.problems.push(...this.rewritten(project, values, adapts));
-    this.missed(/^((out|grad|after|step|alloc)\.|alloc_)|^merged\.(?!.*\.original_module\.)/);
+    this.missed(/^((out|grad|after|after_saved|step|alloc)\.|alloc_)|^merged\.(?!.*\.original_module\.)/);
     return this.problems;
   }
 
@@ -144,9 +144,9 @@ class Run extends Trial {
     });
   }
 
-  private async checkSteps(running: Running, project: Project, readers: Readers): Promise<void> {
+  private async checkSteps(running: Running, project: Project, readers: Readers, values: ValueStore): Promise<void> {
     const { test, io } = this;
-    const outputs = await this.run(running, project, readers);
+    const outputs = await this.run(running, project, readers, () => this.checkFinished(running, project, values));
     const losses = outputs.map((out) => out.loss[0]);
     if (this.penalised) this.check("out.loss", losses.slice(0, 1));
     if (test.optimizer == null) return;
@@ -157,6 +157,20 @@ class Run extends Trial {
       ["alloc_budget", outputs.slice(0, -1).flatMap((out) => out["watch/budget"]?.[0] ?? [])],
     ] as const)
       if (io.has(key)) this.check(key, seen);
+  }
+
+  /** Tensors of the file that is written after the run, where they are made from what is trained. */
+  private async checkFinished({ session, train }: Running, project: Project, values: ValueStore): Promise<void> {
+    const expected = below(this.io, "after_saved.");
+    if (expected.size === 0) return;
+    const trained = new Map<string, Float32Array>();
+    for (const name of train!.trained) trained.set(name, Float32Array.from(await session.read("param", name)));
+    const { tensors } = writtenAgain(this.bench, project, train!, (name) => trained.get(name) ?? values.param(name));
+    for (const [key, { data }] of expected) {
+      const seen = tensors.get(key);
+      if (seen === undefined) this.problems.push(`${key} is not written`);
+      else this.check(`after_saved.${key}`, seen.data, data);
+    }
   }
 
   /** Whether something is added to the task's loss: only steps have the sum. */
@@ -200,9 +214,10 @@ class Run extends Trial {
   }
 
   private rewritten(project: Project, values: ValueStore, adapts: Adapting): string[] {
-    // what the file holds is not what is trained: nothing is written that should be like it
-    if (adapts.renamed || !isAdapter(this.bench.files, this.folder)) return [];
+    if (!isAdapter(this.bench.files, this.folder)) return [];
     const train = project.actions.flatMap((a) => (a.kind === "stage" && a.stage.verb === "train" ? [a.stage] : []))[0];
+    // what the file holds is made from what is trained
+    if (adapts.renamed) return remadeProblems(this.bench, this.folder, project, train, values);
     return rewriteProblems(this.bench, this.folder, project, train, values);
   }
 }

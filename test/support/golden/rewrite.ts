@@ -6,7 +6,7 @@ import { MemoryFiles } from "../../../src/formats/memory.ts";
 import { artefactsFor } from "../../../src/train/artefacts.ts";
 import type { ValueStore } from "../../../src/train/values.ts";
 import type { Bench } from "./trial.ts";
-import { overlaid, readVectors, same } from "./vectors.ts";
+import { overlaid, readVectors, same, type Vectors } from "./vectors.ts";
 
 /**
  * What differs between the adapter in `folder` and what is written for the compiled program that loaded it. An adapter in PEFT's layout must come out in it, tensor by
@@ -70,6 +70,33 @@ export function rewriteProblems(
       });
     }
   }
+  return problems;
+}
+
+/** What is written for the compiled program: configuration and tensors of the one folder. */
+export function writtenAgain(
+  { files, mappings }: Bench,
+  project: Project,
+  train: TrainStage,
+  value: (name: string) => Float32Array,
+): { readonly config: JsonRecord; readonly tensors: Vectors } {
+  const memory = new MemoryFiles();
+  const [place] = artefactsFor(project, overlaid(files, memory), mappings).adapter("/written", train, value);
+  return { config: readAdapter(memory, place, mappings)!.config, tensors: readVectors(memory, `${place}/adapter_model.safetensors`) };
+}
+
+/** The same of an adapter whose tensors are made from what is trained, in f64 here and f32 there. */
+export function remadeProblems(bench: Bench, folder: string, project: Project, train: TrainStage, values: ValueStore): string[] {
+  const { config, tensors } = writtenAgain(bench, project, train, (name) => values.param(name));
+  const problems = configProblems(readAdapter(bench.files, folder, bench.mappings)!.config, config);
+  const own = readVectors(bench.files, `${folder}/adapter_model.safetensors`);
+  for (const [key, v] of own) {
+    const w = tensors.get(key);
+    if (w === undefined || w.shape.join() !== v.shape.join()) problems.push(`${key} is lost in writing`);
+    else if (Array.prototype.some.call(v.data, (x: number, i: number) => !(Math.abs(x - w.data[i]) <= 1e-5)))
+      problems.push(`${key} changes in writing`);
+  }
+  for (const key of tensors.keys()) if (!own.has(key)) problems.push(`${key} is new in writing`);
   return problems;
 }
 

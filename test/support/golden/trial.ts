@@ -219,8 +219,8 @@ export class Trial {
     );
   }
 
-  /** As many updates as the case has, all on its batch; gives what each put out, and what one more would. */
-  async run(running: Running, project: Project, readers: Readers): Promise<Record<string, Values>[]> {
+  /** As many updates as the case has, all on its batch; gives what each put out, and what one more would. `finished` is called between. */
+  async run(running: Running, project: Project, readers: Readers, finished = async () => {}): Promise<Record<string, Values>[]> {
     const steps = running.train!.steps!;
     const outputs: Record<string, Values>[] = [];
     for (let i = 0; i < steps; i++) {
@@ -230,6 +230,7 @@ export class Trial {
     }
     if (this.test.optimizer == null) return outputs;
     await this.checkParams("after.", project, running.train!.trained, readers, (_, name) => running.session.read("param", name), true);
+    await finished();
     // the loss after the last update is that of one more, which nobody looks at
     return [...outputs, await running.step(steps, steps)];
   }

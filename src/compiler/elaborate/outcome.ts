@@ -1,0 +1,59 @@
+/** What is left of an attachment when its training is over: `method PTuning(…) as Prompt(prompt_embeddings: prompt)` says that it then is a `Prompt`. */
+import type { Graph } from "../../ir/graph.ts";
+import type { AttachmentReport } from "../project.ts";
+import type { Attachment, Site } from "./attachment.ts";
+import { Context, within } from "./context.ts";
+import type { Elaborator } from "./elaborator.ts";
+import { fail } from "./fault.ts";
+import { methodFrame } from "./method-frame.ts";
+import { isSaid, namesOfRole } from "./roles.ts";
+import { fixed, Names, type Read } from "./scope.ts";
+import { isTensorType } from "./signature.ts";
+import type { MethodDecl, Value } from "./values.ts";
+
+type Outcome = NonNullable<AttachmentReport["outcome"]>;
+
+/** `undefined`: it stays what it is. */
+export function outcomeOf(e: Elaborator, a: Attachment, sites: readonly Site[]): Outcome | undefined {
+  const said = isSaid(a.method);
+  if (said === undefined) return undefined;
+  const { method, names } = said;
+  const kept = new Set(namesOfRole(method));
+  return {
+    method: method.name,
+    declaredIn: method.file,
+    options: optionsOf(e, a, method),
+    sites: sites.map((site) => ({
+      values: Object.fromEntries([...names].map(([name, path]) => [name, madeFrom(e, site, path)])),
+      // children of the same name go on as they are
+      params: Object.fromEntries([...site.parameters()].flatMap(([path, s]) => (kept.has(path.split(".")[0]) ? [[path, s.name]] : []))),
+    })),
+  };
+}
+
+/** A value of the method that parameters alone make. */
+function madeFrom(e: Elaborator, site: Site, path: readonly string[]): Graph {
+  const { span } = site.attachment.method.decl;
+  return within(new Context("start", 0, `outcome of ${site.fullPath}`, () => true), () => {
+    const frame = methodFrame(site, undefined);
+    const [name] = path;
+    const value = path.length === 1 ? frame.read(name) : undefined;
+    if (value === undefined) fail("P0202", span, `${site.attachment.method.name} has no value \`${path.join(".")}\``);
+    return { results: [{ role: "output", name: "value", node: e.node(value, frame.here, span) }] };
+  });
+}
+
+/** Options of the other method: those of the same name, else its defaults. Starts of tensors are of no use any more. */
+function optionsOf(e: Elaborator, a: Attachment, method: MethodDecl): Outcome["options"] {
+  const options: Record<string, Outcome["options"][string]> = {};
+  for (const p of method.decl.params) {
+    const name = p.name.text;
+    if (p.type !== undefined && isTensorType(p.type)) continue;
+    if (Object.hasOwn(a.options, name)) options[name] = a.options[name];
+    else if (p.default) {
+      const given = new Map<string, Read>(Object.entries(options).map(([n, v]) => [n, fixed(v as Value)]));
+      options[name] = e.staticValue(e.evaluate(p.default, new Names(given, method.scope)), p.span);
+    }
+  }
+  return options;
+}
