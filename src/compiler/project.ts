@@ -126,10 +126,12 @@ export interface PredictStage extends StageBase {
 export interface GenerateStage extends StageBase {
   readonly verb: "generate";
   readonly model: string;
-  /** Inputs `input_ids` [B, S], `attention_mask` [B, S]; output `logits` [B, N, vocab]; states: caches. `past` is 0. */
+  /** Inputs `input_ids` [B, S], `attention_mask` [B, S], of an encoder–decoder `decoder_input_ids` [B, T] too; output `logits` [B, N, vocab]; states: caches. `past` is 0. */
   readonly prefill: Entry;
-  /** Input of one token, scalar input `past`; shapes contain the symbol `past`, bound to capacity − 1. */
+  /** Input of one token, scalar input `past`, with beams `beam` [B], the row whose positions each row goes on from; shapes contain the symbol `past`, bound to capacity − 1. */
   readonly decode: Entry;
+  /** What an encoder–decoder's text begins with; none: generation goes on from the prompt. */
+  readonly begin: readonly number[] | undefined;
   /** Positions that the model puts in front of the text (a prompt method's): `past` starts at these plus the prompt's length. */
   readonly front: number;
   readonly prompts: readonly string[] | undefined;
@@ -139,6 +141,8 @@ export interface GenerateStage extends StageBase {
   readonly topP: number;
   readonly samples: number;
   readonly beams: number;
+  /** Beams are compared by their log-probability over their length to this power. */
+  readonly lengthPenalty: number;
   readonly stop: string | readonly string[] | undefined;
   readonly seed: number;
 }

@@ -1,18 +1,19 @@
 /**
  * A `generate` stage. A prompt goes through `prefill` once, padded on the right to a bucket; then `decode` takes one token at a time. What earlier
- * positions leave is kept in states (caches) of a fixed capacity; how much of them counts is the scalar `past`.
+ * positions leave is kept in states (caches) of a fixed capacity; how much of them counts is the scalar `past`. An encoder–decoder reads the prompt in
+ * `prefill` and writes a text of its own, so its caches hold that. With beams every row is a text.
  */
 import type { Entry, GenerateStage } from "../compiler/project.ts";
 import { joinPath, writeFile } from "../formats/files.ts";
 import { bind } from "../ir/bind.ts";
-import { symbolsOf } from "../ir/dim.ts";
-import { Bug, InputError, Limit } from "../ir/errors.ts";
+import { Bug, InputError } from "../ir/errors.ts";
 import { sizes as sizesOf } from "../ir/graph.ts";
+import { beamSearch, type Decoder, type Hypothesis } from "./beams.ts";
 import { requireBudget } from "./budget.ts";
-import { batchSymbol, roundUp } from "./columns.ts";
+import { roundUp } from "./columns.ts";
 import type { EntryPoint } from "./engine.ts";
 import type { RunHost } from "./host.ts";
-import { chooseToken, type Sampling, samplingKey } from "./sample.ts";
+import { chooseToken, samplingKey } from "./sample.ts";
 import { zeros } from "./values.ts";
 
 /** What generation asks of a tokenizer. */
@@ -20,6 +21,8 @@ export interface PromptTokenizer {
   readonly ids: Readonly<Record<string, number>>;
   encode(text: string): number[];
   decode(ids: readonly number[]): string;
+  /** A text's tokens with the special ones that a model reads around them. */
+  frame?(ids: readonly number[], second?: undefined): { readonly ids: readonly number[] };
 }
 
 /** `ids`: instead of the text's tokens, where a table has them. */
@@ -41,34 +44,30 @@ const BUCKET = 16;
 
 interface Lengths {
   readonly prompt: number;
-  readonly capacity: number;
-  /** Scores that come before those of the prompt: of positions that a method puts in front. */
-  readonly skipped: number;
   readonly vocabulary: number;
+  /** Positions that an output of the prompt's has more than the prompt is long: of what a method puts in front. */
+  readonly skipped: number;
 }
 
 /** The two entry points for prompts of up to `longest` tokens and `tokens` new ones. */
 export function generationPoints(stage: GenerateStage, longest: number, tokens: number): { points: EntryPoint[]; lengths: Lengths } {
   const prompt = roundUp(Math.max(1, longest), BUCKET);
-  const capacity = roundUp(stage.front + Math.max(longest + tokens, prompt), BUCKET);
-  const sizes = promptSizes(stage.prefill, prompt, capacity);
+  const begun = stage.begin?.length ?? 0;
+  const capacity = roundUp(stage.front + (stage.begin ? begun + tokens : Math.max(longest + tokens, prompt)), BUCKET);
+  const sizes = new Map([
+    ["B", stage.beams],
+    ["S", prompt],
+    ["T", begun],
+    ["past", capacity - 1],
+  ]);
   const { positions, vocabulary } = scoresOf(stage.prefill, sizes);
   return {
     points: [
       { name: "prefill", graph: stage.prefill.graph, sizes },
-      { name: "decode", graph: stage.decode.graph, sizes: promptSizes(stage.decode, 1, capacity), growing: ["past"] },
+      { name: "decode", graph: stage.decode.graph, sizes, growing: ["past"] },
     ],
-    lengths: { prompt, capacity, skipped: positions - prompt, vocabulary },
+    lengths: { prompt, vocabulary, skipped: positions - (stage.begin ? begun : prompt) },
   };
-}
-
-function promptSizes(entry: Entry, length: number, capacity: number): Map<string, number> {
-  const sizes = new Map<string, number>();
-  const batch = batchSymbol(entry.columns);
-  for (const column of entry.columns) for (const dim of column.shape) for (const name of symbolsOf(dim)) sizes.set(name, length);
-  if (batch !== undefined) sizes.set(batch, 1);
-  sizes.set("past", capacity - 1);
-  return sizes;
 }
 
 function scoresOf(entry: Entry, sizes: ReadonlyMap<string, number>): { positions: number; vocabulary: number } {
@@ -80,19 +79,21 @@ function scoresOf(entry: Entry, sizes: ReadonlyMap<string, number>): { positions
 }
 
 export interface Generator {
+  /** One text; with beams the `sample`th best. */
   generate(prompt: Prompt, number: number, sample: number): Promise<Sample>;
   close(): Promise<void>;
 }
 
-/** Compiles and opens a generator for these prompts. P0736: a prompt without tokens. */
+/** Compiles and opens a generator for these prompts. P0736: a prompt without tokens. P0812: beams that would draw, or end in too few texts. */
 export async function openGenerator(
   stage: GenerateStage,
   host: RunHost,
   tokenizer: PromptTokenizer,
   prompts: readonly Prompt[],
 ): Promise<Generator> {
-  if (stage.beams > 1) throw new Limit("beam search is not built yet: `beams` must be 1", stage.span);
-  const encoded = new Map(prompts.map((prompt) => [prompt, encode(tokenizer, prompt)]));
+  if (stage.beams > 1 && (stage.temperature > 0 || stage.samples > stage.beams))
+    throw new InputError("P0812", `${stage.beams} beams draw nothing, and end in ${stage.beams} texts at most`);
+  const encoded = new Map(prompts.map((prompt) => [prompt, encode(stage, tokenizer, prompt)]));
   const longest = Math.max(1, ...[...encoded.values()].map((ids) => ids.length));
   const { points, lengths } = generationPoints(stage, longest, stage.maxTokens);
   const built = await host.engine.build(points, { trained: [] });
@@ -100,80 +101,121 @@ export async function openGenerator(
   const session = await host.engine.open(built);
   for (const name of Object.keys(built.program.params)) await session.write("param", name, host.values.param(name));
   const states = Object.entries(built.program.states).map(([name, index]) => ({ name, ...built.program.tensors[index] }));
-  const sampling: Sampling = { temperature: stage.temperature, topP: stage.topP, seed: stage.seed };
-  const stop = stopsOf(stage, tokenizer);
-
-  const prefill = async (ids: readonly number[]): Promise<Float32Array> => {
-    // nothing of an earlier prompt may be seen
-    for (const { name, dtype, shape } of states) {
-      await session.write("state", name, zeros({ dtype, shape }).values);
+  const decoder = (ids: readonly number[]): Decoder => ({
+    begin: async () => {
+      // nothing of an earlier prompt may be seen
+      for (const { name, dtype, shape } of states) await session.write("state", name, zeros({ dtype, shape }).values);
+      const { logits } = await session.run("prefill", promptInputs(stage, ids, lengths.prompt), ["logits"]);
+      const last = lengths.skipped + (stage.begin?.length ?? ids.length) - 1;
+      const { vocabulary } = lengths;
+      const positions = logits.length / (stage.beams * vocabulary);
+      const scores = new Float32Array(stage.beams * vocabulary);
+      for (let row = 0; row < stage.beams; row++) {
+        const from = (row * positions + last) * vocabulary;
+        scores.set((logits as Float32Array).subarray(from, from + vocabulary), row * vocabulary);
+      }
+      return scores;
+    },
+    next: async (tokens, parents, length) => {
+      const past = stage.front + (stage.begin?.length ?? ids.length) + length - 1;
+      const given = { [stage.begin ? "decoder_input_ids" : "input_ids"]: tokens, attention_mask: tokens.map(() => 1), beam: parents };
+      const { logits } = await session.run("decode", { ...inputsFor(stage.decode, given, tokens.length), past }, ["logits"]);
+      return logits as Float32Array;
+    },
+  });
+  const ending = endingOf(stage, tokenizer);
+  const sampled = async (ids: readonly number[], key: readonly [number, number]): Promise<readonly number[]> => {
+    const { begin, next } = decoder(ids);
+    const out: number[] = [];
+    let scores = await begin();
+    while (out.length < stage.maxTokens) {
+      out.push(chooseToken(scores, stage, key, out.length));
+      const end = ending(out);
+      if (end !== undefined) return end === "token" ? out.slice(0, -1) : out;
+      if (out.length < stage.maxTokens) scores = await next(out.slice(-1), [0], out.length);
     }
-    const row = new Int32Array(lengths.prompt);
-    row.set(ids);
-    const mask = new Int32Array(lengths.prompt).fill(1, 0, ids.length);
-    const { logits } = await session.run("prefill", inputsFor(stage.prefill, row, mask, { past: 0 }), ["logits"]);
-    const { vocabulary, skipped } = lengths;
-    const last = skipped + ids.length - 1;
-    return (logits as Float32Array).subarray(last * vocabulary, (last + 1) * vocabulary);
+    return out;
   };
-  const decode = async (token: number, past: number): Promise<Float32Array> => {
-    const { logits } = await session.run("decode", inputsFor(stage.decode, Int32Array.of(token), Int32Array.of(1), { past }), ["logits"]);
-    return logits as Float32Array;
+  // the beams of a prompt give all its samples
+  let latest: { readonly number: number; readonly best: readonly Hypothesis[] } | undefined;
+  const searched = async (ids: readonly number[], number: number): Promise<readonly Hypothesis[]> => {
+    if (latest?.number !== number) {
+      const { beams, maxTokens, lengthPenalty } = stage;
+      const given = (stage.begin?.length ?? 1) - 1;
+      latest = { number, best: await beamSearch(decoder(ids), { beams, maxTokens, lengthPenalty, given, ends: ending }) };
+    }
+    return latest.best;
   };
-
   return {
     async generate(prompt, number, sample) {
-      const ids = encoded.get(prompt) ?? encode(tokenizer, prompt);
-      const { text: given } = prompt;
+      const ids = encoded.get(prompt) ?? encode(stage, tokenizer, prompt);
       if (ids.length > lengths.prompt) throw new Bug("the prompt is longer than those the generator was opened for");
-      const key = samplingKey(sampling.seed, number, sample);
-      const out: number[] = [];
-      let scores = await prefill(ids);
-      while (out.length < stage.maxTokens) {
-        const token = chooseToken(scores, sampling, key, out.length);
-        if (stop.tokens.has(token)) break;
-        out.push(token);
-        const text = stop.texts.length === 0 ? "" : tokenizer.decode(out);
-        const cut = stop.texts.map((s) => text.indexOf(s)).filter((at) => at >= 0);
-        if (cut.length > 0) return { row: number, prompt: given, text: text.slice(0, Math.min(...cut)), tokens: out };
-        if (out.length < stage.maxTokens) scores = await decode(token, stage.front + ids.length + out.length - 1);
-      }
-      return { row: number, prompt: given, text: tokenizer.decode(out), tokens: out };
+      const tokens =
+        stage.beams > 1
+          ? ((await searched(ids, number))[sample]?.tokens ?? [])
+          : await sampled(ids, samplingKey(stage.seed, number, sample));
+      return { row: number, prompt: prompt.text, text: cutText(stage, tokenizer.decode(tokens)), tokens };
     },
     close: () => session.close(),
   };
 }
 
-function encode(tokenizer: PromptTokenizer, prompt: Prompt): readonly number[] {
-  const ids = prompt.ids ?? tokenizer.encode(prompt.text);
+function encode(stage: GenerateStage, tokenizer: PromptTokenizer, prompt: Prompt): readonly number[] {
+  const own = prompt.ids ?? tokenizer.encode(prompt.text);
+  const ids = prompt.ids === undefined && stage.begin && tokenizer.frame ? tokenizer.frame(own).ids : own;
   if (ids.length > 0) return ids;
   const start = tokenizer.ids.bos ?? tokenizer.ids.cls ?? tokenizer.ids.eos;
   if (start === undefined) throw new InputError("P0736", "an empty prompt has no tokens, and the tokenizer has none to start with");
   return [start];
 }
 
-function stopsOf(stage: GenerateStage, tokenizer: PromptTokenizer): { tokens: Set<number>; texts: string[] } {
-  if (stage.stop === undefined) {
-    const end = [tokenizer.ids.eos, tokenizer.ids.sep].find((id) => id !== undefined);
-    return { tokens: new Set(end === undefined ? [] : [end]), texts: [] };
-  }
-  return { tokens: new Set(), texts: (typeof stage.stop === "string" ? [stage.stop] : stage.stop).filter((text) => text !== "") };
+const stopTexts = ({ stop }: GenerateStage): readonly string[] =>
+  stop === undefined ? [] : (typeof stop === "string" ? [stop] : stop).filter((text) => text !== "");
+
+/** A text ends with the end token, or, where texts to stop at are given, with one of these. */
+function endingOf(stage: GenerateStage, tokenizer: PromptTokenizer): (tokens: readonly number[]) => "token" | "text" | undefined {
+  const end = stage.stop === undefined ? [tokenizer.ids.eos, tokenizer.ids.sep].find((id) => id !== undefined) : undefined;
+  const texts = stopTexts(stage);
+  return (tokens) => {
+    if (tokens[tokens.length - 1] === end) return "token";
+    if (texts.length === 0) return undefined;
+    const text = tokenizer.decode(tokens);
+    return texts.some((stop) => text.includes(stop)) ? "text" : undefined;
+  };
 }
 
-/** The columns of one row: token numbers, which of them are real, and defaults. */
-function inputsFor(
-  entry: Entry,
-  ids: Int32Array,
-  mask: Int32Array,
-  scalars: Readonly<Record<string, number>>,
-): Record<string, Int32Array | Float32Array | number> {
-  const inputs: Record<string, Int32Array | Float32Array | number> = { ...scalars, step: 0, steps: 0 };
+function cutText(stage: GenerateStage, text: string): string {
+  const at = stopTexts(stage)
+    .map((stop) => text.indexOf(stop))
+    .filter((i) => i >= 0);
+  return at.length === 0 ? text : text.slice(0, Math.min(...at));
+}
+
+/** The prompt in every row, padded on the right. */
+function promptInputs(stage: GenerateStage, ids: readonly number[], length: number): Inputs {
+  const rows = (row: readonly number[], width: number) => Array.from({ length: stage.beams * width }, (_, i) => row[i % width] ?? 0);
+  const given = {
+    input_ids: rows(ids, length),
+    attention_mask: rows(
+      ids.map(() => 1),
+      length,
+    ),
+    ...(stage.begin && { decoder_input_ids: rows(stage.begin, stage.begin.length) }),
+  };
+  return { ...inputsFor(stage.prefill, given, stage.beams * length), past: 0 };
+}
+
+type Inputs = Record<string, Int32Array | Float32Array | number>;
+
+/** An entry's columns: those given, and defaults, of `count` numbers. */
+function inputsFor(entry: Entry, given: Readonly<Record<string, readonly number[]>>, count: number): Inputs {
+  const inputs: Inputs = { step: 0, steps: 0 };
   for (const column of entry.columns) {
-    if (column.name === "input_ids") inputs[column.name] = ids;
-    else if (column.name === "attention_mask") inputs[column.name] = mask;
+    const values = given[column.name];
+    if (values !== undefined) inputs[column.name] = Int32Array.from(values);
     else if (column.fallback?.kind === "constant") {
-      const values = column.dtype === "f32" ? new Float32Array(ids.length) : new Int32Array(ids.length);
-      inputs[column.name] = values.fill(column.fallback.value);
+      const all = column.dtype === "f32" ? new Float32Array(count) : new Int32Array(count);
+      inputs[column.name] = all.fill(column.fallback.value);
     } else throw new InputError("P0732", `generation has no column \`${column.name}\`, and it has no default`);
   }
   return inputs;

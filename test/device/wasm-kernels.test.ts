@@ -150,7 +150,10 @@ describe("movement", () => {
     const ids = b.sub(b.input("ids", { dtype: "i32", shape: [2, 7] }), 3);
     const written = b.make("write", [x, b.input("at", { dtype: "i32", shape: [] }), f("rows", 2, 6)], { axis: 0 });
     const inner = b.make("write", [x, b.input("at", { dtype: "i32", shape: [] }), f("cols", 5, 2)], { axis: 1 });
-    await check(outputs(b.gather(x, ids), written, inner, b.add(written, 1)), tolerances.exact, {}, 12);
+    // over what is computed as well, where each row has taken another's place
+    const moved = b.gather(x, b.table([4, 0, 0, 2, 1], [5], "i32"));
+    const over = b.make("write", [moved, b.input("at", { dtype: "i32", shape: [] }), f("rows", 2, 6)], { axis: 0 });
+    await check(outputs(b.gather(x, ids), written, inner, b.add(written, 1), over), tolerances.exact, {}, 12);
   });
 });
 

@@ -5,6 +5,7 @@ import { compile } from "../../src/compiler/compile.ts";
 import type { Host, PredictStage, Project } from "../../src/compiler/project.ts";
 import { normaliseConfig } from "../../src/formats/config.ts";
 import type { JsonRecord } from "../../src/formats/files.ts";
+import type { Graph } from "../../src/ir/graph.ts";
 import { interpret } from "../../src/ir/interpret.ts";
 import { type Tensor, tensor } from "../../src/ir/ops/index.ts";
 import { compileGraph } from "../../src/ir/pipeline.ts";
@@ -47,25 +48,36 @@ export function someValue(name: string, i: number): number {
   return ((h >>> 0) / 2 ** 32 - 0.5) * 0.6;
 }
 
+/** Graphs with their sizes bound, made once. */
+const known = new WeakMap<Graph, Map<string, ReturnType<typeof compileGraph>>>();
+function bound(graph: Graph, sizes: Readonly<Record<string, number>>): ReturnType<typeof compileGraph> {
+  const all = known.get(graph) ?? new Map();
+  known.set(graph, all);
+  const key = JSON.stringify(sizes);
+  if (!all.has(key)) all.set(key, compileGraph(graph, { sizes: new Map(Object.entries(sizes)) }));
+  return all.get(key)!;
+}
+
 /**
- * What the program's last `predict` gives: columns by name. Parameters that a file holds have the values of `someValue` (or `values`), others their starts.
+ * What the program's last `predict` gives: columns by name. All parameters have their `values`; without these, those that a file holds are `someValue`, others their starts.
  * `sizes`: each symbol of the columns.
  */
 export function predicted(
   p: Project,
   inputs: Inputs,
   sizes: Readonly<Record<string, number>>,
-  values: (path: string, i: number) => number = someValue,
+  values?: (path: string, i: number) => number,
 ): Record<string, Tensor> {
   if (p.problems.some((x) => x.severity === "error")) throw new Error(problems(p).join("\n"));
   const stage = p.actions.flatMap((a): PredictStage[] => (a.kind === "stage" && a.stage.verb === "predict" ? [a.stage] : [])).at(-1)!;
-  const { graph } = compileGraph(stage.entry.graph, { sizes: new Map(Object.entries(sizes)) });
+  const { graph } = bound(stage.entry.graph, sizes);
   const store = new ValueStore(p, () => undefined);
   const params = {
     get(name: string) {
       const { shape, path: at, source } = p.params.get(name)!;
       const n = shape.reduce((a, b) => a * b, 1);
-      const data = source.kind === "start" ? store.param(name) : Float64Array.from({ length: n }, (_, i) => values(at, i));
+      if (values === undefined && source.kind === "start") return tensor("f32", shape, Float64Array.from(store.param(name)));
+      const data = Array.from({ length: n }, (_, i) => (values ?? someValue)(at, i));
       return tensor("f32", shape, Float64Array.from(data));
     },
   };

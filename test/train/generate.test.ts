@@ -24,6 +24,8 @@ function entries(front: number): { prefill: Entry; decode: Entry } {
   ] as const;
   const ids = b.input("input_ids", { dtype: "i32", shape: [B, S] });
   const mask = b.input("attention_mask", { dtype: "bool", shape: [B, S] });
+  const one = b.input("input_ids", { dtype: "i32", shape: [B, 1] });
+  const decodes = columns.map((c) => ({ ...c, shape: [B, 1] }));
   const cache = b.state("cache", { dtype: "i32", shape: [B, capacity] });
   const scores = (sums: Node): Node => {
     const wanted = b.binary("mod", sums, VOCAB);
@@ -39,13 +41,13 @@ function entries(front: number): { prefill: Entry; decode: Entry } {
   });
   const write = (at: Node, rows: Node) => b.make("write", [cache, at, rows], { axis: 1 });
   const prefill = graphOf(scores(b.make("cumsum", [real], { axis: 1 })), write(b.constant(0, "i32"), real));
-  const next = write(b.constant(symbol("past")), ids);
+  const next = write(b.constant(symbol("past")), one);
   // positions after the one at hand hold what padding left there: they must not count
   const seen = b.compare("le", b.iota([capacity], 0), b.constant(symbol("past")));
   const total = b.reduce("sum", b.where(seen, next, 0), [1], true);
   return {
     prefill: { graph: prefill, columns, states: ["cache"] },
-    decode: { graph: graphOf(scores(b.reshape(total, [B, 1])), next), columns, states: ["cache"] },
+    decode: { graph: graphOf(scores(b.reshape(total, [B, 1])), next), columns: decodes, states: ["cache"] },
   };
 }
 
@@ -65,6 +67,8 @@ function stage(over: Partial<GenerateStage> = {}, front = 0): GenerateStage {
     model: "m",
     ...entries(front),
     front,
+    begin: undefined,
+    lengthPenalty: 1,
     prompts: undefined,
     data: undefined,
     maxTokens: 6,

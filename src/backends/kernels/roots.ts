@@ -125,6 +125,8 @@ export function chooseRoots(graph: Graph, limits: RootLimits): Roots {
     if (!transparent(n)) {
       // Reductions, scans, scatters, writes: their operands are computed inside, once an element.
       if (row.role === "scan" && n.inputs.length > 1) for (const x of n.inputs) store(x);
+      // what is written over must lie somewhere
+      if (n.op === "write" && !inMemory(n.inputs[0])) roots.add(n.inputs[0]);
       fit(n);
       roots.add(n);
       continue;

@@ -1,5 +1,5 @@
 import { type Dim, sameDim, solve, substitute, symbol, symbolsOf } from "../../ir/dim.ts";
-import type { DType, Node, Span } from "../../ir/graph.ts";
+import type { Node, Span } from "../../ir/graph.ts";
 import type { ColumnDecl } from "../project.ts";
 import type { Site } from "./attachment.ts";
 import type { Frame } from "./frame.ts";
@@ -15,6 +15,14 @@ import type { Edit } from "./versions.ts";
  */
 export type Mode = "bare" | "start" | "train" | "evaluate" | "prefill" | "decode";
 
+/** A state of generation. `axis`: where positions are added; none: it is the prompt's, and stays. */
+export interface Remembered {
+  readonly node: Node;
+  /** What the state becomes; none: this graph only reads it. */
+  readonly next: Node | undefined;
+  readonly axis: number | undefined;
+}
+
 /** One graph in the making: its calls, its reads of parameters, its columns. */
 export class Context {
   readonly frames = new Map<Instance, Frame[]>();
@@ -24,8 +32,11 @@ export class Context {
   readonly columns = new Map<string, { decl: ColumnDecl; node: Node }>();
   /** Which parameters and states the graph reads. */
   readonly params = new Map<string, Storage>();
-  /** Caches of earlier positions that `remember` keeps, with what each becomes. */
-  readonly remembered = new Map<string, { node: Node; next: Node; shape: readonly Dim[]; dtype: DType }>();
+  /** What `remember` keeps, by the name of its state. */
+  readonly remembered = new Map<string, Remembered>();
+  /** Decoding one token: what the graph of the text given keeps, and the row of each row's earlier positions where rows change places. */
+  kept: ReadonlyMap<string, Remembered> | undefined;
+  parents: Node | undefined;
   /** Values at other points (`moved`), with what was asked: e, tensors, steps. */
   readonly moves: { readonly nodes: readonly Node[]; readonly value: Node }[] = [];
   /** Calls that objectives share, by module and arguments. */

@@ -1,6 +1,6 @@
-import { subDim, symbol } from "../../ir/dim.ts";
-import type { Result, Span } from "../../ir/graph.ts";
-import type { ColumnDecl, Entry } from "../project.ts";
+import { type Dim, subDim, symbol } from "../../ir/dim.ts";
+import { order, type Result, type Span } from "../../ir/graph.ts";
+import type { ColumnDecl, GenerateStage } from "../project.ts";
 import { Context, within } from "./context.ts";
 import type { Elaborator } from "./elaborator.ts";
 import { fail } from "./fault.ts";
@@ -9,43 +9,83 @@ import { forwardOf, type Instance } from "./instance.ts";
 import { nowhere } from "./step.ts";
 import { builderAt } from "./tensors.ts";
 import { Thunk } from "./thunk.ts";
-import { Tensor, type Value } from "./values.ts";
+import { Fields, Tensor, type Value } from "./values.ts";
 
-/** The two graphs of generation: one for the text given, one for each token after it. Caches are states that both name. */
-export function decodeEntries(e: Elaborator, model: Instance, stage: string, span: Span): { prefill: Entry; decode: Entry; front: number } {
-  const forward = forwardOf(model.decl);
-  const names = forward?.params.map((p) => p.name.text) ?? [];
-  if (!forward || !names.includes("input_ids") || !forward.results.some((r) => r.name.text === "logits"))
+/** Texts that are decoded at once. */
+export const ROWS: Dim = symbol("B");
+/** Tokens of the text given, and of what an encoder–decoder begins to write with. */
+const TEXT = symbol("S");
+const BEGUN = symbol("T");
+
+/** Whether a model writes a text beside the one it is given: an encoder–decoder. */
+export const writesApart = (model: Instance): boolean => inputsOf(model).includes("decoder_input_ids");
+
+const inputsOf = (model: Instance): string[] => forwardOf(model.decl)?.params.map((p) => p.name.text) ?? [];
+
+type Decoding = Pick<GenerateStage, "prefill" | "decode" | "front" | "begin">;
+
+/** The two graphs of generation: one for the text given, one for each token after it. What is kept between them are states that both name. */
+export function decodeEntries(e: Elaborator, model: Instance, stage: string, beams: number, span: Span): Decoding {
+  const inputs = inputsOf(model);
+  if (!inputs.includes("input_ids") || !forwardOf(model.decl)?.results.some((r) => r.name.text === "logits"))
     fail("P0810", span, `${model.decl.name.text} cannot generate: it has no \`input_ids\` and \`logits\``);
-  let front = 0;
-  const one = (mode: "prefill" | "decode"): Entry => {
+  const apart = writesApart(model);
+  const written = apart ? "decoder_input_ids" : "input_ids";
+  const begin = apart ? beginning(model, span) : undefined;
+  const length = apart ? BEGUN : TEXT;
+
+  const one = (mode: "prefill" | "decode", kept?: Context["remembered"]) => {
     const ctx = new Context(mode, 0, stage, (_x, name) => name !== "loss");
+    ctx.kept = kept;
     return within(ctx, () => {
       const columns: ColumnDecl[] = [];
+      const b = builderAt(nowhere, span);
+      const input = (name: string, dtype: "i32" | "bool", shape: readonly Dim[], asked = true) => {
+        if (asked) columns.push({ name, dtype, shape, span });
+        return b.input(name, { dtype, shape });
+      };
       const args = new Map<string, Thunk<Value>>();
-      for (const name of ["input_ids", "attention_mask"]) {
-        if (!names.includes(name)) continue;
-        const dtype = name === "input_ids" ? "i32" : "bool";
-        const shape = [symbol("B"), mode === "decode" ? 1 : symbol("S")];
-        columns.push({ name, dtype, shape, span });
-        args.set(name, Thunk.of<Value>(new Tensor(builderAt(nowhere, span).input(name, { dtype, shape }))));
+      for (const name of ["input_ids", "attention_mask", "decoder_input_ids"]) {
+        if (!inputs.includes(name)) continue;
+        // of an encoder's text nothing is read after the first graph
+        const asked = mode === "prefill" || !apart || name === written;
+        const tokens = mode === "decode" && asked ? 1 : name === written ? length : TEXT;
+        const node = input(name, name === "attention_mask" ? "bool" : "i32", [ROWS, tokens], asked);
+        args.set(name, Thunk.of<Value>(new Tensor(node)));
       }
+      if (mode === "decode" && beams > 1) ctx.parents = input("beam", "i32", [ROWS]);
       const frame = new Frame(model, undefined, args, new Map(), { training: false, turn: undefined }, span);
-      const logits = e.node(frame.read("logits")!, nowhere, span);
-      const results: Result[] = [{ role: "output", name: "logits", node: logits }];
-      for (const [name, r] of ctx.remembered) {
-        results.push({ role: "state", name, node: r.next });
-        if (mode === "prefill")
-          for (const d of r.node.type.shape) {
-            const extra = subDim(d, symbol("S"));
-            if (typeof extra === "number" && extra > 0) front = extra;
-          }
-      }
+      const results: Result[] = [{ role: "output", name: "logits", node: e.node(frame.read("logits")!, nowhere, span) }];
+      for (const [name, { next }] of ctx.remembered) if (next) results.push({ role: "state", name, node: next });
+      const known = new Set([...columns.map((c) => c.name), "step", "steps"]);
+      const late = order(results.map((r) => r.node)).find((n) => n.op === "input" && !known.has(String(n.attrs.name)));
+      if (late)
+        fail("P0810", late.origin.span ?? span, `\`${late.attrs.name}\` is not there when the first token is written`, {
+          notes: ["`remember(x)` keeps what was made of the text given"],
+        });
       e.note(ctx);
-      return { graph: { results }, columns, states: [...ctx.remembered.keys()] };
+      return { entry: { graph: { results }, columns, states: [...ctx.remembered.keys()] }, remembered: ctx.remembered };
     });
   };
   const prefill = one("prefill");
-  const decode = one("decode");
-  return { prefill, decode, front };
+  const decode = one("decode", prefill.remembered);
+  let front = 0;
+  for (const { node, axis } of prefill.remembered.values()) {
+    const extra = axis === undefined ? 0 : subDim(node.type.shape[axis], length);
+    if (typeof extra === "number" && extra > 0) front = extra;
+  }
+  return { prefill: prefill.entry, decode: decode.entry, front, begin };
+}
+
+/** What an encoder–decoder's text begins with, by its configuration. */
+function beginning(model: Instance, span: Span): number[] {
+  const config = [...model.args.values()].find((v): v is Fields => v instanceof Fields);
+  const token = (field: string) => {
+    const v = config?.entries.get(field);
+    return typeof v === "number" ? [v] : [];
+  };
+  const start = token("decoder_start_token_id");
+  if (start.length === 0)
+    fail("P0810", span, `${model.decl.name.text} cannot generate: its configuration has no \`decoder_start_token_id\``);
+  return [...start, ...token("forced_bos_token_id")];
 }

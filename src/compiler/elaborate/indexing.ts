@@ -1,4 +1,4 @@
-import { addDim, type Dim, mulDim } from "../../ir/dim.ts";
+import { addDim, type Dim, mulDim, subDim, symbolsOf } from "../../ir/dim.ts";
 import type { Node } from "../../ir/graph.ts";
 import type * as ast from "../ast.ts";
 import type { Elaborator } from "./elaborator.ts";
@@ -65,6 +65,8 @@ function indexList(e: Elaborator, list: readonly Value[], expr: ast.Index, scope
   return v;
 }
 
+const moves = (d: Dim): boolean => symbolsOf(d).includes("past");
+
 function whole(v: Value, at: ast.Expr): number {
   if (typeof v === "number" && Number.isInteger(v)) return v;
   fail("P0403", at.span, `an index must be a whole number, this is ${describe(v)}`);
@@ -97,7 +99,13 @@ function indexTensor(e: Elaborator, x: Node, expr: ast.Index, scope: Scope): Nod
       };
       const step = item.step ? whole(value(item.step), item.step) : 1;
       if (step < 1) fail("P0403", item.span, `the step of a slice must be 1 or more, this is ${step}`);
-      out = b.sliceAxis(out, axis, at(item.start, 0), at(item.stop, size), step);
+      const [start, stop] = [at(item.start, 0), at(item.stop, size)];
+      // where decoding stands is known when it gets there: a shape has room for all positions, a place is one of them
+      if (moves(start)) {
+        if (step > 1 || moves(subDim(stop, start)))
+          fail("P0403", item.span, "a slice from `past` on has a length that is known, and the step 1");
+        out = b.take(out, b.add(b.iota([subDim(stop, start)], 0), start), axis);
+      } else out = b.sliceAxis(out, axis, start, stop, step);
       axis++;
       continue;
     }
@@ -115,7 +123,7 @@ function indexTensor(e: Elaborator, x: Node, expr: ast.Index, scope: Scope): Nod
       const size = out.type.shape[axis];
       if (typeof d === "number" && typeof size === "number" && (d >= size || d < -size))
         fail("P0403", item.span, `index ${d} of an axis of ${size}`);
-      out = b.pick(out, axis, d);
+      out = moves(d) ? b.take(out, b.constant(d, "i32"), axis) : b.pick(out, axis, d);
     } else {
       tensors.push({ axis, node: e.node(v, scope.here, item.span) });
       axis++;

@@ -5,7 +5,7 @@ import { decodeEntries } from "./decode.ts";
 import type { Elaborator } from "./elaborator.ts";
 import { evaluate } from "./expressions.ts";
 import { fail } from "./fault.ts";
-import { forwardOf, Instance } from "./instance.ts";
+import { Instance } from "./instance.ts";
 import { fromJson } from "./models.ts";
 import type { Scope } from "./scope.ts";
 import { evaluationEntry, predictEntry } from "./step.ts";
@@ -139,7 +139,7 @@ const fields: Readonly<Record<string, readonly string[]>> = {
   ],
   evaluate: ["objective", "data", "metrics", "batch", "sequence"],
   predict: ["objective", "model", "data", "columns", "reduce", "batch", "sequence"],
-  generate: ["model", "prompts", "data", "max_tokens", "beams", "samples", "temperature", "top_p", "stop", "seed"],
+  generate: ["model", "prompts", "data", "max_tokens", "beams", "length_penalty", "samples", "temperature", "top_p", "stop", "seed"],
 };
 
 /** Makes one stage of the file; what its name then stands for. */
@@ -203,24 +203,30 @@ export function stage(e: Elaborator, s: ast.Stage, scope: Scope, turns: readonly
     return new Dataset({ kind: "dataset", make: "predicted", args: [base.folder], options: {}, part: "main", span: s.span });
   }
   const model = settings.model("model");
-  if (forwardOf(model.decl)?.params.some((p) => p.name.text === "decoder_input_ids")) {
-    e.unbuilt("generation by encoder–decoders", s.span);
-    return new Dataset({ kind: "dataset", make: "generated", args: [base.folder], options: {}, part: "main", span: s.span });
-  }
+  const beams = settings.int("beams", 1);
+  const samples = settings.int("samples", 1);
+  const temperature = settings.number("temperature", 0);
+  if (beams > 1 && temperature > 0)
+    fail("P0812", settings.spanOf("temperature"), "beams take the likeliest texts: they draw nothing", {
+      label: "give `beams` or `temperature`",
+    });
+  if (beams > 1 && samples > beams)
+    fail("P0812", settings.spanOf("samples"), `${beams} beams end in ${beams} texts, not ${samples}`, { label: "at most `beams`" });
   const stop = settings.value("stop");
   const out: GenerateStage = {
     ...base,
     verb: "generate",
     tokenizer: model.tokenizer?.folder ?? e.models.find((m) => m.instance === model)?.report.folder,
     model: model.owner.name,
-    ...decodeEntries(e, model, base.name, s.span),
+    ...decodeEntries(e, model, base.name, beams, s.span),
     prompts: settings.strings("prompts"),
     data: settings.has("data") ? settings.dataset("data") : undefined,
     maxTokens: settings.int("max_tokens", 40),
-    temperature: settings.number("temperature", 0),
+    temperature,
     topP: settings.number("top_p", 1),
-    samples: settings.int("samples", 1),
-    beams: settings.int("beams", 1),
+    samples,
+    beams,
+    lengthPenalty: settings.number("length_penalty", 1),
     stop: stop === undefined ? undefined : (e.staticValue(stop, s.span) as string),
     seed: settings.int("seed", 0, 0),
   };

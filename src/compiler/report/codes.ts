@@ -206,6 +206,7 @@ export const codes: Readonly<Record<string, string>> = {
   P0808: "The loss does not reach a parameter that is to be trained.",
   P0810: "A model cannot generate.",
   P0811: "An update cannot be split into the micro-batches that `accumulate` asks for.",
+  P0812: "Settings of a stage exclude each other.",
   P0821: "A folder holds a finished run.",
   P0822: "There is no such metric.",
   P0823: "A checkpoint belongs to another run.",

@@ -1,7 +1,8 @@
-import { addDim, symbol } from "../../../ir/dim.ts";
+import { addDim, sameDim, symbol } from "../../../ir/dim.ts";
 import type { Node } from "../../../ir/graph.ts";
 import { rebuild } from "../../../ir/rebuild.ts";
-import { context } from "../context.ts";
+import { context, type Remembered } from "../context.ts";
+import { ROWS } from "../decode.ts";
 import { Storage } from "../storage.ts";
 import { isTensor } from "../tensors.ts";
 import { Selection, type Value } from "../values.ts";
@@ -64,27 +65,35 @@ steps.add("moved", [{ name: "e" }, { name: "p" }, { name: "by" }], ({ e, p, by }
   return c.tensor(known.value);
 });
 
-// While decoding: earlier positions, then these. Elsewhere the identity.
-steps.add("remember", [{ name: "x" }, { name: "axis" }], ({ x, axis }, c) => {
+// While decoding: earlier positions along the axis, then these; without an axis: what it was for the text given, computed once. Elsewhere the identity.
+steps.add("remember", [{ name: "x" }, { name: "axis", optional: true }], ({ x, axis }, c) => {
   const ctx = context();
   if (ctx.mode !== "prefill" && ctx.mode !== "decode") return c.tensor(c.node(x!));
-  const node = c.node(x!);
-  const rank = node.type.shape.length;
-  let a = c.int(axis!, "axis");
-  if (a < 0) a += rank;
-  // a cache holds as many positions as there will ever be: `past` and the one at hand
-  const shape = node.type.shape.map((d, i) => (i === a ? addDim(symbol("past"), 1) : d));
-  const { dtype } = node.type;
   const base = `cache/${c.here.path}/${c.here.calls}/${c.evaluator.ordinalOf(c.expr)}`;
   const known = ctx.remembered.get(base);
   if (known) return c.tensor(known.node);
-  const state = c.build((b) => b.state(base, { dtype, shape }));
-  if (ctx.mode === "prefill") {
-    const next = c.build((b) => b.write(state, b.constant(0, "i32"), node, a));
-    ctx.remembered.set(base, { node, next, shape, dtype });
-    return c.tensor(node);
+  const keep = (made: Remembered) => {
+    ctx.remembered.set(base, made);
+    return c.tensor(made.node);
+  };
+  if (axis === undefined) {
+    if (ctx.mode === "prefill") {
+      const node = c.node(x!);
+      return keep({ node, next: node, axis: undefined });
+    }
+    const { type } = ctx.kept!.get(base)!.node;
+    return keep({ node: c.build((b) => b.state(base, type)), next: undefined, axis: undefined });
   }
-  const next = c.build((b) => b.write(state, b.constant(symbol("past")), node, a));
-  ctx.remembered.set(base, { node: next, next, shape, dtype });
-  return c.tensor(next);
+  const node = c.node(x!);
+  const rank = node.type.shape.length;
+  let a = c.int(axis, "axis");
+  if (a < 0) a += rank;
+  // a cache holds as many positions as there will ever be: `past` and the one at hand
+  const shape = node.type.shape.map((d, i) => (i === a ? addDim(symbol("past"), 1) : d));
+  const state = c.build((b) => b.state(base, { dtype: node.type.dtype, shape }));
+  if (ctx.mode === "prefill") return keep({ node, next: c.build((b) => b.write(state, b.constant(0, "i32"), node, a)), axis: a });
+  const rows = shape.findIndex((d) => sameDim(d, ROWS));
+  const own = ctx.parents !== undefined && rows >= 0 ? c.build((b) => b.take(state, ctx.parents!, rows)) : state;
+  const next = c.build((b) => b.write(own, b.constant(symbol("past")), node, a));
+  return keep({ node: next, next, axis: a });
 });
