@@ -126,7 +126,7 @@ export interface PredictStage extends StageBase {
 export interface GenerateStage extends StageBase {
   readonly verb: "generate";
   readonly model: string;
-  /** Inputs `input_ids` [B, S], `attention_mask` [B, S], of an encoder–decoder `decoder_input_ids` [B, T] too; output `logits` [B, N, vocab]; states: caches. `past` is 0. */
+  /** Inputs `input_ids` [B, S], `attention_mask` [B, S], of an encoder–decoder `decoder_input_ids` [B, T] too, and columns of the data that methods ask for; output `logits` [B, N, vocab]; states: caches. `past` is 0. */
   readonly prefill: Entry;
   /** Input of one token, scalar input `past`, with beams `beam` [B], the row whose positions each row goes on from; shapes contain the symbol `past`, bound to capacity − 1. */
   readonly decode: Entry;

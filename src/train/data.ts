@@ -64,7 +64,7 @@ export class Tables {
     }
     return Array.from({ length: table.rows }, (_, i) => {
       const ids = Array.from(column.row(i));
-      return { text: words.decode(ids), ids };
+      return { text: words.decode(ids), ids, row: { table, index: i } };
     });
   }
 

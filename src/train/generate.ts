@@ -3,14 +3,14 @@
  * positions leave is kept in states (caches) of a fixed capacity; how much of them counts is the scalar `past`. An encoder–decoder reads the prompt in
  * `prefill` and writes a text of its own, so its caches hold that. With beams every row is a text.
  */
-import type { Entry, GenerateStage } from "../compiler/project.ts";
+import type { ColumnDecl, Entry, GenerateStage } from "../compiler/project.ts";
 import { joinPath, writeFile } from "../formats/files.ts";
 import { bind } from "../ir/bind.ts";
 import { Bug, InputError } from "../ir/errors.ts";
 import { sizes as sizesOf } from "../ir/graph.ts";
 import { beamSearch, type Decoder, type Hypothesis } from "./beams.ts";
 import { requireBudget } from "./budget.ts";
-import { roundUp } from "./columns.ts";
+import { bindSizes, type DataTable, fillBatch, roundUp } from "./columns.ts";
 import type { EntryPoint } from "./engine.ts";
 import type { RunHost } from "./host.ts";
 import { chooseToken, samplingKey } from "./sample.ts";
@@ -25,10 +25,11 @@ export interface PromptTokenizer {
   frame?(ids: readonly number[], second?: undefined): { readonly ids: readonly number[] };
 }
 
-/** `ids`: instead of the text's tokens, where a table has them. */
+/** `ids`: instead of the text's tokens, where a table has them. `row`: where other columns are. */
 export interface Prompt {
   readonly text: string;
   readonly ids?: readonly number[];
+  readonly row?: { readonly table: DataTable; readonly index: number };
 }
 
 export interface Sample {
@@ -47,14 +48,32 @@ interface Lengths {
   readonly vocabulary: number;
   /** Positions that an output of the prompt's has more than the prompt is long: of what a method puts in front. */
   readonly skipped: number;
+  readonly sizes: ReadonlyMap<string, number>;
 }
 
-/** The two entry points for prompts of up to `longest` tokens and `tokens` new ones. */
-export function generationPoints(stage: GenerateStage, longest: number, tokens: number): { points: EntryPoint[]; lengths: Lengths } {
+/** Columns of the data beside the text's. */
+const others = (stage: GenerateStage): ColumnDecl[] =>
+  stage.prefill.columns.filter(({ name }) => !["input_ids", "attention_mask", "decoder_input_ids"].includes(name));
+
+/** The two entry points for prompts of up to `longest` tokens and `tokens` new ones. P0732: columns beside the text's, and no `table` that says how large they are. */
+export function generationPoints(
+  stage: GenerateStage,
+  longest: number,
+  tokens: number,
+  table?: DataTable,
+): { points: EntryPoint[]; lengths: Lengths } {
   const prompt = roundUp(Math.max(1, longest), BUCKET);
   const begun = stage.begin?.length ?? 0;
   const capacity = roundUp(stage.front + (stage.begin ? begun + tokens : Math.max(longest + tokens, prompt)), BUCKET);
-  const sizes = new Map([
+  const more = others(stage);
+  if (table === undefined)
+    for (const column of more)
+      if (column.fallback === undefined)
+        throw new InputError("P0732", `generation has no column \`${column.name}\`, and it has no default`, [
+          "give `data` in place of `prompts`",
+        ]);
+  const sizes = new Map<string, number>([
+    ...(table === undefined ? [] : bindSizes(more, table, undefined)),
     ["B", stage.beams],
     ["S", prompt],
     ["T", begun],
@@ -66,7 +85,7 @@ export function generationPoints(stage: GenerateStage, longest: number, tokens: 
       { name: "prefill", graph: stage.prefill.graph, sizes },
       { name: "decode", graph: stage.decode.graph, sizes, growing: ["past"] },
     ],
-    lengths: { prompt, vocabulary, skipped: positions - (stage.begin ? begun : prompt) },
+    lengths: { prompt, vocabulary, skipped: positions - (stage.begin ? begun : prompt), sizes },
   };
 }
 
@@ -95,17 +114,17 @@ export async function openGenerator(
     throw new InputError("P0812", `${stage.beams} beams draw nothing, and end in ${stage.beams} texts at most`);
   const encoded = new Map(prompts.map((prompt) => [prompt, encode(stage, tokenizer, prompt)]));
   const longest = Math.max(1, ...[...encoded.values()].map((ids) => ids.length));
-  const { points, lengths } = generationPoints(stage, longest, stage.maxTokens);
+  const { points, lengths } = generationPoints(stage, longest, stage.maxTokens, prompts[0]?.row?.table);
   const built = await host.engine.build(points, { trained: [] });
   requireBudget(built.program, host.engine.memory, "the device");
   const session = await host.engine.open(built);
   for (const name of Object.keys(built.program.params)) await session.write("param", name, host.values.param(name));
   const states = Object.entries(built.program.states).map(([name, index]) => ({ name, ...built.program.tensors[index] }));
-  const decoder = (ids: readonly number[]): Decoder => ({
+  const decoder = (ids: readonly number[], prompt: Prompt): Decoder => ({
     begin: async () => {
       // nothing of an earlier prompt may be seen
       for (const { name, dtype, shape } of states) await session.write("state", name, zeros({ dtype, shape }).values);
-      const { logits } = await session.run("prefill", promptInputs(stage, ids, lengths.prompt), ["logits"]);
+      const { logits } = await session.run("prefill", promptInputs(stage, ids, lengths, prompt), ["logits"]);
       const last = lengths.skipped + (stage.begin?.length ?? ids.length) - 1;
       const { vocabulary } = lengths;
       const positions = logits.length / (stage.beams * vocabulary);
@@ -124,8 +143,8 @@ export async function openGenerator(
     },
   });
   const ending = endingOf(stage, tokenizer);
-  const sampled = async (ids: readonly number[], key: readonly [number, number]): Promise<readonly number[]> => {
-    const { begin, next } = decoder(ids);
+  const sampled = async (ids: readonly number[], prompt: Prompt, key: readonly [number, number]): Promise<readonly number[]> => {
+    const { begin, next } = decoder(ids, prompt);
     const out: number[] = [];
     let scores = await begin();
     while (out.length < stage.maxTokens) {
@@ -138,11 +157,11 @@ export async function openGenerator(
   };
   // the beams of a prompt give all its samples
   let latest: { readonly number: number; readonly best: readonly Hypothesis[] } | undefined;
-  const searched = async (ids: readonly number[], number: number): Promise<readonly Hypothesis[]> => {
+  const searched = async (ids: readonly number[], prompt: Prompt, number: number): Promise<readonly Hypothesis[]> => {
     if (latest?.number !== number) {
       const { beams, maxTokens, lengthPenalty } = stage;
       const given = (stage.begin?.length ?? 1) - 1;
-      latest = { number, best: await beamSearch(decoder(ids), { beams, maxTokens, lengthPenalty, given, ends: ending }) };
+      latest = { number, best: await beamSearch(decoder(ids, prompt), { beams, maxTokens, lengthPenalty, given, ends: ending }) };
     }
     return latest.best;
   };
@@ -152,8 +171,8 @@ export async function openGenerator(
       if (ids.length > lengths.prompt) throw new Bug("the prompt is longer than those the generator was opened for");
       const tokens =
         stage.beams > 1
-          ? ((await searched(ids, number))[sample]?.tokens ?? [])
-          : await sampled(ids, samplingKey(stage.seed, number, sample));
+          ? ((await searched(ids, prompt, number))[sample]?.tokens ?? [])
+          : await sampled(ids, prompt, samplingKey(stage.seed, number, sample));
       return { row: number, prompt: prompt.text, text: cutText(stage, tokenizer.decode(tokens)), tokens };
     },
     close: () => session.close(),
@@ -192,8 +211,8 @@ function cutText(stage: GenerateStage, text: string): string {
 }
 
 /** The prompt in every row, padded on the right. */
-function promptInputs(stage: GenerateStage, ids: readonly number[], length: number): Inputs {
-  const rows = (row: readonly number[], width: number) => Array.from({ length: stage.beams * width }, (_, i) => row[i % width] ?? 0);
+function promptInputs(stage: GenerateStage, ids: readonly number[], { prompt: length, sizes }: Lengths, { row }: Prompt): Inputs {
+  const rows = (one: readonly number[], width: number) => Array.from({ length: stage.beams * width }, (_, i) => one[i % width] ?? 0);
   const given = {
     input_ids: rows(ids, length),
     attention_mask: rows(
@@ -202,7 +221,8 @@ function promptInputs(stage: GenerateStage, ids: readonly number[], length: numb
     ),
     ...(stage.begin && { decoder_input_ids: rows(stage.begin, stage.begin.length) }),
   };
-  return { ...inputsFor(stage.prefill, given, stage.beams * length), past: 0 };
+  const more = row && fillBatch(others(stage), row.table, new Array<number>(stage.beams).fill(row.index), sizes);
+  return { ...inputsFor(stage.prefill, given, stage.beams * length), ...more, past: 0 };
 }
 
 type Inputs = Record<string, Int32Array | Float32Array | number>;
@@ -216,7 +236,7 @@ function inputsFor(entry: Entry, given: Readonly<Record<string, readonly number[
     else if (column.fallback?.kind === "constant") {
       const all = column.dtype === "f32" ? new Float32Array(count) : new Int32Array(count);
       inputs[column.name] = all.fill(column.fallback.value);
-    } else throw new InputError("P0732", `generation has no column \`${column.name}\`, and it has no default`);
+    }
   }
   return inputs;
 }

@@ -1,12 +1,12 @@
 import { type Dim, subDim, symbol } from "../../ir/dim.ts";
-import { order, type Result, type Span } from "../../ir/graph.ts";
-import type { ColumnDecl, GenerateStage } from "../project.ts";
+import type { Result, Span } from "../../ir/graph.ts";
+import type { GenerateStage } from "../project.ts";
 import { Context, within } from "./context.ts";
 import type { Elaborator } from "./elaborator.ts";
 import { fail } from "./fault.ts";
 import { Frame } from "./frame.ts";
 import { forwardOf, type Instance } from "./instance.ts";
-import { nowhere } from "./step.ts";
+import { entryOf, nowhere } from "./step.ts";
 import { builderAt } from "./tensors.ts";
 import { Thunk } from "./thunk.ts";
 import { Fields, Tensor, type Value } from "./values.ts";
@@ -38,33 +38,31 @@ export function decodeEntries(e: Elaborator, model: Instance, stage: string, bea
     const ctx = new Context(mode, 0, stage, (_x, name) => name !== "loss");
     ctx.kept = kept;
     return within(ctx, () => {
-      const columns: ColumnDecl[] = [];
-      const b = builderAt(nowhere, span);
-      const input = (name: string, dtype: "i32" | "bool", shape: readonly Dim[], asked = true) => {
-        if (asked) columns.push({ name, dtype, shape, span });
-        return b.input(name, { dtype, shape });
+      const input = (name: string, dtype: "i32" | "bool", shape: readonly Dim[]) => {
+        const node = builderAt(nowhere, span).input(name, { dtype, shape });
+        ctx.columns.set(name, { decl: { name, dtype, shape, span }, node });
+        return node;
       };
       const args = new Map<string, Thunk<Value>>();
-      for (const name of ["input_ids", "attention_mask", "decoder_input_ids"]) {
-        if (!inputs.includes(name)) continue;
-        // of an encoder's text nothing is read after the first graph
-        const asked = mode === "prefill" || !apart || name === written;
-        const tokens = mode === "decode" && asked ? 1 : name === written ? length : TEXT;
-        const node = input(name, name === "attention_mask" ? "bool" : "i32", [ROWS, tokens], asked);
-        args.set(name, Thunk.of<Value>(new Tensor(node)));
+      const given = ["input_ids", "attention_mask", "decoder_input_ids"].filter((name) => inputs.includes(name));
+      const asked = new Set(mode === "decode" ? [written, apart ? "" : "attention_mask", "beam"] : given);
+      for (const name of given) {
+        const tokens = mode === "decode" && asked.has(name) ? 1 : name === written ? length : TEXT;
+        args.set(name, Thunk.of<Value>(new Tensor(input(name, name === "attention_mask" ? "bool" : "i32", [ROWS, tokens]))));
       }
       if (mode === "decode" && beams > 1) ctx.parents = input("beam", "i32", [ROWS]);
       const frame = new Frame(model, undefined, args, new Map(), { training: false, turn: undefined }, span);
       const results: Result[] = [{ role: "output", name: "logits", node: e.node(frame.read("logits")!, nowhere, span) }];
       for (const [name, { next }] of ctx.remembered) if (next) results.push({ role: "state", name, node: next });
-      const known = new Set([...columns.map((c) => c.name), "step", "steps"]);
-      const late = order(results.map((r) => r.node)).find((n) => n.op === "input" && !known.has(String(n.attrs.name)));
+      const entry = entryOf(results);
+      // of an encoder's text, and of other columns, nothing is read after the first graph
+      const late = mode === "decode" ? entry.columns.find((c) => !asked.has(c.name)) : undefined;
       if (late)
-        fail("P0810", late.origin.span ?? span, `\`${late.attrs.name}\` is not there when the first token is written`, {
-          notes: ["`remember(x)` keeps what was made of the text given"],
+        fail("P0810", late.span, `\`${late.name}\` is not there any more when the second token is written`, {
+          notes: ["`remember(x)` keeps what was made of it with the text given"],
         });
       e.note(ctx);
-      return { entry: { graph: { results }, columns, states: [...ctx.remembered.keys()] }, remembered: ctx.remembered };
+      return { entry, remembered: ctx.remembered };
     });
   };
   const prefill = one("prefill");
