@@ -126,7 +126,7 @@ export function chooseRoots(graph: Graph, limits: RootLimits): Roots {
       // Reductions, scans, scatters, writes: their operands are computed inside, once an element.
       if (row.role === "scan" && n.inputs.length > 1) for (const x of n.inputs) store(x);
       // what is written over must lie somewhere
-      if (n.op === "write" && !inMemory(n.inputs[0])) roots.add(n.inputs[0]);
+      if (row.over !== undefined && !inMemory(n.inputs[row.over])) roots.add(n.inputs[row.over]);
       fit(n);
       roots.add(n);
       continue;

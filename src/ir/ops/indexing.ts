@@ -96,6 +96,7 @@ export const indexing: Readonly<Record<IndexingName, Op>> = {
       copyBox(rows.shape, rows.data, 0, stridesOf(rows.shape), out.data, position * strides[axis], strides);
       return out;
     },
+    over: 0,
     vjp: "by transpose",
     linear: [[0, 2]],
     transpose: ({ b, node, inputs: [, at, rows], cotangent, wants }) => {

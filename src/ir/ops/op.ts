@@ -159,6 +159,8 @@ export interface Columns {
    * only be computed at loading.
    */
   readonly inStep?: (b: Builder, node: Node) => Node;
+  /** The operand that the result equals but for a part: what is computed lies over it. */
+  readonly over?: number;
   /** How zeros spread. `any`: zero where any of these operands is · `all`: zero where all are · `makes`: makes zeros of its own. */
   readonly sparse?: { readonly any?: readonly number[]; readonly all?: readonly number[]; readonly makes?: true };
   readonly examples: readonly Example[];
