@@ -16,6 +16,7 @@ import type { Problem } from "./compiler/report/problem.ts";
 import { renderProblems } from "./compiler/report/render.ts";
 import { InputError } from "./ir/errors.ts";
 import { type DeviceChoice, openEngine } from "./node/engine.ts";
+import { fetchSources, hubSources } from "./node/sources.ts";
 import { openWorkspace, type Workspace } from "./node/workspace.ts";
 import type { RunEvent, Scalars } from "./train/events.ts";
 import { openGenerator } from "./train/generate.ts";
@@ -103,6 +104,12 @@ export class ProblemsError extends Error {
   }
 }
 
+/** Fetches what a file names on the Hugging Face hub (`hf://org/name`) into its cache; `train` and `load` do so themselves, `compile` cannot wait. */
+export async function fetchHub(file: string, options: { readonly cwd?: string } = {}): Promise<void> {
+  const { sources } = openWorkspace(options.cwd ?? process.cwd());
+  await fetchSources(hubSources(file, (path) => sources.readSource(path)));
+}
+
 /** Compiles a file as far as its graphs. The user's mistakes are in `problems`; nothing throws for them, but malformed files (`InputError`) do. */
 export function compile(file: string, options: CompileOptions = {}): Project {
   return compileIn(openWorkspace(options.cwd ?? process.cwd()), file, options);
@@ -114,6 +121,7 @@ export function compile(file: string, options: CompileOptions = {}): Project {
  */
 export async function train(file: string, options: TrainOptions = {}): Promise<TrainOutcome> {
   const workspace = openWorkspace(options.cwd ?? process.cwd());
+  await fetchSources(hubSources(file, (path) => workspace.sources.readSource(path)));
   const project = sound(workspace, compileIn(workspace, file, options));
   const host = await hostFor(workspace, project, options);
   const { output, force = false, resume = false } = options;
@@ -126,6 +134,7 @@ export async function train(file: string, options: TrainOptions = {}): Promise<T
 /** A file with trained values, to use. Errors as in `train`; `generate` needs a `generate` stage in the file. */
 export async function load(file: string, options: LoadOptions = {}): Promise<Loaded> {
   const workspace = openWorkspace(options.cwd ?? process.cwd());
+  await fetchSources(hubSources(file, (path) => workspace.sources.readSource(path)));
   const project = sound(workspace, compileIn(workspace, file, options));
   const host = await hostFor(workspace, project, options);
   const values = useAdapter(host, workspace.sources, options.adapter);

@@ -2,6 +2,7 @@
 import fs from "node:fs";
 import path from "node:path";
 import { type Draft, type FileStat, type Files, fileFailure } from "../formats/files.ts";
+import { cachedPath, isHub } from "./hub.ts";
 
 /** The largest single read: `fs.readSync` takes lengths below 2 GiB only. */
 const PIECE = 1 << 30;
@@ -25,7 +26,7 @@ export class NodeFiles implements Files {
   constructor(private readonly root: string = process.cwd()) {}
 
   private at(file: string): string {
-    return path.resolve(this.root, file);
+    return isHub(file) ? cachedPath(file) : path.resolve(this.root, file);
   }
 
   stat(file: string): FileStat | undefined {
