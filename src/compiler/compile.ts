@@ -131,6 +131,7 @@ function report(e: Elaborator, a: Attachment): AttachmentReport {
     ),
     shared,
     outcome: outcomeOf(e, a, sites),
+    folder: a.folder,
     span: a.span,
   };
 }

@@ -199,6 +199,8 @@ export interface AttachmentReport {
       readonly params: Readonly<Record<string, string>>;
     }[];
   };
+  /** Folder it was loaded from. */
+  readonly folder?: string;
   readonly span: Span;
 }
 export interface ModelReport {

@@ -1,7 +1,8 @@
 /** A stage's result in the layouts of other tools: adapters as PEFT keeps them, whole models as transformers does. */
 import type { AttachmentReport, ModelReport, Project } from "../compiler/project.ts";
 import type { Mappings } from "../formats/adapters/mapping.ts";
-import type { OutAttachment, OutParam } from "../formats/adapters/out.ts";
+import type { Origin, OutAttachment, OutParam } from "../formats/adapters/out.ts";
+import { readAdapter } from "../formats/adapters/read.ts";
 import { writeAdapter } from "../formats/adapters/write.ts";
 import { readConfig } from "../formats/config.ts";
 import { type Files, type JsonRecord, joinPath } from "../formats/files.ts";
@@ -72,6 +73,11 @@ export function artefactsFor(project: Project, files: Files, mappings: Mappings)
           models.length === 1 ? folder : joinPath(folder, name),
           {
             attachments: reports.filter((a) => a.model === name).map((a) => finished(a, value)),
+            origin: originOf(
+              reports.filter((a) => a.model === name),
+              files,
+              mappings,
+            ),
             heads: Object.fromEntries(headsOf(model, heads).map((head) => [pathOf(head), param(head, value)])),
             base: {
               name: model.folder,
@@ -106,6 +112,12 @@ export function artefactsFor(project: Project, files: Files, mappings: Mappings)
       });
     },
   };
+}
+
+/** The one folder that they were all loaded from. */
+function originOf(reports: readonly AttachmentReport[], files: Files, mappings: Mappings): Origin | undefined {
+  const [folder, ...more] = new Set(reports.map((a) => a.folder));
+  return folder === undefined || more.length > 0 ? undefined : readAdapter(files, folder, mappings);
 }
 
 /** Whether an attachment has no parameters: it changes how others act. */

@@ -22,6 +22,7 @@ export function encodeHeads(
   }
   const modules = new Set<string>();
   let biases = false;
+  const every = mapping.biases !== undefined && allBiases(adapter);
   for (const [path, param] of Object.entries(adapter.heads)) {
     const module = path.slice(0, path.lastIndexOf("."));
     if (sites.has(module)) {
@@ -30,11 +31,12 @@ export function encodeHeads(
       biases = true;
       tensors.set(`${mapping.headPrefix}${module}.base_layer.bias`, param);
     } else {
-      modules.add(module);
+      if (!every || path !== `${module}.bias`) modules.add(module);
       tensors.set(mapping.headPrefix + path, param);
     }
   }
-  if (biases) config.bias = mapping.biases!;
+  if (every) config.bias = "all";
+  else if (biases) config.bias = mapping.biases!;
   const usual = task === undefined ? [] : (mapping.save[task] ?? []);
   const covered = (module: string) => usual.some((name) => module.split(".").includes(name));
   const named = [...modules].filter((module) => !covered(module));
@@ -43,6 +45,13 @@ export function encodeHeads(
   const saved = [...usual, ...others].sort();
   config.modules_to_save = saved.length === 0 ? null : saved;
   return undefined;
+}
+
+/** Whether all biases of the model are trained, more than those of modules that are trained as a whole. */
+function allBiases({ heads, base }: OutAdapter): boolean {
+  const all = [...base.shapes.keys()].filter((path) => path.endsWith(".bias"));
+  const alone = (path: string) => heads[`${path.slice(0, -".bias".length)}.weight`] === undefined;
+  return all.some(alone) && all.every((path) => heads[path] !== undefined);
 }
 
 /** peft looks for modules whose path ends with a name. */

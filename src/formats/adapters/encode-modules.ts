@@ -4,7 +4,7 @@ import type { Json } from "../files.ts";
 import type { StoredDType } from "../safetensors/dtype.ts";
 import { encodeHeads } from "./encode-heads.ts";
 import { evaluate } from "./expression.ts";
-import type { MethodMapping, OptionMapping, PeftMapping } from "./mapping.ts";
+import type { MethodMapping, OptionMapping, PeftMapping, Side } from "./mapping.ts";
 import { type Encoded, type OutAdapter, type OutAttachment, type OutParam, Unsayable } from "./out.ts";
 import { choosePattern, chooseTargets, moduleTree } from "./targets.ts";
 
@@ -177,8 +177,9 @@ function isTransposed(mapping: PeftMapping, adapter: OutAdapter): boolean {
     for (const { path, params } of attachment.sites) {
       const weight = adapter.base.shapes.get(`${path}.weight`);
       if (weight === undefined || weight.length !== 2 || weight[0] === weight[1]) continue;
-      if (sides?.in !== undefined) return params[sides.in[0]]?.shape[sides.in[1]] === weight[0];
-      if (sides?.out !== undefined) return params[sides.out[0]]?.shape[sides.out[1]] === weight[1];
+      const size = ([param, ...axes]: Side) => axes.reduce((n, axis) => n * (params[param]?.shape[axis] ?? 0), 1);
+      if (sides?.in !== undefined) return size(sides.in) === weight[0];
+      if (sides?.out !== undefined) return size(sides.out) === weight[1];
     }
   }
   return false;

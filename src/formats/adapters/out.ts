@@ -2,6 +2,7 @@
 
 import type { Json, JsonRecord } from "../files.ts";
 import type { StoredDType } from "../safetensors/dtype.ts";
+import type { AdapterContents } from "./folder.ts";
 
 /** Values of a parameter, asked for when it is written. */
 export interface OutParam {
@@ -26,10 +27,14 @@ export interface OutAttachment {
   readonly outcome?: { readonly method: string; readonly from: string; readonly options: Readonly<Record<string, unknown>> };
 }
 
+/** The folder that all of an adapter was loaded from. */
+export type Origin = Pick<AdapterContents, "config" | "parts" | "heads">;
+
 export interface OutAdapter {
   readonly attachments: readonly OutAttachment[];
   /** Trained parameters of the base to save along, by path. */
   readonly heads: Readonly<Record<string, OutParam>>;
+  readonly origin?: Origin;
   /** Copies of base weights that peft writes too where an embedding is adapted; they may be left out. */
   readonly copies?: Readonly<Record<string, OutParam>>;
   readonly base: {

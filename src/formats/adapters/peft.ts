@@ -9,7 +9,7 @@ import { readOptions, regex } from "./options.ts";
 import { makeView } from "./view.ts";
 
 /** Fields that say where an adapter came from or how to load it, not what it computes. */
-const PROVENANCE: readonly string[] = [
+export const PROVENANCE: readonly string[] = [
   "peft_type",
   "peft_version",
   "base_model_name_or_path",

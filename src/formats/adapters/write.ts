@@ -1,15 +1,18 @@
 /** Writes trained attachments: in PEFT's layout where it can say them, else in ours. */
-import { Bug } from "../../ir/errors.ts";
+import { Bug, InputError } from "../../ir/errors.ts";
 import { type Files, Float, isRecord, type Json, type JsonRecord, joinPath, writeJson } from "../files.ts";
+import { MemoryFiles } from "../memory.ts";
+import { TensorStore } from "../safetensors/read.ts";
 import { type OutTensor, writeSafetensors } from "../safetensors/write.ts";
 import { encodeModules } from "./encode-modules.ts";
 import { encodeTable } from "./encode-table.ts";
 import type { Mappings } from "./mapping.ts";
-import { type Encoded, type OutAdapter, type OutAttachment, type OutParam, Unsayable } from "./out.ts";
+import { type Encoded, type Origin, type OutAdapter, type OutAttachment, type OutParam, Unsayable } from "./out.ts";
 
 export type { OutAdapter, OutAttachment, OutParam } from "./out.ts";
 
 import { OWN_TYPE, OWN_VERSION } from "./own.ts";
+import { PROVENANCE, readPeft } from "./peft.ts";
 
 export interface Written {
   readonly folder: string;
@@ -126,7 +129,41 @@ function encodePeft(type: string, adapter: OutAdapter, mappings: Mappings): Enco
     revision: null,
     inference_mode: true,
   };
-  return mapping.layout === "modules" ? encodeModules(mapping, config, adapter, task) : encodeTable(mapping, config, adapter, task);
+  const encoded =
+    mapping.layout === "modules" ? encodeModules(mapping, config, adapter, task) : encodeTable(mapping, config, adapter, task);
+  return encoded instanceof Unsayable || adapter.origin === undefined ? encoded : asItWas(encoded, adapter.origin, mappings);
+}
+
+/** Fields that every writer says anew. */
+const OWN_FIELDS: readonly string[] = ["peft_version", "inference_mode"];
+
+/**
+ * What was loaded and is still the same keeps the words of its file: names of modules, patterns, starts. It is the same if what is to be written reads as what was read: equal
+ * methods, places, options and heads.
+ */
+function asItWas(encoded: Encoded, origin: Origin, mappings: Mappings): Encoded {
+  const type = String(origin.config.peft_type);
+  const mapping = mappings.peft.get(type);
+  if (mapping === undefined) return encoded;
+  const infos = [...encoded.tensors].map(
+    ([name, { shape }]) => [name, { name, dtype: "F32", shape, file: "", offset: 0, bytes: 0 }] as const,
+  );
+  const store = new TensorStore(new MemoryFiles(), new Map(infos), {});
+  let read: Pick<Origin, "parts" | "heads">;
+  try {
+    read = readPeft("what is written", encoded.config, () => store, mappings);
+  } catch (error) {
+    // what cannot be read back is not the same
+    if (error instanceof InputError) return encoded;
+    throw error;
+  }
+  const said = (of: Pick<Origin, "parts" | "heads">) => JSON.stringify([of.parts, Object.entries(of.heads).sort()]);
+  if (said(read) !== said(origin)) return encoded;
+  const kept: Record<string, Json> = { ...(encoded.config.peft_type === type ? encoded.config : mapping.fields) };
+  for (const [field, value] of Object.entries(origin.config))
+    if (field in mapping.fields || PROVENANCE.includes(field)) kept[field] = value;
+  for (const field of OWN_FIELDS) kept[field] = encoded.config[field];
+  return { ...encoded, config: kept, floats: mapping.floats };
 }
 
 /** The Python module that declares a model's class: `transformers.models.vit.modeling_vit`. */
