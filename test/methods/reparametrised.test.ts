@@ -1,0 +1,526 @@
+/**
+ * Methods that change a layer's weight: how many parameters they have, that they start as the base where their papers say so, what they make of a layer (against their equations
+ * written out with dense matrices), and that a LoRA at the same place trains along.
+ */
+import { readFileSync, statSync } from "node:fs";
+import path from "node:path";
+import { beforeAll, describe, expect, test } from "@jest/globals";
+import { compile } from "../../src/compiler/compile.ts";
+import type { Entry, Host, Project, Stage } from "../../src/compiler/project.ts";
+import { interpret } from "../../src/ir/interpret.ts";
+import { torchRandperm } from "../../src/ir/mt19937.ts";
+import { tensor } from "../../src/ir/ops/index.ts";
+import { compileGraph } from "../../src/ir/pipeline.ts";
+import { drawInto, keyOf } from "../../src/ir/random.ts";
+import { ValueStore } from "../../src/train/values.ts";
+
+const ROOT = path.resolve(import.meta.dirname, "../../specs");
+const [IN, OUT] = [8, 12];
+
+/** One layer, y = W x + b, and one convolution of 2 × 2 windows over 2 channels. */
+const HEAD = `
+import { Linear, Conv2d } from "std/nn"
+import { LoRA } from "std/methods/lora"
+import { sgd } from "std/training"
+module Window() as Conv2d {
+  param weight: f32[${OUT}, 2, 2, 2] = normal(1)
+  param bias:   f32[${OUT}] = normal(1)
+  forward(x: f32[B, ${IN}]) -> y: f32[B, ${OUT}] {
+    windows = x
+    y       = windows @ weight.flatten(1).T + bias
+  }
+}
+module Net(conv: bool = false) {
+  layer = if conv then Window() else Linear(${IN}, ${OUT}, weight: normal(1), bias: normal(1))
+  forward(x: f32[B, ${IN}]) -> y: f32[B, ${OUT}] { y = layer(x) }
+}
+module near(net: Net) {
+  forward(x: f32[B, ${IN}], target: f32[B, ${OUT}]) -> loss: f32[] { loss = mean((net(x).y - target) ** 2) }
+}
+`;
+
+function project(body: string): Project {
+  const host: Host = {
+    readSource: (file) => {
+      if (file === "main.peft") return HEAD + body;
+      const at = path.join(ROOT, file);
+      return file.startsWith("std/") && statSync(at, { throwIfNoEntry: false }) ? readFileSync(at, "utf8") : undefined;
+    },
+    readConfig: () => undefined,
+    readTensors: () => undefined,
+    matchTensors: () => ({ found: new Map(), missing: [], wrongShape: [], leftOver: [] }),
+    readTokenizer: () => undefined,
+    readAdapter: () => undefined,
+  };
+  return compile("main.peft", host);
+}
+
+type Values = (name: string, start: Float32Array) => ArrayLike<number>;
+const asTheyStart: Values = (_name, start) => start;
+/** Numbers of their own for everything that learns. */
+const moved: Values = (name, start) => {
+  if (!name.startsWith("a.") || name.endsWith("w_norm")) return start;
+  const out = new Float64Array(start.length);
+  drawInto(out, "normal", keyOf(5, name), 0);
+  return Float32Array.from(out, (v) => v * 0.7);
+};
+
+/** Rows of the identity: the layer's answers are its weight and bias. */
+function run(p: Project, entry: Entry, values: Values) {
+  const store = new ValueStore(p, () => undefined);
+  const params = new Map(
+    [...p.params.values()].map((d) => [d.name, tensor("f32", d.shape, Float64Array.from(values(d.name, store.param(d.name))))]),
+  );
+  const states = new Map(
+    [...p.states.values()].map((s) => [s.name, tensor(s.dtype, s.shape as number[], new Float64Array(count(s.shape as number[])))]),
+  );
+  const rows = IN + 1;
+  const target = new Float64Array(rows * OUT);
+  drawInto(target, "normal", keyOf(2, "target"), 0);
+  const inputs = new Map([
+    [
+      "x",
+      tensor(
+        "f32",
+        [rows, IN],
+        Float64Array.from({ length: rows * IN }, (_, i) => (Math.floor(i / IN) === i % IN ? 1 : 0)),
+      ),
+    ],
+    ["target", tensor("f32", [rows, OUT], target)],
+    ["step", tensor("i32", [], [0])],
+    ["steps", tensor("i32", [], [4])],
+  ]);
+  const { graph } = compileGraph(entry.graph, { sizes: new Map([["B", rows]]) });
+  return interpret(graph, { params, states, inputs });
+}
+const count = (shape: readonly number[]) => shape.reduce((a, b) => a * b, 1);
+
+function stages(body: string): { p: Project; all: Stage[] } {
+  const p = project(body);
+  expect(p.problems.map((x) => `${x.code} ${x.message}`)).toEqual([]);
+  return { p, all: p.actions.flatMap((a) => (a.kind === "stage" ? [a.stage] : [])) };
+}
+const importOf = ({ from, make }: Pick<Row, "from" | "make">) => `import { ${/^\w+/.exec(make)![0]} } from "std/methods/${from}"`;
+const look = `predict look { objective = near(m) data = jsonl("rows.jsonl") columns = ["net.y"] }`;
+const model = (conv?: boolean) => `model m = Net(conv: ${conv === true})`;
+
+/** The layer as a matrix: weight[out][in] and bias[out]. */
+interface Dense {
+  readonly w: number[][];
+  readonly b: number[];
+}
+function dense(p: Project, entry: Entry, values: Values): Dense {
+  const y = run(p, entry, values).get("output:net.y")!.data;
+  const b = Array.from({ length: OUT }, (_, o) => y[IN * OUT + o]);
+  return { w: b.map((at, o) => Array.from({ length: IN }, (_, i) => y[i * OUT + o] - at)), b };
+}
+
+// ── dense matrices ───────────────────────────────────────────────────────────────────────────────
+
+type Matrix = number[][];
+const make = (n: number, m: number, at: (i: number, j: number) => number): Matrix =>
+  Array.from({ length: n }, (_, i) => Array.from({ length: m }, (_, j) => at(i, j)));
+const eye = (n: number) => make(n, n, (i, j) => (i === j ? 1 : 0));
+const times = (a: Matrix, b: Matrix) => make(a.length, b[0].length, (i, j) => a[i].reduce((sum, v, k) => sum + v * b[k][j], 0));
+const plus = (a: Matrix, b: Matrix, by = 1) => a.map((row, i) => row.map((v, j) => v + by * b[i][j]));
+const turned = (a: Matrix) => make(a[0].length, a.length, (i, j) => a[j][i]);
+const scaled = (a: Matrix, by: number) => a.map((row) => row.map((v) => v * by));
+const hadamard = (a: Matrix, b: Matrix) => a.map((row, i) => row.map((v, j) => v * b[i][j]));
+const kron = (a: Matrix, b: Matrix) =>
+  make(
+    a.length * b.length,
+    a[0].length * b[0].length,
+    (i, j) => a[Math.floor(i / b.length)][Math.floor(j / b[0].length)] * b[i % b.length][j % b[0].length],
+  );
+function inverse(a: Matrix): Matrix {
+  const n = a.length;
+  const m = a.map((row, i) => [...row, ...eye(n)[i]]);
+  for (let j = 0; j < n; j++) {
+    const p = m.slice(j).reduce((best, row, k) => (Math.abs(row[j]) > Math.abs(m[best][j]) ? j + k : best), j);
+    [m[j], m[p]] = [m[p], m[j]];
+    m[j] = m[j].map((v) => v / m[j][j]);
+    for (let i = 0; i < n; i++) if (i !== j) m[i] = m[i].map((v, k) => v - m[i][j] * m[j][k]);
+  }
+  return m.map((row) => row.slice(n));
+}
+/** Rows of a flat list. */
+const rows = (v: ArrayLike<number>, width: number): Matrix => make(v.length / width, width, (i, j) => v[i * width + j]);
+const length = (v: readonly number[]) => Math.sqrt(v.reduce((sum, x) => sum + x * x, 0));
+
+// ── the methods ──────────────────────────────────────────────────────────────────────────────────
+
+type Params = Readonly<Record<string, Float64Array>>;
+interface Row {
+  readonly make: string;
+  readonly from: string;
+  readonly conv?: boolean;
+  /** Trained numbers. */
+  readonly params: number;
+  /** Whether it starts as the base: exactly, up to rounding, or not. */
+  readonly base: "exactly" | "nearly" | false;
+  /** What it makes of a layer, from its parameters. */
+  readonly means: (layer: Dense, p: Params) => Dense;
+}
+const weight = (layer: Dense, w: Matrix): Dense => ({ w, b: layer.b });
+
+/** PEFT's butterfly: blocks of n / b entries sorted so that pieces of r at even places come first. */
+function butterfly(n: number, b: number, r: number): Matrix {
+  const block = n / b;
+  const step = block / r;
+  const order = [
+    ...Array.from({ length: step }, (_, i) => i).filter((i) => i % 2 === 0),
+    ...Array.from({ length: step }, (_, i) => i).filter((i) => i % 2 === 1),
+  ];
+  const perm = Array.from({ length: n }, (_, i) => Math.floor(i / block) * block + order[Math.floor((i % block) / r)] * r + (i % r));
+  return make(n, n, (i, j) => (perm[i] === j ? 1 : 0));
+}
+const boft =
+  (size: number, factors: number) =>
+  (layer: Dense, { boft_R, boft_s }: Params) => {
+    const blocks = IN / size;
+    let turn = eye(IN);
+    for (let f = 0; f < factors; f++) {
+      const diagonal = make(IN, IN, () => 0);
+      for (let d = 0; d < blocks; d++) {
+        const v = rows(boft_R.slice((f * blocks + d) * size * size, (f * blocks + d + 1) * size * size), size);
+        const q = scaled(plus(v, turned(v), -1), 0.5);
+        const r = times(plus(eye(size), q, -1), inverse(plus(eye(size), q)));
+        for (let i = 0; i < size; i++) for (let j = 0; j < size; j++) diagonal[d * size + i][d * size + j] = r[i][j];
+      }
+      const p = factors === 1 ? eye(IN) : butterfly(IN, blocks / 2 ** f, size / 2);
+      turn = times(times(times(p, diagonal), turned(p)), turn);
+    }
+    return weight(
+      layer,
+      times(layer.w, turned(turn)).map((row, o) => row.map((v) => v * boft_s[o])),
+    );
+  };
+
+const reflection = (u: readonly number[]) =>
+  plus(
+    eye(IN),
+    make(IN, IN, (i, j) => (2 * u[i] * u[j]) / length(u) ** 2),
+    -1,
+  );
+const hra =
+  (rank: number) =>
+  (layer: Dense, { hra_u }: Params) =>
+    weight(
+      layer,
+      turned(rows(hra_u, rank)).reduce((w, u) => times(w, reflection(u)), layer.w),
+    );
+const gramSchmidt =
+  (rank: number) =>
+  (layer: Dense, { hra_u }: Params) => {
+    const done: number[][] = [];
+    for (let u of turned(rows(hra_u, rank))) {
+      for (const v of done) {
+        const along = u.reduce((sum, x, i) => sum + x * v[i], 0);
+        u = u.map((x, i) => x - along * v[i]);
+      }
+      done.push(u.map((x) => x / length(u)));
+    }
+    return weight(
+      layer,
+      times(
+        layer.w,
+        done.reduce(
+          (sum, u) =>
+            plus(
+              sum,
+              make(IN, IN, (i, j) => u[i] * u[j]),
+              -2,
+            ),
+          eye(IN),
+        ),
+      ),
+    );
+  };
+
+const miss =
+  (rank: number, columns = OUT) =>
+  (layer: Dense, { miss_block }: Params) =>
+    weight(
+      layer,
+      layer.w.map((row, o) => row.map((v, i) => v + miss_block[(i % rank) * columns + (o % columns)])),
+    );
+const bat =
+  (r: number) =>
+  (layer: Dense, { miss_block: d }: Params) =>
+    weight(
+      layer,
+      make(OUT, IN, (o, i) => {
+        const [block, a, from, c] = [Math.floor(o / r), o % r, i - (i % r), i % r];
+        const at = (x: number, y: number) => d[(block * r + x) * r + y];
+        return layer.w[o][i] + at(a, c) + Array.from({ length: r }, (_, k) => layer.w[o][from + k] * at(k, c)).reduce((x, y) => x + y);
+      }),
+    );
+
+const road =
+  (variant: 1 | 2 | 4, group: number) =>
+  (layer: Dense, { road_theta, road_alpha }: Params) => {
+    const half = group / 2;
+    const turn = make(OUT, OUT, () => 0);
+    for (let o = 0; o < OUT; o++) {
+      const [g, k] = [Math.floor(o / group), o % group];
+      const at = variant === 1 ? g * half + (k % half) : variant === 2 ? o : 2 * g * group + k;
+      const other = variant === 4 ? at + group : at;
+      turn[o][o] = road_alpha[at] * Math.cos(road_theta[at]);
+      const by = road_alpha[other] * Math.sin(road_theta[other]);
+      if (k < half) turn[o][o + half] = -by;
+      else turn[o][o - half] = by;
+    }
+    return {
+      w: times(turn, layer.w),
+      b: times(
+        turn,
+        layer.b.map((v) => [v]),
+      ).map(([v]) => v),
+    };
+  };
+
+const gralora = (rank: number, alpha: number, k: number, plain: number) => (layer: Dense, p: Params) => {
+  const [r, n, m] = [rank / k, IN / k, OUT / k];
+  const a = (block: number, i: number, c: number) => p.gralora_A[(block * n + i) * rank + c];
+  const b = (block: number, c: number, o: number) => p.gralora_B[(block * rank + c) * m + o];
+  const blocks = make(OUT, IN, (o, i) => {
+    const [to, from] = [Math.floor(o / m), Math.floor(i / n)];
+    return Array.from({ length: r }, (_, c) => a(from, i % n, to * r + c) * b(to, from * r + c, o % m)).reduce((x, y) => x + y);
+  });
+  const lora = plain > 0 ? times(rows(p["gralora_B_general.weight"], plain), rows(p["gralora_A_general.weight"], IN)) : scaled(blocks, 0);
+  return weight(layer, plus(layer.w, plus(blocks, lora), alpha / (rank + plain)));
+};
+
+const delora = (rank: number) => (layer: Dense, p: Params) => {
+  const [a, b] = [rows(p.delora_A, IN), rows(p.delora_B, rank)];
+  const unit = make(rank, rank, (i, j) => (i === j ? p.delora_lambda[0] / rank / (length(a[i]) * length(turned(b)[i])) : 0));
+  const norms = turned(layer.w).map(length);
+  return weight(
+    layer,
+    plus(
+      layer.w,
+      times(times(b, unit), a).map((row) => row.map((v, i) => v * norms[i])),
+    ),
+  );
+};
+const c3a =
+  (block: number) =>
+  (layer: Dense, { c3a_kernel }: Params) =>
+    weight(
+      layer,
+      make(OUT, IN, (o, i) => {
+        const [m, n] = [Math.floor(o / block), Math.floor(i / block)];
+        return layer.w[o][i] + c3a_kernel[(m * (IN / block) + n) * block + ((i - o + OUT * block) % block)] / IN;
+      }),
+    );
+const fourier =
+  (n: number, scaling: number, seed: number) =>
+  (layer: Dense, { fourierft_spectrum }: Params) => {
+    const places = torchRandperm(IN * OUT, seed, n);
+    return weight(
+      layer,
+      make(OUT, IN, (o, i) => {
+        const waves = fourierft_spectrum.map(
+          (c, f) => c * Math.cos(2 * Math.PI * ((Math.floor(places[f] / IN) * o) / OUT + ((places[f] % IN) * i) / IN)),
+        );
+        return layer.w[o][i] + (scaling / (IN * OUT)) * waves.reduce((x, y) => x + y);
+      }),
+    );
+  };
+const hira = (rank: number) => (layer: Dense, p: Params) =>
+  weight(layer, plus(layer.w, hadamard(layer.w, times(rows(p.hira_B, rank), rows(p.hira_A, IN)))));
+const loha = (rank: number, alpha: number) => (layer: Dense, p: Params) => {
+  const part = (k: number) => times(rows(p[`hada_w${k}_a`], rank), rows(p[`hada_w${k}_b`], IN));
+  return weight(layer, plus(layer.w, hadamard(part(1), part(2)), alpha / rank));
+};
+/** t[i, j, k, l] · b[j, in] · a[i, out], as out × (in · k · l). */
+const core = (t: Float64Array, a: Matrix, b: Matrix): Matrix => {
+  const [r, area] = [a.length, 4];
+  return make(a[0].length, b[0].length * area, (o, at) => {
+    let sum = 0;
+    for (let i = 0; i < r; i++)
+      for (let j = 0; j < r; j++) sum += t[(i * r + j) * area + (at % area)] * a[i][o] * b[j][Math.floor(at / area)];
+    return sum;
+  });
+};
+const lohaCore = (alpha: number) => (layer: Dense, p: Params) => {
+  const part = (k: number) => core(p[`hada_t${k}`], rows(p[`hada_w${k}_a`], OUT), rows(p[`hada_w${k}_b`], 2));
+  return weight(layer, plus(layer.w, hadamard(part(1), part(2)), alpha / 3));
+};
+
+const ROWS: readonly Row[] = [
+  { make: "BOFT(size: 4)", from: "boft", params: 2 * 16 + 12, base: "exactly", means: boft(4, 1) },
+  { make: "BOFT(size: 0, blocks: 4)", from: "boft", params: 4 * 4 + 12, base: "exactly", means: boft(2, 1) },
+  { make: "BOFT(size: 2, butterfly: 3)", from: "boft", params: 3 * 4 * 4 + 12, base: "exactly", means: boft(2, 3) },
+  { make: "BOFT(size: 4, butterfly: 3, factors: 1)", from: "boft", params: 44, base: "exactly", means: boft(4, 1) },
+  { make: "BOFTConv(size: 4, butterfly: 2)", from: "boft", conv: true, params: 2 * 2 * 16 + 12, base: "exactly", means: boft(4, 2) },
+  { make: "HRA(rank: 4)", from: "hra", params: 8 * 4, base: "nearly", means: hra(4) },
+  { make: "HRA(rank: 3)", from: "hra", params: 8 * 3, base: false, means: hra(3) },
+  { make: "HRA(rank: 4, orthogonal: true)", from: "hra", params: 8 * 4, base: false, means: gramSchmidt(4) },
+  { make: "HRAConv(rank: 2)", from: "hra", conv: true, params: 8 * 2, base: "nearly", means: hra(2) },
+  { make: "MiSS(rank: 4)", from: "miss", params: 4 * 12, base: "exactly", means: miss(4) },
+  { make: "MiSS(rank: 3)", from: "miss", params: 3 * 12, base: "exactly", means: miss(3) },
+  { make: "MiSSMini(rank: 4, columns: 3)", from: "miss", params: 4 * 3, base: "exactly", means: miss(4, 3) },
+  { make: "MiSSBat(rank: 4)", from: "miss", params: 12 * 4, base: "exactly", means: bat(4) },
+  { make: 'RoAd(variant: "road_1", group: 4)', from: "road", params: 2 * 6, base: "exactly", means: road(1, 4) },
+  { make: 'RoAd(variant: "road_2", group: 6)', from: "road", params: 2 * 12, base: "exactly", means: road(2, 6) },
+  { make: 'RoAd(variant: "road_4", group: 12)', from: "road", params: 2 * 24, base: "exactly", means: road(4, 12) },
+  { make: "GraLoRA(rank: 4, alpha: 8, blocks: 2)", from: "gralora", params: 4 * 20, base: "exactly", means: gralora(4, 8, 2, 0) },
+  {
+    make: "GraLoRA(rank: 8, alpha: 8, blocks: 4, plain: 2)",
+    from: "gralora",
+    params: 8 * 20 + 2 * 20,
+    base: "exactly",
+    means: gralora(8, 8, 4, 2),
+  },
+  { make: "HiRA(rank: 3)", from: "hira", params: 3 * 20, base: "exactly", means: hira(3) },
+  { make: "HiRAConv(rank: 3)", from: "hira", conv: true, params: 3 * 20, base: "exactly", means: hira(3) },
+  { make: "DeLoRA(rank: 3, strength: 2)", from: "delora", params: 3 * 20 + 1, base: "exactly", means: delora(3) },
+  { make: "C3A(block: 4)", from: "c3a", params: (8 * 12) / 4, base: false, means: c3a(4) },
+  { make: "C3A(block: 2, as_peft: true)", from: "c3a", params: (8 * 12) / 2, base: false, means: c3a(2) },
+  { make: "FourierFT(frequencies: 10, scaling: 20, seed: 3)", from: "fourierft", params: 10, base: false, means: fourier(10, 20, 3) },
+  { make: "LoHa(rank: 3, alpha: 5)", from: "loha_lokr", params: 2 * 3 * 20, base: "exactly", means: loha(3, 5) },
+  { make: "LoHaConv(rank: 3, alpha: 5)", from: "loha_lokr", conv: true, params: 2 * 3 * 20, base: "exactly", means: loha(3, 5) },
+  {
+    make: "LoHaConv(rank: 3, alpha: 5, effective: true)",
+    from: "loha_lokr",
+    conv: true,
+    params: 2 * (36 + 36 + 6),
+    base: "exactly",
+    means: lohaCore(5),
+  },
+  {
+    make: "LoHaConv(rank: 3, alpha: 5, effective: true, as_peft: true)",
+    from: "loha_lokr",
+    conv: true,
+    params: 156,
+    base: "exactly",
+    means: lohaCore(5),
+  },
+  {
+    make: "LoKr(rank: 2, alpha: 3)",
+    from: "loha_lokr",
+    params: 6 + 16,
+    base: "exactly",
+    means: (layer, p) => weight(layer, plus(layer.w, kron(rows(p.lokr_w1, 2), rows(p.lokr_w2, 4)), 3 / 2)),
+  },
+  {
+    make: "LoKr(rank: 1, alpha: 3, both: true)",
+    from: "loha_lokr",
+    params: 3 + 2 + 4 + 4,
+    base: "exactly",
+    means: (layer, p) =>
+      weight(
+        layer,
+        plus(layer.w, kron(times(rows(p.lokr_w1_a, 1), rows(p.lokr_w1_b, 2)), times(rows(p.lokr_w2_a, 1), rows(p.lokr_w2_b, 4))), 3),
+      ),
+  },
+  {
+    make: "LoKrConv(rank: 1, alpha: 3, factor: 2, effective: true)",
+    from: "loha_lokr",
+    conv: true,
+    params: 2 * 2 + 4 + 6 + 1,
+    base: "exactly",
+    means: (layer, p) =>
+      weight(layer, plus(layer.w, kron(rows(p.lokr_w1, 2), core(p.lokr_t2, rows(p.lokr_w2_a, 6), rows(p.lokr_w2_b, 1))), 3)),
+  },
+  {
+    make: "LoKrConv(rank: 9, alpha: 3, factor: 2)",
+    from: "loha_lokr",
+    conv: true,
+    params: 2 * 2 + 6 * 4,
+    base: "exactly",
+    means: (layer, p) => weight(layer, plus(layer.w, kron(rows(p.lokr_w1, 2), rows(p.lokr_w2, 4)), 1 / 3)),
+  },
+];
+
+const far = (a: Dense, b: Dense) =>
+  Math.max(...a.w.flatMap((row, o) => row.map((v, i) => Math.abs(v - b.w[o][i]))), ...a.b.map((v, o) => Math.abs(v - b.b[o])));
+
+const train = `train t { objective = near(m) params = PARAMS data = jsonl("rows.jsonl") steps = 1 optimizer = sgd(lr: 0.1) }`;
+function parts(body: string) {
+  const { p, all } = stages(body);
+  const [seen] = all.flatMap((s) => (s.verb === "predict" ? [s] : []));
+  const [trained] = all.flatMap((s) => (s.verb === "train" ? [s] : []));
+  return { p, seen, trained };
+}
+const bases = new Map<boolean, Dense>();
+function baseOf(conv: boolean): Dense {
+  if (!bases.has(conv)) {
+    const { p, seen } = parts(`${model(conv)} ${look}`);
+    bases.set(conv, dense(p, seen.entry, asTheyStart));
+  }
+  return bases.get(conv)!;
+}
+
+describe.each(ROWS.map((row) => [row.make, row] as const))("%s", (_name, row) => {
+  const attached = `${importOf(row)} ${model(row.conv)} attach a = ${row.make} to m.layer`;
+  const base = () => baseOf(row.conv === true);
+  let alone: ReturnType<typeof parts>;
+  beforeAll(() => {
+    alone = parts(`${attached} ${train.replace("PARAMS", "a")} ${look}`);
+  });
+
+  test("its parameters", () => {
+    const { p, trained } = alone;
+    expect(trained.trained.reduce((n, name) => n + count(p.params.get(name)!.shape), 0)).toBe(row.params);
+  });
+  test(row.base ? "at its start it is the base" : "it starts elsewhere than the base", () => {
+    const gap = far(dense(alone.p, alone.seen.entry, asTheyStart), base());
+    if (row.base === "exactly") expect(gap).toBe(0);
+    else if (row.base === "nearly") expect(gap).toBeLessThan(1e-6);
+    else expect(gap).toBeGreaterThan(1e-3);
+  });
+  test("what it makes of a layer", () => {
+    const { p, seen } = alone;
+    const store = new ValueStore(p, () => undefined);
+    const params = Object.fromEntries(
+      [...p.params.values()].map((d) => [d.name.replace("a.layer.", ""), Float64Array.from(moved(d.name, store.param(d.name)))]),
+    );
+    const wanted = row.means(base(), params);
+    expect(far(wanted, base())).toBeGreaterThan(1e-2);
+    expect(far(dense(p, seen.entry, moved), wanted)).toBeLessThan(1e-6);
+  });
+  test("a LoRA at the same place trains along", () => {
+    const lora = row.conv ? "" : "attach b = LoRA(rank: 2) to m.layer";
+    const { p, trained } = parts(`${attached} ${lora} ${train.replace("PARAMS", row.conv ? "a" : "[a, b]")}`);
+    const away: Values = (name, start) => (name.startsWith("b.") ? start.map((v, i) => v + 0.1 * Math.sin(i + 1)) : moved(name, start));
+    const out = run(p, trained.step[0], away);
+    expect(out.get("output:loss")!.data[0]).toBeGreaterThan(0);
+    for (const name of trained.trained) {
+      const next = Array.from(out.get(`param:${name}`)!.data);
+      expect(next.every(Number.isFinite)).toBe(true);
+      const before = away(name, new ValueStore(p, () => undefined).param(name));
+      expect(next.some((v, i) => v !== before[i])).toBe(true);
+    }
+  });
+});
+
+describe("options that do not fit are said at once", () => {
+  test.each([
+    ["BOFT(size: 3)", "boft", /divides the inputs/],
+    ["BOFT(size: 4, blocks: 2)", "boft", /the other is 0/],
+    ["BOFT(size: 4, butterfly: 3)", "boft", /butterflies need blocks of even size/],
+    ["RoAd(group: 5)", "road", /even number of outputs/],
+    ["RoAd(group: 8)", "road", /divide into groups/],
+    ['RoAd(variant: "road_3", group: 4)', "road", /road_1, road_2 or road_4/],
+    ["GraLoRA(rank: 3, blocks: 2)", "gralora", /multiple of the number of blocks/],
+    ["MiSSBat(rank: 3)", "miss", /blocks of rank/],
+    ["C3A(block: 3)", "c3a", /divides inputs and outputs/],
+    ["FourierFT(frequencies: 97)", "fourierft", /in · out frequencies/],
+  ])("%s", (made, from, says) => {
+    const p = project(`${importOf({ make: made, from })} ${model()} attach a = ${made} to m.layer ${look}`);
+    expect(p.problems.map((x) => x.message).join("\n")).toMatch(says);
+  });
+});
+
+describe("PyTorch's permutations, drawn by PyTorch 2.13", () => {
+  test.each([
+    [10, 3, [6, 0, 3, 7, 8, 5, 1, 9, 2, 4]],
+    [700, 777, [635, 135, 223, 351, 267, 32, 691, 359, 555, 62]],
+    [5, -1, [1, 3, 4, 2, 0]],
+    [7, 2 ** 40 + 5, [1, 0, 4, 2, 6, 5, 3]],
+  ])("of %d numbers with the seed %d", (n, seed, first) => {
+    expect([...torchRandperm(n, seed, first.length)]).toEqual(first);
+  });
+});
