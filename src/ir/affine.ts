@@ -175,9 +175,11 @@ function linearPart(y: Node, x: Node, moving: ReadonlySet<Node>): Node | undefin
   const scaled = new Map<Node, Node>();
   const b = new Builder(y.origin);
   const identity = (d: Node): Node => b.mul(b.cast(b.eq(b.iota([n, n], 0), b.iota([n, n], 1)), "f32"), d);
+  const shaped = (v: Node, m: Node): Node =>
+    sameShape(v.type.shape, bound.get(m)!.type.shape) ? v : b.reshape(v, bound.get(m)!.type.shape);
   const tangent = (m: Node): Node | undefined => {
     const d = scaled.get(m);
-    if (d && !full.has(m)) full.set(m, identity(d));
+    if (d && !full.has(m)) full.set(m, shaped(identity(d), m));
     return full.get(m);
   };
   scaled.set(x, b.constant(1, "f32", [n]));
@@ -189,6 +191,7 @@ function linearPart(y: Node, x: Node, moving: ReadonlySet<Node>): Node | undefin
     const { role, scalar } = rowOf(m);
     const axes = axesOfDot(m);
     if (at.every((k) => !scaled.has(m.inputs[k]) && full.get(m.inputs[k]) === undefined)) full.set(m, undefined);
+    else if (d[0] && isReshape(m) && m.type.shape.at(-1) === n) scaled.set(m, d[0]);
     else if (d.every((v) => v !== undefined) && (scalar !== undefined || role === "barrier")) {
       // elementwise and linear in these: what it does to the diagonal is all it does
       const inputs = m.inputs.map((i, k) =>
@@ -200,7 +203,7 @@ function linearPart(y: Node, x: Node, moving: ReadonlySet<Node>): Node | undefin
     } else if (axes && d[0] && axes.lhsContract.length === 1 && axes.lhsBatch.length === 0) {
       const other = bound.get(m.inputs[1])!;
       const turned = b.permute(other, [...axes.rhsContract, ...axes.rhsFree]);
-      full.set(m, splatOf(d[0]) === 1 ? turned : b.mul(turned, b.reshape(d[0], [n, ...axes.rhsFree.map(() => 1)])));
+      full.set(m, shaped(splatOf(d[0]) === 1 ? turned : b.mul(turned, b.reshape(d[0], [n, ...axes.rhsFree.map(() => 1)])), m));
     } else
       full.set(
         m,

@@ -12,7 +12,6 @@ import type { Scalars } from "./events.ts";
 import type { RunHost } from "./host.ts";
 import { checkMetrics, metricsOf } from "./metrics.ts";
 import { prepareEvaluation } from "./train.ts";
-import { zeros } from "./values.ts";
 
 async function tableOf(stage: EvaluateStage | PredictStage, host: RunHost): Promise<DataTable> {
   const table = await host.table({ spec: stage.data, tokenizer: stage.tokenizer, sequence: stage.sequence });
@@ -26,10 +25,8 @@ async function openFor(points: readonly EntryPoint[], host: RunHost): Promise<Se
   requireBudget(built.program, host.engine.memory, "the device");
   const session = await host.engine.open(built);
   for (const name of Object.keys(built.program.params)) await session.write("param", name, host.values.param(name));
-  for (const [name, index] of Object.entries(built.program.states)) {
-    const known = host.project.states.has(name);
-    const held = known ? host.values.state(name, points[0].sizes) : zeros(built.program.tensors[index]);
-    await session.write("state", name, held.values);
+  for (const name of Object.keys(built.program.states)) {
+    await session.write("state", name, host.values.state(name, points[0].sizes).values);
   }
   return session;
 }
@@ -45,7 +42,7 @@ export async function evaluateStage(stage: EvaluateStage, host: RunHost, folder:
   const evaluation = new Evaluation([stage.evaluation], [table], stage.batch, stage.sequence);
   const session = await openFor(evaluation.points, host);
   try {
-    const metrics = metricsOf(await evaluation.run(session, 0, 0), stage.metrics);
+    const metrics = metricsOf(await evaluation.run(session, host.values.clock.step, host.values.clock.steps), stage.metrics);
     host.listen({ event: "evaluation", stage: stage.name, step: 0, metrics, best: false });
     if (folder !== undefined) writeJson(host.files, joinPath(folder, "metrics.json"), metrics, true);
     return metrics;
@@ -74,7 +71,10 @@ async function evaluateTrained(stage: TrainStage, host: RunHost): Promise<Scalar
   if (evaluation === undefined) return undefined;
   const session = await openFor(evaluation.points, host);
   try {
-    const metrics = metricsOf(await evaluation.run(session, 0, 0), stage.evaluate?.metrics ?? []);
+    const metrics = metricsOf(
+      await evaluation.run(session, host.values.clock.step, host.values.clock.steps),
+      stage.evaluate?.metrics ?? [],
+    );
     host.listen({ event: "evaluation", stage: stage.name, step: 0, metrics, best: false });
     return metrics;
   } finally {
@@ -94,7 +94,11 @@ export async function predictStage(stage: PredictStage, host: RunHost, folder: s
   try {
     for (const rows of batches) {
       const name = entryName("predict", 0, rows.length, batches[0].length);
-      const outputs = await session.run(name, { ...fillBatch(stage.entry.columns, table, rows, sizes), step: 0, steps: 0 }, stage.columns);
+      const outputs = await session.run(
+        name,
+        { ...fillBatch(stage.entry.columns, table, rows, sizes), ...host.values.clock },
+        stage.columns,
+      );
       for (const [i, row] of rows.entries()) {
         const values = stage.columns.map((column) => {
           const width = outputs[column].length / rows.length;

@@ -86,8 +86,10 @@ async function reuse(stage: Stage & { verb: "train" }, host: FileHost, folder: s
   const [newest] = listCheckpoints(host.files, folder);
   if (!isFinished(host.files, folder) || newest === undefined) return undefined;
   const checkpoint = readCheckpoint(host.files, folder, newest);
-  requireSame(checkpoint.folder, checkpoint.identity, await identityOf(await prepareTrain(stage, host), host));
+  const ready = await prepareTrain(stage, host);
+  requireSame(checkpoint.folder, checkpoint.identity, await identityOf(ready, host));
   const { params, states, best } = checkpoint.snapshot;
+  host.values.clock = { step: Math.max(0, checkpoint.progress.step - 1), steps: ready.total };
   for (const [name, held] of checkpoint.progress.best === undefined ? params : (best ?? params))
     host.values.setParam(name, held.values as Float32Array);
   for (const [name, held] of states) {

@@ -158,6 +158,7 @@ export async function train(stage: TrainStage, host: RunHost, options: TrainOpti
     await run.fill(checkpoint);
     const end = await run.loop(checkpoint?.progress ?? START);
     await run.finish(end.best !== undefined);
+    host.values.clock = { step: Math.max(0, end.step - 1), steps: ready.total };
     writeMarker(host.files, folder, {
       stage: stage.name,
       step: end.step,

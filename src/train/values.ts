@@ -23,6 +23,8 @@ export class ValueStore {
   private readonly params = new Map<string, Float32Array>();
   private readonly states = new Map<string, Held>();
   private readonly folders = new Map<string, ReadsTensors>();
+  /** `step` and `steps` of the last update, which everything that is computed between stages sees. */
+  clock: { readonly step: number; readonly steps: number } = { step: 0, steps: 0 };
   /** Parameters being made, to show a start that needs itself. */
   private readonly making = new Set<string>();
 
@@ -132,7 +134,12 @@ export class ValueStore {
   }
 
   private supplies(sizes: ReadonlyMap<string, number>): Supplies {
+    const { step, steps } = this.clock;
     return {
+      inputs: new Map([
+        ["step", tensorOf("i32", [], [step])],
+        ["steps", tensorOf("i32", [], [steps])],
+      ]),
       params: { get: (name) => tensorOf("f32", this.shape(name), this.param(name)) },
       states: { get: (name) => ((s) => tensorOf(s.dtype, s.shape, s.values))(this.state(name, sizes)) },
     };

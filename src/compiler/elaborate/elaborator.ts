@@ -256,7 +256,10 @@ export class Elaborator implements Evaluator {
 
   /** Keeps what a finished graph reads, for the project's table of parameters. */
   note(ctx: Context): void {
-    for (const [n, s] of ctx.params) if (s.role === "parameter") this.used.set(n, s);
+    for (const [n, s] of ctx.params) {
+      if (s.role === "parameter") this.used.set(n, s);
+      else if (!this.stageStates.has(n)) this.stageStates.set(n, { storage: s, stage: undefined });
+    }
   }
 
   /** A name for a model, and one for an attachment, that no other has: in loops the same text makes several. */

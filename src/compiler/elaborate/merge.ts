@@ -2,7 +2,7 @@
 import { type Affine, affine, NotAffine, ROWS, solveFor, tabulate } from "../../ir/affine.ts";
 import { bind } from "../../ir/bind.ts";
 import { Builder } from "../../ir/build.ts";
-import { type Dim, symbol } from "../../ir/dim.ts";
+import { type Dim, sameDim, symbol } from "../../ir/dim.ts";
 import { type DType, type Graph, type Node, order, type Span } from "../../ir/graph.ts";
 import { isGather, rowOf } from "../../ir/ops/index.ts";
 import { keyOf } from "../../ir/random.ts";
@@ -49,6 +49,8 @@ interface Said {
 
 class Folding {
   private readonly said = new Map<Storage, Said>();
+  /** Modules into which what is done to their answer, in a module above, was folded. */
+  private readonly below = new Map<Instance, ReadonlyMap<string, Node>>();
   private readonly checks: { readonly path: string; readonly graph: Graph }[] = [];
 
   constructor(
@@ -68,7 +70,7 @@ class Folding {
         if ([...i.stored()].length > 0) fail("P0605", span, `the merged model has no \`${i.path}\`, which ${source.fullPath} has`);
         continue;
       }
-      const folded = edits.length > 0 ? this.module(i, twin, edits) : new Map<string, Node>();
+      const folded = this.below.get(i) ?? (edits.length > 0 && !this.product(i, twin, edits) ? this.module(i, twin, edits) : NOTHING);
       for (const [name, slot] of i.slots) {
         if (slot.kind !== "stored") continue;
         const target = twin.slots.get(name);
@@ -89,7 +91,7 @@ class Folding {
           "a model with tied weights can only be merged where what was attached acts on all uses alike, as a method on the parameter does",
         ],
       });
-    const input = order([node]).find((n) => rowOf(n).supply === "input");
+    const input = order([node]).find(ofTheBatch);
     if (input)
       fail("P0508", span, `what is done to \`${from.path}\` depends on the batch, so it is no parameter`, {
         notes: [`it uses \`${String(input.attrs.name).replace(/^.*\//, "")}\``, ...attachmentNotes(by)],
@@ -144,34 +146,14 @@ class Folding {
       );
       return out;
     }
-    const refuse = (why: string, node?: Node): never => {
-      const names = listed(around.map((x) => x.edit.site.attachment.name));
-      const rebound = listed(around.map((x) => x.name.replace(/^\d+#\d+\./, "")));
-      fail("P0508", span, `${names} cannot be folded into parameters: of ${i.fullPath} (${i.decl.name.text}) it rebinds ${rebound}`, {
-        label: why,
-        related: node?.origin.span ? [{ span: node.origin.span, label: "here" }] : [],
-      });
-    };
+    const refuse = this.refusal(i, around);
     const chain = around.find((x) => x.name.includes("#"));
     if (chain) refuse("it rewires a chain of blocks");
-    const noProduct = "only what a parameter multiplies can be folded, and this is no product of the module's input and its parameters";
-    const input = this.rows(i) ?? refuse(noProduct);
+    const input = this.rows(i) ?? refuse(NO_PRODUCT);
     const y = this.output(this.call(i, input.args));
     const other = this.rows(twin)!;
     const plain = this.output(this.call(twin, other.args));
-    const edited = this.apart(y, input.x, plain, other.x, refuse);
-    const own = this.apart(plain, other.x, plain, other.x, () => refuse(noProduct));
-    for (const part of ["linear", "constant"] as const) {
-      const [seen, wanted] = [own[part], edited[part]];
-      if (!seen && wanted)
-        refuse(part === "constant" ? "it adds a constant, and there is no bias to take it" : "there is no product to take it");
-      if (!seen) continue;
-      const b = new Builder(seen.origin);
-      const solved = solveFor(seen, wanted ?? b.zeros(seen.type));
-      if (!solved) refuse(noProduct);
-      for (const [name, slot] of twin.slots)
-        if (slot.kind === "stored" && slot.storage.name === solved!.param) out.set(name, solved!.value);
-    }
+    this.solve(twin, { y, x: input.x }, { y: plain, x: other.x }, out, refuse);
     parameters(
       this.call(
         i,
@@ -182,12 +164,105 @@ class Folding {
     return out;
   }
 
+  private refusal(i: Instance, edits: readonly Edited[]): Refuse {
+    return (why, node) => {
+      const names = listed(edits.map((x) => x.edit.site.attachment.name));
+      const rebound = listed(edits.map((x) => x.name.replace(/^\d+#\d+\./, "")));
+      return fail(
+        "P0508",
+        this.span,
+        `${names} cannot be folded into parameters: of ${i.fullPath} (${i.decl.name.text}) it rebinds ${rebound}`,
+        {
+          label: why,
+          related: node?.origin.span ? [{ span: node.origin.span, label: "here" }] : [],
+        },
+      );
+    };
+  }
+
+  /** What the parameters of `twin` must be for its answers to be those of `edited`. */
+  private solve(twin: Instance, edited: Answer, plain: Answer, out: Map<string, Node>, refuse: Refuse): void {
+    const wanted = this.apart(edited, plain, refuse);
+    const own = this.apart(plain, plain, () => refuse(NO_PRODUCT));
+    for (const part of ["linear", "constant"] as const) {
+      const [seen, sought] = [own[part], wanted[part]];
+      if (!seen && sought)
+        refuse(part === "constant" ? "it adds a constant, and there is no bias to take it" : "there is no product to take it");
+      if (!seen) continue;
+      const b = new Builder(seen.origin);
+      const solved = solveFor(seen, sought ?? b.zeros(seen.type)) ?? refuse(NO_PRODUCT);
+      for (const [name, slot] of twin.slots) if (slot.kind === "stored" && slot.storage.name === solved.param) out.set(name, solved.value);
+    }
+  }
+
+  /**
+   * Where what is rebound is the answer of one module further down, as a sublayer's is its last projection's: folds it into that module. Says whether it was so.
+   */
+  private product(i: Instance, twin: Instance, edits: readonly Edited[]): boolean {
+    const { e, span } = this;
+    const [name, ...others] = new Set(edits.map((x) => x.name));
+    if (others.length > 0 || i.slots.has(name) || name.includes("#")) return false;
+    const oneRow = (m: Instance) => this.oneRow(m);
+    const plainCall = this.call(twin, oneRow(twin), oneRow);
+    const value = e.node(plainCall.read(name)!, plainCall.here, span);
+    const leaf = this.answering(plainCall, value);
+    if (leaf === undefined) return false;
+    const editedCall = this.call(i, oneRow(i), oneRow);
+    const edited = e.node(editedCall.read(name)!, editedCall.here, span);
+    const source = [...i.tree()].find((c) => c.path === leaf.instance.path)!;
+    const call = framesBelow(editedCall).find((f) => f.instance === source);
+    if (call === undefined) return false;
+    const answers = [
+      [edited, call],
+      [value, leaf],
+    ].map(([y, f]) => this.asRows(y as Node, f as Frame));
+    if (answers.some((a) => a === undefined)) return false;
+    const [seen, own] = answers as Answer[];
+    const out = new Map<string, Node>();
+    this.solve(leaf.instance, seen, own, out, this.refusal(i, edits));
+    this.below.set(source, out);
+    this.checks.push({ path: source.path, graph: comparison(source.path, seen.y, seen.x, own.y, own.x, sizeOf(seen.x, own.y, own.x)) });
+    return true;
+  }
+
+  /** The call of a module with parameters, below `frame`, whose answer `node` is. */
+  private answering(frame: Frame, node: Node): Frame | undefined {
+    return framesBelow(frame).find((f) => [...f.instance.stored()].length > 0 && this.output(f) === node);
+  }
+
+  /** A call's first input, and a value that depends on it, as rows: f32 [rows, n]. */
+  private asRows(y: Node, call: Frame): Answer | undefined {
+    const [first] = forwardOf(call.instance.decl)?.params ?? [];
+    if (!first) return undefined;
+    const node = this.e.node(call.read(first.name.text)!, call.here, this.span);
+    const [width, out] = [node, y].map((n) => n.type.shape.at(-1));
+    if (node.type.dtype !== "f32" || typeof width !== "number" || typeof out !== "number") return undefined;
+    if ([node, y].some((n) => n.type.shape.slice(0, -1).some((d) => d !== 1 && !sameDim(d, symbol(ROWS))))) return undefined;
+    const b = new Builder({ path: call.instance.path });
+    const x = b.input(`${call.instance.path}/rows`, { dtype: "f32", shape: [symbol(ROWS), width] });
+    const [moved] = rebuild([y], new Map([[node, b.reshape(x, node.type.shape)]]));
+    return { x, y: b.reshape(moved, [symbol(ROWS), out]) };
+  }
+
+  private oneRow(i: Instance): Map<string, Thunk<Value>> {
+    const sizes = (forwardOf(i.decl)?.params ?? []).flatMap(({ type }) =>
+      isTensorType(type) ? type.dims.flatMap((d) => (d.kind === "Name" && /^[A-Z]/.test(d.text) ? [d.text] : [])) : [],
+    );
+    // of [B, S, n] there is one row of text, whose words are the rows
+    const [, second] = [...new Set(sizes)];
+    return this.inputs(
+      i,
+      () => symbol(ROWS),
+      (size) => (size === second ? symbol(ROWS) : 1),
+    );
+  }
+
   /** Linear and constant part; what depends on more than the input is refused. */
-  private apart(y: Node, x: Node, plain: Node, plainX: Node, refuse: (why: string, node?: Node) => never): Affine {
-    const foreign = order([y]).find((n) => n !== x && rowOf(n).supply === "input");
+  private apart({ y, x }: Answer, plain: Answer, refuse: Refuse): Affine {
+    const foreign = order([y]).find((n) => n !== x && ofTheBatch(n));
     if (foreign) refuse("what it does depends on more of the batch than the module's input");
     try {
-      return x.type.dtype === "f32" ? affine(y, x) : tabulate(y, x, sizeOf(x, plain, plainX));
+      return x.type.dtype === "f32" ? affine(y, x) : tabulate(y, x, sizeOf(x, plain.y, plain.x));
     } catch (error) {
       if (!(error instanceof NotAffine)) throw error;
       return refuse(
@@ -218,16 +293,16 @@ class Folding {
   }
 
   /** A call of the module by itself, within calls of what it is part of, whose names attachments there may use. */
-  private call(i: Instance, args: Passed): Frame {
+  private call(i: Instance, args: Passed, around: (holder: Instance) => Passed = (holder) => this.inputs(holder)): Frame {
     const outer =
       i.holder?.kind === "instance" && forwardOf(i.holder.instance.decl)
-        ? this.call(i.holder.instance, this.inputs(i.holder.instance))
+        ? this.call(i.holder.instance, around(i.holder.instance), around)
         : undefined;
     return new Frame(i, outer, args, new Map(), { training: false, turn: undefined }, this.span);
   }
 
-  /** Symbolic inputs; `...` stands for `rest`. */
-  private inputs(i: Instance, rest: () => Dim = () => 1): Map<string, Thunk<Value>> {
+  /** Symbolic inputs; `...` stands for `rest`, a size's name for `named`. */
+  private inputs(i: Instance, rest: () => Dim = () => 1, named: (size: string) => Dim = symbol): Map<string, Thunk<Value>> {
     const { e } = this;
     const out = new Map<string, Thunk<Value>>();
     for (const p of forwardOf(i.decl)?.params ?? []) {
@@ -237,7 +312,7 @@ class Folding {
         () => {
           const shape = type.dims.map(
             (d): Dim =>
-              d.kind === "Rest" ? rest() : d.kind === "Name" && /^[A-Z]/.test(d.text) ? symbol(d.text) : (e.evaluate(d, i.scope) as number),
+              d.kind === "Rest" ? rest() : d.kind === "Name" && /^[A-Z]/.test(d.text) ? named(d.text) : (e.evaluate(d, i.scope) as number),
           );
           const b = new Builder({ path: i.fullPath, span: p.span });
           return new Tensor(b.input(`${i.path}/${p.name.text}`, { dtype: type.name.text as DType, shape }));
@@ -249,6 +324,23 @@ class Folding {
     }
     return out;
   }
+}
+
+/** An input, but for the clock of updates, which stands still while a model is merged. */
+const ofTheBatch = (n: Node): boolean => rowOf(n).supply === "input" && n.attrs.name !== "step" && n.attrs.name !== "steps";
+
+const NO_PRODUCT = "only what a parameter multiplies can be folded, and this is no product of the module's input and its parameters";
+const NOTHING: ReadonlyMap<string, Node> = new Map();
+type Refuse = (why: string, node?: Node) => never;
+
+/** A value and the rows that it is made of. */
+interface Answer {
+  readonly y: Node;
+  readonly x: Node;
+}
+
+function framesBelow(frame: Frame): Frame[] {
+  return [...frame.calls.values()].flatMap((list) => (list.length === 1 ? [list[0], ...framesBelow(list[0])] : []));
 }
 
 interface Edited {
