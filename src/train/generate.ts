@@ -119,12 +119,16 @@ export async function openGenerator(
   requireBudget(built.program, host.engine.memory, "the device");
   const session = await host.engine.open(built);
   for (const name of Object.keys(built.program.params)) await session.write("param", name, host.values.param(name));
+  const { clock } = host.values;
   const states = Object.entries(built.program.states).map(([name, index]) => ({ name, ...built.program.tensors[index] }));
   const decoder = (ids: readonly number[], prompt: Prompt): Decoder => ({
     begin: async () => {
-      // nothing of an earlier prompt may be seen
-      for (const { name, dtype, shape } of states) await session.write("state", name, zeros({ dtype, shape }).values);
-      const { logits } = await session.run("prefill", promptInputs(stage, ids, lengths, prompt), ["logits"]);
+      // nothing of an earlier prompt may be seen; states that are no caches are attachments'
+      for (const { name, dtype, shape } of states) {
+        const held = host.project.states.has(name) ? host.values.state(name, lengths.sizes) : zeros({ dtype, shape });
+        await session.write("state", name, held.values);
+      }
+      const { logits } = await session.run("prefill", { ...promptInputs(stage, ids, lengths, prompt), ...clock }, ["logits"]);
       const last = lengths.skipped + (stage.begin?.length ?? ids.length) - 1;
       const { vocabulary } = lengths;
       const positions = logits.length / (stage.beams * vocabulary);
@@ -138,7 +142,7 @@ export async function openGenerator(
     next: async (tokens, parents, length) => {
       const past = stage.front + (stage.begin?.length ?? ids.length) + length - 1;
       const given = { [stage.begin ? "decoder_input_ids" : "input_ids"]: tokens, attention_mask: tokens.map(() => 1), beam: parents };
-      const { logits } = await session.run("decode", { ...inputsFor(stage.decode, given, tokens.length), past }, ["logits"]);
+      const { logits } = await session.run("decode", { ...inputsFor(stage.decode, given, tokens.length), past, ...clock }, ["logits"]);
       return logits as Float32Array;
     },
   });
@@ -229,7 +233,7 @@ type Inputs = Record<string, Int32Array | Float32Array | number>;
 
 /** An entry's columns: those given, and defaults, of `count` numbers. */
 function inputsFor(entry: Entry, given: Readonly<Record<string, readonly number[]>>, count: number): Inputs {
-  const inputs: Inputs = { step: 0, steps: 0 };
+  const inputs: Inputs = {};
   for (const column of entry.columns) {
     const values = given[column.name];
     if (values !== undefined) inputs[column.name] = Int32Array.from(values);

@@ -12,6 +12,7 @@ import type { Scalars } from "./events.ts";
 import type { RunHost } from "./host.ts";
 import { checkMetrics, metricsOf } from "./metrics.ts";
 import { prepareEvaluation } from "./train.ts";
+import { zeros } from "./values.ts";
 
 async function tableOf(stage: EvaluateStage | PredictStage, host: RunHost): Promise<DataTable> {
   const table = await host.table({ spec: stage.data, tokenizer: stage.tokenizer, sequence: stage.sequence });
@@ -25,8 +26,11 @@ async function openFor(points: readonly EntryPoint[], host: RunHost): Promise<Se
   requireBudget(built.program, host.engine.memory, "the device");
   const session = await host.engine.open(built);
   for (const name of Object.keys(built.program.params)) await session.write("param", name, host.values.param(name));
-  for (const name of Object.keys(built.program.states)) {
-    await session.write("state", name, host.values.state(name, points[0].sizes).values);
+  for (const [name, index] of Object.entries(built.program.states)) {
+    // sums over batches are no states of the program's
+    const declared = host.project.states.has(name);
+    const held = declared ? host.values.state(name, points[0].sizes) : zeros(built.program.tensors[index]);
+    await session.write("state", name, held.values);
   }
   return session;
 }

@@ -117,6 +117,7 @@ const rows: Readonly<Record<string, Row>> = {
   Prompt: { call: "Prompt(tokens: 2)", to: "m.**: TextModel", merge: /no product|not linear|more of the batch/ },
   PTuning: { call: "PTuning(tokens: 2, hidden: 3)", to: "m.**: TextModel", merge: /no product|not linear|more of the batch/ },
   MultitaskPrompt: { call: "MultitaskPrompt(tokens: 2)", to: "m.**: TextModel", merge: /no product|not linear|batch/ },
+  Packed: elsewhere("it goes on a causal model: packing.test.ts"),
   Visual: elsewhere("it wants an encoder–decoder's table and pictures: counts.test.ts and the papers"),
   AdaptionPrompt: elsewhere("it goes on LLaMA: indexed.test.ts"),
   AdaptionPromptGPT2: elsewhere("it goes on GPT-2: indexed.test.ts"),
