@@ -7,6 +7,7 @@ import { fetchNamed } from "./fetch.ts";
 import { EXIT, type Io } from "./io.ts";
 import { build } from "./verbs/build.ts";
 import { check } from "./verbs/check.ts";
+import { convert } from "./verbs/convert.ts";
 import { data } from "./verbs/data.ts";
 import { evaluate } from "./verbs/eval.ts";
 import { fmt } from "./verbs/fmt.ts";
@@ -26,7 +27,7 @@ export async function run(argv: readonly string[], io: Io): Promise<number> {
       "after",
       "\nExample:\n  peftc train specs/examples/quickstart.peft\n\nExit codes: 0 done, 1 a mistake in the file or its data, 2 usage, 3 the device, 70 a bug, 130 interrupted after saving\n",
     );
-  for (const verb of [check, data, plan, build, train, evaluate, generate, init, importFolder, merge, fmt]) verb(program, io);
+  for (const verb of [check, data, plan, build, train, evaluate, generate, init, importFolder, convert, merge, fmt]) verb(program, io);
   program.hook("preAction", (_, command) => fetchNamed(command, io));
   for (const command of [program, ...program.commands]) {
     command.exitOverride().configureOutput({ writeOut: (text) => io.out(text), writeErr: (text) => io.err(text) });

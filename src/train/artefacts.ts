@@ -1,7 +1,7 @@
 /** A stage's result in the layouts of other tools: adapters as PEFT keeps them, whole models as transformers does. */
 import type { AttachmentReport, ModelReport, Project } from "../compiler/project.ts";
 import type { Mappings } from "../formats/adapters/mapping.ts";
-import type { Origin, OutAttachment, OutParam } from "../formats/adapters/out.ts";
+import type { Origin, OutAdapter, OutAttachment, OutParam } from "../formats/adapters/out.ts";
 import { readAdapter } from "../formats/adapters/read.ts";
 import { writeAdapter } from "../formats/adapters/write.ts";
 import { readConfig } from "../formats/config.ts";
@@ -15,79 +15,88 @@ import { tensorOf } from "./values.ts";
 
 type Value = (name: string) => Float32Array;
 
-export function artefactsFor(project: Project, files: Files, mappings: Mappings): Artefacts {
-  const param = (name: string, value: Value): OutParam => {
-    const declared = project.params.get(name);
-    if (declared === undefined) throw new Bug(`no parameter is called ${name}`);
-    return { shape: declared.shape, values: () => value(name) };
-  };
+/** What a model's attachments come to, with values: one adapter for each model. Attachments without parameters that act on others come along. */
+export function outAdapters(
+  project: Project,
+  files: Files,
+  mappings: Mappings,
+  { attachments, heads }: Pick<Parts, "attachments" | "heads">,
+  value: Value,
+): { readonly model: string; readonly adapter: OutAdapter }[] {
+  const param = paramOf(project);
   const pathOf = (name: string) => project.params.get(name)!.path;
-  const params = (names: Readonly<Record<string, string>>, value: Value) =>
+  const params = (names: Readonly<Record<string, string>>) =>
     Object.fromEntries(Object.entries(names).map(([path, name]) => [path, param(name, value)]));
-  const computed = (graph: Graph, value: Value): OutParam => {
+  const computed = (graph: Graph): OutParam => {
     const { shape } = graph.results[0].node.type;
     const params = { get: (name: string) => tensorOf("f32", project.params.get(name)!.shape, value(name)) };
     return { shape: shape.map(Number), values: () => Float32Array.from([...interpret(graph, { params }).values()][0].data) };
   };
-  const attachment = (report: AttachmentReport, value: Value): OutAttachment => ({
+  const attachment = (report: AttachmentReport): OutAttachment => ({
     name: report.name,
     method: report.method,
     from: report.declaredIn,
     options: report.options,
-    sites: report.sites.map((site) => ({
-      path: site.path,
-      role: site.role,
-      params: params(site.params, value),
-    })),
-    shared: params(report.shared, value),
+    sites: report.sites.map((site) => ({ path: site.path, role: site.role, params: params(site.params) })),
+    shared: params(report.shared),
   });
   /** As it is when its training is over. */
-  const finished = (report: AttachmentReport, value: Value): OutAttachment => {
+  const finished = (report: AttachmentReport): OutAttachment => {
     const { outcome } = report;
-    if (outcome === undefined) return attachment(report, value);
-    const own = attachment(report, value);
+    const own = attachment(report);
+    if (outcome === undefined) return own;
     return {
       ...own,
       sites: own.sites.map((site, i) => {
         const { values, params: kept } = outcome.sites[i];
-        const made = Object.fromEntries(Object.entries(values).map(([name, graph]) => [name, computed(graph, value)]));
-        return { ...site, params: { ...made, ...params(kept, value) } };
+        const made = Object.fromEntries(Object.entries(values).map(([name, graph]) => [name, computed(graph)]));
+        return { ...site, params: { ...made, ...params(kept) } };
       }),
       shared: {},
       outcome: { method: outcome.method, from: outcome.declaredIn, options: outcome.options },
     };
   };
+  const trained = project.attachments.filter((a) => attachments.includes(a.name));
+  const reports = project.attachments.filter(
+    (a) => trained.includes(a) || (hasNothing(a) && trained.some((b) => isCompanion(a, b, mappings))),
+  );
+  return [...new Set(reports.map((a) => a.model))].map((name) => {
+    const model = project.models.find((m) => m.name === name);
+    if (model === undefined) throw new Bug(`attachments of ${name}, which is no model`);
+    const own = reports.filter((a) => a.model === name);
+    return {
+      model: name,
+      adapter: {
+        attachments: own.map(finished),
+        origin: originOf(own, files, mappings),
+        heads: Object.fromEntries(headsOf(model, heads).map((head) => [pathOf(head), param(head, value)])),
+        base: {
+          name: model.folder,
+          module: model.module,
+          config: configOf(model, files),
+          shapes: new Map(Object.entries(model.shapes)),
+        },
+      },
+    };
+  });
+}
+
+const paramOf =
+  (project: Project) =>
+  (name: string, value: Value): OutParam => {
+    const declared = project.params.get(name);
+    if (declared === undefined) throw new Bug(`no parameter is called ${name}`);
+    return { shape: declared.shape, values: () => value(name) };
+  };
+
+export function artefactsFor(project: Project, files: Files, mappings: Mappings): Artefacts {
+  const pathOf = (name: string) => project.params.get(name)!.path;
 
   return {
-    adapter(folder, { attachments, heads }, value) {
-      const trained = project.attachments.filter((a) => attachments.includes(a.name));
-      const reports = project.attachments.filter(
-        (a) => trained.includes(a) || (hasNothing(a) && trained.some((b) => isCompanion(a, b, mappings))),
-      );
-      const models = [...new Set(reports.map((a) => a.model))];
-      return models.flatMap((name) => {
-        const model = project.models.find((m) => m.name === name);
-        if (model === undefined) throw new Bug(`attachments of ${name}, which is no model`);
-        const written = writeAdapter(
-          files,
-          models.length === 1 ? folder : joinPath(folder, name),
-          {
-            attachments: reports.filter((a) => a.model === name).map((a) => finished(a, value)),
-            origin: originOf(
-              reports.filter((a) => a.model === name),
-              files,
-              mappings,
-            ),
-            heads: Object.fromEntries(headsOf(model, heads).map((head) => [pathOf(head), param(head, value)])),
-            base: {
-              name: model.folder,
-              module: model.module,
-              config: configOf(model, files),
-              shapes: new Map(model.params.map((p) => [pathOf(p), project.params.get(p)!.shape])),
-            },
-          },
-          mappings,
-        );
+    adapter(folder, parts, value) {
+      const adapters = outAdapters(project, files, mappings, parts, value);
+      return adapters.flatMap(({ model, adapter }) => {
+        const written = writeAdapter(files, adapters.length === 1 ? folder : joinPath(folder, model), adapter, mappings);
         return written.map((w) => w.folder);
       });
     },

@@ -1,15 +1,14 @@
-import path from "node:path";
 import type { Command } from "commander";
-import { compile } from "../../compiler/compile.ts";
-import type { ModelReport, Project } from "../../compiler/project.ts";
+import type { ModelReport } from "../../compiler/project.ts";
 import { isAdapter, readAdapter } from "../../formats/adapters/read.ts";
-import { labelCount, readConfig } from "../../formats/config.ts";
+import { labelCount } from "../../formats/config.ts";
 import { type Files, type JsonRecord, joinPath, readRecord, writeFile } from "../../formats/files.ts";
 import { Bug, InputError } from "../../ir/errors.ts";
 import { common, Session } from "../context.ts";
-import { line, Rejected, reportProblems } from "../errors.ts";
+import { line } from "../errors.ts";
 import { type Placed, placedByConfig, placedParts, rolesIn } from "../exchange/adapter.ts";
-import { classFor, declares, type ModelClass, methodOf, optionsText } from "../exchange/library.ts";
+import { type Base, baseOf, OwnPrograms, variable } from "../exchange/base.ts";
+import { declares, methodOf, optionsText } from "../exchange/library.ts";
 import { selectorsFor } from "../exchange/selectors.ts";
 import type { Io } from "../io.ts";
 
@@ -54,71 +53,26 @@ interface Attached {
 
 class Importer {
   private readonly files: Files;
+  private readonly programs: OwnPrograms;
   private readonly notes: string[] = [];
 
   constructor(
     private readonly session: Session,
-    private readonly io: Io,
-    private readonly output: string,
+    io: Io,
+    output: string,
   ) {
     this.files = session.workspace.files;
+    this.programs = new OwnPrograms(session, io, output);
   }
 
-  run(folder: string, base: string | undefined): { text: string; notes: readonly string[] } {
+  run(folder: string, given: string | undefined): { text: string; notes: readonly string[] } {
     const adapter = isAdapter(this.files, folder) ? readRecord(this.files, joinPath(folder, "adapter_config.json")) : undefined;
-    const model = adapter === undefined ? folder : (base ?? this.baseOf(folder, adapter));
-    const config = readConfig(this.files, model);
-    if (config === undefined)
-      throw new InputError("P0601", `there is no config.json in \`${model}\``, [`\`${folder}\` is no folder of a model`]);
-    const task = adapter?.task_type;
-    const chosen = classFor(config, model, typeof task === "string" ? task : undefined);
-    const name = variable(String(config.model_type ?? ""));
-    const from = `"${this.relative(model)}"`;
-    let head = [`import { ${chosen.name} } from "${chosen.file}"`, "", `model ${name} = ${chosen.name} from ${from}`];
-    const fresh = this.freshHeads(head.join("\n"), model);
-    if (fresh.length > 0)
-      head = [
-        ...head.slice(0, -1),
-        `${head.at(-1)} except ${fresh.length === 1 ? `**.${fresh[0]}` : `[${fresh.map((f) => `**.${f}`).join(", ")}]`}`,
-      ];
-    const report = this.compiled(head.join("\n")).models[0];
-    const attached = adapter === undefined ? undefined : this.attached(folder, adapter, report);
-    return { text: this.program({ folder, chosen, name, config, model: head.at(-1)!, report, attached, adapter }), notes: this.notes };
-  }
-
-  /** The base's folder, as the adapter says it: from here, or from the adapter. P0694 where it is not there. */
-  private baseOf(folder: string, adapter: JsonRecord): string {
-    const said = adapter.base_model_name_or_path ?? adapter.model_name;
-    const places = typeof said === "string" ? [said, joinPath(folder, said)] : [];
-    const found = places.find((place) => this.files.stat(joinPath(place, "config.json")) !== undefined);
-    if (found !== undefined) return found;
-    throw new InputError("P0694", `\`${folder}\` is for \`${String(said ?? "no model that it names")}\`, which is no folder here`, [
-      "name the base model's folder with --base",
-    ]);
-  }
-
-  private compiled(text: string): Project {
-    return compile(this.output, this.session.workspace.sources.with(this.output, text));
-  }
-
-  /** First names of parameters that the base's folder lacks: heads for another task. */
-  private freshHeads(text: string, model: string): string[] {
-    const project = this.compiled(text);
-    const missing = project.problems.filter((p) => p.code === "P0605");
-    const others = project.problems.filter((p) => p.severity === "error" && p.code !== "P0605");
-    if (others.length > 0) this.reject(others, text);
-    if (missing.length === 0) return [];
-    const params = project.models[0].params.map((name) => project.params.get(name)!);
-    const found = this.session.workspace.sources.matchTensors(params, model);
-    const heads = [...new Set(found.missing.map((path) => path.split(".")[0]))];
-    this.notes.push(`\`${model}\` has no ${heads.map((h) => `\`${h}\``).join(", ")}: it starts afresh`);
-    return heads;
-  }
-
-  private reject(problems: Project["problems"], text: string): never {
-    const sources = this.session.workspace.sources.with(this.output, text);
-    reportProblems(problems, this.io, this.session.json, (file) => sources.readSource(file));
-    throw new Rejected("the model cannot be read");
+    const said = adapter?.base_model_name_or_path ?? adapter?.model_name ?? adapter?.model;
+    const model = adapter === undefined ? folder : (given ?? baseOf(this.files, folder, said));
+    const base = this.programs.base(model, typeof adapter?.task_type === "string" ? adapter.task_type : undefined);
+    if (base.fresh.length > 0) this.notes.push(`\`${model}\` has no ${base.fresh.map((h) => `\`${h}\``).join(", ")}: it starts afresh`);
+    const attached = adapter === undefined ? undefined : this.attached(folder, adapter, base.report);
+    return { text: this.program(folder, base, attached, adapter), notes: this.notes };
   }
 
   private attached(folder: string, config: JsonRecord, model: ModelReport): Attached {
@@ -137,21 +91,12 @@ class Importer {
     return { parts, heads, weights };
   }
 
-  private program(of: {
-    readonly folder: string;
-    readonly chosen: ModelClass;
-    readonly name: string;
-    readonly config: JsonRecord;
-    readonly model: string;
-    readonly report: ModelReport;
-    readonly attached: Attached | undefined;
-    readonly adapter: JsonRecord | undefined;
-  }): string {
-    const { folder, chosen, name, config, report, adapter } = of;
+  private program(folder: string, base: Base, attached: Attached | undefined, adapter: JsonRecord | undefined): string {
+    const { chosen, name, config, report } = base;
     const imports = new Map<string, Set<string>>();
     const need = (file: string, ...names: readonly string[]) => imports.set(file, new Set([...(imports.get(file) ?? []), ...names]));
     need(chosen.file, chosen.name);
-    const parts = of.attached?.parts ?? [];
+    const parts = attached?.parts ?? [];
     const lines: string[] = [];
     const wanted: (readonly string[])[] = [];
     const names = new Set<string>();
@@ -179,17 +124,17 @@ class Importer {
       lines.push(`attach ${own} = ${part.method}(${text}) to ${selectors.length === 1 ? selectors[0] : `[${selectors.join(", ")}]`}`);
       wanted.push(part.modules);
     }
-    if (of.attached === undefined) {
+    if (attached === undefined) {
       // as people start: every product of the trunk
       const trunk = trunkOf(report);
       need("std/methods/lora", "LoRA");
       need("std/nn", "Linear");
       lines.push(`attach lora = LoRA(rank: 8, alpha: 16) to ${name}${trunk === "" ? "" : `.${trunk}`}.**: Linear`);
-    } else if (of.attached.weights) {
+    } else if (attached.weights) {
       lines.push(
         "",
         `// with the values that were trained, instead of fresh ones (leave the attachments above out):`,
-        `// attach trained = load("${this.relative(folder)}") to ${name}`,
+        `// attach trained = load("${this.programs.relative(folder)}") to ${name}`,
       );
     }
     const task = chosen.task;
@@ -198,7 +143,7 @@ class Importer {
     if (objective !== undefined) {
       need("std/objectives", objective);
       need("std/training", "adamw", "linear");
-      const params = of.attached === undefined || adapter === undefined ? [] : this.trained(name, of.attached, adapter, report, of.model);
+      const params = attached === undefined || adapter === undefined ? [] : this.trained(name, attached, adapter, report, base.made);
       const selection = parts.length > 0 ? ["new", ...params] : params;
       stage.push(
         "train {",
@@ -216,7 +161,7 @@ class Importer {
       `// Made by \`peftc import\` from ${folder}. The data are yours to name.`,
       ...[...imports].map(([file, names]) => `import { ${[...names].join(", ")} } from "${file}"`),
       "",
-      of.model,
+      base.made,
       ...lines,
       "",
       ...stage,
@@ -248,9 +193,7 @@ class Importer {
 
   /** The program checks, and attaches just what was asked for. */
   private verify(text: string, wanted: readonly (readonly string[])[]): void {
-    const project = this.compiled(text);
-    const errors = project.problems.filter((p) => p.severity === "error");
-    if (errors.length > 0) this.reject(errors, text);
+    const project = this.programs.sound(text);
     for (const [i, modules] of wanted.entries()) {
       if (modules.length === 0) continue;
       const plain = (paths: readonly string[]) =>
@@ -262,21 +205,6 @@ class Importer {
       if (plain(sites) !== plain(modules)) throw new Bug(`the selector of ${project.attachments[i].name} picks ${sites.join(", ")}`);
     }
   }
-
-  /** A folder as the program's text names it. */
-  private relative(folder: string): string {
-    if (path.isAbsolute(folder)) return folder;
-    return path.posix.relative(path.posix.dirname(this.output), folder) || ".";
-  }
-}
-
-/** A name for something in a program. */
-function variable(text: string): string {
-  const plain = text
-    .toLowerCase()
-    .replace(/[^a-z0-9]+/g, "_")
-    .replace(/^_+|_+$/g, "");
-  return /^[a-z]/.test(plain) ? plain : "m";
 }
 
 /** The child of a model that holds most of its parameters: what is around it is a head. */

@@ -138,6 +138,7 @@ export const codes: Readonly<Record<string, string>> = {
   P0668: "A file that says how another library's adapters correspond to methods is not sound.",
   P0669: "Weights are there only as a pickle, which is never read because it can run code.",
   P0670: "An adapter cannot be written in the layout that is asked for.",
+  P0671: "A layout cannot hold an adapter that is to be written in it.",
   P0676: "A source names nothing on the hub.",
   P0677: "The hub does not have a source, or does not give it.",
   P0678: "A source of the hub is neither in the cache nor to be reached.",

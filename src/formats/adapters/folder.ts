@@ -27,7 +27,7 @@ export interface AdapterPart extends Chosen {
 }
 
 export interface AdapterContents {
-  readonly layout: "peft" | "adapters" | "peftc";
+  readonly layout: "peft" | "adapters" | "peftc" | "mlx";
   readonly base: string | undefined;
   readonly taskType: string | undefined;
   readonly parts: readonly AdapterPart[];

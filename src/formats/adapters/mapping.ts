@@ -207,7 +207,40 @@ export interface LibraryArchitecture {
   readonly fixes?: readonly { readonly before: string; readonly field: string; readonly as: string }[];
 }
 
+/** A method whose work is x · Aᵀ · Bᵀ times a scale: what formats that know only such adapters need to know of it. */
+export interface LowRankMapping {
+  readonly method: string;
+  readonly from: string;
+  /** Parameters [rank, in] and [out, rank]. */
+  readonly down: string;
+  readonly up: string;
+  /** Length of each row of the weight that results. */
+  readonly magnitude?: string;
+  /** Option whose value over the rank, or over its root where the option `root` is true, is the scale. */
+  readonly alpha: string;
+  readonly root?: string;
+  readonly dropout?: string;
+  /** mlx-lm's name for it. */
+  readonly mlx?: string;
+}
+
+/** How llama.cpp names the products of a type of model. */
+export interface GgufMapping {
+  readonly architecture: string;
+  /** Path of the list of blocks. */
+  readonly blocks: string;
+  /** Path within a block to the name within `blk.i`. */
+  readonly names: Readonly<Record<string, string>>;
+  /** Names whose rows lie with the halves of each head interleaved, to the field that counts the heads. */
+  readonly paired?: Readonly<Record<string, string>>;
+  /** Paths outside the blocks to whole names. */
+  readonly outside: Readonly<Record<string, string>>;
+}
+
 export interface Mappings {
+  readonly lowRank: readonly LowRankMapping[];
+  /** By `model_type`. */
+  readonly gguf: ReadonlyMap<string, GgufMapping>;
   readonly peft: ReadonlyMap<string, PeftMapping>;
   readonly library: readonly LibraryMapping[];
   /** By name; "": bottlenecks. */
@@ -221,6 +254,8 @@ export function readMappings(files: Files, ...folders: readonly string[]): Mappi
   const peft = new Map<string, PeftMapping>();
   const library: LibraryMapping[] = [];
   const refused = new Map<string, string>();
+  const lowRank: LowRankMapping[] = [];
+  const gguf = new Map<string, GgufMapping>();
   const architectures = new Map<string, LibraryArchitecture>();
   for (const folder of folders) {
     for (const name of files.list(folder).filter((entry) => entry.endsWith(".hf.json"))) {
@@ -246,10 +281,24 @@ export function readMappings(files: Files, ...folders: readonly string[]): Mappi
         checkKeys(entry, ["fields"], path, `architectures.${name}`);
         architectures.set(name, entry as unknown as LibraryArchitecture);
       }
+      for (const [i, entry] of list(file.low_rank, path, "low_rank").entries()) {
+        checkKeys(entry, ["method", "from", "down", "up", "alpha"], path, `low_rank[${i}]`);
+        lowRank.push(entry as unknown as LowRankMapping);
+      }
+      for (const [type, entry] of entries(file.gguf, path, "gguf")) {
+        checkKeys(entry, ["architecture", "blocks", "names", "outside"], path, `gguf.${type}`);
+        gguf.set(type, entry as unknown as GgufMapping);
+      }
       for (const [type, what] of entries(file.refused, path, "refused")) refused.set(type, String(what));
     }
   }
-  return { peft, library, architectures, refused };
+  return { lowRank, gguf, peft, library, architectures, refused };
+}
+
+function list(value: Json | undefined, path: string, field: string): readonly Json[] {
+  if (value === undefined) return [];
+  if (!Array.isArray(value)) throw new InputError("P0668", `\`${path}\`: ${field} is ${describe(value)} where a list is wanted`);
+  return value;
 }
 
 function entries(value: Json | undefined, path: string, field: string): [string, Json][] {

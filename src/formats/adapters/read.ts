@@ -1,10 +1,11 @@
-/** Opens an adapter's folder of any layout: PEFT's, the adapters library's, ours. */
+/** Opens an adapter's folder of any layout: PEFT's, the adapters library's, mlx-lm's, ours. */
 import { InputError } from "../../ir/errors.ts";
 import { type Files, joinPath, readRecord } from "../files.ts";
 import { openSafetensors } from "../safetensors/read.ts";
 import type { AdapterFolder } from "./folder.ts";
 import { FUSION_CONFIG, readFusion, readLibrary } from "./library.ts";
 import type { Mappings } from "./mapping.ts";
+import { MLX_WEIGHTS, readMlx } from "./mlx.ts";
 import { OWN_TYPE, readOwn } from "./own.ts";
 import { readPeft } from "./peft.ts";
 
@@ -31,6 +32,11 @@ export function readAdapter(files: Files, folder: string, mappings: Mappings): A
     const open = () => openSafetensors(files, weightsOf(files, folder, "adapter_model"));
     return type === OWN_TYPE ? readOwn(path, config, open()) : readPeft(path, config, open, mappings);
   }
+  if (typeof config.fine_tune_type === "string") {
+    if (files.stat(joinPath(folder, MLX_WEIGHTS)) === undefined)
+      throw new InputError("P0660", `\`${folder}\` has no ${MLX_WEIGHTS}`, whatElse(files, folder));
+    return readMlx(path, config, openSafetensors(files, joinPath(folder, MLX_WEIGHTS)), mappings);
+  }
   const version = config.version;
   if (
     config.config !== undefined &&
@@ -41,7 +47,7 @@ export function readAdapter(files: Files, folder: string, mappings: Mappings): A
   }
   throw new InputError(
     "P0667",
-    `\`${path}\` has neither the field peft_type (PEFT) nor config and name (adapters): its layout is not known`,
+    `\`${path}\` has neither the field peft_type (PEFT) nor config and name (adapters) nor fine_tune_type (mlx-lm): its layout is not known`,
   );
 }
 

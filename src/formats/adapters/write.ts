@@ -41,12 +41,16 @@ export function taskOf(module: string): string | undefined {
  * Writes the attachments to `folder`: all that PEFT can hold in one configuration together; where they are of several types, each into a folder of its own below, named
  * after the first attachment. Trained heads go with the first. Gives what was written. P0681, P0682 as the machine refuses.
  */
-export function writeAdapter(files: Files, folder: string, adapter: OutAdapter, mappings: Mappings): Written[] {
-  const attachments = adapter.attachments.map((attachment) => {
-    const named = { ...attachment, from: attachment.from.replace(/\.peft$/, "") };
-    return typeOf(named, mappings) === undefined ? finished(named) : named;
-  });
-  const units = unitsOf(attachments, mappings);
+export function writeAdapter(
+  files: Files,
+  folder: string,
+  adapter: OutAdapter,
+  mappings: Mappings,
+  layout: "peft where it can" | "peftc" = "peft where it can",
+): Written[] {
+  const attachments = named(adapter, mappings);
+  const own = { type: undefined, why: "", attachments };
+  const units = layout === "peftc" ? [own] : unitsOf(attachments, mappings);
   return units.map((unit, i) => {
     const place = units.length === 1 ? folder : joinPath(folder, unit.attachments[0].name);
     const part: OutAdapter = {
@@ -56,7 +60,7 @@ export function writeAdapter(files: Files, folder: string, adapter: OutAdapter, 
       copies: i === 0 ? adapter.copies : {},
     };
     const encoded = unit.type === undefined ? new Unsayable(unit.why) : encodePeft(unit.type, part, mappings);
-    const reasons = encoded instanceof Unsayable ? [encoded.why] : [];
+    const reasons = encoded instanceof Unsayable && layout !== "peftc" ? [encoded.why] : [];
     const { config, floats, tensors } = encoded instanceof Unsayable ? encodeOwn(part) : encoded;
     writeFolder(files, place, config, floats, tensors);
     return {
@@ -69,10 +73,29 @@ export function writeAdapter(files: Files, folder: string, adapter: OutAdapter, 
   });
 }
 
+/** Attachments with their files as imports name them, and as what they are when their training is over where PEFT has no name for them. */
+function named(adapter: OutAdapter, mappings: Mappings): OutAttachment[] {
+  return adapter.attachments.map((attachment) => {
+    const own = { ...attachment, from: attachment.from.replace(/\.peft$/, "") };
+    return typeOf(own, mappings) === undefined ? finished(own) : own;
+  });
+}
+
 /** An attachment whose parameters are another method's by now, as that. */
 function finished(attachment: OutAttachment): OutAttachment {
   const { outcome, ...rest } = attachment;
   return outcome === undefined ? attachment : { ...rest, ...outcome, from: outcome.from.replace(/\.peft$/, "") };
+}
+
+/** Why PEFT cannot hold the attachments in one folder; `undefined`: it can. */
+export function notPeft(adapter: OutAdapter, mappings: Mappings): string | undefined {
+  const attachments = named(adapter, mappings);
+  const units = unitsOf(attachments, mappings);
+  if (units.length > 1)
+    return `PEFT has one type of adapter in a folder; these are ${units.map((u) => u.type ?? u.attachments[0].method).join(", ")}`;
+  const [unit] = units;
+  const encoded = unit.type === undefined ? new Unsayable(unit.why) : encodePeft(unit.type, { ...adapter, attachments }, mappings);
+  return encoded instanceof Unsayable ? encoded.why : undefined;
 }
 
 function writeFolder(

@@ -1,0 +1,33 @@
+/** An adapter's folder with its values, as it would be saved: whatever layout it came in. */
+import type { Project } from "../../compiler/project.ts";
+import type { AdapterFolder } from "../../formats/adapters/folder.ts";
+import type { OutAdapter } from "../../formats/adapters/out.ts";
+import { readAdapter } from "../../formats/adapters/read.ts";
+import { outAdapters } from "../../train/artefacts.ts";
+import { ValueStore } from "../../train/values.ts";
+import type { Session } from "../context.ts";
+import { type Base, baseOf, type OwnPrograms } from "./base.ts";
+
+export interface LoadedAdapter {
+  readonly folder: AdapterFolder;
+  readonly base: Base;
+  readonly project: Project;
+  readonly adapter: OutAdapter;
+}
+
+/** Attaches the adapter to its base. `given`: the base's folder, where it is not the one that the adapter names. */
+export function loadOnBase(session: Session, programs: OwnPrograms, folder: string, given: string | undefined): LoadedAdapter {
+  const { files, sources } = session.workspace;
+  const read = readAdapter(files, folder, sources.mappings)!;
+  const base = programs.base(given ?? baseOf(files, folder, read.base), read.taskType);
+  const text = `${base.imported}\n${base.made}\nattach adapter = load("${programs.relative(folder)}") to ${base.name}\n`;
+  const project = programs.sound(text);
+  const values = new ValueStore(project, programs.sources(text).open);
+  const heads = [...project.params.values()]
+    .filter((p) => p.owner.kind === "model" && Object.hasOwn(read.heads, p.path))
+    .map((p) => p.name);
+  const parts = { attachments: project.attachments.map((a) => a.name), heads };
+  const [{ adapter }] = outAdapters(project, files, sources.mappings, parts, (name) => values.param(name));
+  // the adapter goes on naming its base as it did
+  return { folder: read, base, project, adapter: { ...adapter, base: { ...adapter.base, name: read.base ?? adapter.base.name } } };
+}
