@@ -45,7 +45,9 @@ export function ambient(e: Elaborator): Scope {
     if (!frame) fail("P0505", undefined, "`site` is a method's place: it has no meaning here");
     return new SiteNames((n) => {
       const path = frame.site.roleNames.get(n);
-      return path === undefined ? undefined : frame.readRole(n, path, reader);
+      if (path !== undefined) return frame.readRole(n, path, reader);
+      // which of `sites` it is
+      return n === "index" ? frame.site.index : undefined;
     });
   });
   return { here, find: (n) => table.get(n), names: () => [...table.keys()] };

@@ -294,8 +294,16 @@ function callAttachment(e: Elaborator, attachment: Attachment, args: readonly Gi
   const gifts = new Map(
     args.map((g) => [g.name ?? fail("P0205", g.span, "values are given to an attachment by name"), new Thunk(g.value, g.name!, g.span)]),
   );
-  const frame = new MethodFrame(site, user.subject, gifts, scope.here.reader);
-  return new SiteNames((name) => frame.read(name, { ...frame.here, reader: scope.here.reader }));
+  // a method on an attachment calls the others where that one is, in the call of the module, and they see what that one sees
+  let { subject } = user;
+  let { reader } = scope.here;
+  while (subject instanceof MethodFrame) {
+    const host = subject.site;
+    reader = subject.caller ?? (host.statements.length > 0 ? host.readerFor(host.statements[0]) : reader);
+    subject = subject.subject;
+  }
+  const frame = new MethodFrame(site, subject, gifts, reader);
+  return new SiteNames((name) => frame.read(name, { ...frame.here, reader }));
 }
 
 /** A module made by the compiler: arguments from a call's text, with a configuration under its fields. */

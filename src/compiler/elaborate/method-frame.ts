@@ -35,7 +35,7 @@ export class MethodFrame {
     readonly subject: Subject,
     private readonly given: Passed = new Map(),
     /** Who called the attachment as a value: names of the site are then read as that line sees them. */
-    private readonly caller?: Reader,
+    readonly caller?: Reader,
   ) {
     const base: Here | undefined = subject?.here;
     const { attachment } = site;

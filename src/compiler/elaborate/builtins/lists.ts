@@ -1,6 +1,6 @@
 import { Attachment } from "../attachment.ts";
 import { Instance } from "../instance.ts";
-import { describe, Evaluated, Fields, Loaded, Selection, type Value } from "../values.ts";
+import { Chain, describe, Evaluated, Fields, Loaded, Selection, type Value } from "../values.ts";
 import { BuiltinTable } from "./table.ts";
 
 /** Functions of static values. */
@@ -10,6 +10,7 @@ lists.add("length", [{ name: "x" }], ({ x }, c) => {
   if (Array.isArray(x)) return x.length;
   if (typeof x === "string") return x.length;
   if (x instanceof Selection) return x.places.length;
+  if (x instanceof Chain) return x.turns.length;
   if (x instanceof Attachment) return x.sites.length;
   if (x instanceof Fields) return x.entries.size;
   return c.fail("P0205", `\`length\` takes a list, this is ${describe(x!)}`);
