@@ -171,7 +171,14 @@ export type Action =
       readonly folds: readonly { readonly param: string; readonly of: string; readonly graph: Graph }[];
       readonly checks: readonly { readonly path: string; readonly graph: Graph }[];
       readonly span: Span;
-    };
+    }
+  /** A parameter without axes gets a number that is known only then. */
+  | { readonly kind: "number"; readonly into: string; readonly source: NumberSource; readonly span: Span };
+
+/** A metric of an evaluation that was made (`stage`: its folder), or the cosine of the means of two columns. */
+export type NumberSource =
+  | { readonly kind: "metric"; readonly stage: string; readonly name: string }
+  | { readonly kind: "similarity"; readonly tables: readonly [DatasetSpec, DatasetSpec] };
 
 export interface SiteReport {
   readonly path: string;

@@ -4,12 +4,14 @@ import type { Problem } from "../compiler/report/problem.ts";
 import { joinPath } from "../formats/files.ts";
 import { InputError, Limit } from "../ir/errors.ts";
 import { listCheckpoints, readCheckpoint } from "./checkpoint.ts";
+import type { Scalars } from "./events.ts";
 import { chooseFolders, isFinished, runFolder } from "./folders.ts";
 import { generate, type Prompt, type PromptTokenizer } from "./generate.ts";
 import type { RunHost } from "./host.ts";
 import { requireSame } from "./identity.ts";
 import { checkTables, stageTables, type Words } from "./inspect.ts";
 import { merge } from "./merge.ts";
+import { numberOf } from "./numbers.ts";
 import { evaluateStage, predictStage } from "./predict.ts";
 import { identityOf, prepareTrain, type TrainResult, train } from "./train.ts";
 
@@ -36,6 +38,7 @@ export async function runFile(host: FileHost, options: RunOptions): Promise<Trai
     options,
   );
   const results: TrainResult[] = [];
+  const metrics = new Map<string, Scalars>();
   let number = 0;
   for (const action of host.project.actions) {
     if (action.kind === "limit") throw new Limit(`${action.what} is not built yet`, action.span);
@@ -45,6 +48,10 @@ export async function runFile(host: FileHost, options: RunOptions): Promise<Trai
     }
     if (action.kind === "merge") {
       host.listen({ event: "merged", ...merge(action, host.values) });
+      continue;
+    }
+    if (action.kind === "number") {
+      host.values.setParam(action.into, Float32Array.of(await numberOf(action, host, metrics)));
       continue;
     }
     const { stage } = action;
@@ -63,7 +70,7 @@ export async function runFile(host: FileHost, options: RunOptions): Promise<Trai
         break;
       case "evaluate":
         host.listen({ event: "stage", stage: stage.name, verb: "evaluate", folder });
-        await evaluateStage(stage, host, folder);
+        metrics.set(stage.folder, await evaluateStage(stage, host, folder));
         break;
       case "predict":
         host.listen({ event: "stage", stage: stage.name, verb: "predict", folder });

@@ -2,12 +2,12 @@ import type { Node, Span } from "../../ir/graph.ts";
 import { Limit } from "../../ir/graph.ts";
 import { keyOf } from "../../ir/random.ts";
 import type * as ast from "../ast.ts";
-import type { Action, AdapterFile, Host, ModelReport, Static } from "../project.ts";
+import type { Action, AdapterFile, Host, ModelReport, NumberSource, Static } from "../project.ts";
 import type { Problem } from "../report/problem.ts";
 import { didYouMean } from "../suggest.ts";
 import { ambient } from "./ambient.ts";
 import { Attachment, onlySubject, type Site } from "./attachment.ts";
-import { type Context, context } from "./context.ts";
+import { type Context, context, maybeContext } from "./context.ts";
 import { evaluate } from "./expressions.ts";
 import { Fault, fail, reading } from "./fault.ts";
 import { Files, joinPath, type Unit } from "./files.ts";
@@ -17,6 +17,7 @@ import { attachLoaded } from "./load.ts";
 import { member } from "./members.ts";
 import { mergeModel } from "./merge.ts";
 import { type MethodFrame, type MethodLine, methodFrame } from "./method-frame.ts";
+import { lateNumber } from "./numbers.ts";
 import { Objectives } from "./objectives.ts";
 import { fillings, fillingsOf, roleFields } from "./roles.ts";
 import type { Evaluator, Here, Read, Scope } from "./scope.ts";
@@ -173,6 +174,9 @@ export class Elaborator implements Evaluator {
   }
   merge(model: Value, fields: Fields, tokenizer: Value | undefined, span: Span): Value {
     return mergeModel(this, model, fields, tokenizer, span);
+  }
+  lateNumber(source: NumberSource, span: Span): Value {
+    return lateNumber(this, source, span);
   }
   unbuilt(what: string, span: Span): void {
     this.actions.push({ kind: "limit", what, span });
@@ -376,7 +380,12 @@ export class Elaborator implements Evaluator {
 
   /** A name of a parameter or state (`value`, `grad`, `lr`, `next` …) as the reader sees it, once a graph for each version. */
   readStorage(storage: Storage, name: string, here: Here, span: Span): Value {
-    const ctx = context();
+    const ctx = maybeContext();
+    if (ctx === undefined)
+      fail("P0505", span, "this value is known only while a stage runs", {
+        label: "not while the file is read",
+        notes: ["it may be used in an objective or a method; no size, `if` or `for` may hang on it"],
+      });
     const edit = pick(storage.edits.get(name), here.reader, (x) => {
       if (!ctx.holds(x, name)) return false;
       return methodFrame(x.site, x.site.place.kind === "param" ? undefined : onlySubject(x.site)).reaches(x.line);

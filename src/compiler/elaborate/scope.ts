@@ -4,7 +4,7 @@
  */
 import type { Node, Span, Turn } from "../../ir/graph.ts";
 import type * as ast from "../ast.ts";
-import type { AdapterFile, Static } from "../project.ts";
+import type { AdapterFile, NumberSource, Static } from "../project.ts";
 import type { Site } from "./attachment.ts";
 import type { Frame } from "./frame.ts";
 import type { MethodFrame } from "./method-frame.ts";
@@ -97,6 +97,8 @@ export interface Evaluator {
   readText(path: string): string | undefined;
   /** `merge(m, …)`: a plain model with the attachments folded in. */
   merge(model: Value, fields: Fields, tokenizer: Value | undefined, span: Span): Value;
+  /** A number that a run makes between stages. */
+  lateNumber(source: NumberSource, span: Span): Value;
   /** Work that a run cannot do yet: the file compiles, running it stops here and says so. */
   unbuilt(what: string, span: Span): void;
   tokenizerIn(folder: string, span: Span): Tokenizer;

@@ -7,6 +7,7 @@ import { evaluate } from "./expressions.ts";
 import { fail } from "./fault.ts";
 import { Instance } from "./instance.ts";
 import { fromJson } from "./models.ts";
+import { lateNumber } from "./numbers.ts";
 import type { Scope } from "./scope.ts";
 import { evaluationEntry, predictEntry } from "./step.ts";
 import { trainStage } from "./train-stage.ts";
@@ -184,7 +185,7 @@ export function stage(e: Elaborator, s: ast.Stage, scope: Scope, turns: readonly
       sequence: settings.int("sequence", undefined),
     };
     add(e, out);
-    return new Fields(new Map(out.metrics.map((m) => [m, 0])));
+    return new Fields(new Map(out.metrics.map((name) => [name, lateNumber(e, { kind: "metric", stage: base.folder, name }, s.span)])));
   }
   if (verb === "predict") {
     const columns = settings.strings("columns") ?? fail("P0204", s.verb.span, "`predict` needs `columns`");

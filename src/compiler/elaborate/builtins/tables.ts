@@ -102,9 +102,12 @@ metric("agreement", ["voters"]);
 metric("keyphrase_f1", ["at", "stem"]);
 
 // how alike two columns of predictions are: their mean vectors' cosine
-tables.add("similarity", [{ name: "a" }, { name: "b" }], (_args, c) => {
-  c.evaluator.unbuilt("the similarity of predictions", c.span);
-  return 0;
+tables.add("similarity", [{ name: "a" }, { name: "b" }], ({ a, b }, c) => {
+  if (!(a instanceof Dataset && b instanceof Dataset))
+    return c.fail("P0205", `\`similarity\` compares two columns of tables, this is ${describe(a instanceof Dataset ? b! : a!)}`, [
+      'such as `similarity(a["logits"], b["logits"])`',
+    ]);
+  return c.evaluator.lateNumber({ kind: "similarity", tables: [a.spec, b.spec] }, c.span);
 });
 tables.add(
   "merge",

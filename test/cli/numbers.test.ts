@@ -1,0 +1,54 @@
+/** Numbers that one stage leaves for the next: metrics, and how alike two tables' columns are. */
+import { describe, expect, test } from "@jest/globals";
+import { peftc, place } from "./support.ts";
+
+const spec = (rest: string) => `import { GPT2LMHeadModel } from "std/models/gpt2"
+import { LoRA }            from "std/methods/lora"
+import { causal_lm }       from "std/objectives"
+import { adamw }           from "std/training"
+model gpt2 = GPT2LMHeadModel from "models/tiny"
+attach lora = LoRA(rank: 2) to gpt2.transformer.h[*].attn.c_attn
+data = text("corpus.txt")
+${rest}
+`;
+async function events(rest: string) {
+  const { code, out, err } = await peftc(place(spec(rest)), ["train", "main.peft", "--json", "--device", "wasm"]);
+  if (code !== 0) throw new Error(err + out);
+  return out
+    .trim()
+    .split("\n")
+    .map((text) => JSON.parse(text));
+}
+const predict = (name: string, reduce = "") =>
+  `predict ${name} { model = gpt2  data = data  sequence = 16  columns = ["transformer.last_hidden_state"]  ${reduce} }`;
+const train = (objective: string, watch = "") =>
+  `train { objective = ${objective}  data = data  sequence = 16  batch = 64  steps = 1  shuffle = false  ${watch} }`;
+
+describe("numbers between stages", () => {
+  test("similarity is the cosine of means, and weighs an objective", async () => {
+    const [plain] = (await events(train("causal_lm(gpt2)"))).filter(({ event }) => event === "step");
+    const found = await events(
+      `${predict("a", 'reduce = "mean"')}\n${predict("b", 'reduce = "mean"')}
+alike = similarity(a["transformer.last_hidden_state"], b["transformer.last_hidden_state"])
+${train("max(alike, 0) * 0.5 * causal_lm(gpt2)", "watch = { alike: alike }")}`,
+    );
+    const [step] = found.filter(({ event }) => event === "step");
+    expect(step["watch/alike"]).toBeCloseTo(1, 5);
+    expect(step.loss).toBeCloseTo(plain.loss / 2, 4);
+  });
+  test("a metric of an evaluation", async () => {
+    const found = await events(
+      `evaluate first { objective = causal_lm(gpt2)  data = data  sequence = 16  metrics = ["loss"] }\n${train("causal_lm(gpt2)", "watch = { before: first.loss }")}`,
+    );
+    const [evaluation] = found.filter(({ event }) => event === "evaluation");
+    const [step] = found.filter(({ event }) => event === "step");
+    expect(step["watch/before"]).toBeCloseTo(evaluation.loss, 5);
+  });
+  test("no condition may hang on one", async () => {
+    const { code, err } = await peftc(
+      place(spec("evaluate first { objective = causal_lm(gpt2)  data = data  sequence = 16 }\nif first.loss > 3 { x = 1 }")),
+      ["check", "main.peft"],
+    );
+    expect([code, err]).toEqual([1, expect.stringMatching(/error P0505: this value is known only while a stage runs\n {2}main.peft:9/)]);
+  });
+});
