@@ -1,7 +1,7 @@
 /** From a `.peft` file to a project: graphs, parameters, stages, and every problem found on the way. */
 
 import type { Statement } from "./ast.ts";
-import type { Attachment } from "./elaborate/attachment.ts";
+import type { Attachment, Site } from "./elaborate/attachment.ts";
 import { checkSites } from "./elaborate/check.ts";
 import { Elaborator, type Overrides } from "./elaborate/elaborator.ts";
 import { Instance } from "./elaborate/instance.ts";
@@ -104,23 +104,12 @@ function report(e: Elaborator, a: Attachment): AttachmentReport {
     else if (v instanceof Instance) for (const m of v.tree()) for (const [, s] of m.stored()) shared[s.path] = s.name;
   }
   const sites = a.sites.filter((s) => !s.detached);
-  const root = sites
-    .map((s) =>
-      s.place.kind === "module"
-        ? s.place.instance.owner.name
-        : s.place.kind === "param"
-          ? s.place.storage.owner.name
-          : s.place.kind === "site"
-            ? s.place.site.attachment.name
-            : "",
-    )
-    .find((x) => x !== "");
   return {
     name: a.name,
     method: a.method.name,
     declaredIn: a.method.file,
     options: a.options,
-    model: root ?? "",
+    model: sites.map((site) => modelOf(e, site)).find((x) => x !== undefined) ?? "",
     selector: a.selector,
     sites: sites.map(
       (s): SiteReport => ({
@@ -134,6 +123,22 @@ function report(e: Elaborator, a: Attachment): AttachmentReport {
     folder: a.folder,
     span: a.span,
   };
+}
+
+/** The model that a place is in, or that what it is in is attached to. */
+function modelOf(e: Elaborator, { place }: Site): string | undefined {
+  if (place.kind === "site") return modelOf(e, place.site);
+  const at =
+    place.kind === "module"
+      ? place.instance.owner
+      : place.kind === "chain"
+        ? place.parent.owner
+        : place.kind === "param"
+          ? place.storage.owner
+          : undefined;
+  if (at?.kind !== "attachment") return at?.name;
+  const [first] = e.attachments.find((a) => a.name === at.name)?.sites ?? [];
+  return first && modelOf(e, first);
 }
 
 function distinct(problems: readonly Problem[]): Problem[] {

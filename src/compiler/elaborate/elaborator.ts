@@ -66,6 +66,7 @@ export class Elaborator implements Evaluator {
   readonly files: Files;
   /** States that stages change, with the stage that one belongs to alone. */
   readonly stageStates = new Map<string, { storage: Storage; stage: string | undefined }>();
+  private readonly stageOwners = new Set<string>();
   /** Parameters that any graph reads, by name. */
   readonly used = new Map<string, Storage>();
   /** Merged models that no `model` statement has named yet. */
@@ -273,6 +274,13 @@ export class Elaborator implements Evaluator {
   attachmentName(name: string, model?: string): string {
     const taken = (n: string) => this.attachments.some((a) => a.name === n) || this.models.some((m) => m.name === n);
     return unique(model === undefined ? name : taken(name) ? `${model}_${name}` : name, taken);
+  }
+
+  /** What the states of a stage are called after: no other stage's are. */
+  stageOwner(name: string): string {
+    const owner = unique(name, (n) => this.stageOwners.has(n));
+    this.stageOwners.add(owner);
+    return owner;
   }
 
   libraryUnit(file: string, span: Span): Unit {

@@ -39,8 +39,10 @@ export function trainStage(e: Elaborator, s: Settings, base: { name: string; spa
     const v = objective.value();
     return Array.isArray(v) ? (v[i] as Value) : v;
   };
-  const first = step(e, s, pick(0), base.name, seed, objective.span);
-  const rest = data.slice(1).map((_, i) => step(e, s, pick(i + 1), base.name, seed, objective.span, first));
+  // turns of a loop are stages of one name, each with states of its own
+  const owner = e.stageOwner(base.folder.slice(base.folder.lastIndexOf("/") + 1));
+  const first = step(e, s, pick(0), base.name, owner, seed, objective.span);
+  const rest = data.slice(1).map((_, i) => step(e, s, pick(i + 1), base.name, owner, seed, objective.span, first));
   const all = [first, ...rest];
   const evaluate = s.record("evaluate", ["every", "data", "metrics", "best", "stop_after"]);
   const checkpoint = s.record("checkpoint", ["every", "keep"]);
@@ -111,7 +113,16 @@ interface Step {
 }
 
 /** One update: loss, gradients, clipping, what methods say of both, the optimiser, and all next values. */
-function step(e: Elaborator, s: Settings, objective: () => Value, stage: string, seed: number, span: Span, like?: Step): Step {
+function step(
+  e: Elaborator,
+  s: Settings,
+  objective: () => Value,
+  stage: string,
+  owner: string,
+  seed: number,
+  span: Span,
+  like?: Step,
+): Step {
   let trained: readonly Storage[] = like?.trained ?? [];
   let active: (a: Attachment) => boolean = () => true;
   const ctx = new Context("train", seed, stage, (edit, name) => {
@@ -148,7 +159,7 @@ function step(e: Elaborator, s: Settings, objective: () => Value, stage: string,
     const clip = s.has("clip") ? s.number("clip", undefined) : undefined;
     const factor = clip === undefined ? undefined : b.min(b.div(b.constant(clip), b.add(norm, 1e-6)), 1);
 
-    const optimizer = optimiser(e, s, trained, span);
+    const optimizer = optimiser(e, s, trained, owner, span);
     const times = schedule(e, s, span);
     ctx.firstVersion = (p, name) => {
       const site = optimizer?.sites.find((x) => x.place.kind === "param" && x.place.storage === p);
@@ -326,7 +337,7 @@ function handedOver(v: Value): Attachment[] {
   return v !== null && typeof v === "object" && "kind" in v && v.kind === "attachment" ? [v] : [];
 }
 
-function optimiser(e: Elaborator, s: Settings, trained: readonly Storage[], span: Span): Attachment | undefined {
+function optimiser(e: Elaborator, s: Settings, trained: readonly Storage[], owner: string, span: Span): Attachment | undefined {
   const v = s.value("optimizer") ?? e.library("std/defaults", "optimizer", span);
   const applied = v instanceof MethodDecl ? new Applied(v, [], s.scope, s.spanOf("optimizer")) : v;
   if (!(applied instanceof Applied))
@@ -337,8 +348,7 @@ function optimiser(e: Elaborator, s: Settings, trained: readonly Storage[], span
     trained.map((storage) => ({ kind: "param", storage }) as const),
     "the trained parameters",
   );
-  const name = `(${s.statement.name?.text ?? s.statement.verb.text} ${applied.method.name})`;
-  const made = attach(e, name, applied, to, s.spanOf("optimizer"));
+  const made = attach(e, `(${owner} ${applied.method.name})`, applied, to, s.spanOf("optimizer"));
   e.attachments.pop();
   return made;
 }

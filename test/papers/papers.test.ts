@@ -1,0 +1,71 @@
+/** What the papers train, trained: their programs end to end on WebAssembly, in small. */
+import { beforeAll, describe, expect, test } from "@jest/globals";
+import type { RunEvent } from "../../src/train/events.ts";
+import { Paper } from "./support.ts";
+
+const said = [
+  "the film was good",
+  "a terrible plot",
+  "great music and light",
+  "the road was bad",
+  "people vote for peace",
+  "money is no answer",
+];
+const pairs = said.map((premise, i) => ({
+  premise,
+  hypothesis: said[(i * 5 + 2) % 6],
+  label: ["yes", "no"][i % 2],
+  answer: ["true", "false"][i % 2],
+}));
+const twice = <T>(rows: readonly T[]): T[] => [...rows, ...rows];
+
+describe("the papers' training", () => {
+  const paper = new Paper();
+  beforeAll(() => {
+    for (const name of ["tiny-bert", "tiny-roberta", "tiny-t5"]) paper.model(name);
+    paper.rows("rte", twice(pairs));
+    paper.rows("sst2", twice(said.map((sentence, i) => ({ sentence, label: ["bad", "good"][i % 2] }))));
+    for (const task of ["mrpc", "rte2"])
+      paper.rows(task, twice(pairs.map(({ premise, hypothesis, label }) => ({ sentence1: premise, sentence2: hypothesis, label }))));
+  }, 300_000);
+
+  const stages = (events: readonly RunEvent[]) => {
+    const losses = Paper.losses(events);
+    for (const [stage, values] of losses) expect([stage, values.every(Number.isFinite)]).toEqual([stage, true]);
+    return losses;
+  };
+  const saved = (events: readonly RunEvent[]) => events.filter((e) => e.event === "saved").length;
+
+  test("IncreLoRA and AdaLoRA", async () => {
+    const events = await paper.run("increlora", [
+      ["top: 5, alpha: 32, warmup: 100, every: 100", "top: 5, alpha: 32, warmup: 0, every: 1"],
+      ["begin: 600, end: 1800", "begin: 0, end: 1"],
+      ["epochs    = 1", "steps     = 4"],
+      ["schedule  = linear(warmup: 100)", "schedule  = linear(warmup: 1)"],
+    ]);
+    expect(stages(events).get("run")).toHaveLength(4);
+    expect(saved(events)).toBeGreaterThan(0);
+  }, 300_000);
+
+  test("MEFT", async () => {
+    const events = await paper.run("meft", [["for kind in [1, 2, 3]", "for kind in [3]"]]);
+    stages(events);
+    expect(saved(events)).toBeGreaterThan(0);
+  }, 300_000);
+
+  test("DEFT", async () => {
+    const events = await paper.run("deft", [["for weight in [0, 1]", "for weight in [1]"]]);
+    stages(events);
+    expect(events.flatMap((e) => (e.event === "step" ? [e.scalars["watch/density"]] : [])).every((d) => d > 0 && d <= 1)).toBe(true);
+  }, 300_000);
+
+  test("ScaLearn", async () => {
+    const events = await paper.run("scalearn", [
+      ['tasks = ["rte", "mrpc", "cola"]', 'tasks = ["rte2", "mrpc"]'],
+      ["for target in tasks {", "for target in [tasks[0]] {"],
+      ['["scalearn", "uniform", "shared", "shared-uniform", "fusion"]', '["scalearn", "shared-uniform", "fusion"]'],
+    ]);
+    stages(events);
+    expect(saved(events)).toBeGreaterThan(0);
+  }, 300_000);
+});
