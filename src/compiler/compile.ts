@@ -114,6 +114,7 @@ function report(e: Elaborator, a: Attachment): AttachmentReport {
     sites: sites.map(
       (s): SiteReport => ({
         path: s.path,
+        also: s.also,
         role: s.role?.name,
         params: Object.fromEntries([...s.parameters()].map(([n, p]) => [n, p.name])),
       }),

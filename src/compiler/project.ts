@@ -182,6 +182,8 @@ export type NumberSource =
 
 export interface SiteReport {
   readonly path: string;
+  /** Other modules with the same weight, as a file that it was loaded from names them. */
+  readonly also?: readonly string[];
   readonly role: string | undefined;
   /** Path of a parameter below the site (`lora_A.weight`) to its name. */
   readonly params: Readonly<Record<string, string>>;
@@ -278,7 +280,12 @@ export interface AdapterFile {
     readonly options: Readonly<Record<string, Static>>;
     /** Methods with the same tensors for modules of other kinds; a site takes the first that goes on its module. */
     readonly or?: readonly { readonly method: string; readonly from: string; readonly options: Readonly<Record<string, Static>> }[];
-    readonly sites: readonly { readonly path: string; readonly params: Readonly<Record<string, string>> }[];
+    readonly sites: readonly {
+      readonly path: string;
+      readonly params: Readonly<Record<string, string>>;
+      /** Other modules that share what is adapted, and under which the file repeats its tensors. */
+      readonly also?: readonly string[];
+    }[];
     readonly shared: Readonly<Record<string, string>>;
     /** Keys counted through rather than named by place: each for an equal run of the sites in model order, whose first has the parameter. */
     readonly numbered?: Readonly<Record<string, readonly string[]>>;

@@ -37,7 +37,7 @@ export function outAdapters(
     method: report.method,
     from: report.declaredIn,
     options: report.options,
-    sites: report.sites.map((site) => ({ path: site.path, role: site.role, params: params(site.params) })),
+    sites: report.sites.map((site) => ({ path: site.path, also: site.also, role: site.role, params: params(site.params) })),
     shared: params(report.shared),
   });
   /** As it is when its training is over. */

@@ -83,6 +83,8 @@ export class Attachment {
 export class Site extends Editable {
   readonly kind = "site";
   detached = false;
+  /** Other modules with the same weight, as a file names them. */
+  also: readonly string[] = [];
   /** The method's own parameters and states, by name; `null` where one does not exist here. */
   readonly params = new Map<string, Storage | null>();
   readonly inputs = new Map<string, () => Value>();

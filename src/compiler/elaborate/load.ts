@@ -47,6 +47,8 @@ export function attachLoaded(e: Elaborator, name: string, loaded: Loaded, to: Se
     const first = new Map<string, Storage>();
     a.sites.forEach((site, i) => {
       const keys = { ...found[i].site.params, ...Object.fromEntries(counted.flatMap((by) => (by.has(i) ? [by.get(i)!] : []))) };
+      const { path: named, also } = found[i].site;
+      if (also !== undefined) site.also = [named, ...also].filter((path) => path !== site.path);
       const all = new Map(site.parameters());
       complete([...all.keys()], keys, loaded, site.fullPath, span);
       take(all, keys, loaded, site.fullPath, span);
@@ -86,7 +88,8 @@ function byMethod(
     return { part: { ...part, ...chosen }, method, found: [] as { site: Part["sites"][number]; place: Place }[] };
   });
   for (const site of part.sites) {
-    const place = placeOf(e, root, site.path, loaded, span);
+    const paths = site.also === undefined ? [] : [site.path, ...site.also].map((path) => `${path}?`);
+    const [place = placeOf(e, root, site.path, loaded, span)] = paths.flatMap((path) => placeOf(e, root, path, loaded, span) ?? []);
     // where none goes on the module, the first says what it wants
     if (place !== undefined) (choices.find((c) => goesOn(c.method, place)) ?? choices[0]).found.push({ site, place });
   }

@@ -28,11 +28,11 @@ export function encodeModules(
     for (const [field, value] of Object.entries(method.when ?? {})) note(fields, field, undefined, attachment.name, value);
     if (method.listed !== undefined)
       listed.set(method.listed, [...(listed.get(method.listed) ?? []), ...attachment.sites.map(({ path }) => path)]);
-    for (const { path, params } of attachment.sites) {
+    for (const { path, params, also } of attachment.sites) {
       if (path.includes(":")) return new Unsayable(`PEFT has no two places in one module (\`${path}\`)`);
       if (sites.includes(path)) return new Unsayable(`PEFT adapts a module once; \`${path}\` is adapted twice`);
       sites.push(path);
-      putParams(method, path, params, mapping, tensors);
+      for (const place of [path, ...(mapping.tied ? (also ?? []) : [])]) putParams(method, place, params, mapping, tensors);
     }
     for (const [param, stem] of Object.entries(method.numbered ?? {})) {
       const own = attachment.sites.flatMap(({ params }) => params[param] ?? []);

@@ -20,7 +20,12 @@ export interface AdapterPart extends Chosen {
    * A path is that of the module, with `:Role` behind it where the module fills several. Formats that keep one table for a whole model name no places; theirs are selectors with
    * the place among its matches in model order, `**: Attention #3`; a `?` at the end: it may be missing.
    */
-  readonly sites: readonly { readonly path: string; readonly params: Readonly<Record<string, string>> }[];
+  readonly sites: readonly {
+    readonly path: string;
+    readonly params: Readonly<Record<string, string>>;
+    /** Other modules that share what is adapted, and under which the file repeats its tensors. */
+    readonly also?: readonly string[];
+  }[];
   readonly shared: Readonly<Record<string, string>>;
   /** Parameters that are counted through rather than named by place: keys in order, each for an equal run of sites in model order, whose first has it. */
   readonly numbered?: Readonly<Record<string, readonly string[]>>;

@@ -143,6 +143,8 @@ export interface PeftMapping {
   readonly aliases?: Readonly<Record<string, string>>;
   /** Value of the field `bias` that stands for trained biases of the adapted modules. */
   readonly biases?: string;
+  /** Modules with one weight (a tied output layer) are one site, whose tensors the file repeats. */
+  readonly tied?: true;
   /** The sites are the last modules of one name, as many as this field says; `target_modules` is the name. */
   readonly last?: string;
   /** `false`: the format cannot hold trained parameters of the base. */

@@ -21,7 +21,13 @@ export interface OutAttachment {
   /** All options, defaults too. */
   readonly options: Readonly<Record<string, unknown>>;
   /** In model order. `role`: which of the module's roles the method took, where it took one. */
-  readonly sites: readonly { readonly path: string; readonly role?: string; readonly params: Readonly<Record<string, OutParam>> }[];
+  readonly sites: readonly {
+    readonly path: string;
+    readonly role?: string;
+    readonly params: Readonly<Record<string, OutParam>>;
+    /** Other modules with the same weight. */
+    readonly also?: readonly string[];
+  }[];
   readonly shared: Readonly<Record<string, OutParam>>;
   /** What the parameters are those of, where that is another method: a prompt that a network made. */
   readonly outcome?: { readonly method: string; readonly from: string; readonly options: Readonly<Record<string, unknown>> };

@@ -153,7 +153,9 @@ function readModules(path: string, config: JsonRecord, store: TensorStore, mappi
     }
   }
   const parts = new PartBuilder();
+  const twins = mapping.tied ? repeats(sites, store) : new Map<string, string[]>();
   for (const [site, keys] of [...sites].sort(([a], [b]) => comparePaths(a, b))) {
+    if ([...twins.values()].some((others) => others.includes(site))) continue;
     const [method, ...others] = methodsAt(path, config, site, keys, methods);
     const params = paramKeys(method, keys)!;
     const shapeOf = (param: string) => (params[param] === undefined ? undefined : store.info(params[param]).shape);
@@ -170,13 +172,34 @@ function readModules(path: string, config: JsonRecord, store: TensorStore, mappi
     parts.add(
       method,
       optionsOf(method),
-      { path: site, params },
+      { path: site, params, also: twins.get(site) },
       common,
       Object.fromEntries(numbered),
       others.map((other) => ({ method: other.method, from: other.from, options: optionsOf(other) })),
     );
   }
   return { parts, views: new Map(), rest };
+}
+
+/** Sites to those behind them whose tensors are the same, number by number. */
+function repeats(sites: ReadonlyMap<string, ReadonlyMap<string, string>>, store: TensorStore): Map<string, string[]> {
+  const twins = new Map<string, string[]>();
+  const left = [...sites.keys()].sort(comparePaths);
+  const equal = (a: string, b: string): boolean => {
+    const [x, y] = [store.read(a), store.read(b)];
+    return x.length === y.length && x.every((v, i) => v === y[i]);
+  };
+  while (left.length > 0) {
+    const first = left.shift()!;
+    const own = sites.get(first)!;
+    const others = left.filter((site) => {
+      const keys = sites.get(site)!;
+      return keys.size === own.size && [...own].every(([end, key]) => keys.has(end) && equal(key, keys.get(end)!));
+    });
+    if (others.length > 0) twins.set(first, others);
+    for (const other of others) left.splice(left.indexOf(other), 1);
+  }
+  return twins;
 }
 
 /** Parameters to keys, if the site's keys are just the method's. */
