@@ -115,6 +115,17 @@ export interface EvaluateStage extends StageBase {
   readonly batch: number;
   readonly sequence: number | undefined;
 }
+/** Of tables that earlier stages made: metrics of their rows, without a model. */
+export interface ScoreStage extends StageBase {
+  readonly verb: "score";
+  readonly data: readonly DatasetSpec[];
+  readonly metrics: readonly MetricSpec[];
+}
+/** A metric with what it is told. */
+export interface MetricSpec {
+  readonly name: string;
+  readonly options: Readonly<Record<string, Static>>;
+}
 export interface PredictStage extends StageBase {
   readonly verb: "predict";
   readonly entry: Entry;
@@ -146,7 +157,7 @@ export interface GenerateStage extends StageBase {
   readonly stop: string | readonly string[] | undefined;
   readonly seed: number;
 }
-export type Stage = TrainStage | EvaluateStage | PredictStage | GenerateStage;
+export type Stage = TrainStage | EvaluateStage | ScoreStage | PredictStage | GenerateStage;
 
 /**
  * In the order of the file. `limit`: work that compiles but is not built; a run stops there. `copy` gives parameters of a copied model the values

@@ -1,8 +1,9 @@
 /** Tables that stages name: files by way of the formats' room, and what earlier `predict` stages wrote. */
 import type { DatasetSpec, GenerateStage, PredictStage } from "../compiler/project.ts";
-import { makeTable, type TableContext, type TableSpec } from "../formats/data/make.ts";
+import { makeSource, makeTable, type TableContext, type TableSpec } from "../formats/data/make.ts";
 import { loadRows } from "../formats/data/parquet.ts";
 import type { Row } from "../formats/data/records.ts";
+import type { Source } from "../formats/data/source.ts";
 import type { Table } from "../formats/data/table.ts";
 import { InputError } from "../ir/errors.ts";
 import type { Sources } from "./compiler-host.ts";
@@ -47,6 +48,26 @@ export class Tables {
     await loadRows(placed, files, this.loaded);
     const loadTokenizer = (folder: string) => this.sources.readTokenizer(folder);
     return { files, tokenizer, sequence, promptsOnly, loadTokenizer, decodeImage: this.decodeImage, loaded: this.loaded };
+  }
+
+  /** Rows of text of what stages left, with the tokenizer of the stage that did. */
+  async written(spec: DatasetSpec): Promise<{ name: string; source: Source }> {
+    const placed = this.placed(spec);
+    const made = this.madeBy(spec);
+    const sequence = made !== undefined && "sequence" in made.stage ? made.stage.sequence : undefined;
+    const source = makeSource(placed, await this.context(placed, made?.stage.tokenizer, sequence, false));
+    if (source === undefined) throw new InputError("P0731", `\`${spec.make}\` has no held part`, ["give it `split:`"], spec.span);
+    return { name: made?.stage.name ?? spec.make, source };
+  }
+
+  /** The stage whose result a table is, or is made of. */
+  private madeBy(spec: DatasetSpec): { readonly stage: TableStage } | undefined {
+    if (spec.make === "predicted" || spec.make === "generated") return this.results.get(String(spec.args[0]));
+    for (const value of spec.args) {
+      const found = isDataset(value) ? this.madeBy(value) : undefined;
+      if (found !== undefined) return found;
+    }
+    return undefined;
   }
 
   predicted(stage: TableStage, folder: string): void {

@@ -24,6 +24,7 @@ export function fileHost(project: Project, sources: Sources, engine: Engine, wat
     engine,
     values: new ValueStore(project, sources.open),
     table: async (request) => tables.table(request),
+    written: (spec) => tables.written(spec),
     predicted: (stage, folder) => tables.predicted(stage, folder),
     artefacts: artefactsFor(project, sources.files, sources.mappings),
     tokenizer: (folder) => sources.readTokenizer(folder),

@@ -335,6 +335,7 @@ export async function stageTables(
       await add(stage.data, stage.entry.columns, stage.sequence);
       break;
     case "generate":
+    case "score":
       break;
   }
   return out;

@@ -13,6 +13,7 @@ import { checkTables, stageTables, type Words } from "./inspect.ts";
 import { merge } from "./merge.ts";
 import { numberOf } from "./numbers.ts";
 import { evaluateStage, predictStage } from "./predict.ts";
+import { type ScoreHost, scoreStage } from "./scores.ts";
 import { identityOf, prepareTrain, type TrainResult, train } from "./train.ts";
 
 export interface RunOptions {
@@ -20,7 +21,7 @@ export interface RunOptions {
   readonly force: boolean;
   readonly resume: boolean;
 }
-export interface FileHost extends RunHost {
+export interface FileHost extends RunHost, ScoreHost {
   /** `undefined`: the folder has no tokenizer. */
   tokenizer(folder: string): (PromptTokenizer & Words) | undefined;
   /** Prompts of a table, for `generate { data = ... }`. */
@@ -71,6 +72,10 @@ export async function runFile(host: FileHost, options: RunOptions): Promise<Trai
       case "evaluate":
         host.listen({ event: "stage", stage: stage.name, verb: "evaluate", folder });
         metrics.set(stage.folder, await evaluateStage(stage, host, folder));
+        break;
+      case "score":
+        host.listen({ event: "stage", stage: stage.name, verb: "evaluate", folder });
+        metrics.set(stage.folder, await scoreStage(stage, host, folder));
         break;
       case "predict":
         host.listen({ event: "stage", stage: stage.name, verb: "predict", folder });

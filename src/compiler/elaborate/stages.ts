@@ -1,6 +1,6 @@
 import type { Span } from "../../ir/graph.ts";
 import type * as ast from "../ast.ts";
-import type { DatasetSpec, EvaluateStage, GenerateStage, PredictStage, Stage } from "../project.ts";
+import type { DatasetSpec, EvaluateStage, GenerateStage, MetricSpec, PredictStage, ScoreStage, Stage } from "../project.ts";
 import { decodeEntries } from "./decode.ts";
 import type { Elaborator } from "./elaborator.ts";
 import { evaluate } from "./expressions.ts";
@@ -107,6 +107,13 @@ export class Settings {
       });
     return v.spec;
   }
+  datasets(name: string): DatasetSpec[] {
+    const v = this.need(name);
+    return (Array.isArray(v) ? (v as readonly Value[]) : [v]).map((table) => {
+      if (table instanceof Dataset) return table.spec;
+      return fail("P0206", this.spanOf(name), `\`${name}\` must be a table of data, or a list of them, this is ${describe(table)}`);
+    });
+  }
   model(name: string): Instance {
     const v = this.need(name);
     if (!(v instanceof Instance) || v.owner.kind !== "model")
@@ -168,9 +175,14 @@ export function stage(e: Elaborator, s: ast.Stage, scope: Scope, turns: readonly
   }
   if (verb === "evaluate") {
     if (!settings.has("objective")) {
-      settings.need("data");
-      metricNames(e, settings);
-      e.unbuilt("`evaluate` of finished tables", s.span);
+      const stage: ScoreStage = {
+        ...base,
+        verb: "score",
+        tokenizer: undefined,
+        data: settings.datasets("data"),
+        metrics: metricSpecs(e, settings),
+      };
+      add(e, stage);
       return new Fields(new Map());
     }
     const { entry, tokenizer } = evaluationEntry(e, settings, base.name);
@@ -245,6 +257,23 @@ function metricNames(e: Elaborator, settings: Settings): readonly string[] | und
     if (typeof name !== "string") fail("P0206", settings.spanOf("metrics"), `a metric is a name, this is ${describe(m)}`);
     if (m instanceof Fields) e.unbuilt(`the metric \`${name}\``, settings.spanOf("metrics"));
     return name;
+  });
+}
+
+/** Metrics by name, with their options. */
+function metricSpecs(e: Elaborator, settings: Settings): MetricSpec[] {
+  const v = settings.need("metrics");
+  return (Array.isArray(v) ? (v as readonly Value[]) : [v]).map((m): MetricSpec => {
+    if (typeof m === "string") return { name: m, options: {} };
+    const name = m instanceof Fields ? m.entries.get("metric") : undefined;
+    if (!(m instanceof Fields) || typeof name !== "string")
+      return fail(
+        "P0206",
+        settings.spanOf("metrics"),
+        `a metric is a name, or a call such as \`keyphrase_f1(at: [5])\`, this is ${describe(m)}`,
+      );
+    const options = new Map([...m.entries].filter(([key]) => key !== "metric"));
+    return { name, options: e.staticRecord(options) };
   });
 }
 

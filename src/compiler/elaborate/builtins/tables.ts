@@ -99,7 +99,7 @@ const metric = (name: string, params: readonly string[]): void =>
 metric("macro_f1", []);
 metric("confusion", ["classes"]);
 metric("agreement", ["voters"]);
-metric("keyphrase_f1", ["at", "stem"]);
+metric("keyphrase_f1", ["at", "stem", "phrases"]);
 
 // how alike two columns of predictions are: their mean vectors' cosine
 tables.add("similarity", [{ name: "a" }, { name: "b" }], ({ a, b }, c) => {

@@ -2,12 +2,13 @@
 import { InputError } from "../../../ir/errors.ts";
 import { baseName, joinPath } from "../../files.ts";
 import { isConversation, messagesOf } from "../chat.ts";
+import { renderRow } from "../encode.ts";
 import { readArray } from "../labels.ts";
 import { type Row, readJsonLines } from "../records.ts";
 import { rowsOf, type Source } from "../source.ts";
 import { isSpec, type Maker, pathOf } from "../spec.ts";
 import { arrayColumn } from "../table.ts";
-import { parseTemplate } from "../template.ts";
+import { hasMask, parseTemplate } from "../template.ts";
 
 export const PREDICTIONS = "predictions.jsonl";
 
@@ -34,7 +35,7 @@ export const predicted: Maker = {
 export const SAMPLES = "samples.jsonl";
 
 /**
- * Texts of a `generate` stage: its samples' columns (`prompt`, `text`) over those of the row that was asked, with the text as `answer` too; `messages` without the answer at their end.
+ * Texts of a `generate` stage: its samples' columns (`prompt`, `text`) over those of the row that was asked, with the text as `answer` too, what was read as `source`; `messages` without the answer at their end.
  * To train on, they are prompts and completions.
  */
 export const generated: Maker = {
@@ -53,7 +54,11 @@ function sourceOfSamples(samples: readonly Row[], path: string, base: Source | u
     const number = typeof values.row === "number" ? values.row : asked && Math.floor((i * asked.length) / samples.length);
     const row = number === undefined ? undefined : asked?.[number];
     const talk: Row["values"] = row !== undefined && isConversation(row) ? { messages: withoutAnswer(row, base!.file) } : {};
-    return { line, values: { ...row?.values, ...talk, ...values, answer: values.text ?? null } };
+    const read: Row["values"] =
+      row !== undefined && base!.plan.kind === "text" && base!.plan.inputs.length === 1 && !hasMask(base!.plan.inputs[0])
+        ? { source: renderRow(row, base!.plan.inputs[0], base!.plan, base!.file) }
+        : {};
+    return { line, values: { ...row?.values, ...talk, ...read, ...values, answer: values.text ?? null } };
   });
   const chat = rows.length > 0 && isConversation(rows[0]);
   const plan: Source["plan"] = {

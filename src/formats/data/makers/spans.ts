@@ -6,7 +6,7 @@ import { innerSpec, isSpec, type Maker, wrong } from "../spec.ts";
 import { BIO } from "./bio.ts";
 import { textOfRow } from "./phrases.ts";
 
-/** Rows of the table with `phrases`, a list, and `answer`, the same joined by ` ; `. */
+/** Rows of the table with `phrases`, a list, `answer`, the same joined by ` ; `, and `source`, the text. */
 export const spans: Maker = {
   source(spec, kitchen) {
     const tags = spec.args[0];
@@ -42,7 +42,12 @@ export const spans: Maker = {
       return phrasesIn(wordsOf(text), classes);
     });
     const part = { ...source, rows, part: [0, rows.length] as const };
-    return mapRows(part, (row, i) => ({ ...row.values, phrases: found[i], answer: found[i].join(" ; ") }));
+    return mapRows(part, (row, i) => ({
+      ...row.values,
+      phrases: found[i],
+      answer: found[i].join(" ; "),
+      source: textOfRow(row, source, spec),
+    }));
   },
 };
 

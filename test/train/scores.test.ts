@@ -1,0 +1,71 @@
+/** Metrics of finished tables. */
+import { describe, expect, test } from "@jest/globals";
+import type { ScoreStage } from "../../src/compiler/project.ts";
+import { makeSource } from "../../src/formats/data/make.ts";
+import { scoreStage } from "../../src/train/scores.ts";
+import { peftc, place } from "../cli/support.ts";
+import { lines, spec, wordFiles } from "../formats/words.ts";
+
+const span = { file: "x", start: 0, end: 0 };
+
+/** Scores what was written for texts: rows of `[text, phrases wanted, answer]`. */
+async function score(
+  rows: readonly (readonly [string, readonly string[], string])[],
+  options: Record<string, unknown> = { at: [5, null] },
+) {
+  const files = wordFiles({
+    d: lines(rows.map(([text, keyphrases]) => ({ text, keyphrases }))),
+    "s/samples.jsonl": lines(rows.map(([text, , answer], row) => ({ row, prompt: text, text: answer }))),
+  });
+  const stage = {
+    verb: "score",
+    name: "result",
+    span,
+    folder: "x/result",
+    tokenizer: undefined,
+    data: [{}],
+    metrics: [{ name: "keyphrase_f1", options }],
+  };
+  const source = makeSource(spec("generated", ["s", spec("jsonl", ["d"], { input: "{text}" })]), {
+    files,
+    tokenizer: "m",
+    sequence: undefined,
+  })!;
+  return scoreStage(stage as unknown as ScoreStage, { files, listen: () => {}, written: async () => ({ name: "written", source }) }, "out");
+}
+
+describe("keyphrase_f1", () => {
+  const text = "alpha beta gamma delta epsilon zeta eta theta iota kappa";
+  test("of the first five, of all; precision is out of five even where there are fewer", async () => {
+    const wanted = ["alpha", "beta", "gamma", "delta"];
+    const three = await score([[text, wanted, "alpha ; zeta ; beta"]]);
+    expect(three["present_f1@5"]).toBeCloseTo(0.4444, 4);
+    expect(three["present_f1@M"]).toBeCloseTo(0.5714, 4);
+    expect(three["absent_f1@5"]).toBe(0);
+    const eight = await score([[text, wanted, "alpha ; beta ; zeta ; eta ; theta ; gamma ; iota ; kappa"]]);
+    expect(eight["present_f1@5"]).toBeCloseTo(0.4444, 4);
+    expect(eight["present_f1@M"]).toBeCloseTo(0.5, 4);
+  });
+  test("after stemming, each phrase once, what is not in the text apart, means before the harmonic mean", async () => {
+    const found = await score([
+      ["the models learn", ["learning", "graph nets"], "learn;learning; graph net"],
+      ["a cat", ["cat"], "dog"],
+    ]);
+    // present: precision (1/1 + 0) / 2, recall (1/1 + 0/1) / 2; absent: (1/1 + 0/1) / 2, (1/1 + 0) / 2
+    expect(found).toMatchObject({ "present_f1@M": 0.5, "absent_f1@M": 0.5 });
+    expect((await score([["the models learn", ["learning"], "learn"]], { stem: "none" }))["present_f1@M"]).toBe(0);
+  });
+});
+
+test("a file that scores what it wrote", async () => {
+  const at = place(`import { GPT2LMHeadModel } from "std/models/gpt2"
+model gpt2 = GPT2LMHeadModel from "models/tiny"
+generate written { model = gpt2  data = jsonl("d.jsonl", input: "{text}")  max_tokens = 3 }
+evaluate result { data = [written, written]  metrics = [keyphrase_f1(at: [5], phrases: "phrases")] }
+`);
+  at.put("d.jsonl", lines([{ text: "a cat", phrases: ["cat"] }]));
+  const { code, err, out } = await peftc(at, ["train", "main.peft", "--json", "--device", "wasm"]);
+  expect([code, err]).toEqual([0, ""]);
+  expect(out).toMatch(/"event":"evaluation","stage":"result".*"written\/present_f1@5":0,"written\/absent_f1@5":0/);
+  expect(JSON.parse(at.get("runs/main/result/metrics.json"))).toEqual({ "written/absent_f1@5": 0, "written/present_f1@5": 0 });
+});
