@@ -18,6 +18,7 @@ const NAMES: Readonly<Record<string, readonly string[]>> = {
     ),
   ],
   "std/models/bert": ["BertForSequenceClassification"],
+  "std/models/gpt2": ["GPT2ForSequenceClassification"],
   "std/methods/bottleneck": ["Sequential", "Pfeiffer", "Parallel", "Residual", "Adapter"],
   "std/methods/compacter": ["Compacter", "CompacterPlus"],
   "std/methods/lora": ["LoRA"],
@@ -27,7 +28,7 @@ const NAMES: Readonly<Record<string, readonly string[]>> = {
   "std/methods/reft": ["ReFT"],
   "std/methods/invertible": ["Invertible", "InvertibleGlow"],
   "std/methods/fusion": ["AdapterFusion"],
-  "std/methods/composition": ["Stack", "Average", "Split", "BatchSplit", "Parallel"],
+  "std/methods/composition": ["Stack", "Average", "Split", "BatchSplit", "InParallel"],
   "std/methods/adapterdrop": ["AdapterDrop"],
   "std/methods/tiny_attention": ["TinyAttention"],
   "std/methods/adamix": ["AdaMix", "agreeing"],
@@ -45,15 +46,13 @@ const MODEL =
   "BertForSequenceClassification(vocab_size: 11, hidden_size: 8, num_hidden_layers: 2, num_attention_heads: 2, intermediate_size: 16, " +
   "max_position_embeddings: 24, hidden_dropout_prob: 0, attention_probs_dropout_prob: 0)";
 
-function project(body: string, objective = "classification(m)"): Project {
+function project(body: string, objective = "classification(m)", model = MODEL): Project {
   const used = Object.entries(NAMES).flatMap(([file, names]) => {
-    const found = names.filter((n) => new RegExp(`\\b${n}\\b`).test(`${body} ${objective} ${MODEL} sgd`));
-    // the kinds of composition and of bottlenecks share a name
-    const own = found.filter((n) => n !== "Parallel" || /Parallel\(\[/.test(body) === file.endsWith("composition"));
-    return own.length > 0 ? [`import { ${own.join(", ")} } from "${file}"`] : [];
+    const found = names.filter((n) => new RegExp(`\\b${n}\\b`).test(`${body} ${objective} ${model} sgd`));
+    return found.length > 0 ? [`import { ${found.join(", ")} } from "${file}"`] : [];
   });
   const text = `${used.join("\n")}
-model m = ${MODEL}
+model m = ${model}
 ${body}
 train t { objective = ${objective} data = text("x.txt") sequence = 5 batch = 4 steps = 4 optimizer = sgd(lr: 0.1) }`;
   const host: Host = {
@@ -264,6 +263,28 @@ const donor = (...made: string[]) =>
 const pf = `Pfeiffer(size: 2) to ${FFN}`;
 const lora = `LoRA(rank: 2) to ${QV}`;
 
+describe("queries, keys and values in one matrix", () => {
+  const gpt2 =
+    "GPT2ForSequenceClassification(vocab_size: 11, n_positions: 16, n_embd: 8, n_layer: 2, n_head: 2, resid_pdrop: 0, embd_pdrop: 0, attn_pdrop: 0)";
+  const made = (how: string) => project(`attach a = ${how} to m.transformer.h[*].attn.c_attn`, "classification(m)", gpt2);
+  const plain = project("", "classification(m)", gpt2);
+  test.each([
+    ["LoRA of two parts", "FusedLoRA(rank: 2)", 2 * (2 * 2 * D + 2 * D * 2)],
+    ["LoRA of one part, gated", 'FusedLoRA(rank: 2, parts: ["k"], gated: true)', 2 * (pair(2) + D + 1)],
+    ["(IA)³ of two parts", "FusedIA3()", 2 * 2 * D],
+  ])("%s", (_name, how, count) => {
+    const p = made(how);
+    expect(trained(p)).toBe(count);
+    expect(lossOf(p)).toBeCloseTo(lossOf(plain), 8);
+    expect(Math.abs(lossOf(p, moved) - lossOf(plain, moved))).toBeGreaterThan(1e-6);
+  });
+  test("of all three parts it is one LoRA a part: a part left out is another's", () => {
+    const only: Change = (name, s) => (name.startsWith("a.") ? s.map((_, i) => 0.3 * Math.sin(i)) : s);
+    const losses = ['["q"]', '["k"]', '["v"]', '["q", "k", "v"]'].map((parts) => lossOf(made(`FusedLoRA(rank: 2, parts: ${parts})`), only));
+    expect(new Set(losses.map((x) => x.toFixed(9))).size).toBe(4);
+  });
+});
+
 describe("compositions", () => {
   test("a stack is one adapter attached after the other", () => {
     const after = lossOf(project(`attach a = ${pf}\nattach b = ${pf}`), unlike);
@@ -296,7 +317,7 @@ module twice(model: Classifier) {
     loss   = token_loss(logits, concat([label, label]))
   }
 }`;
-    const text = `${donor(pf)}\nattach a = ${pf}\nattach s = Parallel([b]) to a`;
+    const text = `${donor(pf)}\nattach a = ${pf}\nattach s = InParallel([b]) to a`;
     const p = project(`${twice}\n${text}`, "twice(m)");
     const one = (letter: string) => lossOf(project(`attach ${letter} = ${pf}`), unlike);
     expect(lossOf(p, unlike)).toBeCloseTo((one("a") + one("b")) / 2, 8);

@@ -110,6 +110,15 @@ const rows: Readonly<Record<string, Row>> = {
   Hadamard: { to: SELF, merge: /no product|not linear|more of the batch/ },
   ReFT: { call: "ReFT(rank: 1, prefix: 1)", to: "m.bert.encoder.layer[*]", merge: /no product|not linear|more of the batch/ },
 
+  AdaMix: { call: "AdaMix(size: 2)", to: SUB, merge: /no product|not linear|more of the batch/ },
+  ProPETLAdapter: { call: "ProPETLAdapter(size: 2)", to: SUB, merge: /no product|not linear|more of the batch/ },
+  ProPETLLoRA: linear("ProPETLLoRA(rank: 2, keep: 0.5)"),
+  TinyAttention: { call: "TinyAttention()", to: SELF, merge: /no product|not linear|more of the batch/ },
+  PASTA: { call: "PASTA()", to: "m.bert.encoder.layer[*]", merge: /no product|not linear|more of the batch|batch/ },
+  LST: { call: "LST(reduction: 2)", to: "m.bert.encoder.layer", merge: /chain of blocks/ },
+  Sparse: { call: 'Sparse(by: "magnitude")', to: WEIGHT, merge: true },
+  Verbalizer: { call: "Verbalizer([1])", to: "m.classifier", merge: true },
+
   // ── in front ──
   Prefix: { call: "Prefix(tokens: 2)", to: SELF, merge: /no product|not linear|more of the batch/ },
   PrefixMLP: { call: "PrefixMLP(tokens: 2, hidden: 3)", to: SELF, merge: /no product|not linear|more of the batch/ },
@@ -117,6 +126,7 @@ const rows: Readonly<Record<string, Row>> = {
   Prompt: { call: "Prompt(tokens: 2)", to: "m.**: TextModel", merge: /no product|not linear|more of the batch/ },
   PTuning: { call: "PTuning(tokens: 2, hidden: 3)", to: "m.**: TextModel", merge: /no product|not linear|more of the batch/ },
   MultitaskPrompt: { call: "MultitaskPrompt(tokens: 2)", to: "m.**: TextModel", merge: /no product|not linear|batch/ },
+  Warp: { call: "Warp(front: 2, back: 1)", to: "m.**: TextModel", merge: /no product|not linear|more of the batch/ },
   Packed: elsewhere("it goes on a causal model: packing.test.ts"),
   Visual: elsewhere("it wants an encoder–decoder's table and pictures: counts.test.ts and the papers"),
   AdaptionPrompt: elsewhere("it goes on LLaMA: indexed.test.ts"),
@@ -132,6 +142,13 @@ const rows: Readonly<Record<string, Row>> = {
     to: "p",
     merge: /no product|not linear|more of the batch/,
   },
+
+  AdapterDrop: { first: PFEIFFER, call: "AdapterDrop(most: 1)", to: "p", merge: /no product|not linear|more of the batch/ },
+  Stack: elsewhere("it wants attachments of another model: additive.test.ts"),
+  Average: elsewhere("it wants attachments of another model: additive.test.ts"),
+  Split: elsewhere("it wants attachments of another model: additive.test.ts"),
+  BatchSplit: elsewhere("it wants attachments of another model: additive.test.ts"),
+  InParallel: elsewhere("it wants attachments of another model: additive.test.ts"),
 
   // ── on the update ──
   Sensitivity: update(),
