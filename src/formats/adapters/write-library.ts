@@ -34,7 +34,11 @@ interface Entry {
  * as `adapter_fusion_config.json` and `model_adapter_fusion.safetensors`. P0670: the library has no form for them, with the reason.
  */
 export function writeLibrary(files: Files, folder: string, adapter: OutAdapter, mappings: Mappings, names: LibraryNames = {}): void {
-  const attachments = adapter.attachments.map((attachment) => ({ ...attachment, from: attachment.from.replace(/\.peft$/, "") }));
+  // a method of which something else is left when its training is over is that
+  const attachments = adapter.attachments.map((attachment): OutAttachment => {
+    const { method, from, options } = attachment.outcome ?? attachment;
+    return { ...attachment, method, from: from.replace(/\.peft$/, ""), options };
+  });
   if (attachments.length === 0) throw new Bug("no attachment to write");
   const writer = new LibraryWriter(adapter, mappings, names.name ?? attachments[0].name);
   const fusion = attachments.some((attachment) => writer.mappingOf(attachment).architecture === "fusion");

@@ -1,9 +1,10 @@
 /** Reading an adapter and writing it again: nothing may change. */
 import type { Project, TrainStage } from "../../../src/compiler/project.ts";
 import { readAdapter } from "../../../src/formats/adapters/read.ts";
+import { writeLibrary } from "../../../src/formats/adapters/write-library.ts";
 import type { JsonRecord } from "../../../src/formats/files.ts";
 import { MemoryFiles } from "../../../src/formats/memory.ts";
-import { artefactsFor } from "../../../src/train/artefacts.ts";
+import { artefactsFor, outAdapters } from "../../../src/train/artefacts.ts";
 import type { ValueStore } from "../../../src/train/values.ts";
 import type { Bench } from "./trial.ts";
 import { overlaid, readVectors, same, type Vectors } from "./vectors.ts";
@@ -20,6 +21,8 @@ export function rewriteProblems(
   values: ValueStore,
 ): string[] {
   if (train === undefined) return [];
+  if (readAdapter(files, folder, mappings)!.layout === "adapters")
+    return libraryProblems({ files, mappings }, folder, project, train, values);
   const memory = new MemoryFiles();
   // the memory's own root, so that nothing of the original is seen in its place
   const written = artefactsFor(project, overlaid(files, memory), mappings).adapter("/written", train, (name) => values.param(name));
@@ -114,4 +117,42 @@ function configProblems(own: JsonRecord, again: JsonRecord): string[] {
     if (a !== b) problems.push(`the field ${field} was ${a} and becomes ${b}`);
   }
   return problems;
+}
+
+/** The same for the adapters library, as the program holds the adapter: tensor by tensor, and its configuration. */
+function libraryProblems(
+  { files, mappings }: Pick<Bench, "files" | "mappings">,
+  folder: string,
+  project: Project,
+  train: TrainStage,
+  values: ValueStore,
+): string[] {
+  const before = readAdapter(files, folder, mappings)!;
+  const value = (name: string) => values.param(name);
+  const param = (name: string) => ({ shape: project.params.get(name)!.shape, values: () => value(name) });
+  const params = (names: Readonly<Record<string, string>>) =>
+    Object.fromEntries(Object.entries(names).map(([path, name]) => [path, param(name)]));
+  const [{ adapter }] = outAdapters(project, files, mappings, train, value);
+  const attachments = project.attachments
+    .filter(({ name }) => train.attachments.includes(name))
+    .map((a) => ({
+      name: a.name,
+      method: a.method,
+      from: a.declaredIn,
+      options: a.options,
+      sites: a.sites.map(({ path, role, params: own }) => ({ path, role, params: params(own) })),
+      shared: params(a.shared),
+    }));
+  const memory = new MemoryFiles();
+  writeLibrary(memory, "/written", { ...adapter, attachments, heads: {} }, mappings, { name: String(before.config.name) });
+  const own = readVectors(files, `${folder}/adapter.safetensors`);
+  const again = readVectors(memory, "/written/adapter.safetensors");
+  return [
+    ...[...own].flatMap(([key, v]) => {
+      const w = again.get(key);
+      return w === undefined ? [`${key} is lost in writing`] : same(v, w) ? [] : [`${key} changes in writing`];
+    }),
+    ...[...again.keys()].filter((key) => !own.has(key)).map((key) => `${key} is new in writing`),
+    ...configProblems(before.config.config as JsonRecord, readAdapter(memory, "/written", mappings)!.config.config as JsonRecord),
+  ];
 }
