@@ -134,6 +134,11 @@ export interface PredictStage extends StageBase {
   readonly batch: number;
   readonly sequence: number | undefined;
 }
+/** A text, and numbers for columns that the model asks of the data (which adapter the text is for). */
+export interface StagePrompt {
+  readonly text: string;
+  readonly columns?: Readonly<Record<string, number | readonly number[]>>;
+}
 export interface GenerateStage extends StageBase {
   readonly verb: "generate";
   readonly model: string;
@@ -145,7 +150,7 @@ export interface GenerateStage extends StageBase {
   readonly begin: readonly number[] | undefined;
   /** Positions that the model puts in front of the text (a prompt method's): `past` starts at these plus the prompt's length. */
   readonly front: number;
-  readonly prompts: readonly string[] | undefined;
+  readonly prompts: readonly StagePrompt[] | undefined;
   readonly data: DatasetSpec | undefined;
   readonly maxTokens: number;
   readonly temperature: number;

@@ -1,10 +1,10 @@
 /** Tables that stages name: files by way of the formats' room, and what earlier `predict` stages wrote. */
-import type { DatasetSpec, GenerateStage, PredictStage } from "../compiler/project.ts";
+import type { DatasetSpec, GenerateStage, PredictStage, StagePrompt } from "../compiler/project.ts";
 import { makeSource, makeTable, type TableContext, type TableSpec } from "../formats/data/make.ts";
 import { loadRows } from "../formats/data/parquet.ts";
 import type { Row } from "../formats/data/records.ts";
 import type { Source } from "../formats/data/source.ts";
-import type { Table } from "../formats/data/table.ts";
+import { arrayColumn, type Table } from "../formats/data/table.ts";
 import { InputError } from "../ir/errors.ts";
 import type { Sources } from "./compiler-host.ts";
 import type { Prompt } from "./generate.ts";
@@ -108,4 +108,20 @@ export class Tables {
 
 function isDataset(value: unknown): value is DatasetSpec {
   return typeof value === "object" && value !== null && "kind" in value && value.kind === "dataset";
+}
+
+/** Prompts with the columns that a stage gives them, as rows of one table. P0732: one that lacks a column of the others. */
+export function promptsOf(given: readonly StagePrompt[]): Prompt[] {
+  const names = [...new Set(given.flatMap(({ columns }) => Object.keys(columns ?? {})))];
+  if (names.length === 0) return given.map(({ text }) => ({ text }));
+  const columns = names.map((name) => {
+    const rows = given.map(({ text, columns }) => {
+      const value = columns?.[name];
+      if (value === undefined) throw new InputError("P0732", `the prompt ${JSON.stringify(text)} has no \`${name}\`, which others have`);
+      return typeof value === "number" ? { values: [value], shape: [] } : { values: value, shape: [value.length] };
+    });
+    return [name, arrayColumn(rows, rows[0].shape.length, 0)] as const;
+  });
+  const table: Table = { name: "`prompts`", rows: given.length, columns: new Map(columns) };
+  return given.map(({ text }, index) => ({ text, row: { table, index } }));
 }

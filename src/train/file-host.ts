@@ -4,7 +4,7 @@ import type { TableContext } from "../formats/data/make.ts";
 import { InputError } from "../ir/errors.ts";
 import { artefactsFor } from "./artefacts.ts";
 import type { Sources } from "./compiler-host.ts";
-import { Tables } from "./data.ts";
+import { promptsOf, Tables } from "./data.ts";
 import type { Engine } from "./engine.ts";
 import type { RunHost } from "./host.ts";
 import type { FileHost } from "./run.ts";
@@ -29,7 +29,7 @@ export function fileHost(project: Project, sources: Sources, engine: Engine, wat
     artefacts: artefactsFor(project, sources.files, sources.mappings),
     tokenizer: (folder) => sources.readTokenizer(folder),
     prompts: async (stage: GenerateStage) => {
-      if (stage.prompts !== undefined) return stage.prompts.map((text) => ({ text }));
+      if (stage.prompts !== undefined) return promptsOf(stage.prompts);
       if (stage.data === undefined) throw new InputError("P0737", `stage \`${stage.name}\` has no prompts`);
       return tables.prompts(stage.data, stage.tokenizer);
     },

@@ -70,7 +70,7 @@ export function generationPoints(
     for (const column of more)
       if (column.fallback === undefined)
         throw new InputError("P0732", `generation has no column \`${column.name}\`, and it has no default`, [
-          "give `data` in place of `prompts`",
+          `give it with each prompt, \`{ text: "…", ${column.name}: 0 }\`, or give \`data\` in place of \`prompts\``,
         ]);
   const sizes = new Map<string, number>([
     ...(table === undefined ? [] : bindSizes(more, table, undefined)),

@@ -234,12 +234,11 @@ describe("what PEFT cannot say is written in our layout, with the reason, and re
     expect(folder.read(folder.parts[0].shared.table)).toEqual(Float32Array.of(7));
     expect(folder.read(folder.heads["classifier.bias"])).toEqual(Float32Array.of(1, 2, 3));
   });
-  test("an option it has no field for, one field for two values, a module adapted twice", () => {
+  test("an option it has no field for, one field for two values", () => {
     expect(own([lora("a", 4, 8, [site], { extra: 1 })]).reason).toMatch(/no field for the option extra/);
     expect(own([lora("a", 4, 8, [site]), lora("b", 4, 8, ["bert.pooler.dense"], { rslora: true })]).reason).toMatch(
       /one value of use_rslora.*false, true/,
     );
-    expect(own([lora("a", 4, 8, [site]), lora("b", 4, 8, [site])]).reason).toMatch(/adapted twice/);
   });
   test("a prefix that lets positions be, or is not in every layer; a prompt that is cut off under a pooler", () => {
     const prefix = (layers: number): OutAttachment => ({
@@ -264,6 +263,23 @@ describe("what PEFT cannot say is written in our layout, with the reason, and re
       shared: {},
     };
     expect(own([prompt]).reason).toMatch(/cut: false only/);
+  });
+  test("adapters that meet at a place are adapters of their own, in PEFT's layout", () => {
+    const memory = files();
+    const written = writeAdapter(
+      memory,
+      "out",
+      adapter(
+        "models/bert-cls",
+        [lora("a", 4, 8, [site]), lora("b", 2, 8, [site, "bert.pooler.dense"]), lora("c", 4, 8, ["bert.pooler.dense"])],
+        {},
+      ),
+      mappings,
+    );
+    expect(written.map(({ folder, layout, attachments }) => [folder, layout, attachments])).toEqual([
+      ["out/a", "peft", ["a", "c"]],
+      ["out/b", "peft", ["b"]],
+    ]);
   });
   test("attachments of several types go to folders of their own, heads with the first", () => {
     const memory = files();

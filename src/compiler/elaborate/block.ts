@@ -35,10 +35,16 @@ function binds(s: ast.Statement): Set<string> {
   return new Set();
 }
 
+/** A decided `if`, with the block of the branch taken, if there is one. */
+interface Branch {
+  readonly taken: boolean;
+  readonly block: Block | undefined;
+}
+
 export class Block implements Scope {
   private readonly bound: Set<string>[];
   private readonly thunks = new Map<ast.Statement, Thunk<Value>[]>();
-  private readonly branches = new Map<ast.Statement, { taken: boolean; block: Block | undefined }>();
+  private readonly branches = new Map<ast.Statement, Thunk<Branch>>();
   private readonly loops = new Map<ast.Statement, Block[]>();
   /** Of each turn, the carried values as they leave it. */
   private readonly ends = new Map<ast.Statement, Map<string, Thunk<Value>>[]>();
@@ -101,17 +107,24 @@ export class Block implements Scope {
     return undefined;
   }
 
-  /** Decides an `if` of this block; the block of the branch taken, if there is one. */
-  branch(s: ast.If, index = this.statements.indexOf(s)): { taken: boolean; block: Block | undefined } {
+  /** Decides an `if` of this block. */
+  branch(s: ast.If, index = this.statements.indexOf(s)): Branch {
     let b = this.branches.get(s);
     if (!b) {
       const scope = this.before(index);
-      const taken = this.owner.evaluator.condition(s.condition, scope);
-      const body = taken ? s.then : s.else;
-      b = { taken, block: body ? new Block(body, scope, this.owner, this.here, this.turn) : undefined };
+      const decide = (): Branch => {
+        const taken = this.owner.evaluator.condition(s.condition, scope);
+        const body = taken ? s.then : s.else;
+        return { taken, block: body ? new Block(body, scope, this.owner, this.here, this.turn) : undefined };
+      };
+      b = new Thunk(decide, "if", s.condition.span);
       this.branches.set(s, b);
     }
-    return b;
+    return b.force();
+  }
+  /** Whether the condition of an `if` is being evaluated. */
+  isDeciding(s: ast.If): boolean {
+    return this.branches.get(s)?.isRunning ?? false;
   }
 
   /** The turns of a `for`, in order. Values that go from turn to turn are computed in order too, so that depth costs no stack. */

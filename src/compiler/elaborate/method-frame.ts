@@ -104,9 +104,19 @@ export class MethodFrame {
     return this.block.find(name)?.(reader);
   }
 
-  /** Whether the branches around a line lead to it here. */
+  /**
+   * Whether the branches around a line lead to it here. A condition that is being decided counts as one that does: what it reads are the names as they were in
+   * front of its lines, whichever way it goes.
+   */
   reaches(line: MethodLine): boolean {
-    return this.blockOf(line) !== undefined;
+    let block: Block = this.block;
+    for (const { statement, taken } of line.inside) {
+      if (block.isDeciding(statement)) return true;
+      const branch: { taken: boolean; block: Block | undefined } = block.branch(statement);
+      if (branch.taken !== taken || !branch.block) return false;
+      block = branch.block;
+    }
+    return true;
   }
   private blockOf(line: MethodLine): Block | undefined {
     let block: Block | undefined = this.block;

@@ -1,6 +1,6 @@
 import type { Span } from "../../ir/graph.ts";
 import type * as ast from "../ast.ts";
-import type { DatasetSpec, EvaluateStage, GenerateStage, MetricSpec, PredictStage, ScoreStage, Stage } from "../project.ts";
+import type { DatasetSpec, EvaluateStage, GenerateStage, MetricSpec, PredictStage, ScoreStage, Stage, StagePrompt } from "../project.ts";
 import { decodeEntries } from "./decode.ts";
 import type { Elaborator } from "./elaborator.ts";
 import { evaluate } from "./expressions.ts";
@@ -232,7 +232,7 @@ export function stage(e: Elaborator, s: ast.Stage, scope: Scope, turns: readonly
     tokenizer: model.tokenizer?.folder ?? e.models.find((m) => m.instance === model)?.report.folder,
     model: model.owner.name,
     ...decodeEntries(e, model, base.name, beams, s.span),
-    prompts: settings.strings("prompts"),
+    prompts: promptsOf(settings),
     data: settings.has("data") ? settings.dataset("data") : undefined,
     maxTokens: settings.int("max_tokens", 40),
     temperature,
@@ -246,6 +246,29 @@ export function stage(e: Elaborator, s: ast.Stage, scope: Scope, turns: readonly
   if (!out.prompts && !out.data) fail("P0204", s.verb.span, "`generate` needs `prompts` or `data`");
   add(e, out);
   return new Dataset({ kind: "dataset", make: "generated", args: [base.folder], options: {}, part: "main", span: s.span });
+}
+
+/** Texts, or records of a `text` and the columns that go with it. */
+function promptsOf(settings: Settings): readonly StagePrompt[] | undefined {
+  const v = settings.value("prompts");
+  if (v === undefined || v === null) return undefined;
+  const at = settings.spanOf("prompts");
+  return (Array.isArray(v) ? v : [v]).map((prompt: Value): StagePrompt => {
+    if (typeof prompt === "string") return { text: prompt };
+    const text = prompt instanceof Fields ? prompt.entries.get("text") : undefined;
+    if (!(prompt instanceof Fields) || typeof text !== "string")
+      fail("P0206", at, `a prompt is a string, or a record with a string \`text\`, this is ${describe(prompt)}`, {
+        notes: ['such as `{ text: "The ", adapter: 1 }`'],
+      });
+    const others = [...prompt.entries].filter(([name]) => name !== "text");
+    if (others.length === 0) return { text };
+    return { text, columns: Object.fromEntries(others.map(([name, value]) => [name, numbersOf(value, name, at)])) };
+  });
+}
+function numbersOf(value: Value, name: string, span: Span): number | number[] {
+  if (typeof value === "number" || typeof value === "boolean") return Number(value);
+  if (Array.isArray(value) && value.every((x) => typeof x === "number" || typeof x === "boolean")) return value.map(Number);
+  fail("P0206", span, `\`${name}\` of a prompt is a number or a list of numbers, this is ${describe(value)}`);
 }
 
 /** Metrics by name; one with options (`confusion(classes)`) is a function of the host's, which runs do not have yet. */

@@ -21,6 +21,10 @@ export class Thunk<T> {
     return t;
   }
 
+  get isRunning(): boolean {
+    return this.state === "running";
+  }
+
   force(): T {
     if (this.state === "done") return this.value as T;
     if (this.state === "running") this.cycle();

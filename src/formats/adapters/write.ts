@@ -38,8 +38,8 @@ export function taskOf(module: string): string | undefined {
 }
 
 /**
- * Writes the attachments to `folder`: all that PEFT can hold in one configuration together; where they are of several types, each into a folder of its own below, named
- * after the first attachment. Trained heads go with the first. Gives what was written. P0681, P0682 as the machine refuses.
+ * Writes the attachments to `folder`: all that PEFT can hold in one configuration together; where they are several, each into a folder of its own below, named after
+ * its first attachment. Trained heads go with the first. Gives what was written. P0681, P0682 as the machine refuses.
  */
 export function writeAdapter(
   files: Files,
@@ -50,7 +50,7 @@ export function writeAdapter(
 ): Written[] {
   const attachments = named(adapter, mappings);
   const own = { type: undefined, why: "", attachments };
-  const units = layout === "peftc" ? [own] : unitsOf(attachments, mappings);
+  const units = layout === "peftc" ? [own] : unitsOf(attachments, mappings).flatMap(apart);
   return units.map((unit, i) => {
     const place = units.length === 1 ? folder : joinPath(folder, unit.attachments[0].name);
     const part: OutAdapter = {
@@ -127,6 +127,19 @@ function unitsOf(attachments: readonly OutAttachment[], mappings: Mappings): Uni
     const unit = type === undefined ? undefined : units.find((candidate) => candidate.type === type);
     if (unit !== undefined) unit.attachments.push(attachment);
     else units.push({ type, why: `PEFT has no name for ${attachment.method} of ${attachment.from}`, attachments: [attachment] });
+  }
+  return units;
+}
+
+/** Attachments of a unit that meet at a place are adapters of their own: each goes to the first folder that has none there yet. */
+function apart(unit: Unit): Unit[] {
+  const units: Unit[] = [];
+  const places = ({ sites }: OutAttachment) => sites.map(({ path, role }) => placeOf(path, role));
+  for (const attachment of unit.attachments) {
+    const own = new Set(places(attachment));
+    const free = units.find(({ attachments }) => !attachments.some((other) => places(other).some((place) => own.has(place))));
+    if (free !== undefined) free.attachments.push(attachment);
+    else units.push({ ...unit, attachments: [attachment] });
   }
   return units;
 }
