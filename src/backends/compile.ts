@@ -5,7 +5,7 @@ import type { Graph } from "../ir/graph.ts";
 import type { Dispatch, Entry, HostScalar, HostStep, Kernel, Program } from "../runtime/program.ts";
 import { type FuseLimits, fuse } from "./kernels/fuse.ts";
 import type { LoopLanguage } from "./kernels/kernel.ts";
-import { hoist, isDerived, LOAD } from "./load.ts";
+import { hoist, isDerived } from "./load.ts";
 import { checkSize, type PlannedStep, plan } from "./plan.ts";
 import { prepare, singleLeaves } from "./prepare.ts";
 import { schedule } from "./schedule.ts";
@@ -46,15 +46,15 @@ export const WASM_PAGE = 65536;
 const SLACK = 64;
 
 /**
- * Compiles entries that share parameters and states by name. What depends on frozen parameters alone may move to an entry `load`, which
- * sessions run by themselves when parameters have been written. Throws `Limit` where the program does not fit the target. `planOnly`: it need not fit,
+ * Compiles entries that share parameters and states by name. What depends on frozen parameters alone may move to entries that
+ * sessions run by themselves when parameters have been written (`Program.loads`). Throws `Limit` where the program does not fit the target. `planOnly`: it need not fit,
  * and has no module. */
 export async function compileProgram(entries: readonly EntrySource[], options: TargetOptions, planOnly = false): Promise<CompiledProgram> {
   const limits = options.target === "wasm" ? WASM_LIMITS : webgpuLimits(options.limits);
   const page = options.target === "wasm" ? Number.POSITIVE_INFINITY : pageBytes(options.limits);
   const hoisted = hoist(entries.map((e) => singleLeaves(e.graph)));
   const sources: EntrySource[] = entries.map((e, i) => ({ ...e, graph: hoisted.graphs[i] }));
-  if (hoisted.load) sources.unshift({ name: LOAD, graph: hoisted.load });
+  sources.unshift(...hoisted.loads.map(({ entry, graph }) => ({ name: entry, graph })));
   const inputs = sources.map(({ name, graph }) => {
     const ready = prepare(graph);
     return { name, results: ready.results, scheduled: schedule(fuse(ready, limits), ready.results) };
@@ -101,7 +101,13 @@ export async function compileProgram(entries: readonly EntrySource[], options: T
     tensors,
     kernels: target.kernels(),
     entries: out,
-    params: Object.fromEntries([...planned.params].filter(([name]) => !isDerived(name))),
+    ...(hoisted.loads.length > 0 ? { loads: hoisted.loads.map(({ entry, handed, reads }) => ({ entry, handed, reads })) } : {}),
+    params: Object.fromEntries([
+      ...[...planned.params].filter(([name]) => !isDerived(name)),
+      ...hoisted.loads.flatMap((l) =>
+        l.handed.map((name) => [name, planned.entries.find((e) => e.name === l.entry)!.inputs.get(name)!] as const),
+      ),
+    ]),
     states: Object.fromEntries(planned.states),
     inputs: qualified("inputs"),
     outputs: qualified("outputs"),

@@ -1,17 +1,20 @@
 /**
  * What depends on frozen parameters and constants alone and is dear to compute (products, reductions, decompositions, transcendental functions)
- * is computed once after the weights are written, by an entry of its own, and kept beside them. Before: entries that compute it in every run.
- * After: an entry `load` whose results the others read like parameters. Equal values of different entries are computed and kept once.
+ * is computed once after the weights are written, by entries of their own, and kept beside them. Before: entries that compute it in every run.
+ * After: entries whose results the others read like parameters. Equal values of different entries are computed and kept once. Weights that nothing
+ * else reads are not kept: they are inputs of the entry that computes from them, and each set of them has an entry, so that one can go when the
+ * next comes.
  */
 import { type Graph, type Node, node, order, type Result } from "../ir/graph.ts";
 import { rowOf } from "../ir/ops/index.ts";
-import { rebuild } from "../ir/rebuild.ts";
+import { rebuild, withInputs } from "../ir/rebuild.ts";
 import { attrsKey } from "../ir/rewrite.ts";
+import type { Load } from "../runtime/program.ts";
 import { elements, isLeaf, isView, ownCost, under } from "./kernels/roots.ts";
+import { singleLeaves } from "./prepare.ts";
 import { storageKey } from "./schedule.ts";
 
-export const LOAD = "load";
-/** Names of what the entry `load` makes begin so; no parameter's path does. */
+/** Names of what is computed once begin so; no parameter's path does. */
 const PREFIX = "load/";
 export const isDerived = (name: string): boolean => name.startsWith(PREFIX);
 
@@ -21,8 +24,10 @@ const DEAR = 10;
 export interface Loaded {
   /** The graphs, in their order, reading what `load` makes. */
   readonly graphs: readonly Graph[];
-  /** The graph of the entry `load`; `undefined` if nothing is worth it. */
-  readonly load?: Graph;
+  readonly loads: readonly LoadGraph[];
+}
+export interface LoadGraph extends Load {
+  readonly graph: Graph;
 }
 
 export function hoist(graphs: readonly Graph[]): Loaded {
@@ -62,9 +67,21 @@ export function hoist(graphs: readonly Graph[]): Loaded {
       largest.set(n, Math.max(isLeaf(n) || isDear(n) ? elements(n) : 0, ...n.inputs.map((x) => largest.get(x)!)));
     }
     const wanted = new Set<Node>();
+    /** Elementwise work and movement on something packed: kept, it would be larger than the packed form. */
+    const unpacking = new Map<Node, boolean>();
+    const unpacks = (n: Node): boolean => {
+      const x = under(n);
+      const seen = unpacking.get(x) ?? (rowOf(x).packed === true || (!isLeaf(x) && !isDear(x) && x.inputs.some(unpacks)));
+      unpacking.set(x, seen);
+      return seen;
+    };
     const want = (n: Node) => {
       const x = under(n);
       if (isLeaf(x) || !dear.get(x) || wanted.has(x)) return;
+      if (unpacks(x)) {
+        for (const i of x.inputs) want(i);
+        return;
+      }
       // Not worth keeping as a whole where it is larger than anything it is made of.
       if (isDear(x) || elements(x) <= largest.get(x)!) wanted.add(x);
       else for (const i of x.inputs) want(i);
@@ -85,9 +102,43 @@ export function hoist(graphs: readonly Graph[]): Loaded {
     const out = rebuild(roots, known);
     return { results: graph.results.map((r, i) => ({ ...r, node: out[i] })) };
   });
-  if (made.size === 0) return { graphs };
+  if (made.size === 0) return { graphs, loads: [] };
   const results = [...made.values()].map(({ name, node }): Result => ({ role: "param", name, node }));
-  return { graphs: rewritten, load: { results } };
+  return { graphs: rewritten, loads: loadGraphs(results, parametersOf(rewritten.flatMap((g) => g.results.map((r) => r.node)))) };
+}
+
+function parametersOf(roots: readonly Node[]): Set<string> {
+  return new Set(order(roots).flatMap((n) => (rowOf(n).supply === "param" ? [String(n.attrs.name)] : [])));
+}
+
+/** An entry for results that share weights nobody else reads (`kept` are read elsewhere); one for those that read kept weights only. */
+function loadGraphs(results: readonly Result[], kept: ReadonlySet<string>): LoadGraph[] {
+  const groups: { results: Result[]; handed: Set<string>; reads: boolean }[] = [];
+  for (const result of results) {
+    const read = parametersOf([result.node]);
+    const handed = new Set([...read].filter((name) => !kept.has(name)));
+    const group = { results: [result], handed, reads: handed.size < read.size };
+    const same = (g: (typeof groups)[number]) => (handed.size === 0 ? g.handed.size === 0 : [...handed].some((name) => g.handed.has(name)));
+    for (const other of groups.filter(same)) {
+      groups.splice(groups.indexOf(other), 1);
+      group.results.unshift(...other.results);
+      for (const name of other.handed) group.handed.add(name);
+      group.reads ||= other.reads;
+    }
+    groups.push(group);
+  }
+  return groups.map(({ results, handed, reads }, i): LoadGraph => {
+    const roots = rebuild(
+      results.map((r) => r.node),
+      new Map(),
+      (n, inputs) => {
+        if (rowOf(n).supply !== "param" || !handed.has(String(n.attrs.name))) return withInputs(n, inputs);
+        return node("input", [], { ...n.attrs, dtype: n.type.dtype }, n.type, n.origin);
+      },
+    );
+    const graph = singleLeaves({ results: results.map((r, k) => ({ ...r, node: roots[k] })) });
+    return { entry: i === 0 ? "load" : `load.${i + 1}`, handed: [...handed].sort(), reads, graph };
+  });
 }
 
 function isDear(n: Node): boolean {

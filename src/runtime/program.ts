@@ -64,6 +64,15 @@ export interface Entry {
   readonly scalars: readonly HostScalar[];
 }
 
+/** An entry that computes once from weights what the others read. Sessions run it by themselves before any other, and again where weights change. */
+export interface Load {
+  readonly entry: string;
+  /** Parameters that it alone reads: they are handed to it as inputs when they are written, and not kept. */
+  readonly handed: readonly string[];
+  /** Whether it reads parameters that are kept as well. */
+  readonly reads: boolean;
+}
+
 export interface Kernel {
   readonly name: string;
   /** WGSL text, or the name of the function exported by the module. */
@@ -82,6 +91,7 @@ export interface Program {
   readonly tensors: readonly Placed[];
   readonly kernels: readonly Kernel[];
   readonly entries: readonly Entry[];
+  readonly loads?: readonly Load[];
   /** Names to tensors. Inputs and outputs are qualified as `entry/name`. */
   readonly params: Readonly<Record<string, number>>;
   readonly states: Readonly<Record<string, number>>;

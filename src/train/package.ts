@@ -6,9 +6,8 @@
  *     values.json, values.bin                   first values of parameters and states: where each lies, and the numbers (little-endian)
  *     index.mjs, index.d.ts                     one function an entry point, with the names and shapes of its inputs and outputs
  */
-import { LOAD } from "../backends/load.ts";
 import { type Files, joinPath, writeDraft, writeFile } from "../formats/files.ts";
-import type { Entry, StorageType, Values } from "../runtime/program.ts";
+import type { Entry, Program, StorageType, Values } from "../runtime/program.ts";
 import type { Built } from "./engine.ts";
 
 export interface PackageContents {
@@ -69,14 +68,14 @@ function writeValues(files: Files, folder: string, { wasm: { program }, param, s
   return ["values.bin", "values.json"];
 }
 
-/** What callers run; the entry that computes once from frozen weights is run by the session itself. */
-const called = (entries: readonly Entry[]): Entry[] => entries.filter((entry) => entry.name !== LOAD);
+/** What callers run; entries that compute once from frozen weights are run by the session itself. */
+const called = ({ entries, loads = [] }: Program): Entry[] => entries.filter(({ name }) => !loads.some((load) => load.entry === name));
 
 /** A JavaScript name for an entry: letters, digits, underscores. */
 const methodName = (entry: string): string => entry.replace(/\W/g, "_");
 
 function moduleText({ wasm: { program }, title, version }: PackageContents): string {
-  const methods = called(program.entries)
+  const methods = called(program)
     .map((e) => `    ${methodName(e.name)}: (inputs, outputs) => session.run(${JSON.stringify(e.name)}, inputs, outputs),`)
     .join("\n");
   return `// ${title}, built by peftc ${version}. Needs only peftc/runtime.
@@ -132,10 +131,10 @@ function typesText({ wasm: { program }, title, version }: PackageContents): stri
     return `{\n${fields.join("\n")}\n}`;
   };
   const name = (entry: Entry) => methodName(entry.name).replace(/(^|_)([a-z])/g, (_, __, c: string) => c.toUpperCase());
-  const entries = called(program.entries).map(
+  const entries = called(program).map(
     (e) => `export interface ${name(e)}Inputs ${typed(e, "inputs")}\nexport interface ${name(e)}Outputs ${typed(e, "outputs")}\n`,
   );
-  const methods = called(program.entries).map(
+  const methods = called(program).map(
     (e) => `  ${methodName(e.name)}(inputs: ${name(e)}Inputs, outputs?: readonly (keyof ${name(e)}Outputs)[]): Promise<${name(e)}Outputs>;`,
   );
   const union = (names: string[]) => (names.length === 0 ? "never" : names.map((n) => JSON.stringify(n)).join(" | "));

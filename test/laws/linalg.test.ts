@@ -1,5 +1,5 @@
 import { describe, expect, test } from "@jest/globals";
-import { NF4_LEVELS, nf4, qr } from "../../src/ir/ops/linalg.ts";
+import { qr } from "../../src/ir/ops/linalg.ts";
 import { svd } from "../../src/ir/ops/svd.ts";
 import { drawInto, keyOf } from "../../src/ir/random.ts";
 import { f32 } from "./graphs.ts";
@@ -52,18 +52,4 @@ test("qr has LAPACK's signs", () => {
   const { q, r } = qr(f32([2, 2], [3, 1, 4, 2]));
   expect(far(q, [-0.6, -0.8, -0.8, 0.6])).toBeLessThan(1e-15);
   expect(far(r, [-5, -2.2, 0, 0.4])).toBeLessThan(1e-15);
-});
-
-describe("nf4", () => {
-  test("keeps its levels, whatever the scale of each block", () => {
-    const x = Float64Array.from([...NF4_LEVELS.map((l) => l * 3), ...NF4_LEVELS.map((l) => l / 8)]);
-    expect(far(nf4(x, 16), x)).toBeLessThan(1e-15);
-  });
-  test("takes the nearest level", () => {
-    const out = nf4(Float64Array.of(1, 0.03, 0.05, -0.6, 0, 0.9), 6);
-    expect([...out]).toEqual([1, 0, NF4_LEVELS[8], NF4_LEVELS[2], 0, 1]);
-  });
-  test("a block of zeros stays", () => {
-    expect([...nf4(new Float64Array(3), 2)]).toEqual([0, 0, 0]);
-  });
 });

@@ -5,6 +5,7 @@
 import type { DType, Node } from "../../ir/graph.ts";
 import { Bug, sizes as shapeOf } from "../../ir/graph.ts";
 import { rowOf, splatOf } from "../../ir/ops/index.ts";
+import { packedAttrs } from "../../ir/ops/quantise.ts";
 import { GROUPS, PARITY, ROTATIONS } from "../../ir/random.ts";
 import { constant, flatten, type Index, keyOf, range, scale, shift, unflatten, valueIndex, zero } from "./index.ts";
 import type { ScalarFunction, Value } from "./kernel.ts";
@@ -196,6 +197,20 @@ const indexed: Readonly<Record<string, Rule>> = {
     const rank = at.type.shape.length;
     const place = e.clamped(e.at(at, coords.slice(0, rank), guard), shapeOf(x)[0]);
     return e.at(x, [place, ...coords.slice(rank)], guard);
+  },
+  // the code is cut out of its word by two shifts
+  dequantise: (e, n, coords, guard) => {
+    const [codes, scales, levels] = n.inputs;
+    const [count] = shapeOf(levels);
+    const { block, bits } = packedAttrs(n.attrs, count);
+    const each = 32 / bits;
+    const at = flatten(coords, shapeOf(n));
+    const [word, inside] = unflatten(at, [shapeOf(codes)[0], each], e.sizes);
+    const top = e.index(shift(scale(inside, -bits), 32 - bits));
+    const code = e.call("shr", "i32", e.call("shl", "i32", e.at(codes, [word], guard), top), e.literal(32 - bits, "i32"));
+    const [group] = unflatten(at, [shapeOf(scales)[0], block], e.sizes);
+    const level = e.at(levels, [count === 2 ** bits ? valueIndex(code, 0, count - 1) : e.clamped(code, count)], guard);
+    return e.call("mul", "f32", level, e.at(scales, [group], guard));
   },
 };
 

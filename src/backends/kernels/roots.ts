@@ -27,6 +27,9 @@ export function isView(n: Node): boolean {
 export const inPieces = (n: Node): boolean => rowOf(n).role === "move" && n.inputs.length > PIECES;
 const PIECES = 4;
 
+/** Whether what lies under views is computed from a packed form wherever it is read, and not kept. */
+export const isPacked = (n: Node): boolean => rowOf(under(n)).packed === true;
+
 /** What lies under views. */
 export function under(n: Node): Node {
   while (isView(n)) n = n.inputs[0];
@@ -118,7 +121,7 @@ export function chooseRoots(graph: Graph, limits: RootLimits): Roots {
       continue;
     }
     if (row.role === "product") {
-      for (const x of n.inputs) store(x);
+      for (const x of n.inputs) if (!isPacked(x)) store(x);
       roots.add(n);
       continue;
     }
@@ -142,13 +145,13 @@ export function chooseRoots(graph: Graph, limits: RootLimits): Roots {
     if (isView(n)) {
       const x = under(n);
       const repeated = elements(n) > elements(n.inputs[0]);
-      if (repeated && !inMemory(x) && inlined.get(n)!.cost >= REPEATED) {
+      if (repeated && !inMemory(x) && !isPacked(x) && inlined.get(n)!.cost >= REPEATED) {
         roots.add(x);
         fit(n);
       }
     }
     if (results.has(n)) roots.add(n);
-    else if (!isView(n) && uses.get(n)! > 1) {
+    else if (!isView(n) && !row.packed && uses.get(n)! > 1) {
       const { cost, leaves } = inlined.get(n)!;
       const size = elements(n);
       const full = [...leaves].filter((leaf) => 4 * elements(leaf) >= size && elements(leaf) > 64).length;

@@ -166,8 +166,10 @@ export class Printer {
         const from = this.kernel.values[value.args[value.args.length - 1]].dtype;
         if (value.fn === "shl" || value.fn === "shr") {
           const by = this.kernel.values[value.args[1]];
-          if (by.kind !== "const") throw new Bug("shifts are by constants");
-          return `(i32x4.${value.fn === "shl" ? "shl" : "shr_u"} ${args[0]} ${i32(by.value)})`;
+          const fn = value.fn === "shl" ? "shl" : "shr_u";
+          if (by.kind === "const") return `(i32x4.${fn} ${args[0]} ${i32(by.value)})`;
+          if (!this.varies(value.args[1])) return `(i32x4.${fn} ${args[0]} (i32x4.extract_lane 0 ${args[1]}))`;
+          return this.laneByLane(fn, args[0], args[1]);
         }
         if ((value.fn === "max" || value.fn === "min") && from === "f32") {
           // Against a number pmax(x, c) = x < c ? c : x is one instruction and passes a NaN in x on.
@@ -179,6 +181,16 @@ export class Printer {
       default:
         throw new Bug(`value ${v} (${value.kind}) of ${this.kernel.name} is not supplied`);
     }
+  }
+
+  /** A shift of each lane by its own amount, for which there is no instruction. */
+  private laneByLane(fn: "shl" | "shr_u", x: string, by: string): string {
+    const out = this.code.let("v128", "s", x);
+    for (let l = 0; l < this.lanes.valid; l++) {
+      const shifted = `(i32.${fn} (i32x4.extract_lane ${l} ${get(out)}) (i32x4.extract_lane ${l} ${by}))`;
+      this.code.set(out, `(i32x4.replace_lane ${l} ${get(out)} ${shifted})`);
+    }
+    return get(out);
   }
 
   private isNumber(v: number): boolean {

@@ -1,10 +1,10 @@
 /** Decompositions and quantisation, computed on the host at loading. */
 import type { Attrs, Type } from "../graph.ts";
-import { numberAttr } from "./attrs.ts";
 import { eliminate } from "./elimination.ts";
-import { nf4, qr, solveLinear } from "./linalg.ts";
+import { qr, solveLinear } from "./linalg.ts";
 import { needCount, needDType, needEqual, refuse } from "./mismatch.ts";
 import type { HostName, Op } from "./op.ts";
+import { quantiseRow } from "./quantise.ts";
 import { svd } from "./svd.ts";
 import { count, type Tensor, tensor } from "./tensor.ts";
 
@@ -68,19 +68,7 @@ export const hosts: Readonly<Record<HostName, Op>> = {
     (_m, n, k) => [k, n],
     (x) => qr(x).r,
   ),
-  nf4: {
-    doc: "nf4 {block} (x): x as 4-bit NormalFloat and back: each run of `block` elements in row-major order over its largest magnitude, to the nearest of 16 levels (Dettmers et al. 2023, QLoRA).",
-    role: "host",
-    shape: (types, attrs) => {
-      needCount("nf4", types, 1);
-      needDType("nf4", types, 0, ["f32"]);
-      if (numberAttr(attrs, "block") < 1) refuse("nf4", types, "a block has at least one element");
-      return types[0];
-    },
-    eval: ([x], attrs) => ({ ...x, data: nf4(x.data, numberAttr(attrs, "block")) }),
-    vjp: "refused",
-    examples: [{ inputs: [tensor("f32", [2, 3], [1, -2, 3, 4, 5.5, -6])], attrs: { block: 4 } }],
-  },
+  ...quantiseRow,
   solve: {
     doc: "solve (A[..., n, n], B[..., n, m]): X with A·X = B; the leading axes are equal. A singular A gives inf or NaN.",
     role: "host",

@@ -87,28 +87,3 @@ function swap(m: Float64Array, x: number, y: number, n: number): void {
     m[y + i] = t;
   }
 }
-
-/** The 16 levels of 4-bit NormalFloat: quantiles of the normal distribution scaled to −1..1, as in bitsandbytes. */
-export const NF4_LEVELS: readonly number[] = [
-  -1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453, -0.28444138169288635, -0.18477343022823334, -0.09105003625154495,
-  0.0, 0.07958029955625534, 0.16093020141124725, 0.24611230194568634, 0.33791524171829224, 0.44070982933044434, 0.5626170039176941,
-  0.7229568362236023, 1.0,
-];
-
-/** Quantises and dequantises; a value half-way between two levels takes the lower one. */
-export function nf4(x: Float64Array, block: number): Float64Array {
-  const out = new Float64Array(x.length);
-  for (let from = 0; from < x.length; from += block) {
-    const to = Math.min(x.length, from + block);
-    let scale = 0;
-    for (let i = from; i < to; i++) scale = Math.max(scale, Math.abs(x[i]));
-    if (scale === 0) continue;
-    for (let i = from; i < to; i++) {
-      const v = x[i] / scale;
-      let level = 0;
-      while (level < 15 && v > (NF4_LEVELS[level] + NF4_LEVELS[level + 1]) / 2) level++;
-      out[i] = NF4_LEVELS[level] * scale;
-    }
-  }
-  return out;
-}

@@ -31,10 +31,10 @@ export type ReduceName = "reduce_sum" | "reduce_max" | "reduce_min";
 export type ReductionName = ReduceName | "argmax";
 export type ContractionName = "dot";
 export type MovementName = "reshape" | "permute" | "expand" | "slice" | "pad" | "concat";
-export type IndexingName = "gather" | "scatter_add" | "write";
+export type IndexingName = "gather" | "scatter_add" | "write" | "dequantise";
 export type OrderName = "cumsum" | "kth";
 export type SourceName = "const" | "iota" | "input" | "param" | "state" | "arg" | "draw";
-export type HostName = "svd_u" | "svd_s" | "svd_v" | "qr_q" | "qr_r" | "nf4" | "solve";
+export type HostName = "svd_u" | "svd_s" | "svd_v" | "qr_q" | "qr_r" | "quantise" | "solve";
 export type SpecialName = "stop_gradient" | "grad" | "jvp" | "loop" | "get";
 export type OpName =
   | MapName
@@ -161,6 +161,8 @@ export interface Columns {
   readonly inStep?: (b: Builder, node: Node) => Node;
   /** The operand that the result equals but for a part: what is computed lies over it. */
   readonly over?: number;
+  /** Its operands are a packed form of its value: they are what is kept, and kernels compute the value where they read it. */
+  readonly packed?: true;
   /** How zeros spread. `any`: zero where any of these operands is · `all`: zero where all are · `makes`: makes zeros of its own. */
   readonly sparse?: { readonly any?: readonly number[]; readonly all?: readonly number[]; readonly makes?: true };
   readonly examples: readonly Example[];

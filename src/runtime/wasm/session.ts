@@ -6,6 +6,7 @@ import { Bug, InputError } from "../../ir/errors.ts";
 import { DeviceLost, OutOfMemory } from "../errors.ts";
 import { arrayOf, hostScalars, runHostStep } from "../host.ts";
 import { type Layout, layoutOf } from "../layout.ts";
+import { type Due, Loads } from "../loads.ts";
 import type { Entry, HostStep, Placed, Program, Session, Values } from "../program.ts";
 import type { StartThread, Thread } from "../threads.ts";
 import { hasRelaxed } from "./probe.ts";
@@ -39,8 +40,7 @@ export class WasmSession implements Session {
   private readonly buffer: ArrayBufferLike;
   private tail: Promise<unknown> = Promise.resolve();
   private closed = false;
-  /** Parameters have been written since the entry `load` ran. */
-  private stale = true;
+  private readonly loads: Loads;
   private team: Team | undefined;
 
   private constructor(
@@ -52,6 +52,7 @@ export class WasmSession implements Session {
     workers: number,
   ) {
     this.buffer = memory.buffer;
+    this.loads = new Loads(program);
     this.memory = { planned: layout.bytes, platform: memory.buffer.byteLength - layout.bytes };
     this.device = `wasm, ${workers} thread${workers === 1 ? "" : "s"}, ${program.arithmetic}`;
     program.entries.forEach((entry, number) => {
@@ -120,13 +121,16 @@ export class WasmSession implements Session {
     if (data.byteLength !== placed.bytes)
       throw new InputError("P0801", `${kind} ${name} has ${placed.bytes / 4} elements, not ${data.length}`);
     return this.inOrder(async () => {
-      this.put(placed, data);
-      if (kind === "param") this.stale = true;
+      const due = kind === "param" ? this.loads.written(name, data) : undefined;
+      if (due) await this.load(due);
+      else if (kind === "state" || !this.loads.takes(name)) this.put(placed, data);
     });
   }
 
   async read(kind: "param" | "state", name: string): Promise<Values> {
     const placed = this.find(kind, name);
+    if (kind === "param" && this.loads.takes(name))
+      throw new InputError("P0801", `the parameter ${name} is not kept, only what is computed from it`);
     return this.inOrder(async () => this.take(placed));
   }
 
@@ -134,11 +138,9 @@ export class WasmSession implements Session {
     return this.inOrder(async () => {
       const prepared = this.entries.get(name);
       if (!prepared) throw new InputError("P0801", `there is no entry ${name}`, [`there are: ${[...this.entries.keys()].join(", ")}`]);
-      const load = this.stale ? this.entries.get("load") : undefined;
-      if (load) await this.execute(load);
-      this.stale = false;
+      for (const due of this.loads.take()) await this.load(due);
       this.supply(prepared.entry, inputs);
-      if (prepared !== load) await this.execute(prepared);
+      await this.execute(prepared);
       const out: Record<string, Values> = {};
       for (const output of outputs ?? prepared.entry.outputs) {
         const t = this.program.outputs[`${name}/${output}`];
@@ -154,6 +156,12 @@ export class WasmSession implements Session {
     if (this.closed) return;
     this.closed = true;
     await this.team?.close();
+  }
+
+  private async load({ entry, inputs }: Due): Promise<void> {
+    const prepared = this.entries.get(entry)!;
+    this.supply(prepared.entry, inputs);
+    await this.execute(prepared);
   }
 
   private async execute(prepared: Prepared): Promise<void> {

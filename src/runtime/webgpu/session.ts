@@ -5,6 +5,7 @@
 import { Bug, InputError } from "../../ir/errors.ts";
 import { OutOfMemory } from "../errors.ts";
 import { arrayOf, hostScalars, runHostStep } from "../host.ts";
+import { Loads } from "../loads.ts";
 import type { Dispatch, Entry, HostStep, Kernel, Placed, Program, Session, Values } from "../program.ts";
 import type { WebGPUDevice } from "./device.ts";
 import { BufferUsage } from "./flags.ts";
@@ -37,8 +38,7 @@ export class WebGPUSession implements Session {
   /** Ends when everything asked for so far has been submitted: calls reach the queue in the order they are made. */
   private tail: Promise<unknown> = Promise.resolve();
   private closed = false;
-  /** Parameters have been written since the entry `load` ran. */
-  private stale = true;
+  private readonly loads: Loads;
 
   private constructor(
     private readonly program: Program,
@@ -46,6 +46,7 @@ export class WebGPUSession implements Session {
     private readonly pages: ReadonlyMap<string, readonly GPUBuffer[]>,
   ) {
     this.device = gpu.name;
+    this.loads = new Loads(program);
     this.kernels = new Map(program.kernels.map((k) => [k.name, k]));
     this.entries = new Map(program.entries.map((e) => [e.name, e]));
     this.pipelines = new Pipelines(gpu);
@@ -112,16 +113,31 @@ export class WebGPUSession implements Session {
     const placed = this.find(kind, name);
     if (data.byteLength !== placed.bytes)
       throw new InputError("P0801", `${kind} ${name} has ${placed.bytes / 4} elements, not ${data.length}`);
-    if (kind === "param") this.stale = true;
-    return this.inOrder(() => upload(this.gpu.device, this.pieces(placed), bytesOf(data)));
+    const due = kind === "param" ? this.loads.written(name, data) : undefined;
+    if (due) await this.start(due.entry, due.inputs, [], []);
+    else if (kind === "state" || !this.loads.takes(name))
+      await this.inOrder(() => upload(this.gpu.device, this.pieces(placed), bytesOf(data)));
   }
 
   async read(kind: "param" | "state", name: string): Promise<Values> {
     const placed = this.find(kind, name);
+    if (kind === "param" && this.loads.takes(name))
+      throw new InputError("P0801", `the parameter ${name} is not kept, only what is computed from it`);
     return this.inOrder(() => this.download(placed));
   }
 
   async run(name: string, inputs: Readonly<Record<string, Values | number>>, outputs?: readonly string[]): Promise<Record<string, Values>> {
+    // Queued before this run, whose body waits for them: they have ended by then, or failed.
+    const loads = this.loads.take().map((due) => this.start(due.entry, due.inputs, [], []));
+    return this.start(name, inputs, outputs, loads);
+  }
+
+  private async start(
+    name: string,
+    inputs: Readonly<Record<string, Values | number>>,
+    outputs: readonly string[] | undefined,
+    before: readonly Promise<unknown>[],
+  ): Promise<Record<string, Values>> {
     const entry = this.entries.get(name);
     if (!entry) throw new InputError("P0801", `there is no entry ${name}`, [`there are: ${[...this.entries.keys()].join(", ")}`]);
     const wanted = outputs ?? entry.outputs;
@@ -130,11 +146,8 @@ export class WebGPUSession implements Session {
     const bytes = places.reduce((sum, p) => sum + p.bytes, 0);
     // Small outputs are copied by the run itself and read once the next may begin; large ones are read before anything can overwrite them.
     const small = bytes <= this.ring.slotBytes;
-    // Queued before this run, whose body waits for it: it has ended by then, or failed.
-    const loaded = this.stale && name !== "load" && this.entries.has("load") ? this.run("load", {}, []) : undefined;
-    this.stale = false;
     const slot = await this.inOrder(async () => {
-      await loaded;
+      await Promise.all(before);
       const work = await this.prepare(entry);
       await this.send(given);
       const slot = small && bytes > 0 ? await this.ring.take() : undefined;

@@ -1,4 +1,6 @@
-import { BuiltinTable } from "./table.ts";
+import type { Node } from "../../../ir/graph.ts";
+import type { Value } from "../values.ts";
+import { BuiltinTable, type Call } from "./table.ts";
 
 /** Decompositions and codes: computed when weights are loaded. */
 export const linear = new BuiltinTable();
@@ -11,7 +13,24 @@ linear.add("qr", [{ name: "w" }], ({ w }, c) => {
   const node = c.node(w!);
   return (["qr_q", "qr_r"] as const).map((op) => c.tensor(c.build((b) => b.make(op, [node]))));
 });
-linear.add("nf4", [{ name: "w" }, { name: "block", optional: true }], ({ w, block }, c) =>
-  c.tensor(c.build((b) => b.make("nf4", [c.node(w!)], { block: block === undefined ? 64 : c.int(block, "block") }))),
+// numbers of levels, packed in words, and back: see `std/quantise`
+linear.add("quantise", [{ name: "x" }, { name: "scale" }, { name: "levels" }, { name: "block" }], ({ x, scale, levels, block }, c) =>
+  c.tensor(c.build((b) => b.make("quantise", [c.node(x!), c.node(scale!), levelsOf(levels!, c)], { block: c.int(block!, "block") }))),
 );
+linear.add(
+  "dequantise",
+  [{ name: "codes" }, { name: "scale" }, { name: "levels" }, { name: "block" }, { name: "like" }],
+  ({ codes, scale, levels, block, like }, c) => {
+    const attrs = { shape: c.node(like!).type.shape, block: c.int(block!, "block") };
+    return c.tensor(c.build((b) => b.make("dequantise", [c.node(codes!), c.node(scale!), levelsOf(levels!, c)], attrs)));
+  },
+);
+function levelsOf(levels: Value, c: Call): Node {
+  const all = c.list(levels, "levels").map((v) => {
+    if (typeof v === "number") return v;
+    return c.fail("P0206", "`levels` is a list of numbers");
+  });
+  for (let i = 1; i < all.length; i++) if (all[i] <= all[i - 1]) c.fail("P0206", `\`levels\` must ascend: ${all[i]} follows ${all[i - 1]}`);
+  return c.build((b) => b.table(all, [all.length]));
+}
 linear.add("solve", [{ name: "a" }, { name: "b" }], ({ a, b }, c) => c.tensor(c.build((bd) => bd.make("solve", [c.node(a!), c.node(b!)]))));

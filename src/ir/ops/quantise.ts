@@ -1,0 +1,123 @@
+/**
+ * Weights in few bits: each run of `block` elements, in row-major order, over a scale of its own, to the nearest of a list of levels. The numbers
+ * of the levels (codes) lie side by side in 32-bit words, the first in the lowest bits.
+ */
+import { type Dim, mulDim } from "../dim.ts";
+import type { Attrs, Type } from "../graph.ts";
+import { dimsAttr, numberAttr, numbersAttr } from "./attrs.ts";
+import { needCount, needDType, refuse } from "./mismatch.ts";
+import type { HostName, IndexingName, Op } from "./op.ts";
+import { empty, type Tensor, tensor } from "./tensor.ts";
+
+/** Bits of a code: the fewest of 1, 2, 4, 8 and 16 that tell so many levels apart, so that a code lies in one word. */
+export function codeBits(levels: number): number {
+  for (const bits of [1, 2, 4, 8, 16]) if (levels <= 2 ** bits) return bits;
+  return 0;
+}
+
+const MOST = 2 ** 16;
+const wordsFor = (elements: number, bits: number): number => Math.ceil((elements * bits) / 32);
+const product = (shape: readonly Dim[]): Dim => shape.reduce(mulDim, 1 as Dim);
+
+/** The number of elements, levels and bits; refuses what does not fit together. */
+function layoutOf(op: "quantise" | "dequantise", types: readonly Type[], shape: readonly Dim[], block: number) {
+  const [, scale, levels] = types;
+  const elements = product(shape);
+  if (typeof elements !== "number") refuse(op, types, "needs known sizes");
+  const [n] = levels.shape;
+  if (levels.shape.length !== 1 || typeof n !== "number" || n < 2 || n > MOST)
+    refuse(op, types, `levels are a list of 2 to ${MOST} numbers`);
+  if (block < 1) refuse(op, types, "a block has at least one element");
+  if (scale.shape.length !== 1 || scale.shape[0] !== Math.ceil(elements / block))
+    refuse(op, types, `${elements} elements in blocks of ${block} have ${Math.ceil(elements / block)} scales`);
+  return { elements, bits: codeBits(n) };
+}
+
+/** The number of the level nearest to `x`; half-way between two the lower one. `levels` ascend. */
+function nearest(levels: Float64Array, x: number): number {
+  let low = 0;
+  let high = levels.length - 1;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (x > (levels[middle] + levels[middle + 1]) / 2) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+export function quantise({ data: x }: Tensor, scale: Tensor, { data: levels }: Tensor, block: number): Tensor {
+  const bits = codeBits(levels.length);
+  const words = new Int32Array(wordsFor(x.length, bits));
+  for (let i = 0; i < x.length; i++) {
+    const over = scale.data[Math.floor(i / block)];
+    const at = i * bits;
+    words[at >> 5] |= nearest(levels, over === 0 ? 0 : x[i] / over) << (at & 31);
+  }
+  return tensor("i32", [words.length], Float64Array.from(words));
+}
+
+/** The code of element `i`. */
+function codeAt(words: Float64Array, i: number, bits: number): number {
+  const at = i * bits;
+  return (words[Math.floor(at / 32)] >>> (at & 31)) & (2 ** bits - 1);
+}
+
+export const quantiseRow: Readonly<Record<Extract<HostName, "quantise">, Op>> = {
+  quantise: {
+    doc: "quantise {block} (x, scale f32[blocks], levels f32[n] ascending): codes of x / scale to the nearest level, half-way to the lower, packed in i32 words; each run of `block` elements in row-major order has one scale.",
+    role: "host",
+    shape: (types, attrs) => {
+      needCount("quantise", types, 3);
+      for (let i = 0; i < 3; i++) needDType("quantise", types, i, ["f32"]);
+      const { elements, bits } = layoutOf("quantise", types, types[0].shape, numberAttr(attrs, "block"));
+      return { dtype: "i32", shape: [wordsFor(elements, bits)] };
+    },
+    eval: ([x, scale, levels], attrs) => quantise(x, scale, levels, numberAttr(attrs, "block")),
+    vjp: "refused",
+    examples: [
+      {
+        inputs: [tensor("f32", [2, 3], [1, -2, 3, 4, 5.5, -6]), tensor("f32", [2], [4, 6]), tensor("f32", [4], [-1, -0.25, 0.5, 1])],
+        attrs: { block: 4 },
+      },
+    ],
+  },
+};
+
+export const dequantiseRow: Readonly<Record<Extract<IndexingName, "dequantise">, Op>> = {
+  dequantise: {
+    doc: "dequantise {shape, block} (codes i32[words], scale f32[blocks], levels f32[n]): the level of each code times the scale of its block; what `quantise` packed. Kernels compute it where it is read: it is never kept whole.",
+    role: "index",
+    shape: (types, attrs) => {
+      needCount("dequantise", types, 3);
+      needDType("dequantise", types, 0, ["i32"]);
+      for (const i of [1, 2]) needDType("dequantise", types, i, ["f32"]);
+      const shape = dimsAttr(attrs, "shape");
+      const { elements, bits } = layoutOf("dequantise", types, shape, numberAttr(attrs, "block"));
+      if (types[0].shape.length !== 1 || types[0].shape[0] !== wordsFor(elements, bits))
+        refuse("dequantise", types, `${elements} codes of ${bits} bits are ${wordsFor(elements, bits)} words`);
+      return { dtype: "f32", shape };
+    },
+    eval: ([codes, scale, levels], attrs) => {
+      const out = empty("f32", numbersAttr(attrs, "shape"));
+      const block = numberAttr(attrs, "block");
+      const bits = codeBits(levels.data.length);
+      for (let i = 0; i < out.data.length; i++) out.data[i] = levels.data[codeAt(codes.data, i, bits)] * scale.data[Math.floor(i / block)];
+      return out;
+    },
+    vjp: "refused",
+    packed: true,
+    sparse: {},
+    examples: [
+      {
+        inputs: [tensor("i32", [1], [0b11_10_01_00_11_01]), tensor("f32", [2], [4, 6]), tensor("f32", [4], [-1, -0.25, 0.5, 1])],
+        attrs: { shape: [2, 3], block: 4 },
+      },
+    ],
+  },
+};
+
+/** Reads of a packed row, for kernels. */
+export const packedAttrs = (attrs: Attrs, levels: number): { readonly block: number; readonly bits: number } => ({
+  block: numberAttr(attrs, "block"),
+  bits: codeBits(levels),
+});

@@ -1,0 +1,133 @@
+/** Weights that are kept in few bits: kernels multiply out of the packed form, what nothing else reads is not kept, and the plan is smaller by that. */
+import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
+import { compileProgram } from "../../src/backends/compile.ts";
+import { Builder } from "../../src/ir/build.ts";
+import type { Graph, Node } from "../../src/ir/graph.ts";
+import { sizes } from "../../src/ir/graph.ts";
+import type { Program } from "../../src/runtime/program.ts";
+import type { WebGPUDevice } from "../../src/runtime/webgpu.ts";
+import { difference, given, meaning, numbers, openGraphs, outputs, runWasm } from "./support/run.ts";
+import { differences, runWebGPU, testDevice } from "./support/webgpu.ts";
+
+const b = new Builder({ path: "packed" });
+
+/** As the library packs: the scale of a block is its largest magnitude. */
+function packed(w: Node, levels: readonly number[], block: number): Node {
+  const shape = sizes(w);
+  const n = shape.reduce((x, y) => x * y, 1);
+  const flat = b.padAxis(b.reshape(w, [n]), 0, 0, (block - (n % block)) % block);
+  const scale = b.reduce("max", b.unary("abs", b.reshape(flat, [Math.ceil(n / block), block])), [1]);
+  const table = b.table(levels, [levels.length]);
+  const codes = b.make("quantise", [w, scale, table], { block });
+  return b.make("dequantise", [codes, scale, table], { shape, block });
+}
+const even = (n: number): number[] => Array.from({ length: n }, (_, i) => (2 * i) / (n - 1) - 1);
+
+/** y = x·Wᵀ and what a gradient takes: g·W; a row of W alone, and W as it is. */
+function uses(rows: number, columns: number, batch: number, levels: readonly number[], block: number): Graph {
+  const w = packed(b.param("w", [rows, columns]), levels, block);
+  const x = b.input("x", { dtype: "f32", shape: [batch, columns] });
+  const g = b.input("g", { dtype: "f32", shape: [batch, rows] });
+  return outputs(
+    b.dot(x, w, { lhsContract: [1], rhsContract: [1] }),
+    b.dot(g, w, { lhsContract: [1], rhsContract: [0] }),
+    b.mul(b.reshape(b.sliceAxis(w, 0, 1, 2), [columns]), b.reduce("sum", x, [0])),
+    b.add(w, b.reduce("sum", x, [0, 1], true)),
+  );
+}
+
+const shapes: readonly [rows: number, columns: number, batch: number, levels: number, block: number][] = [
+  [24, 64, 9, 16, 64],
+  [13, 10, 5, 16, 7],
+  [8, 33, 1, 255, 33],
+  [17, 12, 6, 4, 5],
+  [6, 9, 70, 2, 54],
+];
+
+describe("on wasm", () => {
+  test.each(shapes)("%d × %d, %d rows of x, %d levels in blocks of %d", async (rows, columns, batch, levels, block) => {
+    const graph = uses(rows, columns, batch, even(levels), block);
+    const g = given(graph, 7);
+    const expected = meaning(graph, g);
+    for (const workers of [1, 2]) {
+      for (const [key, seen] of await runWasm(graph, g, { workers })) expect(difference(seen, expected.get(key)!)).toBeLessThan(2e-5);
+    }
+  });
+});
+
+describe("on WebGPU", () => {
+  let device: WebGPUDevice;
+  beforeAll(async () => {
+    device = await testDevice();
+  });
+  afterAll(() => device.close());
+  test("the same kernels, with the device's schedules and with a GPU's", async () => {
+    for (const [rows, columns, batch, levels, block] of shapes.slice(0, 3)) {
+      const graph = uses(rows, columns, batch, even(levels), block);
+      const g = given(graph, 7);
+      for (const limits of [device.limits, { ...device.limits, deviceClass: "hardware", invocations: 16 } as const]) {
+        expect(differences(graph, g, await runWebGPU(device, graph, g, limits), 2e-5)).toEqual([]);
+      }
+    }
+  });
+});
+
+const bytesIn = (program: Program, arena: string): number =>
+  program.arenas.filter((a) => a.name === arena).reduce((sum, a) => sum + a.pages.reduce((x, y) => x + y, 0), 0);
+
+describe("the plan", () => {
+  const layers = 4;
+  const size = 128;
+  const model = (pack: (w: Node) => Node): Graph => {
+    let x: Node = b.input("x", { dtype: "f32", shape: [16, size] });
+    const weights = Array.from({ length: layers }, (_, i) => pack(b.param(`w${i}`, [size, size])));
+    for (const w of weights) x = b.unary("tanh", b.dot(x, w, { lhsContract: [1], rhsContract: [1] }));
+    // back again, as a gradient goes
+    for (const w of weights.toReversed()) x = b.dot(x, w, { lhsContract: [1], rhsContract: [0] });
+    return outputs(x);
+  };
+  const compiled = async (graph: Graph) =>
+    (await compileProgram([{ name: "main", graph }], { target: "wasm", arithmetic: "plain", workers: 1 })).program;
+  test("keeps codes and scales, and hands weights one at a time to what packs them", async () => {
+    const [plain, small] = [await compiled(model((w) => w)), await compiled(model((w) => packed(w, even(16), 64)))];
+    const whole = 4 * layers * size * size;
+    expect(bytesIn(plain, "frozen")).toBe(whole);
+    expect(bytesIn(small, "frozen")).toBe(whole / 8 + whole / 64);
+    // one weight at a time on its way in
+    expect(bytesIn(small, "io")).toBe(whole / layers);
+    expect(bytesIn(small, "activations")).toBeLessThan(bytesIn(plain, "activations") + whole / layers);
+    expect(small.loads).toHaveLength(layers);
+    expect(Object.keys(small.params).sort()).toEqual(["w0", "w1", "w2", "w3"]);
+    // nothing of packing is left in what runs every time
+    expect(small.entries.filter((e) => e.steps.some((s) => "host" in s)).map((e) => e.name)).toEqual(small.loads!.map((l) => l.entry));
+  });
+
+  test("a weight that something else reads as well is kept whole", async () => {
+    const w = b.param("w", [size, size]);
+    const x = b.input("x", { dtype: "f32", shape: [4, size] });
+    const both = outputs(
+      b.dot(x, packed(w, even(16), 64), { lhsContract: [1], rhsContract: [1] }),
+      b.dot(x, w, { lhsContract: [1], rhsContract: [0] }),
+    );
+    const program = await compiled(both);
+    expect(program.loads).toEqual([{ entry: "load", handed: [], reads: true }]);
+    expect(bytesIn(program, "frozen")).toBeGreaterThan(4 * size * size);
+  });
+
+  test("a session packs what is written, and again when it is written again; what is not written is asked for, what is not kept cannot be read", async () => {
+    const graph = model((w) => packed(w, even(16), 64));
+    const session = await openGraphs([{ name: "main", graph }]);
+    const x = Float32Array.from({ length: 16 * size }, numbers(3));
+    await session.write("param", "w0", Float32Array.from({ length: size * size }, numbers(1)));
+    await expect(session.run("main", { x })).rejects.toThrow("w1 has not been written");
+    for (const seed of [5, 6]) {
+      const g = given(graph, seed);
+      for (const [name, t] of g.params) await session.write("param", name, Float32Array.from(t.data));
+      const seen = await session.run("main", { x: Float32Array.from(g.inputs.get("x")!.data) });
+      const [expected] = meaning(graph, g).values();
+      expect(difference(Object.values(seen)[0], expected)).toBeLessThan(2e-5);
+    }
+    await expect(session.read("param", "w0")).rejects.toThrow("is not kept");
+    await session.close();
+  });
+});
