@@ -348,6 +348,6 @@ export function checkSize(arenas: readonly Arena[], limit: number, device: strin
   if (bytes <= limit) return;
   const gib = (n: number) => (n / 2 ** 30).toFixed(2);
   throw new Limit(
-    `the plan needs ${gib(bytes)} GiB, and ${device} has ${gib(limit)}: a smaller batch or sequence needs less; frozen weights as bf16, int8 or nf4 are not built yet`,
+    `the plan needs ${gib(bytes)} GiB, and ${device} has ${gib(limit)}: a smaller batch or sequence needs less, and so do frozen weights in fewer bits: \`precision = "bf16"\`, or NF4 or Int8 attached in front`,
   );
 }

@@ -44,7 +44,39 @@ const shapes: readonly [rows: number, columns: number, batch: number, levels: nu
   [6, 9, 70, 2, 54],
 ];
 
+const halved = (rows: number, columns: number, batch: number, format: "f16" | "bf16"): Graph => {
+  // magnitudes from what a half can only just hold to large ones, both signs, zero
+  const size = b.table(
+    Array.from({ length: rows * columns }, (_, i) => (i % 7 === 0 ? 0 : 10 ** ((i % 13) - 7))),
+    [rows, columns],
+  );
+  const w = b.mul(b.param("w", [rows, columns]), size);
+  const half = b.make("widen", [b.make("narrow", [w], { format })], { shape: [rows, columns], format });
+  const x = b.input("x", { dtype: "f32", shape: [batch, columns] });
+  const ids = b.input("ids", { dtype: "i32", shape: [4] });
+  return outputs(
+    b.dot(x, half, { lhsContract: [1], rhsContract: [1] }),
+    b.make("gather", [half, ids]),
+    b.mul(half, b.broadcastTo(b.reduce("sum", x, [0, 1], true), [rows, columns])),
+  );
+};
+
 describe("on wasm", () => {
+  test.each([
+    ["f16", 11],
+    ["bf16", 6],
+  ] as const)("%s, rows of %d", async (format, columns) => {
+    const graph = halved(9, columns, 5, format);
+    const g = given(graph, 4);
+    const expected = meaning(graph, g);
+    for (const [key, seen] of await runWasm(graph, g)) {
+      const want = expected.get(key)!;
+      expect(difference(seen, want)).toBeLessThan(1e-5);
+      // small numbers come back as well as large ones
+      if (key === "output:y1") want.data.forEach((v, i) => void expect(seen[i]).toBe(Math.fround(v)));
+    }
+  });
+
   test.each(shapes)("%d × %d, %d rows of x, %d levels in blocks of %d", async (rows, columns, batch, levels, block) => {
     const graph = uses(rows, columns, batch, even(levels), block);
     const g = given(graph, 7);
@@ -68,6 +100,11 @@ describe("on WebGPU", () => {
       for (const limits of [device.limits, { ...device.limits, deviceClass: "hardware", invocations: 16 } as const]) {
         expect(differences(graph, g, await runWebGPU(device, graph, g, limits), 2e-5)).toEqual([]);
       }
+    }
+    for (const format of ["f16", "bf16"] as const) {
+      const graph = halved(9, 11, 5, format);
+      const g = given(graph, 4);
+      expect(differences(graph, g, await runWebGPU(device, graph, g), 2e-5)).toEqual([]);
     }
   });
 });

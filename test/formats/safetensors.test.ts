@@ -6,10 +6,11 @@ import fc from "fast-check";
 import { openCheckpoint } from "../../src/formats/checkpoint.ts";
 import { type Files, fileFailure } from "../../src/formats/files.ts";
 import { MemoryFiles } from "../../src/formats/memory.ts";
-import { narrow, toBrain, toHalf, widen } from "../../src/formats/safetensors/dtype.ts";
+import { narrow, widen } from "../../src/formats/safetensors/dtype.ts";
 import { openSafetensors } from "../../src/formats/safetensors/read.ts";
 import { type OutTensor, writeSafetensors, writeWeights } from "../../src/formats/safetensors/write.ts";
 import { InputError } from "../../src/ir/errors.ts";
+import { toBrain, toHalf } from "../../src/ir/ops/halves.ts";
 import { NodeFiles } from "../../src/node/files.ts";
 
 const golden = new NodeFiles("test/golden");

@@ -18,7 +18,7 @@ const ROOT = path.resolve(import.meta.dirname, "../../specs");
 const HEAD = `
 import { Linear } from "std/nn"
 import { LoRA, PiSSA, NF4, LoftQ } from "std/methods/lora"
-import { nf4, Int8 } from "std/methods/quantise"
+import { nf4, Half, Int8 } from "std/methods/quantise"
 import { OFT } from "std/methods/oft"
 import { sgd } from "std/training"
 module Net() {
@@ -33,7 +33,7 @@ model net = Net()
 `;
 const RUN = `train { objective = squares(net)  params = a  data = text("x")  steps = 4  batch = 5  optimizer = sgd(lr: 0.5) }`;
 
-function project(body: string): { p: Project; stage: TrainStage } {
+function compiled(body: string): Project {
   const host: Host = {
     readSource: (file) => {
       if (file === "main.peft") return HEAD + body;
@@ -46,7 +46,10 @@ function project(body: string): { p: Project; stage: TrainStage } {
     readTokenizer: () => undefined,
     readAdapter: () => undefined,
   };
-  const p = compile("main.peft", host);
+  return compile("main.peft", host);
+}
+function project(body: string): { p: Project; stage: TrainStage } {
+  const p = compiled(body);
   expect(p.problems.map((x) => `${x.code} ${x.message}`)).toEqual([]);
   const [stage] = p.actions.flatMap((a) => (a.kind === "stage" && a.stage.verb === "train" ? [a.stage] : []));
   return { p, stage };
@@ -66,8 +69,8 @@ function stepOf(stage: TrainStage): { graph: Graph; scalars: ReturnType<typeof c
   return compileGraph(stage.step[0].graph, { sizes: new Map([["B", 5]]) });
 }
 /** Results of one step in f64. */
-function meaning(body: string, overrides?: ReadonlyMap<string, Float32Array>): Map<string, number[]> {
-  const { p, stage } = project(`${body} ${RUN}`);
+function meaning(body: string, overrides?: ReadonlyMap<string, Float32Array>, run = RUN): Map<string, number[]> {
+  const { p, stage } = project(`${body} ${run}`);
   const { graph, scalars } = stepOf(stage);
   expect(scalars).toEqual([]);
   const value = valuesFor(p, overrides);
@@ -81,8 +84,8 @@ function meaning(body: string, overrides?: ReadonlyMap<string, Float32Array>): M
   return new Map([...interpret(graph, { params, states: new Map(), inputs })].map(([k, t]) => [k, Array.from(t.data)]));
 }
 /** The same on WebAssembly, with the program. */
-async function onWasm(body: string): Promise<{ program: Program; results: Map<string, number[]> }> {
-  const { p, stage } = project(`${body} ${RUN}`);
+async function onWasm(body: string, run = RUN): Promise<{ program: Program; results: Map<string, number[]> }> {
+  const { p, stage } = project(`${body} ${run}`);
   const { graph, scalars } = stepOf(stage);
   const { program, module } = await compileProgram([{ name: "step", graph, scalars }], { target: "wasm", arithmetic: "plain", workers: 1 });
   const session = await openWasm(program, module!, { workers: 1, startThread });
@@ -104,6 +107,8 @@ const CASES: readonly [string, string][] = [
     "attach q = NF4(block: 8, double: true) to net.**: Linear attach a = LoRA(rank: 2) to net.**: Linear",
   ],
   ["LoRA on int8", "attach q = Int8() to net.**: Linear attach a = LoRA(rank: 2) to net.**: Linear"],
+  ["LoRA on bfloat16", 'attach q = Half("bf16") to net.**: Linear attach a = LoRA(rank: 2) to net.**: Linear'],
+  ["LoRA on halves", 'attach q = Half("f16") to net.**: Linear attach a = LoRA(rank: 2) to net.**: Linear'],
   ["LoftQ", "attach a = LoftQ(rank: 2, rounds: 2, block: 16) to net.**: Linear"],
   ["PiSSA", "attach a = PiSSA(rank: 2) to net.**: Linear"],
   [
@@ -127,6 +132,27 @@ describe("once after loading", () => {
   test("the start of a parameter is no part of any entry: PiSSA's svd", async () => {
     const { stage } = project(`attach a = PiSSA(rank: 2) to net.**: Linear ${RUN}`);
     expect(order(stage.step[0].graph.results.map((r) => r.node)).some((n) => n.op.startsWith("svd"))).toBe(false);
+  });
+});
+
+describe("precision", () => {
+  const lora = "attach a = LoRA(rank: 2) to net.**: Linear";
+  const run = (precision: string) => RUN.replace("steps = 4", `steps = 4 precision = "${precision}"`);
+  test.each(["f16", "bf16"])("%s keeps frozen matrices in half the bytes; what learns and the sums stay f32", async (precision) => {
+    const { program, results } = await onWasm(lora, run(precision));
+    const bytes = (p: Program) =>
+      p.arenas.filter((a) => a.name === "frozen").reduce((sum, a) => sum + a.pages.reduce((x, y) => x + y, 0), 0);
+    const { program: plain, results: whole } = await onWasm(lora);
+    // two matrices of 16 · 24 and 24 · 8 numbers, at two bytes less each
+    expect(bytes(plain) - bytes(program)).toBe(2 * (16 * 24 + 24 * 8));
+    for (const [key, wanted] of meaning(lora, new Map(), run(precision)))
+      if (!key.startsWith("state:")) expect(far(results.get(key)!, wanted)).toBeLessThan(2e-5);
+    const gap = Math.abs(results.get("output:loss")![0] - whole.get("output:loss")![0]);
+    expect(gap).toBeGreaterThan(0);
+    expect(gap).toBeLessThan(1e-2);
+  });
+  test("another one is refused", () => {
+    expect(compiled(`${lora} ${run("fp8")}`).problems.map((x) => x.code)).toEqual(["P0206"]);
   });
 });
 

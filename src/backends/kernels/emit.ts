@@ -212,6 +212,21 @@ const indexed: Readonly<Record<string, Rule>> = {
     const level = e.at(levels, [count === 2 ** bits ? valueIndex(code, 0, count - 1) : e.clamped(code, count)], guard);
     return e.call("mul", "f32", level, e.at(scales, [group], guard));
   },
+  widen: (e, n, coords, guard) => {
+    const i32 = (x: number) => e.literal(x, "i32");
+    const [word, inside] = unflatten(flatten(coords, shapeOf(n)), [shapeOf(n.inputs[0])[0], 2], e.sizes);
+    const up = e.index(shift(scale(inside, -16), 16));
+    const moved = e.call("shl", "i32", e.at(n.inputs[0], [word], guard), up);
+    /** The 16 bits, in the upper half, over zeros. */
+    const top = e.call("shl", "i32", e.call("shr", "i32", moved, i32(16)), i32(16));
+    if (n.attrs.format === "bf16") return e.call("bits", "f32", top);
+    // the exponent moves by the difference of the biases; where it is 0, the leading one that this makes up is taken off again
+    const size = e.call("shr", "i32", e.call("shl", "i32", top, i32(1)), i32(4));
+    const at = (bias: number) => e.call("bits", "f32", e.call("add", "i32", size, i32(bias << 23)));
+    const small = e.call("sub", "f32", at(113), e.literal(2 ** -14, "f32"));
+    const plain = e.call("where", "f32", e.call("lt", "bool", size, i32(1 << 23)), small, at(112));
+    return e.call("where", "f32", e.call("lt", "bool", top, i32(0)), e.call("neg", "f32", plain), plain);
+  },
 };
 
 /** Sources whose elements follow from their place. */

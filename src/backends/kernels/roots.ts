@@ -134,7 +134,12 @@ export function chooseRoots(graph: Graph, limits: RootLimits): Roots {
       roots.add(n);
       continue;
     }
-    if (row.role === "index" && !inMemory(under(n.inputs[0])) && (uses.get(n.inputs[0])! > 1 || elements(n) > elements(n.inputs[0])))
+    if (
+      row.role === "index" &&
+      !inMemory(under(n.inputs[0])) &&
+      !isPacked(n.inputs[0]) &&
+      (uses.get(n.inputs[0])! > 1 || elements(n) > elements(n.inputs[0]))
+    )
       store(n.inputs[0]);
     if (inPieces(n)) {
       roots.add(n);

@@ -164,6 +164,8 @@ export class Printer {
       case "call": {
         const args = value.args.map((a) => this.of(a));
         const from = this.kernel.values[value.args[value.args.length - 1]].dtype;
+        // a vector has no type: the bits are there
+        if (value.fn === "bits") return args[0];
         if (value.fn === "shl" || value.fn === "shr") {
           const by = this.kernel.values[value.args[1]];
           const fn = value.fn === "shl" ? "shl" : "shr_u";

@@ -229,6 +229,7 @@ const spellings: Readonly<Record<ScalarFunction, Spelling>> = {
     if (to === "i32" && from === "f32") return `${h.use("truncated")}(${x})`;
     return `${to}(${x})`;
   },
+  bits: ({ args: [x] }) => `bitcast<f32>(${x})`,
   xor: infix("^"),
   shl: ({ args: [x, by] }) => `${atom(x)} << u32(${by})`,
   shr: ({ args: [x, by] }) => `bitcast<i32>(bitcast<u32>(${x}) >> u32(${by}))`,

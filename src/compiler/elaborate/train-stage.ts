@@ -1,5 +1,7 @@
 import { Builder } from "../../ir/build.ts";
 import { type Node, order, type Result, type Span } from "../../ir/graph.ts";
+import { halveFrozen } from "../../ir/half.ts";
+import { isHalfFormat } from "../../ir/ops/halves.ts";
 import { rowOf } from "../../ir/ops/index.ts";
 import type { DatasetSpec, Entry, TrainStage } from "../project.ts";
 import { attach } from "./attach.ts";
@@ -50,12 +52,21 @@ export function trainStage(e: Elaborator, s: Settings, base: { name: string; spa
   const evaluation = data.map((_, i) => evaluationOf(e, pick(count === undefined ? 0 : i), base.name, seed, objective.span, first.trained));
   const held = get(evaluate, "data");
   const owners = new Set(first.trained.map((p) => `${p.owner.kind} ${p.owner.name}`));
+  const precision = s.string("precision", "f32");
+  if (precision !== "f32" && !isHalfFormat(precision))
+    fail("P0206", s.spanOf("precision"), `\`precision\` is "f32", "f16" or "bf16", this is "${precision}"`);
+  /** The same with frozen weights of that precision. */
+  const kept = (entry: Entry): Entry => {
+    if (!isHalfFormat(precision)) return entry;
+    const trained = first.trained.map((p) => p.name);
+    return { ...entry, graph: halveFrozen(entry.graph, trained, precision) };
+  };
   return {
     ...base,
     verb: "train",
     tokenizer: tokenizerFolder(e, s),
-    step: all.map((x) => x.entry),
-    evaluation,
+    step: all.map((x) => kept(x.entry)),
+    evaluation: evaluation.map(kept),
     trained: first.trained.map((p) => p.name),
     data,
     steps,
@@ -65,7 +76,7 @@ export function trainStage(e: Elaborator, s: Settings, base: { name: string; spa
     sequence: s.int("sequence", undefined),
     memory: s.number("memory", undefined),
     reverse: s.number("reverse", 0),
-    precision: s.string("precision", "f32"),
+    precision,
     seed,
     shuffle: s.bool("shuffle", true),
     evaluate: evaluate && {

@@ -3,6 +3,7 @@
  * are little-endian, as this host's typed arrays are.
  */
 import { InputError } from "../../ir/errors.ts";
+import { fromBrain, fromHalf, toBrain, toHalf } from "../../ir/ops/halves.ts";
 
 export type Values = Float32Array | Int32Array;
 
@@ -43,8 +44,8 @@ function table8(exponentBits: number, bias: number, infinite: boolean): (bytes: 
 const ROWS: Readonly<Record<string, Row>> = {
   F64: float(64, (b, n) => Float32Array.from(new Float64Array(b.buffer, b.byteOffset, n))),
   F32: float(32, (b, n) => new Float32Array(b.buffer, b.byteOffset, n)),
-  F16: float(16, (b, n) => halves(new Uint16Array(b.buffer, b.byteOffset, n))),
-  BF16: float(16, (b, n) => brains(new Uint16Array(b.buffer, b.byteOffset, n))),
+  F16: float(16, (b, n) => each(fromHalf)(b, n)),
+  BF16: float(16, (b, n) => each(fromBrain)(b, n)),
   F8_E4M3: float(8, table8(4, 7, false)),
   F8_E5M2: float(8, table8(5, 15, true)),
   F8_E8M0: { bits: 8, widen: undefined },
@@ -103,51 +104,8 @@ function long(values: BigInt64Array | BigUint64Array | readonly bigint[], what: 
   return out;
 }
 
-const f32 = new Float32Array(1);
-const u32 = new Uint32Array(f32.buffer);
-
-function brains(words: Uint16Array): Float32Array {
-  const out = new Uint32Array(words.length);
-  for (let i = 0; i < out.length; i++) out[i] = words[i] << 16;
-  return new Float32Array(out.buffer);
-}
-
-function halves(words: Uint16Array): Float32Array {
-  const out = new Float32Array(words.length);
-  for (let i = 0; i < out.length; i++) {
-    const word = words[i];
-    const exponent = (word >> 10) & 31;
-    const fraction = (word & 1023) / 1024;
-    const size =
-      exponent === 0 ? fraction * 2 ** -14 : exponent === 31 ? (fraction === 0 ? Infinity : NaN) : (1 + fraction) * 2 ** (exponent - 15);
-    out[i] = word & 0x8000 ? -size : size;
-  }
-  return out;
-}
-
-/** The nearest bfloat16, ties to even. */
-export function toBrain(value: number): number {
-  f32[0] = value;
-  if (Number.isNaN(value)) return (u32[0] >>> 16) | 0x40;
-  return (u32[0] + 0x7fff + ((u32[0] >>> 16) & 1)) >>> 16;
-}
-
-/** The nearest IEEE half, ties to even; too large is infinite. */
-export function toHalf(value: number): number {
-  f32[0] = value;
-  const bits = u32[0];
-  const sign = (bits >>> 16) & 0x8000;
-  const size = Math.abs(f32[0]);
-  if (Number.isNaN(size)) return sign | 0x7e00;
-  if (size >= 65520) return sign | 0x7c00;
-  const exponent = Math.max(((bits >>> 23) & 255) - 127, -14);
-  const steps = size / 2 ** (exponent - 10);
-  const floor = Math.floor(steps);
-  const rest = steps - floor;
-  const rounded = rest > 0.5 || (rest === 0.5 && floor % 2 === 1) ? floor + 1 : floor;
-  // the leading one of a normal number carries into the exponent by itself
-  return sign | (((exponent + 14) << 10) + rounded);
-}
+const each = (read: (word: number) => number) => (bytes: Uint8Array, count: number) =>
+  Float32Array.from(new Uint16Array(bytes.buffer, bytes.byteOffset, count), read);
 
 export type StoredDType = "F32" | "F16" | "BF16" | "I32" | "I64" | "I16" | "U8" | "BOOL";
 

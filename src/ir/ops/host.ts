@@ -4,7 +4,7 @@ import { eliminate } from "./elimination.ts";
 import { qr, solveLinear } from "./linalg.ts";
 import { needCount, needDType, needEqual, refuse } from "./mismatch.ts";
 import type { HostName, Op } from "./op.ts";
-import { quantiseRow } from "./quantise.ts";
+import { packing } from "./quantise.ts";
 import { svd } from "./svd.ts";
 import { count, type Tensor, tensor } from "./tensor.ts";
 
@@ -68,7 +68,7 @@ export const hosts: Readonly<Record<HostName, Op>> = {
     (_m, n, k) => [k, n],
     (x) => qr(x).r,
   ),
-  ...quantiseRow,
+  ...packing,
   solve: {
     doc: "solve (A[..., n, n], B[..., n, m]): X with A·X = B; the leading axes are equal. A singular A gives inf or NaN.",
     role: "host",

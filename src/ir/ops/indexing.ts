@@ -3,7 +3,7 @@ import { type Dim, subDim } from "../dim.ts";
 import { numberAttr } from "./attrs.ts";
 import { needAxis, needCount, needDType, needEqual, refuse } from "./mismatch.ts";
 import type { IndexingName, Op } from "./op.ts";
-import { dequantiseRow } from "./quantise.ts";
+import { unpacking } from "./quantise.ts";
 import { copyBox, count, empty, stridesOf, type Tensor, tensor } from "./tensor.ts";
 
 const clamp = (i: number, n: number): number => Math.max(0, Math.min(i, n - 1));
@@ -126,5 +126,5 @@ export const indexing: Readonly<Record<IndexingName, Op>> = {
       { inputs: [x32, tensor("i32", [], [1]), tensor("f32", [3, 1], [7, 8, 9])], attrs: { axis: 1 } },
     ],
   },
-  ...dequantiseRow,
+  ...unpacking,
 };

@@ -31,10 +31,10 @@ export type ReduceName = "reduce_sum" | "reduce_max" | "reduce_min";
 export type ReductionName = ReduceName | "argmax";
 export type ContractionName = "dot";
 export type MovementName = "reshape" | "permute" | "expand" | "slice" | "pad" | "concat";
-export type IndexingName = "gather" | "scatter_add" | "write" | "dequantise";
+export type IndexingName = "gather" | "scatter_add" | "write" | "dequantise" | "widen";
 export type OrderName = "cumsum" | "kth";
 export type SourceName = "const" | "iota" | "input" | "param" | "state" | "arg" | "draw";
-export type HostName = "svd_u" | "svd_s" | "svd_v" | "qr_q" | "qr_r" | "quantise" | "solve";
+export type HostName = "svd_u" | "svd_s" | "svd_v" | "qr_q" | "qr_r" | "quantise" | "narrow" | "solve";
 export type SpecialName = "stop_gradient" | "grad" | "jvp" | "loop" | "get";
 export type OpName =
   | MapName

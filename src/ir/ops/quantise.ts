@@ -3,8 +3,10 @@
  * of the levels (codes) lie side by side in 32-bit words, the first in the lowest bits.
  */
 import { type Dim, mulDim } from "../dim.ts";
+import { Bug } from "../errors.ts";
 import type { Attrs, Type } from "../graph.ts";
 import { dimsAttr, numberAttr, numbersAttr } from "./attrs.ts";
+import { halfFormats, isHalfFormat } from "./halves.ts";
 import { needCount, needDType, refuse } from "./mismatch.ts";
 import type { HostName, IndexingName, Op } from "./op.ts";
 import { empty, type Tensor, tensor } from "./tensor.ts";
@@ -31,6 +33,12 @@ function layoutOf(op: "quantise" | "dequantise", types: readonly Type[], shape: 
   if (scale.shape.length !== 1 || scale.shape[0] !== Math.ceil(elements / block))
     refuse(op, types, `${elements} elements in blocks of ${block} have ${Math.ceil(elements / block)} scales`);
   return { elements, bits: codeBits(n) };
+}
+
+function formatOf(attrs: Attrs) {
+  const { format } = attrs;
+  if (!isHalfFormat(format)) throw new Bug(`there is no format ${String(format)}`);
+  return halfFormats[format];
 }
 
 /** The number of the level nearest to `x`; half-way between two the lower one. `levels` ascend. */
@@ -62,7 +70,7 @@ function codeAt(words: Float64Array, i: number, bits: number): number {
   return (words[Math.floor(at / 32)] >>> (at & 31)) & (2 ** bits - 1);
 }
 
-export const quantiseRow: Readonly<Record<Extract<HostName, "quantise">, Op>> = {
+export const packing: Readonly<Record<Extract<HostName, "quantise" | "narrow">, Op>> = {
   quantise: {
     doc: "quantise {block} (x, scale f32[blocks], levels f32[n] ascending): codes of x / scale to the nearest level, half-way to the lower, packed in i32 words; each run of `block` elements in row-major order has one scale.",
     role: "host",
@@ -81,9 +89,31 @@ export const quantiseRow: Readonly<Record<Extract<HostName, "quantise">, Op>> = 
       },
     ],
   },
+  narrow: {
+    doc: "narrow {format: f16 or bf16} (x): x in 16 bits, to the nearest with ties to even, two to an i32 word, the first in the lower half.",
+    role: "host",
+    shape: (types) => {
+      needCount("narrow", types, 1);
+      needDType("narrow", types, 0, ["f32"]);
+      const elements = product(types[0].shape);
+      if (typeof elements !== "number") refuse("narrow", types, "needs known sizes");
+      return { dtype: "i32", shape: [wordsFor(elements, 16)] };
+    },
+    eval: ([{ data }], attrs) => {
+      const { to } = formatOf(attrs);
+      const words = new Int32Array(wordsFor(data.length, 16));
+      for (let i = 0; i < data.length; i++) words[i >> 1] |= to(data[i]) << (16 * (i & 1));
+      return tensor("i32", [words.length], Float64Array.from(words));
+    },
+    vjp: "refused",
+    examples: (["f16", "bf16"] as const).map((format) => ({
+      inputs: [tensor("f32", [5], [1, -2.00390625, 3.3, 1e-6, 0])],
+      attrs: { format },
+    })),
+  },
 };
 
-export const dequantiseRow: Readonly<Record<Extract<IndexingName, "dequantise">, Op>> = {
+export const unpacking: Readonly<Record<Extract<IndexingName, "dequantise" | "widen">, Op>> = {
   dequantise: {
     doc: "dequantise {shape, block} (codes i32[words], scale f32[blocks], levels f32[n]): the level of each code times the scale of its block; what `quantise` packed. Kernels compute it where it is read: it is never kept whole.",
     role: "index",
@@ -113,6 +143,32 @@ export const dequantiseRow: Readonly<Record<Extract<IndexingName, "dequantise">,
         attrs: { shape: [2, 3], block: 4 },
       },
     ],
+  },
+  widen: {
+    doc: "widen {shape, format: f16 or bf16} (words i32): what `narrow` packed. Kernels compute it where it is read: it is never kept whole.",
+    role: "index",
+    shape: (types, attrs) => {
+      needCount("widen", types, 1);
+      needDType("widen", types, 0, ["i32"]);
+      const shape = dimsAttr(attrs, "shape");
+      const elements = product(shape);
+      if (typeof elements !== "number" || types[0].shape.length !== 1 || types[0].shape[0] !== wordsFor(elements, 16))
+        refuse("widen", types, `${elements} numbers of 16 bits, two to a word, are not so many words`);
+      return { dtype: "f32", shape };
+    },
+    eval: ([words], attrs) => {
+      const { from } = formatOf(attrs);
+      const out = empty("f32", numbersAttr(attrs, "shape"));
+      for (let i = 0; i < out.data.length; i++) out.data[i] = from((words.data[i >> 1] >>> (16 * (i & 1))) & 0xffff);
+      return out;
+    },
+    vjp: "refused",
+    packed: true,
+    sparse: {},
+    examples: (["f16", "bf16"] as const).map((format) => ({
+      inputs: [tensor("i32", [2], [0x3c00c000, 0x04003e01])],
+      attrs: { shape: [3], format },
+    })),
   },
 };
 

@@ -1,5 +1,6 @@
 import type { Node } from "../../../ir/graph.ts";
-import type { Value } from "../values.ts";
+import { isHalfFormat } from "../../../ir/ops/halves.ts";
+import { describe, type Value } from "../values.ts";
 import { BuiltinTable, type Call } from "./table.ts";
 
 /** Decompositions and codes: computed when weights are loaded. */
@@ -25,6 +26,11 @@ linear.add(
     return c.tensor(c.build((b) => b.make("dequantise", [c.node(codes!), c.node(scale!), levelsOf(levels!, c)], attrs)));
   },
 );
+linear.add("half", [{ name: "x" }, { name: "format" }], ({ x, format }, c) => {
+  if (!isHalfFormat(format)) return c.fail("P0206", `\`format\` is "f16" or "bf16", this is ${describe(format ?? null)}`);
+  const node = c.node(x!);
+  return c.tensor(c.build((b) => b.make("widen", [b.make("narrow", [node], { format })], { shape: node.type.shape, format })));
+});
 function levelsOf(levels: Value, c: Call): Node {
   const all = c.list(levels, "levels").map((v) => {
     if (typeof v === "number") return v;

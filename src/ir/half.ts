@@ -1,0 +1,28 @@
+/** Frozen weights in half precision: the graph reads what their nearest 16-bit numbers stand for. */
+import { Builder } from "./build.ts";
+import type { Graph, Node } from "./graph.ts";
+import type { HalfFormat } from "./ops/halves.ts";
+import { rowOf } from "./ops/index.ts";
+import { rebuild, withInputs } from "./rebuild.ts";
+
+/** Parameters with two axes or more that are not among `trained`. Vectors (biases, norms) are little and stay as they are. */
+export function halveFrozen(graph: Graph, trained: readonly string[], format: HalfFormat): Graph {
+  const changed = new Set([...trained, ...graph.results.filter((r) => r.role === "param").map((r) => r.name)]);
+  const halved = new Map<string, Node>();
+  const roots = rebuild(
+    graph.results.map((r) => r.node),
+    new Map(),
+    (n, inputs) => {
+      const name = String(n.attrs.name);
+      if (rowOf(n).supply !== "param" || n.type.shape.length < 2 || changed.has(name)) return withInputs(n, inputs);
+      let out = halved.get(name);
+      if (!out) {
+        const b = new Builder(n.origin);
+        out = b.make("widen", [b.make("narrow", [n], { format })], { shape: n.type.shape, format });
+        halved.set(name, out);
+      }
+      return out;
+    },
+  );
+  return { results: graph.results.map((r, i) => ({ ...r, node: roots[i] })) };
+}
