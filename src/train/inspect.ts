@@ -285,7 +285,7 @@ export function checkRows(inspected: Inspected): Problem[] {
 export function checkHeld(main: Inspected, held: Inspected): Problem[] {
   const key = (inspected: Inspected, row: number) => {
     const views = viewsOf(inspected, row);
-    return views.length === 0 ? undefined : JSON.stringify(views.map(({ ids }) => ids));
+    return views.length === 0 ? undefined : fingerprint(views.flatMap(({ ids }) => ids));
   };
   const seen = new Set(Array.from({ length: main.table.rows }, (_, row) => key(main, row)));
   const both = Array.from({ length: held.table.rows }, (_, row) => row).filter((row) => {
@@ -302,6 +302,17 @@ export function checkHeld(main: Inspected, held: Inspected): Problem[] {
       notes: [`${place(held, both[0])} is the first`, "what is measured there is partly what was learnt by heart"],
     },
   ];
+}
+
+/** A number of 53 bits for a row of tokens: rows that differ have the same one practically never, and it is small to keep. */
+function fingerprint(ids: readonly number[]): number {
+  let low = 0x811c9dc5;
+  let high = ids.length;
+  for (const id of ids) {
+    low = Math.imul(low ^ id, 0x01000193);
+    high = Math.imul(high + id, 0x9e3779b1) ^ (high >>> 15);
+  }
+  return (low >>> 0) * 2 ** 21 + (high >>> 11);
 }
 
 export interface StageTable extends Inspected {
