@@ -14,6 +14,7 @@ import { fmt } from "./verbs/fmt.ts";
 import { generate } from "./verbs/generate.ts";
 import { importFolder } from "./verbs/import.ts";
 import { init } from "./verbs/init.ts";
+import { inspect } from "./verbs/inspect.ts";
 import { merge } from "./verbs/merge.ts";
 import { plan } from "./verbs/plan.ts";
 import { train } from "./verbs/train.ts";
@@ -27,7 +28,8 @@ export async function run(argv: readonly string[], io: Io): Promise<number> {
       "after",
       "\nExample:\n  peftc train specs/examples/quickstart.peft\n\nExit codes: 0 done, 1 a mistake in the file or its data, 2 usage, 3 the device, 70 a bug, 130 interrupted after saving\n",
     );
-  for (const verb of [check, data, plan, build, train, evaluate, generate, init, importFolder, convert, merge, fmt]) verb(program, io);
+  for (const verb of [check, data, plan, build, train, evaluate, generate, init, importFolder, inspect, convert, merge, fmt])
+    verb(program, io);
   program.hook("preAction", (_, command) => fetchNamed(command, io));
   for (const command of [program, ...program.commands]) {
     command.exitOverride().configureOutput({ writeOut: (text) => io.out(text), writeErr: (text) => io.err(text) });

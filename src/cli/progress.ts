@@ -62,6 +62,8 @@ function sentence(event: RunEvent, color: boolean): string | undefined {
     }
     case "saved":
       return `  saved the ${event.kind} in ${event.folder}`;
+    case "loads":
+      return `    loads in ${event.message}`;
     case "sample":
       return `  ${bold(event.prompt)}${event.text.replaceAll("\n", "\n  ")}`;
     case "merged":

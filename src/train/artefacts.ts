@@ -3,6 +3,7 @@ import type { AttachmentReport, ModelReport, Project } from "../compiler/project
 import type { Mappings } from "../formats/adapters/mapping.ts";
 import type { Origin, OutAdapter, OutAttachment, OutParam } from "../formats/adapters/out.ts";
 import { readAdapter } from "../formats/adapters/read.ts";
+import { verdictLines, verdicts } from "../formats/adapters/verdicts.ts";
 import { writeAdapter } from "../formats/adapters/write.ts";
 import { readConfig } from "../formats/config.ts";
 import { type Files, type JsonRecord, joinPath } from "../formats/files.ts";
@@ -99,6 +100,13 @@ export function artefactsFor(project: Project, files: Files, mappings: Mappings)
         const written = writeAdapter(files, adapters.length === 1 ? folder : joinPath(folder, model), adapter, mappings);
         return written.map((w) => w.folder);
       });
+    },
+
+    verdicts(parts, value) {
+      const adapters = outAdapters(project, files, mappings, parts, value);
+      return adapters.flatMap(({ model, adapter }) =>
+        verdictLines(verdicts(adapter, mappings)).map((line) => (adapters.length === 1 ? line : `${model}: ${line}`)),
+      );
     },
 
     models(folder, { models, attachments }, value, dtype = "F32") {

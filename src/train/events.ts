@@ -40,6 +40,8 @@ export type RunEvent =
   | { readonly event: "checkpoint"; readonly stage: string; readonly step: number; readonly folder: string }
   /** Something final was written. */
   | { readonly event: "saved"; readonly stage: string; readonly kind: "adapter" | "model" | "table"; readonly folder: string }
+  /** Where the adapter that was saved will load, or why not: one event a tool. */
+  | { readonly event: "loads"; readonly stage: string; readonly message: string }
   | { readonly event: "sample"; readonly stage: string; readonly prompt: string; readonly text: string; readonly tokens: number }
   /** Attachments were folded into parameters. `difference`: the largest, relative, of a module's output before and after. */
   | {

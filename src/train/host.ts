@@ -38,6 +38,8 @@ export interface RunHost {
 export interface Artefacts {
   /** An adapter folder, or one sub-folder an attachment. Gives what was written, or nothing where the stage has no attachments. */
   adapter(folder: string, parts: Parts, value: (name: string) => Float32Array): readonly string[];
+  /** Where what `adapter` writes will load, a line each; none where the stage has no attachments. */
+  verdicts(parts: Parts, value: (name: string) => Float32Array): readonly string[];
   /** A transformers folder for each model with trained base parameters (a sub-folder each, if several). */
   models(folder: string, parts: Parts, value: (name: string) => Float32Array, dtype?: FloatDType): readonly string[];
 }

@@ -392,6 +392,7 @@ class TrainRun {
     const value = (name: string) => host.values.param(name);
     for (const folder of host.artefacts.adapter(target, stage, value))
       host.listen({ event: "saved", stage: stage.name, kind: "adapter", folder });
+    for (const message of host.artefacts.verdicts(stage, value)) host.listen({ event: "loads", stage: stage.name, message });
     for (const folder of host.artefacts.models(target, stage, value))
       host.listen({ event: "saved", stage: stage.name, kind: "model", folder });
   }

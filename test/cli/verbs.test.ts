@@ -1,7 +1,7 @@
 import { describe, expect, test } from "@jest/globals";
 import { peftc, place, SPEC } from "./support.ts";
 
-const VERBS = ["check", "data", "plan", "build", "train", "eval", "generate", "init", "import", "convert", "merge", "fmt"];
+const VERBS = ["check", "data", "plan", "build", "train", "eval", "generate", "init", "import", "inspect", "convert", "merge", "fmt"];
 const ADAPTER = "runs/main/train/adapter_model.safetensors";
 
 describe("the command line", () => {

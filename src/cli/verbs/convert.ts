@@ -1,14 +1,13 @@
 import type { Command } from "commander";
-import type { AdapterFolder } from "../../formats/adapters/folder.ts";
 import { encodeGguf } from "../../formats/adapters/gguf.ts";
 import { encodeMlx, writeMlx } from "../../formats/adapters/mlx.ts";
 import { type OutAdapter, Unsayable } from "../../formats/adapters/out.ts";
-import { isAdapter, readAdapter } from "../../formats/adapters/read.ts";
+import { isAdapter } from "../../formats/adapters/read.ts";
+import { notLibrary } from "../../formats/adapters/verdicts.ts";
 import { notPeft, writeAdapter } from "../../formats/adapters/write.ts";
 import { writeLibrary } from "../../formats/adapters/write-library.ts";
 import { joinPath } from "../../formats/files.ts";
 import { writeGguf } from "../../formats/gguf.ts";
-import { MemoryFiles } from "../../formats/memory.ts";
 import { InputError } from "../../ir/errors.ts";
 import type { Workspace } from "../../node/workspace.ts";
 import { common, Session } from "../context.ts";
@@ -40,9 +39,7 @@ const WRITERS: Readonly<Record<string, Writer>> = {
     return output;
   },
   adapters: (adapter, output, { files, sources }) => {
-    const memory = new MemoryFiles();
-    writeLibrary(memory, "written", adapter, sources.mappings);
-    const why = changed(adapter, readAdapter(memory, "written", sources.mappings)!);
+    const why = notLibrary(adapter, sources.mappings);
     if (why !== undefined) return new Unsayable(why);
     writeLibrary(files, output, adapter, sources.mappings);
     return output;
@@ -61,26 +58,6 @@ const WRITERS: Readonly<Record<string, Writer>> = {
     return file;
   },
 };
-
-/** How an adapter differs that was written and read again; `undefined`: not at all. Places that are numbered only are not compared. */
-function changed(adapter: OutAdapter, back: AdapterFolder): string | undefined {
-  const module = (path: string) => path.replace(/\s*:.*$/, "");
-  const sites = back.parts.flatMap((part) => part.sites.map((site) => ({ part, ...site }))).filter((site) => !site.path.includes("*"));
-  for (const { method, sites: own } of adapter.attachments)
-    for (const { path, params } of own) {
-      const found = sites.filter((site) => module(site.path) === module(path) && site.part.method === method);
-      const others = sites.filter((site) => module(site.path) === module(path));
-      if (found.length === 0 && others.length > 0)
-        return `it would be read back as ${others[0].part.method} at \`${path}\`, not as ${method}`;
-      if (found.length > 1 && new Set(found.map((f) => f.path)).size < found.length) return `it would be read back twice at \`${path}\``;
-      for (const [name, param] of found.length === 1 ? Object.entries(params) : []) {
-        const key = found[0].params[name];
-        const values = param.values();
-        if (key !== undefined && back.read(key).some((v, i) => v !== values[i])) return `\`${name}\` at \`${path}\` would change`;
-      }
-    }
-  return undefined;
-}
 
 /** `convert`: an adapter in another tool's layout. */
 export function convert(program: Command, io: Io): void {

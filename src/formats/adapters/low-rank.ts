@@ -16,8 +16,6 @@ export interface LowRank {
 }
 
 export function lowRankOf(adapter: OutAdapter, mappings: Mappings): readonly LowRank[] | Unsayable {
-  const [head] = Object.keys(adapter.heads);
-  if (head !== undefined) return new Unsayable(`a trained part of the base came along (\`${head}\`), and there is no place for it`);
   const out: LowRank[] = [];
   for (const attachment of adapter.attachments) {
     const from = attachment.from.replace(/\.peft$/, "");
@@ -44,6 +42,8 @@ export function lowRankOf(adapter: OutAdapter, mappings: Mappings): readonly Low
       });
     }
   }
+  const [head] = Object.keys(adapter.heads);
+  if (head !== undefined) return new Unsayable(`a trained part of the base came along (\`${head}\`), and there is no place for it`);
   return out.length === 0 ? new Unsayable("it adapts no product") : out;
 }
 

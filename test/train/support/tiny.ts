@@ -183,6 +183,7 @@ export function tinyHost(project: Project, files: Files, over: Partial<RunHost> 
         );
         return [folder];
       },
+      verdicts: () => [],
       models: () => [],
     },
     listen: (event) => void events.push(event),
