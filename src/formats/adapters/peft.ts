@@ -153,7 +153,7 @@ function readModules(path: string, config: JsonRecord, store: TensorStore, mappi
     }
   }
   const parts = new PartBuilder();
-  const twins = mapping.tied ? repeats(sites, store) : new Map<string, string[]>();
+  const twins = mapping.tied ? repeats(sites, store, config.target_modules) : new Map<string, string[]>();
   for (const [site, keys] of [...sites].sort(([a], [b]) => comparePaths(a, b))) {
     if ([...twins.values()].some((others) => others.includes(site))) continue;
     const [method, ...others] = methodsAt(path, config, site, keys, methods);
@@ -181,10 +181,16 @@ function readModules(path: string, config: JsonRecord, store: TensorStore, mappi
   return { parts, views: new Map(), rest };
 }
 
-/** Sites to those behind them whose tensors are the same, number by number. */
-function repeats(sites: ReadonlyMap<string, ReadonlyMap<string, string>>, store: TensorStore): Map<string, string[]> {
+/** Sites to others whose tensors are the same, number by number; those that the configuration names come first. */
+function repeats(
+  sites: ReadonlyMap<string, ReadonlyMap<string, string>>,
+  store: TensorStore,
+  targets: Json | undefined,
+): Map<string, string[]> {
   const twins = new Map<string, string[]>();
-  const left = [...sites.keys()].sort(comparePaths);
+  const names = (Array.isArray(targets) ? targets : [targets]).map(String);
+  const unnamed = (site: string): number => Number(!names.some((name) => site === name || site.endsWith(`.${name}`)));
+  const left = [...sites.keys()].sort((a, b) => unnamed(a) - unnamed(b) || comparePaths(a, b));
   const equal = (a: string, b: string): boolean => {
     const [x, y] = [store.read(a), store.read(b)];
     return x.length === y.length && x.every((v, i) => v === y[i]);

@@ -184,7 +184,7 @@ function asItWas(encoded: Encoded, origin: Origin, mappings: Mappings): Encoded 
   const infos = [...encoded.tensors].map(
     ([name, { shape }]) => [name, { name, dtype: "F32", shape, file: "", offset: 0, bytes: 0 }] as const,
   );
-  const store = new TensorStore(new MemoryFiles(), new Map(infos), {});
+  const store = new Unwritten(new Map(infos), encoded.tensors);
   let read: Pick<Origin, "parts" | "heads">;
   try {
     read = readPeft("what is written", encoded.config, () => store, mappings);
@@ -200,6 +200,19 @@ function asItWas(encoded: Encoded, origin: Origin, mappings: Mappings): Encoded 
     if (field in mapping.fields || PROVENANCE.includes(field)) kept[field] = value;
   for (const field of OWN_FIELDS) kept[field] = encoded.config[field];
   return { ...encoded, config: kept, floats: mapping.floats };
+}
+
+/** What is to be written, as a store. */
+class Unwritten extends TensorStore {
+  constructor(
+    infos: TensorStore["tensors"],
+    private readonly values: Encoded["tensors"],
+  ) {
+    super(new MemoryFiles(), infos, {});
+  }
+  override read(name: string): Float32Array {
+    return Float32Array.from(this.values.get(name)!.values());
+  }
 }
 
 /** The Python module that declares a model's class: `transformers.models.vit.modeling_vit`. */
