@@ -7,11 +7,16 @@ import path from "node:path";
 import { beforeAll, describe, expect, test } from "@jest/globals";
 import { compile } from "../../src/compiler/compile.ts";
 import type { Entry, Host, Project, Stage } from "../../src/compiler/project.ts";
+import { readMappings } from "../../src/formats/adapters/mapping.ts";
+import { readAdapter } from "../../src/formats/adapters/read.ts";
+import { MemoryFiles } from "../../src/formats/memory.ts";
 import { interpret } from "../../src/ir/interpret.ts";
 import { torchRandperm } from "../../src/ir/mt19937.ts";
 import { tensor } from "../../src/ir/ops/index.ts";
 import { compileGraph } from "../../src/ir/pipeline.ts";
 import { drawInto, keyOf } from "../../src/ir/random.ts";
+import { NodeFiles } from "../../src/node/files.ts";
+import { artefactsFor } from "../../src/train/artefacts.ts";
 import { ValueStore } from "../../src/train/values.ts";
 
 const ROOT = path.resolve(import.meta.dirname, "../../specs");
@@ -159,7 +164,7 @@ interface Row {
   /** Whether it starts as the base: exactly, up to rounding, or not. */
   readonly base: "exactly" | "nearly" | false;
   /** What it makes of a layer, from its parameters. */
-  readonly means: (layer: Dense, p: Params) => Dense;
+  readonly means: (layer: Dense, p: Params, start: Params) => Dense;
 }
 const weight = (layer: Dense, w: Matrix): Dense => ({ w, b: layer.b });
 
@@ -348,7 +353,40 @@ const lohaCore = (alpha: number) => (layer: Dense, p: Params) => {
   return weight(layer, plus(layer.w, hadamard(part(1), part(2)), alpha / 3));
 };
 
+/** The weight without the part on which the LoRA starts, and that LoRA. */
+const restarted = (rank: number, scale: number) => (layer: Dense, now: Params, start: Params) => {
+  const product = (p: Params) => times(rows(p.lora_B, rank), rows(p.lora_A, IN));
+  return weight(layer, plus(plus(layer.w, product(start), -scale), product(now), scale));
+};
+
 const ROWS: readonly Row[] = [
+  { make: "PiSSA(rank: 3, alpha: 6)", from: "pissa", params: 3 * 20, base: "nearly", means: restarted(3, 2) },
+  { make: "OLoRA(rank: 4, alpha: 6, rslora: true)", from: "pissa", params: 4 * 20, base: "nearly", means: restarted(4, 3) },
+  {
+    make: "DyLoRA(rank: 4, alpha: 6, keep: 3)",
+    from: "dylora",
+    params: 4 * 20,
+    base: "exactly",
+    means: (layer, p) =>
+      weight(
+        layer,
+        plus(
+          layer.w,
+          times(
+            rows(p.lora_B, 4).map((row) => row.slice(0, 3)),
+            rows(p.lora_A, IN).slice(0, 3),
+          ),
+          2,
+        ),
+      ),
+  },
+  {
+    make: "KronA(factor: 3, scale: 2)",
+    from: "loha_lokr",
+    params: 3 * 2 + 4 * 4,
+    base: "exactly",
+    means: (layer, p) => weight(layer, plus(layer.w, kron(rows(p.krona_A, 2), rows(p.krona_B, 4)), 2)),
+  },
   { make: "BOFT(size: 4)", from: "boft", params: 2 * 16 + 12, base: "exactly", means: boft(4, 1) },
   { make: "BOFT(size: 0, blocks: 4)", from: "boft", params: 4 * 4 + 12, base: "exactly", means: boft(2, 1) },
   { make: "BOFT(size: 2, butterfly: 3)", from: "boft", params: 3 * 4 * 4 + 12, base: "exactly", means: boft(2, 3) },
@@ -474,10 +512,11 @@ describe.each(ROWS.map((row) => [row.make, row] as const))("%s", (_name, row) =>
   test("what it makes of a layer", () => {
     const { p, seen } = alone;
     const store = new ValueStore(p, () => undefined);
-    const params = Object.fromEntries(
-      [...p.params.values()].map((d) => [d.name.replace("a.layer.", ""), Float64Array.from(moved(d.name, store.param(d.name)))]),
-    );
-    const wanted = row.means(base(), params);
+    const params = (values: Values): Params =>
+      Object.fromEntries(
+        [...p.params.values()].map((d) => [d.name.replace("a.layer.", ""), Float64Array.from(values(d.name, store.param(d.name)))]),
+      );
+    const wanted = row.means(base(), params(moved), params(asTheyStart));
     expect(far(wanted, base())).toBeGreaterThan(1e-2);
     expect(far(dense(p, seen.entry, moved), wanted)).toBeLessThan(1e-6);
   });
@@ -494,6 +533,51 @@ describe.each(ROWS.map((row) => [row.make, row] as const))("%s", (_name, row) =>
       expect(next.some((v, i) => v !== before[i])).toBe(true);
     }
   });
+});
+
+describe("a LoRA that started on a part of the weight is saved as one of twice the rank on the weight as it was", () => {
+  test.each([
+    ["PiSSA(rank: 3, alpha: 6)", { r: 6, lora_alpha: 12, use_rslora: false }],
+    ["OLoRA(rank: 2, alpha: 6, rslora: true)", { r: 4, lora_alpha: 6 * Math.SQRT2, use_rslora: true }],
+  ])("%s", (made, fields) => {
+    const { p, seen, trained } = parts(
+      `${importOf({ make: made, from: "pissa" })} ${model()} attach a = ${made} to m.layer ${train.replace("PARAMS", "a")} ${look}`,
+    );
+    const store = new ValueStore(p, () => undefined);
+    const mappings = readMappings(new NodeFiles(), path.join(ROOT, "std/methods"));
+    const memory = new MemoryFiles();
+    const [folder] = artefactsFor(p, memory, mappings).adapter("out", trained, (name) => Float32Array.from(moved(name, store.param(name))));
+    const back = readAdapter(memory, folder, mappings)!;
+    const {
+      config,
+      parts: [part],
+    } = back;
+    expect(config).toMatchObject({ peft_type: "LORA", init_lora_weights: true, ...fields });
+    const [a, b] = ["lora_A.weight", "lora_B.weight"].map((param) => back.read(part.sites[0].params[param]));
+    const scale = fields.lora_alpha / (fields.use_rslora ? Math.sqrt(fields.r) : fields.r);
+    const base = baseOf(false);
+    const plain = weight(base, plus(base.w, times(rows(b, fields.r), rows(a, IN)), scale));
+    expect(far(dense(p, seen.entry, moved), plain)).toBeLessThan(1e-5);
+  });
+});
+
+test("LoRA+: B learns at a multiple of A's rate", () => {
+  const both = (plus: string) =>
+    parts(
+      `import { LoRAPlus } from "std/methods/lora" ${model()} attach a = LoRA(rank: 2) to m.layer ${plus} ${train.replace("PARAMS", "a")}`,
+    );
+  const step = ({ p, trained }: ReturnType<typeof parts>) => {
+    const out = run(p, trained.step[0], moved);
+    const store = new ValueStore(p, () => undefined);
+    return ["A", "B"].map((end) => {
+      const name = trained.trained.find((n) => n.endsWith(`lora_${end}.weight`))!;
+      const before = moved(name, store.param(name));
+      return Array.from(out.get(`param:${name}`)!.data, (v, i) => v - before[i]);
+    });
+  };
+  const [[a, b], [a2, b2]] = [step(both("")), step(both("attach plus = LoRAPlus(ratio: 16) to a.**.lora_B.weight"))];
+  a.forEach((v, i) => expect(a2[i]).toBeCloseTo(v, 6));
+  b.forEach((v, i) => expect(b2[i]).toBeCloseTo(16 * v, 5));
 });
 
 describe("options that do not fit are said at once", () => {

@@ -231,6 +231,8 @@ export class Site extends Editable {
     if (place.kind === "site") {
       const s = place.site.params.get(path[0]);
       if (s) return s;
+      // a child is the same in all calls
+      for (const [child, instance] of place.site.children()) if (child === path[0]) return instance;
       const subject = onlySubject(place.site);
       const v = methodFrame(place.site, subject).read(path[0], reader);
       if (v !== undefined) return v;

@@ -16,7 +16,8 @@ type Outcome = NonNullable<AttachmentReport["outcome"]>;
 /** `undefined`: it stays what it is. */
 export function outcomeOf(e: Elaborator, a: Attachment, sites: readonly Site[]): Outcome | undefined {
   const said = isSaid(a.method);
-  if (said === undefined) return undefined;
+  // what was read goes back as what it was
+  if (said === undefined || a.loaded) return undefined;
   const { method, names } = said;
   const kept = new Set(namesOfRole(method));
   return {
@@ -26,7 +27,11 @@ export function outcomeOf(e: Elaborator, a: Attachment, sites: readonly Site[]):
     sites: sites.map((site) => ({
       values: Object.fromEntries([...names].map(([name, path]) => [name, madeFrom(e, site, path)])),
       // children of the same name go on as they are
-      params: Object.fromEntries([...site.parameters()].flatMap(([path, s]) => (kept.has(path.split(".")[0]) ? [[path, s.name]] : []))),
+      params: Object.fromEntries(
+        [...site.parameters()].flatMap(([path, s]) =>
+          kept.has(path.split(".")[0]) && !names.has(path.split(".")[0]) ? [[path, s.name]] : [],
+        ),
+      ),
     })),
   };
 }

@@ -75,14 +75,15 @@ function checkFields(path: string, config: JsonRecord, mapping: PeftMapping): { 
   const mapped = new Set(
     mapping.methods.flatMap((method) => [
       ...Object.values(method.options).flatMap((option) => [option.field, option.pattern]),
-      ...Object.keys(method.when ?? {}),
       method.listed,
     ]),
   );
+  const chooses = (field: string, value: Json) =>
+    mapping.methods.some(({ when }) => when?.[field] !== undefined && same(when[field], value));
   const notes: string[] = [];
   const unknownFields: string[] = [];
   for (const [field, value] of Object.entries(config)) {
-    if (PROVENANCE.includes(field) || mapped.has(field) || mapping.free.includes(field)) continue;
+    if (PROVENANCE.includes(field) || mapped.has(field) || mapping.free.includes(field) || chooses(field, value)) continue;
     if (!(field in mapping.fields)) {
       if (!isEmpty(value)) unknownFields.push(field);
     } else if (!same(value, mapping.fields[field]) && !mapping.accept[field]?.some((other) => same(value, other))) {
