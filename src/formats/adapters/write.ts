@@ -73,7 +73,7 @@ export function writeAdapter(
   });
 }
 
-/** Attachments with their files as imports name them, and as what they are when their training is over where PEFT has no name for them. */
+/** Attachments with their files as imports name them, and as what they are when their training is over. */
 function named(adapter: OutAdapter): OutAttachment[] {
   return adapter.attachments.map((attachment) => finished({ ...attachment, from: attachment.from.replace(/\.peft$/, "") }));
 }
