@@ -22,7 +22,7 @@ const twice = <T>(rows: readonly T[]): T[] => [...rows, ...rows];
 describe("the papers' training", () => {
   const paper = new Paper();
   beforeAll(() => {
-    for (const name of ["tiny-bert", "tiny-roberta", "tiny-t5"]) paper.model(name);
+    for (const name of ["tiny-bert", "tiny-roberta", "tiny-roberta-mlm", "tiny-t5"]) paper.model(name);
     paper.rows("rte", twice(pairs));
     paper.rows("sst2", twice(said.map((sentence, i) => ({ sentence, label: ["bad", "good"][i % 2] }))));
     for (const task of ["mrpc", "rte2"])
@@ -67,5 +67,55 @@ describe("the papers' training", () => {
     ]);
     stages(events);
     expect(saved(events)).toBeGreaterThan(0);
+  }, 300_000);
+
+  test("PANDA", async () => {
+    paper.rows("mnli", twice(pairs));
+    paper.rows("cb", twice(pairs));
+    const events = await paper.run("panda");
+    expect([...stages(events).keys()]).toEqual(["on_source", "transfer", "distil"]);
+  }, 300_000);
+
+  test("VL-PET", async () => {
+    const grid = [0, 1].map((row) => Array.from({ length: 16 }, (_, i) => (row + i) / 16));
+    paper.rows("vqa", twice(said.map((question) => ({ question, answer: "yes", grid, score: 0.5 }))));
+    paper.rows("caption", twice(said.map((text) => ({ text, grid }))));
+    const events = await paper.run("vl_pet", [['["large", "middleX", "middleY", "small"]', '["small"]']]);
+    stages(events);
+    expect(events.filter((e) => e.event === "sample")).not.toHaveLength(0);
+  }, 300_000);
+
+  test("APET", async () => {
+    const events = await paper.run("apet", [
+      ["for budget in [2_000, 8_000, 20_000]", "for budget in [2_000]"],
+      ["for seed in 0..3", "for seed in 0..1"],
+    ]);
+    expect(stages(events).get("run")).toHaveLength(2);
+  }, 300_000);
+
+  test("the survey: a gated mixture, and a masked gradient", async () => {
+    const ways = /for way in (\[[^\]]*\])/.exec(paper.text("survey"))![1];
+    const events = await paper.run("survey", [[ways, '["unipelt", "child"]']]);
+    expect(stages(events).get("run")).toHaveLength(4);
+  }, 300_000);
+
+  test("Vega: asked, evolved, prompts carried over", async () => {
+    paper.put("data/corpus.txt", `${said.join("\n")}\n`.repeat(10));
+    paper.rows("mnli", twice(pairs.map((p, i) => ({ ...p, label: ["a", "b", "c"][i % 3] }))));
+    const events = await paper.run("vega");
+    expect([...stages(events).keys()]).toEqual(["evolve", "on_source", "on_target"]);
+  }, 300_000);
+
+  test("LiST: weights from a virtual step, and the next teacher", async () => {
+    const rows = twice(said.map((sentence, i) => ({ sentence, label: ["terrible", "great"][i % 2] })));
+    paper.rows("labelled", rows);
+    paper.rows(
+      "unlabelled",
+      rows.map(({ sentence }) => ({ sentence })),
+    );
+    paper.rows("test", rows);
+    const events = await paper.run("list", [["for session in 0..6", "for session in 0..1"]]);
+    expect([...stages(events).keys()]).toEqual(["start", "learn", "again"]);
+    expect(events.some((e) => e.event === "evaluation" && Number.isFinite(e.metrics.loss))).toBe(true);
   }, 300_000);
 });

@@ -88,12 +88,17 @@ predict p { model = m  data = jsonl("none.jsonl")  columns = ["logits"] }`;
     this.put(`models/${name}/tokenizer_config.json`, JSON.stringify({ tokenizer_class: "BertTokenizer", do_lower_case: true }));
   }
 
+  /** A paper's program as it is. */
+  text(paper: string): string {
+    return readFileSync(path.join(SPECS, paper, "run.peft"), "utf8");
+  }
+
   /**
    * Runs a paper's program. Updates, rows and lengths are made few, then `edits` are made to its text: a piece that is not there is a mistake. Gives
    * what was told on the way.
    */
   async run(paper: string, edits: readonly (readonly [string, string])[] = []): Promise<RunEvent[]> {
-    let text = readFileSync(path.join(SPECS, paper, "run.peft"), "utf8");
+    let text = this.text(paper);
     text = text
       .replace(/\bepochs(\s*[=:]\s*)\d+/g, "epochs$11")
       .replace(/\bsteps(\s*=\s*)\d+/g, "steps$12")

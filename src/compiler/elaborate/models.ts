@@ -44,7 +44,9 @@ export function makeModel(e: Elaborator, s: ast.Model, scope: Scope): Instance {
   if (source instanceof Instance) {
     const config = [...source.args.values()].find((v): v is Fields => v instanceof Fields);
     const instance = makeFrom(e, module, config ? Object.fromEntries(config.entries) : {}, args, scope, s.value.span, []);
-    register(e, name, instance, undefined, s.span, []);
+    // the words stay what they were
+    register(e, name, instance, e.models.find((m) => m.instance === source.root)?.report.folder, s.span, []);
+    instance.tokenizer ??= source.root.tokenizer;
     const skip = exceptions(e, instance, excepted, scope);
     takeFrom(e, instance, source, skip, s.span);
     return instance;
