@@ -43,7 +43,7 @@ describe("the papers' training", () => {
       ["epochs    = 1", "steps     = 4"],
       ["schedule  = linear(warmup: 100)", "schedule  = linear(warmup: 1)"],
     ]);
-    expect(stages(events).get("run")).toHaveLength(4);
+    expect(stages(events).get("run")).toHaveLength(8);
     expect(saved(events)).toBeGreaterThan(0);
   }, 300_000);
 
