@@ -27,6 +27,7 @@ import { Storage } from "./storage.ts";
 import { builderAt, isTensor, toNode } from "./tensors.ts";
 import {
   type Applied,
+  Builtin,
   Chain,
   Closure,
   Dataset,
@@ -489,7 +490,7 @@ export class Elaborator implements Evaluator {
     if (v instanceof Start)
       return v.draw === "normal" ? `normal(${v.scale}, mean: ${v.offset})` : `uniform(${v.offset}, ${v.offset + v.scale})`;
     if (v instanceof Tokenizer) return { tokenizer: v.folder };
-    if (v instanceof Closure || v instanceof ModuleDecl || v instanceof MethodDecl) return v.name;
+    if (v instanceof Closure || v instanceof Builtin || v instanceof ModuleDecl || v instanceof MethodDecl) return v.name;
     return describe(v);
   }
   staticOptions(options: Readonly<Record<string, Value | undefined>>, span: Span): Record<string, Static> {

@@ -2,7 +2,7 @@
 import type { Project, TrainStage } from "../../../src/compiler/project.ts";
 import { readAdapter } from "../../../src/formats/adapters/read.ts";
 import { writeLibrary } from "../../../src/formats/adapters/write-library.ts";
-import type { JsonRecord } from "../../../src/formats/files.ts";
+import { type JsonRecord, readRecord } from "../../../src/formats/files.ts";
 import { MemoryFiles } from "../../../src/formats/memory.ts";
 import { artefactsFor, outAdapters } from "../../../src/train/artefacts.ts";
 import type { ValueStore } from "../../../src/train/values.ts";
@@ -153,6 +153,6 @@ function libraryProblems(
       return w === undefined ? [`${key} is lost in writing`] : same(v, w) ? [] : [`${key} changes in writing`];
     }),
     ...[...again.keys()].filter((key) => !own.has(key)).map((key) => `${key} is new in writing`),
-    ...configProblems(before.config.config as JsonRecord, readAdapter(memory, "/written", mappings)!.config.config as JsonRecord),
+    ...configProblems(before.config.config as JsonRecord, readRecord(memory, "/written/adapter_config.json").config as JsonRecord),
   ];
 }
