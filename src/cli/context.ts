@@ -23,7 +23,12 @@ export interface CommonOptions {
 export function common(command: Command, { compiles = true, runs = true } = {}): Command {
   command.option("--json", "print one JSON object a line");
   if (compiles) {
-    command.option("--set <stage.field=value>", "override a field of a stage, as in train.steps=10 (may be repeated)", collect, []);
+    command.option(
+      "--set <stage.field=value>",
+      "override a field of a stage or an option of an attachment, as in train.steps=10, train.optimizer.lr=1e-3, lora.rank=4 (may be repeated)",
+      collect,
+      [],
+    );
     command.option("--seed <number>", "override the seed of every stage");
   }
   if (runs) command.option("--device <name>", "auto, webgpu, wasm or reference", "auto");
@@ -72,9 +77,13 @@ export class Session {
     if (project.problems.some((p) => p.severity === "error")) throw new Rejected("the file has errors");
     const stages = stagesOf(project);
     for (const key of Object.keys(set)) {
-      const [stage] = key.split(".");
-      if (!stages.some((s) => s.name === stage || s.verb === stage)) {
-        throw new Usage(`--set ${key}: there is no stage \`${stage}\``, [`the stages are: ${stages.map((s) => s.name).join(", ")}`]);
+      const [place] = key.split(".");
+      const attached = project.attachments.map((a) => a.name);
+      if (!stages.some((s) => s.name === place || s.verb === place) && !attached.includes(place)) {
+        throw new Usage(`--set ${key}: there is no stage and no attachment \`${place}\``, [
+          `the stages are: ${stages.map((s) => s.name).join(", ")}`,
+          `the attachments are: ${attached.join(", ")}`,
+        ]);
       }
     }
     return project;
@@ -119,11 +128,11 @@ export class Session {
 
 const isDevice = (name: string): name is DeviceChoice => ["auto", "webgpu", "wasm", "reference"].includes(name);
 
-/** `train.steps=10`: the value is JSON, or else text. */
+/** `train.steps=10`, `train.optimizer.lr=1e-3`, `lora.rank=4`: the value is JSON, or else text. */
 export function parseSettings(settings: readonly string[]): Record<string, Static> {
   const out: Record<string, Static> = {};
   for (const setting of settings) {
-    const match = /^([A-Za-z_]\w*\.[A-Za-z_]\w*)=(.*)$/s.exec(setting);
+    const match = /^([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+)=(.*)$/s.exec(setting);
     if (match === null) throw new Usage(`--set ${setting}: not of the form stage.field=value`, ["as in --set train.steps=10"]);
     out[match[1]] = settingValue(match[2]);
   }

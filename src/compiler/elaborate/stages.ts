@@ -11,7 +11,7 @@ import { lateNumber } from "./numbers.ts";
 import type { Scope } from "./scope.ts";
 import { evaluationEntry, predictEntry } from "./step.ts";
 import { trainStage } from "./train-stage.ts";
-import { Dataset, describe, Fields, type Value } from "./values.ts";
+import { Applied, Dataset, describe, Fields, MethodDecl, type Value } from "./values.ts";
 
 /** The settings of a stage: expressions are kept, since some (`objective`, `params`) are evaluated inside the graph they make. */
 export class Settings {
@@ -32,8 +32,13 @@ export class Settings {
         for (const [k, x] of v.entries) this.exprs.set(k, { value: () => x, expr: undefined, span: s.span });
       }
     }
-    for (const [k, v] of Object.entries(overrides))
-      this.exprs.set(k, { value: () => fromJson(v), expr: undefined, span: statement.verb.span });
+    const { span } = statement.verb;
+    for (const [path, v] of Object.entries(overrides)) {
+      const [k, ...inner] = path.split(".");
+      const before = this.exprs.get(k);
+      const value = inner.length === 0 ? () => fromJson(v) : () => overridden(e, before?.value(), inner, fromJson(v), span);
+      this.exprs.set(k, { value, expr: undefined, span });
+    }
     for (const [k, { span }] of this.exprs)
       if (!known.includes(k))
         fail("P0203", span, `\`${statement.verb.text}\` has no field \`${k}\``, {
@@ -162,8 +167,8 @@ export function stage(e: Elaborator, s: ast.Stage, scope: Scope, turns: readonly
   const set = e.overrides.set ?? {};
   const overrides: Record<string, unknown> = {};
   for (const [k, v] of Object.entries(set)) {
-    const [stageName, field] = k.split(".");
-    if (field !== undefined && (stageName === name || stageName === verb)) overrides[field] = v;
+    const [stageName, ...field] = k.split(".");
+    if (field.length > 0 && (stageName === name || stageName === verb)) overrides[field.join(".")] = v;
   }
   if (e.overrides.seed !== undefined && known.includes("seed")) overrides.seed = e.overrides.seed;
   const settings = new Settings(e, s, scope, known, overrides);
@@ -302,4 +307,30 @@ function metricSpecs(e: Elaborator, settings: Settings): MetricSpec[] {
 
 function add(e: Elaborator, s: Stage): void {
   e.actions.push({ kind: "stage", stage: s });
+}
+
+/** A value with something inside it set from outside: a field of a record, an option of a method (`train.optimizer.lr`). */
+export function overridden(e: Elaborator, value: Value | undefined, path: readonly string[], to: Value, span: Span): Value {
+  const [name, ...inner] = path;
+  const within = (v: Value | undefined): Value => (inner.length === 0 ? to : overridden(e, v, inner, to, span));
+  const unknown = (of: string, names: readonly string[]) =>
+    fail("P0203", span, `${of} has no \`${name}\`, which is set from outside`, {
+      notes: [...e.suggestions(name, names), `it has: ${names.join(", ")}`],
+    });
+  // records that the file leaves out
+  if (value === undefined) return new Fields(new Map([[name, within(undefined)]]));
+  if (value instanceof Fields) {
+    if (value.type && !value.entries.has(name)) unknown(value.type.name, [...value.entries.keys()]);
+    return new Fields(new Map([...value.entries, [name, within(value.entries.get(name))]]), value.type);
+  }
+  const applied = value instanceof MethodDecl ? new Applied(value, [], value.scope, span) : value;
+  if (applied instanceof Applied) {
+    const names = applied.method.decl.params.map((p) => p.name.text);
+    if (!names.includes(name)) unknown(applied.method.name, names);
+    const given = e.optionsGiven(applied).get(name)?.value;
+    return new Applied(applied.method, applied.args, applied.scope, applied.span, new Map([...applied.values, [name, within(given)]]));
+  }
+  fail("P0203", span, `\`${name}\` cannot be set from outside: it would lie in ${describe(value)}`, {
+    notes: ["a field of a record and an option of a method can, as in `train.optimizer.lr=1e-3`"],
+  });
 }

@@ -1,13 +1,14 @@
+import type { Span } from "../../ir/graph.ts";
 import type * as ast from "../ast.ts";
 import { attach } from "./attach.ts";
 import { Attachment, type Site } from "./attachment.ts";
 import type { Elaborator } from "./elaborator.ts";
 import { bindNames, evaluate } from "./expressions.ts";
 import { Fault, fail } from "./fault.ts";
-import { makeModel } from "./models.ts";
+import { fromJson, makeModel } from "./models.ts";
 import { fixed, type Read, type Scope } from "./scope.ts";
 import { selectionOf } from "./select.ts";
-import { stage } from "./stages.ts";
+import { overridden, stage } from "./stages.ts";
 import { Applied, describe, Loaded, MethodDecl, ModuleDecl, type Place, Selection, type Value } from "./values.ts";
 
 /** Runs the statements of the main file in order. A mistake ends its statement; names it would have made are then known to be broken. */
@@ -132,7 +133,17 @@ export class Run {
         `a method is wanted here, this is ${describe(value)}`,
         value instanceof ModuleDecl ? { notes: [`${value.name} is a module`] } : {},
       );
-    return attach(this.e, name, applied, to, s.span);
+    return attach(this.e, name, this.withOptions(applied, s.name.text, s.value.span), to, s.span);
+  }
+
+  /** Options of this attachment that are set from outside (`lora.rank=4`). */
+  private withOptions(applied: Applied, name: string, span: Span): Applied {
+    let out: Value = applied;
+    for (const [key, v] of Object.entries(this.e.overrides.set ?? {})) {
+      const [of, ...path] = key.split(".");
+      if (of === name && path.length > 0) out = overridden(this.e, out, path, fromJson(v), span);
+    }
+    return out as Applied;
   }
 
   private stage(s: ast.Stage): void {
