@@ -2,6 +2,7 @@
 import type { Project, TrainStage } from "../compiler/project.ts";
 import type { AdapterFolder } from "../formats/adapters/folder.ts";
 import { isAdapter } from "../formats/adapters/read.ts";
+import { hasWeights } from "../formats/checkpoint.ts";
 import { type Files, joinPath } from "../formats/files.ts";
 import { InputError } from "../ir/errors.ts";
 import { listCheckpoints, readCheckpoint, readTensors } from "./checkpoint.ts";
@@ -136,12 +137,39 @@ export function useAdapter(host: FileHost, sources: Sources, folder: string | un
   else if (hasParameters(files, folder)) applyCheckpoint(files, folder, values);
   else if (parts.length > 0) for (const part of parts) applyAdapter(project, part, sources.readAdapter(part)!, values);
   else if (newest !== undefined) applyCheckpoint(files, joinPath(folder, `checkpoint-${newest}`), values);
+  else if (hasWeights(files, folder)) applyModel(project, folder, sources, values);
   else {
     throw new InputError("P0692", `\`${folder}\` holds no adapter and no checkpoint`, [
       `it holds: ${files.list(folder).slice(0, 10).join(", ")}`,
     ]);
   }
   return `using ${folder}`;
+}
+
+/**
+ * Puts a transformers folder's weights (a model that was trained or merged whole) into the file's last model. P0692 where the file attaches something to
+ * that model: a merged folder has it in its weights already · P0605, P0606 where the weights are another model's.
+ */
+function applyModel(project: Project, folder: string, sources: Sources, values: ValueStore): void {
+  const model = project.models.at(-1);
+  if (model === undefined) throw new InputError("P0692", `the file has no model for \`${folder}\``);
+  const attached = project.attachments.filter((a) => a.model === model.name).map((a) => `\`${a.name}\``);
+  if (attached.length > 0)
+    throw new InputError("P0692", `\`${folder}\` is a whole model, and the file attaches ${attached.join(", ")} to \`${model.name}\``, [
+      "what was merged would act twice: use a file that attaches nothing",
+    ]);
+  const params = [...new Set(model.params)].map((name) => project.params.get(name)!);
+  const found = sources.matchTensors(params, folder);
+  if (found.missing.length > 0)
+    throw new InputError("P0605", `\`${folder}\` has no tensor for \`${found.missing[0]}\` of \`${model.name}\``);
+  const [wrong] = found.wrongShape;
+  if (wrong !== undefined)
+    throw new InputError(
+      "P0606",
+      `\`${wrong.path}\` is [${wrong.wanted.join(", ")}] in the file, but [${wrong.seen.join(", ")}] in \`${folder}\``,
+    );
+  const store = sources.open(folder)!;
+  for (const { name, path } of params) values.setParam(name, Float32Array.from(store.read(found.found.get(path)!)));
 }
 
 const listedOnce = (path: string): boolean => !/(^|\/)checkpoint-\d+$/.test(path);

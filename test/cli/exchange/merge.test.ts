@@ -29,6 +29,11 @@ describe("peftc merge", () => {
     const plain = await peftc(at, ["generate", "plain.peft"]);
     expect([plain.code, plain.out]).toEqual([0, (await peftc(at, ["generate", "main.peft"])).out]);
 
+    // its weights also take the place of another folder's, where nothing is attached
+    at.put("base.peft", at.get("plain.peft").replace('"merged"', '"models/tiny"'));
+    expect((await peftc(at, ["generate", "base.peft", "--adapter", "merged"])).out).toBe(plain.out);
+    expect((await peftc(at, ["generate", "main.peft", "--adapter", "merged"])).err).toMatch(/P0692[\s\S]*would act twice/);
+
     expect((await peftc(at, ["merge", "main.peft", "--output", "merged"])).err).toMatch(/P0825/);
   });
 
