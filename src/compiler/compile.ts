@@ -34,6 +34,16 @@ export function compile(path: string, host: Host, overrides: Overrides = {}): Pr
     run.all(unit.program.items.filter((i): i is Statement => !["Import", "Type", "Role", "Module", "Method", "Function"].includes(i.kind)));
     checkSites(e);
   });
+  // of a model that a condition refuses there is nothing to list
+  const whole = e.models.filter(({ instance }) => {
+    let made = false;
+    e.collect(() => {
+      for (const i of instance.tree()) for (const _ of i.stored());
+      made = true;
+    });
+    return made;
+  });
+  e.models.splice(0, e.models.length, ...whole);
   return {
     file: path,
     actions: e.actions,

@@ -1,0 +1,242 @@
+/** Every class of the library: its parameters are those that transformers lists, and it computes something of its inputs. */
+import { describe, expect, test } from "@jest/globals";
+import { bools, floats, type Inputs, ints, parameters, predicted, problems, project } from "./support.ts";
+
+const llama = {
+  vocab_size: 13,
+  hidden_size: 8,
+  intermediate_size: 12,
+  num_hidden_layers: 1,
+  num_attention_heads: 4,
+  num_key_value_heads: 2,
+  num_labels: 3,
+};
+const neox = {
+  vocab_size: 13,
+  hidden_size: 16,
+  intermediate_size: 12,
+  num_hidden_layers: 1,
+  num_attention_heads: 2,
+  num_labels: 3,
+  max_position_embeddings: 20,
+};
+const gpt2 = { vocab_size: 13, n_positions: 20, n_embd: 8, n_layer: 1, n_head: 2, num_labels: 3 };
+const opt = {
+  vocab_size: 13,
+  hidden_size: 8,
+  num_hidden_layers: 1,
+  num_attention_heads: 2,
+  ffn_dim: 12,
+  max_position_embeddings: 20,
+  num_labels: 3,
+};
+const bert = {
+  vocab_size: 13,
+  hidden_size: 8,
+  num_hidden_layers: 1,
+  num_attention_heads: 2,
+  intermediate_size: 12,
+  max_position_embeddings: 20,
+  type_vocab_size: 1,
+  pad_token_id: 1,
+  num_labels: 3,
+};
+const distil = { vocab_size: 13, max_position_embeddings: 20, n_layers: 1, n_heads: 2, dim: 8, hidden_dim: 12, num_labels: 3 };
+const bart = {
+  vocab_size: 13,
+  d_model: 8,
+  encoder_layers: 1,
+  decoder_layers: 1,
+  encoder_attention_heads: 2,
+  decoder_attention_heads: 2,
+  encoder_ffn_dim: 12,
+  decoder_ffn_dim: 12,
+  max_position_embeddings: 20,
+  num_labels: 3,
+};
+const vit = {
+  hidden_size: 8,
+  num_hidden_layers: 1,
+  num_attention_heads: 2,
+  intermediate_size: 12,
+  image_size: 4,
+  patch_size: 2,
+  num_channels: 1,
+  num_labels: 3,
+};
+const deberta = {
+  vocab_size: 13,
+  hidden_size: 8,
+  num_hidden_layers: 1,
+  num_attention_heads: 2,
+  intermediate_size: 12,
+  max_position_embeddings: 20,
+  relative_attention: true,
+  pos_att_type: "p2c|c2p",
+  position_buckets: 4,
+  share_att_key: true,
+  norm_rel_ebd: "layer_norm",
+  position_biased_input: false,
+  num_labels: 3,
+};
+
+/** Class, file, configuration, outputs, parameters that only this class has or that are easily got wrong. */
+const classes: readonly (readonly [
+  string,
+  string,
+  Record<string, unknown>,
+  readonly string[],
+  Readonly<Record<string, readonly number[]>>,
+])[] = [
+  [
+    "LlamaForSequenceClassification",
+    "llama",
+    llama,
+    ["logits"],
+    { "score.weight": [3, 8], "model.layers.0.self_attn.k_proj.weight": [4, 8] },
+  ],
+  ["LlamaForTokenClassification", "llama", llama, ["logits"], { "score.weight": [3, 8], "score.bias": [3] }],
+  ["LlamaForQuestionAnswering", "llama", llama, ["start_logits", "end_logits"], { "qa_outputs.bias": [2], "transformer.norm.weight": [8] }],
+  ["Qwen2ForSequenceClassification", "llama", llama, ["logits"], { "model.layers.0.self_attn.q_proj.bias": [8], "score.weight": [3, 8] }],
+  [
+    "Qwen3ForSequenceClassification",
+    "llama",
+    { ...llama, head_dim: 6 },
+    ["logits"],
+    { "model.layers.0.self_attn.q_norm.weight": [6], "model.layers.0.self_attn.q_proj.weight": [24, 8] },
+  ],
+  ["MistralForTokenClassification", "llama", { ...llama, sliding_window: 2 }, ["logits"], { "score.bias": [3] }],
+  [
+    "GPTNeoXForSequenceClassification",
+    "gpt_neox",
+    neox,
+    ["logits"],
+    { "score.weight": [3, 16], "gpt_neox.layers.0.attention.query_key_value.bias": [48] },
+  ],
+  ["GPTNeoXForTokenClassification", "gpt_neox", neox, ["logits"], { "classifier.bias": [3] }],
+  ["GPT2ForTokenClassification", "gpt2", gpt2, ["logits"], { "classifier.weight": [3, 8], "transformer.h.0.attn.c_attn.weight": [8, 24] }],
+  [
+    "OPTForSequenceClassification",
+    "opt",
+    opt,
+    ["logits"],
+    { "score.weight": [3, 8], "model.decoder.final_layer_norm.bias": [8], "model.decoder.embed_positions.weight": [22, 8] },
+  ],
+  [
+    "OPTForCausalLM",
+    "opt",
+    { ...opt, word_embed_proj_dim: 6, do_layer_norm_before: false },
+    ["logits"],
+    { "model.decoder.project_in.weight": [8, 6], "model.decoder.project_out.weight": [6, 8], "model.decoder.embed_tokens.weight": [13, 6] },
+  ],
+  ["RobertaForQuestionAnswering", "bert", bert, ["start_logits", "end_logits"], { "qa_outputs.weight": [2, 8] }],
+  [
+    "XLMRobertaForSequenceClassification",
+    "bert",
+    bert,
+    ["logits"],
+    { "classifier.out_proj.weight": [3, 8], "roberta.embeddings.token_type_embeddings.weight": [1, 8] },
+  ],
+  [
+    "DistilBertForMaskedLM",
+    "distilbert",
+    distil,
+    ["logits"],
+    { "vocab_transform.weight": [8, 8], "vocab_layer_norm.bias": [8], "vocab_projector.bias": [13] },
+  ],
+  ["DistilBertForTokenClassification", "distilbert", distil, ["logits"], { "classifier.weight": [3, 8] }],
+  ["DistilBertForQuestionAnswering", "distilbert", distil, ["start_logits", "end_logits"], { "qa_outputs.bias": [2] }],
+  [
+    "BartForSequenceClassification",
+    "bart",
+    bart,
+    ["logits"],
+    { "classification_head.dense.weight": [8, 8], "classification_head.out_proj.bias": [3], "model.shared.weight": [13, 8] },
+  ],
+  ["BartForQuestionAnswering", "bart", bart, ["start_logits", "end_logits"], { "qa_outputs.weight": [2, 8] }],
+  ["DebertaV2ForTokenClassification", "deberta_v2", deberta, ["logits"], { "classifier.weight": [3, 8] }],
+  ["DebertaV2ForQuestionAnswering", "deberta_v2", deberta, ["start_logits", "end_logits"], { "qa_outputs.weight": [2, 8] }],
+  ["DebertaV2ForMaskedLM", "deberta_v2", deberta, ["logits"], { "cls.predictions.transform.dense.weight": [8, 8] }],
+  [
+    "DeiTForImageClassification",
+    "vit",
+    vit,
+    ["logits"],
+    { "deit.embeddings.distillation_token": [1, 1, 8], "deit.embeddings.position_embeddings": [1, 6, 8] },
+  ],
+  [
+    "DeiTForImageClassificationWithTeacher",
+    "vit",
+    vit,
+    ["logits"],
+    { "cls_classifier.weight": [3, 8], "distillation_classifier.bias": [3] },
+  ],
+];
+
+const made = (name: string, file: string, config: Record<string, unknown>, outputs: readonly string[]) =>
+  project(
+    `import { ${name} } from "std/models/${file}"
+model m = ${name} from "c"
+predict look { model = m data = jsonl("x") columns = [${outputs.map((o) => `"${o}"`).join(", ")}] }`,
+    { c: config as never },
+  );
+
+const text = (ids: readonly (readonly number[])[], real: readonly (readonly number[])[]): Inputs => ({
+  input_ids: ints([ids.length, ids[0].length], ids.flat()),
+  attention_mask: bools([ids.length, ids[0].length], real.flat()),
+});
+const pixels: Inputs = {
+  pixel_values: floats(
+    [2, 1, 4, 4],
+    Array.from({ length: 32 }, (_, i) => Math.sin(3 * i)),
+  ),
+};
+
+describe("classes", () => {
+  test.each(classes)("%s", (name, file, config, outputs, wanted) => {
+    const p = made(name, file, config, outputs);
+    expect(problems(p).filter((x) => !x.startsWith("P06"))).toEqual([]);
+    expect(parameters(p)).toMatchObject(wanted);
+    const sizes = { B: 2, S: 4 };
+    const inputs =
+      file === "vit"
+        ? pixels
+        : text(
+            [
+              [5, 6, 7, 2],
+              [8, 9, 2, 1],
+            ],
+            [
+              [1, 1, 1, 1],
+              [1, 1, 1, 0],
+            ],
+          );
+    const seen = predicted(p, inputs, sizes);
+    for (const output of outputs) {
+      const { data } = seen[output];
+      expect([...data].every(Number.isFinite)).toBe(true);
+      expect(new Set([...data].map((x) => x.toFixed(9))).size).toBeGreaterThan(data.length / 2);
+    }
+  });
+});
+
+describe("padding", () => {
+  test.each([
+    ["LlamaForSequenceClassification", "llama", llama],
+    ["OPTForSequenceClassification", "opt", opt],
+    ["GPTNeoXForSequenceClassification", "gpt_neox", neox],
+  ])("%s looks at the last word on either side of padding", (name, file, config) => {
+    const p = made(name, file, config, ["logits"]);
+    const run = (ids: number[], real: number[]) => [...predicted(p, text([ids], [real]), { B: 1, S: ids.length }).logits.data];
+    const plain = run([5, 6, 7], [1, 1, 1]);
+    const right = run([5, 6, 7, 1, 1], [1, 1, 1, 0, 0]);
+    const left = run([1, 1, 5, 6, 7], [0, 0, 1, 1, 1]);
+    right.forEach((x, i) => {
+      expect(x).toBeCloseTo(plain[i], 10);
+    });
+    // rotations are of distances, OPT counts from the mask: both are the same wherever the text stands
+    left.forEach((x, i) => {
+      expect(x).toBeCloseTo(plain[i], 10);
+    });
+  });
+});
