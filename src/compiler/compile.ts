@@ -44,6 +44,7 @@ export function compile(path: string, host: Host, overrides: Overrides = {}): Pr
     return made;
   });
   e.models.splice(0, e.models.length, ...whole);
+  const lasting = statesInUse(e);
   return {
     file: path,
     actions: e.actions,
@@ -59,7 +60,7 @@ export function compile(path: string, host: Host, overrides: Overrides = {}): Pr
         modules: Object.fromEntries(tree.map((i) => [i.path, kindsOf(i)])),
       };
     }),
-    attachments: e.attachments.filter((a) => !a.maker).map((a) => report(e, a)),
+    attachments: e.attachments.filter((a) => !a.maker).map((a) => report(e, a, lasting)),
     problems: distinct(e.problems),
   };
 }
@@ -102,12 +103,33 @@ function states(e: Elaborator): Map<string, StateDecl> {
         shape: storage.shape,
         graph: startGraph(e, storage, 0).graph,
         owner: stage ?? storage.owner.name,
+        lasts: stage === undefined,
+        ...(storage.source?.kind === "file" && { source: { folder: storage.source.folder, tensor: storage.source.tensor } }),
       }),
     );
   return out;
 }
 
-function report(e: Elaborator, a: Attachment): AttachmentReport {
+/** States that some graph reads in which nothing is trained. */
+function statesInUse(e: Elaborator): ReadonlySet<string> {
+  const entries = e.actions.flatMap((action) => {
+    if (action.kind !== "stage") return [];
+    const { stage } = action;
+    switch (stage.verb) {
+      case "train":
+        return stage.evaluation;
+      case "evaluate":
+        return [stage.evaluation];
+      case "predict":
+        return [stage.entry];
+      case "generate":
+        return [stage.prefill, stage.decode];
+    }
+  });
+  return new Set(entries.flatMap((entry) => entry.states));
+}
+
+function report(e: Elaborator, a: Attachment, lasting: ReadonlySet<string>): AttachmentReport {
   const shared: Record<string, string> = {};
   for (const [n, v] of a.shared) {
     if (v instanceof Storage) shared[n] = v.name;
@@ -127,6 +149,7 @@ function report(e: Elaborator, a: Attachment): AttachmentReport {
         also: s.also,
         role: s.role?.name,
         params: Object.fromEntries([...s.parameters()].map(([n, p]) => [n, p.name])),
+        states: Object.fromEntries([...s.params].flatMap(([n, p]) => (p?.role === "state" && lasting.has(p.name) ? [[n, p.name]] : []))),
       }),
     ),
     shared,

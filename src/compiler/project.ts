@@ -29,8 +29,12 @@ export interface StateDecl {
   readonly dtype: DType;
   readonly shape: readonly Dim[];
   readonly graph: Graph;
+  /** Where a loaded attachment's comes from; otherwise the graph's. */
+  readonly source?: { readonly folder: string; readonly tensor: string };
   /** The stage's own (an optimiser's), or the attachment it lives as long as. */
   readonly owner: string;
+  /** An attachment's, which outlives the stage. */
+  readonly lasts: boolean;
 }
 
 /** A column that the data must have: shape symbols `B` (rows of the batch), `S`, ... as in the graph. */
@@ -203,6 +207,8 @@ export interface SiteReport {
   readonly role: string | undefined;
   /** Path of a parameter below the site (`lora_A.weight`) to its name. */
   readonly params: Readonly<Record<string, string>>;
+  /** States that act when the model is used, and so are saved along: name in the method to name. */
+  readonly states: Readonly<Record<string, string>>;
 }
 export interface AttachmentReport {
   readonly name: string;
@@ -301,6 +307,7 @@ export interface AdapterFile {
       readonly params: Readonly<Record<string, string>>;
       /** Other modules that share what is adapted, and under which the file repeats its tensors. */
       readonly also?: readonly string[];
+      readonly states?: Readonly<Record<string, string>>;
     }[];
     readonly shared: Readonly<Record<string, string>>;
     /** Keys counted through rather than named by place: each for an equal run of the sites in model order, whose first has the parameter. */

@@ -14,6 +14,7 @@ import { interpret } from "../ir/interpret.ts";
 import type { Artefacts, Parts } from "./host.ts";
 import { tensorOf } from "./values.ts";
 
+/** Values of a parameter or a state. */
 type Value = (name: string) => Float32Array;
 
 /** What a model's attachments come to, with values: one adapter for each model. Attachments without parameters that act on others come along. */
@@ -25,6 +26,10 @@ export function outAdapters(
   value: Value,
 ): { readonly model: string; readonly adapter: OutAdapter }[] {
   const param = paramOf(project);
+  const state = (name: string): OutParam => ({
+    shape: project.states.get(name)!.shape.map(Number),
+    values: () => Float32Array.from(value(name)),
+  });
   const pathOf = (name: string) => project.params.get(name)!.path;
   const params = (names: Readonly<Record<string, string>>) =>
     Object.fromEntries(Object.entries(names).map(([path, name]) => [path, param(name, value)]));
@@ -38,7 +43,13 @@ export function outAdapters(
     method: report.method,
     from: report.declaredIn,
     options: report.options,
-    sites: report.sites.map((site) => ({ path: site.path, also: site.also, role: site.role, params: params(site.params) })),
+    sites: report.sites.map((site) => ({
+      path: site.path,
+      also: site.also,
+      role: site.role,
+      params: params(site.params),
+      states: Object.fromEntries(Object.entries(site.states).map(([name, full]) => [name, state(full)])),
+    })),
     shared: params(report.shared),
   });
   /** As it is when its training is over. */

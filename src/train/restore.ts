@@ -46,6 +46,7 @@ function restoreRun(stage: TrainStage, files: Files, folder: string, values: Val
       throw new InputError("P0827", `\`${folder}\` was trained by another version of this file: \`${name}\` does not fit`, ["train again"]);
     values.setParam(name, held.values as Float32Array);
   }
+  for (const [name, held] of snapshot.states) if (values.lasts(name)) values.setState(name, held);
 }
 
 /**
@@ -89,6 +90,11 @@ function applyAdapter(project: Project, folder: string, adapter: AdapterFolder, 
         const key = site.params[path];
         if (key === undefined) throw new InputError("P0691", `\`${folder}\` has no \`${path}\` at \`${site.path}\``);
         set(name, key);
+      }
+      for (const [path, name] of Object.entries(own.states)) {
+        const key = site.states?.[path];
+        if (key === undefined) throw new InputError("P0691", `\`${folder}\` has no state \`${path}\` at \`${site.path}\``);
+        values.loadState(name, adapter.shapes[key], adapter.read(key));
       }
     }
     for (const fits of used) {

@@ -105,7 +105,7 @@ async function reuse(stage: Stage & { verb: "train" }, host: FileHost, folder: s
   for (const [name, held] of checkpoint.progress.best === undefined ? params : (best ?? params))
     host.values.setParam(name, held.values as Float32Array);
   for (const [name, held] of states) {
-    if (stage.attachments.includes(host.project.states.get(name)?.owner ?? "")) host.values.setState(name, held);
+    if (host.values.lasts(name)) host.values.setState(name, held);
   }
   host.listen({ event: "note", message: `stage \`${stage.name}\` is finished already: its result is taken from ${joinPath(folder, "")}` });
   return { folder, progress: checkpoint.progress, stoppedEarly: false };

@@ -364,7 +364,7 @@ class TrainRun {
         evaluateEvery: stage.evaluate?.every,
       },
       (folder) => {
-        this.host.artefacts.adapter(folder, stage, (name) => this.valueIn(snapshot.params, name));
+        this.host.artefacts.adapter(folder, stage, (name) => this.valueIn(snapshot, name));
       },
       stage.checkpoint.keep,
     );
@@ -372,9 +372,9 @@ class TrainRun {
     return path;
   }
 
-  private valueIn(params: ReadonlyMap<string, Held>, name: string): Float32Array {
-    const held = params.get(name);
-    return held === undefined ? this.host.values.param(name) : (narrow("f32", held.values) as Float32Array);
+  private valueIn({ params, states }: Snapshot, name: string): Float32Array {
+    const held = params.get(name) ?? states.get(name);
+    return held === undefined ? this.host.values.either(name) : (narrow("f32", held.values) as Float32Array);
   }
 
   /** Writes the result, and leaves it in the store for later stages. */
@@ -386,10 +386,10 @@ class TrainRun {
     for (const [name, held] of params) host.values.setParam(name, held.values as Float32Array);
     for (const [name, held] of end.states) {
       // an optimiser's state lives as long as the stage, an attachment's goes on
-      if (stage.attachments.includes(host.project.states.get(name)?.owner ?? "")) host.values.setState(name, held);
+      if (host.values.lasts(name)) host.values.setState(name, held);
     }
     const target = stage.save ?? this.folder;
-    const value = (name: string) => host.values.param(name);
+    const value = (name: string) => host.values.either(name);
     for (const folder of host.artefacts.adapter(target, stage, value))
       host.listen({ event: "saved", stage: stage.name, kind: "adapter", folder });
     for (const message of host.artefacts.verdicts(stage, value)) host.listen({ event: "loads", stage: stage.name, message });

@@ -83,8 +83,26 @@ export class ValueStore {
     if (held !== undefined) return held;
     const declared = this.project.states.get(name);
     if (declared === undefined) throw new Bug(`no state is called ${name}`);
+    const { source, dtype } = declared;
+    if (source !== undefined)
+      return { dtype, shape: declared.shape.map(Number), values: narrow(dtype, this.read(name, source.folder, source.tensor)) };
     const value = this.evaluate(declared.graph, sizes);
     return { dtype: value.dtype, shape: value.shape, values: narrow(value.dtype, value.data) };
+  }
+
+  /** Whether a state is an attachment's, which outlives the stage; an optimiser's does not. */
+  lasts(name: string): boolean {
+    return this.project.states.get(name)?.lasts === true;
+  }
+  /** A state's value from a file. */
+  loadState(name: string, shape: readonly number[], data: ArrayLike<number>): void {
+    const { dtype } = this.project.states.get(name)!;
+    this.setState(name, { dtype, shape, values: narrow(dtype, data) });
+  }
+
+  /** The values of a parameter, or of a state of an attachment. */
+  either(name: string): Float32Array {
+    return this.project.states.has(name) ? Float32Array.from(this.state(name, new Map()).values) : this.param(name);
   }
 
   setState(name: string, value: Held): void {

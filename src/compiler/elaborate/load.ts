@@ -52,6 +52,8 @@ export function attachLoaded(e: Elaborator, name: string, loaded: Loaded, to: Se
       const all = new Map(site.parameters());
       complete([...all.keys()], keys, loaded, site.fullPath, span);
       take(all, keys, loaded, site.fullPath, span);
+      const states = new Map([...site.params].flatMap(([n, s]) => (s?.role === "state" ? [[n, s] as const] : [])));
+      take(states, found[i].site.states ?? {}, loaded, site.fullPath, span);
       for (const [path, key] of Object.entries(keys)) {
         const own = site.params.get(path);
         if (own && !first.has(key)) first.set(key, own);

@@ -25,6 +25,7 @@ export interface AdapterPart extends Chosen {
     readonly params: Readonly<Record<string, string>>;
     /** Other modules that share what is adapted, and under which the file repeats its tensors. */
     readonly also?: readonly string[];
+    readonly states?: Readonly<Record<string, string>>;
   }[];
   readonly shared: Readonly<Record<string, string>>;
   /** Parameters that are counted through rather than named by place: keys in order, each for an equal run of sites in model order, whose first has it. */

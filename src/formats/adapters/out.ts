@@ -27,6 +27,8 @@ export interface OutAttachment {
     readonly params: Readonly<Record<string, OutParam>>;
     /** Other modules with the same weight. */
     readonly also?: readonly string[];
+    /** States that act when the model is used. */
+    readonly states?: Readonly<Record<string, OutParam>>;
   }[];
   readonly shared: Readonly<Record<string, OutParam>>;
   /** What the parameters are those of, where that is another method: a prompt that a network made. */

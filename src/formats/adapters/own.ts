@@ -46,7 +46,8 @@ export function readOwn(path: string, config: JsonRecord, store: TensorStore): A
       sites: list(part.sites, `parts[${i}].sites`).map((item, j) => {
         const where = `parts[${i}].sites[${j}]`;
         const site = record(item, where);
-        return { path: text(site.path, `${where}.path`), params: keys(site.params, `${where}.params`) };
+        const states = site.states === undefined ? {} : { states: keys(site.states, `${where}.states`) };
+        return { path: text(site.path, `${where}.path`), params: keys(site.params, `${where}.params`), ...states };
       }),
       shared: keys(part.shared, `parts[${i}].shared`),
     };

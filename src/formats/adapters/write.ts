@@ -120,10 +120,19 @@ interface Unit {
 function unitsOf(attachments: readonly OutAttachment[], mappings: Mappings): Unit[] {
   const units: Unit[] = [];
   for (const attachment of attachments) {
-    const type = typeOf(attachment, mappings);
+    const state = attachment.sites.flatMap(({ states }) => Object.keys(states ?? {}))[0];
+    const type = state === undefined ? typeOf(attachment, mappings) : undefined;
     const unit = type === undefined ? undefined : units.find((candidate) => candidate.type === type);
     if (unit !== undefined) unit.attachments.push(attachment);
-    else units.push({ type, why: `PEFT has no name for ${attachment.method} of ${attachment.from}`, attachments: [attachment] });
+    else
+      units.push({
+        type,
+        why:
+          state === undefined
+            ? `PEFT has no name for ${attachment.method} of ${attachment.from}`
+            : `the state \`${state}\` of ${attachment.method} acts in use too, and PEFT has no place for it`,
+        attachments: [attachment],
+      });
   }
   return units;
 }
@@ -234,7 +243,11 @@ function encodeOwn(adapter: OutAdapter): Encoded {
     method,
     from,
     options: Object.fromEntries(Object.entries(options).map(([option, value]) => [option, asJson(value, `${name}.${option}`)])),
-    sites: sites.map(({ path, role, params }) => ({ path: placeOf(path, role), params: putAll(`${name}.${path}`, params) })),
+    sites: sites.map(({ path, role, params, states }) => ({
+      path: placeOf(path, role),
+      params: putAll(`${name}.${path}`, params),
+      ...(Object.keys(states ?? {}).length > 0 && { states: putAll(`${name}.${path}`, states!) }),
+    })),
     shared: putAll(name, shared),
   }));
   const heads = Object.fromEntries(Object.entries(adapter.heads).map(([path, param]) => [path, put(`base.${path}`, param)]));

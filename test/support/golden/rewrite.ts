@@ -50,6 +50,14 @@ export function rewriteProblems(
   for (const place of written) {
     const back = readAdapter(memory, place, mappings)!;
     for (const part of back.parts) {
+      // what is left of a method once its training is over is another method's; its values are compared where the case has them
+      const outcome = project.attachments.some(
+        (a) =>
+          a.outcome?.method === part.method &&
+          before.parts.some((p) => p.method === a.method) &&
+          !before.parts.some((p) => p.method === part.method),
+      );
+      if (outcome) continue;
       // a selector names places by their numbers only
       const numbered = (paths: readonly { readonly path: string }[]) => paths.every(({ path }) => path.includes("*"));
       const like = before.parts.find(

@@ -118,6 +118,7 @@ export function tinyProject(
           shape: [WIDTH],
           graph: graph([["output", "value", b.constant(0, "f32", [WIDTH])]]),
           owner: "train",
+          lasts: false,
         },
       ],
     ]),
