@@ -126,7 +126,7 @@ function statesInUse(e: Elaborator): ReadonlySet<string> {
         return [stage.prefill, stage.decode];
     }
   });
-  return new Set(entries.flatMap((entry) => entry.states));
+  return new Set(entries.flatMap((entry) => entry?.states ?? []));
 }
 
 function report(e: Elaborator, a: Attachment, lasting: ReadonlySet<string>): AttachmentReport {
