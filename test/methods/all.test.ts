@@ -44,6 +44,10 @@ const rows: Readonly<Record<string, Row>> = {
   PiSSA: linear("PiSSA(rank: 2)"),
   DeltaLoRA: linear("DeltaLoRA(rank: 2)"),
   NF4: linear("NF4(block: 8)"),
+  // what rounding changes is too little to see here
+  Half: { ...linear(), silent: true },
+  Int8: { ...linear(), silent: true },
+  LoRABank: linear("LoRABank(count: 2, rank: 2)", /batch|row/),
   LoftQ: linear("LoftQ(rank: 2, block: 8)"),
   DoRA: linear("DoRA(rank: 2)"),
   AdaLoRA: linear("AdaLoRA(rank: 2, target: 1)"),
@@ -143,6 +147,8 @@ const rows: Readonly<Record<string, Row>> = {
     merge: /no product|not linear|more of the batch/,
   },
 
+  ForRows: { first: PFEIFFER, call: "ForRows(number: 0)", to: "p", merge: /no product|not linear|more of the batch/ },
+  OnlyRows: elsewhere("it goes on what scales rows: rows.test.ts"),
   AdapterDrop: { first: PFEIFFER, call: "AdapterDrop(most: 1)", to: "p", merge: /no product|not linear|more of the batch/ },
   Stack: elsewhere("it wants attachments of another model: additive.test.ts"),
   Average: elsewhere("it wants attachments of another model: additive.test.ts"),
@@ -172,6 +178,7 @@ const INPUTS: Readonly<Record<string, Tensor>> = {
   attention_mask: tensor("bool", [2, 5], [1, 1, 1, 1, 1, 1, 1, 1, 1, 0]),
   token_type_ids: tensor("i32", [2, 5], new Array(10).fill(0)),
   label: tensor("i32", [2], [0, 1]),
+  adapter: tensor("i32", [2], [0, 1]),
   task_ids: tensor("i32", [2], [0, 0]),
   special: tensor("bool", [2, 5], new Array(10).fill(0)),
 };

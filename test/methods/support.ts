@@ -24,8 +24,7 @@ export function libraryMethods(): { readonly name: string; readonly from: string
         name,
         from: `std/methods/${file.slice(0, -5)}`,
       })),
-    )
-    .sort((a, b) => (a.name < b.name ? -1 : 1));
+    );
 }
 
 /** Compiles a text that reads nothing but the library. */

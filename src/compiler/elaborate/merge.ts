@@ -9,7 +9,7 @@ import { keyOf } from "../../ir/random.ts";
 import { rebuild } from "../../ir/rebuild.ts";
 import { Context, within } from "./context.ts";
 import type { Elaborator } from "./elaborator.ts";
-import { fail } from "./fault.ts";
+import { Fault, fail } from "./fault.ts";
 import { Frame, type Passed } from "./frame.ts";
 import { forwardOf, Instance } from "./instance.ts";
 import { isTensorType } from "./signature.ts";
@@ -150,7 +150,7 @@ class Folding {
     const chain = around.find((x) => x.name.includes("#"));
     if (chain) refuse("it rewires a chain of blocks");
     const input = this.rows(i) ?? refuse(NO_PRODUCT);
-    const y = this.output(this.call(i, input.args));
+    const y = this.alone(i, input.args, refuse);
     const other = this.rows(twin)!;
     const plain = this.output(this.call(twin, other.args));
     this.solve(twin, { y, x: input.x }, { y: plain, x: other.x }, out, refuse);
@@ -273,6 +273,17 @@ class Folding {
         }[error.why],
         error.node,
       );
+    }
+  }
+
+  /** The answer to rows that belong to no batch. Methods may count on one: on its rows, or on a column beside it. */
+  private alone(i: Instance, args: Passed, refuse: Refuse): Node {
+    try {
+      return this.output(this.call(i, args));
+    } catch (error) {
+      if (error instanceof Fault && error.problem.code.startsWith("P04"))
+        refuse("what it does depends on more of the batch than the module's input");
+      throw error;
     }
   }
 
