@@ -173,6 +173,18 @@ describe("what learns", () => {
     expect(s.trained.every((n) => n.startsWith("k."))).toBe(true);
     expect(run(p, s.evaluation[0]).get("output:loss")!.data[0]).toBeCloseTo(loss(plain), 12);
   });
+  test("a start reads what parameters alone make in `forward`, by way of other such values too", () => {
+    const Odd = `module Odd(n: int) as Linear(weight: twice, in_features: n, out_features: n) {
+      param weight: f32[n, n] = 3  param bias: f32[n] = 0
+      forward(x: f32[..., n]) -> y: f32[..., n] { turned = weight.T  twice = 2 * turned  y = x @ twice.T + bias } }
+    module Net() { odd = Odd(4)  forward(label: f32[B]) -> y: f32[B, 4] { y = odd(expand(label[:, none], [B, 4])) } }
+    module even(n: Net) { forward(label: f32[B]) -> loss: f32[] { loss = mean(n(label) ** 2) } }
+    method Seen() on Linear { param size: f32[out_features] = sum(weight, axis: 1)  y := y * size }
+    model net = Net()  attach a = Seen() to net.odd
+    train t { objective = even(net) params = a data = jsonl("x.jsonl") batch = 2 steps = 1 }`;
+    const { p } = stage(Odd);
+    expect([...new ValueStore(p, () => undefined).param("a.odd.size")]).toEqual([24, 24, 24, 24]);
+  });
   test("an attachment that a later one cuts off is an error that names both", () => {
     const cut = "method Cut() on Linear { y := x @ weight.T }";
     expect(problems(`${cut} attach a = LoRA(rank: 2) to ${site} attach z = Cut() to ${site} ${RUN("m", "params = m")}`)).toEqual([

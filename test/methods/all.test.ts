@@ -228,6 +228,24 @@ describe("merging folds a method, or says why not", () => {
   }
 });
 
+describe("a method for Linear goes on a weight that is stored the other way round", () => {
+  const GPT2 = `import { GPT2LMHeadModel } from "std/models/gpt2"
+import { causal_lm } from "std/objectives"
+model m = GPT2LMHeadModel(vocab_size: 13, n_positions: 16, n_embd: 8, n_layer: 1, n_head: 2, resid_pdrop: 0, embd_pdrop: 0, attn_pdrop: 0)
+`;
+  const AT = "m.transformer.h[*].attn.c_attn";
+  for (const [name, row] of Object.entries(rows)) {
+    if (row.to !== LINEAR || !fileOf.has(name)) continue;
+    test(name, () => {
+      const body = `${GPT2}${importOf(name)}attach a = ${row.call ?? `${name}()`} to ${AT}\n`;
+      const p = compileText(`${body}train t { objective = causal_lm(m)  data = jsonl("rows.jsonl")  sequence = 5  batch = 2  steps = 2 }\n${look("before", "m")}`);
+      expect(errorsOf(p)).toEqual([]);
+      // starts are computed as well, and the outputs with them
+      expect(logits(p, "before", moved(p, 0.01)).every(Number.isFinite)).toBe(true);
+    });
+  }
+});
+
 describe("all methods at one place", () => {
   // those that refuse a layer that others have changed would show here
   const stacked = Object.entries(rows).filter(([name, row]) => row.to === LINEAR && fileOf.has(name));

@@ -242,8 +242,8 @@ export class Site extends Editable {
         if (place.instance.slots.has(path[0])) return place.instance.parameter(path[0]);
         const read = place.instance.scope.find(path[0]);
         if (read && isOwn(place.instance, path[0])) return read(reader);
-        const same = sameInAllCalls(place.instance, path[0]);
-        if (same) return this.attachment.evaluator.evaluate(same, new Seen(place.instance.scope, reader));
+        const same = sameInAllCalls(place.instance, path[0], reader, this.attachment.evaluator);
+        if (same) return same(reader);
       }
       const subject = onlySubject(this);
       if (subject && !(subject instanceof MethodFrame)) return subject.readPath(path, reader, this.attachment.span);
@@ -258,24 +258,29 @@ export class Site extends Editable {
 
 const isOwn = (instance: Instance, name: string): boolean => instance.args.has(name) || instance.block.thunkBefore(name) !== undefined;
 
-/** What a value of `forward` is, where parameters alone make it (a weight turned round): it needs no call. */
-function sameInAllCalls(instance: Instance, name: string): ast.Expr | undefined {
+/** A value of `forward` that parameters alone make (a weight turned round), also by way of other such values: it needs no call. */
+function sameInAllCalls(instance: Instance, name: string, reader: Here, evaluator: Evaluator): Read | undefined {
   const forward = forwardOf(instance.decl);
-  const made = forward?.body.flatMap((s) =>
-    s.kind === "Binding" && s.op === "=" && s.targets.length === 1 && s.targets[0].names.length === 1 && s.targets[0].names[0].text === name
-      ? s.values
-      : [],
-  );
-  if (forward === undefined || made?.length !== 1) return undefined;
-  const live = new Set([
-    "training",
-    "past",
-    "step",
-    "steps",
-    ...forward.params.map((p) => p.name.text),
-    ...forward.body.flatMap(boundNames),
-  ]);
-  return mentions(made[0], live) ? undefined : made[0];
+  if (!forward) return undefined;
+  const live = new Set(["training", "past", "step", "steps", ...forward.params.map((p) => p.name.text)]);
+  const bound = new Set(forward.body.flatMap(boundNames));
+  const made = (wanted: string, open: ReadonlySet<string>): Read | undefined => {
+    const lines = forward.body.filter((s) => boundNames(s).includes(wanted));
+    const [line] = lines;
+    // one plain line: what branches or loops make hangs on more
+    if (lines.length !== 1 || line.kind !== "Binding" || line.targets.length !== 1 || line.values.length !== 1) return undefined;
+    const [value] = line.values;
+    if (open.has(wanted) || mentions(value, live)) return undefined;
+    const inner = new Map<string, Read>();
+    for (const other of bound) {
+      if (!mentions(value, new Set([other]))) continue;
+      const read = made(other, new Set([...open, wanted]));
+      if (!read) return undefined;
+      inner.set(other, read);
+    }
+    return () => evaluator.evaluate(value, new Seen(new Names(inner, instance.scope), reader));
+  };
+  return made(name, new Set());
 }
 
 /** What a site is part of where the step calls its module exactly once in training (an evaluation: exactly once); otherwise nothing. */
