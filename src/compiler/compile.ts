@@ -10,6 +10,7 @@ import { kindsOf } from "./elaborate/roles.ts";
 import { startGraph } from "./elaborate/starts.ts";
 import { Run } from "./elaborate/statements.ts";
 import { Storage } from "./elaborate/storage.ts";
+import { checkUpdates } from "./elaborate/updates.ts";
 import type { AttachmentReport, Host, ParamDecl, Project, SiteReport, StateDecl } from "./project.ts";
 import type { Problem } from "./report/problem.ts";
 
@@ -33,6 +34,7 @@ export function compile(path: string, host: Host, overrides: Overrides = {}): Pr
     if (syntax) return;
     run.all(unit.program.items.filter((i): i is Statement => !["Import", "Type", "Role", "Module", "Method", "Function"].includes(i.kind)));
     checkSites(e);
+    checkUpdates(e);
   });
   // of a model that a condition refuses there is nothing to list
   const whole = e.models.filter(({ instance }) => {

@@ -13,7 +13,7 @@ const ROOT = path.resolve(import.meta.dirname, "../../specs");
 
 const HEAD = `
 import { GPT2LMHeadModel } from "std/models/gpt2"
-import { SelfAttention, Linear, AttentionSublayer, FeedForwardSublayer, Positions } from "std/nn"
+import { SelfAttention, Linear, Conv1D, AttentionSublayer, FeedForwardSublayer, Positions } from "std/nn"
 import { LoRA } from "std/methods/lora"
 import { Prefix } from "std/methods/prefix"
 import { Pfeiffer } from "std/methods/bottleneck"
@@ -166,6 +166,32 @@ describe("what learns", () => {
     const out = run(p, s.step[0]);
     const name = "a.transformer.h.0.attn.c_attn.lora.weight";
     expect([...out.get(`param:${name}`)!.data]).toEqual([...new ValueStore(p, () => undefined).param(name)]);
+  });
+  test("a method without parameters speaks of those of what it is attached to, or of nothing, which is an error", () => {
+    const onLoRA = "method Faster() on LoRA { lora_B.weight.lr := 16 * lora_B.weight.lr }";
+    const onLinear = "method Halved() on Linear { weight.grad := 0.5 * weight.grad }";
+    const lora = `attach a = LoRA(rank: 2) to ${site}`;
+    const step = (body: string, name: string) => {
+      const { p, s } = stage(body);
+      const start = new ValueStore(p, () => undefined).param(name);
+      return [...run(p, s.step[0]).get(`param:${name}`)!.data].map((x, i) => x - start[i]);
+    };
+    const close = (a: number[], b: number[]) => a.forEach((x, i) => void expect(x).toBeCloseTo(b[i], 9));
+    const up = "a.transformer.h.0.attn.c_attn.lora_B.weight";
+    const plainly = step(`${lora} ${RUN()}`, up);
+    expect(Math.max(...plainly.map(Math.abs))).toBeGreaterThan(1e-5);
+    close(
+      step(`${onLoRA} ${lora} attach f = Faster() to a ${RUN()}`, up),
+      plainly.map((x) => 16 * x),
+    );
+    const w = "m.transformer.h.0.attn.c_attn.weight";
+    close(
+      step(`method Halved() on Conv1D { weight.grad := 0.5 * weight.grad } attach f = Halved() to ${site} ${RUN("m", "params = m")}`, w),
+      step(RUN("m", "params = m"), w).map((x) => x / 2),
+    );
+    expect(problems(`${onLinear} ${lora} attach f = Halved() to m.lm_head ${RUN("m", "params = a")}`)).toEqual([
+      "P0506 what `f` says of `weight.grad` holds in no stage",
+    ]);
   });
   test("a copy has values of its own and attachments at the same places", () => {
     const { p, s } = stage(`attach a = LoRA(rank: 2) to ${site} ${RUN("m", "params = a")} model k = m ${RUN("k", "params = k")}`);

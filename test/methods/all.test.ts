@@ -238,7 +238,9 @@ model m = GPT2LMHeadModel(vocab_size: 13, n_positions: 16, n_embd: 8, n_layer: 1
     if (row.to !== LINEAR || !fileOf.has(name)) continue;
     test(name, () => {
       const body = `${GPT2}${importOf(name)}attach a = ${row.call ?? `${name}()`} to ${AT}\n`;
-      const p = compileText(`${body}train t { objective = causal_lm(m)  data = jsonl("rows.jsonl")  sequence = 5  batch = 2  steps = 2 }\n${look("before", "m")}`);
+      const p = compileText(
+        `${body}train t { objective = causal_lm(m)  data = jsonl("rows.jsonl")  sequence = 5  batch = 2  steps = 2 }\n${look("before", "m")}`,
+      );
       expect(errorsOf(p)).toEqual([]);
       // starts are computed as well, and the outputs with them
       expect(logits(p, "before", moved(p, 0.01)).every(Number.isFinite)).toBe(true);

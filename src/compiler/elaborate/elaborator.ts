@@ -67,6 +67,8 @@ export class Elaborator implements Evaluator {
   readonly files: Files;
   /** States that stages change, with the stage that one belongs to alone. */
   readonly stageStates = new Map<string, { storage: Storage; stage: string | undefined }>();
+  /** Methods that say something of the update of a stage, where they say it. */
+  readonly heard = new Set<ast.Method>();
   private readonly stageOwners = new Set<string>();
   /** Parameters that any graph reads, by name. */
   readonly used = new Map<string, Storage>();

@@ -17,6 +17,7 @@ import { asSelection, placePath, selectionOf, unite } from "./select.ts";
 import type { Settings } from "./stages.ts";
 import { entryOf, evaluationOf, namedScalars, nowhere, objectiveLoss, tokenizerFolder } from "./step.ts";
 import type { Storage } from "./storage.ts";
+import { touches, updateNames } from "./updates.ts";
 import { Applied, Closure, Dataset, describe, MethodDecl, Selection, Tensor, type Value } from "./values.ts";
 
 /** `train { … }`: the step as one graph, and the same objective for evaluating. */
@@ -152,6 +153,7 @@ function step(
     ctx.trained = trained;
     const set = new Set(trained);
     active = (a) => a.name.startsWith("(") || touches(e, a, set);
+    for (const a of e.attachments) if (active(a)) e.heard.add(a.method.decl);
     const loss = e.node(e.readLoss(nowhere), nowhere, span);
     ctx.finishedLoss = () => loss;
 
@@ -222,7 +224,6 @@ function step(
     return { entry, trained };
   });
 }
-const updateNames = new Set(["loss", "grad", "lr", "next", "age", "decay"]);
 const watchNames = (s: Settings): string[] | undefined => {
   const v = s.value("watch");
   return v !== null && typeof v === "object" && "kind" in v && v.kind === "record" ? [...v.entries.keys()] : undefined;
@@ -232,16 +233,6 @@ function optionLr(scope: Scope | undefined, span: Span): Value {
   const v = scope?.find("lr")?.(scope.here);
   if (typeof v !== "number") fail("P0806", span, "the optimiser has no option `lr`");
   return v;
-}
-
-/** Whether a stage trains one of an attachment's parameters, or the parameter it is attached to. */
-function touches(e: Elaborator, a: Attachment, trained: ReadonlySet<Storage>): boolean {
-  for (let m: Attachment | undefined = a; m; m = m.maker?.attachment)
-    for (const site of m.sites) {
-      if (site.place.kind === "param" && trained.has(site.place.storage)) return true;
-      for (const p of e.siteParameters(site)) if (trained.has(p)) return true;
-    }
-  return false;
 }
 
 /** What the stage may train, before it is known what the loss reaches: an objective may ask for `params` while it is made. */

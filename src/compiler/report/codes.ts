@@ -92,6 +92,7 @@ export const codes: Readonly<Record<string, string>> = {
   P0503: "An optional name does not exist at a site, and is rebound there.",
   P0504: "The work of an attachment no longer reaches the loss: a later rebinding cuts it off.",
   P0505: "A value is asked of a call that does not exist, or of one of several.",
+  P0506: "What a method says of the update holds in no stage of the file.",
   P0507: "`.grad` is read outside an update.",
   P0508: "An attachment cannot be folded into parameters.",
   P0509: "`merge` stands where no model is named.",
