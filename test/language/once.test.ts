@@ -17,7 +17,8 @@ import { tensorOf, ValueStore } from "../../src/train/values.ts";
 const ROOT = path.resolve(import.meta.dirname, "../../specs");
 const HEAD = `
 import { Linear } from "std/nn"
-import { LoRA, PiSSA, NF4, LoftQ } from "std/methods/lora"
+import { LoRA, NF4, LoftQ } from "std/methods/lora"
+import { PiSSA } from "std/methods/pissa"
 import { nf4, Half, Int8 } from "std/methods/quantise"
 import { OFT } from "std/methods/oft"
 import { sgd } from "std/training"

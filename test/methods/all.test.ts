@@ -41,6 +41,10 @@ const rows: Readonly<Record<string, Row>> = {
   LoRA: linear("LoRA(rank: 2)"),
   LoRAFA: linear("LoRAFA(rank: 2)"),
   LoRAEmbedding: { call: "LoRAEmbedding(rank: 2)", to: "m.bert.embeddings.word_embeddings", merge: true },
+  OLoRA: linear("OLoRA(rank: 2)"),
+  Difference: elsewhere("what PiSSA and OLoRA are when they are loaded: reparametrised.test.ts"),
+  DyLoRA: linear("DyLoRA(rank: 2)"),
+  KronA: linear("KronA(factor: 2)"),
   PiSSA: linear("PiSSA(rank: 2)"),
   DeltaLoRA: linear("DeltaLoRA(rank: 2)"),
   NF4: linear("NF4(block: 8)"),
@@ -157,6 +161,7 @@ const rows: Readonly<Record<string, Row>> = {
   InParallel: elsewhere("it wants attachments of another model: additive.test.ts"),
 
   // ── on the update ──
+  LoRAPlus: update(),
   Sensitivity: update(),
   Fisher: update(),
   Steepness: update(),

@@ -48,7 +48,7 @@ export function writeAdapter(
   mappings: Mappings,
   layout: "peft where it can" | "peftc" = "peft where it can",
 ): Written[] {
-  const attachments = named(adapter);
+  const attachments = named(adapter, mappings);
   const own = { type: undefined, why: "", attachments };
   const units = layout === "peftc" ? [own] : unitsOf(attachments, mappings).flatMap(apart);
   return units.map((unit, i) => {
@@ -73,9 +73,12 @@ export function writeAdapter(
   });
 }
 
-/** Attachments with their files as imports name them, and as what they are when their training is over. */
-function named(adapter: OutAdapter): OutAttachment[] {
-  return adapter.attachments.map((attachment) => finished({ ...attachment, from: attachment.from.replace(/\.peft$/, "") }));
+/** Attachments with their files as imports name them; one that PEFT has no type for, as what it is when its training is over. */
+function named(adapter: OutAdapter, mappings: Mappings): OutAttachment[] {
+  return adapter.attachments.map((attachment) => {
+    const own = { ...attachment, from: attachment.from.replace(/\.peft$/, "") };
+    return typeOf(own, mappings) === undefined ? finished(own) : own;
+  });
 }
 
 /** An attachment whose parameters are another method's by now, as that. */
@@ -86,7 +89,7 @@ function finished(attachment: OutAttachment): OutAttachment {
 
 /** Why PEFT cannot hold the attachments in one folder; `undefined`: it can. */
 export function notPeft(adapter: OutAdapter, mappings: Mappings): string | undefined {
-  const attachments = named(adapter);
+  const attachments = named(adapter, mappings);
   const units = unitsOf(attachments, mappings);
   if (units.length > 1)
     return `PEFT has one type of adapter in a folder; these are ${units.map((u) => u.type ?? u.attachments[0].method).join(", ")}`;
