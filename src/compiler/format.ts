@@ -10,6 +10,9 @@ export interface Formatted {
   readonly problems: readonly Problem[];
 }
 
+/** Columns are found in what is there, and may move when words have moved to other lines: seldom more than once. */
+const TURNS = 4;
+
 /**
  * Lays a file out. Words, their order and comments stay; what reads without errors reads as the same tree afterwards, and laying it out
  * once more changes nothing.
@@ -17,5 +20,11 @@ export interface Formatted {
 export function format(text: string, file: string): Formatted {
   const { problems, concrete } = parse(text, file);
   if (problems.some((p) => p.severity === "error")) return { text, problems };
-  return { text: layout(pieces(concrete)), problems };
+  let laid = layout(pieces(concrete));
+  for (let turn = 0; turn < TURNS; turn++) {
+    const again = layout(pieces(parse(laid, file).concrete));
+    if (again === laid) break;
+    laid = again;
+  }
+  return { text: laid, problems };
 }
