@@ -150,6 +150,7 @@ function report(e: Elaborator, a: Attachment, lasting: ReadonlySet<string>): Att
         path: s.path,
         also: s.also,
         role: s.role?.name,
+        turned: s.turned,
         params: Object.fromEntries([...s.parameters()].map(([n, p]) => [n, p.name])),
         states: Object.fromEntries([...s.params].flatMap(([n, p]) => (p?.role === "state" && lasting.has(p.name) ? [[n, p.name]] : []))),
       }),

@@ -205,6 +205,8 @@ export interface SiteReport {
   /** Other modules with the same weight, as a file that it was loaded from names them. */
   readonly also?: readonly string[];
   readonly role: string | undefined;
+  /** What the place's role has under the name of one of the module's parameters is made of that: a weight stored the other way round. */
+  readonly turned: boolean;
   /** Path of a parameter below the site (`lora_A.weight`) to its name. */
   readonly params: Readonly<Record<string, string>>;
   /** States that act when the model is used, and so are saved along: name in the method to name. */

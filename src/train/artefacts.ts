@@ -47,6 +47,7 @@ export function outAdapters(
       path: site.path,
       also: site.also,
       role: site.role,
+      turned: site.turned,
       params: params(site.params),
       states: Object.fromEntries(Object.entries(site.states).map(([name, full]) => [name, state(full)])),
     })),

@@ -34,7 +34,8 @@ function asTrained(folder: AdapterFolder, base: string): OutAdapter {
       method,
       from,
       options,
-      sites: sites.map((site) => ({ path: site.path, params: params(site.params) })),
+      // GPT-2's projections are stored the other way round
+      sites: sites.map((site) => ({ path: site.path, params: params(site.params), turned: /\.c_(attn|proj|fc)$/.test(site.path) })),
       shared: params(shared),
     }),
   );

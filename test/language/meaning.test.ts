@@ -225,6 +225,44 @@ describe("what learns", () => {
   });
 });
 
+describe("what is required", () => {
+  const half = 'fn half(n: int) -> h { require n % 2 == 0, "it takes an even number"  h = n / 2 }';
+  test.each([
+    ["by a function, where it is called", `${half} k = half(4) j = half(3) ${plain}`],
+    [
+      "by a function, of each turn of a loop",
+      `fn all(ns: [int]) -> h { h = 0 for n in ns { require n % 2 == 0, "it takes an even number" h = h + n } } j = all([2, 3]) ${plain}`,
+    ],
+    [
+      "by a function that a method calls",
+      `${half} method Split() on Linear { y := y * half(nf) } attach s = Split() to ${site} ${plain}`.replace(
+        "half(nf)",
+        "half(out_features + 1)",
+      ),
+    ],
+    [
+      "in a branch of a method",
+      `method Even(n: int = 3) on Linear { if n > 2 { require n % 2 == 0, "it takes an even number" } y := y * n } attach s = Even() to ${site} ${plain}`,
+    ],
+    [
+      "in a branch of a module",
+      'module Even(n: int) { if n > 2 { require n % 2 == 0, "it takes an even number" } forward(x: f32[B]) -> y: f32[B] { y = x } } a = Even(4) b = Even(3)',
+    ],
+    [
+      "in a `forward`",
+      `module Obj(n: int) { forward(label: f32[B]) -> loss: f32[] { require n % 2 == 0, "it takes an even number" loss = mean(label) + sum(w) } param w: f32[2] = 1 }
+      train t { objective = Obj(3) params = m data = jsonl("x.jsonl") steps = 1 }`,
+    ],
+  ])("%s", (_name, body) => {
+    expect(problems(body)).toContain("P0217 it takes an even number");
+  });
+  test("of a tensor is an error", () => {
+    expect(
+      problems(`fn f(x) -> y { require x > 0, "positive" y = x } method F() on Linear { y := f(y) } attach a = F() to ${site} ${plain}`)[0],
+    ).toMatch(/^P0410/);
+  });
+});
+
 describe("selectors", () => {
   test.each([
     ["m.**: Linear", 13],

@@ -2,7 +2,11 @@
  * Every method of the library, none left out: it can be attached, folds into the weights or says why it cannot, and lives with all the others at one place.
  */
 import { describe, expect, test } from "@jest/globals";
+import { readMappings } from "../../src/formats/adapters/mapping.ts";
+import { MemoryFiles } from "../../src/formats/memory.ts";
 import { type Tensor, tensor } from "../../src/ir/ops/index.ts";
+import { NodeFiles } from "../../src/node/files.ts";
+import { artefactsFor } from "../../src/train/artefacts.ts";
 import { call, compileText, errorsOf, libraryMethods, moved, predictOf, settle } from "./support.ts";
 
 const BERT = `import { BertForSequenceClassification } from "std/models/bert"
@@ -188,6 +192,7 @@ const INPUTS: Readonly<Record<string, Tensor>> = {
   special: tensor("bool", [2, 5], new Array(10).fill(0)),
 };
 const methods = libraryMethods();
+const mappings = readMappings(new NodeFiles(), "specs/std/methods");
 const fileOf = new Map(methods.map((m) => [m.name, m.from]));
 const importOf = (name: string) => `import { ${name} } from "${fileOf.get(name)}"\n`;
 const imported = (name: string, row: Row) => (row.first?.includes(`import { ${name} }`) ? "" : importOf(name));
@@ -248,7 +253,17 @@ model m = GPT2LMHeadModel(vocab_size: 13, n_positions: 16, n_embd: 8, n_layer: 1
       );
       expect(errorsOf(p)).toEqual([]);
       // starts are computed as well, and the outputs with them
-      expect(logits(p, "before", moved(p, 0.01)).every(Number.isFinite)).toBe(true);
+      const values = moved(p, 0.01);
+      expect(logits(p, "before", values).every(Number.isFinite)).toBe(true);
+      // peft says of such modules that they are stored [in, out], whatever the method, where the type has the field
+      if (p.params.size === new Set(p.models.flatMap((m) => m.params)).size) return;
+      const files = new MemoryFiles();
+      const value = (n: string) => (p.states.has(n) ? Float32Array.from(values.state(n, SIZES).values) : values.param(n));
+      artefactsFor(p, files, mappings).adapter("out", { attachments: ["a"], models: [], heads: [] }, value);
+      const config = JSON.parse(
+        new TextDecoder().decode(files.content.get("out/adapter_config.json") ?? files.content.get("out/adapter.json")!),
+      );
+      if ("fan_in_fan_out" in config) expect(config.fan_in_fan_out).toBe(true);
     });
   }
 });

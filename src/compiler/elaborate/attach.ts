@@ -276,6 +276,7 @@ function run(e: Elaborator, site: Site, m: ast.Member): void {
         for (const s of e.condition(m.condition, site.scope) ? m.then : (m.else ?? [])) run(e, site, s);
         return;
       }
+      site.block.check(attachment.applied.span, [m]);
       site.settle(m);
       for (const line of rebindings([m])) {
         const target = line.statement.targets[line.target];

@@ -152,6 +152,14 @@ export class Site extends Editable {
     return [this.attachment.name, this.path].filter((p) => p !== "").join(".");
   }
 
+  /** Whether a name of the role, which is a parameter of the module, stands for a value made of it: GPT-2's weights, stored the other way round. */
+  get turned(): boolean {
+    const { place } = this;
+    if (place.kind !== "module") return false;
+    const { slots } = place.instance;
+    return [...this.roleNames].some(([name, path]) => slots.has(name) && path?.length === 1 && !slots.has(path[0]));
+  }
+
   /** Options, sizes and what is known of the site, in front of the site's own names. */
   between(roles: Scope, here: Here): Scope {
     const known = new Map<string, Read>();

@@ -35,6 +35,12 @@ function binds(s: ast.Statement): Set<string> {
   return new Set();
 }
 
+/** Whether a statement requires something, in branches and loops too. */
+function requires(s: ast.Statement): boolean {
+  if (s.kind === "If") return [...s.then, ...(s.else ?? [])].some(requires);
+  return s.kind === "Require" || (s.kind === "For" && s.body.some(requires));
+}
+
 /** A decided `if`, with the block of the branch taken, if there is one. */
 interface Branch {
   readonly taken: boolean;
@@ -125,6 +131,17 @@ export class Block implements Scope {
   /** Whether the condition of an `if` is being evaluated. */
   isDeciding(s: ast.If): boolean {
     return this.branches.get(s)?.isRunning ?? false;
+  }
+
+  /** Checks what the block requires, in branches that are taken and in all turns of loops too. `user`: the place to blame. */
+  check(user: Span, statements: readonly ast.Statement[] = this.statements): void {
+    for (const s of statements) {
+      if (!requires(s)) continue;
+      const index = this.statements.indexOf(s);
+      if (s.kind === "Require") this.owner.evaluator.require(s, this.before(index), user);
+      else if (s.kind === "If") this.branch(s, index).block?.check(user);
+      else if (s.kind === "For") for (const turn of this.run(s, index)) turn.check(user);
+    }
   }
 
   /** The turns of a `for`, in order. Values that go from turn to turn are computed in order too, so that depth costs no stack. */

@@ -200,6 +200,7 @@ function callClosure(e: Elaborator, f: Closure, args: readonly Given[], expr: as
   }
   const owner: BlockOwner = { evaluator: e, hereFor: () => here, view: (_n, t) => () => t.force() };
   const block = new Block(f.body as readonly ast.Statement[], inner, owner, here);
+  block.check(expr.span);
   const results = f.results!.map((p) => {
     const read = block.find(p.name.text);
     if (!read || !block.thunkBefore(p.name.text)) fail("P0211", p.span, `\`${f.name}\` never sets its result \`${p.name.text}\``);

@@ -25,6 +25,8 @@ export class Frame {
   readonly signature: Signature;
   private readonly inputs = new Map<string, Thunk<Value>>();
   private readonly outputs = new Map<string, Thunk<Value>>();
+  /** Whether what the `forward` requires was looked at. */
+  private checked = false;
   private readonly edited = new Map<Edit, Thunk<Value>>();
   /** Which call of the module this is, in the order of the text. */
   readonly ordinal: number;
@@ -201,6 +203,10 @@ export class Frame {
     if (!t) {
       t = new Thunk<Value>(
         () => {
+          if (!this.checked) {
+            this.checked = true;
+            this.block.check(this.span);
+          }
           const read = this.readNamed(name, this.here);
           if (read === undefined)
             fail("P0211", p.span, `\`${name}\` is an output of ${this.instance.decl.name.text} that its forward never sets`);

@@ -70,7 +70,7 @@ export class Instance extends Editable {
     }
     for (const name of given.keys())
       if (!this.slots.has(name)) fail("P0208", madeAt, `${this.decl.name.text} has no parameter \`${name}\``);
-    for (const s of statements) if (s.kind === "Require") evaluator.require(s, this.scope, madeAt);
+    this.block.check(madeAt);
   }
 
   /** Path below its owner, as transformers and peft write it; `""` for the owner's root. */

@@ -4,7 +4,7 @@ import type { Json } from "../files.ts";
 import type { StoredDType } from "../safetensors/dtype.ts";
 import { encodeHeads } from "./encode-heads.ts";
 import { evaluate } from "./expression.ts";
-import type { MethodMapping, OptionMapping, PeftMapping, Side } from "./mapping.ts";
+import type { MethodMapping, OptionMapping, PeftMapping } from "./mapping.ts";
 import { type Encoded, type OutAdapter, type OutAttachment, type OutParam, Unsayable } from "./out.ts";
 import { choosePattern, chooseTargets, moduleTree } from "./targets.ts";
 
@@ -76,7 +76,8 @@ export function encodeModules(
   }
   for (const method of mapping.methods)
     if (method.listed !== undefined) config[method.listed] = listNames(listed.get(method.listed) ?? [], all);
-  if ("fan_in_fan_out" in mapping.fields) config.fan_in_fan_out = isTransposed(mapping, adapter);
+  if ("fan_in_fan_out" in mapping.fields)
+    config.fan_in_fan_out = adapter.attachments.some((a) => a.sites.some(({ turned }) => turned === true));
   const unsaid = encodeHeads(mapping, config, adapter, task, new Set(sites), tensors);
   if (unsaid !== undefined) return unsaid;
   for (const [path, param] of Object.entries(adapter.copies ?? {})) {
@@ -168,19 +169,4 @@ function smallest(n: number): StoredDType {
 /** Names that pick the sites by the end of their path, dot or not, as peft does for (IA)³; an empty list where there are none. */
 function listNames(sites: readonly string[], all: readonly string[]): Json {
   return sites.length === 0 ? [] : [...chooseTargets(sites, all).modules];
-}
-
-/** Whether the weights of the adapted modules are stored [in, out], seen where one is not square. peft sets the field itself where it is wrong. */
-function isTransposed(mapping: PeftMapping, adapter: OutAdapter): boolean {
-  for (const attachment of adapter.attachments) {
-    const sides = mapping.methods.find((method) => method.method === attachment.method)?.sides;
-    for (const { path, params } of attachment.sites) {
-      const weight = adapter.base.shapes.get(`${path}.weight`);
-      if (weight === undefined || weight.length !== 2 || weight[0] === weight[1]) continue;
-      const size = ([param, ...axes]: Side) => axes.reduce((n, axis) => n * (params[param]?.shape[axis] ?? 0), 1);
-      if (sides?.in !== undefined) return size(sides.in) === weight[0];
-      if (sides?.out !== undefined) return size(sides.out) === weight[1];
-    }
-  }
-  return false;
 }

@@ -73,9 +73,6 @@ export interface CompanionMapping {
   readonly why: string;
 }
 
-/** A parameter and some of its axes. */
-export type Side = readonly [param: string, ...axes: number[]];
-
 export interface MethodMapping {
   readonly method: string;
   readonly from: string;
@@ -100,8 +97,6 @@ export interface MethodMapping {
   readonly integers?: Readonly<Record<string, StoredDType | { readonly to: string }>>;
   /** Ends of keys with copies of base weights, not needed. */
   readonly copies?: readonly string[];
-  /** Parameters with axes whose sizes multiply to the module's input or output size: they show whether a weight is stored transposed. */
-  readonly sides?: { readonly in?: Side; readonly out?: Side };
   readonly readOnly?: boolean;
   readonly writeOnly?: boolean;
   /** Tasks it may be written for; none given: all. */

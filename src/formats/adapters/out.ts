@@ -27,6 +27,8 @@ export interface OutAttachment {
     readonly params: Readonly<Record<string, OutParam>>;
     /** Other modules with the same weight. */
     readonly also?: readonly string[];
+    /** The module stores its weight the other way round than what it fills has it: [in, out]. */
+    readonly turned?: boolean;
     /** States that act when the model is used. */
     readonly states?: Readonly<Record<string, OutParam>>;
   }[];
