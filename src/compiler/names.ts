@@ -15,3 +15,9 @@ export function mentions(x: unknown, names: ReadonlySet<string>): boolean {
   if (n.kind === "Name" && names.has(n.text!)) return true;
   return Object.entries(x).some(([k, v]) => k !== "span" && k !== "kind" && mentions(v, names));
 }
+
+/** The name, with a number behind it if somebody has it. */
+export function unique(name: string, taken: (n: string) => boolean): string {
+  if (!taken(name)) return name;
+  for (let i = 2; ; i++) if (!taken(`${name}_${i}`)) return `${name}_${i}`;
+}

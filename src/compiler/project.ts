@@ -80,7 +80,10 @@ export interface TrainStage extends StageBase {
   readonly verb: "train";
   /** Outputs: `loss`, `grad_norm`, every scalar the objective names, `watch/...`; params and states: their next values. */
   readonly step: readonly Entry[];
-  /** The same objective with `training` false, no update; outputs as above. One for each table of data. */
+  /**
+   * The same objective with `training` false, no update; outputs as above, and where metrics are asked for that are none of them, `predicted` and
+   * `expected` of one shape, the rows first. One for each table of data.
+   */
   readonly evaluation: readonly Entry[];
   readonly trained: readonly string[];
   readonly data: readonly DatasetSpec[];
@@ -98,7 +101,7 @@ export interface TrainStage extends StageBase {
     | {
         readonly every: number | undefined;
         readonly data: DatasetSpec | undefined;
-        readonly metrics: readonly string[];
+        readonly metrics: readonly MetricSpec[];
         readonly best: string | undefined;
         readonly stopAfter: number | undefined;
       }
@@ -115,7 +118,7 @@ export interface EvaluateStage extends StageBase {
   readonly verb: "evaluate";
   readonly evaluation: Entry;
   readonly data: DatasetSpec;
-  readonly metrics: readonly string[];
+  readonly metrics: readonly MetricSpec[];
   readonly batch: number;
   readonly sequence: number | undefined;
 }

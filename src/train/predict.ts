@@ -10,7 +10,6 @@ import { batchesOf, entryName, entryPoints } from "./entries.ts";
 import { Evaluation } from "./evaluate.ts";
 import type { Scalars } from "./events.ts";
 import type { RunHost } from "./host.ts";
-import { checkMetrics, metricsOf } from "./metrics.ts";
 import { prepareEvaluation } from "./train.ts";
 import { zeros } from "./values.ts";
 
@@ -38,15 +37,10 @@ async function openFor(points: readonly EntryPoint[], host: RunHost): Promise<Se
 /** Writes `metrics.json`. */
 export async function evaluateStage(stage: EvaluateStage, host: RunHost, folder: string | undefined): Promise<Scalars> {
   const table = await tableOf(stage, host);
-  const { graph } = stage.evaluation;
-  checkMetrics(
-    stage.metrics,
-    graph.results.filter((r) => r.role === "output" && r.node.type.shape.length === 0).map((r) => r.name),
-  );
-  const evaluation = new Evaluation([stage.evaluation], [table], stage.batch, stage.sequence);
+  const evaluation = new Evaluation([stage.evaluation], [table], stage, host);
   const session = await openFor(evaluation.points, host);
   try {
-    const metrics = metricsOf(await evaluation.run(session, host.values.clock.step, host.values.clock.steps), stage.metrics);
+    const metrics = await evaluation.run(session, host.values.clock.step, host.values.clock.steps);
     host.listen({ event: "evaluation", stage: stage.name, step: 0, metrics, best: false });
     if (folder !== undefined) writeJson(host.files, joinPath(folder, "metrics.json"), metrics, true);
     return metrics;
@@ -75,10 +69,7 @@ async function evaluateTrained(stage: TrainStage, host: RunHost): Promise<Scalar
   if (evaluation === undefined) return undefined;
   const session = await openFor(evaluation.points, host);
   try {
-    const metrics = metricsOf(
-      await evaluation.run(session, host.values.clock.step, host.values.clock.steps),
-      stage.evaluate?.metrics ?? [],
-    );
+    const metrics = await evaluation.run(session, host.values.clock.step, host.values.clock.steps);
     host.listen({ event: "evaluation", stage: stage.name, step: 0, metrics, best: false });
     return metrics;
   } finally {

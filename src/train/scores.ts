@@ -1,82 +1,37 @@
 /** `evaluate` of finished tables: metrics of texts that earlier stages wrote, row by row beside what they should have been. */
-import type { MetricSpec, ScoreStage } from "../compiler/project.ts";
-import { keysOf, occurrences, phrasesOf, STEMS } from "../formats/data/makers/phrases.ts";
-import { rowsOf, type Source } from "../formats/data/source.ts";
+import type { ScoreStage } from "../compiler/project.ts";
+import type { Source } from "../formats/data/source.ts";
 import { joinPath, writeJson } from "../formats/files.ts";
-import { InputError, Limit } from "../ir/errors.ts";
 import type { Scalars } from "./events.ts";
 import type { RunHost } from "./host.ts";
+import { metricNamed, readTables } from "./metrics/index.ts";
+import { unfit } from "./metrics/metric.ts";
 
-export interface ScoreHost extends Pick<RunHost, "files" | "listen"> {
+export interface ScoreHost extends Pick<RunHost, "files" | "listen" | "table"> {
   /** Rows of text of what stages left. */
   written(spec: ScoreStage["data"][number]): Promise<{ readonly name: string; readonly source: Source }>;
 }
 
-type Metric = (source: Source, spec: MetricSpec) => Scalars;
-
-/** One row a metric. */
-const METRICS: Readonly<Record<string, Metric>> = { keyphrase_f1: keyphraseF1 };
-
 /** Writes `metrics.json`. Of several tables each metric is named by its table. */
 export async function scoreStage(stage: ScoreStage, host: ScoreHost, folder: string | undefined): Promise<Scalars> {
   const metrics: Record<string, number> = {};
-  for (const spec of stage.data) {
-    const { name, source } = await host.written(spec);
-    for (const wanted of stage.metrics) {
-      const metric = METRICS[wanted.name];
-      if (metric === undefined) throw new Limit(`the metric \`${wanted.name}\` of finished tables is not built`, stage.span);
-      for (const [key, value] of Object.entries(metric(source, wanted))) metrics[stage.data.length > 1 ? `${name}/${key}` : key] = value;
+  for (const { name: wanted, options } of stage.metrics) {
+    const metric = metricNamed(wanted, []);
+    if (metric.wants === "labels")
+      throw unfit(`\`${wanted}\` compares what an objective predicts with labels, and no objective is given`, [
+        "as in `evaluate { objective = classification(m)  data = rows  metrics = [macro_f1()] }`",
+      ]);
+    if (metric.wants === "tables") {
+      Object.assign(metrics, await metric.of(readTables(host), options));
+      continue;
+    }
+    for (const spec of stage.data) {
+      const { name, source } = await host.written(spec);
+      for (const [key, value] of Object.entries(metric.of(source, options)))
+        metrics[stage.data.length > 1 ? `${name}/${key}` : key] = value;
     }
   }
   host.listen({ event: "evaluation", stage: stage.name, step: 0, metrics, best: false });
   if (folder !== undefined) writeJson(host.files, joinPath(folder, "metrics.json"), metrics, true);
   return metrics;
-}
-
-/** Predictions behind so many count for nothing. */
-const MOST = 200;
-
-/**
- * F1 of keyphrases, those that stand in the text and those that do not apart, after stemming: precision among the first k (of k, even where there are fewer; `none`: among all) and recall,
- * each averaged over all documents, then their harmonic mean. Meng et al. 2017, "Deep keyphrase generation"; as counted by Wu et al. 2022 (arXiv 2212.10233).
- */
-function keyphraseF1(source: Source, { options }: MetricSpec): Scalars {
-  const at = Array.isArray(options.at) ? options.at : [options.at ?? null];
-  const column = typeof options.phrases === "string" ? options.phrases : "keyphrases";
-  const stem = STEMS[typeof options.stem === "string" ? options.stem : "porter"];
-  if (stem === undefined || !at.every((k) => k === null || (typeof k === "number" && k > 0)))
-    throw new InputError("P0703", '`keyphrase_f1` takes `at`, numbers from 1 on or none, and `stem`, "porter" or "none"');
-  const documents = rowsOf(source).map((row) => {
-    const { answer, source: text } = row.values;
-    if (typeof answer !== "string" || typeof text !== "string")
-      throw new InputError("P0703", `\`${source.file}\`, line ${row.line} has no phrases that were written for a text`, [
-        "`keyphrase_f1` takes what `generate` or `spans` gives",
-      ]);
-    const words = keysOf(text, stem);
-    const distinct = (phrases: readonly string[]) => {
-      const keys = phrases.map((phrase) => keysOf(phrase, stem).filter((key) => key !== ""));
-      return [...new Map(keys.filter((key) => key.length > 0).map((key) => [key.join(" "), key])).values()];
-    };
-    const wanted = distinct(phrasesOf(row, column, source.file));
-    const found = distinct(answer.split(";").slice(0, MOST));
-    const part = (phrases: readonly string[][], present: boolean) =>
-      phrases.filter((phrase) => occurrences(phrase, words).length > 0 === present).map((phrase) => phrase.join(" "));
-    return { present: [part(found, true), part(wanted, true)], absent: [part(found, false), part(wanted, false)] };
-  });
-  const out: Record<string, number> = {};
-  for (const kind of ["present", "absent"] as const) {
-    for (const k of at) {
-      const most = k === null ? Number.POSITIVE_INFINITY : Number(k);
-      let precision = 0;
-      let recall = 0;
-      for (const document of documents) {
-        const [found, wanted] = document[kind];
-        const hits = found.slice(0, most).filter((phrase) => wanted.includes(phrase)).length;
-        precision += hits / (k === null ? Math.max(1, found.length) : most) / documents.length;
-        recall += hits / Math.max(1, wanted.length) / documents.length;
-      }
-      out[`${kind}_f1@${k ?? "M"}`] = precision + recall === 0 ? 0 : (2 * precision * recall) / (precision + recall);
-    }
-  }
-  return out;
 }

@@ -15,7 +15,6 @@ import type { RunHost } from "./host.ts";
 import { describeGraph, type Identity, requireSame, sha256 } from "./identity.ts";
 import { Journal } from "./journal.ts";
 import { type LoopPlan, NonFinite, type Progress, runLoop, START } from "./loop.ts";
-import { checkMetrics, metricsOf } from "./metrics.ts";
 import { blame } from "./nonfinite.ts";
 import { Schedule } from "./schedule.ts";
 import { Summing } from "./summing.ts";
@@ -109,18 +108,14 @@ export async function prepareEvaluation(stage: TrainStage, host: Pick<RunHost, "
     entries.push(stage.evaluation[i]);
     tables.push(table);
   }
-  const wanted = [...(stage.evaluate?.metrics ?? []), ...(stage.evaluate?.best === undefined ? [] : [stage.evaluate.best])];
   if (entries.length === 0) {
     if (stage.evaluate === undefined) return undefined;
     throw new InputError("P0731", `stage \`${stage.name}\` evaluates, but its data has no held part`, [
       "give the data `split: 0.95`, or say `evaluate = { data: ... }`",
     ]);
   }
-  checkMetrics(
-    wanted,
-    entries.flatMap((entry) => entry.graph.results.filter((r) => r.role === "output" && r.node.type.shape.length === 0).map((r) => r.name)),
-  );
-  return new Evaluation(entries, tables, stage.batch, stage.sequence);
+  const { batch, sequence, evaluate } = stage;
+  return new Evaluation(entries, tables, { batch, sequence, metrics: evaluate?.metrics ?? [], best: evaluate?.best }, host);
 }
 
 export interface TrainOptions {
@@ -284,7 +279,7 @@ class TrainRun {
     return runLoop(plan, from, {
       update: (step) => this.update(step),
       tokens: (step) => this.tokens(step),
-      evaluate: async (step) => metricsOf(await evaluation!.run(this.session, Math.max(0, step - 1), total), stage.evaluate?.metrics ?? []),
+      evaluate: (step) => evaluation!.run(this.session, Math.max(0, step - 1), total),
       keepBest: async () => {
         this.best = await this.readParams();
       },

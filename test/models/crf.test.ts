@@ -64,3 +64,37 @@ predict look { objective = goal data = jsonl("x") columns = ["loss", "accuracy",
   expect(problems(p)).toEqual([]);
   expect([...p.params.keys()].filter((name) => name.includes("crf"))).toHaveLength(3);
 });
+
+const two = `import { BertForTokenClassification } from "std/models/bert"
+import { crf_tagging } from "std/crf"
+fields = { vocab_size: 13, hidden_size: 8, num_hidden_layers: 1, num_attention_heads: 2, intermediate_size: 12, max_position_embeddings: 20, num_labels: 3 }
+model s = BertForTokenClassification(...fields)
+model t = BertForTokenClassification(...fields)
+`;
+test("each has parameters of its own, which are trained, and are the same in later stages", () => {
+  const p = project(`${two}
+one = crf_tagging(s, longest: 16)
+both = [one, crf_tagging(t, longest: 16)]
+for turn in 0..2 {
+  again = crf_tagging(t, longest: 16)
+  train more { objective = again data = jsonl("x") steps = 1 sequence = 16 }
+}
+train first { objective = one data = jsonl("x") steps = 1 sequence = 16 }
+train second { objective = both[1] data = jsonl("x") steps = 1 sequence = 16 }
+predict look { objective = one data = jsonl("x") columns = ["decoded"] }`);
+  expect(problems(p)).toEqual([]);
+  const names = [...p.params.keys()].filter((name) => name.includes("crf.transitions"));
+  expect(names.sort()).toEqual(["again.crf.transitions", "again_2.crf.transitions", "both.1.crf.transitions", "one.crf.transitions"]);
+  const trained = p.actions.flatMap((a) => (a.kind === "stage" && a.stage.verb === "train" ? [a.stage] : []));
+  expect(trained.map((s) => s.trained.filter((name) => name.includes("crf.transitions")))).toEqual([
+    ["again.crf.transitions"],
+    ["again_2.crf.transitions"],
+    ["one.crf.transitions"],
+    ["both.1.crf.transitions"],
+  ]);
+});
+
+test("one without a name would be another in each stage", () => {
+  const p = project(`${two}train { objective = crf_tagging(t, longest: 16) data = jsonl("x") steps = 1 sequence = 16 }`);
+  expect(problems(p)).toEqual([expect.stringMatching(/P0801.*crf_tagging.*needs a name/)]);
+});

@@ -118,4 +118,26 @@ describe("the papers' training", () => {
     expect([...stages(events).keys()]).toEqual(["start", "learn", "again"]);
     expect(events.some((e) => e.event === "evaluation" && Number.isFinite(e.metrics.loss))).toBe(true);
   }, 300_000);
+
+  test("content analysis: voters, what they agree on, and a judged result", async () => {
+    paper.model("tiny-xlmr-mlm");
+    paper.put("data/people.txt", "anna\nbert\n");
+    const rows = twice(said.map((text, i) => ({ text, label: ["dagegen", "dafür", "nichts"][i % 3] })));
+    for (const name of ["near", "few", "unlabelled", "test"]) paper.rows(name, rows);
+    const events = await paper.run("content_analysis", [
+      ["[1000, 2000, 3000]", "[1000]"],
+      ["    epochs    = 30", "    epochs    = 1"],
+      ["steps     = 200", "steps     = 2"],
+    ]);
+    expect(stages(events).get("distil")).toHaveLength(2);
+    const metrics = events.flatMap((e) => (e.event === "evaluation" && e.stage === "result" ? [e.metrics] : []))[0];
+    expect(
+      Object.entries(metrics)
+        .filter(([name]) => name.startsWith("confusion/"))
+        .reduce((sum, [, n]) => sum + n, 0),
+    ).toBe(12);
+    expect(metrics["confusion/dagegen/dafür"]).toBeDefined();
+    for (const name of ["macro_f1", "agreement"]) expect(metrics[name] >= 0 && metrics[name] <= 1).toBe(true);
+    expect(metrics.krippendorff_alpha).toBeLessThanOrEqual(1);
+  }, 300_000);
 });

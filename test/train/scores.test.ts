@@ -31,7 +31,11 @@ async function score(
     tokenizer: "m",
     sequence: undefined,
   })!;
-  return scoreStage(stage as unknown as ScoreStage, { files, listen: () => {}, written: async () => ({ name: "written", source }) }, "out");
+  return scoreStage(
+    stage as unknown as ScoreStage,
+    { files, listen: () => {}, table: async () => undefined, written: async () => ({ name: "written", source }) },
+    "out",
+  );
 }
 
 describe("keyphrase_f1", () => {

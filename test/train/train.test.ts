@@ -198,7 +198,13 @@ describe("a train stage", () => {
       [{ table: async () => tinyTable(0, 1) }, {}, "P0730"],
       [{ table: async ({ spec }) => (spec.part === "held" ? undefined : tinyTable(9, 1)) }, {}, "P0731"],
       [{ table: async () => without }, {}, "P0732"],
-      [{}, { evaluate: { every: undefined, data: undefined, metrics: ["bleu"], best: undefined, stopAfter: undefined } }, "P0822"],
+      [
+        {},
+        {
+          evaluate: { every: undefined, data: undefined, metrics: [{ name: "bleu", options: {} }], best: undefined, stopAfter: undefined },
+        },
+        "P0822",
+      ],
       [{}, { memory: 10 }, "P0901"],
     ];
     for (const [over, stage, code] of cases) {

@@ -2,6 +2,7 @@ import type { Node, Span } from "../../ir/graph.ts";
 import { Limit } from "../../ir/graph.ts";
 import { keyOf } from "../../ir/random.ts";
 import type * as ast from "../ast.ts";
+import { unique } from "../names.ts";
 import type { Action, AdapterFile, Host, ModelReport, NumberSource, Static } from "../project.ts";
 import type { Problem } from "../report/problem.ts";
 import { didYouMean } from "../suggest.ts";
@@ -523,8 +524,4 @@ export class Elaborator implements Evaluator {
     }
     return t;
   }
-}
-function unique(name: string, taken: (n: string) => boolean): string {
-  if (!taken(name)) return name;
-  for (let i = 2; ; i++) if (!taken(`${name}_${i}`)) return `${name}_${i}`;
 }

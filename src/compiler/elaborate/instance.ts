@@ -32,6 +32,8 @@ export class Instance extends Editable {
   readonly slots = new Map<string, Slot>();
   /** Given where a model without a folder is made, or in place of its folder's. */
   tokenizer: Tokenizer | undefined;
+  /** The name that the file gives it, where it is no part of anything. */
+  called: string | undefined;
   /** Set on a copy of a model: the instance it was copied from. */
   origin: Instance | undefined;
   /** Paths that a `forward` gave extra parameters by loading, by the model. */
@@ -82,7 +84,7 @@ export class Instance extends Editable {
   }
   get owner(): ParamDecl["owner"] {
     const h = this.holder;
-    if (!h) return { kind: "objective", name: this.decl.name.text };
+    if (!h) return { kind: "objective", name: this.called ?? this.decl.name.text };
     if (h.kind === "root") return h.owner;
     return h.kind === "instance" ? h.instance.owner : { kind: "attachment", name: h.site.attachment.name };
   }

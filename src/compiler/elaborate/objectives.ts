@@ -1,6 +1,7 @@
 import { symbol } from "../../ir/dim.ts";
 import type { DType, Node, Span } from "../../ir/graph.ts";
 import type * as ast from "../ast.ts";
+import { unique } from "../names.ts";
 import type { ColumnDecl } from "../project.ts";
 import { context, maybeContext } from "./context.ts";
 import type { Elaborator } from "./elaborator.ts";
@@ -9,6 +10,7 @@ import { Frame } from "./frame.ts";
 import { forwardOf, Instance } from "./instance.ts";
 import { fixed, type Scope } from "./scope.ts";
 import { capitalsOf, isTensorType, showType } from "./signature.ts";
+import type { Storage } from "./storage.ts";
 import { builderAt, building } from "./tensors.ts";
 import { Thunk } from "./thunk.ts";
 import { Size, sizeValue, Tensor, type Value } from "./values.ts";
@@ -17,8 +19,32 @@ import { Size, sizeValue, Tensor, type Value } from "./values.ts";
 export class Objectives {
   private readonly calls = new WeakMap<object, Map<Instance, Frame>>();
   private readonly bases = new WeakMap<object, () => Node>();
+  private readonly named: Instance[] = [];
 
   constructor(private readonly e: Elaborator) {}
+
+  /** A name of the file for a module, or for those of a list: what an objective's own parameters are called after. The first name is kept; no other has it. */
+  name(value: Value, name: string): void {
+    if (Array.isArray(value)) value.forEach((v, i) => this.name(v as Value, `${name}.${i}`));
+    if (!(value instanceof Instance) || value.holder || value.called !== undefined) return;
+    const taken = (n: string): boolean =>
+      this.named.some((i) => i.called === n) || this.e.models.some((m) => m.name === n) || this.e.attachments.some((a) => a.name === n);
+    value.called = unique(name, taken);
+    this.named.push(value);
+  }
+  /** Parameters that objectives of the file have themselves, their models' not among them. */
+  *parameters(): IterableIterator<Storage> {
+    for (const i of this.named) if (!i.holder) for (const part of i.tree()) for (const [, p] of part.stored()) yield p;
+  }
+  /** Without a name, each stage that calls it would have another with the same parameters. P0801. */
+  private requireName(i: Instance): void {
+    if (i.holder || i.called !== undefined || ![...i.tree()].some((part) => !part.stored().next().done)) return;
+    const { text } = i.decl.name;
+    fail("P0801", i.madeAt, `\`${text}\` has parameters of its own, so it needs a name`, {
+      label: "made anew by every stage that says this",
+      notes: [`as in \`goal = ${text}(…)\` and \`objective = goal\`, here and wherever the same parameters are meant`],
+    });
+  }
 
   /** Says what the loss is before anyone rebinds it, in the graph being made. */
   setBase(base: () => Node): void {
@@ -40,6 +66,7 @@ export class Objectives {
     }
     let frame = calls.get(instance);
     if (!frame) {
+      this.requireName(instance);
       const forward = forwardOf(instance.decl);
       if (!forward) fail("P0209", instance.madeAt, `${instance.decl.name.text} has no \`forward\`, so it is no objective`);
       const args = new Map<string, Thunk<Value>>();

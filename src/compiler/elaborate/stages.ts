@@ -1,5 +1,6 @@
 import type { Span } from "../../ir/graph.ts";
 import type * as ast from "../ast.ts";
+import { METRICS } from "../metrics.ts";
 import type { DatasetSpec, EvaluateStage, GenerateStage, MetricSpec, PredictStage, ScoreStage, Stage, StagePrompt } from "../project.ts";
 import { decodeEntries } from "./decode.ts";
 import type { Elaborator } from "./elaborator.ts";
@@ -185,24 +186,26 @@ export function stage(e: Elaborator, s: ast.Stage, scope: Scope, turns: readonly
         verb: "score",
         tokenizer: undefined,
         data: settings.datasets("data"),
-        metrics: metricSpecs(e, settings),
+        metrics: metricSpecs(e, settings.need("metrics"), settings.spanOf("metrics")),
       };
       add(e, stage);
       return new Fields(new Map());
     }
-    const { entry, tokenizer } = evaluationEntry(e, settings, base.name);
+    const metrics = metricSpecs(e, settings.value("metrics"), settings.spanOf("metrics"));
+    const { entry, tokenizer } = evaluationEntry(e, settings, base.name, metrics);
     const out: EvaluateStage = {
       ...base,
       verb: "evaluate",
       tokenizer,
       evaluation: entry,
       data: settings.dataset("data"),
-      metrics: metricNames(e, settings) ?? ["loss"],
+      metrics,
       batch: settings.int("batch", 8),
       sequence: settings.int("sequence", undefined),
     };
     add(e, out);
-    return new Fields(new Map(out.metrics.map((name) => [name, lateNumber(e, { kind: "metric", stage: base.folder, name }, s.span)])));
+    const numbers = metrics.map(({ name }) => name).filter((name) => METRICS[name]?.number ?? true);
+    return new Fields(new Map(numbers.map((name) => [name, lateNumber(e, { kind: "metric", stage: base.folder, name }, s.span)])));
   }
   if (verb === "predict") {
     const columns = settings.strings("columns") ?? fail("P0204", s.verb.span, "`predict` needs `columns`");
@@ -218,7 +221,7 @@ export function stage(e: Elaborator, s: ast.Stage, scope: Scope, turns: readonly
       sequence: settings.int("sequence", undefined),
     };
     add(e, out);
-    return new Dataset({ kind: "dataset", make: "predicted", args: [base.folder], options: {}, part: "main", span: s.span });
+    return new Dataset({ kind: "dataset", make: "predicted", args: [base.folder], options: { columns }, part: "main", span: s.span });
   }
   const model = settings.model("model");
   const beams = settings.int("beams", 1);
@@ -276,30 +279,14 @@ function numbersOf(value: Value, name: string, span: Span): number | number[] {
   fail("P0206", span, `\`${name}\` of a prompt is a number or a list of numbers, this is ${describe(value)}`);
 }
 
-/** Metrics by name; one with options (`confusion(classes)`) is a function of the host's, which runs do not have yet. */
-function metricNames(e: Elaborator, settings: Settings): readonly string[] | undefined {
-  const v = settings.value("metrics");
-  if (!Array.isArray(v)) return settings.strings("metrics");
-  return v.map((m: Value) => {
-    const name = m instanceof Fields ? m.entries.get("metric") : m;
-    if (typeof name !== "string") fail("P0206", settings.spanOf("metrics"), `a metric is a name, this is ${describe(m)}`);
-    if (m instanceof Fields) e.unbuilt(`the metric \`${name}\``, settings.spanOf("metrics"));
-    return name;
-  });
-}
-
-/** Metrics by name, with their options. */
-function metricSpecs(e: Elaborator, settings: Settings): MetricSpec[] {
-  const v = settings.need("metrics");
+/** Metrics by name, or called with options; the default where there are none. */
+export function metricSpecs(e: Elaborator, v: Value | undefined, span: Span): MetricSpec[] {
+  if (v === undefined || v === null) return [{ name: "loss", options: {} }];
   return (Array.isArray(v) ? (v as readonly Value[]) : [v]).map((m): MetricSpec => {
     if (typeof m === "string") return { name: m, options: {} };
     const name = m instanceof Fields ? m.entries.get("metric") : undefined;
     if (!(m instanceof Fields) || typeof name !== "string")
-      return fail(
-        "P0206",
-        settings.spanOf("metrics"),
-        `a metric is a name, or a call such as \`keyphrase_f1(at: [5])\`, this is ${describe(m)}`,
-      );
+      return fail("P0206", span, `a metric is a name, or a call such as \`keyphrase_f1(at: [5])\`, this is ${describe(m)}`);
     const options = new Map([...m.entries].filter(([key]) => key !== "metric"));
     return { name, options: e.staticRecord(options) };
   });

@@ -106,6 +106,7 @@ export class Run {
     if (values.length !== s.targets.length) fail("P0213", s.span, `${values.length} values for ${s.targets.length} names`);
     s.targets.forEach((t, i) => {
       if (t.names.length !== 1) fail("P0502", t.span, "only a name can be set");
+      this.e.objectives.name(values[i], t.names[0].text);
       this.set(t.names[0], values[i]);
     });
   }

@@ -3,7 +3,7 @@ import type { Graph, Node, Result, Span } from "../../ir/graph.ts";
 import { order } from "../../ir/graph.ts";
 import { rowOf } from "../../ir/ops/index.ts";
 import { boundNames } from "../names.ts";
-import type { Entry } from "../project.ts";
+import type { Entry, MetricSpec } from "../project.ts";
 import { Context, context, within } from "./context.ts";
 import type { Elaborator } from "./elaborator.ts";
 import { fail } from "./fault.ts";
@@ -69,6 +69,7 @@ export function evaluationOf(
   stage: string,
   seed: number,
   span: Span,
+  metrics: readonly MetricSpec[],
   trained?: readonly Storage[],
 ): Entry {
   const ctx = new Context("evaluate", seed, stage, (_x, name) => name !== "loss");
@@ -76,13 +77,43 @@ export function evaluationOf(
   return within(ctx, () => {
     const loss = objectiveLoss(e, objective(), span);
     e.note(ctx);
-    return entryOf([{ role: "output", name: "loss", node: loss }, ...namedScalars(e)]);
+    const scalars: Result[] = [{ role: "output", name: "loss", node: loss }, ...namedScalars(e)];
+    const asked = metrics.some(({ name }) => !scalars.some((r) => r.name === name));
+    return entryOf([...scalars, ...(asked ? labelled(e) : [])]);
   });
 }
 
-export function evaluationEntry(e: Elaborator, settings: Settings, stage: string): { entry: Entry; tokenizer: string | undefined } {
+/**
+ * What an objective predicts and what it should have predicted: its values `predicted` and `expected`, or else the likeliest class of its `logits`
+ * and the column `label`. Nothing where it names neither.
+ */
+function labelled(e: Elaborator): Result[] {
+  const read = (f: Frame, name: string): Node | undefined => {
+    const v = f.read(name);
+    return v instanceof Tensor ? v.node : undefined;
+  };
+  for (const f of e.objectives.frames()) {
+    const logits = read(f, "logits");
+    const b = builderAt(nowhere, f.span);
+    const predicted = read(f, "predicted") ?? (logits && logits.type.shape.length > 1 ? b.argmax(logits, -1) : undefined);
+    const expected = read(f, "expected") ?? read(f, "label");
+    if (predicted === undefined || expected === undefined || !sameShape(predicted.type.shape, expected.type.shape)) continue;
+    return [
+      { role: "output", name: "predicted", node: predicted },
+      { role: "output", name: "expected", node: expected },
+    ];
+  }
+  return [];
+}
+
+export function evaluationEntry(
+  e: Elaborator,
+  settings: Settings,
+  stage: string,
+  metrics: readonly MetricSpec[],
+): { entry: Entry; tokenizer: string | undefined } {
   const o = settings.exprs.get("objective") ?? fail("P0204", settings.span, "`evaluate` needs `objective`");
-  return { entry: evaluationOf(e, o.value, stage, 0, o.span), tokenizer: tokenizerFolder(e, settings) };
+  return { entry: evaluationOf(e, o.value, stage, 0, o.span, metrics), tokenizer: tokenizerFolder(e, settings) };
 }
 
 /** Values of a model or objective, by path, as columns of a table. */

@@ -14,7 +14,7 @@ import { methodFrame } from "./method-frame.ts";
 import type { Scope } from "./scope.ts";
 import { Names } from "./scope.ts";
 import { asSelection, placePath, selectionOf, unite } from "./select.ts";
-import type { Settings } from "./stages.ts";
+import { metricSpecs, type Settings } from "./stages.ts";
 import { entryOf, evaluationOf, namedScalars, nowhere, objectiveLoss, tokenizerFolder } from "./step.ts";
 import type { Storage } from "./storage.ts";
 import { touches, updateNames } from "./updates.ts";
@@ -50,7 +50,12 @@ export function trainStage(e: Elaborator, s: Settings, base: { name: string; spa
   const evaluate = s.record("evaluate", ["every", "data", "metrics", "best", "stop_after"]);
   const checkpoint = s.record("checkpoint", ["every", "keep"]);
   const get = (r: typeof evaluate, k: string): Value | undefined => r?.entries.get(k);
-  const evaluation = data.map((_, i) => evaluationOf(e, pick(count === undefined ? 0 : i), base.name, seed, objective.span, first.trained));
+  const best = get(evaluate, "best") as string | undefined;
+  const metrics = metricSpecs(e, get(evaluate, "metrics"), s.spanOf("evaluate"));
+  const asked = best === undefined ? metrics : [...metrics, { name: best, options: {} }];
+  const evaluation = data.map((_, i) =>
+    evaluationOf(e, pick(count === undefined ? 0 : i), base.name, seed, objective.span, asked, first.trained),
+  );
   const held = get(evaluate, "data");
   const owners = new Set(first.trained.map((p) => `${p.owner.kind} ${p.owner.name}`));
   const precision = s.string("precision", "f32");
@@ -83,8 +88,8 @@ export function trainStage(e: Elaborator, s: Settings, base: { name: string; spa
     evaluate: evaluate && {
       every: get(evaluate, "every") as number | undefined,
       data: held instanceof Dataset ? held.spec : undefined,
-      metrics: (get(evaluate, "metrics") as readonly string[] | undefined) ?? ["loss"],
-      best: get(evaluate, "best") as string | undefined,
+      metrics,
+      best,
       stopAfter: get(evaluate, "stop_after") as number | undefined,
     },
     save: s.string("save", undefined),
@@ -324,7 +329,7 @@ function refuseCutOff(e: Elaborator, reached: ReadonlySet<string>): void {
 const sameModule = (x: Site, y: Site): boolean =>
   x.place.kind === "module" && y.place.kind === "module" && x.place.instance === y.place.instance;
 
-/** What this file made rather than loaded: attachments, fresh heads, models without a folder. */
+/** What this file made rather than loaded: attachments, fresh heads, models without a folder, what objectives have themselves. */
 function made(e: Elaborator): Storage[] {
   const out: Storage[] = [];
   const handed = new Set(e.attachments.flatMap((a) => [...e.optionsGiven(a.applied).values()].flatMap(({ value }) => handedOver(value))));
@@ -332,6 +337,7 @@ function made(e: Elaborator): Storage[] {
     if (!a.loaded && !handed.has(a) && !a.name.startsWith("("))
       for (const site of a.sites) if (!site.detached) for (const p of e.siteParameters(site)) if (!p.frozen) out.push(p);
   for (const m of e.models) for (const i of m.instance.tree()) for (const [, p] of i.stored()) if (!p.source && !p.frozen) out.push(p);
+  for (const p of e.objectives.parameters()) if (!p.frozen) out.push(p);
   return [...new Set(out)];
 }
 function handedOver(v: Value): Attachment[] {

@@ -161,7 +161,7 @@ export const codes: Readonly<Record<string, string>> = {
   P0700: "A table has no rows.",
   P0701: "A line of a data file is not a JSON object.",
   P0702: "A CSV file is not sound.",
-  P0703: "A function that makes a table is given something it cannot use.",
+  P0703: "A function that makes a table, or a metric, is given something it cannot use.",
   P0704: "A template is not sound.",
   P0705: "A column is missing or empty in a row.",
   P0706: "A label is not among those of the model.",

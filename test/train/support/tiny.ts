@@ -97,7 +97,7 @@ export function tinyProject(
     precision: "f32",
     seed: 3,
     shuffle: true,
-    evaluate: { every: 10, data: undefined, metrics: ["loss"], best: undefined, stopAfter: undefined },
+    evaluate: { every: 10, data: undefined, metrics: [{ name: "loss", options: {} }], best: undefined, stopAfter: undefined },
     save: undefined,
     checkpoint: { every: 5, keep: 1 },
     attachments: ["lora"],

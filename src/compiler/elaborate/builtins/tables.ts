@@ -1,3 +1,4 @@
+import { METRICS } from "../../metrics.ts";
 import { Dataset, describe, Fields, Tokenizer, type Value } from "../values.ts";
 import { BuiltinTable, type Call } from "./table.ts";
 
@@ -84,22 +85,16 @@ tables.add(
 );
 
 // metrics with options: a name and what it is told
-const metric = (name: string, params: readonly string[]): void =>
+for (const [name, { options }] of Object.entries(METRICS))
   tables.add(
     name,
-    params.map((p) => ({ name: p, optional: true })),
-    (args, c) =>
-      new Fields(
-        new Map<string, Value>([
-          ["metric", name],
-          ...params.flatMap((p): [string, Value][] => (args[p] === undefined ? [] : [[p, args[p]!]])),
-        ]),
-      ),
+    options.map((p) => ({ name: p, optional: true })),
+    (args, c) => {
+      const told = options.flatMap((p): [string, Value][] => (args[p] === undefined ? [] : [[p, args[p]!]]));
+      c.evaluator.staticOptions(Object.fromEntries(told), c.span);
+      return new Fields(new Map<string, Value>([["metric", name], ...told]));
+    },
   );
-metric("macro_f1", []);
-metric("confusion", ["classes"]);
-metric("agreement", ["voters"]);
-metric("keyphrase_f1", ["at", "stem", "phrases"]);
 
 // how alike two columns of predictions are: their mean vectors' cosine
 tables.add("similarity", [{ name: "a" }, { name: "b" }], ({ a, b }, c) => {
