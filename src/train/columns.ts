@@ -61,7 +61,13 @@ export function bindSizes(columns: readonly ColumnDecl[], table: DataTable, sequ
       }
     }
   }
+  // numbers that are no tokens (a score for each class) stand for something each: nothing pads them
+  const padded = new Set(columns.filter((c) => c.dtype !== "f32").flatMap((c) => c.shape.flatMap((dim) => symbolsOf(dim))));
   for (const [name, size] of longest) {
+    if (!padded.has(name) && size > 0) {
+      sizes.set(name, size);
+      continue;
+    }
     if (sequence === undefined && size === 0) throw new Bug(`nothing says how large ${name} is`);
     // what the stage says holds for the longest column; a shorter one (answers beside texts) is not padded to it
     sizes.set(name, sequence === undefined ? roundUp(size) : size === 0 || name === main ? sequence : Math.min(roundUp(size), sequence));

@@ -124,11 +124,7 @@ describe("the papers' training", () => {
     paper.put("data/people.txt", "anna\nbert\n");
     const rows = twice(said.map((text, i) => ({ text, label: ["dagegen", "dafür", "nichts"][i % 3] })));
     for (const name of ["near", "few", "unlabelled", "test"]) paper.rows(name, rows);
-    const events = await paper.run("content_analysis", [
-      ["[1000, 2000, 3000]", "[1000]"],
-      ["    epochs    = 30", "    epochs    = 1"],
-      ["steps     = 200", "steps     = 2"],
-    ]);
+    const events = await paper.run("content_analysis", [["[1000, 2000, 3000]", "[1000]"]]);
     expect(stages(events).get("distil")).toHaveLength(2);
     const metrics = events.flatMap((e) => (e.event === "evaluation" && e.stage === "result" ? [e.metrics] : []))[0];
     expect(

@@ -44,3 +44,25 @@ describe("a table beside another", () => {
     expect(seen.size).toBeGreaterThan(2);
   });
 });
+
+test("scores of classes are as many as they are, whatever rows of tokens are padded to", () => {
+  const scores: Table = {
+    ...table([[1], [2, 3]], 0),
+    columns: new Map([
+      ...table([[1], [2, 3]], 0).columns,
+      [
+        "scores",
+        listColumn(
+          [
+            [1, 2, 3],
+            [4, 5, 6],
+          ],
+          0,
+        ),
+      ],
+    ]),
+  };
+  const asked: ColumnDecl[] = [columns[0], { name: "scores", dtype: "f32", shape: [B, R] }];
+  expect(Object.fromEntries(bindSizes(asked, scores, undefined))).toEqual({ S: 8, R: 3 });
+  expect(Object.fromEntries(bindSizes(asked, scores, 64))).toEqual({ S: 64, R: 3 });
+});
