@@ -251,7 +251,7 @@ describe("what is required", () => {
     [
       "in a `forward`",
       `module Obj(n: int) { forward(label: f32[B]) -> loss: f32[] { require n % 2 == 0, "it takes an even number" loss = mean(label) + sum(w) } param w: f32[2] = 1 }
-      train t { objective = Obj(3) params = m data = jsonl("x.jsonl") steps = 1 }`,
+      goal = Obj(3) train t { objective = goal params = m data = jsonl("x.jsonl") steps = 1 }`,
     ],
   ])("%s", (_name, body) => {
     expect(problems(body)).toContain("P0217 it takes an even number");
