@@ -1,13 +1,15 @@
 /**
  * Every method of the library, none left out: it can be attached, folds into the weights or says why it cannot, and lives with all the others at one place.
  */
+import { readFileSync } from "node:fs";
+import path from "node:path";
 import { describe, expect, test } from "@jest/globals";
 import { readMappings } from "../../src/formats/adapters/mapping.ts";
 import { MemoryFiles } from "../../src/formats/memory.ts";
 import { type Tensor, tensor } from "../../src/ir/ops/index.ts";
 import { NodeFiles } from "../../src/node/files.ts";
 import { artefactsFor } from "../../src/train/artefacts.ts";
-import { call, compileText, errorsOf, libraryMethods, moved, predictOf, settle } from "./support.ts";
+import { call, compileText, errorsOf, libraryMethods, moved, predictOf, SPECS, settle } from "./support.ts";
 
 const BERT = `import { BertForSequenceClassification } from "std/models/bert"
 import { Linear, Attention, SelfAttention, AttentionSublayer, FeedForwardSublayer, FeedForward, TextModel, Positions, Embedding } from "std/nn"
@@ -207,6 +209,13 @@ const far = (a: readonly number[], b: readonly number[]) => Math.max(...a.map((x
 
 test("no method is left out, and none is here that is gone", () => {
   expect(Object.keys(rows).sort()).toEqual([...new Set(methods.map((m) => m.name))].sort());
+});
+
+test("the page of methods names all of them", () => {
+  const page = readFileSync(path.join(SPECS, "../docs/methods.md"), "utf8");
+  expect(
+    methods.filter(({ name, from }) => !page.split("\n").some((l) => l.includes(`\`${name}\``) && l.includes(`${from}.peft`))),
+  ).toEqual([]);
 });
 
 describe("merging folds a method, or says why not", () => {
