@@ -1,14 +1,17 @@
 import type { Command } from "commander";
 import type { GenerateStage } from "../../compiler/project.ts";
-import { generate as generateTexts } from "../../train/generate.ts";
+import { promptsOf } from "../../train/data.ts";
+import { generate as generateTexts, type Prompt } from "../../train/generate.ts";
 import { useAdapter } from "../../train/restore.ts";
 import { stagesOf, tokenizerOf } from "../../train/run.ts";
 import { type CommonOptions, common, realNumber, Session, wholeNumber } from "../context.ts";
+import { Usage } from "../errors.ts";
 import type { Io } from "../io.ts";
 
 interface GenerateCommand extends CommonOptions {
   readonly adapter?: string;
   readonly prompt?: readonly string[];
+  readonly column?: readonly string[];
   readonly maxTokens?: string;
   readonly temperature?: string;
   readonly topP?: string;
@@ -20,10 +23,12 @@ export function generate(program: Command, io: Io): void {
   common(program.command("generate").argument("<file>", "a .peft file"))
     .description("write text: with --adapter, else the newest result, else the base")
     .option("--adapter <dir>", "an adapter's folder, or a run's")
-    .option("--prompt <text>", "a prompt, instead of the stage's (may be repeated)", (text: string, before: readonly string[] = []) => [
-      ...before,
-      text,
-    ])
+    .option("--prompt <text>", "a prompt, instead of the stage's (may be repeated)", listed)
+    .option(
+      "--column <name=n>",
+      "a column that a method asks for, of every prompt; numbers with commas make a list (may be repeated)",
+      listed,
+    )
     .option("--max-tokens <n>", "tokens to write at most")
     .option("--temperature <t>", "0: always the likeliest token")
     .option("--top-p <p>", "choose among the likeliest tokens that make up this share")
@@ -44,10 +49,32 @@ export function generate(program: Command, io: Io): void {
       );
       const host = session.host(project, await session.engine());
       session.display.listen({ event: "note", message: useAdapter(host, session.workspace.sources, options.adapter) });
-      const prompts = options.prompt === undefined ? await host.prompts(stage) : options.prompt.map((text) => ({ text }));
+      const prompts = await promptsFor(stage, options, (s) => host.prompts(s));
       const samples = await session.interruptible(() => generateTexts(stage, host, tokenizerOf(stage, host), undefined, prompts));
       if (!session.json) for (const { prompt, text } of samples) io.out(`${prompt}${text}\n`);
     });
+}
+
+const listed = (text: string, before: readonly string[] = []): string[] => [...before, text];
+
+/** The stage's prompts, or those of the command line, which may bring columns for all of them. */
+async function promptsFor(
+  stage: GenerateStage,
+  { prompt, column }: GenerateCommand,
+  made: (stage: GenerateStage) => Promise<readonly Prompt[]>,
+): Promise<readonly Prompt[]> {
+  const columns = Object.fromEntries((column ?? []).map(columnOf));
+  if (prompt !== undefined) return promptsOf(prompt.map((text) => ({ text, columns })));
+  if (column === undefined) return made(stage);
+  if (stage.prompts === undefined) throw new Usage("--column goes with --prompt, or with a stage that has `prompts`");
+  return promptsOf(stage.prompts.map((own) => ({ ...own, columns: { ...own.columns, ...columns } })));
+}
+function columnOf(text: string): [string, number | number[]] {
+  const [, name, values] = /^([A-Za-z_]\w*)=(.+)$/.exec(text) ?? [];
+  const numbers = values?.split(",").map((x) => (x.trim() === "" ? Number.NaN : Number(x)));
+  if (name === undefined || numbers === undefined || !numbers.every(Number.isFinite))
+    throw new Usage(`--column ${text}: a name and a number are wanted`, ["such as --column adapter=1"]);
+  return [name, numbers.length === 1 ? numbers[0] : numbers];
 }
 
 function withOptions(stage: GenerateStage, options: GenerateCommand): GenerateStage {
