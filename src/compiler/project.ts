@@ -17,7 +17,9 @@ export interface ParamDecl {
   readonly source:
     | { readonly kind: "file"; readonly folder: string; readonly tensor: string }
     | { readonly kind: "start"; readonly graph: Graph }
-    | { readonly kind: "copy"; readonly of: string };
+    | { readonly kind: "copy"; readonly of: string }
+    /** A number that the run makes between stages. */
+    | { readonly kind: "number" };
   /** Declared `frozen`: drawn and saved, trained only if a stage names it. */
   readonly frozen: boolean;
   readonly span?: Span;

@@ -37,7 +37,14 @@ export class ValueStore {
   param(name: string): Float32Array {
     const held = this.params.get(name);
     if (held !== undefined) return held;
-    const { source } = this.declaration(name);
+    const { source, span } = this.declaration(name);
+    if (source.kind === "number")
+      throw new InputError(
+        "P0828",
+        "this needs a number that a whole run makes between its stages",
+        ["`peftc train` runs the stages in order; `eval` and `generate` only use what is left of it"],
+        span,
+      );
     if (source.kind === "file") return this.read(name, source.folder, source.tensor);
     if (this.making.has(name)) throw new Bug(`the start of ${name} needs itself`);
     this.making.add(name);

@@ -44,6 +44,19 @@ ${train("max(alike, 0) * 0.5 * causal_lm(gpt2)", "watch = { alike: alike }")}`,
     const [step] = found.filter(({ event }) => event === "step");
     expect(step["watch/before"]).toBeCloseTo(evaluation.loss, 5);
   });
+  test("outside a run there is none, which is no zero", async () => {
+    const { code, err } = await peftc(
+      place(
+        spec(`evaluate first { objective = causal_lm(gpt2)  data = data  sequence = 16  metrics = ["loss"] }
+evaluate second { objective = first.loss * causal_lm(gpt2)  data = data  sequence = 16  metrics = ["loss"] }`),
+      ),
+      ["eval", "main.peft", "--device", "wasm"],
+    );
+    expect([code, err]).toEqual([
+      1,
+      expect.stringMatching(/error P0828: this needs a number that a whole run makes between its stages\n {2}main.peft:8/),
+    ]);
+  });
   test("no condition may hang on one", async () => {
     const { code, err } = await peftc(
       place(spec("evaluate first { objective = causal_lm(gpt2)  data = data  sequence = 16 }\nif first.loss > 3 { x = 1 }")),

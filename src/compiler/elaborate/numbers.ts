@@ -16,6 +16,7 @@ export function lateNumber(e: Elaborator, source: NumberSource, span: Span): Sto
     true,
     span,
   );
+  storage.source = { kind: "number" };
   // the run fills it in, whether or not anything reads it
   e.used.set(storage.name, storage);
   e.actions.push({ kind: "number", into: storage.name, source, span });
