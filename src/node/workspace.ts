@@ -27,7 +27,7 @@ export function openWorkspace(folder: string, sizesOnly = false): Workspace {
   const sources = new Sources(
     files,
     librarySource,
-    readMappings(files, path.join(packageRoot(), "specs/std/methods")),
+    readMappings(files, path.join(packageRoot(), "specs/std/methods"), path.join(packageRoot(), "specs/std/models")),
     new Map(),
     sizesOnly,
   );

@@ -1,6 +1,6 @@
 /** A stage's result in the layouts of other tools: adapters as PEFT keeps them, whole models as transformers does. */
 import type { AttachmentReport, ModelReport, Project } from "../compiler/project.ts";
-import type { Mappings } from "../formats/adapters/mapping.ts";
+import { type Mappings, modelTypeOf } from "../formats/adapters/mapping.ts";
 import type { Origin, OutAdapter, OutAttachment, OutParam } from "../formats/adapters/out.ts";
 import { readAdapter } from "../formats/adapters/read.ts";
 import { verdictLines, verdicts } from "../formats/adapters/verdicts.ts";
@@ -86,7 +86,7 @@ export function outAdapters(
         base: {
           name: model.folder,
           module: model.module,
-          config: configOf(model, files),
+          config: configOf(model, files, mappings),
           shapes: new Map(Object.entries(model.shapes)),
         },
       },
@@ -127,7 +127,7 @@ export function artefactsFor(project: Project, files: Files, mappings: Mappings)
         if (model === undefined) throw new Bug(`${name} is no model`);
         const target = models.length === 1 && attachments.length === 0 ? folder : joinPath(folder, name);
         writeModel(files, target, {
-          config: configOf(model, files),
+          config: configOf(model, files, mappings),
           changes: { module: model.module, dtype },
           tensors: [...new Set(model.params)].map((p) => ({
             name: pathOf(p),
@@ -162,10 +162,11 @@ function isCompanion(a: AttachmentReport, b: AttachmentReport, mappings: Mapping
   return [...mappings.peft.values()].some(({ methods }) => methods.some((m) => is(m, b) && m.companions?.some((c) => is(c, a))));
 }
 
-/** What the file says, with what the program made of it. */
-function configOf(model: ModelReport, files: Files): JsonRecord {
+/** What the file says, with what the program made of it; for a model without a file its class says the type. */
+function configOf(model: ModelReport, files: Files, mappings: Mappings): JsonRecord {
   const read = model.folder === undefined ? undefined : readConfig(files, model.folder);
-  return { ...read, ...(model.config as JsonRecord) };
+  const type = modelTypeOf(mappings, model.module);
+  return { ...(type !== undefined && { model_type: type }), ...read, ...(model.config as JsonRecord) };
 }
 
 function headsOf(model: ModelReport, heads: Parts["heads"]): string[] {

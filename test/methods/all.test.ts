@@ -9,6 +9,7 @@ import { MemoryFiles } from "../../src/formats/memory.ts";
 import { type Tensor, tensor } from "../../src/ir/ops/index.ts";
 import { NodeFiles } from "../../src/node/files.ts";
 import { artefactsFor } from "../../src/train/artefacts.ts";
+import { ValueStore } from "../../src/train/values.ts";
 import { call, compileText, errorsOf, libraryMethods, moved, predictOf, SPECS, settle } from "./support.ts";
 
 const BERT = `import { BertForSequenceClassification } from "std/models/bert"
@@ -194,7 +195,7 @@ const INPUTS: Readonly<Record<string, Tensor>> = {
   special: tensor("bool", [2, 5], new Array(10).fill(0)),
 };
 const methods = libraryMethods();
-const mappings = readMappings(new NodeFiles(), "specs/std/methods");
+const mappings = readMappings(new NodeFiles(), "specs/std/methods", "specs/std/models");
 const fileOf = new Map(methods.map((m) => [m.name, m.from]));
 const importOf = (name: string) => `import { ${name} } from "${fileOf.get(name)}"\n`;
 const imported = (name: string, row: Row) => (row.first?.includes(`import { ${name} }`) ? "" : importOf(name));
@@ -275,6 +276,15 @@ model m = GPT2LMHeadModel(vocab_size: 13, n_positions: 16, n_embd: 8, n_layer: 1
       if ("fan_in_fan_out" in config) expect(config.fan_in_fan_out).toBe(true);
     });
   }
+});
+
+test("a fresh model is saved with what transformers' AutoConfig asks for", () => {
+  const p = compileText(BERT);
+  const values = new ValueStore(p, () => undefined);
+  const files = new MemoryFiles();
+  artefactsFor(p, files, mappings).models("out", { attachments: [], models: ["m"], heads: [] }, (n) => values.param(n));
+  const config = JSON.parse(new TextDecoder().decode(files.content.get("out/config.json")!));
+  expect(config).toMatchObject({ model_type: "bert", architectures: ["BertForSequenceClassification"], hidden_size: 8 });
 });
 
 describe("all methods at one place", () => {

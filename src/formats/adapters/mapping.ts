@@ -242,6 +242,8 @@ export interface Mappings {
   readonly library: readonly LibraryMapping[];
   /** By name; "": bottlenecks. */
   readonly architectures: ReadonlyMap<string, LibraryArchitecture>;
+  /** What names of classes begin with, to transformers' `model_type`. */
+  readonly modelTypes: ReadonlyMap<string, string>;
   /** Types known by name that are not built, and what they are. */
   readonly refused: ReadonlyMap<string, string>;
 }
@@ -254,6 +256,7 @@ export function readMappings(files: Files, ...folders: readonly string[]): Mappi
   const lowRank: LowRankMapping[] = [];
   const gguf = new Map<string, GgufMapping>();
   const architectures = new Map<string, LibraryArchitecture>();
+  const modelTypes = new Map<string, string>();
   for (const folder of folders) {
     for (const name of files.list(folder).filter((entry) => entry.endsWith(".hf.json"))) {
       const path = joinPath(folder, name);
@@ -286,10 +289,11 @@ export function readMappings(files: Files, ...folders: readonly string[]): Mappi
         checkKeys(entry, ["architecture", "blocks", "names", "outside"], path, `gguf.${type}`);
         gguf.set(type, entry as unknown as GgufMapping);
       }
+      for (const [start, type] of entries(file.model_types, path, "model_types")) modelTypes.set(start, String(type));
       for (const [type, what] of entries(file.refused, path, "refused")) refused.set(type, String(what));
     }
   }
-  return { lowRank, gguf, peft, library, architectures, refused };
+  return { lowRank, gguf, peft, library, architectures, modelTypes, refused };
 }
 
 function list(value: Json | undefined, path: string, field: string): readonly Json[] {
@@ -307,4 +311,10 @@ function entries(value: Json | undefined, path: string, field: string): [string,
 function checkKeys(entry: Json, keys: readonly string[], path: string, where: string): void {
   if (!isRecord(entry)) throw new InputError("P0668", `\`${path}\`: ${where} is ${describe(entry)} where an object is wanted`);
   for (const key of keys) if (entry[key] === undefined) throw new InputError("P0668", `\`${path}\`: ${where} lacks \`${key}\``);
+}
+
+/** transformers' `model_type` of a class; none for one that is not transformers'. */
+export function modelTypeOf({ modelTypes }: Mappings, module: string): string | undefined {
+  const [start] = [...modelTypes.keys()].filter((key) => module.startsWith(key)).sort((a, b) => b.length - a.length);
+  return start === undefined ? undefined : modelTypes.get(start);
 }
