@@ -137,7 +137,7 @@ export async function load(file: string, options: LoadOptions = {}): Promise<Loa
   await fetchSources(hubSources(file, (path) => workspace.sources.readSource(path)));
   const project = sound(workspace, compileIn(workspace, file, options));
   const host = await hostFor(workspace, project, options);
-  const values = useAdapter(host, workspace.sources, options.adapter);
+  const values = await useAdapter(host, workspace.sources, options.adapter);
   return {
     project,
     values,

@@ -2,23 +2,10 @@
 import { type ConfigChanges, type ModelConfig, writeConfig } from "./config.ts";
 import { type Files, joinPath, readBytes, writeFile } from "./files.ts";
 import { type OutTensor, SHARD_BYTES, writeWeights } from "./safetensors/write.ts";
+import { TOKENIZER_FILES } from "./tokenizer/tokenizer.ts";
 
 /** Files beside the weights that are the same for a model and its tuned descendants. */
-const COMPANIONS: readonly string[] = [
-  "tokenizer.json",
-  "tokenizer_config.json",
-  "special_tokens_map.json",
-  "added_tokens.json",
-  "vocab.json",
-  "merges.txt",
-  "vocab.txt",
-  "spiece.model",
-  "sentencepiece.bpe.model",
-  "tokenizer.model",
-  "chat_template.jinja",
-  "generation_config.json",
-  "preprocessor_config.json",
-];
+const COMPANIONS: readonly string[] = [...TOKENIZER_FILES, "generation_config.json", "preprocessor_config.json"];
 
 export interface ModelFolder {
   readonly config: ModelConfig;

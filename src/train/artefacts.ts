@@ -2,6 +2,7 @@
 import type { AttachmentReport, ModelReport, Project } from "../compiler/project.ts";
 import { type Mappings, modelTypeOf } from "../formats/adapters/mapping.ts";
 import type { Origin, OutAdapter, OutAttachment, OutParam } from "../formats/adapters/out.ts";
+import { writeProvenance } from "../formats/adapters/provenance.ts";
 import { readAdapter } from "../formats/adapters/read.ts";
 import { verdictLines, verdicts } from "../formats/adapters/verdicts.ts";
 import { writeAdapter } from "../formats/adapters/write.ts";
@@ -106,10 +107,12 @@ export function artefactsFor(project: Project, files: Files, mappings: Mappings)
   const pathOf = (name: string) => project.params.get(name)!.path;
 
   return {
-    adapter(folder, parts, value) {
+    adapter(folder, parts, value, made) {
       const adapters = outAdapters(project, files, mappings, parts, value);
       return adapters.flatMap(({ model, adapter }) => {
         const written = writeAdapter(files, adapters.length === 1 ? folder : joinPath(folder, model), adapter, mappings);
+        const record = made?.get(model);
+        if (record !== undefined) for (const w of written) writeProvenance(files, w.folder, record);
         return written.map((w) => w.folder);
       });
     },

@@ -7,6 +7,7 @@ import type { Sources } from "./compiler-host.ts";
 import { promptsOf, Tables } from "./data.ts";
 import type { Engine } from "./engine.ts";
 import type { RunHost } from "./host.ts";
+import { Provenances } from "./provenance.ts";
 import type { FileHost } from "./run.ts";
 import { ValueStore } from "./values.ts";
 
@@ -17,16 +18,18 @@ export interface Watch extends Pick<RunHost, "listen" | "interrupted" | "now" | 
 
 export function fileHost(project: Project, sources: Sources, engine: Engine, watch: Watch): FileHost {
   const tables = new Tables(sources, watch.decodeImage);
+  const values = new ValueStore(project, sources.open);
   return {
     ...watch,
     project,
     files: sources.files,
     engine,
-    values: new ValueStore(project, sources.open),
+    values,
     table: async (request) => tables.table(request),
     written: (spec) => tables.written(spec),
     predicted: (stage, folder) => tables.predicted(stage, folder),
     artefacts: artefactsFor(project, sources.files, sources.mappings),
+    provenances: new Provenances(project, sources, values, watch.version),
     tokenizer: (folder) => sources.readTokenizer(folder),
     prompts: async (stage: GenerateStage) => {
       if (stage.prompts !== undefined) return promptsOf(stage.prompts);

@@ -1,10 +1,12 @@
 /** What a run needs from outside: files, a device, data, somebody to tell. Handed in, so that a page and a test can run the same code. */
 import type { DatasetSpec, GenerateStage, PredictStage, Project } from "../compiler/project.ts";
+import type { Provenance } from "../formats/adapters/provenance.ts";
 import type { FloatDType } from "../formats/config.ts";
 import type { Files } from "../formats/files.ts";
 import type { DataTable } from "./columns.ts";
 import type { Engine } from "./engine.ts";
 import type { Listen } from "./events.ts";
+import type { Provenances } from "./provenance.ts";
 import type { ValueStore } from "./values.ts";
 
 /** What a dataset is made with. */
@@ -26,6 +28,7 @@ export interface RunHost {
   /** Says where a stage wrote its table, for later stages that name the stage as data. */
   predicted(stage: PredictStage | GenerateStage, folder: string): void;
   readonly artefacts: Artefacts;
+  readonly provenances: Provenances;
   readonly listen: Listen;
   interrupted(): boolean;
   /** Seconds on a monotonic clock. */
@@ -36,8 +39,8 @@ export interface RunHost {
 
 /** Writes what a stage made in the layouts of other tools. `value` gives the parameters as they are at that point. */
 export interface Artefacts {
-  /** An adapter folder, or one sub-folder an attachment. Gives what was written, or nothing where the stage has no attachments. */
-  adapter(folder: string, parts: Parts, value: (name: string) => Float32Array): readonly string[];
+  /** An adapter folder, or one sub-folder an attachment. Gives what was written, or nothing where the stage has no attachments. `made`: what is recorded of each model. */
+  adapter(folder: string, parts: Parts, value: (name: string) => Float32Array, made?: ReadonlyMap<string, Provenance>): readonly string[];
   /** Where what `adapter` writes will load, a line each; none where the stage has no attachments. */
   verdicts(parts: Parts, value: (name: string) => Float32Array): readonly string[];
   /** A transformers folder for each model with trained base parameters (a sub-folder each, if several). */

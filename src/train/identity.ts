@@ -55,12 +55,19 @@ export async function sha256(pieces: Iterable<string | ArrayBufferView>): Promis
   const digests: Uint8Array[] = [];
   for (const piece of pieces) {
     const bytes = typeof piece === "string" ? encoder.encode(piece) : new Uint8Array(piece.buffer, piece.byteOffset, piece.byteLength);
-    digests.push(new Uint8Array(await crypto.subtle.digest("SHA-256", bytes as Uint8Array<ArrayBuffer>)));
+    digests.push(await digest(bytes));
   }
   const all = new Uint8Array(digests.length * 32);
   for (const [i, digest] of digests.entries()) all.set(digest, i * 32);
-  const whole = new Uint8Array(await crypto.subtle.digest("SHA-256", all));
-  return [...whole].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  return digestOf(all);
+}
+
+const digest = async (bytes: Uint8Array): Promise<Uint8Array> =>
+  new Uint8Array(await crypto.subtle.digest("SHA-256", bytes as Uint8Array<ArrayBuffer>));
+
+/** Hexadecimal SHA-256 of bytes in one piece. */
+export async function digestOf(bytes: Uint8Array): Promise<string> {
+  return [...(await digest(bytes))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 /** A text that is equal for graphs that compute the same in the same way: ops, attributes, types, results; no places, no node numbers. */

@@ -9,16 +9,18 @@ import { listCheckpoints, readCheckpoint, readTensors } from "./checkpoint.ts";
 import type { Sources } from "./compiler-host.ts";
 import { finishedRuns, runFolder } from "./folders.ts";
 import { merge } from "./merge.ts";
-import type { FileHost } from "./run.ts";
+import { type FileHost, reportLoaded } from "./run.ts";
 import type { ValueStore } from "./values.ts";
 
 /**
  * Gives every parameter the value it had at the end of the newest finished run of the file, stage by stage and with the copies between them. Gives
  * the folders it took values from; none: nothing was trained yet.
  */
-function restoreNewest(project: Project, files: Files, values: ValueStore): string[] {
+async function restoreNewest(host: FileHost): Promise<string[]> {
+  const { project, files, values } = host;
   const used: string[] = [];
   for (const action of project.actions) {
+    await reportLoaded(action, host);
     if (action.kind === "copy") {
       for (const { from, to } of action.params) values.copy(from, to);
     } else if (action.kind === "merge") {
@@ -51,9 +53,9 @@ function restoreRun(stage: TrainStage, files: Files, folder: string, values: Val
 
 /**
  * Puts an adapter's values into the attachments that it fits, by method and place. P0690: a method that the file does not attach · P0691: a place or a
- * parameter that it has and the file has not, or the other way round, or another shape.
+ * parameter that it has and the file has not, or the other way round, or another shape. Gives the models that they are attached to.
  */
-function applyAdapter(project: Project, folder: string, adapter: AdapterFolder, values: ValueStore): void {
+function applyAdapter(project: Project, folder: string, adapter: AdapterFolder, values: ValueStore): string[] {
   const set = (name: string, key: string) => {
     const shape = adapter.shapes[key] ?? [];
     const wanted = values.shape(name);
@@ -111,6 +113,7 @@ function applyAdapter(project: Project, folder: string, adapter: AdapterFolder, 
     if (name === undefined) throw new InputError("P0691", `\`${folder}\` holds a trained \`${path}\`, which no model of the file has`);
     set(name, key);
   }
+  return [...new Set(project.attachments.filter((a) => taken.has(a.name)).map((a) => a.model))];
 }
 
 type Sites = Project["attachments"][number]["sites"];
@@ -124,13 +127,14 @@ function siteOf(sites: Sites, path: string): Sites[number] | undefined {
 
 /**
  * Fills the host's store with an adapter's values (a folder of an adapter, of several below it, of a run, of a checkpoint), else those of the newest
- * result, else leaves the base's; says in a sentence which. P0692: the folder holds none of these.
+ * result, else leaves the base's; says in a sentence which. Warns where an adapter was made on another base or tokenizer. P0692: the folder holds none of these.
  */
-export function useAdapter(host: FileHost, sources: Sources, folder: string | undefined): string {
+export async function useAdapter(host: FileHost, sources: Sources, folder: string | undefined): Promise<string> {
   const { files } = sources;
   const { project, values } = host;
   if (folder === undefined) {
-    const used = restoreNewest(project, files, values);
+    const used = await restoreNewest(host);
+    for (const problem of await host.provenances.loaded()) host.listen({ event: "problem", problem });
     return used.length === 0 ? "using the base: nothing was trained yet" : `using the newest result: ${used.join(", ")}`;
   }
   if (files.stat(folder)?.kind !== "folder") throw new InputError("P0692", `there is no folder \`${folder}\``);
@@ -139,9 +143,14 @@ export function useAdapter(host: FileHost, sources: Sources, folder: string | un
     .map((name) => joinPath(folder, name))
     .filter((path) => isAdapter(files, path) && listedOnce(path));
   const [newest] = listCheckpoints(files, folder);
-  if (isAdapter(files, folder)) applyAdapter(project, folder, sources.readAdapter(folder)!, values);
+  const apply = async (path: string) => {
+    for (const model of applyAdapter(project, path, sources.readAdapter(path)!, values))
+      for (const problem of await host.provenances.problems(path, model)) host.listen({ event: "problem", problem });
+  };
+  for (const problem of await host.provenances.loaded()) host.listen({ event: "problem", problem });
+  if (isAdapter(files, folder)) await apply(folder);
   else if (hasParameters(files, folder)) applyCheckpoint(files, folder, values);
-  else if (parts.length > 0) for (const part of parts) applyAdapter(project, part, sources.readAdapter(part)!, values);
+  else if (parts.length > 0) for (const part of parts) await apply(part);
   else if (newest !== undefined) applyCheckpoint(files, joinPath(folder, `checkpoint-${newest}`), values);
   else if (hasWeights(files, folder)) applyModel(project, folder, sources, values);
   else {

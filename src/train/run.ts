@@ -1,5 +1,5 @@
 /** A whole file: every stage in order, copies between them, what one stage leaves for the next. */
-import type { DatasetSpec, GenerateStage, Project, Stage } from "../compiler/project.ts";
+import type { Action, DatasetSpec, GenerateStage, Project, Stage } from "../compiler/project.ts";
 import type { Problem } from "../compiler/report/problem.ts";
 import { joinPath } from "../formats/files.ts";
 import { InputError, Limit } from "../ir/errors.ts";
@@ -43,6 +43,7 @@ export async function runFile(host: FileHost, options: RunOptions): Promise<Trai
   let number = 0;
   for (const action of host.project.actions) {
     if (action.kind === "limit") throw new Limit(`${action.what} is not built yet`, action.span);
+    await reportLoaded(action, host);
     if (action.kind === "copy") {
       for (const { from, to } of action.params) host.values.copy(from, to);
       continue;
@@ -84,6 +85,13 @@ export async function runFile(host: FileHost, options: RunOptions): Promise<Trai
     }
   }
   return results;
+}
+
+/** Warns about adapters that the file loads, when the base is what it is for them: earlier stages may have made it. */
+export async function reportLoaded(action: Action, host: Pick<RunHost, "provenances" | "listen">): Promise<void> {
+  const span = action.kind === "stage" ? action.stage.span : action.kind === "merge" ? action.span : undefined;
+  if (span === undefined) return;
+  for (const problem of await host.provenances.loaded(span)) host.listen({ event: "problem", problem });
 }
 
 /** What looks wrong in a stage's data; what cannot be used at all is thrown. */

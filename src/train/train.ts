@@ -344,6 +344,8 @@ class TrainRun {
   private async checkpoint(progress: Progress): Promise<string> {
     const { stage, schedule, total } = this.ready;
     const snapshot = await this.snapshot();
+    const value = (name: string) => this.valueIn(snapshot, name);
+    const made = await this.host.provenances.of(stage, value);
     const path = writeCheckpoint(
       this.host.files,
       this.folder,
@@ -359,7 +361,7 @@ class TrainRun {
         evaluateEvery: stage.evaluate?.every,
       },
       (folder) => {
-        this.host.artefacts.adapter(folder, stage, (name) => this.valueIn(snapshot, name));
+        this.host.artefacts.adapter(folder, stage, value, made);
       },
       stage.checkpoint.keep,
     );
@@ -385,7 +387,8 @@ class TrainRun {
     }
     const target = stage.save ?? this.folder;
     const value = (name: string) => host.values.either(name);
-    for (const folder of host.artefacts.adapter(target, stage, value))
+    const made = await host.provenances.of(stage, value);
+    for (const folder of host.artefacts.adapter(target, stage, value, made))
       host.listen({ event: "saved", stage: stage.name, kind: "adapter", folder });
     for (const message of host.artefacts.verdicts(stage, value)) host.listen({ event: "loads", stage: stage.name, message });
     for (const folder of host.artefacts.models(target, stage, value))

@@ -2,13 +2,15 @@ import type { Command } from "commander";
 import { encodeGguf } from "../../formats/adapters/gguf.ts";
 import { encodeMlx, writeMlx } from "../../formats/adapters/mlx.ts";
 import { type OutAdapter, Unsayable } from "../../formats/adapters/out.ts";
+import { PROVENANCE_FILE, type Provenance, readProvenance, writeProvenance } from "../../formats/adapters/provenance.ts";
 import { isAdapter } from "../../formats/adapters/read.ts";
 import { notLibrary } from "../../formats/adapters/verdicts.ts";
 import { notPeft, writeAdapter } from "../../formats/adapters/write.ts";
 import { writeLibrary } from "../../formats/adapters/write-library.ts";
-import { joinPath } from "../../formats/files.ts";
+import { type Files, joinPath } from "../../formats/files.ts";
 import { writeGguf } from "../../formats/gguf.ts";
 import { InputError } from "../../ir/errors.ts";
+import { packageVersion } from "../../node/package.ts";
 import type { Workspace } from "../../node/workspace.ts";
 import { common, Session } from "../context.ts";
 import { line, Usage } from "../errors.ts";
@@ -24,40 +26,53 @@ interface ConvertCommand {
   readonly force?: boolean;
 }
 
+interface Converted {
+  /** Folder or file. */
+  readonly output: string;
+  /** Adapters' folders that were written. */
+  readonly folders: readonly string[];
+}
+
 /** A layout: writes the adapter and gives what was written, or says why it cannot hold it. */
-type Writer = (adapter: OutAdapter, output: string, workspace: Workspace) => string | Unsayable;
+type Writer = (adapter: OutAdapter, output: string, workspace: Workspace) => Converted | Unsayable;
 
 const WRITERS: Readonly<Record<string, Writer>> = {
   peft: (adapter, output, { files, sources }) => {
     const why = notPeft(adapter, sources.mappings);
     if (why !== undefined) return new Unsayable(why);
-    writeAdapter(files, output, adapter, sources.mappings);
-    return output;
+    return { output, folders: writeAdapter(files, output, adapter, sources.mappings).map(({ folder }) => folder) };
   },
   peftc: (adapter, output, { files, sources }) => {
-    writeAdapter(files, output, adapter, sources.mappings, "peftc");
-    return output;
+    return { output, folders: writeAdapter(files, output, adapter, sources.mappings, "peftc").map(({ folder }) => folder) };
   },
   adapters: (adapter, output, { files, sources }) => {
     const why = notLibrary(adapter, sources.mappings);
     if (why !== undefined) return new Unsayable(why);
     writeLibrary(files, output, adapter, sources.mappings);
-    return output;
+    return { output, folders: [output] };
   },
   mlx: (adapter, output, { files, sources }) => {
     const encoded = encodeMlx(adapter, sources.mappings);
     if (encoded instanceof Unsayable) return encoded;
     writeMlx(files, output, encoded);
-    return output;
+    return { output, folders: [output] };
   },
   gguf: (adapter, output, { files, sources }) => {
     const encoded = encodeGguf(adapter, sources.mappings);
     if (encoded instanceof Unsayable) return encoded;
     const file = output.endsWith(".gguf") ? output : joinPath(output, "adapter.gguf");
     writeGguf(files, file, encoded.facts, encoded.tensors);
-    return file;
+    return { output: file, folders: [] };
   },
 };
+
+/** What an adapter was made on does not change with its layout. Nothing is claimed of one that did not say. */
+function carryProvenance(files: Files, made: Provenance | undefined, folders: readonly string[]): void {
+  for (const folder of folders) {
+    if (made === undefined) files.remove(joinPath(folder, PROVENANCE_FILE));
+    else writeProvenance(files, folder, { ...made, writtenBy: { name: "peftc", version: packageVersion() } });
+  }
+}
 
 /** `convert`: an adapter in another tool's layout. */
 export function convert(program: Command, io: Io): void {
@@ -81,9 +96,11 @@ export function convert(program: Command, io: Io): void {
       if (!options.force && (isAdapter(files, options.output) || files.stat(options.output)?.kind === "file"))
         throw new InputError("P0825", `\`${options.output}\` is there already`, ["--force writes over"]);
       const { adapter } = loadOnBase(session, new OwnPrograms(session, io, "converted.peft"), folder, options.base);
+      const made = readProvenance(files, folder);
       const written = writer(adapter, options.output, session.workspace);
       if (written instanceof Unsayable) throw new InputError("P0671", `\`${folder}\` cannot be had as ${options.to}`, [written.why]);
-      if (session.json) io.out(line({ event: "convert", adapter: folder, to: options.to, output: written }));
-      else io.out(`wrote ${written}\n`);
+      carryProvenance(files, made, written.folders);
+      if (session.json) io.out(line({ event: "convert", adapter: folder, to: options.to, output: written.output }));
+      else io.out(`wrote ${written.output}\n`);
     });
 }

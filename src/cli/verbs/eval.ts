@@ -19,7 +19,7 @@ export function evaluate(program: Command, io: Io): void {
       const session = new Session(io, options);
       const project = session.open(file);
       const host = session.host(project, await session.engine());
-      session.display.listen({ event: "note", message: useAdapter(host, session.workspace.sources, options.adapter) });
+      session.display.listen({ event: "note", message: await useAdapter(host, session.workspace.sources, options.adapter) });
       const results = await session.interruptible(() => evaluateAll(host));
       if (results.length === 0)
         throw new Usage(`${file} has nothing to evaluate`, ["add `evaluate { ... }`, or a `split:` to the data of `train`"]);

@@ -1,15 +1,19 @@
 import type { Command } from "commander";
 import type { AdapterFolder } from "../../formats/adapters/folder.ts";
+import { type Provenance, readProvenance } from "../../formats/adapters/provenance.ts";
 import { isAdapter, readAdapter } from "../../formats/adapters/read.ts";
 import { type Verdict, verdictLines, verdicts } from "../../formats/adapters/verdicts.ts";
 import { openCheckpoint } from "../../formats/checkpoint.ts";
 import { readConfig } from "../../formats/config.ts";
 import { openSafetensors, type TensorStore } from "../../formats/safetensors/read.ts";
 import { InputError } from "../../ir/errors.ts";
+import { packageVersion } from "../../node/package.ts";
+import { type Comparison, Provenances } from "../../train/provenance.ts";
+import { ValueStore } from "../../train/values.ts";
 import { common, Session } from "../context.ts";
 import { line } from "../errors.ts";
 import { baseOf, OwnPrograms } from "../exchange/base.ts";
-import { loadOnBase } from "../exchange/loaded.ts";
+import { type LoadedAdapter, loadOnBase } from "../exchange/loaded.ts";
 import { selectorsFor } from "../exchange/selectors.ts";
 import type { Io } from "../io.ts";
 import { grouped, table } from "../table.ts";
@@ -30,14 +34,19 @@ export function inspect(program: Command, io: Io): void {
     .option("--base <dir>", "the adapter's base model (default: where the adapter says)")
     .option("--norms", "read the values too: size, largest, and what is not finite")
     .addHelpText("after", "\nExample:\n  peftc inspect my-adapter --norms\n")
-    .action((path: string, options: InspectCommand) => {
+    .action(async (path: string, options: InspectCommand) => {
       const session = new Session(io, options, true);
       const { files, sources } = session.workspace;
       const at = files.stat(path);
       if (at === undefined) throw new InputError("P0680", `\`${path}\` does not exist`);
       if (at.kind === "folder" && isAdapter(files, path)) {
         const adapter = readAdapter(files, path, sources.mappings)!;
-        const loads = verdictsOf(session, io, path, adapter, options.base);
+        const loaded = onBase(session, io, path, adapter, options.base);
+        const loads: Loads =
+          typeof loaded === "string"
+            ? { verdicts: undefined, why: loaded }
+            : { verdicts: verdicts(loaded.adapter, sources.mappings), why: undefined };
+        const made = await madeOn(session, path, typeof loaded === "string" ? undefined : loaded);
         const tensors = options.norms
           ? normsOf(
               Object.keys(adapter.shapes).filter((key) => used(adapter).has(key)),
@@ -45,8 +54,17 @@ export function inspect(program: Command, io: Io): void {
             )
           : undefined;
         if (session.json)
-          io.out(line({ event: "inspect", path, ...adapterFacts(adapter), loads: loads.verdicts ?? null, norms: tensors ?? null }));
-        else io.out(adapterText(path, adapter, loads) + normsText(tensors));
+          io.out(
+            line({
+              event: "inspect",
+              path,
+              ...adapterFacts(adapter),
+              made: made === undefined ? null : madeFacts(made),
+              loads: loads.verdicts ?? null,
+              norms: tensors ?? null,
+            }),
+          );
+        else io.out(adapterText(path, adapter, loads, made) + normsText(tensors));
         return;
       }
       const store = at.kind === "file" ? openSafetensors(files, path) : openCheckpoint(files, path);
@@ -67,18 +85,60 @@ interface Loads {
   readonly why: string | undefined;
 }
 
-/** Needs the base: names and shapes of its modules decide. */
-function verdictsOf(session: Session, io: Io, path: string, adapter: AdapterFolder, given: string | undefined): Loads {
-  const { files, sources } = session.workspace;
+/** On its base, whose modules' names and shapes decide where it loads; or why there is none. */
+function onBase(session: Session, io: Io, path: string, adapter: AdapterFolder, given: string | undefined): LoadedAdapter | string {
+  const { files } = session.workspace;
   let base: string;
   try {
     base = given ?? baseOf(files, path, adapter.base);
   } catch (error) {
     if (!(error instanceof InputError)) throw error;
-    return { verdicts: undefined, why: `${error.message}: ${error.notes.join(", ")}` };
+    return `${error.message}: ${error.notes.join(", ")}`;
   }
-  const loaded = loadOnBase(session, new OwnPrograms(session, io, "inspected.peft"), path, base);
-  return { verdicts: verdicts(loaded.adapter, sources.mappings), why: undefined };
+  return loadOnBase(session, new OwnPrograms(session, io, "inspected.peft"), path, base);
+}
+
+/** What an adapter's folder says it was made on, and whether the base here is that. */
+interface Made {
+  readonly record: Provenance;
+  readonly base: string | undefined;
+  readonly comparison: Comparison | undefined;
+}
+
+async function madeOn(session: Session, path: string, loaded: LoadedAdapter | undefined): Promise<Made | undefined> {
+  const { files, sources } = session.workspace;
+  const record = readProvenance(files, path);
+  if (record === undefined || loaded === undefined) return record && { record, base: undefined, comparison: undefined };
+  const { project, base } = loaded;
+  const provenances = new Provenances(project, sources, new ValueStore(project, sources.open), packageVersion());
+  return { record, base: base.folder, comparison: await provenances.compare(record, base.name) };
+}
+
+function madeFacts({ record: { writtenBy, base, tokenizer }, comparison }: Made): Record<string, unknown> {
+  return {
+    written_by: writtenBy,
+    base,
+    tokenizer,
+    compared: comparison?.compared ?? null,
+    differing: comparison?.differing ?? null,
+    tokenizer_differing: comparison?.tokenizer ?? null,
+  };
+}
+
+function madeLines({ record, base, comparison }: Made): string[] {
+  const tensors = Object.keys(record.base).length;
+  const words = Object.keys(record.tokenizer);
+  const lines = [
+    `made by ${record.writtenBy.name} ${record.writtenBy.version}, with hashes of ${tensors} ${tensors === 1 ? "tensor" : "tensors"} of its base and of ` +
+      (words.length === 0 ? "no tokenizer" : `its tokenizer (${words.join(", ")})`),
+  ];
+  if (comparison === undefined) return lines;
+  const { compared, differing, tokenizer } = comparison;
+  if (compared.length === 0) lines.push(`${base}: nothing of it can be compared`);
+  else if (differing.length === 0) lines.push(`${base}: the same weights`);
+  else lines.push(`${base}: other weights (${differing.length} of ${compared.length} tensors differ): ${shown(differing).join(", ")}`);
+  if (tokenizer.length > 0) lines.push(`${base}: another tokenizer: ${tokenizer.join(", ")}`);
+  return lines;
 }
 
 const count = (shape: readonly number[]): number => shape.reduce((n, d) => n * d, 1);
@@ -115,7 +175,7 @@ function adapterFacts(adapter: AdapterFolder): Record<string, unknown> {
 /** Paths with ranges of numbers. */
 const shown = (paths: readonly string[]): string[] => selectorsFor("", paths, []).map((s) => s.replace(/^\./, ""));
 
-function adapterText(path: string, adapter: AdapterFolder, loads: Loads): string {
+function adapterText(path: string, adapter: AdapterFolder, loads: Loads, made: Made | undefined): string {
   const total = [...used(adapter)].reduce((n, key) => n + count(adapter.shapes[key] ?? []), 0);
   const type = typeof adapter.config.peft_type === "string" ? `, ${adapter.config.peft_type}` : "";
   const lines = [
@@ -144,6 +204,7 @@ function adapterText(path: string, adapter: AdapterFolder, loads: Loads): string
   if (copies.length > 0) lines.push(`  copies of base weights, not needed: ${copies.join(", ")}`);
   if (adapter.unknownFields.length > 0) lines.push(`  fields that are not known: ${adapter.unknownFields.join(", ")}`);
   for (const note of adapter.notes) lines.push(`  note: ${note}`);
+  if (made !== undefined) lines.push(...madeLines(made).map((text) => `  ${text}`));
   lines.push("  loads in");
   if (loads.verdicts === undefined) lines.push(`    not known: ${loads.why}`);
   else for (const verdict of verdictLines(loads.verdicts)) lines.push(`    ${verdict}`);

@@ -52,7 +52,7 @@ export function merge(program: Command, io: Io): void {
         return statements(p, names);
       });
       const host = session.host(project, await session.engine());
-      session.display.listen({ event: "note", message: useAdapter(host, session.workspace.sources, options.adapter) });
+      session.display.listen({ event: "note", message: await useAdapter(host, session.workspace.sources, options.adapter) });
       await session.interruptible(async () => {
         const action = project.actions.findLast((a): a is Merge => a.kind === "merge" && a.to === names!.to)!;
         const merged = mergeModel(action, host.values);

@@ -156,6 +156,9 @@ export const codes: Readonly<Record<string, string>> = {
   P0692: "A folder to take values from does not exist, or has none in it.",
   P0693: "A model's class is not in the library.",
   P0694: "The base model of an adapter is not where it says.",
+  P0695: "An adapter was trained on another base (a warning).",
+  P0696: "An adapter was trained with another tokenizer (a warning).",
+  P0697: "The record of what an adapter was made on is not sound.",
 
   // ── data and labels ────────────────────────────────────────────────────────────────────────────
   P0700: "A table has no rows.",

@@ -166,6 +166,21 @@ function usesProcessor(processor: unknown, type: string): boolean {
   return Array.isArray(processor.processors) && processor.processors.some((inner) => usesProcessor(inner, type));
 }
 
+/** Files that a tokenizer may consist of. */
+export const TOKENIZER_FILES: readonly string[] = [
+  "tokenizer.json",
+  "tokenizer_config.json",
+  "special_tokens_map.json",
+  "added_tokens.json",
+  "vocab.json",
+  "merges.txt",
+  "vocab.txt",
+  "spiece.model",
+  "sentencepiece.bpe.model",
+  "tokenizer.model",
+  "chat_template.jinja",
+];
+
 /**
  * The tokenizer of a model's folder; `undefined`: it has none. P0654: only a SentencePiece model, which is not read; P0650, P0651 as above; P0685 to P0687 for files that are not
  * what they should be.

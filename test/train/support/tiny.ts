@@ -12,6 +12,7 @@ import { writeTensors } from "../../../src/train/checkpoint.ts";
 import type { DataTable } from "../../../src/train/columns.ts";
 import type { RunEvent } from "../../../src/train/events.ts";
 import type { RunHost } from "../../../src/train/host.ts";
+import { Provenances } from "../../../src/train/provenance.ts";
 import { referenceEngine } from "../../../src/train/reference.ts";
 import { ValueStore } from "../../../src/train/values.ts";
 
@@ -167,11 +168,14 @@ export function tinyHost(project: Project, files: Files, over: Partial<RunHost> 
   let clock = 0;
   const main = tinyTable(18, 5);
   const held = tinyTable(6, 6);
+  const open = (folder: string) => openCheckpoint(files, folder);
+  const values = over.values ?? new ValueStore(project, open);
   return {
     project,
     files,
     engine: referenceEngine(),
-    values: new ValueStore(project, (folder) => openCheckpoint(files, folder)),
+    values,
+    provenances: new Provenances(project, { files, open }, values, "0"),
     table: async ({ spec }) => (spec.part === "held" ? held : main),
     predicted: () => {},
     artefacts: {
