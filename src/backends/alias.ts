@@ -11,10 +11,12 @@ function storesOf(kernel: LoopLanguage, operand: number): { store: Store; stage:
 }
 
 /**
- * Whether `out` may lie where `operand` lies: all loads are of the element about to be stored, and none comes in a later pass than the store.
+ * Whether `out` may lie where `operand` lies: both hold the same type, all loads are of the element about to be stored, and none comes in a later pass than the store.
  */
 export function mayOverwrite(kernel: LoopLanguage, operand: number, out: number): boolean {
-  if (kernel.operands[operand].count !== kernel.operands[out].count || kernel.operands[operand].access !== "read") return false;
+  const [from, to] = [kernel.operands[operand], kernel.operands[out]];
+  // one binding has one type, also where all numbers take four bytes
+  if (from.count !== to.count || from.dtype !== to.dtype || from.access !== "read") return false;
   const stores = storesOf(kernel, out);
   if (stores.length !== 1) return false;
   const [{ store, stage }] = stores;
