@@ -1,15 +1,11 @@
 /** What programs mean: laws of rebinding, selecting, copying and training, in numbers of the interpreter. */
-import { readFileSync, statSync } from "node:fs";
-import path from "node:path";
 import { describe, expect, test } from "@jest/globals";
-import { compile } from "../../src/compiler/compile.ts";
-import type { Entry, Host, Project, TrainStage } from "../../src/compiler/project.ts";
+import type { Entry, Project, TrainStage } from "../../src/compiler/project.ts";
 import { interpret } from "../../src/ir/interpret.ts";
 import { tensor } from "../../src/ir/ops/index.ts";
 import { compileGraph } from "../../src/ir/pipeline.ts";
 import { ValueStore } from "../../src/train/values.ts";
-
-const ROOT = path.resolve(import.meta.dirname, "../../specs");
+import { compileText } from "../support/compile.ts";
 
 const HEAD = `
 import { GPT2LMHeadModel } from "std/models/gpt2"
@@ -28,19 +24,7 @@ const RUN = (model = "m", params = "") =>
   `train t { objective = causal_lm(${model}) ${params} data = text("x.txt") sequence = 5 batch = 2 steps = 4 optimizer = sgd(lr: 0.1) }`;
 
 function project(body: string): Project {
-  const host: Host = {
-    readSource: (file) => {
-      if (file === "main.peft") return HEAD + body;
-      const at = path.join(ROOT, file);
-      return file.startsWith("std/") && statSync(at, { throwIfNoEntry: false }) ? readFileSync(at, "utf8") : undefined;
-    },
-    readConfig: () => undefined,
-    readTensors: () => undefined,
-    matchTensors: () => ({ found: new Map(), missing: [], wrongShape: [], leftOver: [] }),
-    readTokenizer: () => undefined,
-    readAdapter: () => undefined,
-  };
-  return compile("main.peft", host);
+  return compileText(HEAD + body);
 }
 const problems = (body: string) => project(body).problems.map((p) => `${p.code} ${p.message}`);
 const stages = (p: Project) => p.actions.flatMap((a) => (a.kind === "stage" && a.stage.verb === "train" ? [a.stage] : []));

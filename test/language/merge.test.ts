@@ -1,16 +1,12 @@
 /** `merge(m)`: what attachments do, as parameters. */
-import { readFileSync, statSync } from "node:fs";
-import path from "node:path";
 import { describe, expect, test } from "@jest/globals";
-import { compile } from "../../src/compiler/compile.ts";
-import type { Host, PredictStage, Project } from "../../src/compiler/project.ts";
+import type { PredictStage, Project } from "../../src/compiler/project.ts";
 import { interpret, resultKey } from "../../src/ir/interpret.ts";
 import { tensor } from "../../src/ir/ops/index.ts";
 import { compileGraph } from "../../src/ir/pipeline.ts";
 import { merge } from "../../src/train/merge.ts";
 import { ValueStore } from "../../src/train/values.ts";
-
-const ROOT = path.resolve(import.meta.dirname, "../../specs");
+import { compileText } from "../support/compile.ts";
 
 const HEAD = `
 import { GPT2LMHeadModel } from "std/models/gpt2"
@@ -33,19 +29,7 @@ model l = LlamaForCausalLM(vocab_size: 11, hidden_size: 8, intermediate_size: 12
 `;
 
 function project(body: string): Project {
-  const host: Host = {
-    readSource: (file) => {
-      if (file === "main.peft") return HEAD + body;
-      const at = path.join(ROOT, file);
-      return file.startsWith("std/") && statSync(at, { throwIfNoEntry: false }) ? readFileSync(at, "utf8") : undefined;
-    },
-    readConfig: () => undefined,
-    readTensors: () => undefined,
-    matchTensors: () => ({ found: new Map(), missing: [], wrongShape: [], leftOver: [] }),
-    readTokenizer: () => undefined,
-    readAdapter: () => undefined,
-  };
-  return compile("main.peft", host);
+  return compileText(HEAD + body);
 }
 const problems = (body: string) => project(body).problems.map((p) => `${p.code} ${p.message}${p.label ? `; ${p.label}` : ""}`);
 

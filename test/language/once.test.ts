@@ -1,10 +1,7 @@
 /** What depends on frozen values alone is computed once, after loading: it is not in the kernels of a step. And what is packed then, stays packed. */
-import { readFileSync, statSync } from "node:fs";
-import path from "node:path";
 import { describe, expect, test } from "@jest/globals";
 import { compileProgram } from "../../src/backends/compile.ts";
-import { compile } from "../../src/compiler/compile.ts";
-import type { Host, Project, TrainStage } from "../../src/compiler/project.ts";
+import type { Project, TrainStage } from "../../src/compiler/project.ts";
 import { type Graph, order } from "../../src/ir/graph.ts";
 import { interpret } from "../../src/ir/interpret.ts";
 import { tensor } from "../../src/ir/ops/index.ts";
@@ -13,8 +10,8 @@ import { startThread } from "../../src/node/threads.ts";
 import type { Program } from "../../src/runtime/program.ts";
 import { openWasm } from "../../src/runtime/wasm.ts";
 import { tensorOf, ValueStore } from "../../src/train/values.ts";
+import { compileText } from "../support/compile.ts";
 
-const ROOT = path.resolve(import.meta.dirname, "../../specs");
 const HEAD = `
 import { Linear } from "std/nn"
 import { LoRA, NF4, LoftQ } from "std/methods/lora"
@@ -35,19 +32,7 @@ model net = Net()
 const RUN = `train { objective = squares(net)  params = a  data = text("x")  steps = 4  batch = 5  optimizer = sgd(lr: 0.5) }`;
 
 function compiled(body: string): Project {
-  const host: Host = {
-    readSource: (file) => {
-      if (file === "main.peft") return HEAD + body;
-      const at = path.join(ROOT, file);
-      return file.startsWith("std/") && statSync(at, { throwIfNoEntry: false }) ? readFileSync(at, "utf8") : undefined;
-    },
-    readConfig: () => undefined,
-    readTensors: () => undefined,
-    matchTensors: () => ({ found: new Map(), missing: [], wrongShape: [], leftOver: [] }),
-    readTokenizer: () => undefined,
-    readAdapter: () => undefined,
-  };
-  return compile("main.peft", host);
+  return compileText(HEAD + body);
 }
 function project(body: string): { p: Project; stage: TrainStage } {
   const p = compiled(body);

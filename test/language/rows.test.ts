@@ -1,18 +1,14 @@
 /** Several adapters in one batch: a row sees its own adapter and no other's, in values and in gradients. */
-import { readFileSync, statSync } from "node:fs";
-import path from "node:path";
 import { describe, expect, test } from "@jest/globals";
-import { compile } from "../../src/compiler/compile.ts";
-import type { Entry, Host, Project } from "../../src/compiler/project.ts";
+import type { Entry, Project } from "../../src/compiler/project.ts";
 import { interpret } from "../../src/ir/interpret.ts";
 import { tensor } from "../../src/ir/ops/index.ts";
 import { compileGraph } from "../../src/ir/pipeline.ts";
 import { promptsOf } from "../../src/train/data.ts";
 import { generate, type PromptTokenizer } from "../../src/train/generate.ts";
 import { tensorOf, ValueStore } from "../../src/train/values.ts";
+import { compileText } from "../support/compile.ts";
 import { tinyFiles, tinyHost } from "../train/support/tiny.ts";
-
-const ROOT = path.resolve(import.meta.dirname, "../../specs");
 
 const HEAD = `
 import { GPT2LMHeadModel } from "std/models/gpt2"
@@ -37,19 +33,7 @@ model b = BertForSequenceClassification(vocab_size: 11, max_position_embeddings:
 `;
 
 function project(body: string): Project {
-  const host: Host = {
-    readSource: (file) => {
-      if (file === "main.peft") return HEAD + body;
-      const at = path.join(ROOT, file);
-      return file.startsWith("std/") && statSync(at, { throwIfNoEntry: false }) ? readFileSync(at, "utf8") : undefined;
-    },
-    readConfig: () => undefined,
-    readTensors: () => undefined,
-    matchTensors: () => ({ found: new Map(), missing: [], wrongShape: [], leftOver: [] }),
-    readTokenizer: () => undefined,
-    readAdapter: () => undefined,
-  };
-  const made = compile("main.peft", host);
+  const made = compileText(HEAD + body);
   expect(made.problems.map((p) => `${p.code} ${p.message}`)).toEqual([]);
   return made;
 }

@@ -1,13 +1,11 @@
 /** Weights in few bits: codes, what they stand for, and the levels that the library gives. */
-import { readFileSync, statSync } from "node:fs";
-import path from "node:path";
 import { describe, expect, test } from "@jest/globals";
-import { compile } from "../../src/compiler/compile.ts";
-import type { Host, Project } from "../../src/compiler/project.ts";
+import type { Project } from "../../src/compiler/project.ts";
 import { tensor } from "../../src/ir/ops/index.ts";
 import { codeBits, quantise } from "../../src/ir/ops/quantise.ts";
 import { drawInto, keyOf } from "../../src/ir/random.ts";
 import { ValueStore } from "../../src/train/values.ts";
+import { compileText } from "../support/compile.ts";
 
 /** bitsandbytes' table of 4-bit NormalFloat (functional.py). */
 const NF4 = [
@@ -51,21 +49,8 @@ describe("codes", () => {
   });
 });
 
-const ROOT = path.resolve(import.meta.dirname, "../../specs");
 function project(text: string): Project {
-  const host: Host = {
-    readSource: (file) => {
-      if (file === "main.peft") return text;
-      const at = path.join(ROOT, file);
-      return file.startsWith("std/") && statSync(at, { throwIfNoEntry: false }) ? readFileSync(at, "utf8") : undefined;
-    },
-    readConfig: () => undefined,
-    readTensors: () => undefined,
-    matchTensors: () => ({ found: new Map(), missing: [], wrongShape: [], leftOver: [] }),
-    readTokenizer: () => undefined,
-    readAdapter: () => undefined,
-  };
-  const made = compile("main.peft", host);
+  const made = compileText(text);
   expect(made.problems.map((p) => `${p.code} ${p.message}`)).toEqual([]);
   return made;
 }

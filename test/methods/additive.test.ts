@@ -1,16 +1,13 @@
 /** Additive methods: how many numbers each trains, that it starts as the model it is attached to, and that it learns beside another at the same place. */
-import { readFileSync, statSync } from "node:fs";
-import path from "node:path";
 import { describe, expect, test } from "@jest/globals";
-import { compile } from "../../src/compiler/compile.ts";
-import type { Entry, Host, Project, TrainStage } from "../../src/compiler/project.ts";
+import type { Entry, Project, TrainStage } from "../../src/compiler/project.ts";
 import { interpret } from "../../src/ir/interpret.ts";
 import { tensor } from "../../src/ir/ops/index.ts";
 import { compileGraph } from "../../src/ir/pipeline.ts";
 import { evaluateScalars } from "../../src/runtime/scalars.ts";
 import { ValueStore } from "../../src/train/values.ts";
+import { compileText } from "../support/compile.ts";
 
-const ROOT = path.resolve(import.meta.dirname, "../../specs");
 const NAMES: Readonly<Record<string, readonly string[]>> = {
   "std/nn": [
     ..."Classifier token_loss SelfAttention Linear AttentionSublayer FeedForwardSublayer FeedForward Block TextModel WordSpace relu silu gelu tanh".split(
@@ -55,19 +52,7 @@ function project(body: string, objective = "classification(m)", model = MODEL): 
 model m = ${model}
 ${body}
 train t { objective = ${objective} data = text("x.txt") sequence = 5 batch = 4 steps = 4 optimizer = sgd(lr: 0.1) }`;
-  const host: Host = {
-    readSource: (file) => {
-      if (file === "main.peft") return text;
-      const at = path.join(ROOT, file);
-      return file.startsWith("std/") && statSync(at, { throwIfNoEntry: false }) ? readFileSync(at, "utf8") : undefined;
-    },
-    readConfig: () => undefined,
-    readTensors: () => undefined,
-    matchTensors: () => ({ found: new Map(), missing: [], wrongShape: [], leftOver: [] }),
-    readTokenizer: () => undefined,
-    readAdapter: () => undefined,
-  };
-  const made = compile("main.peft", host);
+  const made = compileText(text);
   expect(
     made.problems.filter((p) => p.severity === "error").map((p) => [p.code, p.message, p.label, ...(p.notes ?? [])].join(" · ")),
   ).toEqual([]);

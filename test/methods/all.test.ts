@@ -10,7 +10,8 @@ import { type Tensor, tensor } from "../../src/ir/ops/index.ts";
 import { NodeFiles } from "../../src/node/files.ts";
 import { artefactsFor } from "../../src/train/artefacts.ts";
 import { ValueStore } from "../../src/train/values.ts";
-import { call, compileText, errorsOf, libraryMethods, moved, predictOf, SPECS, settle } from "./support.ts";
+import { compileText, SPECS } from "../support/compile.ts";
+import { call, errorsOf, libraryMethods, moved, predictOf, settle } from "./support.ts";
 
 const BERT = `import { BertForSequenceClassification } from "std/models/bert"
 import { Linear, Attention, SelfAttention, AttentionSublayer, FeedForwardSublayer, FeedForward, TextModel, Positions, Embedding } from "std/nn"

@@ -1,16 +1,12 @@
 /** Methods that pick: vectors of a bank, single weights, rows, tasks, experts. How many numbers learn, that the start is the base, one update beside LoRA. */
-import { readFileSync, statSync } from "node:fs";
-import path from "node:path";
 import { describe, expect, test } from "@jest/globals";
-import { compile } from "../../src/compiler/compile.ts";
-import type { Entry, Host, Project, TrainStage } from "../../src/compiler/project.ts";
+import type { Entry, Project, TrainStage } from "../../src/compiler/project.ts";
 import { differentiate } from "../../src/ir/autodiff.ts";
 import { bind } from "../../src/ir/bind.ts";
 import { interpret } from "../../src/ir/interpret.ts";
 import { type Tensor, tensor } from "../../src/ir/ops/index.ts";
 import { ValueStore } from "../../src/train/values.ts";
-
-const ROOT = path.resolve(import.meta.dirname, "../../specs");
+import { compileText } from "../support/compile.ts";
 
 interface Base {
   readonly head: string;
@@ -49,19 +45,7 @@ import { adamw, sgd } from "std/training"
 
 function project(base: Base, body: string): Project {
   const text = `${COMMON}${base.head}\n${body}\n`;
-  const host: Host = {
-    readSource: (file) => {
-      if (file === "main.peft") return text;
-      const at = path.join(ROOT, file);
-      return file.startsWith("std/") && statSync(at, { throwIfNoEntry: false }) ? readFileSync(at, "utf8") : undefined;
-    },
-    readConfig: () => undefined,
-    readTensors: () => undefined,
-    matchTensors: () => ({ found: new Map(), missing: [], wrongShape: [], leftOver: [] }),
-    readTokenizer: () => undefined,
-    readAdapter: () => undefined,
-  };
-  return compile("main.peft", host);
+  return compileText(text);
 }
 
 const train = (base: Base, name = "run", more = "", optimizer = "adamw(lr: 1e-2)") =>

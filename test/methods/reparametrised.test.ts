@@ -2,11 +2,9 @@
  * Methods that change a layer's weight: how many parameters they have, that they start as the base where their papers say so, what they make of a layer (against their equations
  * written out with dense matrices), and that a LoRA at the same place trains along.
  */
-import { readFileSync, statSync } from "node:fs";
 import path from "node:path";
 import { beforeAll, describe, expect, test } from "@jest/globals";
-import { compile } from "../../src/compiler/compile.ts";
-import type { Entry, Host, Project, Stage } from "../../src/compiler/project.ts";
+import type { Entry, Project, Stage } from "../../src/compiler/project.ts";
 import { readMappings } from "../../src/formats/adapters/mapping.ts";
 import { readAdapter } from "../../src/formats/adapters/read.ts";
 import { MemoryFiles } from "../../src/formats/memory.ts";
@@ -18,6 +16,7 @@ import { drawInto, keyOf } from "../../src/ir/random.ts";
 import { NodeFiles } from "../../src/node/files.ts";
 import { artefactsFor } from "../../src/train/artefacts.ts";
 import { ValueStore } from "../../src/train/values.ts";
+import { compileText } from "../support/compile.ts";
 
 const ROOT = path.resolve(import.meta.dirname, "../../specs");
 const [IN, OUT] = [8, 12];
@@ -45,19 +44,7 @@ module near(net: Net) {
 `;
 
 function project(body: string): Project {
-  const host: Host = {
-    readSource: (file) => {
-      if (file === "main.peft") return HEAD + body;
-      const at = path.join(ROOT, file);
-      return file.startsWith("std/") && statSync(at, { throwIfNoEntry: false }) ? readFileSync(at, "utf8") : undefined;
-    },
-    readConfig: () => undefined,
-    readTensors: () => undefined,
-    matchTensors: () => ({ found: new Map(), missing: [], wrongShape: [], leftOver: [] }),
-    readTokenizer: () => undefined,
-    readAdapter: () => undefined,
-  };
-  return compile("main.peft", host);
+  return compileText(HEAD + body);
 }
 
 type Values = (name: string, start: Float32Array) => ArrayLike<number>;

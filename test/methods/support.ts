@@ -1,8 +1,7 @@
 /** Programs over the library on models without files, run by the f64 interpreter. */
-import { readdirSync, readFileSync, statSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import path from "node:path";
-import { compile } from "../../src/compiler/compile.ts";
-import type { Entry, Host, PredictStage, Project } from "../../src/compiler/project.ts";
+import type { Entry, PredictStage, Project } from "../../src/compiler/project.ts";
 import { differentiate } from "../../src/ir/autodiff.ts";
 import { bind } from "../../src/ir/bind.ts";
 import { interpret } from "../../src/ir/interpret.ts";
@@ -11,8 +10,7 @@ import { drawInto, keyOf } from "../../src/ir/random.ts";
 import { merge } from "../../src/train/merge.ts";
 import { stagesOf } from "../../src/train/run.ts";
 import { ValueStore } from "../../src/train/values.ts";
-
-export const SPECS = path.resolve(import.meta.dirname, "../../specs");
+import { SPECS } from "../support/compile.ts";
 
 /** Every method that a file of `std/methods` declares, with that file. */
 export function libraryMethods(): { readonly name: string; readonly from: string }[] {
@@ -25,23 +23,6 @@ export function libraryMethods(): { readonly name: string; readonly from: string
         from: `std/methods/${file.slice(0, -5)}`,
       })),
     );
-}
-
-/** Compiles a text that reads nothing but the library. */
-export function compileText(text: string): Project {
-  const host: Host = {
-    readSource: (file) => {
-      if (file === "main.peft") return text;
-      const at = path.join(SPECS, file);
-      return file.startsWith("std/") && statSync(at, { throwIfNoEntry: false }) ? readFileSync(at, "utf8") : undefined;
-    },
-    readConfig: () => undefined,
-    readTensors: () => undefined,
-    matchTensors: () => ({ found: new Map(), missing: [], wrongShape: [], leftOver: [] }),
-    readTokenizer: () => undefined,
-    readAdapter: () => undefined,
-  };
-  return compile("main.peft", host);
 }
 
 export const errorsOf = (p: Project): string[] =>
