@@ -10,6 +10,7 @@ import { openCheckpoint } from "../../src/formats/checkpoint.ts";
 import { readConfig } from "../../src/formats/config.ts";
 import { MemoryFiles } from "../../src/formats/memory.ts";
 import { NodeFiles } from "../../src/node/files.ts";
+import { asTrained } from "../support/as-trained.ts";
 
 interface Case {
   readonly name: string;
@@ -22,36 +23,6 @@ const mappings = readMappings(new NodeFiles(), "specs/std/methods");
 const cases = (JSON.parse(readFileSync("test/golden/manifest.json", "utf8")) as { cases: Case[] }).cases.filter(
   ({ kind }) => kind === "peft",
 );
-
-/** What a run that trained this adapter would hand over. */
-function asTrained(folder: AdapterFolder, base: string): OutAdapter {
-  const param = (key: string): OutParam => ({ shape: folder.shapes[key], values: () => folder.read(key) });
-  const params = (keys: Readonly<Record<string, string>>) =>
-    Object.fromEntries(Object.entries(keys).map(([name, key]) => [name, param(key)]));
-  const attachments = folder.parts.map(
-    ({ method, from, options, sites, shared }, i): OutAttachment => ({
-      name: `a${i}`,
-      method,
-      from,
-      options,
-      // GPT-2's projections are stored the other way round
-      sites: sites.map((site) => ({ path: site.path, params: params(site.params), turned: /\.c_(attn|proj|fc)$/.test(site.path) })),
-      shared: params(shared),
-    }),
-  );
-  const config = readConfig(golden, base)!;
-  return {
-    attachments,
-    heads: params(folder.heads),
-    copies: params(folder.copies),
-    base: {
-      name: base,
-      module: (config.architectures as string[])[0],
-      config,
-      shapes: new Map([...openCheckpoint(golden, base)!.tensors.values()].map(({ name, shape }) => [name, shape])),
-    },
-  };
-}
 
 /** Which modules peft would adapt. */
 function targeted(config: Record<string, unknown>, modules: readonly string[]): string[] {
@@ -77,7 +48,7 @@ describe("a golden adapter read and written is the same", () => {
   test.each(cases.map((c) => [c.name, c] as const))("%s", (name, { dir, base }) => {
     const folder = readAdapter(golden, dir, mappings)!;
     const files = new MemoryFiles();
-    const trained = asTrained(folder, base);
+    const trained = asTrained(golden, folder, base);
     const [written, ...more] = writeAdapter(files, "out", trained, mappings);
     expect(more).toEqual([]);
     expect(written).toMatchObject({ layout: "peft", reasons: [], type: folder.config.peft_type });

@@ -3,7 +3,8 @@ import { makeTable, type TableSpec } from "../../src/formats/data/make.ts";
 import type { Table } from "../../src/formats/data/table.ts";
 import { parseTemplate } from "../../src/formats/data/template.ts";
 import { MemoryFiles } from "../../src/formats/memory.ts";
-import { InputError, Limit } from "../../src/ir/errors.ts";
+import { Limit } from "../../src/ir/errors.ts";
+import { refusal, rows } from "./words.ts";
 
 const WORDS = [
   "[PAD]",
@@ -69,18 +70,6 @@ function table(
     ["d", text],
   ]);
   return makeTable({ make, args: ["d"], options, part }, { files, tokenizer: model, sequence });
-}
-function rows(made: Table | undefined, column: string): number[][] {
-  return Array.from({ length: made!.rows }, (_, i) => Array.from(made!.columns.get(column)!.row(i)));
-}
-function refusal(action: () => unknown): string {
-  try {
-    action();
-  } catch (error) {
-    if (error instanceof InputError) return [`${error.code} ${error.message}`, ...error.notes].join("\n");
-    throw error;
-  }
-  return "nothing was refused";
 }
 const PAIR = { input: ["{premise}", "{hypothesis}"], label: "label" };
 const NLI = [

@@ -1,6 +1,5 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, test } from "@jest/globals";
-import type { AdapterFolder } from "../../src/formats/adapters/folder.ts";
 import { readMappings } from "../../src/formats/adapters/mapping.ts";
 import type { OutAdapter, OutAttachment, OutParam } from "../../src/formats/adapters/out.ts";
 import { readAdapter } from "../../src/formats/adapters/read.ts";
@@ -10,6 +9,7 @@ import { readConfig } from "../../src/formats/config.ts";
 import { MemoryFiles } from "../../src/formats/memory.ts";
 import { InputError } from "../../src/ir/errors.ts";
 import { NodeFiles } from "../../src/node/files.ts";
+import { asTrained } from "../support/as-trained.ts";
 
 interface Case {
   readonly kind: string;
@@ -28,35 +28,12 @@ const folders = (JSON.parse(readFileSync("test/golden/manifest.json", "utf8")) a
 const shapesOf = (base: string) =>
   new Map([...openCheckpoint(golden, base)!.tensors.values()].map(({ name, shape }) => [name, shape] as const));
 
-/** What a run that trained this adapter would hand over. */
-function asTrained(folder: AdapterFolder, base: string): OutAdapter {
-  const param = (key: string): OutParam => ({ shape: folder.shapes[key], values: () => folder.read(key) });
-  const params = (keys: Readonly<Record<string, string>>) =>
-    Object.fromEntries(Object.entries(keys).map(([name, key]) => [name, param(key)]));
-  const attachments = folder.parts.map(
-    ({ method, from, options, sites, shared }, i): OutAttachment => ({
-      name: `a${i}`,
-      method,
-      from,
-      options,
-      sites: sites.map((site) => ({ path: site.path, params: params(site.params) })),
-      shared: params(shared),
-    }),
-  );
-  const config = readConfig(golden, base)!;
-  return {
-    attachments,
-    heads: params(folder.heads),
-    base: { name: base, module: (config.architectures as string[])[0], config, shapes: shapesOf(base) },
-  };
-}
-
 describe("an adapter of the adapters library read and written is the same, byte for byte", () => {
   test.each(folders)("%s", (dir, base) => {
     const folder = readAdapter(golden, dir, mappings)!;
     const files = new MemoryFiles();
     const { name, adapter_names } = folder.config as { name: string; adapter_names?: string[] };
-    writeLibrary(files, "out", asTrained(folder, base), mappings, { name, sources: adapter_names });
+    writeLibrary(files, "out", asTrained(golden, folder, base), mappings, { name, sources: adapter_names });
     expect(files.content.size).toBe(2);
     for (const [path, bytes] of files.content) {
       const theirs = readFileSync(`test/golden/${dir}/${path.slice("out/".length)}`);

@@ -68,8 +68,8 @@ export function made(files: MemoryFiles, what: TableSpec, more: Partial<TableCon
   return makeTable(what, { files, tokenizer: "m", sequence: undefined, ...more })!;
 }
 
-export function rows(table: Table, column: string): number[][] {
-  return Array.from({ length: table.rows }, (_, i) => Array.from(table.columns.get(column)!.row(i)));
+export function rows(table: Table | undefined, column: string): number[][] {
+  return Array.from({ length: table!.rows }, (_, i) => Array.from(table!.columns.get(column)!.row(i)));
 }
 
 export function refusal(action: () => unknown): string {

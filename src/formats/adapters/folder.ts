@@ -48,6 +48,10 @@ export interface AdapterContents {
   readonly notes: readonly string[];
 }
 
+/** What a reader found; what a layout does not know may be left out. */
+type Found = Omit<AdapterContents, Rarely> & Partial<Pick<AdapterContents, Rarely>>;
+type Rarely = "heads" | "copies" | "unknownFields" | "notes";
+
 /** A part of a tensor of the file, under a key of its own. */
 export interface PartOfTensor {
   readonly of: string;
@@ -59,16 +63,16 @@ export class AdapterFolder implements AdapterContents {
   readonly base;
   readonly taskType;
   readonly parts;
-  readonly heads;
-  readonly copies;
+  readonly heads: AdapterContents["heads"];
+  readonly copies: AdapterContents["copies"];
   readonly config;
-  readonly unknownFields;
-  readonly notes;
+  readonly unknownFields: AdapterContents["unknownFields"];
+  readonly notes: AdapterContents["notes"];
   /** Shapes by key, of whole tensors and of parts. */
   readonly shapes: Readonly<Record<string, readonly number[]>>;
 
   constructor(
-    contents: AdapterContents,
+    contents: Found,
     private readonly store: TensorStore,
     private readonly views: ReadonlyMap<string, PartOfTensor> = new Map(),
   ) {
@@ -76,11 +80,11 @@ export class AdapterFolder implements AdapterContents {
     this.base = contents.base;
     this.taskType = contents.taskType;
     this.parts = contents.parts;
-    this.heads = contents.heads;
-    this.copies = contents.copies;
+    this.heads = contents.heads ?? {};
+    this.copies = contents.copies ?? {};
     this.config = contents.config;
-    this.unknownFields = contents.unknownFields;
-    this.notes = contents.notes;
+    this.unknownFields = contents.unknownFields ?? [];
+    this.notes = contents.notes ?? [];
     const shapes: Record<string, readonly number[]> = {};
     for (const { name, shape } of store.tensors.values()) shapes[name] = shape;
     for (const [key, { view }] of views) shapes[key] = view.shape;

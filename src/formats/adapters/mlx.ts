@@ -56,11 +56,7 @@ export function readMlx(path: string, config: JsonRecord, store: TensorStore, ma
     base,
     taskType: "CAUSAL_LM",
     parts: parts.done(),
-    heads: {},
-    copies: {},
     config,
-    unknownFields: [],
-    notes: [],
   };
   return new AdapterFolder(contents, store, views);
 }

@@ -59,10 +59,7 @@ export function readOwn(path: string, config: JsonRecord, store: TensorStore): A
       taskType: typeof config.task_type === "string" ? config.task_type : undefined,
       parts,
       heads: keys(config.heads, "heads"),
-      copies: {},
       config,
-      unknownFields: [],
-      notes: [],
     },
     store,
   );
