@@ -165,6 +165,7 @@ describe("models", () => {
     ["t5-large", "T5ForConditionalGeneration", "t5", 737_668_096],
     ["bart-base", "BartForConditionalGeneration", "bart", 139_420_416],
     ["xlmr-base", "RobertaForMaskedLM", "bert", 278_295_186],
+    ["xlmr-base-70k", "RobertaForMaskedLM", "bert", 140_341_969],
   ];
   test.each(rows)("%s", async (folder, model, from, parameters) => {
     const { models } = await counts(`import { ${model} } from "std/models/${from}"\nmodel m = ${model} from "${folder}"\n`);
@@ -215,6 +216,51 @@ model base = BertForSequenceClassification(num_labels: 2) from "${folder}"`;
       expect(await attached(header, { prefix: "Prefix(tokens: 20) to m.**: SelfAttention" })).toEqual({ prefix });
     }
   });
+});
+
+test("DeBERTaV3-base: triplets of rank 1, 2 and 8 at its 72 matrices (methods-a 3)", async () => {
+  const header = `import { DebertaV2ForSequenceClassification } from "std/models/deberta_v2"
+import { Linear } from "std/nn"
+import { AdaLoRA } from "std/methods/adalora"
+model base = DebertaV2ForSequenceClassification(num_labels: 2) from "deberta-v3-base"`;
+  const at = "to m.deberta.encoder.layer[*].**: Linear expect 72";
+  const ranks = { 1: 165_960, 2: 331_920, 8: 1_327_680 };
+  const methods = Object.fromEntries(Object.keys(ranks).map((r) => [r, `AdaLoRA(rank: ${r}, target: 1) ${at}`]));
+  expect(await attached(header, methods)).toEqual(ranks);
+});
+
+test("XLM-R-base: a language adapter with its invertible part, and a task adapter (methods-b A17)", async () => {
+  const header = `import { RobertaForMaskedLM } from "std/models/bert"
+import { FeedForwardSublayer, WordSpace } from "std/nn"
+import { Pfeiffer } from "std/methods/bottleneck"
+import { Invertible } from "std/methods/invertible"
+model base = RobertaForMaskedLM from "xlmr-base"`;
+  const methods = {
+    language: "Pfeiffer(size: 384) to m.**: FeedForwardSublayer; Invertible() to m",
+    task: "Pfeiffer(size: 48) to m.**: FeedForwardSublayer",
+  };
+  expect(await attached(header, methods)).toEqual({ language: 7_387_776, task: 894_528 });
+});
+
+test("APET's budgets on T5 v1.1 (methods-b A14)", async () => {
+  for (const [folder, lora, adapter, prompt] of [
+    ["t5-v1_1-small", 229_376, 803_584, 51_200],
+    ["t5-v1_1-base", 589_824, 1_807_488, 76_800],
+    ["t5-v1_1-xxl", 6_291_456, 19_269_888, 409_600],
+  ] as const) {
+    const header = `import { T5ForConditionalGeneration } from "std/models/t5"
+import { AttentionSublayer, FeedForwardSublayer } from "std/nn"
+import { LoRA } from "std/methods/lora"
+import { Sequential } from "std/methods/bottleneck"
+import { Prompt } from "std/methods/prompt"
+model base = T5ForConditionalGeneration from "${folder}"`;
+    const methods = {
+      lora: "LoRA(rank: 8) to m.**.SelfAttention.{q, v}",
+      adapter: "Sequential(size: 24) to [m.**: AttentionSublayer, m.**: FeedForwardSublayer]",
+      prompt: "Prompt(tokens: 100) to m.encoder",
+    };
+    expect(await attached(header, methods)).toEqual({ lora, adapter, prompt });
+  }
 });
 
 describe("VL-PET (methods-b A1, A2)", () => {

@@ -28,6 +28,11 @@ const t5 = (d: number, ff: number, layers: number, heads: number) => ({
   decoder_start_token_id: 0,
   pad_token_id: 0,
 });
+const t5v11 = (d: number, ff: number, layers: number, heads: number) => ({
+  ...t5(d, ff, layers, heads),
+  feed_forward_proj: "gated-gelu",
+  tie_word_embeddings: false,
+});
 const llama = (hidden: number, ff: number, layers: number, heads: number) => ({
   model_type: "llama",
   hidden_size: hidden,
@@ -44,6 +49,7 @@ export const CONFIGS: Readonly<Record<string, object>> = {
   "roberta-base": roberta(768, 12, 50265),
   "roberta-large": roberta(1024, 24, 50265),
   "xlmr-base": roberta(768, 12, 250002, "xlm-roberta"),
+  "xlmr-base-70k": roberta(768, 12, 70609, "xlm-roberta"),
   "xlmr-large": roberta(1024, 24, 250002, "xlm-roberta"),
   "bert-base": bert(768, 12, 30522, { model_type: "bert", max_position_embeddings: 512, type_vocab_size: 2, pad_token_id: 0 }),
   "bert-large": bert(1024, 24, 30522, { model_type: "bert", max_position_embeddings: 512, type_vocab_size: 2, pad_token_id: 0 }),
@@ -82,6 +88,9 @@ export const CONFIGS: Readonly<Record<string, object>> = {
   },
   "t5-base": t5(768, 3072, 12, 12),
   "t5-large": t5(1024, 4096, 24, 16),
+  "t5-v1_1-small": t5v11(512, 1024, 8, 6),
+  "t5-v1_1-base": t5v11(768, 2048, 12, 12),
+  "t5-v1_1-xxl": t5v11(4096, 10240, 24, 64),
   "llama-7b": llama(4096, 11008, 32, 32),
   "llama-13b": llama(5120, 13824, 40, 40),
   "plm-1.8b": {
