@@ -1,28 +1,13 @@
 /** peftc and jax-js side by side on WebAssembly: a product and a training step. `npm run bench`. */
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { cpus } from "node:os";
-import { dirname } from "node:path";
-import { fileURLToPath } from "node:url";
 import { defaultDevice, init, jit, numpy as np, tree } from "@jax-js/jax";
-import { compileProgram } from "../dist/src/backends/compile.js";
-import { compile } from "../dist/src/index.js";
-import { Builder } from "../dist/src/ir/build.js";
 import { openEngine } from "../dist/src/node/engine.js";
-import { enableRelaxed, parallelism, startThread } from "../dist/src/node/threads.js";
-import { openWasm } from "../dist/src/runtime/wasm.js";
+import { parallelism } from "../dist/src/node/threads.js";
 import { memoryOf, showBytes } from "../dist/src/train/budget.js";
-import { ValueStore } from "../dist/src/train/values.js";
 import { RATE, SHAPE, update } from "./model.mjs";
+import { median, openProducts, openStep } from "./step.mjs";
 
 const [WARM, RUNS] = [5, 25];
-const here = dirname(fileURLToPath(import.meta.url));
-
-function median(xs) {
-  const sorted = [...xs].sort((a, b) => a - b);
-  const half = sorted.length >> 1;
-  return sorted.length % 2 ? sorted[half] : (sorted[half - 1] + sorted[half]) / 2;
-}
-
 /** Medians in ms of functions run in turn, after warming up. */
 async function inTurn(runs) {
   const times = runs.map(() => []);
@@ -35,25 +20,12 @@ async function inTurn(runs) {
   return times.map(median);
 }
 
-/** A chain of products in one call, so that what is measured is products: reading a result back costs both the same. */
 async function products() {
   const [n, chain] = [512, 8];
-  const b = new Builder({ path: "products" });
-  const [a, w] = [b.param("a", [n, n]), b.param("b", [n, n])];
-  let node = a;
-  for (let i = 0; i < chain; i++) node = b.dot(node, w, { lhsContract: [1], rhsContract: [0] });
-  // the factors count as changing, so that the products are not made once at loading
-  const kept = [a, w].map((p) => ({ role: "param", name: p.attrs.name, node: p }));
-  const graph = { results: [{ role: "output", name: "y", node }, ...kept] };
-  enableRelaxed();
-  const workers = Math.min(16, parallelism());
-  const { program, module } = await compileProgram([{ name: "main", graph }], { target: "wasm", arithmetic: "relaxed", workers });
-  const session = await openWasm(program, module, { workers, startThread });
   const random = (scale) => Float32Array.from({ length: n * n }, () => (Math.random() - 0.5) * scale);
   // entries of this size keep the results' size along the chain
   const [left, right] = [random(1), random(Math.sqrt(12 / n))];
-  await session.write("param", "a", left);
-  await session.write("param", "b", right);
+  const session = await openProducts(await openEngine("wasm"), n, chain, left, right);
   const [l, r] = [np.array(left).reshape([n, n]), np.array(right).reshape([n, n])];
   const matmuls = jit((x, y) => {
     let out = x;
@@ -71,25 +43,6 @@ async function products() {
   return { name: `${chain} products ${n}³ in a chain`, times, note: `${speed[0]} and ${speed[1]} GFLOP/s` };
 }
 
-const source = (lora) => `import { GPT2LMHeadModel } from "std/models/gpt2"
-import { LoRA } from "std/methods/lora"
-import { causal_lm } from "std/objectives"
-import { adamw } from "std/training"
-model m = GPT2LMHeadModel(vocab_size: ${SHAPE.vocabulary}, n_positions: ${SHAPE.sequence}, n_embd: ${SHAPE.width}, n_layer: ${SHAPE.layers},
-  n_head: ${SHAPE.heads}, resid_pdrop: 0, embd_pdrop: 0, attn_pdrop: 0, tie_word_embeddings: false)
-${lora ? "attach lora = LoRA(rank: 8, alpha: 16) to m.transformer.h[*].attn.c_attn" : ""}
-train {
-  objective = causal_lm(m)
-  data      = jsonl("rows.jsonl")
-  sequence  = ${SHAPE.sequence}
-  batch     = ${SHAPE.batch}
-  optimizer = adamw(lr: ${RATE})
-  params    = ${lora ? "lora" : "m"}
-  steps     = 100
-  seed      = 7
-}
-`;
-
 /** The name of a parameter in model.mjs. */
 function shortName(name) {
   const lora = /h\.(\d+)\.attn\.c_attn\..*?(lora_[AB])/.exec(name);
@@ -101,49 +54,14 @@ function shortName(name) {
 }
 
 async function step(lora) {
-  const folder = mkdtempSync(`${here}/.step-`);
-  let project;
-  try {
-    writeFileSync(`${folder}/step.peft`, source(lora));
-    project = compile("step.peft", { cwd: folder });
-  } finally {
-    rmSync(folder, { recursive: true });
-  }
-  const errors = project.problems.filter((p) => p.severity === "error");
-  if (errors.length > 0) throw new Error(errors.map((p) => `${p.code} ${p.message}`).join("\n"));
-  const { stage } = project.actions.find((a) => a.kind === "stage");
-  // a model made afresh is trained whole unless the program says otherwise: make sure that LoRA is LoRA
-  const wanted = lora ? 2 * SHAPE.layers : 12 * SHAPE.layers + 5;
-  if (stage.trained.length !== wanted) throw new Error(`${stage.trained.length} tensors are trained instead of ${wanted}`);
-  const [entry] = stage.step;
-  const engine = await openEngine("wasm");
-  const sizes = new Map([
-    ["B", SHAPE.batch],
-    ["S", SHAPE.sequence],
-  ]);
-  const built = await engine.build([{ name: "step", graph: entry.graph, sizes }], { trained: stage.trained, memory: engine.memory });
-  const session = await engine.open(built);
-  const values = new ValueStore(project, () => undefined);
+  const { run: ours, session, built, stage, values, ids } = await openStep(await openEngine("wasm"), SHAPE, RATE, lora);
   const [trained, frozen] = [{}, {}];
   for (const name of Object.keys(built.program.params)) {
-    const value = values.param(name);
-    await session.write("param", name, value);
     (stage.trained.includes(name) ? trained : frozen)[shortName(name)] = np
-      .array(Float32Array.from(value))
+      .array(Float32Array.from(values.param(name)))
       .reshape([...values.shape(name)]);
   }
-  for (const name of Object.keys(built.program.states)) await session.write("state", name, values.state(name, sizes).values);
-
   const tokens = SHAPE.batch * SHAPE.sequence;
-  const ids = Int32Array.from({ length: tokens }, (_, i) => (i * 7919 + ((i * i) % 101) * 31) % SHAPE.vocabulary);
-  const inputs = { input_ids: ids };
-  for (const { name, fallback } of entry.columns) {
-    if (name === "input_ids") continue;
-    inputs[name] = fallback?.kind === "constant" ? new Int32Array(tokens).fill(Number(fallback.value)) : ids;
-  }
-  let made = 0;
-  const ours = async () => (await session.run("step", { ...inputs, step: made++, steps: 100 }, ["loss"])).loss[0];
-
   const hot = new Float32Array(tokens * SHAPE.vocabulary);
   ids.forEach((id, i) => {
     hot[i * SHAPE.vocabulary + id] = 1;

@@ -76,6 +76,28 @@ test("gradients of random graphs", async () => {
   expect(compared).toBeGreaterThan(8);
 });
 
+test("products in large tiles, whole and ragged, from every layout", async () => {
+  const limits: WebGPULimits = { ...device.limits, deviceClass: "hardware" };
+  const nodes: Node[] = [];
+  for (const [m, n, k] of [
+    [64, 128, 32],
+    [67, 66, 21],
+  ])
+    for (const [lhs, rhs] of [
+      [[1], [0]],
+      [[1], [1]],
+      [[0], [0]],
+    ]) {
+      const x = float(`x${nodes.length}`, ...(lhs[0] === 1 ? [m, k] : [k, m]));
+      const y = float(`y${nodes.length}`, ...(rhs[0] === 0 ? [k, n] : [n, k]));
+      nodes.push(b.dot(x, y, { lhsContract: lhs, rhsContract: rhs }));
+    }
+  const graph = outputs(...nodes);
+  const { kernels } = await programFor([{ name: "main", graph }], limits);
+  expect(kernels.filter((kernel) => kernel.code.includes("@workgroup_size(256)")).length).toBe(nodes.length);
+  await agree(graph, given(graph, 3), limits);
+});
+
 describe("functions that WGSL leaves open", () => {
   const sample = (...x: number[]) => {
     const g = none();

@@ -143,14 +143,27 @@ export function printTiled(kernel: ProductKernel, schedule: TiledSchedule, t: Te
   out.add(`let n0 = first_n + thread_n * ${tn};`);
   for (const i of times(tm)) out.add(`var acc${i} = ${vector(tn)}(0.0);`);
   const outer = names(new Map([[B, found.get(B)!]]));
-  const tileA = t.shared("f32", tall * depth, "_a");
-  const tileB = t.shared("f32", wide * depth, "_b");
+  // where an invocation has four rows or columns of a side, workgroup memory holds fours: one read instead of four
+  const [foursA, foursB] = [tm === 4, tn === 4];
+  const memory = (fours: boolean, width: number, suffix: string) =>
+    fours ? t.shared("vec4f", (width * depth) / 4, suffix) : t.shared("f32", width * depth, suffix);
+  const tileA = memory(foursA, tall, "_a");
+  const tileB = memory(foursB, wide, "_b");
 
   const fours = foursOf(kernel, t.bindings);
   for (const side of [fours.lhs, fours.rhs]) if (side) t.bindings.declareFours(side.operand);
 
   /** Brings rows `first..first+width` of an operand, `depth` of the sum from `k0`, into workgroup memory as [k][row]. */
-  const bring = (value: number, axis: number, first: string, width: number, tile: string, suffix: string, four: Fours | undefined) => {
+  const bring = (
+    value: number,
+    axis: number,
+    first: string,
+    width: number,
+    tile: string,
+    inFours: boolean,
+    suffix: string,
+    four?: Fours,
+  ) => {
     const size = kernel.axes[axis];
     const wholeK = k % depth === 0;
     // Neighbours read neighbouring elements: along k where that is the unit stride, else along the rows.
@@ -164,7 +177,10 @@ export function printTiled(kernel: ProductKernel, schedule: TiledSchedule, t: Te
       out.add(`let ${suffix}at = ${size % width === 0 ? row : `min(${row}, ${size - rowStep})`};`);
       out.add(`let ${suffix}sum = ${wholeK ? `k0 + ${suffix}k` : `min(k0 + ${suffix}k, ${k - kStep})`};`);
       const inside = wholeK ? undefined : `k0 + ${suffix}k < ${k}`;
-      const put = (kk: string, rr: string, text: string) => out.add(`${tile}[${kk} * ${width} + ${rr}] = ${text};`);
+      const put = (kk: string, rr: string, text: string) =>
+        out.add(
+          inFours ? `${tile}[${kk} * ${width / 4} + ${rr} / 4][${rr} % 4] = ${text};` : `${tile}[${kk} * ${width} + ${rr}] = ${text};`,
+        );
       if (four) {
         const by = (name: string, step: number) => (step === 1 ? name : `(${name} / ${step})`);
         const place = names(
@@ -175,7 +191,12 @@ export function printTiled(kernel: ProductKernel, schedule: TiledSchedule, t: Te
           outer,
         );
         const read = t.bindings.four(four.operand, writer.index(four.index, place));
-        out.add(`let ${suffix}4 = ${inside ? `select(vec4f(0.0), ${read}, ${inside})` : read};`);
+        const text = inside ? `select(vec4f(0.0), ${read}, ${inside})` : read;
+        if (inFours && !alongK) {
+          out.add(`${tile}[${suffix}k * ${width / 4} + ${suffix}row / 4] = ${text};`);
+          return;
+        }
+        out.add(`let ${suffix}4 = ${text};`);
         for (const j of times(4)) {
           const plus = (name: string, step: number) => (step === 1 || j === 0 ? name : `(${name} + ${j})`);
           put(plus(`${suffix}k`, kStep), plus(`${suffix}row`, rowStep), `${suffix}4.${LANES[j]}`);
@@ -196,14 +217,18 @@ export function printTiled(kernel: ProductKernel, schedule: TiledSchedule, t: Te
     });
   };
   out.block(`for (var k0 = 0; k0 < ${k}; k0 += ${depth})`, () => {
-    bring(kernel.lhs, M, "first_m", tall, tileA, "a", fours.lhs);
-    bring(kernel.rhs, N, "first_n", wide, tileB, "b", fours.rhs);
+    bring(kernel.lhs, M, "first_m", tall, tileA, foursA, "a", fours.lhs);
+    bring(kernel.rhs, N, "first_n", wide, tileB, foursB, "b", fours.rhs);
     out.add("workgroupBarrier();");
     out.block(`for (var k = 0; k < ${depth}; k++)`, () => {
-      out.add(`let from_a = k * ${tall} + thread_m * ${tm};`);
-      out.add(`let from_b = k * ${wide} + thread_n * ${tn};`);
-      out.add(`let columns = ${gather(times(tn).map((j) => `${tileB}[from_b + ${j}]`))};`);
-      for (const i of times(tm)) out.add(`acc${i} += ${tileA}[from_a + ${i}] * columns;`);
+      if (foursA) out.add(`let rows = ${tileA}[k * ${tall / 4} + thread_m];`);
+      else out.add(`let from_a = k * ${tall} + thread_m * ${tm};`);
+      if (foursB) out.add(`let columns = ${tileB}[k * ${wide / 4} + thread_n];`);
+      else {
+        out.add(`let from_b = k * ${wide} + thread_n * ${tn};`);
+        out.add(`let columns = ${gather(times(tn).map((j) => `${tileB}[from_b + ${j}]`))};`);
+      }
+      for (const i of times(tm)) out.add(`acc${i} += ${foursA ? `rows.${LANES[i]}` : `${tileA}[from_a + ${i}]`} * columns;`);
     });
     out.add("workgroupBarrier();");
   });

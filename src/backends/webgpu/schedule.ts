@@ -81,6 +81,8 @@ export function loopSchedule(kernel: LoopKernel, limits: WebGPULimits): LoopSche
 /** A sum is shared by several invocations where there are fewer workgroups than this and the sum is long: a GPU would idle otherwise. */
 const FEW_WORKGROUPS = 128;
 const LONG_SUM = 256;
+/** Invocations along each side of a large tile. */
+const LARGE_TILE = 16;
 
 export function productSchedule(kernel: ProductKernel, limits: WebGPULimits): ProductSchedule {
   const [batch, m, n, k] = kernel.axes;
@@ -96,8 +98,10 @@ export function productSchedule(kernel: ProductKernel, limits: WebGPULimits): Pr
     return { kind: "registers", tile, unrolled, threads, slices };
   }
   if (Math.min(m, n) < 8 || k < 8) return { kind: "registers", tile, unrolled, threads, slices: 1 };
-  const across = powerOfTwo(Math.ceil(n / tile[1]), Math.floor(Math.sqrt(threads)));
-  const down = powerOfTwo(Math.ceil(m / tile[0]), Math.floor(threads / across));
+  // A tile of 64×64 reads each operand half as often as one of 32×32; where it does not fill, more and smaller workgroups do better.
+  const team = limits.invocations >= LARGE_TILE ** 2 && Math.min(m, n) >= LARGE_TILE * 4 ? LARGE_TILE ** 2 : threads;
+  const across = powerOfTwo(Math.ceil(n / tile[1]), Math.floor(Math.sqrt(team)));
+  const down = powerOfTwo(Math.ceil(m / tile[0]), Math.floor(team / across));
   return { kind: "tiled", tile, unrolled, threads: [down, across], depth: k >= 16 ? 16 : 8 };
 }
 
