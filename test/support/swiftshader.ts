@@ -78,6 +78,7 @@ export function softwareEnvironment(env: NodeJS.ProcessEnv): Record<string, stri
  * is already loaded answers to its name: so it is loaded by path first, and kept (`RTLD_NODELETE`) although Node finds that it is no addon.
  */
 export function loadVulkan(): void {
+  if (process.env.VK_ICD_FILENAMES === undefined) return;
   const folder = unpack("swiftshader.tar.br");
   if (process.env.VK_ICD_FILENAMES !== join(folder, "vk_swiftshader_icd.json")) return;
   const RTLD_NODELETE = 0x1000;
