@@ -1,6 +1,6 @@
 /**
  * peftc on WebGPU and, where `python3` has torch, transformers and peft, PyTorch on the same card, one after the other: products, and training steps.
- * `node bench/gpu.mjs` after `npm run build`; `--software` goes on where the adapter is a software one.
+ * `node bench/gpu.mjs [products] [small] [gpt2]` after `npm run build`; `--software` goes on where the adapter is a software one.
  */
 import { spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
@@ -12,8 +12,10 @@ const RATE = 1e-3;
 const SMALL = { layers: 2, width: 128, heads: 4, vocabulary: 256, sequence: 64, batch: 8 };
 const GPT2 = { layers: 12, width: 768, heads: 12, vocabulary: 50257, sequence: 512, batch: 4 };
 const software = process.argv.includes("--software");
-const sizes = software ? [128] : [512, 1024, 2048, 4096];
-const shapes = software ? [SMALL] : [SMALL, GPT2];
+const only = process.argv.slice(2).filter((word) => !word.startsWith("-"));
+const wanted = (name) => only.length === 0 || only.includes(name);
+const sizes = !wanted("products") ? [] : software ? [128] : [512, 1024, 2048, 4096];
+const shapes = [...(wanted("small") ? [SMALL] : []), ...(wanted("gpt2") && !software ? [GPT2] : [])];
 
 async function time(run, warm, runs) {
   const times = [];

@@ -141,7 +141,7 @@ function reparametrised(bench: Bench, test: Case, io: Vectors): Adapting {
     return {
       statements: [
         `attach shift = Shifted(tokens: ${tokens}) to m.**: Positions`,
-        `attach a = PrefixMLP(tokens: ${tokens}, hidden: ${width("transform.0.bias")}) to m.**: Attention`,
+        `attach a = PrefixMLP(tokens: ${tokens}, hidden: ${width("transform.0.bias")}, width: ${width("embedding.weight", 1)}) to m.**: Attention`,
       ],
       imports: [
         ["std/methods/prefix", ["PrefixMLP", "Shifted"]],

@@ -121,7 +121,9 @@ function samePlace(a: string, b: string): boolean {
 function configProblems(own: JsonRecord, again: JsonRecord): string[] {
   const problems: string[] = [];
   for (const field of new Set([...Object.keys(own), ...Object.keys(again)])) {
-    const [a, b] = [own[field], again[field]].map((v) => (v === undefined ? "nothing" : JSON.stringify(v)));
+    // lists of names are sets in PEFT, written in any order
+    const spelt = (v: unknown) => (Array.isArray(v) && v.every((x) => typeof x === "string") ? [...v].sort() : v);
+    const [a, b] = [own[field], again[field]].map((v) => (v === undefined ? "nothing" : JSON.stringify(spelt(v))));
     // what was not loaded names the folder as it is found from here
     const moved = field === "base_model_name_or_path" && String(again[field]).endsWith(`/${own[field]}`);
     if (a !== b && !moved) problems.push(`the field ${field} was ${a} and becomes ${b}`);

@@ -137,7 +137,7 @@ const joinPads: Rule = (n, b) => {
     if (!mine) continue;
     for (const q of parts) {
       const its = paddedAxis(q);
-      if (!its || its.axis !== mine.axis || its.low !== mine.low + mine.size) continue;
+      if (q === p || !its || its.axis !== mine.axis || its.low !== mine.low + mine.size) continue;
       const joined = b.padAxis(b.concat([p.inputs[0], q.inputs[0]], mine.axis), mine.axis, mine.low, its.high);
       return parts.filter((x) => x !== p && x !== q).reduce((sum, x) => b.add(sum, x), joined);
     }

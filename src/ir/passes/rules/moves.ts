@@ -167,7 +167,7 @@ const pad: Rule = (n, b) => {
   const [x] = n.inputs;
   const { low, high, value } = padOf(n)!;
   if ([...low, ...high].every((d) => d === 0)) return x;
-  if (splat(x) === value) return b.constant(value, n.type.dtype, n.type.shape);
+  if (splat(x) === value || sizes(x).includes(0)) return b.constant(value, n.type.dtype, n.type.shape);
   const inner = padOf(x);
   if (inner?.value === value)
     return b.pad(
