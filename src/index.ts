@@ -20,6 +20,7 @@ import { fetchSources, hubSources } from "./node/sources.ts";
 import { openWorkspace, type Workspace } from "./node/workspace.ts";
 import type { RunEvent, Scalars } from "./train/events.ts";
 import { openGenerator } from "./train/generate.ts";
+import { wholeModelOf } from "./train/held.ts";
 import { evaluateAll } from "./train/predict.ts";
 import { useAdapter } from "./train/restore.ts";
 import { type FileHost, runFile, stagesOf, tokenizerOf } from "./train/run.ts";
@@ -135,7 +136,9 @@ export async function train(file: string, options: TrainOptions = {}): Promise<T
 export async function load(file: string, options: LoadOptions = {}): Promise<Loaded> {
   const workspace = openWorkspace(options.cwd ?? process.cwd());
   await fetchSources(hubSources(file, (path) => workspace.sources.readSource(path)));
-  const project = sound(workspace, compileIn(workspace, file, options));
+  const first = compileIn(workspace, file, options);
+  const unattached = wholeModelOf(first, workspace.files, options.adapter);
+  const project = sound(workspace, unattached === undefined ? first : compileIn(workspace, file, options, unattached));
   const host = await hostFor(workspace, project, options);
   const values = await useAdapter(host, workspace.sources, options.adapter);
   return {
@@ -158,8 +161,8 @@ export async function load(file: string, options: LoadOptions = {}): Promise<Loa
   };
 }
 
-function compileIn(workspace: Workspace, file: string, { seed, set }: CompileOptions): Project {
-  return compileFile(file, workspace.sources, { seed, set });
+function compileIn(workspace: Workspace, file: string, { seed, set }: CompileOptions, unattached?: string): Project {
+  return compileFile(file, workspace.sources, { seed, set, unattached });
 }
 
 function sound(workspace: Workspace, project: Project): Project {

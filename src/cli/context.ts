@@ -6,6 +6,7 @@ import { type DeviceChoice, openEngine } from "../node/engine.ts";
 import { openWorkspace, type Workspace } from "../node/workspace.ts";
 import type { Sources } from "../train/compiler-host.ts";
 import type { Engine } from "../train/engine.ts";
+import { wholeModelOf } from "../train/held.ts";
 import type { FileHost } from "../train/run.ts";
 import { stagesOf } from "../train/run.ts";
 import { Rejected, reportProblems, Usage } from "./errors.ts";
@@ -61,9 +62,9 @@ export class Session {
 
   /**
    * Compiles and reports, as if the file ended with what `ending` gives for it. Throws `Rejected` if there are errors, `Usage` for overrides that
-   * nothing takes.
+   * nothing takes. `adapter`: a folder whose values are to be used; a whole model in it takes the place of what the file attaches to.
    */
-  open(file: string, ending: (project: Project) => string | undefined = () => undefined): Project {
+  open(file: string, ending: (project: Project) => string | undefined = () => undefined, adapter?: string): Project {
     const set = parseSettings(this.options.set ?? []);
     const seed = this.options.seed === undefined ? undefined : wholeNumber("--seed", this.options.seed);
     let project = compile(file, this.sources, { set, seed });
@@ -73,6 +74,8 @@ export class Session {
       this.sources = this.sources.with(file, `${this.source(file)}\n${more}\n`);
       project = compile(file, this.sources, { set, seed });
     }
+    const unattached = wholeModelOf(project, this.workspace.files, adapter);
+    if (unattached !== undefined) project = compile(file, this.sources, { set, seed, unattached });
     reportProblems(project.problems, this.io, this.json, this.source);
     if (project.problems.some((p) => p.severity === "error")) throw new Rejected("the file has errors");
     const stages = stagesOf(project);

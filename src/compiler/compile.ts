@@ -1,10 +1,11 @@
 /** From a `.peft` file to a project: graphs, parameters, stages, and every problem found on the way. */
 
 import type { Statement } from "./ast.ts";
-import type { Attachment, Site } from "./elaborate/attachment.ts";
+import type { Attachment } from "./elaborate/attachment.ts";
 import { checkSites } from "./elaborate/check.ts";
 import { Elaborator, type Overrides } from "./elaborate/elaborator.ts";
 import { Instance } from "./elaborate/instance.ts";
+import { modelOf } from "./elaborate/model-of.ts";
 import { outcomeOf } from "./elaborate/outcome.ts";
 import { kindsOf } from "./elaborate/roles.ts";
 import { startGraph } from "./elaborate/starts.ts";
@@ -35,6 +36,14 @@ export function compile(path: string, host: Host, overrides: Overrides = {}): Pr
     run.all(unit.program.items.filter((i): i is Statement => !["Import", "Type", "Role", "Module", "Method", "Function"].includes(i.kind)));
     checkSites(e);
     checkUpdates(e);
+    for (const { name, folder, span } of e.objectives.unclaimed())
+      e.problems.push({
+        code: "P0698",
+        severity: "warning",
+        message: `${folder} holds \`${name}\`, which an objective trained, and this file has no such objective`,
+        span,
+        notes: [`give the objective the name it had: \`${name.split(".")[0]} = …\``],
+      });
   });
   // of a model that a condition refuses there is nothing to list
   const whole = e.models.filter(({ instance }) => {
@@ -63,6 +72,7 @@ export function compile(path: string, host: Host, overrides: Overrides = {}): Pr
       };
     }),
     attachments: e.attachments.filter((a) => !a.maker).map((a) => report(e, a, lasting)),
+    unattached: overrides.unattached,
     problems: distinct(e.problems),
   };
 }
@@ -160,22 +170,6 @@ function report(e: Elaborator, a: Attachment, lasting: ReadonlySet<string>): Att
     folder: a.folder,
     span: a.span,
   };
-}
-
-/** The model that a place is in, or that what it is in is attached to. */
-function modelOf(e: Elaborator, { place }: Site): string | undefined {
-  if (place.kind === "site") return modelOf(e, place.site);
-  const at =
-    place.kind === "module"
-      ? place.instance.owner
-      : place.kind === "chain"
-        ? place.parent.owner
-        : place.kind === "param"
-          ? place.storage.owner
-          : undefined;
-  if (at?.kind !== "attachment") return at?.name;
-  const [first] = e.attachments.find((a) => a.name === at.name)?.sites ?? [];
-  return first && modelOf(e, first);
 }
 
 function distinct(problems: readonly Problem[]): Problem[] {

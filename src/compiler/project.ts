@@ -115,6 +115,8 @@ export interface TrainStage extends StageBase {
   readonly models: readonly string[];
   /** Parameters in this stage's graphs that belong to no attachment but are trained while most of their model is not: fresh heads. */
   readonly heads: readonly string[];
+  /** Parameters of objectives that this stage trained something of: they are saved along. */
+  readonly objectives: readonly string[];
 }
 export interface EvaluateStage extends StageBase {
   readonly verb: "evaluate";
@@ -268,6 +270,8 @@ export interface Project {
   readonly states: ReadonlyMap<string, StateDecl>;
   readonly models: readonly ModelReport[];
   readonly attachments: readonly AttachmentReport[];
+  /** A model whose attachments do not act where nothing is trained: its weights are to come from a folder that has them in already. */
+  readonly unattached?: string;
   readonly problems: readonly Problem[];
 }
 
@@ -322,5 +326,7 @@ export interface AdapterFile {
   }[];
   /** Trained parameters of the base that came along (`modules_to_save`): path in the model to key. */
   readonly heads: Readonly<Record<string, string>>;
+  /** What objectives trained of their own: name of the parameter (`goal.crf.transitions`) to key. */
+  readonly objectives: Readonly<Record<string, string>>;
   readonly shapes: Readonly<Record<string, readonly number[]>>;
 }

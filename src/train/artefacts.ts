@@ -1,6 +1,7 @@
 /** A stage's result in the layouts of other tools: adapters as PEFT keeps them, whole models as transformers does. */
 import type { AttachmentReport, ModelReport, Project } from "../compiler/project.ts";
 import { type Mappings, modelTypeOf } from "../formats/adapters/mapping.ts";
+import { writeObjectives } from "../formats/adapters/objectives.ts";
 import type { Origin, OutAdapter, OutAttachment, OutParam } from "../formats/adapters/out.ts";
 import { writeProvenance } from "../formats/adapters/provenance.ts";
 import { readAdapter } from "../formats/adapters/read.ts";
@@ -105,14 +106,19 @@ const paramOf =
 
 export function artefactsFor(project: Project, files: Files, mappings: Mappings): Artefacts {
   const pathOf = (name: string) => project.params.get(name)!.path;
+  const param = paramOf(project);
+  const along = (folder: string, { objectives }: Parts, value: Value): void =>
+    writeObjectives(files, folder, Object.fromEntries(objectives.map((name) => [name, param(name, value)])));
 
   return {
     adapter(folder, parts, value, made) {
       const adapters = outAdapters(project, files, mappings, parts, value);
+      if (adapters.length === 0 && parts.models.length === 0) along(folder, parts, value);
       return adapters.flatMap(({ model, adapter }) => {
         const written = writeAdapter(files, adapters.length === 1 ? folder : joinPath(folder, model), adapter, mappings);
         const record = made?.get(model);
         if (record !== undefined) for (const w of written) writeProvenance(files, w.folder, record);
+        for (const w of written) along(w.folder, parts, value);
         return written.map((w) => w.folder);
       });
     },
@@ -124,7 +130,8 @@ export function artefactsFor(project: Project, files: Files, mappings: Mappings)
       );
     },
 
-    models(folder, { models, attachments }, value, dtype = "F32") {
+    models(folder, parts, value, dtype = "F32") {
+      const { models, attachments } = parts;
       return models.map((name) => {
         const model = project.models.find((m) => m.name === name);
         if (model === undefined) throw new Bug(`${name} is no model`);
@@ -140,6 +147,7 @@ export function artefactsFor(project: Project, files: Files, mappings: Mappings)
           })),
           companions: model.folder,
         });
+        along(target, parts, value);
         return target;
       });
     },

@@ -50,4 +50,6 @@ export interface Parts {
   readonly attachments: readonly string[];
   readonly models: readonly string[];
   readonly heads: readonly string[];
+  /** Parameters of objectives: they go along with each folder that is written, or stand alone. */
+  readonly objectives: readonly string[];
 }

@@ -1,13 +1,13 @@
 /** Values of an earlier run, or of an adapter's folder, for `eval` and `generate`. */
 import type { Project, TrainStage } from "../compiler/project.ts";
 import type { AdapterFolder } from "../formats/adapters/folder.ts";
-import { isAdapter } from "../formats/adapters/read.ts";
-import { hasWeights } from "../formats/checkpoint.ts";
+import { openObjectives } from "../formats/adapters/objectives.ts";
 import { type Files, joinPath } from "../formats/files.ts";
 import { InputError } from "../ir/errors.ts";
 import { listCheckpoints, readCheckpoint, readTensors } from "./checkpoint.ts";
 import type { Sources } from "./compiler-host.ts";
 import { finishedRuns, runFolder } from "./folders.ts";
+import { attachedTo, holds } from "./held.ts";
 import { merge } from "./merge.ts";
 import { type FileHost, reportLoaded } from "./run.ts";
 import type { ValueStore } from "./values.ts";
@@ -138,41 +138,87 @@ export async function useAdapter(host: FileHost, sources: Sources, folder: strin
     return used.length === 0 ? "using the base: nothing was trained yet" : `using the newest result: ${used.join(", ")}`;
   }
   if (files.stat(folder)?.kind !== "folder") throw new InputError("P0692", `there is no folder \`${folder}\``);
-  const parts = files
-    .list(folder)
-    .map((name) => joinPath(folder, name))
-    .filter((path) => isAdapter(files, path) && listedOnce(path));
-  const [newest] = listCheckpoints(files, folder);
-  const apply = async (path: string) => {
-    for (const model of applyAdapter(project, path, sources.readAdapter(path)!, values))
-      for (const problem of await host.provenances.problems(path, model)) host.listen({ event: "problem", problem });
-  };
   for (const problem of await host.provenances.loaded()) host.listen({ event: "problem", problem });
-  if (isAdapter(files, folder)) await apply(folder);
-  else if (hasParameters(files, folder)) applyCheckpoint(files, folder, values);
-  else if (parts.length > 0) for (const part of parts) await apply(part);
-  else if (newest !== undefined) applyCheckpoint(files, joinPath(folder, `checkpoint-${newest}`), values);
-  else if (hasWeights(files, folder)) applyModel(project, folder, sources, values);
-  else {
-    throw new InputError("P0692", `\`${folder}\` holds no adapter and no checkpoint`, [
-      `it holds: ${files.list(folder).slice(0, 10).join(", ")}`,
-    ]);
+  const held = holds(files, folder);
+  const taken: string[] = [];
+  switch (held.kind) {
+    case "adapters":
+      for (const path of held.folders) {
+        const adapter = sources.readAdapter(path)!;
+        for (const model of applyAdapter(project, path, adapter, values))
+          for (const problem of await host.provenances.problems(path, model)) host.listen({ event: "problem", problem });
+        const kept = Object.entries(adapter.objectives).map(
+          ([name, key]): Kept => ({ name, shape: adapter.shapes[key], read: () => adapter.read(key) }),
+        );
+        taken.push(...applyObjectives(host, path, kept));
+      }
+      break;
+    case "checkpoint":
+      applyCheckpoint(files, held.folder, values);
+      break;
+    case "nothing":
+      throw new InputError("P0692", `\`${folder}\` holds no adapter and no checkpoint`, [
+        `it holds: ${files.list(folder).slice(0, 10).join(", ")}`,
+      ]);
+    default: {
+      const model = held.kind === "model" ? applyModel(project, folder, sources, values) : undefined;
+      const along = openObjectives(files, folder);
+      const kept = [...(along?.tensors.values() ?? [])].map(({ name, shape }): Kept => ({ name, shape, read: () => along!.read(name) }));
+      taken.push(...applyObjectives(host, folder, kept));
+      if (model !== undefined && model === project.unattached) {
+        warnAfresh(host, folder, taken);
+        return `using ${folder} as \`${model}\`: what the file attaches to it (${attachedTo(project, model).join(", ")}) is in its weights or left out, and does not act`;
+      }
+    }
   }
+  if (held.kind !== "checkpoint") warnAfresh(host, folder, taken);
   return `using ${folder}`;
 }
 
+interface Kept {
+  readonly name: string;
+  readonly shape: readonly number[];
+  readonly read: () => ArrayLike<number>;
+}
+
+/** Gives objectives what they trained, by the names of their parameters. P0691: another shape. Warns (P0698) of those that the file has not. Gives the names it took. */
+function applyObjectives({ project, values, listen }: FileHost, folder: string, kept: readonly Kept[]): string[] {
+  const taken: string[] = [];
+  for (const { name, shape, read } of kept) {
+    if (project.params.get(name)?.owner.kind !== "objective") {
+      const message = `\`${folder}\` holds \`${name}\`, which an objective trained, and the file has no such objective`;
+      const notes = [`give the objective the name it had: \`${name.split(".")[0]} = …\``];
+      listen({ event: "problem", problem: { code: "P0698", severity: "warning", message, span: undefined, notes } });
+      continue;
+    }
+    const wanted = values.shape(name);
+    if (shape.join() !== wanted.join())
+      throw new InputError(
+        "P0691",
+        `\`${name}\` has the shape [${shape.join(", ")}] in \`${folder}\`, and [${wanted.join(", ")}] in the file`,
+      );
+    values.setParam(name, Float32Array.from(read()));
+    taken.push(name);
+  }
+  return taken;
+}
+
+/** Says which trained parameters of objectives a folder does not bring. */
+function warnAfresh({ project, listen }: FileHost, folder: string, taken: readonly string[]): void {
+  const trained = new Set(project.actions.flatMap((a) => (a.kind === "stage" && a.stage.verb === "train" ? a.stage.objectives : [])));
+  for (const name of trained) {
+    if (taken.includes(name)) continue;
+    const message = `\`${folder}\` has no \`${name}\`, which the file's objective trains: it stays as it starts`;
+    listen({ event: "problem", problem: { code: "P0698", severity: "warning", message, span: project.params.get(name)?.span } });
+  }
+}
+
 /**
- * Puts a transformers folder's weights (a model that was trained or merged whole) into the file's last model. P0692 where the file attaches something to
- * that model: a merged folder has it in its weights already · P0605, P0606 where the weights are another model's.
+ * Puts a transformers folder's weights (a model that was trained or merged whole) into the file's last model. P0605, P0606 where the weights are another model's. Gives the model's name.
  */
-function applyModel(project: Project, folder: string, sources: Sources, values: ValueStore): void {
+function applyModel(project: Project, folder: string, sources: Sources, values: ValueStore): string {
   const model = project.models.at(-1);
   if (model === undefined) throw new InputError("P0692", `the file has no model for \`${folder}\``);
-  const attached = project.attachments.filter((a) => a.model === model.name).map((a) => `\`${a.name}\``);
-  if (attached.length > 0)
-    throw new InputError("P0692", `\`${folder}\` is a whole model, and the file attaches ${attached.join(", ")} to \`${model.name}\``, [
-      "what was merged would act twice: use a file that attaches nothing",
-    ]);
   const params = [...new Set(model.params)].map((name) => project.params.get(name)!);
   const found = sources.matchTensors(params, folder);
   if (found.missing.length > 0)
@@ -185,13 +231,7 @@ function applyModel(project: Project, folder: string, sources: Sources, values: 
     );
   const store = sources.open(folder)!;
   for (const { name, path } of params) values.setParam(name, Float32Array.from(store.read(found.found.get(path)!)));
-}
-
-const listedOnce = (path: string): boolean => !/(^|\/)checkpoint-\d+$/.test(path);
-
-/** Whether a folder is one checkpoint. */
-function hasParameters(files: Files, folder: string): boolean {
-  return files.stat(joinPath(folder, "parameters.safetensors")) !== undefined;
+  return model.name;
 }
 
 /** Takes the parameters of one checkpoint's folder (`checkpoint-40`), by name. */

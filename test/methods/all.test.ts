@@ -270,7 +270,7 @@ model m = GPT2LMHeadModel(vocab_size: 13, n_positions: 16, n_embd: 8, n_layer: 1
       if (p.params.size === new Set(p.models.flatMap((m) => m.params)).size) return;
       const files = new MemoryFiles();
       const value = (n: string) => (p.states.has(n) ? Float32Array.from(values.state(n, SIZES).values) : values.param(n));
-      artefactsFor(p, files, mappings).adapter("out", { attachments: ["a"], models: [], heads: [] }, value);
+      artefactsFor(p, files, mappings).adapter("out", { attachments: ["a"], models: [], heads: [], objectives: [] }, value);
       const config = JSON.parse(
         new TextDecoder().decode(files.content.get("out/adapter_config.json") ?? files.content.get("out/adapter.json")!),
       );
@@ -283,7 +283,7 @@ test("a fresh model is saved with what transformers' AutoConfig asks for", () =>
   const p = compileText(BERT);
   const values = new ValueStore(p, () => undefined);
   const files = new MemoryFiles();
-  artefactsFor(p, files, mappings).models("out", { attachments: [], models: ["m"], heads: [] }, (n) => values.param(n));
+  artefactsFor(p, files, mappings).models("out", { attachments: [], models: ["m"], heads: [], objectives: [] }, (n) => values.param(n));
   const config = JSON.parse(new TextDecoder().decode(files.content.get("out/config.json")!));
   expect(config).toMatchObject({ model_type: "bert", architectures: ["BertForSequenceClassification"], hidden_size: 8 });
 });

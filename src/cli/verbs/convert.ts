@@ -1,6 +1,7 @@
 import type { Command } from "commander";
 import { encodeGguf } from "../../formats/adapters/gguf.ts";
 import { encodeMlx, writeMlx } from "../../formats/adapters/mlx.ts";
+import { openObjectives, writeObjectives } from "../../formats/adapters/objectives.ts";
 import { type OutAdapter, Unsayable } from "../../formats/adapters/out.ts";
 import { PROVENANCE_FILE, type Provenance, readProvenance, writeProvenance } from "../../formats/adapters/provenance.ts";
 import { isAdapter } from "../../formats/adapters/read.ts";
@@ -66,6 +67,16 @@ const WRITERS: Readonly<Record<string, Writer>> = {
   },
 };
 
+/** What objectives trained beside it is not a layout's. */
+function carryObjectives(files: Files, folder: string, folders: readonly string[]): void {
+  const along = openObjectives(files, folder);
+  const params = [...(along?.tensors.values() ?? [])].map(({ name, shape, dtype }) => [
+    name,
+    { shape, dtype, values: () => along!.read(name) },
+  ]);
+  for (const other of folders) writeObjectives(files, other, Object.fromEntries(params));
+}
+
 /** What an adapter was made on does not change with its layout. Nothing is claimed of one that did not say. */
 function carryProvenance(files: Files, made: Provenance | undefined, folders: readonly string[]): void {
   for (const folder of folders) {
@@ -100,6 +111,7 @@ export function convert(program: Command, io: Io): void {
       const written = writer(adapter, options.output, session.workspace);
       if (written instanceof Unsayable) throw new InputError("P0671", `\`${folder}\` cannot be had as ${options.to}`, [written.why]);
       carryProvenance(files, made, written.folders);
+      carryObjectives(files, folder, written.folders);
       if (session.json) io.out(line({ event: "convert", adapter: folder, to: options.to, output: written.output }));
       else io.out(`wrote ${written.output}\n`);
     });

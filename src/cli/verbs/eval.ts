@@ -17,7 +17,7 @@ export function evaluate(program: Command, io: Io): void {
     .addHelpText("after", "\nExample:\n  peftc eval specs/examples/quickstart.peft --adapter my-adapter\n")
     .action(async (file: string, options: EvalCommand) => {
       const session = new Session(io, options);
-      const project = session.open(file);
+      const project = session.open(file, undefined, options.adapter);
       const host = session.host(project, await session.engine());
       session.display.listen({ event: "note", message: await useAdapter(host, session.workspace.sources, options.adapter) });
       const results = await session.interruptible(() => evaluateAll(host));

@@ -36,11 +36,15 @@ export function generate(program: Command, io: Io): void {
     .addHelpText("after", '\nExample:\n  peftc generate specs/examples/quickstart.peft --prompt "The " --temperature 0.8 --seed 3\n')
     .action(async (file: string, options: GenerateCommand) => {
       const session = new Session(io, options);
-      const project = session.open(file, (project) => {
-        const model = project.models.at(-1)?.name;
-        const generates = stagesOf(project).some((s) => s.verb === "generate");
-        return generates || model === undefined ? undefined : `generate { model = ${model}  prompts = [""] }`;
-      });
+      const project = session.open(
+        file,
+        (project) => {
+          const model = project.models.at(-1)?.name;
+          const generates = stagesOf(project).some((s) => s.verb === "generate");
+          return generates || model === undefined ? undefined : `generate { model = ${model}  prompts = [""] }`;
+        },
+        options.adapter,
+      );
       const stage = withOptions(
         stagesOf(project)
           .filter((s) => s.verb === "generate")

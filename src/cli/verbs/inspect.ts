@@ -146,7 +146,7 @@ const count = (shape: readonly number[]): number => shape.reduce((n, d) => n * d
 /** Keys that parts and heads name, and copies. */
 function used(adapter: AdapterFolder): Set<string> {
   const sites = adapter.parts.flatMap((p) => [...p.sites.flatMap((s) => Object.values(s.params)), ...Object.values(p.shared)]);
-  return new Set([...sites, ...Object.values(adapter.heads), ...Object.values(adapter.copies)]);
+  return new Set([...sites, ...Object.values(adapter.heads), ...Object.values(adapter.copies), ...Object.values(adapter.objectives)]);
 }
 
 function adapterFacts(adapter: AdapterFolder): Record<string, unknown> {
@@ -167,6 +167,7 @@ function adapterFacts(adapter: AdapterFolder): Record<string, unknown> {
       shared: Object.fromEntries(Object.entries(p.shared).map(([name, key]) => [name, adapter.shapes[key]])),
     })),
     heads: Object.fromEntries(Object.entries(adapter.heads).map(([path, key]) => [path, adapter.shapes[key]])),
+    objectives: Object.fromEntries(Object.entries(adapter.objectives).map(([name, key]) => [name, adapter.shapes[key]])),
     unknown_fields: adapter.unknownFields,
     notes: adapter.notes,
   };
@@ -200,6 +201,8 @@ function adapterText(path: string, adapter: AdapterFolder, loads: Loads, made: M
   }
   const heads = Object.entries(adapter.heads).map(([p, key]) => `${p} [${(adapter.shapes[key] ?? []).join(", ")}]`);
   if (heads.length > 0) lines.push(`  trained along: ${heads.join(", ")}`);
+  const objectives = Object.entries(adapter.objectives).map(([name, key]) => `${name} [${(adapter.shapes[key] ?? []).join(", ")}]`);
+  if (objectives.length > 0) lines.push(`  of objectives: ${objectives.join(", ")}`);
   const copies = Object.keys(adapter.copies);
   if (copies.length > 0) lines.push(`  copies of base weights, not needed: ${copies.join(", ")}`);
   if (adapter.unknownFields.length > 0) lines.push(`  fields that are not known: ${adapter.unknownFields.join(", ")}`);

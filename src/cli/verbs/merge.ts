@@ -4,6 +4,7 @@ import { type FloatDType, readConfig } from "../../formats/config.ts";
 import { type Files, joinPath } from "../../formats/files.ts";
 import { InputError } from "../../ir/errors.ts";
 import { keyOf } from "../../ir/random.ts";
+import { wholeModelOf } from "../../train/held.ts";
 import { type Merge, merge as mergeModel } from "../../train/merge.ts";
 import { probe } from "../../train/probe.ts";
 import { useAdapter } from "../../train/restore.ts";
@@ -49,6 +50,10 @@ export function merge(program: Command, io: Io): void {
       let names: { of: string; to: string } | undefined;
       const project = session.open(file, (p) => {
         names = chooseModel(p, file, options.model);
+        if (wholeModelOf(p, files, options.adapter) !== undefined)
+          throw new InputError("P0692", `\`${options.adapter}\` is a whole model: what ${file} attaches would act twice`, [
+            "name an adapter's folder, or a run's",
+          ]);
         return statements(p, names);
       });
       const host = session.host(project, await session.engine());
@@ -64,7 +69,7 @@ export function merge(program: Command, io: Io): void {
         const [after] = await probe(checks(project).slice(1), host.engine, host.values, seed);
         host.artefacts.models(
           options.output,
-          { models: [action.to], attachments: [], heads: [] },
+          { models: [action.to], attachments: [], heads: [], objectives: objectivesWithValues(project, host.values) },
           (name) => host.values.param(name),
           dtype,
         );
@@ -94,6 +99,12 @@ function statements(project: Project, { of, to }: { of: string; to: string }): s
   const look = (stage: string, model: string) => `predict ${stage} { model = ${model}  data = jsonl("drawn")  columns = ["${output}"] }`;
   return `model ${to} = merge(${of})\n${look("merge_before", of)}\n${look("merge_after", to)}`;
 }
+
+/** What objectives have from a run or a file goes on with the model. */
+const objectivesWithValues = ({ params }: Project, values: ValueStore): string[] =>
+  [...params.values()]
+    .filter(({ owner, name, source }) => owner.kind === "objective" && (values.isHeld(name) || source.kind === "file"))
+    .map(({ name }) => name);
 
 const checks = (project: Project): PredictStage[] =>
   project.actions.flatMap((a) => (a.kind === "stage" && a.stage.verb === "predict" ? [a.stage] : [])).slice(-2);

@@ -35,7 +35,7 @@ export function decodeEntries(e: Elaborator, model: Instance, stage: string, bea
   const length = apart ? BEGUN : TEXT;
 
   const one = (mode: "prefill" | "decode", kept?: Context["remembered"]) => {
-    const ctx = new Context(mode, 0, stage, (_x, name) => name !== "loss");
+    const ctx = new Context(mode, 0, stage, e.inUse);
     ctx.kept = kept;
     return within(ctx, () => {
       const input = (name: string, dtype: "i32" | "bool", shape: readonly Dim[]) => {

@@ -18,6 +18,7 @@ import { attachLoaded } from "./load.ts";
 import { member } from "./members.ts";
 import { mergeModel } from "./merge.ts";
 import { type MethodFrame, type MethodLine, methodFrame } from "./method-frame.ts";
+import { modelOf } from "./model-of.ts";
 import { lateNumber } from "./numbers.ts";
 import { Objectives } from "./objectives.ts";
 import { fillings, fillingsOf, roleFields } from "./roles.ts";
@@ -48,12 +49,14 @@ import {
   TypeDecl,
   type Value,
 } from "./values.ts";
-import { Editable, pick } from "./versions.ts";
+import { type Edit, Editable, pick } from "./versions.ts";
 
 /** Values set from outside (`--set train.steps=10`): they win over what the file says. */
 export interface Overrides {
   readonly seed?: number;
   readonly set?: Readonly<Record<string, Static>>;
+  /** A model that is used as if nothing were attached to it. */
+  readonly unattached?: string;
 }
 
 /** Everything that elaborating one file knows. What to do with each piece of syntax stands in the files beside this one. */
@@ -301,6 +304,10 @@ export class Elaborator implements Evaluator {
   attachLoaded(name: string, loaded: Loaded, to: Selection, span: Span): Value {
     return attachLoaded(this, name, loaded, to, span);
   }
+
+  /** Which edits count where nothing is trained: none of the loss, and none of a model that is used without attachments. */
+  readonly inUse = (edit: Edit, name: string): boolean =>
+    name !== "loss" && (this.overrides.unattached === undefined || modelOf(this, edit.site) !== this.overrides.unattached);
 
   // ---- roles
 

@@ -71,6 +71,7 @@ export function attachLoaded(e: Elaborator, name: string, loaded: Loaded, to: Se
   }
   const params = new Map([...root.tree()].flatMap((i) => [...i.stored()].map(([, s]) => [s.path, s] as const)));
   take(params, loaded.file.heads, loaded, root.owner.name, span);
+  e.objectives.load(loaded, span);
   return made.length === 1 ? made[0] : made;
 }
 

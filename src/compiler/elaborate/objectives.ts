@@ -13,13 +13,14 @@ import { capitalsOf, isTensorType, showType } from "./signature.ts";
 import type { Storage } from "./storage.ts";
 import { builderAt, building } from "./tensors.ts";
 import { Thunk } from "./thunk.ts";
-import { Size, sizeValue, Tensor, type Value } from "./values.ts";
+import { type Loaded, Size, sizeValue, Tensor, type Value } from "./values.ts";
 
 /** Objectives: modules whose inputs are columns of the data and whose first output is the loss. */
 export class Objectives {
   private readonly calls = new WeakMap<object, Map<Instance, Frame>>();
   private readonly bases = new WeakMap<object, () => Node>();
   private readonly named: Instance[] = [];
+  private readonly loaded = new Map<string, { folder: string; key: string; shape: readonly number[]; span: Span }>();
 
   constructor(private readonly e: Elaborator) {}
 
@@ -34,7 +35,31 @@ export class Objectives {
   }
   /** Parameters that objectives of the file have themselves, their models' not among them. */
   *parameters(): IterableIterator<Storage> {
-    for (const i of this.named) if (!i.holder) for (const part of i.tree()) for (const [, p] of part.stored()) yield p;
+    for (const i of this.named) if (!i.holder) yield* this.own(i);
+  }
+  /** With their values where a file has them. */
+  private own(i: Instance): Storage[] {
+    const params = [...i.tree()].flatMap((part) => [...part.stored()].map(([, p]) => p));
+    for (const p of params) this.fill(p);
+    return params;
+  }
+
+  /** An adapter's folder may hold what an objective of the same name trained beside it. */
+  load({ folder, file }: Loaded, span: Span): void {
+    for (const [name, key] of Object.entries(file.objectives)) this.loaded.set(name, { folder, key, shape: file.shapes[key], span });
+  }
+  /** Parameters in folders for which the file has no objective. */
+  unclaimed(): { name: string; folder: string; span: Span }[] {
+    const names = new Set([...this.parameters()].map((p) => p.name));
+    return [...this.loaded].flatMap(([name, { folder, span }]) => (names.has(name) ? [] : [{ name, folder, span }]));
+  }
+  private fill(p: Storage): void {
+    const found = this.loaded.get(p.name);
+    if (found === undefined || p.source !== undefined) return;
+    const { folder, key, shape, span } = found;
+    if (shape.join() !== p.shape.join())
+      fail("P0606", span, `\`${p.name}\` is [${shape.join(", ")}] in ${folder}, but [${p.shape.join(", ")}] in this file`);
+    p.source = { kind: "file", folder, tensor: key };
   }
   /** Without a name, each stage that calls it would have another with the same parameters. P0801. */
   private requireName(i: Instance): void {
@@ -67,6 +92,7 @@ export class Objectives {
     let frame = calls.get(instance);
     if (!frame) {
       this.requireName(instance);
+      if (!instance.holder && instance.called !== undefined) this.own(instance);
       const forward = forwardOf(instance.decl);
       if (!forward) fail("P0209", instance.madeAt, `${instance.decl.name.text} has no \`forward\`, so it is no objective`);
       const args = new Map<string, Thunk<Value>>();

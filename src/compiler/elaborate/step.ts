@@ -72,7 +72,7 @@ export function evaluationOf(
   metrics: readonly MetricSpec[],
   trained?: readonly Storage[],
 ): Entry {
-  const ctx = new Context("evaluate", seed, stage, (_x, name) => name !== "loss");
+  const ctx = new Context("evaluate", seed, stage, e.inUse);
   ctx.trained = trained;
   return within(ctx, () => {
     const loss = objectiveLoss(e, objective(), span);
@@ -126,7 +126,7 @@ export function predictEntry(
   const reduce = settings.value("reduce");
   if (reduce !== undefined && reduce !== "mean")
     fail("P0206", settings.spanOf("reduce"), `\`reduce\` can be "mean", this is ${describe(reduce)}`);
-  const ctx = new Context("evaluate", 0, stage, (_x, name) => name !== "loss");
+  const ctx = new Context("evaluate", 0, stage, e.inUse);
   return within(ctx, () => {
     const source =
       settings.value("model") ?? settings.value("objective") ?? fail("P0204", settings.span, "`predict` needs `model` or `objective`");
@@ -180,8 +180,8 @@ export function tokenizerFolder(e: Elaborator, settings: Settings): string | und
       const n = x as { kind?: string; text?: string };
       if (n.kind === "Name" && n.text) {
         const read = settings.scope.find(n.text);
-        const model = e.models.find((m) => m.name === n.text) ?? (read && e.models.find((m) => m.instance === quiet(() => read(nowhere))));
-        if (model) visit(model.instance);
+        // a name for a model, or for an objective over some
+        visit(e.models.find((m) => m.name === n.text)?.instance ?? (read && quiet(() => read(nowhere))));
       }
       for (const [k, v] of Object.entries(x)) if (k !== "span") walk(v);
     };

@@ -96,6 +96,9 @@ export function trainStage(e: Elaborator, s: Settings, base: { name: string; spa
     checkpoint: { every: get(checkpoint, "every") as number | undefined, keep: (get(checkpoint, "keep") as number | undefined) ?? 1 },
     attachments: e.attachments.filter((a) => !a.maker && owners.has(`attachment ${a.name}`)).map((a) => a.name),
     ...wholeOrHeads(e, first.trained),
+    objectives: [...e.objectives.parameters()]
+      .filter((p) => owners.has(`objective ${p.owner.name}`) && e.used.has(p.name))
+      .map((p) => p.name),
   };
 }
 
@@ -337,7 +340,7 @@ function made(e: Elaborator): Storage[] {
     if (!a.loaded && !handed.has(a) && !a.name.startsWith("("))
       for (const site of a.sites) if (!site.detached) for (const p of e.siteParameters(site)) if (!p.frozen) out.push(p);
   for (const m of e.models) for (const i of m.instance.tree()) for (const [, p] of i.stored()) if (!p.source && !p.frozen) out.push(p);
-  for (const p of e.objectives.parameters()) if (!p.frozen) out.push(p);
+  for (const p of e.objectives.parameters()) if (!p.source && !p.frozen) out.push(p);
   return [...new Set(out)];
 }
 function handedOver(v: Value): Attachment[] {

@@ -159,6 +159,7 @@ export const codes: Readonly<Record<string, string>> = {
   P0695: "An adapter was trained on another base (a warning).",
   P0696: "An adapter was trained with another tokenizer (a warning).",
   P0697: "The record of what an adapter was made on is not sound.",
+  P0698: "What an objective trained and what a file's objectives have do not go together (a warning).",
 
   // ── data and labels ────────────────────────────────────────────────────────────────────────────
   P0700: "A table has no rows.",

@@ -41,6 +41,8 @@ export interface AdapterContents {
   readonly heads: Readonly<Record<string, string>>;
   /** Untrained copies of base weights that came along, not needed: path to key. */
   readonly copies: Readonly<Record<string, string>>;
+  /** What objectives trained of their own: name of the parameter (`goal.crf.transitions`) to key. */
+  readonly objectives: Readonly<Record<string, string>>;
   /** The configuration file, as it is. */
   readonly config: JsonRecord;
   /** Fields of the configuration that are not known, and what a reader should be told. */
@@ -50,13 +52,16 @@ export interface AdapterContents {
 
 /** What a reader found; what a layout does not know may be left out. */
 type Found = Omit<AdapterContents, Rarely> & Partial<Pick<AdapterContents, Rarely>>;
-type Rarely = "heads" | "copies" | "unknownFields" | "notes";
+type Rarely = "heads" | "copies" | "objectives" | "unknownFields" | "notes";
 
 /** A part of a tensor of the file, under a key of its own. */
 export interface PartOfTensor {
   readonly of: string;
   readonly view: View;
 }
+
+/** In front of keys of the objectives' own file. */
+const OBJECTIVE = "objectives: ";
 
 export class AdapterFolder implements AdapterContents {
   readonly layout;
@@ -65,6 +70,7 @@ export class AdapterFolder implements AdapterContents {
   readonly parts;
   readonly heads: AdapterContents["heads"];
   readonly copies: AdapterContents["copies"];
+  readonly objectives: AdapterContents["objectives"];
   readonly config;
   readonly unknownFields: AdapterContents["unknownFields"];
   readonly notes: AdapterContents["notes"];
@@ -75,6 +81,7 @@ export class AdapterFolder implements AdapterContents {
     contents: Found,
     private readonly store: TensorStore,
     private readonly views: ReadonlyMap<string, PartOfTensor> = new Map(),
+    private readonly along?: TensorStore,
   ) {
     this.layout = contents.layout;
     this.base = contents.base;
@@ -88,11 +95,23 @@ export class AdapterFolder implements AdapterContents {
     const shapes: Record<string, readonly number[]> = {};
     for (const { name, shape } of store.tensors.values()) shapes[name] = shape;
     for (const [key, { view }] of views) shapes[key] = view.shape;
+    const objectives: Record<string, string> = {};
+    for (const { name, shape } of along?.tensors.values() ?? []) {
+      objectives[name] = OBJECTIVE + name;
+      shapes[OBJECTIVE + name] = shape;
+    }
+    this.objectives = objectives;
     this.shapes = shapes;
   }
 
-  /** Values of a key that a part, `heads` or `copies` names. P0623: no such key. */
+  /** The same with what objectives trained, by the names of their parameters. */
+  withObjectives(along: TensorStore): AdapterFolder {
+    return new AdapterFolder(this, this.store, this.views, along);
+  }
+
+  /** Values of a key that a part, `heads`, `copies` or `objectives` names. P0623: no such key. */
   read(key: string): Values {
+    if (this.along !== undefined && key.startsWith(OBJECTIVE)) return this.along.read(key.slice(OBJECTIVE.length));
     const part = this.views.get(key);
     return part === undefined ? this.store.read(key) : readView(part.view, this.store.read(part.of));
   }

@@ -6,6 +6,7 @@ import type { AdapterFolder } from "./folder.ts";
 import { FUSION_CONFIG, readFusion, readLibrary } from "./library.ts";
 import type { Mappings } from "./mapping.ts";
 import { MLX_WEIGHTS, readMlx } from "./mlx.ts";
+import { openObjectives } from "./objectives.ts";
 import { OWN_TYPE, readOwn } from "./own.ts";
 import { readPeft } from "./peft.ts";
 
@@ -16,6 +17,12 @@ import { readPeft } from "./peft.ts";
  */
 export function readAdapter(files: Files, folder: string, mappings: Mappings): AdapterFolder | undefined {
   if (files.stat(folder) === undefined) return undefined;
+  const adapter = readLayout(files, folder, mappings);
+  const along = openObjectives(files, folder);
+  return along === undefined ? adapter : adapter.withObjectives(along);
+}
+
+function readLayout(files: Files, folder: string, mappings: Mappings): AdapterFolder {
   const path = joinPath(folder, "adapter_config.json");
   const fusion = joinPath(folder, FUSION_CONFIG);
   if (files.stat(fusion) !== undefined)

@@ -104,6 +104,7 @@ export function tinyProject(
     attachments: ["lora"],
     models: [],
     heads: [],
+    objectives: [],
     ...stage,
   };
   return {
