@@ -9,6 +9,7 @@ import { writeAdapter } from "../../src/formats/adapters/write.ts";
 import { openCheckpoint } from "../../src/formats/checkpoint.ts";
 import { readConfig } from "../../src/formats/config.ts";
 import { MemoryFiles } from "../../src/formats/memory.ts";
+import { openSafetensors } from "../../src/formats/safetensors/read.ts";
 import { NodeFiles } from "../../src/node/files.ts";
 import { asTrained } from "../support/as-trained.ts";
 
@@ -146,6 +147,55 @@ describe("what peft says by pattern, layer and name", () => {
     );
     expect(configOf(memory)).toMatchObject({ peft_type: "ADALORA", init_r: 4, target_r: 2, tinit: 5, tfinal: 7, total_step: 13 });
     expect(readAdapter(memory, "out", mappings)!.parts[0].options).toEqual(options);
+    // before anything was learned all of E is 0, and nothing is left out
+    expect(configOf(memory).rank_pattern).toBe(null);
+
+    // rows that the allocation has silenced are left out of the file, as peft does: one of four remain in the first site, none in the second
+    const numbers = (values: number[], ...shape: number[]): OutParam => ({ shape, values: () => values });
+    const count = Array.from({ length: 128 }, (_, i) => i + 1);
+    const trained = q.map((path, i) => ({
+      path,
+      params: {
+        lora_A: numbers(count, 4, 32),
+        lora_B: numbers(count, 32, 4),
+        lora_E: numbers([0, 0, i === 0 ? 5 : 0, 0], 4, 1),
+      },
+    }));
+    const out = adapter("models/bert-cls", [
+      { name: "a", method: "AdaLoRA", from: "std/methods/adalora", options, sites: trained, shared: {} },
+    ]);
+    const thin = files();
+    writeAdapter(thin, "out", out, mappings);
+    expect(configOf(thin)).toMatchObject({
+      init_r: 4,
+      rank_pattern: { [`${q[0]}.lora_E`]: [false, false, true, false], [`${q[1]}.lora_E`]: [false, false, false, false] },
+    });
+    const stored = openSafetensors(thin, "out/adapter_model.safetensors");
+    expect([...stored.tensors.values()].map(({ shape }) => shape.join())).toEqual(["1,32", "32,1", "1,1", "0,32", "32,0", "0,1"]);
+    expect([...stored.read(`base_model.model.${q[0]}.lora_B`)]).toEqual(Array.from({ length: 32 }, (_, i) => 4 * i + 3));
+    // and come back, as 0, where they were
+    const back = readAdapter(thin, "out", mappings)!;
+    expect(back.parts).toHaveLength(1);
+    expect(back.parts[0].options).toEqual(options);
+    const [first, second] = back.parts[0].sites.map((site) =>
+      Object.fromEntries(Object.entries(site.params).map(([n, key]) => [n, [...back.read(key)]])),
+    );
+    expect(first.lora_E).toEqual([0, 0, 5, 0]);
+    expect(first.lora_A).toEqual(count.map((v, i) => (Math.floor(i / 32) === 2 ? v : 0)));
+    expect(first.lora_B).toEqual(count.map((v, i) => (i % 4 === 2 ? v : 0)));
+    expect(second.lora_A).toEqual(count.map(() => 0));
+    expect(back.shapes[back.parts[0].sites[1].params.lora_B]).toEqual([32, 4]);
+    // once more it is the same
+    const again = files();
+    const copy = asTrained(golden, back, "models/bert-cls");
+    writeAdapter(again, "out", { ...copy, origin: back }, mappings);
+    for (const name of ["adapter_config.json", "adapter_model.safetensors"])
+      expect(Buffer.from(again.content.get(`out/${name}`)!)).toEqual(Buffer.from(thin.content.get(`out/${name}`)!));
+    // a list of another adapter is no list of these tensors
+    const config = { ...configOf(thin), rank_pattern: { [`${q[0]}.lora_E`]: [false, true, true, false] } };
+    const odd = new MemoryFiles([["out/adapter_config.json", JSON.stringify(config)]]);
+    odd.content.set("out/adapter_model.safetensors", thin.content.get("out/adapter_model.safetensors")!);
+    expect(() => readAdapter(odd, "out", mappings)).toThrow(/2 of 4 rows are there/);
   });
   test("the shortest name picks only what is meant", () => {
     const memory = files();

@@ -7,6 +7,7 @@ import { evaluate } from "./expression.ts";
 import type { MethodMapping, OptionMapping, PeftMapping } from "./mapping.ts";
 import { type Encoded, type OutAdapter, type OutAttachment, type OutParam, Unsayable } from "./out.ts";
 import { choosePattern, chooseTargets, moduleTree } from "./targets.ts";
+import { keepRows } from "./view.ts";
 
 /** Values that a field should have, by site; all equal, or the field has a pattern. */
 type FieldValues = Map<string, { values: Map<string, Json>; pattern: string | undefined }>;
@@ -21,6 +22,7 @@ export function encodeModules(
   const fields: FieldValues = new Map();
   const sites: string[] = [];
   const listed = new Map<string, string[]>();
+  const thinned = new Map<string, Record<string, Json>>();
   for (const attachment of adapter.attachments) {
     const method = mapping.methods.find((candidate) => candidate.method === attachment.method && candidate.from === attachment.from)!;
     const odd = collectOptions(method, attachment, fields);
@@ -28,11 +30,19 @@ export function encodeModules(
     for (const [field, value] of Object.entries(method.when ?? {})) note(fields, field, undefined, attachment.name, value);
     if (method.listed !== undefined)
       listed.set(method.listed, [...(listed.get(method.listed) ?? []), ...attachment.sites.map(({ path }) => path)]);
+    const counts = rowsThatCount(method, attachment);
     for (const { path, params, also } of attachment.sites) {
       if (path.includes(":")) return new Unsayable(`PEFT has no two places in one module (\`${path}\`)`);
       if (sites.includes(path)) return new Unsayable(`PEFT adapts a module once; \`${path}\` is adapted twice`);
       sites.push(path);
-      for (const place of [path, ...(mapping.tied ? (also ?? []) : [])]) putParams(method, place, params, mapping, tensors);
+      const rows = counts?.get(path);
+      const kept = rows === undefined ? params : thin(method, params, rows);
+      if (rows !== undefined)
+        thinned.set(method.thinned!.field, {
+          ...thinned.get(method.thinned!.field),
+          [`${path}.${method.params![method.thinned!.of]}`]: rows,
+        });
+      for (const place of [path, ...(mapping.tied ? (also ?? []) : [])]) putParams(method, place, kept, mapping, tensors);
     }
     for (const [param, stem] of Object.entries(method.numbered ?? {})) {
       const own = attachment.sites.flatMap(({ params }) => params[param] ?? []);
@@ -53,6 +63,7 @@ export function encodeModules(
   }
   const unequal = settleFields(fields, config);
   if (unequal !== undefined) return unequal;
+  for (const [field, rows] of thinned) config[field] = rows;
   for (const method of mapping.methods) {
     for (const [field, expression] of Object.entries(method.writes ?? {}))
       config[field] = evaluate(expression, config, "the adapter's configuration");
@@ -150,6 +161,41 @@ function putParams(
     }
     tensors.set(`${mapping.headPrefix}${path}.${end}`, value);
   }
+}
+
+/** Rows that say something, by site; `undefined`: all do, or, before anything was learned, none anywhere. */
+function rowsThatCount({ thinned }: MethodMapping, { sites }: OutAttachment): Map<string, boolean[]> | undefined {
+  if (thinned === undefined) return undefined;
+  const { of, axes } = thinned;
+  const bySite = new Map<string, boolean[]>();
+  for (const { path, params } of sites) {
+    const { shape } = params[of];
+    const values = params[of].values();
+    const counts = (row: number) => keepRows({ shape, axis: axes[of], rows: [row] }, values).some((v) => v !== 0);
+    bySite.set(
+      path,
+      Array.from({ length: shape[axes[of]] }, (_, row) => counts(row)),
+    );
+  }
+  const all = [...bySite.values()].flat();
+  return all.every(Boolean) || !all.some(Boolean) ? undefined : bySite;
+}
+
+/** The parameters with only the rows that count. */
+function thin(
+  { thinned }: MethodMapping,
+  params: Readonly<Record<string, OutParam>>,
+  counts: readonly boolean[],
+): Record<string, OutParam> {
+  const rows = counts.flatMap((is, row) => (is ? [row] : []));
+  return Object.fromEntries(
+    Object.entries(params).map(([name, param]) => {
+      const axis = thinned!.axes[name];
+      if (axis === undefined || rows.length === counts.length) return [name, param];
+      const shape = param.shape.map((size, i) => (i === axis ? rows.length : size));
+      return [name, { ...param, shape, values: () => keepRows({ shape: param.shape, axis, rows }, param.values()) }];
+    }),
+  );
 }
 
 /** Whole numbers in their types. */

@@ -3,7 +3,7 @@ import { InputError } from "../../ir/errors.ts";
 import type { Json, JsonRecord } from "../files.ts";
 import type { Values } from "../safetensors/dtype.ts";
 import type { TensorStore } from "../safetensors/read.ts";
-import { readView, type View } from "./view.ts";
+import { fillRows, readView, type Thinned, type View } from "./view.ts";
 
 /** A method of a file, as in an import, and its options. */
 export interface Chosen {
@@ -54,11 +54,10 @@ export interface AdapterContents {
 type Found = Omit<AdapterContents, Rarely> & Partial<Pick<AdapterContents, Rarely>>;
 type Rarely = "heads" | "copies" | "objectives" | "unknownFields" | "notes";
 
-/** A part of a tensor of the file, under a key of its own. */
-export interface PartOfTensor {
-  readonly of: string;
-  readonly view: View;
-}
+/** A part of a tensor of the file, or one that lacks rows there, under a key of its own. */
+export type PartOfTensor =
+  | { readonly of: string; readonly view: View; readonly thinned?: undefined }
+  | { readonly of: string; readonly thinned: Thinned };
 
 /** In front of keys of the objectives' own file. */
 const OBJECTIVE = "objectives: ";
@@ -94,7 +93,7 @@ export class AdapterFolder implements AdapterContents {
     this.notes = contents.notes ?? [];
     const shapes: Record<string, readonly number[]> = {};
     for (const { name, shape } of store.tensors.values()) shapes[name] = shape;
-    for (const [key, { view }] of views) shapes[key] = view.shape;
+    for (const [key, part] of views) shapes[key] = (part.thinned ?? part.view).shape;
     const objectives: Record<string, string> = {};
     for (const { name, shape } of along?.tensors.values() ?? []) {
       objectives[name] = OBJECTIVE + name;
@@ -113,7 +112,8 @@ export class AdapterFolder implements AdapterContents {
   read(key: string): Values {
     if (this.along !== undefined && key.startsWith(OBJECTIVE)) return this.along.read(key.slice(OBJECTIVE.length));
     const part = this.views.get(key);
-    return part === undefined ? this.store.read(key) : readView(part.view, this.store.read(part.of));
+    if (part === undefined) return this.store.read(key);
+    return part.thinned === undefined ? readView(part.view, this.store.read(part.of)) : fillRows(part.thinned, this.store.read(part.of));
   }
 }
 

@@ -91,6 +91,11 @@ export interface MethodMapping {
   readonly shared?: Readonly<Record<string, string>>;
   /** Shared parameters that the format repeats at every site, to the end of their key there. */
   readonly repeated?: Readonly<Record<string, string>>;
+  /**
+   * Rows in which `of` is 0 are left out of a trained adapter, and the field says so: key of a site's `of` to a list of truths, those that are there. `axes`: which axis of which
+   * parameter has the rows.
+   */
+  readonly thinned?: { readonly field: string; readonly of: string; readonly axes: Readonly<Record<string, number>> };
   /** Parameters that the format counts through, to what stands before the number: one for each equal run of sites in model order, at the first of the run. */
   readonly numbered?: Readonly<Record<string, string>>;
   /** Parameters that hold whole numbers, to the type they are stored in, or to a field: the smallest type that counts so far. */

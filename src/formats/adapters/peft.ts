@@ -1,6 +1,6 @@
 /** Reads adapters in the layout of Hugging Face PEFT. */
 import { InputError } from "../../ir/errors.ts";
-import { describe, type Json, type JsonRecord } from "../files.ts";
+import { describe, isRecord, type Json, type JsonRecord } from "../files.ts";
 import type { TensorStore } from "../safetensors/read.ts";
 import { evaluate } from "./expression.ts";
 import { AdapterFolder, checkTable, comparePaths, PartBuilder, type PartOfTensor } from "./folder.ts";
@@ -154,12 +154,16 @@ function readModules(path: string, config: JsonRecord, store: TensorStore, mappi
     }
   }
   const parts = new PartBuilder();
+  const views = new Map<string, PartOfTensor>();
   const twins = mapping.tied ? repeats(sites, store, config.target_modules) : new Map<string, string[]>();
   for (const [site, keys] of [...sites].sort(([a], [b]) => comparePaths(a, b))) {
     if ([...twins.values()].some((others) => others.includes(site))) continue;
     const [method, ...others] = methodsAt(path, config, site, keys, methods);
-    const params = paramKeys(method, keys)!;
-    const shapeOf = (param: string) => (params[param] === undefined ? undefined : store.info(params[param]).shape);
+    const params = { ...paramKeys(method, keys)!, ...fillThinned(path, config, site, method, keys, store, views) };
+    const shapeOf = (param: string): readonly number[] | undefined => {
+      const part = views.get(params[param]);
+      return params[param] === undefined ? undefined : (part?.thinned?.shape ?? store.info(params[param]).shape);
+    };
     const optionsOf = (of: MethodMapping) => readOptions(of.options, config, site, shapeOf, `\`${path}\``);
     const wanted = Object.keys(method.shared ?? {});
     const lacking = wanted.find((param) => sharedKeys[param] === undefined);
@@ -179,7 +183,42 @@ function readModules(path: string, config: JsonRecord, store: TensorStore, mappi
       others.map((other) => ({ method: other.method, from: other.from, options: optionsOf(other) })),
     );
   }
-  return { parts, views: new Map(), rest };
+  return { parts, views, rest };
+}
+
+/** Parameters of a site whose rows are not all in the file, as whole ones. P0661, P0666: the field is no list of truths, or not that of these tensors. */
+function fillThinned(
+  path: string,
+  config: JsonRecord,
+  site: string,
+  { thinned, params = {} }: MethodMapping,
+  keys: ReadonlyMap<string, string>,
+  store: TensorStore,
+  views: Map<string, PartOfTensor>,
+): Record<string, string> {
+  const lists = thinned && config[thinned.field];
+  if (thinned === undefined || lists === null || lists === undefined) return {};
+  if (!isRecord(lists)) throw new InputError("P0661", `\`${path}\`: ${thinned.field} is ${describe(lists)} where an object is wanted`);
+  const end = params[thinned.of];
+  const list = lists[`${site}.${end}`] ?? lists[`${site}.${end}.default`];
+  if (list === undefined) return {};
+  if (!Array.isArray(list) || list.some((one) => typeof one !== "boolean"))
+    throw new InputError("P0661", `\`${path}\`: ${thinned.field} of \`${site}\` is ${describe(list)} where a list of truths is wanted`);
+  const rows = list.flatMap((there, i) => (there === true ? [i] : []));
+  const out: Record<string, string> = {};
+  for (const [param, axis] of Object.entries(thinned.axes)) {
+    const of = keys.get(params[param])!;
+    const { shape } = store.info(of);
+    if (shape[axis] === list.length) continue;
+    if (shape[axis] !== rows.length)
+      throw new InputError(
+        "P0666",
+        `\`${path}\`: tensor \`${of}\` has shape [${shape.join(", ")}], but by ${thinned.field} ${rows.length} of ${list.length} rows are there`,
+      );
+    out[param] = `${of} (${rows.length} of ${list.length} rows)`;
+    views.set(out[param], { of, thinned: { shape: shape.map((size, i) => (i === axis ? list.length : size)), axis, rows } });
+  }
+  return out;
 }
 
 /** Sites to others whose tensors are the same, number by number; those that the configuration names come first. */
@@ -291,7 +330,9 @@ function readTable(path: string, config: JsonRecord, store: TensorStore, mapping
       if (!store.tensors.has(mapped.of)) throw new InputError("P0664", `${what}: the weights lack the tensor \`${mapped.of}\``);
       checkTable(store, mapped.of, view, path);
       // places that read the same part have one key
-      const like = [...views].find(([, other]) => other.of === mapped.of && JSON.stringify(other.view) === JSON.stringify(view))?.[0];
+      const like = [...views].find(
+        ([, other]) => other.of === mapped.of && JSON.stringify(other.thinned ?? other.view) === JSON.stringify(view),
+      )?.[0];
       params[param] = like ?? `${mapped.of}[${param} ${index}]`;
       views.set(params[param], { of: mapped.of, view });
       used.add(mapped.of);

@@ -63,3 +63,35 @@ export function writeView(view: View, values: ArrayLike<number>, whole: Float32A
     whole[inWhole] = values[inView];
   });
 }
+
+/** A parameter of which a file leaves out rows: `rows` are the places along an axis of those that are there. */
+export interface Thinned {
+  readonly shape: readonly number[];
+  readonly axis: number;
+  readonly rows: readonly number[];
+}
+
+/** Calls `visit(place in the parameter, place in the file)` for each run of elements that is in both, and gives the run's length. */
+function eachRow({ shape, axis, rows }: Thinned, visit: (full: number, kept: number, length: number) => void): void {
+  const outer = shape.slice(0, axis).reduce((a, b) => a * b, 1);
+  const length = shape.slice(axis + 1).reduce((a, b) => a * b, 1);
+  for (let o = 0; o < outer; o++)
+    for (const [i, row] of rows.entries()) visit((o * shape[axis] + row) * length, (o * rows.length + i) * length, length);
+}
+
+/** The whole parameter; what the file leaves out is 0. */
+export function fillRows(thinned: Thinned, kept: ArrayLike<number>): Float32Array {
+  const out = new Float32Array(thinned.shape.reduce((a, b) => a * b, 1));
+  eachRow(thinned, (to, from, length) => {
+    for (let i = 0; i < length; i++) out[to + i] = kept[from + i];
+  });
+  return out;
+}
+
+export function keepRows(thinned: Thinned, full: ArrayLike<number>): Float32Array {
+  const out = new Float32Array(thinned.shape.reduce((a, b, axis) => a * (axis === thinned.axis ? thinned.rows.length : b), 1));
+  eachRow(thinned, (from, to, length) => {
+    for (let i = 0; i < length; i++) out[to + i] = full[from + i];
+  });
+  return out;
+}
