@@ -127,7 +127,8 @@ export class Provenances {
     const out: Problem[] = [];
     for (const a of this.project.attachments) {
       const later = before !== undefined && a.span.file === before.file && a.span.start > before.start;
-      if (a.folder === undefined || later || this.said.has(a)) continue;
+      // what was detached everywhere is on no model
+      if (a.folder === undefined || a.sites.length === 0 || later || this.said.has(a)) continue;
       const { folder, model } = a;
       // an adapter of several methods is several attachments
       for (const b of this.project.attachments) if (b.folder === folder && b.model === model) this.said.add(b);

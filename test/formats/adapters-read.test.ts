@@ -34,6 +34,25 @@ function refusal(action: () => unknown): string {
 const Q = "base_model.model.m.q";
 const pair = { [`${Q}.lora_A.weight`]: [2, 4], [`${Q}.lora_B.weight`]: [3, 2] };
 
+const lists = (trainable_token_indices: unknown) => ({
+  peft_type: "LORA",
+  r: 2,
+  lora_alpha: 2,
+  use_dora: false,
+  target_modules: ["q"],
+  trainable_token_indices,
+});
+test("rows of embeddings beside LoRA: one list, or lists by name", () => {
+  const more = { "base_model.model.m.wte.token_adapter.trainable_tokens_delta": [2, 4] };
+  const tokens = (value: unknown) => made(lists(value), { ...pair, ...more })().parts.find(({ method }) => method === "TrainableTokens");
+  for (const value of [[5, 1], { wte: [5, 1], other: [3] }])
+    expect(tokens(value)).toMatchObject({
+      options: { tokens: [5, 1] },
+      sites: [{ path: "m.wte", params: { trainable_tokens_delta: Object.keys(more)[0] } }],
+    });
+  expect(refusal(made(lists([5, 1]), pair))).toMatch(/P0664[\s\S]*trainable_token_indices is set/);
+});
+
 describe("PEFT goldens say which methods, where, with which options", () => {
   test("LoRA and DoRA by module", () => {
     expect(brief(read("peft/lora-gpt2-all"))).toEqual([

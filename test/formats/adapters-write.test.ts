@@ -197,6 +197,46 @@ describe("what peft says by pattern, layer and name", () => {
     odd.content.set("out/adapter_model.safetensors", thin.content.get("out/adapter_model.safetensors")!);
     expect(() => readAdapter(odd, "out", mappings)).toThrow(/2 of 4 rows are there/);
   });
+  test("rows of the embedding that learn go along with LoRA, in peft's field for them", () => {
+    const delta = { trainable_tokens_delta: param(2, 32) };
+    const tokens = { name: "t", method: "TrainableTokens", from: "std/methods/trainable_tokens", options: { tokens: [7, 3] }, shared: {} };
+    const words = [{ path: "bert.embeddings.word_embeddings", params: delta }];
+    const memory = files();
+    const written = writeAdapter(memory, "out", adapter("models/bert-cls", [{ ...tokens, sites: words }, lora("a", 4, 8, q)]), mappings);
+    expect(written).toEqual([{ folder: "out", layout: "peft", attachments: ["a", "t"], type: "LORA", reasons: [] }]);
+    expect(configOf(memory)).toMatchObject({
+      target_modules: ["query"],
+      trainable_token_indices: { word_embeddings: [7, 3] },
+      modules_to_save: ["classifier", "score"],
+    });
+    expect([...openSafetensors(memory, "out/adapter_model.safetensors").tensors.keys()]).toContain(
+      "base_model.model.bert.embeddings.word_embeddings.token_adapter.trainable_tokens_delta",
+    );
+    const back = readAdapter(memory, "out", mappings)!;
+    expect(back.parts.map(({ method, options, sites }) => [method, options.tokens, sites.length])).toEqual([
+      ["TrainableTokens", [7, 3], 1],
+      ["LoRA", undefined, 2],
+    ]);
+    // alone they are the type of their own; beside a LoRA of the same place, two folders
+    const alone = files();
+    expect(writeAdapter(alone, "out", adapter("models/bert-cls", [{ ...tokens, sites: words }]), mappings)[0].type).toBe(
+      "TRAINABLE_TOKENS",
+    );
+    const both = {
+      ...lora("e", 4, 8, []),
+      sites: [{ path: words[0].path, params: { lora_embedding_A: param(4, 40), lora_embedding_B: param(32, 4) } }],
+    };
+    const apart = writeAdapter(
+      files(),
+      "out",
+      adapter("models/bert-cls", [
+        { ...both, method: "LoRAEmbedding", options: { rank: 4, alpha: 8 } },
+        { ...tokens, sites: words },
+      ]),
+      mappings,
+    );
+    expect(apart.map(({ type }) => type)).toEqual(["LORA", "TRAINABLE_TOKENS"]);
+  });
   test("the shortest name picks only what is meant", () => {
     const memory = files();
     writeAdapter(memory, "out", adapter("models/bert-cls", [lora("a", 4, 8, ["bert.pooler.dense"])]), mappings);

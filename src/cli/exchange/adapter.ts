@@ -5,7 +5,7 @@ import type { AdapterFolder, Chosen } from "../../formats/adapters/folder.ts";
 import type { Mappings, MethodMapping, PeftMapping } from "../../formats/adapters/mapping.ts";
 import { readOptions } from "../../formats/adapters/options.ts";
 import { type Matched, matchTargets } from "../../formats/adapters/targets.ts";
-import type { Json, JsonRecord } from "../../formats/files.ts";
+import { isRecord, type Json, type JsonRecord } from "../../formats/files.ts";
 import { InputError } from "../../ir/errors.ts";
 import { methodOf, targetOf } from "./library.ts";
 
@@ -65,7 +65,8 @@ export function placedByConfig(given: JsonRecord, mappings: Mappings, model: Mod
       `built are ${[...mappings.peft.keys()].join(", ")}`,
     ]);
   const config: JsonRecord = { ...mapping.fields, ...given };
-  const methods = mapping.methods.filter((m) => !m.writeOnly && (mapping.layout === "table" || said(m, config)));
+  const all = mapping.methods.filter((m) => !m.writeOnly && (mapping.layout === "table" || said(m, config)));
+  const methods = all.filter((m) => m.beside === undefined);
   const out = new Gathered();
   if (mapping.layout === "table") {
     // peft fills these in from the model
@@ -108,7 +109,22 @@ export function placedByConfig(given: JsonRecord, mappings: Mappings, model: Mod
       undefined,
     );
   }
+  for (const method of all)
+    for (const path of besides(method, config, model))
+      out.add(
+        { method: method.method, from: method.from, options: readOptions(method.options, config, path, () => undefined, what) },
+        path,
+        undefined,
+      );
   return { parts: out.done(), heads: headsOf(config, mapping, model), idle };
+}
+
+/** Places that a field names apart from the targets. */
+function besides(method: MethodMapping, config: JsonRecord, model: ModelReport): string[] {
+  const value = method.beside === undefined ? null : (config[method.beside] ?? null);
+  const paths = Object.keys(model.modules).filter((path) => fits(method, path, model));
+  if (value === null) return [];
+  return isRecord(value) ? paths.filter((path) => Object.keys(value).some((name) => path.endsWith(name))) : paths.slice(0, 1);
 }
 
 /** `modules_to_save`, with those that peft adds for the task. */

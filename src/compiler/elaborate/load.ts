@@ -69,10 +69,29 @@ export function attachLoaded(e: Elaborator, name: string, loaded: Loaded, to: Se
     take(shared, part.shared, loaded, a.name, span);
     made.push(a);
   }
+  oneValueEach(root, made, loaded, span);
   const params = new Map([...root.tree()].flatMap((i) => [...i.stored()].map(([, s]) => [s.path, s] as const)));
   take(params, loaded.file.heads, loaded, root.owner.name, span);
   e.objectives.load(loaded, span);
   return made.length === 1 ? made[0] : made;
+}
+
+/** Refuses values of two places for what is one parameter here (a tied output layer): each would replace the other's, where they were made they were two. */
+function oneValueEach(root: Instance, made: readonly Attachment[], loaded: Loaded, span: Span): void {
+  for (const instance of root.tree())
+    for (const [, storage] of instance.stored()) {
+      const sites = (storage.edits.get("value") ?? []).map(({ site }) => site).filter(({ attachment }) => made.includes(attachment));
+      const paths = [...new Set(sites.map(({ path }) => path))];
+      if (paths.length > 1)
+        fail(
+          "P0607",
+          span,
+          `${loaded.folder} has values of its own for \`${paths[0]}\` and for \`${paths[1]}\`, which share \`${storage.path}\``,
+          {
+            notes: ["where the adapter was made, these were two parameters"],
+          },
+        );
+    }
 }
 
 type Part = Loaded["file"]["parts"][number];

@@ -55,7 +55,7 @@ function allBiases({ heads, base }: OutAdapter): boolean {
 }
 
 /** peft looks for modules whose path ends with a name. */
-function shortestName(module: string, all: readonly string[]): string {
+export function shortestName(module: string, all: readonly string[]): string {
   const parts = module.split(".");
   for (let i = parts.length - 1; i > 0; i--) {
     const end = parts.slice(i).join(".");

@@ -2,7 +2,7 @@
 import { Bug } from "../../ir/errors.ts";
 import type { Json } from "../files.ts";
 import type { StoredDType } from "../safetensors/dtype.ts";
-import { encodeHeads } from "./encode-heads.ts";
+import { encodeHeads, shortestName } from "./encode-heads.ts";
 import { evaluate } from "./expression.ts";
 import type { MethodMapping, OptionMapping, PeftMapping } from "./mapping.ts";
 import { type Encoded, type OutAdapter, type OutAttachment, type OutParam, Unsayable } from "./out.ts";
@@ -21,11 +21,15 @@ export function encodeModules(
   const tensors = new Map<string, OutParam>();
   const fields: FieldValues = new Map();
   const sites: string[] = [];
+  /** Places that are no targets. */
+  const aside: string[] = [];
   const listed = new Map<string, string[]>();
   const thinned = new Map<string, Record<string, Json>>();
+  /** Values by the path they are for. */
+  const named = new Map<string, Map<string, Json>>();
   for (const attachment of adapter.attachments) {
     const method = mapping.methods.find((candidate) => candidate.method === attachment.method && candidate.from === attachment.from)!;
-    const odd = collectOptions(method, attachment, fields);
+    const odd = collectOptions(method, attachment, fields, named);
     if (odd !== undefined) return odd;
     for (const [field, value] of Object.entries(method.when ?? {})) note(fields, field, undefined, attachment.name, value);
     if (method.listed !== undefined)
@@ -33,8 +37,8 @@ export function encodeModules(
     const counts = rowsThatCount(method, attachment);
     for (const { path, params, also } of attachment.sites) {
       if (path.includes(":")) return new Unsayable(`PEFT has no two places in one module (\`${path}\`)`);
-      if (sites.includes(path)) return new Unsayable(`PEFT adapts a module once; \`${path}\` is adapted twice`);
-      sites.push(path);
+      if (sites.includes(path) || aside.includes(path)) return new Unsayable(`PEFT adapts a module once; \`${path}\` is adapted twice`);
+      (method.beside === undefined ? sites : aside).push(path);
       const rows = counts?.get(path);
       const kept = rows === undefined ? params : thin(method, params, rows);
       if (rows !== undefined)
@@ -85,6 +89,8 @@ export function encodeModules(
       else config.layers_to_transform = [...targets.layers];
     }
   }
+  for (const [field, values] of named)
+    config[field] = Object.fromEntries([...values].map(([path, value]) => [shortestName(path, all), value]));
   for (const method of mapping.methods)
     if (method.listed !== undefined) config[method.listed] = listNames(listed.get(method.listed) ?? [], all);
   if ("fan_in_fan_out" in mapping.fields)
@@ -105,7 +111,12 @@ function note(fields: FieldValues, field: string, pattern: string | undefined, p
   fields.set(field, entry);
 }
 
-function collectOptions(method: MethodMapping, attachment: OutAttachment, fields: FieldValues): Unsayable | undefined {
+function collectOptions(
+  method: MethodMapping,
+  attachment: OutAttachment,
+  fields: FieldValues,
+  named: Map<string, Map<string, Json>>,
+): Unsayable | undefined {
   for (const name of Object.keys(attachment.options)) {
     if (method.options[name] === undefined && !method.silent?.includes(name)) {
       return new Unsayable(`PEFT has no field for the option ${name} of ${method.method}`);
@@ -120,7 +131,10 @@ function collectOptions(method: MethodMapping, attachment: OutAttachment, fields
       );
     // the shapes say it
     if (option.field === undefined) continue;
-    for (const { path } of attachment.sites) note(fields, option.field, option.pattern, path, encodeOption(option, value as Json));
+    for (const { path } of attachment.sites) {
+      if (option.named) named.set(option.field, new Map([...(named.get(option.field) ?? []), [path, value as Json]]));
+      else note(fields, option.field, option.pattern, path, encodeOption(option, value as Json));
+    }
   }
   return undefined;
 }

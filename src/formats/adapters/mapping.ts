@@ -35,6 +35,8 @@ export interface OptionMapping {
   readonly matches?: string;
   /** The first entry whose fields have these values gives the option's value, or how to read it. */
   readonly cases?: readonly (readonly [fields: JsonRecord, value: Json])[];
+  /** The field may also be an object: ends of paths to values. It is written so. */
+  readonly named?: boolean;
   /** The field is a list: its elements that are among these. */
   readonly among?: readonly Json[];
   /** The field holds the hidden size divided by this option; one number for all layers, or by layer. */
@@ -82,6 +84,8 @@ export interface MethodMapping {
   readonly also?: boolean;
   /** Its sites are those that this field lists (by the end of their path). */
   readonly listed?: string;
+  /** It goes along with the type's other methods, at places that are no targets: those that this field names (as an object), or the first that it fits. */
+  readonly beside?: string;
   readonly options: Readonly<Record<string, OptionMapping>>;
   /** Options that act only while a parameter starts or trains, so that the format need not hold them. */
   readonly silent?: readonly string[];

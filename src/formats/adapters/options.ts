@@ -69,6 +69,7 @@ function readOption(mapping: OptionMapping, config: JsonRecord, path: string, sh
     return known === mapping.start ? undefined : known;
   }
   if (mapping.pattern !== undefined) value = byPattern(config[mapping.pattern], path, `${what}: ${mapping.pattern}`) ?? value;
+  if (mapping.named && isRecord(value)) value = Object.entries(value).find(([name]) => path.endsWith(name))?.[1];
   if (mapping.among !== undefined) return Array.isArray(value) ? mapping.among.filter((one) => value.includes(one)) : undefined;
   if (mapping.numeric && typeof value !== "number") return undefined;
   if (mapping.negated) {

@@ -183,6 +183,11 @@ function readModules(path: string, config: JsonRecord, store: TensorStore, mappi
       others.map((other) => ({ method: other.method, from: other.from, options: optionsOf(other) })),
     );
   }
+  for (const { beside, params = {} } of methods) {
+    const [end] = Object.values(params);
+    if (beside !== undefined && !isEmpty(config[beside]) && ![...sites.values()].some((keys) => keys.has(end)))
+      throw new InputError("P0664", `\`${path}\`: ${beside} is set, and the weights have no tensor that ends in \`${end}\``);
+  }
   return { parts, views, rest };
 }
 

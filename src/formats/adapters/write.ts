@@ -137,16 +137,35 @@ function unitsOf(attachments: readonly OutAttachment[], mappings: Mappings): Uni
         attachments: [attachment],
       });
   }
-  return units;
+  return units.filter((unit) => !goesAlong(unit, units, mappings));
 }
+
+/** Puts a unit into another whose type has its methods beside its own, where their places are others; says whether there is one. */
+function goesAlong(unit: Unit, units: readonly Unit[], mappings: Mappings): boolean {
+  const into = units.find(
+    (other) =>
+      other !== unit &&
+      other.type !== undefined &&
+      unit.attachments.every((attachment) => isBeside(attachment, other.type!, mappings)) &&
+      !unit.attachments.some((attachment) => meets(attachment, other.attachments)),
+  );
+  into?.attachments.push(...unit.attachments);
+  return into !== undefined;
+}
+const isBeside = ({ method, from }: OutAttachment, type: string, mappings: Mappings): boolean =>
+  mappings.peft.get(type)!.methods.some((m) => m.beside !== undefined && m.method === method && m.from === from);
+
+const placesOf = ({ sites }: OutAttachment): string[] => sites.map(({ path, role }) => placeOf(path, role));
+const meets = (attachment: OutAttachment, others: readonly OutAttachment[]): boolean => {
+  const own = new Set(placesOf(attachment));
+  return others.some((other) => placesOf(other).some((place) => own.has(place)));
+};
 
 /** Attachments of a unit that meet at a place are adapters of their own: each goes to the first folder that has none there yet. */
 function apart(unit: Unit): Unit[] {
   const units: Unit[] = [];
-  const places = ({ sites }: OutAttachment) => sites.map(({ path, role }) => placeOf(path, role));
   for (const attachment of unit.attachments) {
-    const own = new Set(places(attachment));
-    const free = units.find(({ attachments }) => !attachments.some((other) => places(other).some((place) => own.has(place))));
+    const free = units.find(({ attachments }) => !meets(attachment, attachments));
     if (free !== undefined) free.attachments.push(attachment);
     else units.push({ ...unit, attachments: [attachment] });
   }
@@ -155,7 +174,9 @@ function apart(unit: Unit): Unit[] {
 
 function typeOf(attachment: OutAttachment, mappings: Mappings): string | undefined {
   for (const [type, mapping] of mappings.peft) {
-    const methods = mapping.methods.filter((method) => !method.readOnly).flatMap((method) => [method, ...(method.companions ?? [])]);
+    const methods = mapping.methods
+      .filter((method) => !method.readOnly && method.beside === undefined)
+      .flatMap((method) => [method, ...(method.companions ?? [])]);
     if (methods.some((method) => method.method === attachment.method && method.from === attachment.from)) return type;
   }
   return undefined;
