@@ -321,6 +321,8 @@ export interface AdapterFile {
       readonly states?: Readonly<Record<string, string>>;
     }[];
     readonly shared: Readonly<Record<string, string>>;
+    /** Parameters that the file does not hold: they are what the method draws for the option `by`. */
+    readonly drawn?: { readonly by: string; readonly params: readonly string[] };
     /** Keys counted through rather than named by place: each for an equal run of the sites in model order, whose first has the parameter. */
     readonly numbered?: Readonly<Record<string, readonly string[]>>;
   }[];

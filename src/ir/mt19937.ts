@@ -1,5 +1,7 @@
 /** The Mersenne Twister MT19937 (Matsumoto & Nishimura 1998) and what PyTorch's generator on the CPU makes of it. */
 
+import { fromBrain, toBrain } from "./ops/halves.ts";
+
 const SIZE = 624;
 const SHIFT = 397;
 
@@ -34,6 +36,67 @@ export class Mt19937 {
     }
     this.at = 0;
   }
+}
+
+/** Types that `uniform_` fills: what a number of theirs is, as f32. */
+const FORMATS = { f32: Math.fround, bf16: (x: number) => fromBrain(toBrain(x)) } as const;
+export type TorchFormat = keyof typeof FORMATS;
+
+/**
+ * `torch.empty(count, dtype=…).uniform_(low, high, generator=…)` where the generator was seeded with `seed` and has drawn `skip` numbers: 24 bits each, times the width plus
+ * `low` with one rounding to f32, then rounded to the type; what is rounded up to `high` becomes `low` (`uniform_real_distribution` in aten/src/ATen/core). PyTorch before
+ * 2.13, or some version before it, took other bits for bf16.
+ */
+export function torchUniform(count: number, low: number, high: number, seed: number, skip = 0, format: TorchFormat = "f32"): Float32Array {
+  const random = new Mt19937(seed);
+  for (let i = 0; i < skip; i++) random.next();
+  const round = FORMATS[format];
+  const [from, to] = [Math.fround(low), Math.fround(high)];
+  const width = Math.fround(to - from);
+  const [least, most] = [round(from), round(to)];
+  return Float32Array.from({ length: count }, () => {
+    // exact in f64 before the sum
+    const x = round(Math.fround(((random.next() & 0xffffff) / 2 ** 24) * width + from));
+    return x >= most ? least : x;
+  });
+}
+
+/** Normal numbers are made in blocks of this many. */
+const BLOCK = 16;
+
+/**
+ * `torch.normal(0, std, size=(count,), generator=…)` in f32 by the Box–Muller transform (`normal_fill` and `normal_distribution` in aten/src/ATen). From 16 on it takes blocks of 16
+ * numbers of 24 bits, the last block anew where the count is no multiple; fewer are made in pairs, of 53 bits.
+ */
+export function torchNormal(count: number, std: number, seed: number): Float32Array {
+  const random = new Mt19937(seed);
+  const out = new Float32Array(count);
+  if (count < BLOCK) {
+    const wide = () => {
+      const [high, low] = [random.next(), random.next()];
+      return ((high & 0x1fffff) * 2 ** 32 + low) / 2 ** 53;
+    };
+    for (let i = 0; i < count; i += 2) {
+      const [angle, u] = [2 * Math.PI * wide(), wide()];
+      const radius = Math.sqrt(-2 * Math.log1p(-u));
+      out[i] = radius * Math.cos(angle) * std;
+      if (i + 1 < count) out[i + 1] = radius * Math.sin(angle) * std;
+    }
+    return out;
+  }
+  const short = () => (random.next() & 0xffffff) / 2 ** 24;
+  const drawn = Float64Array.from({ length: count }, short);
+  const fill = (numbers: Float64Array, at: number) => {
+    for (let i = 0; i < BLOCK / 2; i++) {
+      const radius = Math.sqrt(-2 * Math.log(1 - numbers[i]));
+      const angle = 2 * Math.PI * numbers[i + BLOCK / 2];
+      out[at + i] = radius * Math.cos(angle) * std;
+      out[at + i + BLOCK / 2] = radius * Math.sin(angle) * std;
+    }
+  };
+  for (let at = 0; at + BLOCK <= count; at += BLOCK) fill(drawn.subarray(at, at + BLOCK), at);
+  if (count % BLOCK !== 0) fill(Float64Array.from({ length: BLOCK }, short), count - BLOCK);
+  return out;
 }
 
 /** From this many on PyTorch draws 64 bits for each place (`randperm_cpu` in aten/src/ATen/native/TensorFactories.cpp). */

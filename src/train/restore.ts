@@ -90,6 +90,7 @@ function applyAdapter(project: Project, folder: string, adapter: AdapterFolder, 
       const own = siteOf(fits.sites, site.path)!;
       for (const [path, name] of Object.entries(own.params)) {
         const key = site.params[path];
+        if (key === undefined && isDrawn(folder, part, path, fits)) continue;
         if (key === undefined) throw new InputError("P0691", `\`${folder}\` has no \`${path}\` at \`${site.path}\``);
         set(name, key);
       }
@@ -103,6 +104,7 @@ function applyAdapter(project: Project, folder: string, adapter: AdapterFolder, 
       taken.add(fits.name);
       for (const [path, name] of Object.entries(fits.shared)) {
         const key = part.shared[path];
+        if (key === undefined && isDrawn(folder, part, path, fits)) continue;
         if (key === undefined) throw new InputError("P0691", `\`${folder}\` has no shared \`${path}\``);
         set(name, key);
       }
@@ -114,6 +116,23 @@ function applyAdapter(project: Project, folder: string, adapter: AdapterFolder, 
     set(name, key);
   }
   return [...new Set(project.attachments.filter((a) => taken.has(a.name)).map((a) => a.model))];
+}
+
+/** Whether the attachment draws a parameter, that the folder does not hold, as it was drawn there. P0691: for another option. */
+function isDrawn(
+  folder: string,
+  { drawn, options }: AdapterFolder["parts"][number],
+  path: string,
+  fits: Project["attachments"][number],
+): boolean {
+  if (!drawn?.params.includes(path)) return false;
+  const [there, here] = [options[drawn.by], fits.options[drawn.by]];
+  if (there !== here)
+    throw new InputError(
+      "P0691",
+      `\`${folder}\` has \`${path}\` as drawn for ${drawn.by} = ${there}, \`${fits.name}\` has ${drawn.by} = ${here}`,
+    );
+  return true;
 }
 
 type Sites = Project["attachments"][number]["sites"];

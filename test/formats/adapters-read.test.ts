@@ -205,7 +205,6 @@ describe("what cannot be read is refused by name", () => {
       made({ peft_type: "LORA", layer_replication: [[0, 2]] }, pair),
       /^P0665\n.*layer_replication/,
     ],
-    ["VeRA without its projections", made({ peft_type: "VERA", save_projection: false }), /^P0665\n.*torch's generator/],
     [
       "VeRA whose projections are missing",
       made({ peft_type: "VERA" }, { [`${Q}.vera_lambda_b`]: [3], [`${Q}.vera_lambda_d`]: [2] }),

@@ -28,7 +28,7 @@ export function attach(
   stamp?: { base: number; step: number },
 ): Attachment {
   const { method } = applied;
-  const places = fitting(e, method, to, span);
+  const places = inModelOrder(fitting(e, method, to, span));
   if (places.length === 0)
     fail("P0312", span, `${method.name} is attached to nothing`, {
       notes: [`no place of \`${to.text}\` is something ${method.name} can be attached to`],
@@ -39,6 +39,17 @@ export function attach(
   for (const member of method.decl.members) for (const site of attachment.sites) run(e, site, member);
   e.attachments.push(attachment);
   return attachment;
+}
+
+/** Modules as they come in their model, whatever order a selection names them in; other places as they are. */
+function inModelOrder(fits: Fit[]): Fit[] {
+  const at = new Map<Instance, number>();
+  for (const { place } of fits) {
+    if (place.kind !== "module") return fits;
+    if (!at.has(place.instance.root)) for (const instance of place.instance.root.tree()) at.set(instance, at.size);
+  }
+  const order = ({ place }: Fit) => (place.kind === "module" ? at.get(place.instance)! : 0);
+  return fits.sort((a, b) => order(a) - order(b));
 }
 
 /** Sites with their options, before any line of the method has run. */

@@ -50,7 +50,7 @@ export function attachLoaded(e: Elaborator, name: string, loaded: Loaded, to: Se
       const { path: named, also } = found[i].site;
       if (also !== undefined) site.also = [named, ...also].filter((path) => path !== site.path);
       const all = new Map(site.parameters());
-      complete([...all.keys()], keys, loaded, site.fullPath, span);
+      complete(inFile(all.keys(), part), keys, loaded, site.fullPath, span);
       take(all, keys, loaded, site.fullPath, span);
       const states = new Map([...site.params].flatMap(([n, s]) => (s?.role === "state" ? [[n, s] as const] : [])));
       take(states, found[i].site.states ?? {}, loaded, site.fullPath, span);
@@ -65,7 +65,7 @@ export function attachLoaded(e: Elaborator, name: string, loaded: Loaded, to: Se
       if (v instanceof Storage) shared.set(n, v);
       else if (v instanceof Instance) for (const m of v.tree()) for (const [, s] of m.stored()) shared.set(s.path, s);
     }
-    complete([...shared.keys()], part.shared, loaded, a.name, span);
+    complete(inFile(shared.keys(), part), part.shared, loaded, a.name, span);
     take(shared, part.shared, loaded, a.name, span);
     made.push(a);
   }
@@ -131,6 +131,9 @@ function optionValue(e: Elaborator, method: MethodDecl, name: string, value: Val
   }
   fail("P0607", span, `the adapter's option \`${name}\` is "${value}", which is no function of the library`);
 }
+
+/** Without what the method draws again. */
+const inFile = (paths: Iterable<string>, { drawn }: Part): string[] => [...paths].filter((path) => !drawn?.params.includes(path));
 
 /** Refuses a file that lacks some parameters: they would start anew, and the adapter would not be the one that was saved. */
 function complete(paths: readonly string[], keys: Readonly<Record<string, string>>, loaded: Loaded, where: string, span: Span): void {

@@ -35,12 +35,15 @@ export function encodeModules(
     if (method.listed !== undefined)
       listed.set(method.listed, [...(listed.get(method.listed) ?? []), ...attachment.sites.map(({ path }) => path)]);
     const counts = rowsThatCount(method, attachment);
+    /** What is drawn again. */
+    const left = method.drawn !== undefined && attachment.options[method.drawn.saved] === false ? method.drawn.params : [];
     for (const { path, params, also } of attachment.sites) {
       if (path.includes(":")) return new Unsayable(`PEFT has no two places in one module (\`${path}\`)`);
       if (sites.includes(path) || aside.includes(path)) return new Unsayable(`PEFT adapts a module once; \`${path}\` is adapted twice`);
       (method.beside === undefined ? sites : aside).push(path);
       const rows = counts?.get(path);
-      const kept = rows === undefined ? params : thin(method, params, rows);
+      const held = Object.fromEntries(Object.entries(params).filter(([param]) => !left.includes(param)));
+      const kept = rows === undefined ? held : thin(method, held, rows);
       if (rows !== undefined)
         thinned.set(method.thinned!.field, {
           ...thinned.get(method.thinned!.field),
@@ -57,6 +60,7 @@ export function encodeModules(
       });
     }
     for (const [param, value] of Object.entries(attachment.shared)) {
+      if (left.includes(param)) continue;
       const key = method.shared?.[param];
       if (key === undefined) throw new Bug(`no key for the shared parameter ${param} of ${attachment.method}`);
       if (tensors.has(key)) return new Unsayable(`PEFT has one set of shared tensors; ${attachment.name} brings a second`);

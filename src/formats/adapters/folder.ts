@@ -28,6 +28,8 @@ export interface AdapterPart extends Chosen {
     readonly states?: Readonly<Record<string, string>>;
   }[];
   readonly shared: Readonly<Record<string, string>>;
+  /** Parameters that no file holds: they are drawn anew, for the option `by`. */
+  readonly drawn?: { readonly by: string; readonly params: readonly string[] };
   /** Parameters that are counted through rather than named by place: keys in order, each for an equal run of sites in model order, whose first has it. */
   readonly numbered?: Readonly<Record<string, readonly string[]>>;
 }
@@ -141,6 +143,7 @@ export class PartBuilder {
       sites: AdapterPart["sites"][number][];
       shared: Readonly<Record<string, string>>;
       numbered: Readonly<Record<string, readonly string[]>>;
+      drawn?: AdapterPart["drawn"];
     }
   >();
 
@@ -151,11 +154,21 @@ export class PartBuilder {
     shared: Readonly<Record<string, string>> = {},
     numbered: Readonly<Record<string, readonly string[]>> = {},
     or: readonly Chosen[] = [],
+    drawn?: AdapterPart["drawn"],
   ): void {
     const id = JSON.stringify([mapping.method, mapping.from, options, shared, or]);
     let part = this.parts.get(id);
     if (part === undefined) {
-      part = { method: mapping.method, from: mapping.from, options, ...(or.length > 0 ? { or } : {}), sites: [], shared, numbered };
+      part = {
+        method: mapping.method,
+        from: mapping.from,
+        options,
+        ...(or.length > 0 ? { or } : {}),
+        sites: [],
+        shared,
+        numbered,
+        ...(drawn && { drawn }),
+      };
       this.parts.set(id, part);
     }
     if (site !== undefined) part.sites.push(site);

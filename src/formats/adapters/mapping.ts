@@ -95,6 +95,8 @@ export interface MethodMapping {
   readonly shared?: Readonly<Record<string, string>>;
   /** Shared parameters that the format repeats at every site, to the end of their key there. */
   readonly repeated?: Readonly<Record<string, string>>;
+  /** Frozen parameters that the file lacks where the option is false: they start as they are drawn for the option `by`. `note`: what a reader should mind then. */
+  readonly drawn?: { readonly saved: string; readonly by: string; readonly params: readonly string[]; readonly note?: string };
   /**
    * Rows in which `of` is 0 are left out of a trained adapter, and the field says so: key of a site's `of` to a list of truths, those that are there. `axes`: which axis of which
    * parameter has the rows.

@@ -3,7 +3,7 @@ import { InputError } from "../../ir/errors.ts";
 import { describe, isRecord, type Json, type JsonRecord } from "../files.ts";
 import type { TensorStore } from "../safetensors/read.ts";
 import { evaluate } from "./expression.ts";
-import { AdapterFolder, checkTable, comparePaths, PartBuilder, type PartOfTensor } from "./folder.ts";
+import { AdapterFolder, type AdapterPart, checkTable, comparePaths, PartBuilder, type PartOfTensor } from "./folder.ts";
 import type { Mappings, MethodMapping, PeftMapping } from "./mapping.ts";
 import { readOptions, regex } from "./options.ts";
 import { makeView } from "./view.ts";
@@ -32,13 +32,18 @@ export function readPeft(path: string, config: JsonRecord, open: () => TensorSto
   const { parts, views, rest } =
     mapping.layout === "modules" ? readModules(path, complete, store, mapping) : readTable(path, complete, store, mapping);
   const { heads, copies } = readRest(rest, mapping);
+  const made = parts.done();
+  const drawn = made.filter((part) => part.drawn !== undefined);
+  notes.push(
+    ...mapping.methods.flatMap(({ method, drawn: said }) => (drawn.some((part) => part.method === method) ? (said?.note ?? []) : [])),
+  );
   const base = config.base_model_name_or_path;
   return new AdapterFolder(
     {
       layout: "peft",
       base: typeof base === "string" ? base : undefined,
       taskType: typeof config.task_type === "string" ? config.task_type : undefined,
-      parts: parts.done(),
+      parts: made,
       heads,
       copies,
       config,
@@ -166,14 +171,15 @@ function readModules(path: string, config: JsonRecord, store: TensorStore, mappi
     };
     const optionsOf = (of: MethodMapping) => readOptions(of.options, config, site, shapeOf, `\`${path}\``);
     const wanted = Object.keys(method.shared ?? {});
-    const lacking = wanted.find((param) => sharedKeys[param] === undefined);
+    const drawn = drawnAt(method, config, (param) => params[param] ?? sharedKeys[param]);
+    const lacking = wanted.find((param) => sharedKeys[param] === undefined && !drawn?.params.includes(param));
     if (lacking !== undefined) throw new InputError("P0664", `\`${path}\`: the weights lack the tensor \`${method.shared![lacking]}\``);
     const numbered = Object.entries(method.numbered ?? {}).map(([param, stem]) => {
       const keys = counted.get(stem) ?? [];
       if (keys.length === 0) throw new InputError("P0664", `\`${path}\`: the weights lack the tensor \`${stem}0\``);
       return [param, keys.sort((a, b) => Number(a.slice(stem.length)) - Number(b.slice(stem.length)))] as const;
     });
-    const common = Object.fromEntries(wanted.map((param) => [param, sharedKeys[param]]));
+    const common = Object.fromEntries(wanted.flatMap((param) => (sharedKeys[param] === undefined ? [] : [[param, sharedKeys[param]]])));
     parts.add(
       method,
       optionsOf(method),
@@ -181,6 +187,7 @@ function readModules(path: string, config: JsonRecord, store: TensorStore, mappi
       common,
       Object.fromEntries(numbered),
       others.map((other) => ({ method: other.method, from: other.from, options: optionsOf(other) })),
+      drawn,
     );
   }
   for (const { beside, params = {} } of methods) {
@@ -189,6 +196,17 @@ function readModules(path: string, config: JsonRecord, store: TensorStore, mappi
       throw new InputError("P0664", `\`${path}\`: ${beside} is set, and the weights have no tensor that ends in \`${end}\``);
   }
   return { parts, views, rest };
+}
+
+/** What is not in the file because the configuration says that it is drawn again. */
+function drawnAt(
+  { drawn, options }: MethodMapping,
+  config: JsonRecord,
+  keyOf: (param: string) => string | undefined,
+): AdapterPart["drawn"] {
+  if (drawn === undefined || config[options[drawn.saved].field!] !== false) return undefined;
+  const params = drawn.params.filter((param) => keyOf(param) === undefined);
+  return params.length === 0 ? undefined : { by: drawn.by, params };
 }
 
 /** Parameters of a site whose rows are not all in the file, as whole ones. P0661, P0666: the field is no list of truths, or not that of these tensors. */

@@ -41,3 +41,19 @@ test("rows of the embedding learn beside a LoRA, are saved in one folder as PEFT
   const imported = await peftc(at, ["import", "adapter", "--base", "models/tiny", "--output", "imported.peft"]);
   expect([imported.code, at.get("imported.peft")]).toEqual([0, expect.stringMatching(/TrainableTokens/)]);
 });
+
+test("an adapter without its random matrices is used where the file draws the same, and nowhere else", async () => {
+  const vera = (key: number) =>
+    SPEC.replace("{ LoRA }            from", "{ VeRA } from")
+      .replace("methods/lora", "methods/vera")
+      .replace(/LoRA\(.*?\)/, `VeRA(rank: 4, key: ${key}, save: false)`);
+  const at = place(vera(3));
+  expect((await peftc(at, ["train", "main.peft", "--set", "train.steps=1", "--output", "adapter"])).code).toBe(0);
+  const run = async (key: number) => {
+    at.put("eval.peft", vera(key));
+    return peftc(at, ["eval", "eval.peft", "--adapter", "adapter"]);
+  };
+  const same = await run(3);
+  expect([same.code, same.out]).toEqual([0, (await peftc(at, ["eval", "main.peft", "--adapter", "adapter/checkpoint-1"])).out]);
+  expect((await run(4)).err).toMatch(/P0691.*`vera_A` as drawn for key = 3, `lora` has key = 4/);
+});

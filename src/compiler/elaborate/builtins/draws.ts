@@ -1,7 +1,7 @@
 import type { Dim } from "../../../ir/dim.ts";
-import { torchRandperm } from "../../../ir/mt19937.ts";
+import { torchNormal, torchRandperm, torchUniform } from "../../../ir/mt19937.ts";
 import { context } from "../context.ts";
-import { Start } from "../values.ts";
+import { Start, type Value } from "../values.ts";
 import { BuiltinTable, type Call } from "./table.ts";
 
 /**
@@ -55,3 +55,35 @@ draws.add("torch_randperm", [{ name: "n" }, { name: "seed" }, { name: "first", o
   if (count < 1 || count > size) c.fail("P0205", `the first ${count} of ${size} numbers`);
   return c.tensor(c.build((b) => b.table([...torchRandperm(size, c.int(seed!, "seed"), count)], [count], "i32")));
 });
+// numbers between two that PyTorch draws for a seed, behind `skip` others; "bf16": as it fills a tensor of that type
+draws.add(
+  "torch_uniform",
+  [
+    { name: "low" },
+    { name: "high" },
+    { name: "shape" },
+    { name: "seed" },
+    { name: "skip", optional: true },
+    { name: "format", optional: true },
+  ],
+  ({ low, high, shape, seed, skip, format }, c) => {
+    const type = format ?? "f32";
+    if (type !== "f32" && type !== "bf16") return c.fail("P0205", `\`format\` of \`torch_uniform\` is "f32" or "bf16"`);
+    const sizes = sizesOf(shape, c);
+    const before = skip === undefined ? 0 : c.int(skip, "skip");
+    const values = torchUniform(product(sizes), c.num(low!, "low"), c.num(high!, "high"), c.int(seed!, "seed"), before, type);
+    return c.tensor(c.build((b) => b.table(Array.from(values), sizes)));
+  },
+);
+// normal numbers that PyTorch draws for a seed
+draws.add("torch_normal", [{ name: "std" }, { name: "shape" }, { name: "seed" }], ({ std, shape, seed }, c) => {
+  const sizes = sizesOf(shape, c);
+  const values = torchNormal(product(sizes), c.num(std!, "std"), c.int(seed!, "seed"));
+  return c.tensor(c.build((b) => b.table(Array.from(values), sizes)));
+});
+
+const product = (sizes: readonly number[]): number => sizes.reduce((a, b) => a * b, 1);
+
+function sizesOf(shape: Value | undefined, c: Call): number[] {
+  return c.list(shape, "shape").map((size) => c.int(size, "shape"));
+}
