@@ -43,6 +43,23 @@ describe("an adapter of the adapters library read and written is the same, byte 
   });
 });
 
+/** Options that no golden has: the field, what is said in its place, the option that it is. */
+test.each([
+  ["adapters/compacter-bert", '"learn_phm": true', '"learn_phm": false', "learn", false],
+  ["adapters/fusion-bert/fusion", '"temperature": false', '"temperature": true', "temperature", true],
+])("%s with %s as %s", (dir, from, to, option, value) => {
+  const [config] = golden.list(dir).filter((name) => name.endsWith("config.json"));
+  const [weights] = golden.list(dir).filter((name) => name.endsWith(".safetensors"));
+  const text = readFileSync(`test/golden/${dir}/${config}`, "utf8").replace(from, to);
+  const files = new MemoryFiles([[`in/${config}`, text]]);
+  files.content.set(`in/${weights}`, readFileSync(`test/golden/${dir}/${weights}`));
+  const folder = readAdapter(files, "in", mappings)!;
+  expect(folder.parts[0].options[option]).toBe(value);
+  const { name, adapter_names } = folder.config as { name: string; adapter_names?: string[] };
+  writeLibrary(files, "out", asTrained(golden, folder, "models/bert-cls"), mappings, { name, sources: adapter_names });
+  expect(new TextDecoder().decode(files.content.get(`out/${config}`)!)).toBe(text);
+});
+
 const BERT = "models/bert-cls";
 const param = (...shape: number[]): OutParam => ({ shape, values: () => new Float32Array(shape.reduce((a, b) => a * b, 1)).fill(0.5) });
 const bottleneck = (size: number) => ({

@@ -173,6 +173,10 @@ const cases: Readonly<Record<string, Case>> = {
     count: 2 * 4 + 2 * phm(2, 4, 1) + LAYERS * (4 + D),
   },
   Compacter: { attach: `Compacter(reduction: 2, n: 2) to ${BOTH}`, count: 8 + 2 * LAYERS * (2 * phm(2, 4, 1) + 4 + D) },
+  "Compacter, the rule fixed": {
+    attach: `Compacter(reduction: 2, n: 2, learn: false) to ${BOTH}`,
+    count: 2 * LAYERS * (2 * phm(2, 4, 1) + 4 + D),
+  },
   "Compacter++": { attach: `CompacterPlus(reduction: 2, n: 2) to ${FFN}`, count: 8 + LAYERS * (2 * phm(2, 4, 1) + 4 + D) },
   "library LoRA, gated": { attach: `GatedLoRA(rank: 2) to ${QV}`, count: 2 * LAYERS * (pair(2) + D + 1), silent: true },
   "library (IA)³, gated": { attach: `GatedIA3() to ${QV}`, count: 2 * LAYERS * (D + D + 1) },
@@ -313,6 +317,15 @@ module twice(model: Classifier) {
     const fused = project(`${donor(pf, pf)}\nattach f = AdapterFusion([b, c], pull: 0) to ${FFN}`);
     expect(lossOf(fused, start)).toBeCloseTo(lossOf(one, alike), 5);
     expect(trained(fused)).toBe(LAYERS * (3 * D * D + 2 * D));
+  });
+  test("a fusion with a temperature begins even, as if the query were a fiftieth, and cools by 0.05 an update", () => {
+    const fused = (more: string) => project(`${donor(pf, pf)}\nattach f = AdapterFusion([b, c], pull: 0${more}) to ${FFN}`);
+    const cooler: Change = (name, s) => (/^f\..*to_query/.test(name) ? Array.from(unlike(name, s), (x) => x / 50) : unlike(name, s));
+    const warm = fused(", temperature: true");
+    expect(lossOf(warm, unlike)).toBeCloseTo(lossOf(fused(""), cooler), 8);
+    expect(Math.abs(lossOf(warm, unlike) - lossOf(fused(""), unlike))).toBeGreaterThan(1e-7);
+    const next = [...run(warm, stageOf(warm).step[0], unlike)].filter(([key]) => /^state:f\..*heat$/.test(key));
+    expect(next.map(([, t]) => t.data[0])).toEqual(new Array(LAYERS).fill(49.95));
   });
   test("gates of UniPELT go on LoRA, adapter and prefix at once; MAM is a prefix and a parallel adapter", () => {
     const parts = `attach l = ${lora}\nattach x = ${pf}\nattach p = Prefix(tokens: 3) to m.**: SelfAttention`;

@@ -346,7 +346,7 @@ function makeParameter(e: Elaborator, site: Site, m: ast.Parameter): void {
       // what the attachment does to a weight comes later than a start that looks at it
       return evaluate(e, m.field.start, new Seen(frame.block, { ...frame.here, reader: { attachment, stamp: attachment.first } }));
     },
-    m.frozen,
+    m.frozen || e.isFixed(m.field.start, site.scope),
     m.span,
   );
   site.params.set(name, storage);

@@ -159,9 +159,15 @@ export class Elaborator implements Evaluator {
   }
 
   isStaticNone(start: ast.Expr, scope: Scope): boolean {
-    if (start.kind === "None") return true;
-    if (start.kind === "Conditional") return this.isStaticNone(this.condition(start.condition, scope) ? start.then : start.else, scope);
-    return false;
+    return this.chosen(start, scope).kind === "None";
+  }
+  isFixed(start: ast.Expr | undefined, scope: Scope): boolean {
+    const found = start && this.chosen(start, scope);
+    return found?.kind === "Call" && found.callee.kind === "Name" && found.callee.text === "fixed";
+  }
+  /** The branch of static conditions that is taken. */
+  private chosen(e: ast.Expr, scope: Scope): ast.Expr {
+    return e.kind === "Conditional" ? this.chosen(this.condition(e.condition, scope) ? e.then : e.else, scope) : e;
   }
 
   member(value: Value, name: string, span: Span, scope: Scope): Value {

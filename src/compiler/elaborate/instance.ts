@@ -166,7 +166,7 @@ export class Instance extends Editable {
       dtype,
       shape,
       start,
-      m.frozen,
+      m.frozen || (gift === undefined && this.evaluator.isFixed(m.field.start, this.scope)),
       m.span,
     );
     this.own.set(name, storage);

@@ -84,6 +84,8 @@ export interface Evaluator {
   require(statement: ast.Require, scope: Scope, userSpan: Span): void;
   /** Whether a parameter's declared start says that it does not exist. */
   isStaticNone(start: ast.Expr, scope: Scope): boolean;
+  /** Whether a parameter's start says that it stays as it is: `fixed(…)`, in a static branch perhaps. */
+  isFixed(start: ast.Expr | undefined, scope: Scope): boolean;
   member(value: Value, name: string, span: Span, scope: Scope): Value;
   suggestions(name: string, valid: readonly string[]): string[];
   roleCapital(site: Site, name: string, frame: MethodFrame): Read | undefined;

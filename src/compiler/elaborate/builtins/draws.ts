@@ -43,6 +43,8 @@ draws.add("uniform", [{ name: "low" }, { name: "high" }, { name: "like", optiona
   const { shape } = c.node(like).type;
   return c.tensor(c.build((bd) => bd.add(bd.mul(draw(c, "uniform", shape), b - a), a)));
 });
+// as a parameter's start: it is frozen, as if it were declared so
+draws.add("fixed", [{ name: "start" }], ({ start }) => start!);
 draws.add("bernoulli", [{ name: "p" }, { name: "like" }], ({ p, like }, c) => {
   const { shape } = c.node(like!).type;
   return c.tensor(c.build((b) => b.compare("lt", draw(c, "uniform", shape), c.operand(p!))));
