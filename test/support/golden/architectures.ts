@@ -15,13 +15,27 @@ interface Architecture {
   readonly classes?: Readonly<Record<string, string>>;
   /** By the name of the output: `hidden_states`, `encoder_hidden_states`, `decoder_hidden_states`. */
   readonly streams: Readonly<Record<string, Stream>>;
+  /** The same for classes that call their trunk otherwise. */
+  readonly others?: readonly (readonly [classes: RegExp, streams: Readonly<Record<string, Stream>>])[];
 }
 
 const bert = (trunk: string): Architecture["streams"] => ({
   hidden_states: { layers: `${trunk}.encoder.layer`, input: "hidden_states", last: `${trunk}.last_hidden_state` },
 });
-const llama: Architecture["streams"] = {
-  hidden_states: { layers: "model.layers", input: "hidden_states", last: "model.last_hidden_state" },
+const llama = (file: string): Architecture => {
+  const streams = (trunk: string): Architecture["streams"] => ({
+    hidden_states: { layers: `${trunk}.layers`, input: "hidden_states", last: `${trunk}.last_hidden_state` },
+  });
+  return { file, streams: streams("model"), others: [[/ForQuestionAnswering$/, streams("transformer")]] };
+};
+const vit = (trunk: string): Architecture => ({
+  file: "std/models/vit",
+  streams: { hidden_states: { layers: `${trunk}.encoder.layer`, input: "x", last: `${trunk}.encoder.y` } },
+});
+const t5 = (trunk: string): Architecture["streams"] => {
+  const encoder: Stream = { layers: `${trunk}encoder.block`, input: "x", last: `${trunk}encoder.y` };
+  const decoder: Stream = { layers: `${trunk}decoder.block`, input: "x", last: `${trunk}decoder.y` };
+  return { hidden_states: encoder, encoder_hidden_states: encoder, decoder_hidden_states: decoder };
 };
 
 const architectures: Readonly<Record<string, Architecture>> = {
@@ -36,11 +50,11 @@ const architectures: Readonly<Record<string, Architecture>> = {
     classes: { XLMRobertaForMaskedLM: "RobertaForMaskedLM" },
     streams: bert("roberta"),
   },
-  llama: { file: "std/models/llama", streams: llama },
-  qwen2: { file: "std/models/llama", streams: llama },
-  qwen3: { file: "std/models/llama", streams: llama },
-  mistral: { file: "std/models/llama", streams: llama },
-  deepseek_v2: { file: "std/models/plm", streams: llama },
+  llama: llama("std/models/llama"),
+  qwen2: llama("std/models/llama"),
+  qwen3: llama("std/models/llama"),
+  mistral: llama("std/models/llama"),
+  deepseek_v2: llama("std/models/plm"),
   gpt_neox: {
     file: "std/models/gpt_neox",
     streams: { hidden_states: { layers: "gpt_neox.layers", input: "hidden_states", last: "gpt_neox.last_hidden_state" } },
@@ -57,17 +71,9 @@ const architectures: Readonly<Record<string, Architecture>> = {
     file: "std/models/opt",
     streams: { hidden_states: { layers: "model.decoder.layers", input: "x", last: "model.decoder.last_hidden_state" } },
   },
-  vit: {
-    file: "std/models/vit",
-    streams: { hidden_states: { layers: "vit.encoder.layer", input: "x", last: "vit.encoder.y" } },
-  },
-  t5: {
-    file: "std/models/t5",
-    streams: {
-      encoder_hidden_states: { layers: "encoder.block", input: "x", last: "encoder.y" },
-      decoder_hidden_states: { layers: "decoder.block", input: "x", last: "decoder.y" },
-    },
-  },
+  vit: vit("vit"),
+  deit: vit("deit"),
+  t5: { file: "std/models/t5", streams: t5(""), others: [[/For(Sequence|Token)Classification$/, t5("transformer.")]] },
   bart: {
     file: "std/models/bart",
     streams: {
@@ -95,7 +101,8 @@ export function outputPath(test: Case, key: string, lm: string, keys: readonly s
 }
 
 function streamOf(test: Case, name: string): Stream {
-  const stream = architectureOf(test).streams[name];
+  const { streams, others } = architectureOf(test);
+  const stream = (others?.find(([classes]) => classes.test(test.model_class ?? ""))?.[1] ?? streams)[name];
   if (stream === undefined) throw new Unsupported(`nothing is known of the output ${name} of ${test.arch}`);
   return stream;
 }
