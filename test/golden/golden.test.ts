@@ -27,7 +27,7 @@ const reasons: string[] = [];
 describe(`goldens on ${device}`, () => {
   let engine: Engine;
   const files = new NodeFiles("/");
-  const mappings = readMappings(files, join(library, "std/methods"));
+  const mappings = readMappings(files, join(library, "std/methods"), join(library, "std/models"));
   beforeAll(async () => {
     if (device === "webgpu") loadVulkan();
     engine = await openEngine(device);

@@ -255,9 +255,15 @@ export interface Mappings {
   readonly architectures: ReadonlyMap<string, LibraryArchitecture>;
   /** What names of classes begin with, to transformers' `model_type`. */
   readonly modelTypes: ReadonlyMap<string, string>;
+  /** Paths of modules that newer versions of transformers call otherwise than their own checkpoints do: what stands there, and what in checkpoints. */
+  readonly renamed: readonly (readonly [RegExp, string])[];
   /** Types known by name that are not built, and what they are. */
   readonly refused: ReadonlyMap<string, string>;
 }
+
+/** A path as checkpoints have it, whichever version of transformers wrote it. */
+export const asInCheckpoints = ({ renamed }: Mappings, path: string): string =>
+  renamed.reduce((now, [from, to]) => now.replace(from, to), path);
 
 /** Reads all `*.hf.json` of a folder. P0668: malformed, or a type said twice. */
 export function readMappings(files: Files, ...folders: readonly string[]): Mappings {
@@ -268,6 +274,7 @@ export function readMappings(files: Files, ...folders: readonly string[]): Mappi
   const gguf = new Map<string, GgufMapping>();
   const architectures = new Map<string, LibraryArchitecture>();
   const modelTypes = new Map<string, string>();
+  const renamed: (readonly [RegExp, string])[] = [];
   for (const folder of folders) {
     for (const name of files.list(folder).filter((entry) => entry.endsWith(".hf.json"))) {
       const path = joinPath(folder, name);
@@ -301,10 +308,11 @@ export function readMappings(files: Files, ...folders: readonly string[]): Mappi
         gguf.set(type, entry as unknown as GgufMapping);
       }
       for (const [start, type] of entries(file.model_types, path, "model_types")) modelTypes.set(start, String(type));
+      for (const [from, to] of entries(file.renamed, path, "renamed")) renamed.push([new RegExp(from), String(to)]);
       for (const [type, what] of entries(file.refused, path, "refused")) refused.set(type, String(what));
     }
   }
-  return { lowRank, gguf, peft, library, architectures, modelTypes, refused };
+  return { lowRank, gguf, peft, library, architectures, modelTypes, renamed, refused };
 }
 
 function list(value: Json | undefined, path: string, field: string): readonly Json[] {

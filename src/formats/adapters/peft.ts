@@ -4,7 +4,7 @@ import { describe, isRecord, type Json, type JsonRecord } from "../files.ts";
 import type { TensorStore } from "../safetensors/read.ts";
 import { evaluate } from "./expression.ts";
 import { AdapterFolder, type AdapterPart, checkTable, comparePaths, PartBuilder, type PartOfTensor } from "./folder.ts";
-import type { Mappings, MethodMapping, PeftMapping } from "./mapping.ts";
+import { asInCheckpoints, type Mappings, type MethodMapping, type PeftMapping } from "./mapping.ts";
 import { readOptions, regex } from "./options.ts";
 import { makeView } from "./view.ts";
 
@@ -30,8 +30,8 @@ export function readPeft(path: string, config: JsonRecord, open: () => TensorSto
   const complete: JsonRecord = { ...mapping.fields, ...config };
   const store = open();
   const { parts, views, rest } =
-    mapping.layout === "modules" ? readModules(path, complete, store, mapping) : readTable(path, complete, store, mapping);
-  const { heads, copies } = readRest(rest, mapping);
+    mapping.layout === "modules" ? readModules(path, complete, store, mapping, mappings) : readTable(path, complete, store, mapping);
+  const { heads, copies } = readRest(new Map([...rest].map(([bare, key]) => [asInCheckpoints(mappings, bare), key])), mapping);
   const made = parts.done();
   const drawn = made.filter((part) => part.drawn !== undefined);
   notes.push(
@@ -120,7 +120,7 @@ function bareKey(key: string, aliases: Readonly<Record<string, string>>): string
   return bare;
 }
 
-function readModules(path: string, config: JsonRecord, store: TensorStore, mapping: PeftMapping): Read {
+function readModules(path: string, config: JsonRecord, store: TensorStore, mapping: PeftMapping, mappings: Mappings): Read {
   const methods = mapping.methods.filter((method) => !method.writeOnly);
   const ends = [...new Set(methods.flatMap((method) => Object.values(method.params ?? {})))].sort((a, b) => b.length - a.length);
   const shared = new Map(methods.flatMap((method) => Object.entries(method.shared ?? {}).map(([param, key]) => [key, param] as const)));
@@ -183,7 +183,7 @@ function readModules(path: string, config: JsonRecord, store: TensorStore, mappi
     parts.add(
       method,
       optionsOf(method),
-      { path: site, params, also: twins.get(site) },
+      { path: asInCheckpoints(mappings, site), params, also: twins.get(site)?.map((twin) => asInCheckpoints(mappings, twin)) },
       common,
       Object.fromEntries(numbered),
       others.map((other) => ({ method: other.method, from: other.from, options: optionsOf(other) })),
