@@ -73,6 +73,8 @@ const rows: Readonly<Record<string, Row>> = {
   GraLoRA: linear("GraLoRA(rank: 4, blocks: 2)"),
   HiRA: linear("HiRA(rank: 2)"),
   HiRAEmbedding: { call: "HiRAEmbedding(rank: 2)", to: "m.bert.embeddings.word_embeddings", merge: true },
+  LoRAConv: elsewhere("no model of text has a convolution: reparametrised.test.ts"),
+  DoRAConv: elsewhere("no model of text has a convolution: reparametrised.test.ts"),
   HiRAConv: elsewhere("no model of text has a convolution: reparametrised.test.ts"),
   HRA: linear("HRA(rank: 2)"),
   HRAConv: elsewhere("no model of text has a convolution: reparametrised.test.ts"),

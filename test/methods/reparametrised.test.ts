@@ -319,6 +319,18 @@ const fourier =
       }),
     );
   };
+const product = (rank: number, p: Params) => times(rows(p["lora_B.weight"], rank), rows(p["lora_A.weight"], IN));
+const loraConv = (rank: number, scale: number) => (layer: Dense, p: Params) => ({
+  ...weight(layer, plus(layer.w, product(rank, p), scale)),
+  b: layer.b.map((v, o) => v + scale * p["lora_B.bias"][o]),
+});
+const doraConv = (rank: number, scale: number) => (layer: Dense, p: Params) => {
+  const v = plus(layer.w, product(rank, p), scale);
+  return weight(
+    layer,
+    v.map((row, o) => row.map((x) => (x * p.lora_magnitude_vector[o]) / length(row))),
+  );
+};
 const hira = (rank: number) => (layer: Dense, p: Params) =>
   weight(layer, plus(layer.w, hadamard(layer.w, times(rows(p.hira_B, rank), rows(p.hira_A, IN)))));
 const loha = (rank: number, alpha: number) => (layer: Dense, p: Params) => {
@@ -398,6 +410,15 @@ const ROWS: readonly Row[] = [
     base: "exactly",
     means: gralora(8, 8, 4, 2),
   },
+  {
+    make: "LoRAConv(rank: 3, alpha: 6, bias: true)",
+    from: "lora",
+    conv: true,
+    params: 3 * 20 + 12,
+    base: "exactly",
+    means: loraConv(3, 2),
+  },
+  { make: "DoRAConv(rank: 3, alpha: 6)", from: "dora", conv: true, params: 3 * 20 + 12, base: "nearly", means: doraConv(3, 2) },
   { make: "HiRA(rank: 3)", from: "hira", params: 3 * 20, base: "exactly", means: hira(3) },
   { make: "HiRAConv(rank: 3)", from: "hira", conv: true, params: 3 * 20, base: "exactly", means: hira(3) },
   { make: "DeLoRA(rank: 3, strength: 2)", from: "delora", params: 3 * 20 + 1, base: "exactly", means: delora(3) },
