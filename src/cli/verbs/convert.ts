@@ -1,4 +1,6 @@
 import type { Command } from "commander";
+import { bankOf, withoutBanks } from "../../formats/adapters/bank.ts";
+import { comparePaths } from "../../formats/adapters/folder.ts";
 import { encodeGguf } from "../../formats/adapters/gguf.ts";
 import { encodeMlx, writeMlx } from "../../formats/adapters/mlx.ts";
 import { openObjectives, writeObjectives } from "../../formats/adapters/objectives.ts";
@@ -39,6 +41,8 @@ type Writer = (adapter: OutAdapter, output: string, workspace: Workspace) => Con
 
 const WRITERS: Readonly<Record<string, Writer>> = {
   peft: (adapter, output, { files, sources }) => {
+    const apart = withoutBanks(adapter, sources.mappings);
+    if (apart !== undefined) return { output, folders: writeAdapter(files, output, apart, sources.mappings).map(({ folder }) => folder) };
     const why = notPeft(adapter, sources.mappings);
     if (why !== undefined) return new Unsayable(why);
     return { output, folders: writeAdapter(files, output, adapter, sources.mappings).map(({ folder }) => folder) };
@@ -67,6 +71,9 @@ const WRITERS: Readonly<Record<string, Writer>> = {
   },
 };
 
+/** Folders of adapters below a folder as one bank, in the order of their names. */
+const BANK = "bank";
+
 /** What objectives trained beside it is not a layout's. */
 function carryObjectives(files: Files, folder: string, folders: readonly string[]): void {
   const along = openObjectives(files, folder);
@@ -85,6 +92,15 @@ function carryProvenance(files: Files, made: Provenance | undefined, folders: re
   }
 }
 
+const layouts = [...Object.keys(WRITERS), BANK].join(", ");
+
+/** Adapters' folders below one, `2` before `10`. */
+const foldersBelow = (files: Files, folder: string): string[] =>
+  (files.stat(folder)?.kind === "folder" ? files.list(folder) : [])
+    .sort(comparePaths)
+    .map((name) => joinPath(folder, name))
+    .filter((path) => isAdapter(files, path));
+
 /** `convert`: an adapter in another tool's layout. */
 export function convert(program: Command, io: Io): void {
   common(program.command("convert").argument("<adapter>", "an adapter's folder: PEFT's, adapters', mlx-lm's or our own layout"), {
@@ -92,7 +108,7 @@ export function convert(program: Command, io: Io): void {
     runs: false,
   })
     .description("write an adapter in the layout of another tool: peft, adapters, mlx, gguf (llama.cpp) or peftc")
-    .requiredOption("--to <layout>", `one of ${Object.keys(WRITERS).join(", ")}`)
+    .requiredOption("--to <layout>", `one of ${layouts}; bank: the adapters in a folder's folders as the rows of one LoRABank`)
     .requiredOption("--output <dir>", "folder to write (for gguf also a file that ends so)")
     .option("--base <dir>", "the adapter's base model (default: where the adapter says)")
     .option("--force", "write over an adapter that is there")
@@ -101,18 +117,27 @@ export function convert(program: Command, io: Io): void {
       const session = new Session(io, options, true);
       const { files } = session.workspace;
       const writer = WRITERS[options.to];
-      if (writer === undefined)
-        throw new Usage(`--to ${options.to}: there is no such layout`, [`the layouts are: ${Object.keys(WRITERS).join(", ")}`]);
-      if (!isAdapter(files, folder)) throw new InputError("P0660", `\`${folder}\` has no adapter_config.json`);
+      if (writer === undefined && options.to !== BANK)
+        throw new Usage(`--to ${options.to}: there is no such layout`, [`the layouts are: ${layouts}`]);
+      const parts = options.to === BANK ? foldersBelow(files, folder) : [folder];
+      if (!parts.every((part) => isAdapter(files, part)) || parts.length === 0)
+        throw new InputError("P0660", `\`${folder}\` has no ${options.to === BANK ? "folders of adapters" : "adapter_config.json"}`);
       if (!options.force && (isAdapter(files, options.output) || files.stat(options.output)?.kind === "file"))
         throw new InputError("P0825", `\`${options.output}\` is there already`, ["--force writes over"]);
-      const { adapter } = loadOnBase(session, new OwnPrograms(session, io, "converted.peft"), folder, options.base);
-      const made = readProvenance(files, folder);
-      const written = writer(adapter, options.output, session.workspace);
+      const programs = new OwnPrograms(session, io, "converted.peft");
+      const adapters = parts.map((part) => loadOnBase(session, programs, part, options.base).adapter);
+      const records = parts.map((part) => readProvenance(files, part));
+      const made = records.every((record) => JSON.stringify(record) === JSON.stringify(records[0])) ? records[0] : undefined;
+      const gathered = options.to === BANK ? bankOf(adapters, session.workspace.sources.mappings) : adapters[0];
+      const written = gathered instanceof Unsayable ? gathered : (writer ?? WRITERS.peftc)(gathered, options.output, session.workspace);
       if (written instanceof Unsayable) throw new InputError("P0671", `\`${folder}\` cannot be had as ${options.to}`, [written.why]);
       carryProvenance(files, made, written.folders);
-      carryObjectives(files, folder, written.folders);
-      if (session.json) io.out(line({ event: "convert", adapter: folder, to: options.to, output: written.output }));
+      if (options.to !== BANK) carryObjectives(files, folder, written.folders);
+      else if (!session.json) for (const [i, part] of parts.entries()) io.out(`${i} is ${part}\n`);
+      if (session.json)
+        io.out(
+          line({ event: "convert", adapter: folder, to: options.to, ...(options.to === BANK && { rows: parts }), output: written.output }),
+        );
       else io.out(`wrote ${written.output}\n`);
     });
 }

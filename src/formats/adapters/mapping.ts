@@ -232,6 +232,20 @@ export interface LowRankMapping {
   readonly mlx?: string;
 }
 
+/** A method that is many low-rank adapters, a row of its tensors each: the options that say how many and which, its tensors, and what each of them is by itself. */
+export interface BankMapping {
+  readonly method: string;
+  readonly from: string;
+  readonly count: string;
+  readonly alpha: string;
+  readonly dropout: string;
+  /** [count, rank, in] and [count, out, rank]. */
+  readonly down: string;
+  readonly up: string;
+  /** One of `low_rank`, with the options that it has then. */
+  readonly one: { readonly method: string; readonly from: string; readonly options: JsonRecord };
+}
+
 /** How llama.cpp names the products of a type of model. */
 export interface GgufMapping {
   readonly architecture: string;
@@ -247,6 +261,7 @@ export interface GgufMapping {
 
 export interface Mappings {
   readonly lowRank: readonly LowRankMapping[];
+  readonly banks: readonly BankMapping[];
   /** By `model_type`. */
   readonly gguf: ReadonlyMap<string, GgufMapping>;
   readonly peft: ReadonlyMap<string, PeftMapping>;
@@ -271,6 +286,7 @@ export function readMappings(files: Files, ...folders: readonly string[]): Mappi
   const library: LibraryMapping[] = [];
   const refused = new Map<string, string>();
   const lowRank: LowRankMapping[] = [];
+  const banks: BankMapping[] = [];
   const gguf = new Map<string, GgufMapping>();
   const architectures = new Map<string, LibraryArchitecture>();
   const modelTypes = new Map<string, string>();
@@ -303,6 +319,10 @@ export function readMappings(files: Files, ...folders: readonly string[]): Mappi
         checkKeys(entry, ["method", "from", "down", "up", "alpha"], path, `low_rank[${i}]`);
         lowRank.push(entry as unknown as LowRankMapping);
       }
+      for (const [i, entry] of list(file.banks, path, "banks").entries()) {
+        checkKeys(entry, ["method", "from", "count", "alpha", "dropout", "down", "up", "one"], path, `banks[${i}]`);
+        banks.push(entry as unknown as BankMapping);
+      }
       for (const [type, entry] of entries(file.gguf, path, "gguf")) {
         checkKeys(entry, ["architecture", "blocks", "names", "outside"], path, `gguf.${type}`);
         gguf.set(type, entry as unknown as GgufMapping);
@@ -312,7 +332,7 @@ export function readMappings(files: Files, ...folders: readonly string[]): Mappi
       for (const [type, what] of entries(file.refused, path, "refused")) refused.set(type, String(what));
     }
   }
-  return { lowRank, gguf, peft, library, architectures, modelTypes, renamed, refused };
+  return { lowRank, banks, gguf, peft, library, architectures, modelTypes, renamed, refused };
 }
 
 function list(value: Json | undefined, path: string, field: string): readonly Json[] {

@@ -1,5 +1,6 @@
 import path from "node:path";
 import { describe, expect, test } from "@jest/globals";
+import { writeFile } from "../../../src/formats/files.ts";
 import { openSafetensors } from "../../../src/formats/safetensors/read.ts";
 import { type OutTensor, writeSafetensors } from "../../../src/formats/safetensors/write.ts";
 import { type Place, peftc, place } from "../support.ts";
@@ -140,6 +141,46 @@ describe("peftc convert", () => {
     expect(at.has("b.gguf")).toBe(false);
     expect((await convert(at, "adapter", "mlx", "dora")).code).toBe(0);
     expect(openSafetensors(at.files, "dora/adapters.safetensors").info("model.layers.0.mlp.down_proj.m").shape).toEqual([hidden]);
+  });
+  test("folders of LoRAs as the rows of one bank, of one rank and scale, and apart again", async () => {
+    const at = place();
+    const { hidden, inner, layers } = adapter(at);
+    for (const name of ["adapter_config.json", "adapter_model.safetensors"])
+      writeFile(at.files, `many/2/${name}`, at.bytes(`adapter/${name}`));
+    // the second has another scale, and the way down alone
+    adapter(at, { lora_alpha: 3, target_modules: ["down_proj"] });
+    const store = openSafetensors(at.files, "adapter/adapter_model.safetensors");
+    writeFile(at.files, "many/10/adapter_config.json", at.bytes("adapter/adapter_config.json"));
+    const kept = [...store.tensors.values()].filter(({ name }) => name.includes("down_proj"));
+    writeSafetensors(
+      at.files,
+      "many/10/adapter_model.safetensors",
+      kept.map(({ name, shape }) => ({ name, shape, dtype: "F32", values: () => store.read(name) })),
+    );
+    const made = await convert(at, "many", "bank", "bank");
+    expect([made.code, made.out]).toEqual([0, "0 is many/2\n1 is many/10\nwrote bank\n"]);
+    const [part] = JSON.parse(at.get("bank/adapter_config.json")).parts;
+    expect(part).toMatchObject({ method: "LoRABank", options: { count: 2, rank: 3 } });
+    expect(part.sites).toHaveLength(2 * layers);
+
+    expect((await convert(at, "bank", "peft", "apart")).code).toBe(0);
+    const update = (folder: string, module: string, width: number) => {
+      const own = openSafetensors(at.files, `${folder}/adapter_model.safetensors`);
+      const { lora_alpha } = JSON.parse(at.get(`${folder}/adapter_config.json`));
+      const [a, b] = ["A", "B"].map((end) => `base_model.model.model.layers.1.${module}.lora_${end}.weight`);
+      if (!own.tensors.has(a)) return new Float64Array(hidden * width);
+      const [rank] = own.info(a).shape;
+      return product(own.read(b), own.read(a), hidden, rank, width).map((v) => (v * lora_alpha) / rank);
+    };
+    for (const [row, folder] of ["many/2", "many/10"].entries())
+      for (const [module, width] of [
+        ["self_attn.q_proj", hidden],
+        ["mlp.down_proj", inner],
+      ] as const) {
+        const wanted = update(folder, module, width);
+        expect(near(update(`apart/${row}`, module, width), wanted)).toBeLessThan(1e-6 * Math.max(1, ...wanted.map(Math.abs)));
+      }
+    expect((await convert(at, "apart/0", "bank", "none")).err).toMatch(/P0660.*folders of adapters/);
   });
 });
 
