@@ -247,6 +247,8 @@ export interface ModelReport {
   readonly name: string;
   readonly module: string;
   readonly folder: string | undefined;
+  /** Folder of its tokenizer: its own, or the one that it was made with. */
+  readonly tokenizer?: string;
   /** Names of what its call gives, the first standing for the call. */
   readonly outputs: readonly string[];
   readonly config: Readonly<Record<string, Static>>;

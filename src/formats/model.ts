@@ -11,21 +11,28 @@ export interface ModelFolder {
   readonly config: ModelConfig;
   readonly changes?: ConfigChanges;
   readonly tensors: readonly OutTensor[];
-  /** Where the tokenizer's files are copied from; none: a model without text. */
+  /** Where files are copied from that stay the same when a model is tuned; none: a model made afresh. */
   readonly companions?: string;
+  /** Where the tokenizer's files are copied from, if not from there; none: a model without text. */
+  readonly tokenizer?: string;
   readonly shardBytes?: number;
 }
 
 /** Writes the folder; weights last, so that a folder with weights is complete. Gives the names written. */
 export function writeModel(files: Files, folder: string, model: ModelFolder): string[] {
   writeConfig(files, folder, model.config, model.changes);
-  const copied = model.companions === undefined ? [] : copyCompanions(files, model.companions, folder);
+  const { companions, tokenizer } = model;
+  const own = tokenizer === undefined || tokenizer === companions ? [] : copy(files, TOKENIZER_FILES, tokenizer, folder);
+  const along = own.length > 0 ? COMPANIONS.filter((name) => !TOKENIZER_FILES.includes(name)) : COMPANIONS;
+  const copied = [...own, ...(companions === undefined ? [] : copy(files, along, companions, folder))];
   return ["config.json", ...copied, ...writeWeights(files, folder, model.tensors, model.shardBytes ?? SHARD_BYTES)];
 }
 
 /** Copies the tokenizer's and the generation's files that are there. Gives their names. */
-export function copyCompanions(files: Files, from: string, to: string): string[] {
-  const present = COMPANIONS.filter((name) => files.stat(joinPath(from, name))?.kind === "file");
+export const copyCompanions = (files: Files, from: string, to: string): string[] => copy(files, COMPANIONS, from, to);
+
+function copy(files: Files, names: readonly string[], from: string, to: string): string[] {
+  const present = names.filter((name) => files.stat(joinPath(from, name))?.kind === "file");
   if (joinPath(from, "") !== joinPath(to, "")) {
     for (const name of present) writeFile(files, joinPath(to, name), readBytes(files, joinPath(from, name)));
   }

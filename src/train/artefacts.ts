@@ -10,6 +10,7 @@ import { writeAdapter } from "../formats/adapters/write.ts";
 import { readConfig } from "../formats/config.ts";
 import { type Files, type JsonRecord, joinPath } from "../formats/files.ts";
 import { writeModel } from "../formats/model.ts";
+import { loadTokenizer } from "../formats/tokenizer/tokenizer.ts";
 import { Bug } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
 import { interpret } from "../ir/interpret.ts";
@@ -146,6 +147,7 @@ export function artefactsFor(project: Project, files: Files, mappings: Mappings)
             values: () => value(p),
           })),
           companions: model.folder,
+          tokenizer: model.tokenizer,
         });
         along(target, parts, value);
         return target;
@@ -177,7 +179,12 @@ function isCompanion(a: AttachmentReport, b: AttachmentReport, mappings: Mapping
 function configOf(model: ModelReport, files: Files, mappings: Mappings): JsonRecord {
   const read = model.folder === undefined ? undefined : readConfig(files, model.folder);
   const type = modelTypeOf(mappings, model.module);
-  return { ...(type !== undefined && { model_type: type }), ...read, ...(model.config as JsonRecord) };
+  const config: JsonRecord = { ...(type !== undefined && { model_type: type }), ...read, ...(model.config as JsonRecord) };
+  // where a configuration is silent, transformers takes the numbers of the architecture's first tokenizer, which may lie outside of this vocabulary
+  const silent = ["bos", "eos"].filter((role) => config[`${role}_token_id`] === undefined);
+  const tokenizer = model.tokenizer === undefined || silent.length === 0 ? undefined : loadTokenizer(files, model.tokenizer);
+  const found = silent.flatMap((role) => (tokenizer?.ids[role] === undefined ? [] : [[`${role}_token_id`, tokenizer.ids[role]] as const]));
+  return { ...config, ...Object.fromEntries(found) };
 }
 
 function headsOf(model: ModelReport, heads: Parts["heads"]): string[] {

@@ -119,3 +119,24 @@ describe("rounding", () => {
     expect(unchanged).toBe(0.5);
   });
 });
+
+test("a model made afresh is a transformers folder with the tokenizer it was given, and says where its texts begin and end", async () => {
+  const at = place(`import { GPT2LMHeadModel } from "std/models/gpt2"
+import { causal_lm } from "std/objectives"
+import { adamw } from "std/training"
+model fresh = GPT2LMHeadModel(vocab_size: 257, n_positions: 16, n_embd: 8, n_layer: 1, n_head: 2, tokenizer: tokenizer("models/tiny"))
+train {
+  objective = causal_lm(fresh)
+  data      = text("corpus.txt")
+  sequence  = 8
+  batch     = 2
+  optimizer = adamw(lr: 1e-3)
+  steps     = 1
+}
+`);
+  const { code, err } = await peftc(at, ["train", "main.peft", "--output", "made"]);
+  expect([code, err]).toEqual([0, expect.stringContaining("made")]);
+  const config = JSON.parse(at.get("made/config.json"));
+  expect(config).toMatchObject({ model_type: "gpt2", vocab_size: 257, bos_token_id: 256, eos_token_id: 256 });
+  expect(at.get("made/merges.txt")).toBe(at.get("models/tiny/merges.txt"));
+});
