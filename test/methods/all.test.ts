@@ -62,6 +62,7 @@ const rows: Readonly<Record<string, Row>> = {
   LoRABank: linear("LoRABank(count: 2, rank: 2)", /batch|row/),
   LoftQ: linear("LoftQ(rank: 2, block: 8)"),
   DoRA: linear("DoRA(rank: 2)"),
+  DoRAEmbedding: { call: "DoRAEmbedding(rank: 2)", to: "m.bert.embeddings.word_embeddings", merge: true },
   AdaLoRA: linear("AdaLoRA(rank: 2, target: 1)"),
   IncreLoRA: linear("IncreLoRA()"),
   AddBias: linear(),
