@@ -167,7 +167,7 @@ function report(e: Elaborator, a: Attachment, lasting: ReadonlySet<string>): Att
       }),
     ),
     shared,
-    outcome: outcomeOf(e, a, sites),
+    outcome: outcomeOf(e, a, sites, shared),
     folder: a.folder,
     span: a.span,
   };

@@ -238,6 +238,8 @@ export interface AttachmentReport {
       readonly values: Readonly<Record<string, Graph>>;
       readonly params: Readonly<Record<string, string>>;
     }[];
+    /** Shared parameters that it has too, by name. */
+    readonly shared: Readonly<Record<string, string>>;
   };
   /** Folder it was loaded from. */
   readonly folder?: string;

@@ -68,7 +68,7 @@ export function outAdapters(
         const made = Object.fromEntries(Object.entries(values).map(([name, graph]) => [name, computed(graph)]));
         return { ...site, params: { ...made, ...params(kept) } };
       }),
-      shared: {},
+      shared: params(outcome.shared),
       outcome: { method: outcome.method, from: outcome.declaredIn, options: outcome.options },
     };
   };

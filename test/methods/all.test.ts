@@ -98,6 +98,7 @@ const rows: Readonly<Record<string, Row>> = {
   DiffPruning: linear(),
   ThresholdMask: linear(),
   VBLoRA: linear("VBLoRA(rank: 2, vectors: 6, length: 4)"),
+  VBLoRATop: linear("VBLoRATop(rank: 2, vectors: 6, length: 4)"),
   VBLoRAChosen: { ...linear("VBLoRAChosen(rank: 2, vectors: 6, length: 4)"), silent: true },
   VeRA: linear("VeRA(rank: 4)"),
   LibraryDoRA: linear("LibraryDoRA(rank: 2)"),

@@ -14,25 +14,28 @@ import type { MethodDecl, Value } from "./values.ts";
 type Outcome = NonNullable<AttachmentReport["outcome"]>;
 
 /** `undefined`: it stays what it is. */
-export function outcomeOf(e: Elaborator, a: Attachment, sites: readonly Site[]): Outcome | undefined {
+export function outcomeOf(
+  e: Elaborator,
+  a: Attachment,
+  sites: readonly Site[],
+  shared: Readonly<Record<string, string>>,
+): Outcome | undefined {
   const said = isSaid(a.method);
   // what was read goes back as what it was
   if (said === undefined || a.loaded) return undefined;
   const { method, names } = said;
-  const kept = new Set(namesOfRole(method));
+  const own = new Set(namesOfRole(method));
+  // children and parameters of the same name go on as they are
+  const kept = (path: string): boolean => own.has(path.split(".")[0]) && !names.has(path.split(".")[0]);
   return {
     method: method.name,
     declaredIn: method.file,
     options: optionsOf(e, a, method),
     sites: sites.map((site) => ({
       values: Object.fromEntries([...names].map(([name, path]) => [name, madeFrom(e, site, path)])),
-      // children of the same name go on as they are
-      params: Object.fromEntries(
-        [...site.parameters()].flatMap(([path, s]) =>
-          kept.has(path.split(".")[0]) && !names.has(path.split(".")[0]) ? [[path, s.name]] : [],
-        ),
-      ),
+      params: Object.fromEntries([...site.parameters()].flatMap(([path, s]) => (kept(path) ? [[path, s.name]] : []))),
     })),
+    shared: Object.fromEntries(Object.entries(shared).filter(([path]) => kept(path))),
   };
 }
 

@@ -8,7 +8,7 @@ import { MemoryFiles } from "../../../src/formats/memory.ts";
 import type { Part } from "./expected.ts";
 import { type Case, Unsupported } from "./manifest.ts";
 import { moduleAdapting } from "./modules.ts";
-import type { Look } from "./program.ts";
+import { type Look, selector } from "./program.ts";
 import type { Bench, Derived } from "./trial.ts";
 import { overlaid, type Vectors } from "./vectors.ts";
 
@@ -27,8 +27,8 @@ export interface Adapting {
   readonly heads: readonly string[];
   /** Keys of the adapter's file for those of the model, where the program does not load the file. */
   readonly headKeys?: Readonly<Record<string, string>>;
-  /** The name that a parameter of the attachment `a` has in the case's file (`param.*`), by its path there; `site`: the number of its site. */
-  readonly renamed?: (path: string, site: number) => Renamed | undefined;
+  /** The name that a parameter of the attachment `a` has in the case's file (`param.*`), by its path there; `site`: the number of its site, `place`: the path of that. */
+  readonly renamed?: (path: string, site: number, place: string) => Renamed | undefined;
   /** The tensors of the case's file that a parameter of any attachment consists of. */
   readonly parts?: (param: ParamDecl) => readonly Part[];
   /** Declarations that stand in front of the model. */
@@ -177,6 +177,20 @@ function reparametrised(bench: Bench, test: Case, io: Vectors): Adapting {
         if (gate) return { key: `prompt_encoder.lstm_head.${gate[3]}_l${gate[2]}${gate[1] === "back" ? "_reverse" : ""}` };
         return { key: "prompt_encoder.embedding.weight" };
       },
+    };
+  }
+  if (test.method === "vblora" && config.save_only_topk_weights === true) {
+    const adapter = readAdapter(bench.files, `${bench.goldens.folder}/${test.dir}`, bench.mappings)!;
+    const [{ options, sites, shared }] = adapter.parts;
+    const given = Object.entries(options).map(([name, value]) => `${name}: ${JSON.stringify(value)}`);
+    const bank = Object.entries(shared);
+    return {
+      statements: [`attach a = VBLoRATop(${given.join(", ")}) to [${sites.map(({ path }) => `m.${selector(path)}`).join(", ")}]`],
+      imports: [["std/methods/vblora", ["VBLoRATop"]]],
+      trained: ["a"],
+      heads,
+      headKeys,
+      renamed: (path, _, place) => ({ key: bank.find(([name]) => name === path)?.[1] ?? `base_model.model.${place}.${path}` }),
     };
   }
   throw new Unsupported(`${test.method} whose parameters the adapter's file does not hold`);

@@ -56,7 +56,7 @@ class Run extends Trial {
       ...(adapts.headKeys ? [byKey(adapts.headKeys)] : []),
     ];
     const readers: Readers = (tensors) => firstOf(...keys.map((make) => make(tensors)), byPath(tensors));
-    this.start(project, values, readers, this.given(adapts));
+    this.start(project, values, readers, this.given());
     const use = async (running: Running) => {
       this.checkOutputs(await running.look("look"), wanted);
       for (const look of adapts.looks ?? []) {
@@ -109,12 +109,13 @@ class Run extends Trial {
   }
 
   /** Starting values that the adapter's file lacks. */
-  private given({ headKeys }: Adapting): Vectors {
+  private given(): Vectors {
     const { files, mappings } = this.bench;
     const given = below(this.io, "param.");
     if (given.size === 0) return given;
-    for (const key of Object.values(headKeys ?? {}))
-      given.set(key, { shape: [], data: readAdapter(files, this.folder, mappings)!.read(key) });
+    const own = readAdapter(files, this.folder, mappings)!;
+    // what the file holds as it is trained: heads, tensors that are not made from others
+    for (const [key, shape] of Object.entries(own.shapes)) if (!given.has(key)) given.set(key, { shape, data: own.read(key) });
     return given;
   }
 
@@ -192,7 +193,7 @@ class Run extends Trial {
   private checkMerged(wanted: Wanted, readers: Readers, adapts: Adapting): void {
     const project = this.compile(`${programOf({ ...wanted, trained: [] })}model plain = merge(m)\n`);
     const values = this.valuesOf(project);
-    this.start(project, values, readers, this.given(adapts));
+    this.start(project, values, readers, this.given());
     // where the library's merging leaves a trained head in its wrapper, the wrapper names both weights; the trained one counts
     const expected = new Map<string, { key: string; data: ArrayLike<number> }>();
     for (const [name, { data }] of below(this.io, "merged.")) {

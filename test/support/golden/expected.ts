@@ -9,7 +9,7 @@ import { makeView, readView } from "../../../src/formats/adapters/view.ts";
 import type { Files } from "../../../src/formats/files.ts";
 import { MemoryFiles } from "../../../src/formats/memory.ts";
 import { writeSafetensors } from "../../../src/formats/safetensors/write.ts";
-import type { Renamed } from "./adapting.ts";
+import type { Adapting } from "./adapting.ts";
 import { overlaid, readVectors, same, type Vectors } from "./vectors.ts";
 
 export interface Found {
@@ -65,17 +65,17 @@ export function byAdapter(files: Files, folder: string, mappings: Mappings): (te
 }
 
 /** Parameters of the attachment `a` that the case's file calls otherwise. */
-export function byName(project: Project, renamed: (path: string, site: number) => Renamed | undefined): (tensors: Vectors) => Reader {
+export function byName(project: Project, renamed: NonNullable<Adapting["renamed"]>): (tensors: Vectors) => Reader {
   const report = project.attachments.find((a) => a.name === "a")!;
-  const places = new Map<string, { path: string; site: number }>();
-  report.sites.forEach(({ params }, site) => {
-    for (const [path, name] of Object.entries(params)) places.set(name, { path, site });
+  const places = new Map<string, { path: string; site: number; at: string }>();
+  report.sites.forEach(({ path: at, params }, site) => {
+    for (const [path, name] of Object.entries(params)) places.set(name, { path, site, at });
   });
-  for (const [path, name] of Object.entries(report.shared)) places.set(name, { path, site: 0 });
+  for (const [path, name] of Object.entries(report.shared)) places.set(name, { path, site: 0, at: report.sites[0].path });
   return (tensors) =>
     ({ name }) => {
       const place = places.get(name);
-      const found = place && renamed(place.path, place.site);
+      const found = place && renamed(place.path, place.site, place.at);
       const whole = found && tensors.get(found.key);
       if (!whole) return [];
       const { key, view } = found;
