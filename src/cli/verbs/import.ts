@@ -10,6 +10,7 @@ import { type Placed, placedByConfig, placedParts, rolesIn } from "../exchange/a
 import { type Base, baseOf, OwnPrograms, variable } from "../exchange/base.ts";
 import { declares, methodOf, optionsText } from "../exchange/library.ts";
 import { selectorsFor } from "../exchange/selectors.ts";
+import { adaptersOf, readSetup, SETUP_FILE, setupLines } from "../exchange/setup.ts";
 import type { Io } from "../io.ts";
 
 interface ImportCommand {
@@ -66,6 +67,7 @@ class Importer {
   }
 
   run(folder: string, given: string | undefined): { text: string; notes: readonly string[] } {
+    if (this.files.stat(joinPath(folder, SETUP_FILE)) !== undefined) return { text: this.setup(folder, given), notes: this.notes };
     const adapter = isAdapter(this.files, folder) ? readRecord(this.files, joinPath(folder, "adapter_config.json")) : undefined;
     const said = adapter?.base_model_name_or_path ?? adapter?.model_name ?? adapter?.model;
     const model = adapter === undefined ? folder : (given ?? baseOf(this.files, folder, said));
@@ -73,6 +75,28 @@ class Importer {
     if (base.fresh.length > 0) this.notes.push(`\`${model}\` has no ${base.fresh.map((h) => `\`${h}\``).join(", ")}: it starts afresh`);
     const attached = adapter === undefined ? undefined : this.attached(folder, adapter, base.report);
     return { text: this.program(folder, base, attached, adapter), notes: this.notes };
+  }
+
+  /** Adapters that act together, with their values. */
+  private setup(folder: string, given: string | undefined): string {
+    const setup = readSetup(this.files, folder);
+    const [first] = adaptersOf(setup);
+    const config = readRecord(this.files, joinPath(joinPath(folder, first), "adapter_config.json"));
+    const base = this.programs.base(given ?? baseOf(this.files, joinPath(folder, first), config.model_name), undefined);
+    const { lines, methods } = setupLines(setup, base.name, (name) => this.programs.relative(joinPath(folder, name)));
+    if (methods.includes("InParallel"))
+      this.notes.push("InParallel: the objective repeats the batch where it calls the model, once for each");
+    const text = [
+      `// Made by \`peftc import\` from ${folder}.`,
+      base.imported,
+      ...(methods.length > 0 ? [`import { ${methods.join(", ")} } from "std/methods/composition"`] : []),
+      "",
+      base.made,
+      ...lines,
+      "",
+    ].join("\n");
+    this.verify(text, []);
+    return text;
   }
 
   private attached(folder: string, config: JsonRecord, model: ModelReport): Attached {

@@ -1,7 +1,8 @@
+import path from "node:path";
 import { describe, expect, test } from "@jest/globals";
 import { selectorsFor } from "../../../src/cli/exchange/selectors.ts";
 import { matchTargets } from "../../../src/formats/adapters/targets.ts";
-import type { JsonRecord } from "../../../src/formats/files.ts";
+import { type JsonRecord, writeFile } from "../../../src/formats/files.ts";
 import { peftc, place } from "../support.ts";
 
 const LAYERS = [0, 1, 2].flatMap((i) => [
@@ -110,5 +111,59 @@ describe("peftc import", () => {
     expect(await as("GPT2DoubleHeadsModel")).toMatch(/P0693.*GPT2DoubleHeadsModel/);
     expect(await as("GPT2ForQuestionAnswering")).toMatch(/of this family there are: GPT2LMHeadModel/);
     expect(await as("LlamForCausalLM")).toMatch(/P0693.*LlamForCausalLM[\s\S]*did you mean `LlamaForCausalLM`/);
+  });
+});
+
+describe("setups of the adapters library", () => {
+  const GOLDEN = path.resolve(import.meta.dirname, "../../golden");
+  const single = (name: string) => ({ type: "single", children: [name] });
+  const [a, b, c] = ["a", "b", "c"].map(single);
+  const at = place();
+  const copy = (from: string, to: string) => {
+    for (const name of at.files.list(`${GOLDEN}/adapters/fusion-bert/${from}`)) {
+      const file = `${GOLDEN}/adapters/fusion-bert/${from}/${name}`;
+      writeFile(at.files, `setup/${to}/${name}`, at.files.read(file, 0, at.files.stat(file)!.size));
+    }
+  };
+  for (const name of ["a", "b", "c"]) copy(name, name);
+  copy("fusion", "a,b,c");
+  const made = async (adapter_setup: object) => {
+    at.put("setup/adapter_setup.json", JSON.stringify({ adapter_setup, head_setup: null, version: "adapters.1.2.0" }));
+    const { code, out } = await peftc(at, ["import", "setup", "--base", `${GOLDEN}/models/bert-cls`, "--json"]);
+    return code === 0 ? (JSON.parse(out).text as string).split("\n").filter((line) => /^(attach|model shelf)/.test(line)) : out;
+  };
+  const load = (name: string, to: string) => `attach ${name} = load("setup/${name}") to ${to}`;
+  const shelf = expect.stringMatching(/^model shelf = bert /);
+
+  test.each<[string, object, readonly unknown[]]>([
+    ["one on top of the other", { type: "Stack", children: [a, b] }, [load("a", "bert"), load("b", "bert")]],
+    [
+      "fused",
+      { type: "Fuse", children: [a, b, c] },
+      [shelf, ...["a", "b", "c"].map((n) => load(n, "shelf")), 'attach a_b_c = load("setup/a,b,c", given: { sources: [a, b, c] }) to bert'],
+    ],
+    [
+      "an average on top of another, with the weights as they are saved",
+      { type: "Stack", children: [a, { type: "Average", children: [b, c], kwargs: { weights: [0.25, 0.75] } }] },
+      [
+        shelf,
+        load("a", "bert"),
+        load("b", "bert"),
+        load("c", "shelf"),
+        "attach average_of_b = Average([c], [0.25,0.75], normalize: false) to b",
+      ],
+    ],
+    [
+      "tokens apart",
+      { type: "Split", children: [a, b, c], kwargs: { splits: [2, 3, 4] } },
+      [shelf, load("a", "bert"), load("b", "shelf"), load("c", "shelf"), "attach split_of_a = Split([b, c], [2,3]) to a"],
+    ],
+  ])("%s", async (_name, setup, lines) => {
+    expect(await made(setup)).toEqual(lines);
+  });
+  test("what is not built is named", async () => {
+    expect(await made({ type: "MultiTask", children: [a, b] })).toMatch(/P0665.*MultiTask is not built/);
+    expect(await made({ type: "Fuse", children: [a, { type: "Stack", children: [b, c] }] })).toMatch(/P0665.*Stack in Fuse/);
+    expect(await made({ type: "Stack" })).toMatch(/P0661.*\{ type, children \}/);
   });
 });
