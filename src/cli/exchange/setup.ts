@@ -1,9 +1,8 @@
 /** Several adapters and how they act together, as the adapters library saves them (`adapter_setup.json`): a program that attaches them so. */
+import { SETUP_FILE } from "../../formats/adapters/write-library.ts";
 import { describe, type Files, isRecord, type Json, joinPath, readRecord } from "../../formats/files.ts";
 import { InputError } from "../../ir/errors.ts";
 import { variable } from "./base.ts";
-
-export const SETUP_FILE = "adapter_setup.json";
 
 /** An adapter by its name, or some of them together. */
 type Block = string | { readonly type: string; readonly children: readonly Block[]; readonly kwargs: Readonly<Record<string, Json>> };

@@ -9,7 +9,7 @@ import { PROVENANCE_FILE, type Provenance, readProvenance, writeProvenance } fro
 import { isAdapter } from "../../formats/adapters/read.ts";
 import { notLibrary } from "../../formats/adapters/verdicts.ts";
 import { notPeft, writeAdapter } from "../../formats/adapters/write.ts";
-import { writeLibrary } from "../../formats/adapters/write-library.ts";
+import { writeLibrary, writeStack } from "../../formats/adapters/write-library.ts";
 import { type Files, joinPath } from "../../formats/files.ts";
 import { writeGguf } from "../../formats/gguf.ts";
 import { InputError } from "../../ir/errors.ts";
@@ -94,6 +94,8 @@ function carryProvenance(files: Files, made: Provenance | undefined, folders: re
 
 const layouts = [...Object.keys(WRITERS), BANK].join(", ");
 
+const nameOf = (folder: string): string => folder.slice(folder.lastIndexOf("/") + 1);
+
 /** Adapters' folders below one, `2` before `10`. */
 const foldersBelow = (files: Files, folder: string): string[] =>
   (files.stat(folder)?.kind === "folder" ? files.list(folder) : [])
@@ -119,7 +121,8 @@ export function convert(program: Command, io: Io): void {
       const writer = WRITERS[options.to];
       if (writer === undefined && options.to !== BANK)
         throw new Usage(`--to ${options.to}: there is no such layout`, [`the layouts are: ${layouts}`]);
-      const parts = options.to === BANK ? foldersBelow(files, folder) : [folder];
+      const stacked = options.to === "adapters" && files.stat(folder)?.kind === "folder" && !isAdapter(files, folder);
+      const parts = options.to === BANK || stacked ? foldersBelow(files, folder) : [folder];
       if (!parts.every((part) => isAdapter(files, part)) || parts.length === 0)
         throw new InputError("P0660", `\`${folder}\` has no ${options.to === BANK ? "folders of adapters" : "adapter_config.json"}`);
       if (!options.force && (isAdapter(files, options.output) || files.stat(options.output)?.kind === "file"))
@@ -128,6 +131,22 @@ export function convert(program: Command, io: Io): void {
       const adapters = parts.map((part) => loadOnBase(session, programs, part, options.base).adapter);
       const records = parts.map((part) => readProvenance(files, part));
       const made = records.every((record) => JSON.stringify(record) === JSON.stringify(records[0])) ? records[0] : undefined;
+      if (stacked) {
+        const mappings = session.workspace.sources.mappings;
+        for (const [i, adapter] of adapters.entries()) {
+          const why = notLibrary(adapter, mappings);
+          if (why !== undefined) throw new InputError("P0671", `\`${parts[i]}\` cannot be had as ${options.to}`, [why]);
+        }
+        writeStack(
+          files,
+          options.output,
+          adapters.map((adapter, i) => [nameOf(parts[i]), adapter] as const),
+          mappings,
+        );
+        if (session.json) io.out(line({ event: "convert", adapter: folder, to: options.to, output: options.output }));
+        else io.out(`wrote ${options.output}: ${parts.map(nameOf).join(", ")}, one on top of the other\n`);
+        return;
+      }
       const gathered = options.to === BANK ? bankOf(adapters, session.workspace.sources.mappings) : adapters[0];
       const written = gathered instanceof Unsayable ? gathered : (writer ?? WRITERS.peftc)(gathered, options.output, session.workspace);
       if (written instanceof Unsayable) throw new InputError("P0671", `\`${folder}\` cannot be had as ${options.to}`, [written.why]);

@@ -67,6 +67,25 @@ export function writeLibrary(files: Files, folder: string, adapter: OutAdapter, 
   });
 }
 
+/** How adapters act together; `src/cli/exchange/setup.ts` reads it. */
+export const SETUP_FILE = "adapter_setup.json";
+
+/** Writes several, each into a folder of its name, with the setup that puts each on top of those before it. P0670 as in `writeLibrary`. */
+export function writeStack(
+  files: Files,
+  folder: string,
+  adapters: readonly (readonly [name: string, OutAdapter])[],
+  mappings: Mappings,
+): void {
+  for (const [name, adapter] of adapters) writeLibrary(files, joinPath(folder, name), adapter, mappings, { name });
+  const children = adapters.map(([name]) => ({ type: "single", children: [name] }));
+  writeJson(files, joinPath(folder, SETUP_FILE), {
+    adapter_setup: { type: "Stack", children },
+    head_setup: null,
+    version: VERSION,
+  });
+}
+
 function save(files: Files, folder: string, name: string, tensors: ReadonlyMap<string, OutParam>): void {
   const out = [...tensors].map(([key, { shape, values }]): OutTensor => ({ name: key, shape, dtype: "F32", values }));
   // the library writes no metadata

@@ -161,6 +161,20 @@ describe("setups of the adapters library", () => {
   ])("%s", async (_name, setup, lines) => {
     expect(await made(setup)).toEqual(lines);
   });
+  test("a folder of adapters becomes such a setup, and one is read back from it", async () => {
+    at.files.remove("setup/a,b,c");
+    at.files.remove("setup/adapter_setup.json");
+    const base = ["--base", `${GOLDEN}/models/bert-cls`];
+    const done = await peftc(at, ["convert", "setup", "--to", "adapters", "--output", "written", ...base]);
+    expect([done.code, done.out]).toEqual([0, "wrote written: a, b, c, one on top of the other\n"]);
+    expect(JSON.parse(at.get("written/adapter_setup.json"))).toEqual({
+      adapter_setup: { type: "Stack", children: [a, b, c] },
+      head_setup: null,
+      version: "adapters.1.2.0",
+    });
+    expect(Buffer.from(at.bytes("written/b/adapter.safetensors"))).toEqual(Buffer.from(at.bytes("setup/b/adapter.safetensors")));
+    expect((await peftc(at, ["import", "written", ...base])).out).toMatch(/attach c = load\("written\/c"\) to bert/);
+  });
   test("what is not built is named", async () => {
     expect(await made({ type: "MultiTask", children: [a, b] })).toMatch(/P0665.*MultiTask is not built/);
     expect(await made({ type: "Fuse", children: [a, { type: "Stack", children: [b, c] }] })).toMatch(/P0665.*Stack in Fuse/);
