@@ -19,7 +19,8 @@ export function readConfig(files: Files, folder: string): ModelConfig | undefine
 /**
  * One spelling for all versions:
  * - `rope_parameters { rope_theta, partial_rotary_factor, rope_type, … }` becomes `rope_theta`, `partial_rotary_factor` and `rope_scaling` (null where the type
- *   is `default`); parameters by kind of layer (Gemma) have no old spelling and stay. Inside `rope_scaling`, `type` becomes `rope_type`.
+ *   is `default`); parameters by kind of layer (Gemma) have no old spelling and stay. Inside `rope_scaling`, `type` becomes `rope_type`, and
+ *   `original_max_position_embeddings`, where it stands beside it, is in it too.
  * - `dtype` becomes `torch_dtype`.
  * - a list of words written as one text with bars (`pos_att_type: "p2c|c2p"`) becomes a list.
  * - `num_labels`, where absent, is the length of `id2label`; where that is missing too it stays absent (`labelCount` says 2).
@@ -37,7 +38,7 @@ export function normaliseConfig(raw: JsonRecord, path: string): ModelConfig {
   const scaling = config.rope_scaling;
   if (scaling !== undefined && scaling !== null) {
     if (!isRecord(scaling)) throw wrongKind(path, "rope_scaling", scaling, "an object or null");
-    config.rope_scaling = plainScaling(scaling);
+    config.rope_scaling = plainScaling(scaling, config.original_max_position_embeddings);
   }
   for (const field of WORDS) {
     const words = config[field];
@@ -58,6 +59,12 @@ export function normaliseConfig(raw: JsonRecord, path: string): ModelConfig {
 /** transformers' rule: `num_labels`, else the length of `id2label`, else 2. */
 export function labelCount(config: ModelConfig): number {
   return typeof config.num_labels === "number" ? config.num_labels : 2;
+}
+
+/** What a head's numbers are: the field `problem_type`, or "regression" where there is one number and no field. `undefined`: its labels say. */
+export function problemType(config: ModelConfig): string | undefined {
+  if (typeof config.problem_type === "string") return config.problem_type;
+  return labelCount(config) === 1 ? "regression" : undefined;
 }
 
 /**
@@ -105,10 +112,16 @@ function spreadRope(config: Record<string, Json>, rope: JsonRecord, path: string
   config.rope_scaling ??= Object.keys(scaling).length === 0 ? null : scaling;
 }
 
-function plainScaling(scaling: JsonRecord): Json {
+/** Kinds that ask for the length of the texts that a model was trained on before it was stretched. */
+const STRETCHED = ["llama3", "yarn", "longrope"];
+
+/** `trained`: the field `original_max_position_embeddings` of the configuration itself, which some models have and which wins. */
+function plainScaling(scaling: JsonRecord, trained: Json | undefined): Json {
   const { type, ...rest } = scaling as Record<string, Json>;
   const kind = rest.rope_type ?? type ?? "default";
-  return kind === "default" ? null : { ...rest, rope_type: kind };
+  if (kind === "default") return null;
+  if (typeof trained === "number" && STRETCHED.includes(String(kind))) rest.original_max_position_embeddings = trained;
+  return { ...rest, rope_type: kind };
 }
 
 /** Fields a folder keeps when its model is saved under new weights. */

@@ -95,17 +95,21 @@ interface Source {
 }
 function sourceOf(decl: ColumnDecl, table: DataTable): Source | undefined {
   const own = table.columns.get(decl.name);
-  if (own !== undefined) return { column: own, name: decl.name, table };
+  if (own !== undefined) return { column: asRows(own, decl), name: decl.name, table };
   const { beside } = table;
   if (beside !== undefined && decl.name.startsWith(beside.prefix)) {
     const name = decl.name.slice(beside.prefix.length);
     const column = beside.table.columns.get(name);
-    if (column !== undefined) return { column, name, table: beside.table };
+    if (column !== undefined) return { column: asRows(column, decl), name, table: beside.table };
   }
   if (decl.fallback?.kind !== "column") return undefined;
   const other = table.columns.get(decl.fallback.name);
-  return other === undefined ? undefined : { column: other, name: decl.fallback.name, table };
+  return other === undefined ? undefined : { column: asRows(other, decl), name: decl.fallback.name, table };
 }
+
+/** A column of numbers where rows of one number are wanted. */
+const asRows = (column: Column, { shape }: ColumnDecl): Column =>
+  column.rank === 0 && shape.length === 2 && shape[1] === 1 ? { ...column, rank: 1, shape: () => [1] } : column;
 
 /** Whether a column's rows are those of the table beside the stage's, whether or not it has them. */
 const isBeside = (decl: ColumnDecl, table: DataTable): boolean =>

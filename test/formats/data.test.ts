@@ -222,6 +222,41 @@ describe("labels", () => {
     expect(labels(["dog", "cat", "dog"])).toEqual([1, 0, 1]);
     expect(labels(["yes", "no", "0"], "bert")).toEqual([1, 0, 0]);
   });
+  test("rows of numbers, one for each of several classes", () => {
+    const several = (values: unknown[], options = {}) =>
+      rows(
+        table(
+          values.map((label) => ({ text: "a", label })),
+          options,
+          { model: "gpt" },
+        ),
+        "label",
+      );
+    expect(
+      several([
+        [1, 0, 1],
+        [0, 0, 0.5],
+      ]),
+    ).toEqual([
+      [1, 0, 1],
+      [0, 0, 0.5],
+    ]);
+    expect(
+      several(
+        [
+          [1, 0],
+          [0, 1],
+          [1, 1],
+        ],
+        { split: 0.7 },
+      ),
+    ).toEqual([
+      [1, 0],
+      [0, 1],
+    ]);
+    expect(refusal(() => several([[1, 0], 2]))).toMatch(/^P0709.*line 2: column `label` has 0 axes, other rows have 1/);
+    expect(refusal(() => several([[1, "yes"]]))).toMatch(/^P0709.*"yes" where numbers/);
+  });
   test("what is no label is refused with its line", () => {
     expect(refusal(() => labels(["yes", "maybe"], "bert"))).toMatch(/^P0706.*line 2: label is "maybe"[\s\S]*names no, yes/);
     expect(refusal(() => labels(["a", 1]))).toMatch(/^P0707.*line 2.*number 1.*"a"/);

@@ -54,6 +54,7 @@ const bart = {
   max_position_embeddings: 20,
   num_labels: 3,
 };
+const t5 = { vocab_size: 13, d_model: 8, d_kv: 4, d_ff: 12, num_layers: 1, num_heads: 2, num_labels: 3 };
 const vit = {
   hidden_size: 8,
   num_hidden_layers: 1,
@@ -129,6 +130,55 @@ const classes: readonly (readonly [
     ["logits"],
     { "model.decoder.project_in.weight": [8, 6], "model.decoder.project_out.weight": [6, 8], "model.decoder.embed_tokens.weight": [13, 6] },
   ],
+  [
+    "OPTForQuestionAnswering",
+    "opt",
+    { ...opt, word_embed_proj_dim: 6, layer_norm_elementwise_affine: false },
+    ["start_logits", "end_logits"],
+    { "qa_outputs.weight": [2, 6] },
+  ],
+  ["GPT2ForQuestionAnswering", "gpt2", gpt2, ["start_logits", "end_logits"], { "qa_outputs.weight": [2, 8] }],
+  ["GPTNeoXForQuestionAnswering", "gpt_neox", neox, ["start_logits", "end_logits"], { "qa_outputs.bias": [2] }],
+  [
+    "Qwen2ForQuestionAnswering",
+    "llama",
+    llama,
+    ["start_logits", "end_logits"],
+    { "transformer.layers.0.self_attn.k_proj.bias": [4], "qa_outputs.bias": [2] },
+  ],
+  ["Qwen3ForQuestionAnswering", "llama", llama, ["start_logits", "end_logits"], { "transformer.layers.0.self_attn.k_norm.weight": [2] }],
+  ["MistralForQuestionAnswering", "llama", llama, ["start_logits", "end_logits"], { "model.norm.weight": [8] }],
+  [
+    "T5ForSequenceClassification",
+    "t5",
+    t5,
+    ["logits"],
+    {
+      "classification_head.out_proj.weight": [3, 8],
+      "transformer.shared.weight": [13, 8],
+      "transformer.decoder.final_layer_norm.weight": [8],
+    },
+  ],
+  [
+    "T5ForTokenClassification",
+    "t5",
+    { ...t5, feed_forward_proj: "gelu" },
+    ["logits"],
+    { "classifier.bias": [3], "transformer.encoder.block.0.layer.1.DenseReluDense.wi.weight": [12, 8] },
+  ],
+  [
+    "T5ForQuestionAnswering",
+    "t5",
+    { ...t5, feed_forward_proj: "gated-silu", num_decoder_layers: 2 },
+    ["start_logits", "end_logits"],
+    {
+      "qa_outputs.weight": [2, 8],
+      "encoder.block.0.layer.1.DenseReluDense.wi_1.weight": [12, 8],
+      "decoder.block.1.layer.2.DenseReluDense.wo.weight": [8, 12],
+    },
+  ],
+  ["BertForMaskedLM", "bert", { ...bert, tie_word_embeddings: false }, ["logits"], { "cls.predictions.decoder.weight": [13, 8] }],
+  ["RobertaForMaskedLM", "bert", { ...bert, tie_word_embeddings: false }, ["logits"], { "lm_head.decoder.weight": [13, 8] }],
   ["RobertaForQuestionAnswering", "bert", bert, ["start_logits", "end_logits"], { "qa_outputs.weight": [2, 8] }],
   [
     "XLMRobertaForSequenceClassification",
@@ -158,6 +208,13 @@ const classes: readonly (readonly [
   ["DebertaV2ForQuestionAnswering", "deberta_v2", deberta, ["start_logits", "end_logits"], { "qa_outputs.weight": [2, 8] }],
   ["DebertaV2ForMaskedLM", "deberta_v2", deberta, ["logits"], { "cls.predictions.transform.dense.weight": [8, 8] }],
   [
+    "ViTForImageClassification",
+    "vit",
+    { ...vit, image_size: [4, 4], patch_size: [2, 4], num_labels: 1 },
+    ["logits"],
+    { "vit.embeddings.position_embeddings": [1, 3, 8], "vit.embeddings.patch_embeddings.projection.weight": [8, 1, 2, 4] },
+  ],
+  [
     "DeiTForImageClassification",
     "vit",
     vit,
@@ -183,6 +240,10 @@ predict look { model = m data = jsonl("x") columns = [${outputs.map((o) => `"${o
 
 const text = (ids: readonly (readonly number[])[], real: readonly (readonly number[])[]): Inputs => ({
   input_ids: ints([ids.length, ids[0].length], ids.flat()),
+  token_type_ids: ints(
+    [ids.length, ids[0].length],
+    ids.flat().map(() => 0),
+  ),
   attention_mask: bools([ids.length, ids[0].length], real.flat()),
 });
 const pixels: Inputs = {

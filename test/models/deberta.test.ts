@@ -1,6 +1,6 @@
 /** DeBERTa's attention by distance. */
 import { describe, expect, test } from "@jest/globals";
-import { floats, ints, parameters, predicted, problems, project } from "./support.ts";
+import { bools, floats, ints, parameters, predicted, problems, project, someValue } from "./support.ts";
 
 describe("distances", () => {
   const bucket = (distance: number, buckets: number, limit: number) => {
@@ -57,6 +57,78 @@ predict look { model = m data = jsonl("rows") columns = ["y"] }`;
         }),
       );
       expect([...y.data]).toEqual(expected);
+    }
+  });
+});
+
+describe("attention", () => {
+  const [D, H, S, real] = [8, 2, 5, 4];
+  const config = {
+    ...{ vocab_size: 20, hidden_size: D, num_hidden_layers: 1, num_attention_heads: H, intermediate_size: 12, max_position_embeddings: 3 },
+    ...{ relative_attention: true, hidden_dropout_prob: 0, attention_probs_dropout_prob: 0, layer_norm_eps: 1e-6 },
+  };
+  test.each([
+    { share_att_key: false, position_buckets: -1, position_biased_input: false, norm_rel_ebd: "none", pos_att_type: ["p2c", "c2p"] },
+    { share_att_key: true, position_buckets: -1, position_biased_input: false, norm_rel_ebd: "layer_norm", pos_att_type: "c2p|p2c" },
+    { share_att_key: false, position_buckets: -1, max_relative_positions: 2, position_biased_input: false, pos_att_type: ["p2c"] },
+    { share_att_key: true, position_buckets: 2, max_relative_positions: 9, position_biased_input: false, pos_att_type: "c2p" },
+    { relative_attention: false, position_biased_input: false, pos_att_type: [] },
+  ])("%j", (fields) => {
+    const p = project(
+      `import { DebertaV2ForMaskedLM } from "std/models/deberta_v2"
+model m = DebertaV2ForMaskedLM from "c"
+predict look { model = m data = jsonl("x") columns = ["deberta.encoder.layer.0.attention.self.hidden_states", "deberta.encoder.layer.0.attention.self.context"] }`,
+      { c: { ...config, ...fields } as never },
+    );
+    expect(problems(p)).toEqual([]);
+    const at = "deberta.encoder.layer.0.attention.self";
+    const mask = Array.from({ length: S }, (_, i) => Number(i < real));
+    const seen = predicted(p, { input_ids: ints([1, S], [3, 7, 11, 19, 0]), attention_mask: bools([1, S], mask) }, { B: 1, S });
+    const x = Array.from({ length: S }, (_, i) => [...seen[`${at}.hidden_states`].data].slice(i * D, (i + 1) * D).map(Number));
+    const relative = fields.relative_attention !== false;
+    const types = String(fields.pos_att_type);
+    const span = fields.position_buckets === 2 ? 2 : (fields.max_relative_positions ?? config.max_position_embeddings);
+    const table = Array.from({ length: 2 * span }, (_, r) => {
+      const row = Array.from({ length: D }, (_, i) => someValue("deberta.encoder.rel_embeddings.weight", r * D + i));
+      if (fields.norm_rel_ebd !== "layer_norm") return row;
+      const mean = row.reduce((a, b) => a + b) / D;
+      const spread = Math.sqrt(row.reduce((s, v) => s + (v - mean) ** 2, 0) / D + config.layer_norm_eps);
+      const scale = (part: string, i: number) => someValue(`deberta.encoder.LayerNorm.${part}`, i);
+      return row.map((v, i) => ((v - mean) / spread) * scale("weight", i) + scale("bias", i));
+    });
+    const linear = (name: string, rows: readonly (readonly number[])[], head: number) =>
+      rows.map((row) =>
+        Array.from({ length: D / H }, (_, k) => {
+          const o = head * (D / H) + k;
+          return row.reduce((s, v, i) => s + v * someValue(`${at}.${name}.weight`, o * D + i), someValue(`${at}.${name}.bias`, o));
+        }),
+      );
+    const dot = (a: readonly number[], b: readonly number[]) => a.reduce((s, v, i) => s + v * b[i], 0);
+    // with two buckets there is one for all distances on either side
+    const row = (distance: number) => {
+      const d = fields.position_buckets === 2 ? Math.sign(distance) * Math.min(Math.abs(distance), 1) : distance;
+      return Math.max(0, Math.min(d + span, 2 * span - 1));
+    };
+    const kinds = 1 + Number(types.includes("c2p")) + Number(types.includes("p2c"));
+    for (let h = 0; h < H; h++) {
+      const [q, k, v] = ["query_proj", "key_proj", "value_proj"].map((name) => linear(name, x, h));
+      const keys = relative && types.includes("c2p") ? linear(fields.share_att_key ? "key_proj" : "pos_key_proj", table, h) : undefined;
+      const queries =
+        relative && types.includes("p2c") ? linear(fields.share_att_key ? "query_proj" : "pos_query_proj", table, h) : undefined;
+      for (let i = 0; i < S; i++) {
+        const scores = x.map((_, j) => {
+          if (i >= real || j >= real) return -1e30;
+          const byPlace = (keys ? dot(q[i], keys[row(i - j)]) : 0) + (queries ? dot(k[j], queries[row(i - j)]) : 0);
+          return (dot(q[i], k[j]) + byPlace) / Math.sqrt((D / H) * kinds);
+        });
+        const most = Math.max(...scores);
+        const weights = scores.map((s) => Math.exp(s - most));
+        const total = weights.reduce((a, b) => a + b);
+        for (let c = 0; c < D / H; c++) {
+          const wanted = weights.reduce((s, w, j) => s + (w / total) * v[j][c], 0);
+          expect(seen[`${at}.context`].data[i * D + h * (D / H) + c]).toBeCloseTo(wanted, 9);
+        }
+      }
     }
   });
 });

@@ -2,15 +2,19 @@
 import { describe, expect, test } from "@jest/globals";
 import { ints, predicted, problems, project } from "./support.ts";
 
-type Scaling = Readonly<Record<string, number | string | boolean>>;
+type Scaling = Readonly<Record<string, number | string | boolean | readonly number[]>>;
 const SIZE = 16;
 const THETA = 10000;
 const LIMIT = 64;
 
-function speeds(s: Scaling): { speed: number[]; size: number } {
+function speeds(s: Scaling, places: number): { speed: number[]; size: number } {
   const plain = Array.from({ length: SIZE / 2 }, (_, i) => 1 / THETA ** ((2 * i) / SIZE));
   const factor = Number(s.factor);
   if (s.rope_type === "linear") return { speed: plain.map((f) => f / factor), size: 1 };
+  if (s.rope_type === "dynamic") {
+    const base = THETA * ((factor * Math.max(places, LIMIT)) / LIMIT - (factor - 1)) ** (SIZE / (SIZE - 2));
+    return { speed: Array.from({ length: SIZE / 2 }, (_, i) => 1 / base ** ((2 * i) / SIZE)), size: 1 };
+  }
   const trained = Number(s.original_max_position_embeddings ?? LIMIT);
   if (s.rope_type === "llama3") {
     const [low, high] = [Number(s.low_freq_factor), Number(s.high_freq_factor)];
@@ -25,6 +29,12 @@ function speeds(s: Scaling): { speed: number[]; size: number } {
       }),
     };
   }
+  if (s.rope_type === "longrope") {
+    const by = (places > trained ? s.long_factor : s.short_factor) as readonly number[];
+    const ratio = Number(s.factor ?? LIMIT / trained);
+    const size = ratio <= 1 ? 1 : Math.sqrt(1 + Math.log(ratio) / Math.log(trained));
+    return { speed: plain.map((f, i) => f / by[i]), size: Number(s.attention_factor ?? size) };
+  }
   const turning = (turns: number) => (SIZE * Math.log(trained / (turns * 2 * Math.PI))) / (2 * Math.log(THETA));
   let low = turning(Number(s.beta_fast ?? 32));
   let high = turning(Number(s.beta_slow ?? 1));
@@ -33,9 +43,10 @@ function speeds(s: Scaling): { speed: number[]; size: number } {
   high = Math.min(high, SIZE - 1);
   if (low === high) high += 0.001;
   const scale = (m: number) => (factor <= 1 ? 1 : 0.1 * m * Math.log(factor) + 1);
-  const size = s.attention_factor ?? (s.mscale ? scale(Number(s.mscale)) / scale(Number(s.mscale_all_dim)) : scale(1));
+  const size =
+    Number(s.attention_factor) || (s.mscale && s.mscale_all_dim ? scale(Number(s.mscale)) / scale(Number(s.mscale_all_dim)) : scale(1));
   return {
-    size: Number(size),
+    size,
     speed: plain.map((f, i) => {
       const ramp = Math.min(1, Math.max(0, (i - low) / (high - low)));
       return (f / factor) * ramp + f * (1 - ramp);
@@ -43,7 +54,15 @@ function speeds(s: Scaling): { speed: number[]; size: number } {
   };
 }
 
+const short_factor = [1, 1, 1.5, 1.5, 2, 2, 2.5, 3];
+const long_factor = [1, 2, 3, 5, 8, 13, 21, 34];
 const cases: readonly Scaling[] = [
+  { rope_type: "dynamic", factor: 3 },
+  { rope_type: "longrope", original_max_position_embeddings: 16, short_factor, long_factor },
+  { rope_type: "longrope", original_max_position_embeddings: 90, short_factor, long_factor, factor: 6 },
+  { rope_type: "longrope", original_max_position_embeddings: 16, short_factor, long_factor, attention_factor: 1.25 },
+  { rope_type: "llama3", factor: 8, low_freq_factor: 1, high_freq_factor: 4 },
+  { rope_type: "yarn", factor: 4, original_max_position_embeddings: 16, mscale: 0.9, mscale_all_dim: 0 },
   { rope_type: "linear", factor: 2.5 },
   { rope_type: "llama3", factor: 8, low_freq_factor: 1, high_freq_factor: 4, original_max_position_embeddings: 32 },
   { rope_type: "yarn", factor: 4, original_max_position_embeddings: 16 },
@@ -55,20 +74,23 @@ describe("stretched positions", () => {
   test.each(cases.map((s) => [JSON.stringify(s), s] as const))("%s", (_name, s) => {
     const fields = Object.entries(s).map(([k, v]) => `${k}: ${JSON.stringify(v)}`);
     const p = project(`import { rope_speed, rope_size, RopeScaling } from "std/nn"
-module Probe() { forward(x: i32[R]) -> y: f32[${SIZE / 2}] {
+module Probe() { forward(places: i32[R]) -> y: f32[4, ${SIZE / 2}] {
   s = RopeScaling(${fields.join(", ")})
-  y = rope_speed(${SIZE}, ${THETA}, s, ${LIMIT}) + 0 * sum(x)
-  size = rope_size(s, ${LIMIT}) + 0 * sum(x)
+  y = stack([rope_speed(${SIZE}, ${THETA}, s, ${LIMIT}, max(places[i:i + 1])) for i in 0..4])
+  size = rope_size(s, ${LIMIT}) + 0 * sum(places)
 } }
 model m = Probe()
 predict look { model = m data = jsonl("x") columns = ["y", "size"] }`);
     expect(problems(p)).toEqual([]);
-    const { y, size } = predicted(p, { x: ints([1], [1]) }, { R: 1 });
-    const wanted = speeds(s);
-    [...y.data].forEach((v, i) => {
-      expect(v).toBeCloseTo(wanted.speed[i], 10);
+    const lengths = [3, 64, 65, 200];
+    const { y, size } = predicted(p, { places: ints([4], lengths) }, { R: 4 });
+    lengths.forEach((places, row) => {
+      const wanted = speeds(s, places);
+      wanted.speed.forEach((v, i) => {
+        expect(y.data[(row * SIZE) / 2 + i]).toBeCloseTo(v, 10);
+      });
+      expect(size.data[0]).toBeCloseTo(wanted.size, 10);
     });
-    expect(size.data[0]).toBeCloseTo(wanted.size, 10);
   });
   test("both spellings of a configuration are read, and what is not built is refused", () => {
     const llama = {
@@ -101,7 +123,18 @@ predict look { model = m data = jsonl("x") columns = ["logits"] }`,
     const old = logits({ rope_theta: 100, rope_scaling: { type: "yarn", ...yarn } });
     expect(logits({ rope_parameters: { rope_type: "yarn", rope_theta: 100, ...yarn } })).toEqual(old);
     expect(logits({ rope_theta: 100 })).not.toEqual(old);
-    expect(String(logits({ rope_scaling: { rope_type: "dynamic", factor: 2 } }))).toMatch(/dynamic/);
+    expect(String(logits({ rope_scaling: { rope_type: "su", factor: 2 } }))).toMatch(/"su"/);
+    expect(String(logits({ rope_scaling: { rope_type: "linear" } }))).toMatch(/P0217 .*lacks a field/);
+    expect(String(logits({ rope_scaling: { rope_type: "longrope", short_factor: [1], long_factor: [1] } }))).toMatch(
+      /P0217 .*for each pair/,
+    );
+    expect(String(logits({ partial_rotary_factor: 0.5 }))).toMatch(/P0217 .*as a whole/);
+    expect(String(logits({ rope_parameters: { full_attention: { rope_type: "default" } } }))).toMatch(/P0217 .*kind of layer/);
+    // the text of five is longer than these four; what an older version keeps beside the record is in it now
+    const pairs = { short_factor: [1, 2], long_factor: [3, 5] };
+    const long = logits({ rope_scaling: { rope_type: "longrope", ...pairs, original_max_position_embeddings: 4 } });
+    expect(logits({ original_max_position_embeddings: 4, rope_scaling: { rope_type: "longrope", ...pairs } })).toEqual(long);
+    expect(logits({ rope_scaling: { rope_type: "longrope", ...pairs } })).not.toEqual(long);
     const neox = { use_parallel_residual: true, intermediate_size: 12 };
     const before = logits({ ...neox, rotary_pct: 0.5, rotary_emb_base: 50 }, "GPTNeoXForCausalLM", "gpt_neox");
     expect(

@@ -45,6 +45,13 @@ describe("a table beside another", () => {
   });
 });
 
+test("numbers serve where rows of one number are wanted, and of no more", () => {
+  const numbers = table([[1], [2], [3]], 0);
+  const wanting = (width: number): ColumnDecl[] => [{ name: "label", dtype: "f32", shape: [B, width] }];
+  expect([...fillBatch(wanting(1), numbers, [2, 0], bindSizes(wanting(1), numbers, undefined)).label]).toEqual([2, 0]);
+  expect(() => bindSizes(wanting(2), numbers, undefined)).toThrow(/`label` of t has rows with no axis/);
+});
+
 test("scores of classes are as many as they are, whatever rows of tokens are padded to", () => {
   const scores: Table = {
     ...table([[1], [2, 3]], 0),

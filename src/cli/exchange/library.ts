@@ -12,8 +12,8 @@ export interface Task {
   /** peft's name for it. */
   readonly peft: string | undefined;
   readonly objective: string;
-  /** Instead of it where the model has one label. */
-  readonly oneLabel: string | undefined;
+  /** Instead of it, by what a configuration calls `problem_type`. */
+  readonly problems: Readonly<Record<string, string>>;
   /** Lines of `train`. */
   readonly fields: readonly string[];
 }
@@ -45,7 +45,7 @@ function tasks(): NonNullable<typeof known> {
         classes: new RegExp(String(t.classes)),
         peft: typeof t.peft === "string" ? t.peft : undefined,
         objective: String(t.objective),
-        oneLabel: typeof t.one_label === "string" ? t.one_label : undefined,
+        problems: (t.problem_types ?? {}) as Record<string, string>,
         fields: t.fields as readonly string[],
       })),
     };

@@ -2,7 +2,7 @@ import type { Command } from "commander";
 import type { ModelReport } from "../../compiler/project.ts";
 import { isAdapter, readAdapter } from "../../formats/adapters/read.ts";
 import { SETUP_FILE } from "../../formats/adapters/write-library.ts";
-import { labelCount } from "../../formats/config.ts";
+import { problemType } from "../../formats/config.ts";
 import { type Files, type JsonRecord, joinPath, readRecord, writeFile } from "../../formats/files.ts";
 import { Bug, InputError } from "../../ir/errors.ts";
 import { common, Session } from "../context.ts";
@@ -163,7 +163,7 @@ class Importer {
       );
     }
     const task = chosen.task;
-    const objective = task?.oneLabel !== undefined && labelCount(config) === 1 ? task.oneLabel : task?.objective;
+    const objective = task?.problems[problemType(config) ?? ""] ?? task?.objective;
     const stage: string[] = [];
     if (objective !== undefined) {
       need("std/objectives", objective);

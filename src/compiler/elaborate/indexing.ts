@@ -10,7 +10,7 @@ import { indexPlaces } from "./select.ts";
 import { builderAt, building, isTensor, toDim } from "./tensors.ts";
 import { Dataset, describe, Fields, Selection, Size, Tensor, type Value } from "./values.ts";
 
-/** `x[...]`: elements of lists and records, places of selections, and NumPy's indexing of tensors. */
+/** `x[...]`: elements of lists and records, parts of texts, places of selections, and NumPy's indexing of tensors. */
 export function index(e: Elaborator, expr: ast.Index, scope: Scope): Value {
   const object = evaluate(e, expr.object, scope);
   if (
@@ -33,6 +33,7 @@ export function index(e: Elaborator, expr: ast.Index, scope: Scope): Value {
     return new Dataset({ kind: "dataset", make: "column", args: [object.spec, name], options: {}, part: "main", span: expr.span });
   }
   if (Array.isArray(object)) return indexList(e, object as readonly Value[], expr, scope);
+  if (typeof object === "string") return [indexList(e, [...object], expr, scope)].flat().join("");
   if (typeof object === "object" && object !== null && "kind" in object && object.kind === "attachment")
     return indexList(e, object.sites, expr, scope);
   if (!isTensor(object)) fail("P0206", expr.object.span, `${describe(object)} cannot be indexed`);

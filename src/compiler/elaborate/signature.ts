@@ -230,8 +230,10 @@ export function coerceStatic(v: Value, type: ast.TypeRef, scope: Scope, span: Sp
   if (type.kind === "ListType") {
     if (v instanceof Selection) return v;
     if (!Array.isArray(v)) {
+      // one stands for a list of one
       if (type.element.kind === "NamedType" && type.element.name.text === "attachment" && isKind(v, "attachment")) return [v];
-      return wrong();
+      if (typeof v !== "number" && typeof v !== "string") return wrong();
+      return [coerceStatic(v, type.element, scope, span, what, evaluator)];
     }
     return v.map((x, i) => coerceStatic(x as Value, type.element, scope, span, `${what}[${i}]`, evaluator));
   }

@@ -124,7 +124,7 @@ export function encodeRows(
   lists("labels", (row) => row.labels);
   lists("tags", (row) => row.tags);
   if (masked) columns.set("mask_at", numberColumn(encoded.map((row) => row.maskAt!)));
-  if (plan.label !== undefined) columns.set("label", numberColumn(readLabels(all, plan.label, context.labels, file).slice(start, end)));
+  if (plan.label !== undefined) columns.set("label", labelColumn(all, plan.label, context.labels, file, [start, end]));
   for (const name of plan.columns) columns.set(name, givenColumn(rows, name, file));
   const facts = encoded.map(
     (row, i): RowFacts => ({ line: rows[i].line, tokens: row.ids.length + row.cut, labelled: row.labelled ?? labelCount(row.labels) }),
@@ -153,6 +153,21 @@ export function refuseEmpty(
     ...(empty.length > 1 ? [`so it is with ${empty.length} of ${rows.length} rows`] : []),
     ...(cut ? ["give a larger sequence, or shorten what stands before the answers"] : []),
   ]);
+}
+
+/**
+ * The column `label` of the rows `part`: one number a row, or a list of numbers a row, one for each of the classes that may be true at once. All rows are looked at, so
+ * that names get the same numbers in either part. Errors as of `readLabels` and `readArray`.
+ */
+export function labelColumn(
+  rows: readonly Row[],
+  name: string,
+  known: ReadonlyMap<string, number> | undefined,
+  file: string,
+  part: readonly [number, number?],
+): Column {
+  if (rows.length > 0 && Array.isArray(rows[0].values[name])) return givenColumn(rows.slice(...part), name, file);
+  return numberColumn(readLabels(rows, name, known, file).slice(...part));
 }
 
 export function givenColumn(rows: readonly Row[], name: string, file: string): Column {

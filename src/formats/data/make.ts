@@ -5,8 +5,7 @@ import { joinPath } from "../files.ts";
 import { loadTokenizer, type TextTokenizer } from "../tokenizer/tokenizer.ts";
 import { Chat } from "./chat.ts";
 import { chatTemplate } from "./chat-template.ts";
-import { type EncodedRows, encodeRows, givenColumn, labelCount } from "./encode.ts";
-import { readLabels } from "./labels.ts";
+import { type EncodedRows, encodeRows, givenColumn, labelColumn, labelCount } from "./encode.ts";
 import { average } from "./makers/average.ts";
 import { beside } from "./makers/beside.ts";
 import { bio } from "./makers/bio.ts";
@@ -27,7 +26,7 @@ import { encodePairs } from "./pairs.ts";
 import type { Row } from "./records.ts";
 import { rowsOf, type Source, type TokenPlan } from "./source.ts";
 import type { Kitchen, Maker, TableContext, TableSpec } from "./spec.ts";
-import { numberColumn, type RowFacts, type Table } from "./table.ts";
+import type { RowFacts, Table } from "./table.ts";
 
 export type { TableContext, TableSpec } from "./spec.ts";
 
@@ -152,8 +151,8 @@ function givenTokens(source: Source, plan: TokenPlan, { files, tokenizer: folder
   const columns = new Map(plan.columns.map((name) => [name, givenColumn(rows, name, source.file)]));
   if (plan.label !== undefined) {
     const config: ModelConfig = (folder === undefined ? undefined : readConfig(files, folder)) ?? {};
-    const labels = readLabels(source.rows, plan.label, labelIds(config, joinPath(folder ?? "", "config.json")), source.file);
-    columns.set("label", numberColumn(labels.slice(...source.part)));
+    const known = labelIds(config, joinPath(folder ?? "", "config.json"));
+    columns.set("label", labelColumn(source.rows, plan.label, known, source.file, source.part));
   }
   const labels = columns.get("labels");
   const facts = rows.map(

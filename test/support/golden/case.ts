@@ -2,7 +2,7 @@
 
 import type { Project } from "../../../src/compiler/project.ts";
 import { isAdapter, readAdapter } from "../../../src/formats/adapters/read.ts";
-import { type ModelConfig, readConfig } from "../../../src/formats/config.ts";
+import { type ModelConfig, problemType, readConfig } from "../../../src/formats/config.ts";
 import { InputError } from "../../../src/ir/errors.ts";
 import { Limit } from "../../../src/ir/graph.ts";
 import type { Values } from "../../../src/runtime/program.ts";
@@ -90,9 +90,9 @@ class Run extends Trial {
     const config = readConfig(bench.files, `${bench.goldens.folder}/${base}`);
     if (config === undefined) throw new Error(`no model in ${base}`);
     const model = baseOf(bench.goldens, test)?.model_class ?? (config.architectures as string[])[0];
-    const regression = isRegression(config, io);
+    const problem = problemOf(config, io);
     const outputs = [...below(io, "out.").keys()];
-    const task = taskOf({ test, regression });
+    const task = taskOf({ test, problem });
     const columns = outputs.flatMap((key) => outputPath(test, key, modelName(task), outputs) ?? []);
     const head = (path: string) => `m.${selector(path)}`;
     const trained =
@@ -103,7 +103,7 @@ class Run extends Trial {
           : [...adapts.trained, ...adapts.heads.map(head)];
     const { statements, imports, declared, objective, looks } = adapts;
     return {
-      ...{ test, model, base, regression, adapting: statements, imports, trained, columns: [...new Set(["loss", ...columns])] },
+      ...{ test, model, base, problem, adapting: statements, imports, trained, columns: [...new Set(["loss", ...columns])] },
       ...{ declared, objective, looks },
     };
   }
@@ -223,10 +223,11 @@ class Run extends Trial {
   }
 }
 
-/** As transformers decides where a configuration says nothing: one label and no class. */
-const isRegression = (config: ModelConfig, io: Vectors): boolean =>
-  config.problem_type === "regression" ||
-  (config.problem_type == null && io.get("out.logits")?.shape.length === 2 && io.get("out.logits")!.shape[1] === 1);
+/** As transformers decides where a configuration says nothing: one number is no class, several that are not whole are classes of which each may be true. */
+function problemOf(config: ModelConfig, io: Vectors): string | undefined {
+  const rows = io.get("in.labels")?.data instanceof Float32Array && io.get("in.labels")!.shape.length === 2;
+  return problemType(config) ?? (rows ? "multi_label_classification" : undefined);
+}
 
 /** Rows of `length` numbers as rows with `front` more in front of them. */
 function inFront(seen: ArrayLike<number>, rows: number, length: number, front: number): ArrayLike<number> {

@@ -8,8 +8,8 @@ export interface Wanted {
   readonly model: string;
   /** Folder of the model, relative to the program. */
   readonly base: string;
-  /** Whether labels are numbers to come near to. */
-  readonly regression: boolean;
+  /** What labels of texts or pictures are, as `problem_type` says it; none: classes. */
+  readonly problem: string | undefined;
   /** The statements that adapt the model, and what they need imported: names by file. */
   readonly adapting: readonly string[];
   readonly imports: readonly (readonly [string, readonly string[]])[];
@@ -44,7 +44,8 @@ interface Task {
 const tasks: Readonly<Record<string, Task>> = {
   lm: { objective: "causal_lm", labels: "labels" },
   cls: { objective: "classification", labels: "label" },
-  regression: { objective: "regression", labels: "label" },
+  "cls regression": { objective: "regression", labels: "label" },
+  "cls multi_label_classification": { objective: "multi_label", labels: "label" },
   tok: { objective: "tagging", labels: "tags" },
   mlm: {
     objective: "unmasking",
@@ -71,29 +72,35 @@ module translation(lm: Seq2Seq) {
 }`,
   },
   qa: { objective: "answer_span", labels: "labels" },
-  image: {
-    objective: "recognition",
-    labels: "label",
-    uses: ["token_loss"],
-    declared: `
-module recognition(lm: ViTForImageClassification) {
-  forward(pixel_values: f32[B, lm.config.num_channels, lm.config.image_size, lm.config.image_size], label: i32[B]) -> loss: f32[] {
-    logits = lm(pixel_values).logits
-    loss   = token_loss(logits, label)
-  }
-}`,
-  },
+  image: recognition("i32[B]", "token_loss(logits, label)"),
+  "image regression": recognition("f32[B, 1]", "mean((logits - label) ** 2)"),
 };
 
-export function taskOf({ test, regression }: Pick<Wanted, "test" | "regression">): Task {
-  const found = tasks[test.task === "cls" && regression ? "regression" : test.task];
+/** Cases of distillation have no labels. */
+function recognition(label: string, loss: string): Task {
+  return {
+    objective: "recognition",
+    labels: "label",
+    uses: ["ImageClassifier", "token_loss"],
+    declared: `
+module recognition(lm: ImageClassifier) {
+  forward(pixel_values: f32[B, C, H, W], label: ${label} = 0) -> loss: f32[] {
+    logits = lm(pixel_values).logits
+    loss   = ${loss}
+  }
+}`,
+  };
+}
+
+export function taskOf({ test, problem }: Pick<Wanted, "test" | "problem">): Task {
+  const found = tasks[`${test.task} ${problem}`] ?? tasks[test.task];
   if (found === undefined) throw new Unsupported(`no objective for the task ${test.task}`);
   return found;
 }
 
 /** The objective's name for its model. */
 export const modelName = (task: Task): string =>
-  ["classification", "regression", "tagging", "answer_span"].includes(task.objective) ? "model" : "lm";
+  ["classification", "regression", "multi_label", "tagging", "answer_span"].includes(task.objective) ? "model" : "lm";
 
 /** `bert.encoder.layer.0.output` as the language writes it. */
 export const selector = (path: string): string => path.replace(/\.(\d+)(?=\.|$)/g, "[$1]");

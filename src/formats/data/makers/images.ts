@@ -3,12 +3,11 @@ import { Bug, InputError } from "../../../ir/errors.ts";
 import { keyOf, threefry } from "../../../ir/random.ts";
 import { labelIds, readConfig } from "../../config.ts";
 import { baseName, type Files, joinPath, readBytes } from "../../files.ts";
-import { givenColumn } from "../encode.ts";
+import { givenColumn, labelColumn } from "../encode.ts";
 import { type Preprocessor, readPreprocessor } from "../image/preprocess.ts";
-import { readLabels } from "../labels.ts";
 import { type Row, readJsonLines } from "../records.ts";
 import { given, type Kitchen, type Maker, partOf, pathOf, stringOption, type TableSpec, wrong } from "../spec.ts";
-import { type Column, numberColumn } from "../table.ts";
+import type { Column } from "../table.ts";
 
 const ENDINGS = /\.(png|jpe?g)$/i;
 const METADATA = "metadata.jsonl";
@@ -32,7 +31,7 @@ export const images: Maker = {
     const label = labelOption(spec, pictures);
     if (label !== undefined) {
       const names = labelIds(readConfig(files, model) ?? {}, joinPath(model, "config.json"));
-      columns.set("label", numberColumn(readLabels(pictures, label, names, folder).slice(...part)));
+      columns.set("label", labelColumn(pictures, label, names, folder, part));
     }
     const { columns: wanted } = spec.options;
     if (given(wanted) && !Array.isArray(wanted)) throw wrong(spec, "`columns`", wanted, "a list of names");
