@@ -15,7 +15,7 @@ import { ValueStore } from "../../src/train/values.ts";
 
 const mappings = readMappings(new NodeFiles(), "specs/std/methods");
 const HEAD = `import { LlamaForCausalLM } from "std/models/llama"
-import { VeRA } from "std/methods/vera"
+import { VeRA, PVeRA } from "std/methods/vera"
 import { RandLoRA } from "std/methods/randlora"
 import { TinyLoRA } from "std/methods/tinylora"
 model m = LlamaForCausalLM(vocab_size: 11, hidden_size: 32, intermediate_size: 64, num_hidden_layers: 2, num_attention_heads: 4, num_key_value_heads: 2)
@@ -100,6 +100,16 @@ test.each(cases)("%s draws as PEFT does, is saved without what was drawn, and is
   const other = call.startsWith("Tiny") ? "seed: 7" : "key: 7";
   const fresh = program(`attach a = ${call.replace(")", `, ${other})`)} to m.model.layers[*].self_attn.{q_proj, v_proj}`);
   for (const name of Object.keys(tensors)) expect(fresh.values.param(`a.${name}`)).not.toEqual(values.param(`a.${name}`));
+});
+
+test("PVeRA's matrices are a VeRA's of twice as many rows, and then its B; what its input draws has a place in training only", () => {
+  const site = "m.model.layers[*].self_attn.{q_proj, v_proj}";
+  const one = program(`attach a = PVeRA(rank: 4, key: 3, save: false) to ${site}`).values;
+  const other = program(`attach a = VeRA(rank: 8, key: 3) to ${site}`).values;
+  expect(one.param("a.pvera_A")).toEqual(other.param("a.vera_A"));
+  const b = one.param("a.pvera_B");
+  const bound = Math.fround(Math.sqrt(6 / 4));
+  expect([...b]).toEqual([...torchUniform(32 * 4, -bound, bound, 3, 8 * 32)]);
 });
 
 test("sparse projections have numbers of three kinds in their shares, and a deviation of 1", () => {

@@ -331,6 +331,42 @@ const doraConv = (rank: number, scale: number) => (layer: Dense, p: Params) => {
     v.map((row, o) => row.map((x) => (x * p.lora_magnitude_vector[o]) / length(row))),
   );
 };
+/** Columns made orthonormal one after the other, each with the sign that makes its part of the diagonal negative where LAPACK's is: as its reflections leave it. */
+const orthonormal = (p: Matrix): Matrix => {
+  let a = p;
+  let q = make(p.length, p.length, (i, j) => Number(i === j));
+  for (let j = 0; j < p[0].length; j++) {
+    const below = a.map((row, i) => (i < j ? 0 : row[j]));
+    const v = below.map((x, i) => (i === j ? x + Math.sign(x || 1) * length(below) : x));
+    const square = v.reduce((sum, x) => sum + x * x, 0);
+    const mirror = make(p.length, p.length, (i, k) => Number(i === k) - (2 * v[i] * v[k]) / square);
+    a = times(mirror, a);
+    q = times(q, mirror);
+  }
+  return q.map((row) => row.slice(0, p[0].length));
+};
+const deft =
+  (rank: number, scale: number, qr = false) =>
+  (layer: Dense, p: Params) => {
+    const P = rows(p.deft_P, rank);
+    const [q, right] = qr ? [orthonormal(P), orthonormal(P)] : [P, P.map((row) => row.map((v) => Math.max(v, 0)))];
+    const left = plus(layer.w, times(q, times(turned(right), layer.w)), -1);
+    return weight(layer, scale === 0 ? left : plus(left, times(q, rows(p.deft_R, IN)), scale));
+  };
+const glora = (layer: Dense, p: Params) => {
+  const thin = (end: string, columns: number, shape: readonly [number, number]) => {
+    const [d, u, x] = [p[`glora_${end}.Xd`], p[`glora_${end}.Xu`], p[`glora_${end}.X`]];
+    if (d !== undefined) return times(rows(d, d.length / shape[0]), rows(u, columns));
+    return make(...shape, (i) => (x === undefined ? 0 : x.length === 1 ? x[0] : x[i]));
+  };
+  const [a, b] = [thin("A", IN, [OUT, IN]), thin("B", IN, [OUT, IN])];
+  const [c, d, e] = [thin("C", 1, [IN, 1]), thin("D", 1, [OUT, 1]), thin("E", 1, [OUT, 1])];
+  const moved = times(layer.w, c);
+  return {
+    ...weight(layer, plus(plus(layer.w, hadamard(layer.w, a)), b)),
+    b: layer.b.map((v, o) => v + v * d[o][0] + e[o][0] + moved[o][0]),
+  };
+};
 const hira = (rank: number) => (layer: Dense, p: Params) =>
   weight(layer, plus(layer.w, hadamard(layer.w, times(rows(p.hira_B, rank), rows(p.hira_A, IN)))));
 const loha = (rank: number, alpha: number) => (layer: Dense, p: Params) => {
@@ -419,6 +455,12 @@ const ROWS: readonly Row[] = [
     means: loraConv(3, 2),
   },
   { make: "DoRAConv(rank: 3, alpha: 6)", from: "dora", conv: true, params: 3 * 20 + 12, base: "nearly", means: doraConv(3, 2) },
+  { make: "DEFT(rank: 3, alpha: 6)", from: "deft", params: 3 * 20, base: "nearly", means: deft(3, 2) },
+  { make: 'DEFT(rank: 3, decomposition: "qr")', from: "deft", params: 3 * 20, base: "nearly", means: deft(3, 1, true) },
+  { make: "DEFT(rank: 3, para: true)", from: "deft", params: 3 * 12, base: false, means: deft(3, 0) },
+  { make: "GLoRA(rank: 3)", from: "glora", params: 2 * 3 * 20 + 3 * 9 + 2, base: "exactly", means: glora },
+  { make: 'GLoRA(a_b: "vector", c: "vector", d_e: "vector")', from: "glora", params: 2 * 12 + 8 + 2 * 12, base: "exactly", means: glora },
+  { make: 'GLoRA(a_b: "constant", c: "none", d_e: "none")', from: "glora", params: 2, base: "exactly", means: glora },
   { make: "HiRA(rank: 3)", from: "hira", params: 3 * 20, base: "exactly", means: hira(3) },
   { make: "HiRAConv(rank: 3)", from: "hira", conv: true, params: 3 * 20, base: "exactly", means: hira(3) },
   { make: "DeLoRA(rank: 3, strength: 2)", from: "delora", params: 3 * 20 + 1, base: "exactly", means: delora(3) },
