@@ -230,7 +230,7 @@ describe("what peft says by pattern, layer and name", () => {
       files(),
       "out",
       adapter("models/bert-cls", [
-        { ...both, method: "LoRAEmbedding", options: { rank: 4, alpha: 8 } },
+        { ...both, method: "LoRAEmbedding", options: { rank: 4, alpha: 8, rslora: false } },
         { ...tokens, sites: words },
       ]),
       mappings,
