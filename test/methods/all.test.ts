@@ -74,6 +74,7 @@ const rows: Readonly<Record<string, Row>> = {
   GraLoRA: linear("GraLoRA(rank: 4, blocks: 2)"),
   HiRA: linear("HiRA(rank: 2)"),
   HiRAEmbedding: { call: "HiRAEmbedding(rank: 2)", to: "m.bert.embeddings.word_embeddings", merge: true },
+  WaveFT: linear("WaveFT(frequencies: 20)"),
   PVeRA: linear("PVeRA(rank: 4)"),
   DEFT: linear("DEFT(rank: 2, alpha: 16)"),
   GLoRA: linear("GLoRA(rank: 2)"),

@@ -331,6 +331,27 @@ const doraConv = (rank: number, scale: number) => (layer: Dense, p: Params) => {
     v.map((row, o) => row.map((x) => (x * p.lora_magnitude_vector[o]) / length(row))),
   );
 };
+/** A convolution by the filters (1, 1)/√2 and (1, −1)/√2 of each quarter, each number spread over four places. */
+const wave = (n: number, scale: number, seed: number, haar: boolean) => (layer: Dense, p: Params) => {
+  const c = make(OUT, IN, () => 0);
+  torchRandperm(OUT * IN, seed, n).forEach((place, i) => {
+    c[Math.floor(place / IN)][place % IN] = p.waveft_spectrum[i];
+  });
+  const [h, w] = [OUT / 2, IN / 2];
+  const filters = [
+    [Math.SQRT1_2, Math.SQRT1_2],
+    [Math.SQRT1_2, -Math.SQRT1_2],
+  ];
+  const spread = make(OUT, IN, (o, i) => {
+    const [y, x] = [Math.floor(o / 2), Math.floor(i / 2)];
+    let sum = 0;
+    // what is to the right is high in the rows, what is below in the columns
+    for (const down of [0, 1])
+      for (const right of [0, 1]) sum += c[y + down * h][x + right * w] * filters[right][o % 2] * filters[down][i % 2];
+    return sum;
+  });
+  return weight(layer, plus(layer.w, haar ? spread : c, scale));
+};
 /** Columns made orthonormal one after the other, each with the sign that makes its part of the diagonal negative where LAPACK's is: as its reflections leave it. */
 const orthonormal = (p: Matrix): Matrix => {
   let a = p;
@@ -467,6 +488,8 @@ const ROWS: readonly Row[] = [
   { make: "C3A(block: 4)", from: "c3a", params: (8 * 12) / 4, base: false, means: c3a(4) },
   { make: "C3A(block: 2, as_peft: true)", from: "c3a", params: (8 * 12) / 2, base: false, means: c3a(2) },
   { make: "FourierFT(frequencies: 10, scaling: 20, seed: 3)", from: "fourierft", params: 10, base: false, means: fourier(10, 20, 3) },
+  { make: "WaveFT(frequencies: 10, scaling: 3, seed: 5)", from: "waveft", params: 10, base: "exactly", means: wave(10, 3, 5, true) },
+  { make: "WaveFT(frequencies: 10, scaling: 3, idwt: false)", from: "waveft", params: 10, base: "exactly", means: wave(10, 3, 777, false) },
   { make: "LoHa(rank: 3, alpha: 5)", from: "loha_lokr", params: 2 * 3 * 20, base: "exactly", means: loha(3, 5) },
   { make: "LoHaConv(rank: 3, alpha: 5)", from: "loha_lokr", conv: true, params: 2 * 3 * 20, base: "exactly", means: loha(3, 5) },
   {
