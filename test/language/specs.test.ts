@@ -25,6 +25,7 @@ const roberta = { ...bert, type_vocab_size: 1, pad_token_id: 1 };
 const configs: Readonly<Record<string, Record<string, unknown>>> = {
   "tiny-bert": bert,
   "tiny-roberta": roberta,
+  "tiny-roberta-6": { ...roberta, num_hidden_layers: 6 },
   "tiny-roberta-mlm": roberta,
   "tiny-xlmr-mlm": roberta,
   "tiny-t5": { vocab_size: 400, d_model: 32, d_kv: 8, d_ff: 64, num_layers: 2, num_heads: 4, decoder_start_token_id: 0 },

@@ -19,13 +19,10 @@ const pairs = said.map((premise, i) => ({
 }));
 const twice = <T>(rows: readonly T[]): T[] => [...rows, ...rows];
 
-/** The suite has ten minutes; with `PEFTC_LONG=1` these run too. */
-const long = process.env.PEFTC_LONG ? test : test.skip;
-
 describe("the papers' training", () => {
   const paper = new Paper();
   beforeAll(() => {
-    for (const name of ["tiny-bert", "tiny-roberta", "tiny-roberta-mlm", "tiny-t5"]) paper.model(name);
+    for (const name of ["tiny-bert", "tiny-roberta", "tiny-roberta-6", "tiny-roberta-mlm", "tiny-t5"]) paper.model(name);
     paper.rows("rte", twice(pairs));
     paper.rows("sst2", twice(said.map((sentence, i) => ({ sentence, label: ["bad", "good"][i % 2] }))));
     for (const task of ["mrpc", "rte2"])
@@ -72,62 +69,58 @@ describe("the papers' training", () => {
     expect(saved(events)).toBeGreaterThan(0);
   }, 300_000);
 
-  long(
-    "PANDA",
-    async () => {
-      paper.rows("mnli", twice(pairs));
-      paper.rows("cb", twice(pairs));
-      const events = await paper.run("panda");
-      expect([...stages(events).keys()]).toEqual(["on_source", "transfer", "distil"]);
-    },
-    300_000,
-  );
+  test("PANDA", async () => {
+    paper.rows("mnli", twice(pairs));
+    paper.rows("cb", twice(pairs));
+    const events = await paper.run("panda");
+    expect([...stages(events).keys()]).toEqual(["on_source", "transfer", "distil"]);
+  }, 300_000);
 
-  long(
-    "VL-PET",
-    async () => {
-      const grid = [0, 1].map((row) => Array.from({ length: 16 }, (_, i) => (row + i) / 16));
-      paper.rows("vqa", twice(said.map((question) => ({ question, answer: "yes", grid, score: 0.5 }))));
-      paper.rows("caption", twice(said.map((text) => ({ text, grid }))));
-      const events = await paper.run("vl_pet", [['["large", "middleX", "middleY", "small"]', '["small"]']]);
-      stages(events);
-      expect(events.filter((e) => e.event === "sample")).not.toHaveLength(0);
-    },
-    300_000,
-  );
+  test("VL-PET", async () => {
+    const grid = [0, 1].map((row) => Array.from({ length: 16 }, (_, i) => (row + i) / 16));
+    paper.rows("vqa", twice(said.map((question) => ({ question, answer: "yes", grid, score: 0.5 }))));
+    paper.rows("caption", twice(said.map((text) => ({ text, grid }))));
+    const events = await paper.run("vl_pet", [['["large", "middleX", "middleY", "small"]', '["small"]']]);
+    stages(events);
+    expect(events.filter((e) => e.event === "sample")).not.toHaveLength(0);
+  }, 300_000);
 
-  long(
-    "APET",
-    async () => {
-      const events = await paper.run("apet", [
-        ["for budget in [2_000, 8_000, 20_000]", "for budget in [2_000]"],
-        ["for seed in 0..3", "for seed in 0..1"],
-      ]);
-      expect(stages(events).get("run")).toHaveLength(2);
-    },
-    300_000,
-  );
+  test("APET", async () => {
+    const events = await paper.run("apet", [
+      ["for budget in [2_000, 8_000, 20_000]", "for budget in [2_000]"],
+      ["for seed in 0..3", "for seed in 0..1"],
+    ]);
+    expect(stages(events).get("run")).toHaveLength(2);
+  }, 300_000);
 
-  long(
-    "the survey: a gated mixture, and a masked gradient",
-    async () => {
-      const ways = /for way in (\[[^\]]*\])/.exec(paper.text("survey"))![1];
-      const events = await paper.run("survey", [[ways, '["unipelt", "child"]']]);
-      expect(stages(events).get("run")).toHaveLength(4);
-    },
-    300_000,
-  );
+  test("the survey: a gated mixture, and a masked gradient", async () => {
+    const ways = /for way in (\[[^\]]*\])/.exec(paper.text("survey"))![1];
+    const events = await paper.run("survey", [[ways, '["unipelt", "child"]']]);
+    expect(stages(events).get("run")).toHaveLength(4);
+  }, 300_000);
 
-  long(
-    "Vega: asked, evolved, prompts carried over",
-    async () => {
-      paper.put("data/corpus.txt", `${said.join("\n")}\n`.repeat(10));
-      paper.rows("mnli", twice(pairs.map((p, i) => ({ ...p, label: ["a", "b", "c"][i % 3] }))));
-      const events = await paper.run("vega");
-      expect([...stages(events).keys()]).toEqual(["evolve", "on_source", "on_target"]);
-    },
-    300_000,
-  );
+  test("S4: every layer gets the same share, by the methods of its group", async () => {
+    const events = await paper.run("survey/s4");
+    expect(stages(events).get("run")).toHaveLength(2);
+    const layers = Array.from({ length: 6 }, () => ({ ways: new Set<string>(), size: 0 }));
+    for (const [name, shape] of paper.saved("runs/s4")) {
+      const layer = layers[Number(/\.layer\.(\d+)\./.exec(name)?.[1])];
+      if (layer === undefined) continue; // the head
+      const way = /lora|prefix_|\.adapter\./.exec(name)?.[0].replace(/[._]/g, "") ?? "bitfit";
+      layer.ways.add(way);
+      if (way !== "bitfit") layer.size += shape.reduce((a, b) => a * b);
+    }
+    const [first, second, third, last] = ["adapter lora", "adapter prefix", "adapter bitfit prefix", "bitfit lora prefix"];
+    expect(layers.map(({ ways }) => [...ways].sort().join(" "))).toEqual([first, second, second, third, third, last]);
+    for (const { size } of layers) expect(size <= 1000 && size > 900).toBe(true);
+  }, 300_000);
+
+  test("Vega: asked, evolved, prompts carried over", async () => {
+    paper.put("data/corpus.txt", `${said.join("\n")}\n`.repeat(10));
+    paper.rows("mnli", twice(pairs.map((p, i) => ({ ...p, label: ["a", "b", "c"][i % 3] }))));
+    const events = await paper.run("vega");
+    expect([...stages(events).keys()]).toEqual(["evolve", "on_source", "on_target"]);
+  }, 300_000);
 
   test("LiST: weights from a virtual step, and the next teacher", async () => {
     const rows = twice(said.map((sentence, i) => ({ sentence, label: ["terrible", "great"][i % 2] })));
@@ -142,25 +135,21 @@ describe("the papers' training", () => {
     expect(events.some((e) => e.event === "evaluation" && Number.isFinite(e.metrics.loss))).toBe(true);
   }, 300_000);
 
-  long(
-    "content analysis: voters, what they agree on, and a judged result",
-    async () => {
-      paper.model("tiny-xlmr-mlm");
-      paper.put("data/people.txt", "anna\nbert\n");
-      const rows = twice(said.map((text, i) => ({ text, label: ["dagegen", "dafür", "nichts"][i % 3] })));
-      for (const name of ["near", "few", "unlabelled", "test"]) paper.rows(name, rows);
-      const events = await paper.run("content_analysis", [["[1000, 2000, 3000]", "[1000]"]]);
-      expect(stages(events).get("distil")).toHaveLength(2);
-      const metrics = events.flatMap((e) => (e.event === "evaluation" && e.stage === "result" ? [e.metrics] : []))[0];
-      expect(
-        Object.entries(metrics)
-          .filter(([name]) => name.startsWith("confusion/"))
-          .reduce((sum, [, n]) => sum + n, 0),
-      ).toBe(12);
-      expect(metrics["confusion/dagegen/dafür"]).toBeDefined();
-      for (const name of ["macro_f1", "agreement"]) expect(metrics[name] >= 0 && metrics[name] <= 1).toBe(true);
-      expect(metrics.krippendorff_alpha).toBeLessThanOrEqual(1);
-    },
-    300_000,
-  );
+  test("content analysis: voters, what they agree on, and a judged result", async () => {
+    paper.model("tiny-xlmr-mlm");
+    paper.put("data/people.txt", "anna\nbert\n");
+    const rows = twice(said.map((text, i) => ({ text, label: ["dagegen", "dafür", "nichts"][i % 3] })));
+    for (const name of ["near", "few", "unlabelled", "test"]) paper.rows(name, rows);
+    const events = await paper.run("content_analysis", [["[1000, 2000, 3000]", "[1000]"]]);
+    expect(stages(events).get("distil")).toHaveLength(2);
+    const metrics = events.flatMap((e) => (e.event === "evaluation" && e.stage === "result" ? [e.metrics] : []))[0];
+    expect(
+      Object.entries(metrics)
+        .filter(([name]) => name.startsWith("confusion/"))
+        .reduce((sum, [, n]) => sum + n, 0),
+    ).toBe(12);
+    expect(metrics["confusion/dagegen/dafür"]).toBeDefined();
+    for (const name of ["macro_f1", "agreement"]) expect(metrics[name] >= 0 && metrics[name] <= 1).toBe(true);
+    expect(metrics.krippendorff_alpha).toBeLessThanOrEqual(1);
+  }, 300_000);
 });

@@ -1,9 +1,10 @@
 /** The papers' programs in small: random models of their architectures, a few rows of data, a few updates; all else is what stands in the file. */
-import { mkdtempSync, readFileSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { compile } from "../../src/compiler/compile.ts";
 import { writeFile } from "../../src/formats/files.ts";
+import { readHeader } from "../../src/formats/safetensors/header.ts";
 import { writeSafetensors } from "../../src/formats/safetensors/write.ts";
 import { openEngine } from "../../src/node/engine.ts";
 import { openWorkspace, type Workspace } from "../../src/node/workspace.ts";
@@ -40,6 +41,12 @@ interface Model {
 const models: Readonly<Record<string, Model>> = {
   "tiny-bert": { module: "BertForSequenceClassification", file: "std/models/bert", words: "bert", config: bert },
   "tiny-roberta": { module: "RobertaForSequenceClassification", file: "std/models/bert", words: "roberta", config: roberta },
+  "tiny-roberta-6": {
+    module: "RobertaForSequenceClassification",
+    file: "std/models/bert",
+    words: "roberta",
+    config: { ...roberta, num_hidden_layers: 6 },
+  },
   "tiny-roberta-mlm": { module: "RobertaForMaskedLM", file: "std/models/bert", words: "roberta", config: roberta },
   "tiny-xlmr-mlm": { module: "RobertaForMaskedLM", file: "std/models/bert", words: "roberta", config: roberta },
   "tiny-t5": { module: "T5ForConditionalGeneration", file: "std/models/t5", words: "bert", config: t5 },
@@ -88,9 +95,16 @@ predict p { model = m  data = jsonl("none.jsonl")  columns = ["logits"] }`;
     this.put(`models/${name}/tokenizer_config.json`, JSON.stringify({ tokenizer_class: "BertTokenizer", do_lower_case: true }));
   }
 
-  /** A paper's program as it is. */
+  /** A paper's program as it is; `paper/name`: another of its programs than `run`. */
   text(paper: string): string {
-    return readFileSync(path.join(SPECS, paper, "run.peft"), "utf8");
+    return readFileSync(path.join(SPECS, paper.includes("/") ? `${paper}.peft` : `${paper}/run.peft`), "utf8");
+  }
+
+  /** Shapes of what was saved in a folder and those in it, by name. */
+  saved(folder: string): Map<string, readonly number[]> {
+    const found = readdirSync(path.join(this.folder, folder), { recursive: true, encoding: "utf8" });
+    const files = found.filter((name) => name.endsWith(".safetensors")).map((name) => path.join(folder, name));
+    return new Map(files.flatMap((file) => [...readHeader(this.workspace.files, file).tensors].map(([name, { shape }]) => [name, shape])));
   }
 
   /**
@@ -105,7 +119,7 @@ predict p { model = m  data = jsonl("none.jsonl")  columns = ["logits"] }`;
       .replace(/\b(batch\s*[=:]\s*)\d+/g, "$14")
       .replace(/\b(sequence\s*[=:]\s*)\d+/g, "$124");
     for (const [from, to] of edits) {
-      if (!text.includes(from)) throw new Error(`papers/${paper}/run.peft has no \`${from}\``);
+      if (!text.includes(from)) throw new Error(`papers/${paper} has no \`${from}\``);
       text = text.replace(from, to);
     }
     const at = path.join(this.folder, "run.peft");
