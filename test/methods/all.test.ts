@@ -75,6 +75,7 @@ const rows: Readonly<Record<string, Row>> = {
   HiRA: linear("HiRA(rank: 2)"),
   HiRAEmbedding: { call: "HiRAEmbedding(rank: 2)", to: "m.bert.embeddings.word_embeddings", merge: true },
   WaveFT: linear("WaveFT(frequencies: 20)"),
+  PEANuT: linear("PEANuT(rank: 2, depth: 1)"),
   PVeRA: linear("PVeRA(rank: 4)"),
   DEFT: linear("DEFT(rank: 2, alpha: 16)"),
   GLoRA: linear("GLoRA(rank: 2)"),

@@ -352,6 +352,18 @@ const wave = (n: number, scale: number, seed: number, haar: boolean) => (layer: 
   });
   return weight(layer, plus(layer.w, haar ? spread : c, scale));
 };
+const peanut = (rank: number, depth: number, scale: number, f: (x: number) => number) => (layer: Dense, p: Params) => {
+  const through = (x: Matrix, name: string, width: number) => times(x, turned(rows(p[`peanut_${name}.weight`], width)));
+  const bent = (x: Matrix) => x.map((row) => row.map(f));
+  let h = bent(through(turned(layer.w), "A", OUT));
+  const kept: Matrix[] = [];
+  for (let i = 0; i < depth; i++) {
+    kept.push(h);
+    h = bent(through(h, `encoders.${i}`, rank));
+  }
+  for (let i = 0; i < depth; i++) h = plus(bent(through(h, `decoders.${i}`, rank)), kept[depth - 1 - i]);
+  return weight(layer, plus(layer.w, turned(through(h, "B", rank)), scale));
+};
 /** Columns made orthonormal one after the other, each with the sign that makes its part of the diagonal negative where LAPACK's is: as its reflections leave it. */
 const orthonormal = (p: Matrix): Matrix => {
   let a = p;
@@ -490,6 +502,20 @@ const ROWS: readonly Row[] = [
   { make: "FourierFT(frequencies: 10, scaling: 20, seed: 3)", from: "fourierft", params: 10, base: false, means: fourier(10, 20, 3) },
   { make: "WaveFT(frequencies: 10, scaling: 3, seed: 5)", from: "waveft", params: 10, base: "exactly", means: wave(10, 3, 5, true) },
   { make: "WaveFT(frequencies: 10, scaling: 3, idwt: false)", from: "waveft", params: 10, base: "exactly", means: wave(10, 3, 777, false) },
+  {
+    make: "PEANuT(rank: 3, scaling: 2)",
+    from: "peanut",
+    params: 2 * 3 * 12,
+    base: "exactly",
+    means: peanut(3, 0, 2, (x) => Math.max(x, 0)),
+  },
+  {
+    make: 'PEANuT(rank: 3, depth: 2, act: "tanh")',
+    from: "peanut",
+    params: 2 * 3 * 12 + 4 * 9,
+    base: "exactly",
+    means: peanut(3, 2, 1, Math.tanh),
+  },
   { make: "LoHa(rank: 3, alpha: 5)", from: "loha_lokr", params: 2 * 3 * 20, base: "exactly", means: loha(3, 5) },
   { make: "LoHaConv(rank: 3, alpha: 5)", from: "loha_lokr", conv: true, params: 2 * 3 * 20, base: "exactly", means: loha(3, 5) },
   {
