@@ -48,8 +48,8 @@ export interface CheckpointMatch {
   }[];
   /** Tensors that no parameter takes, without the buffers that are known to hold nothing trained. */
   readonly leftOver: readonly string[];
-  /** Second copies of tied parameters in the file: the alias's path and the tensor, whose values should equal those of the parameter. */
-  readonly copies: readonly { readonly path: string; readonly tensor: string }[];
+  /** Second copies of tied parameters in the file: the alias's path and its tensor, whose values should equal those of `of`, the parameter's. */
+  readonly copies: readonly { readonly path: string; readonly tensor: string; readonly of: string }[];
   /** First name that the file's tensors lack, or have in addition. */
   readonly prefix: { readonly kind: "same" } | { readonly kind: "lacks" | "adds"; readonly name: string };
 }
@@ -123,7 +123,7 @@ export function matchCheckpoint(
   const lookup = (path: string) => byName.get(inFile(path, prefix));
 
   const found = new Map<string, string>();
-  const copies: { path: string; tensor: string }[] = [];
+  const copies: { path: string; tensor: string; of: string }[] = [];
   const taken = new Set<string>();
   for (const { path, tiedTo } of paths) {
     const tensor = lookup(path);
@@ -135,7 +135,8 @@ export function matchCheckpoint(
     const tensor = lookup(path);
     if (tiedTo === undefined || tensor === undefined || taken.has(tensor)) continue;
     taken.add(tensor);
-    if (found.has(tiedTo)) copies.push({ path, tensor });
+    const of = found.get(tiedTo);
+    if (of !== undefined) copies.push({ path, tensor, of });
     else found.set(tiedTo, tensor).set(path, tensor);
   }
   const missing: string[] = [];
@@ -151,4 +152,20 @@ export function matchCheckpoint(
   }
   const leftOver = [...tensors.keys()].filter((name) => !taken.has(name) && !BUFFERS.some((buffer) => buffer.test(name)));
   return { found, missing, wrongShape, leftOver, copies, prefix };
+}
+
+/** P0641: a tied parameter's second copy in `store` has other values than the parameter, so that it is not tied. `folder` is for the message. */
+export function checkCopies(store: TensorStore, { copies }: Pick<CheckpointMatch, "copies">, folder: string): void {
+  for (const { tensor, of } of copies) {
+    const others = store.pieces(of);
+    for (const piece of store.pieces(tensor)) {
+      const other = others.next().value;
+      if (other?.length === piece.length && piece.every((x, i) => x === other[i])) continue;
+      throw new InputError(
+        "P0641",
+        `\`${folder}\` holds \`${tensor}\` with other values than \`${of}\`, to which its configuration ties it`,
+        ["where the model has the field, `tie_word_embeddings: false` keeps both"],
+      );
+    }
+  }
 }

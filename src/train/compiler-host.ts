@@ -3,7 +3,7 @@ import type { Host } from "../compiler/project.ts";
 import type { AdapterFolder } from "../formats/adapters/folder.ts";
 import type { Mappings } from "../formats/adapters/mapping.ts";
 import { isAdapter, readAdapter } from "../formats/adapters/read.ts";
-import { hasWeights, matchCheckpoint, openCheckpoint } from "../formats/checkpoint.ts";
+import { checkCopies, hasWeights, matchCheckpoint, openCheckpoint } from "../formats/checkpoint.ts";
 import { labelCount, readConfig } from "../formats/config.ts";
 import { type Files, readText } from "../formats/files.ts";
 import type { TensorStore } from "../formats/safetensors/read.ts";
@@ -49,7 +49,12 @@ export class Sources implements Host {
     return this.sizesOnly && !hasWeights(this.files, folder) ? undefined : this.checkpoint(folder)?.tensors;
   }
 
-  matchTensors: Host["matchTensors"] = (params, folder) => matchCheckpoint(params, this.checkpoint(folder)?.tensors ?? new Map());
+  matchTensors: Host["matchTensors"] = (params, folder) => {
+    const store = this.checkpoint(folder);
+    const match = matchCheckpoint(params, store?.tensors ?? new Map());
+    if (store !== undefined) checkCopies(store, match, folder);
+    return match;
+  };
 
   readTokenizer(folder: string): TextTokenizer | undefined {
     return once(this.tokenizers, folder, () => loadTokenizer(this.files, folder));

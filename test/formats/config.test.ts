@@ -160,7 +160,7 @@ describe("matching a checkpoint", () => {
     expect(other).toMatchObject({ missing: [], leftOver: [] });
     expect(other.found.get("wte.weight")).toBe("head.weight");
     expect(matchCheckpoint(params, tensors(["wte.weight", "head.weight"])).copies).toEqual([
-      { path: "head.weight", tensor: "head.weight" },
+      { path: "head.weight", tensor: "head.weight", of: "wte.weight" },
     ]);
     expect(matchCheckpoint(params, tensors(["x.y"])).missing).toEqual(["wte.weight"]);
   });

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, test } from "@jest/globals";
 import fc from "fast-check";
-import { openCheckpoint } from "../../src/formats/checkpoint.ts";
+import { checkCopies, openCheckpoint } from "../../src/formats/checkpoint.ts";
 import { type Files, fileFailure } from "../../src/formats/files.ts";
 import { MemoryFiles } from "../../src/formats/memory.ts";
 import { narrow, widen } from "../../src/formats/safetensors/dtype.ts";
@@ -287,6 +287,24 @@ describe("shards", () => {
       ]);
     });
     expect(extra).toMatchObject({ code: "P0619", message: expect.stringContaining("`z`") });
+  });
+
+  test("a second copy of a tied parameter that differs in its last value is refused", () => {
+    const of = (last: number, dtype: OutTensor["dtype"]) => {
+      const files = new MemoryFiles();
+      const out = (name: string, x: number, type: OutTensor["dtype"]): OutTensor => ({
+        name,
+        shape: [2],
+        dtype: type,
+        values: () => [1, x],
+      });
+      writeWeights(files, "m", [out("wte.weight", 2, "F32"), out("head.weight", last, dtype)]);
+      checkCopies(openCheckpoint(files, "m")!, { copies: [{ path: "head.weight", tensor: "head.weight", of: "wte.weight" }] }, "m");
+    };
+    expect(() => of(2, "F32")).not.toThrow();
+    expect(() => of(2, "BF16")).not.toThrow();
+    const error = refused(() => of(3, "F32"));
+    expect(error).toMatchObject({ code: "P0641", message: expect.stringContaining("`head.weight` with other values than `wte.weight`") });
   });
 
   test("a folder with pickles only says how to convert", () => {

@@ -179,6 +179,17 @@ const classes: readonly (readonly [
   ],
   ["BertForMaskedLM", "bert", { ...bert, tie_word_embeddings: false }, ["logits"], { "cls.predictions.decoder.weight": [13, 8] }],
   ["RobertaForMaskedLM", "bert", { ...bert, tie_word_embeddings: false }, ["logits"], { "lm_head.decoder.weight": [13, 8] }],
+  [
+    "DeepseekV2ForSequenceClassification",
+    "plm",
+    {
+      ...llama,
+      ...{ q_lora_rank: null, kv_lora_rank: 5, qk_nope_head_dim: 4, qk_rope_head_dim: 2, v_head_dim: 3, hidden_act: "silu" },
+      ...{ attention_bias: true, mlp_bias: true },
+    },
+    ["logits"],
+    { "score.weight": [3, 8], "model.layers.0.self_attn.o_proj.bias": [8], "model.layers.0.mlp.down_proj.bias": [8] },
+  ],
   ["RobertaForQuestionAnswering", "bert", bert, ["start_logits", "end_logits"], { "qa_outputs.weight": [2, 8] }],
   [
     "XLMRobertaForSequenceClassification",

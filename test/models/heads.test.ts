@@ -90,7 +90,7 @@ module Fake(c: FakeConfig) as Classifier {
   forward(input_ids: i32[B, S], attention_mask: bool[B, S] = true) -> logits: f32[B, c.num_labels] { logits = table[input_ids[:, 0]] }
 }
 model m = Fake(num_labels: ${labels})
-predict look { objective = ${objective}(m) data = jsonl("x") columns = ["loss", "predicted", "expected"] }`);
+predict look { objective = ${objective}(m) data = jsonl("x") columns = ["loss"${objective === "classification" ? "" : ', "predicted", "expected"'}] }`);
   const ids = [3, 1, 4];
   const score = (row: number, c: number, labels: number) => 3 * someValue("table", ids[row] * labels + c);
   const seen = (labels: number, objective: string, label: readonly number[]) => {
@@ -106,6 +106,9 @@ predict look { objective = ${objective}(m) data = jsonl("x") columns = ["loss", 
     expect(loss.data[0]).toBeCloseTo(gaps.reduce((s, g) => s + g * g, 0) / gaps.length, 9);
     expect([...expected.data]).toEqual(label);
     label.forEach((y, i) => expect(p.data[i]).toBeCloseTo(gaps[i] + y, 9));
+  });
+  test("one class is no classification", () => {
+    expect(problems(fake(1, "classification")).join()).toMatch(/P0217 one class tells nothing apart/);
   });
   test("several classes at once", () => {
     const label = [1, 0, 1, 0, 0, 1, 1, 1, 0];

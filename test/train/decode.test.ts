@@ -57,6 +57,12 @@ attach i = Scaled() to m.**: CrossAttention`,
       "LlamaForCausalLM(vocab_size: 13, hidden_size: 8, intermediate_size: 12, num_hidden_layers: 1, num_attention_heads: 4, num_key_value_heads: 2)",
   },
   {
+    name: "Qwen2 with a window in its second layer, positions stretched",
+    file: "llama",
+    model:
+      'Qwen2ForCausalLM(vocab_size: 13, hidden_size: 8, intermediate_size: 12, num_hidden_layers: 2, num_attention_heads: 2, use_sliding_window: true, sliding_window: 2, max_window_layers: 1, rope_scaling: { rope_type: "yarn", factor: 4, original_max_position_embeddings: 4 })',
+  },
+  {
     name: "OPT with a prompt",
     file: "opt",
     model:

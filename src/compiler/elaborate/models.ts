@@ -155,7 +155,7 @@ function fromFolder(
   const wanted = params
     .filter((s) => !skip.has(s))
     .map((s): { path: string; shape: readonly number[]; tiedTo?: string } => ({ path: s.path, shape: s.shape }));
-  const found = e.host.matchTensors([...wanted, ...ties(instance, new Set(params))], folder);
+  const found = reading(span, () => e.host.matchTensors([...wanted, ...ties(instance, new Set(params))], folder));
   const missing = found.missing;
   if (missing.length > 0)
     fail(

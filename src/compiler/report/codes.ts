@@ -122,6 +122,7 @@ export const codes: Readonly<Record<string, string>> = {
   P0630: "A config.json gives one field two values, in two spellings.",
   P0631: "A field of config.json has the wrong kind of value.",
   P0640: "A folder has no weights in a known layout.",
+  P0641: "A checkpoint holds two tensors for what its configuration makes one parameter.",
   P0650: "The files of a tokenizer contradict each other.",
   P0651: "A tokenizer cannot be read.",
   P0652: "A tokenizer has no token for a text, and none for what it does not know.",
