@@ -1,30 +1,8 @@
-/** Several adapters and how they act together, as the adapters library saves them (`adapter_setup.json`): a program that attaches them so. */
-import { SETUP_FILE } from "../../formats/adapters/write-library.ts";
-import { describe, type Files, isRecord, type Json, joinPath, readRecord } from "../../formats/files.ts";
+/** Several adapters and how they act together, as the adapters library saves them: a program that attaches them so. */
+import { type Block, SETUP_FILE } from "../../formats/adapters/setup.ts";
+import type { Json } from "../../formats/files.ts";
 import { InputError } from "../../ir/errors.ts";
 import { variable } from "./base.ts";
-
-/** An adapter by its name, or some of them together. */
-type Block = string | { readonly type: string; readonly children: readonly Block[]; readonly kwargs: Readonly<Record<string, Json>> };
-
-/** P0661: malformed. */
-export function readSetup(files: Files, folder: string): Block {
-  const path = joinPath(folder, SETUP_FILE);
-  const bad = (value: Json | undefined, wanted: string) =>
-    new InputError("P0661", `\`${path}\`: adapter_setup holds ${describe(value)} where ${wanted} is wanted`);
-  const block = (value: Json | undefined): Block => {
-    if (!isRecord(value) || typeof value.type !== "string" || !Array.isArray(value.children)) throw bad(value, "{ type, children }");
-    const { type, children, kwargs } = value;
-    if (type !== "single") return { type, children: children.map(block), kwargs: isRecord(kwargs) ? kwargs : {} };
-    if (typeof children[0] !== "string") throw bad(children[0], "an adapter's name");
-    return children[0];
-  };
-  return block(readRecord(files, path).adapter_setup);
-}
-
-/** Names of the adapters, each once. */
-export const adaptersOf = (block: Block): string[] =>
-  typeof block === "string" ? [block] : [...new Set(block.children.flatMap(adaptersOf))];
 
 /** Kinds of composition that are a method on the first adapter, with the options that come from `kwargs`. */
 const COMPOSED: Readonly<Record<string, (kwargs: Readonly<Record<string, Json>>) => { method: string; options: string }>> = {

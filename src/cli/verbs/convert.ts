@@ -7,9 +7,10 @@ import { openObjectives, writeObjectives } from "../../formats/adapters/objectiv
 import { type OutAdapter, Unsayable } from "../../formats/adapters/out.ts";
 import { PROVENANCE_FILE, type Provenance, readProvenance, writeProvenance } from "../../formats/adapters/provenance.ts";
 import { isAdapter } from "../../formats/adapters/read.ts";
+import { writeStack } from "../../formats/adapters/setup.ts";
 import { notLibrary } from "../../formats/adapters/verdicts.ts";
 import { notPeft, writeAdapter } from "../../formats/adapters/write.ts";
-import { writeLibrary, writeStack } from "../../formats/adapters/write-library.ts";
+import { writeLibrary } from "../../formats/adapters/write-library.ts";
 import { type Files, joinPath } from "../../formats/files.ts";
 import { writeGguf } from "../../formats/gguf.ts";
 import { InputError } from "../../ir/errors.ts";

@@ -1,7 +1,7 @@
 import type { Command } from "commander";
 import type { ModelReport } from "../../compiler/project.ts";
 import { isAdapter, readAdapter } from "../../formats/adapters/read.ts";
-import { SETUP_FILE } from "../../formats/adapters/write-library.ts";
+import { adaptersOf, readSetup, SETUP_FILE } from "../../formats/adapters/setup.ts";
 import { problemType } from "../../formats/config.ts";
 import { type Files, type JsonRecord, joinPath, readRecord, writeFile } from "../../formats/files.ts";
 import { Bug, InputError } from "../../ir/errors.ts";
@@ -11,7 +11,7 @@ import { type Placed, placedByConfig, placedParts, rolesIn } from "../exchange/a
 import { type Base, baseOf, OwnPrograms, variable } from "../exchange/base.ts";
 import { declares, methodOf, optionsText } from "../exchange/library.ts";
 import { selectorsFor } from "../exchange/selectors.ts";
-import { adaptersOf, readSetup, setupLines } from "../exchange/setup.ts";
+import { setupLines } from "../exchange/setup.ts";
 import type { Io } from "../io.ts";
 
 interface ImportCommand {

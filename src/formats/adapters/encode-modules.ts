@@ -7,7 +7,7 @@ import { evaluate } from "./expression.ts";
 import type { MethodMapping, OptionMapping, PeftMapping } from "./mapping.ts";
 import { type Encoded, type OutAdapter, type OutAttachment, type OutParam, Unsayable } from "./out.ts";
 import { choosePattern, chooseTargets, moduleTree } from "./targets.ts";
-import { keepRows } from "./view.ts";
+import { rowsThatCount, thin } from "./thinned.ts";
 
 /** Values that a field should have, by site; all equal, or the field has a pattern. */
 type FieldValues = Map<string, { values: Map<string, Json>; pattern: string | undefined }>;
@@ -179,41 +179,6 @@ function putParams(
     }
     tensors.set(`${mapping.headPrefix}${path}.${end}`, value);
   }
-}
-
-/** Rows that say something, by site; `undefined`: all do, or, before anything was learned, none anywhere. */
-function rowsThatCount({ thinned }: MethodMapping, { sites }: OutAttachment): Map<string, boolean[]> | undefined {
-  if (thinned === undefined) return undefined;
-  const { of, axes } = thinned;
-  const bySite = new Map<string, boolean[]>();
-  for (const { path, params } of sites) {
-    const { shape } = params[of];
-    const values = params[of].values();
-    const counts = (row: number) => keepRows({ shape, axis: axes[of], rows: [row] }, values).some((v) => v !== 0);
-    bySite.set(
-      path,
-      Array.from({ length: shape[axes[of]] }, (_, row) => counts(row)),
-    );
-  }
-  const all = [...bySite.values()].flat();
-  return all.every(Boolean) || !all.some(Boolean) ? undefined : bySite;
-}
-
-/** The parameters with only the rows that count. */
-function thin(
-  { thinned }: MethodMapping,
-  params: Readonly<Record<string, OutParam>>,
-  counts: readonly boolean[],
-): Record<string, OutParam> {
-  const rows = counts.flatMap((is, row) => (is ? [row] : []));
-  return Object.fromEntries(
-    Object.entries(params).map(([name, param]) => {
-      const axis = thinned!.axes[name];
-      if (axis === undefined || rows.length === counts.length) return [name, param];
-      const shape = param.shape.map((size, i) => (i === axis ? rows.length : size));
-      return [name, { ...param, shape, values: () => keepRows({ shape: param.shape, axis, rows }, param.values()) }];
-    }),
-  );
 }
 
 /** Whole numbers in their types. */

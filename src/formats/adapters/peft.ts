@@ -1,11 +1,12 @@
 /** Reads adapters in the layout of Hugging Face PEFT. */
 import { InputError } from "../../ir/errors.ts";
-import { describe, isRecord, type Json, type JsonRecord } from "../files.ts";
+import { describe, type Json, type JsonRecord } from "../files.ts";
 import type { TensorStore } from "../safetensors/read.ts";
 import { evaluate } from "./expression.ts";
 import { AdapterFolder, type AdapterPart, checkTable, comparePaths, PartBuilder, type PartOfTensor } from "./folder.ts";
 import { asInCheckpoints, type Mappings, type MethodMapping, type PeftMapping } from "./mapping.ts";
 import { readOptions, regex } from "./options.ts";
+import { fillThinned } from "./thinned.ts";
 import { makeView } from "./view.ts";
 
 /** Fields that say where an adapter came from or how to load it, not what it computes. */
@@ -207,41 +208,6 @@ function drawnAt(
   if (drawn === undefined || config[options[drawn.saved].field!] !== false) return undefined;
   const params = drawn.params.filter((param) => keyOf(param) === undefined);
   return params.length === 0 ? undefined : { by: drawn.by, params };
-}
-
-/** Parameters of a site whose rows are not all in the file, as whole ones. P0661, P0666: the field is no list of truths, or not that of these tensors. */
-function fillThinned(
-  path: string,
-  config: JsonRecord,
-  site: string,
-  { thinned, params = {} }: MethodMapping,
-  keys: ReadonlyMap<string, string>,
-  store: TensorStore,
-  views: Map<string, PartOfTensor>,
-): Record<string, string> {
-  const lists = thinned && config[thinned.field];
-  if (thinned === undefined || lists === null || lists === undefined) return {};
-  if (!isRecord(lists)) throw new InputError("P0661", `\`${path}\`: ${thinned.field} is ${describe(lists)} where an object is wanted`);
-  const end = params[thinned.of];
-  const list = lists[`${site}.${end}`] ?? lists[`${site}.${end}.default`];
-  if (list === undefined) return {};
-  if (!Array.isArray(list) || list.some((one) => typeof one !== "boolean"))
-    throw new InputError("P0661", `\`${path}\`: ${thinned.field} of \`${site}\` is ${describe(list)} where a list of truths is wanted`);
-  const rows = list.flatMap((there, i) => (there === true ? [i] : []));
-  const out: Record<string, string> = {};
-  for (const [param, axis] of Object.entries(thinned.axes)) {
-    const of = keys.get(params[param])!;
-    const { shape } = store.info(of);
-    if (shape[axis] === list.length) continue;
-    if (shape[axis] !== rows.length)
-      throw new InputError(
-        "P0666",
-        `\`${path}\`: tensor \`${of}\` has shape [${shape.join(", ")}], but by ${thinned.field} ${rows.length} of ${list.length} rows are there`,
-      );
-    out[param] = `${of} (${rows.length} of ${list.length} rows)`;
-    views.set(out[param], { of, thinned: { shape: shape.map((size, i) => (i === axis ? list.length : size)), axis, rows } });
-  }
-  return out;
 }
 
 /** Sites to others whose tensors are the same, number by number; those that the configuration names come first. */

@@ -10,7 +10,7 @@ import type { OutAdapter, OutAttachment, OutParam } from "./out.ts";
 import { makeView, writeView } from "./view.ts";
 
 /** The version of the library whose layout this is. */
-const VERSION = "adapters.1.2.0";
+export const LIBRARY_VERSION = "adapters.1.2.0";
 
 export interface LibraryNames {
   /** The adapter's name, which is inside all keys; by default that of the first attachment. */
@@ -64,25 +64,6 @@ export function writeLibrary(files: Files, folder: string, adapter: OutAdapter, 
     name: null,
     label2id: label2id ?? null,
     num_labels: num_labels ?? (isRecord(label2id) ? Object.keys(label2id).length : 2),
-  });
-}
-
-/** How adapters act together; `src/cli/exchange/setup.ts` reads it. */
-export const SETUP_FILE = "adapter_setup.json";
-
-/** Writes several, each into a folder of its name, with the setup that puts each on top of those before it. P0670 as in `writeLibrary`. */
-export function writeStack(
-  files: Files,
-  folder: string,
-  adapters: readonly (readonly [name: string, OutAdapter])[],
-  mappings: Mappings,
-): void {
-  for (const [name, adapter] of adapters) writeLibrary(files, joinPath(folder, name), adapter, mappings, { name });
-  const children = adapters.map(([name]) => ({ type: "single", children: [name] }));
-  writeJson(files, joinPath(folder, SETUP_FILE), {
-    adapter_setup: { type: "Stack", children },
-    head_setup: null,
-    version: VERSION,
   });
 }
 
@@ -393,7 +374,7 @@ class LibraryWriter {
       model_name: base.name ?? null,
       model_type: base.config.model_type ?? null,
       name: this.name,
-      version: VERSION,
+      version: LIBRARY_VERSION,
     };
   }
 }
