@@ -7,6 +7,7 @@ import { writeLibrary } from "../../src/formats/adapters/write-library.ts";
 import { openCheckpoint } from "../../src/formats/checkpoint.ts";
 import { readConfig } from "../../src/formats/config.ts";
 import { MemoryFiles } from "../../src/formats/memory.ts";
+import { readHeader } from "../../src/formats/safetensors/header.ts";
 import { InputError } from "../../src/ir/errors.ts";
 import { NodeFiles } from "../../src/node/files.ts";
 import { asTrained } from "../support/as-trained.ts";
@@ -132,6 +133,49 @@ describe("what the library says by layer, by place and beside the adapter", () =
     const [{ reduction_factor }] = config.configs as { reduction_factor: number }[];
     expect(Math.floor(32 / reduction_factor)).toBe(11);
     expect(readAdapter(files, "out", mappings)!.parts.map(({ method }) => method)).toEqual(["Pfeiffer", "LoRA"]);
+  });
+  test("an invertible part stands at the trunk, of an encoder–decoder at its encoder", () => {
+    const coupling = {
+      "layer.0.weight": param(8, 16),
+      "layer.0.bias": param(8),
+      "layer.1.weight": param(16, 8),
+      "layer.1.bias": param(16),
+    };
+    const halves = ["F", "G"].flatMap((half) => Object.entries(coupling).map(([end, value]) => [`${half}.${end}`, value] as const));
+    const invertible = (inverse: boolean): OutAttachment => ({
+      name: "tongue",
+      method: "Invertible",
+      from: "std/methods/invertible",
+      options: { reduction: 2, inverse, act: "relu" },
+      sites: [{ path: "", role: "WordSpace", params: Object.fromEntries(halves) }],
+      shared: {},
+    });
+    const keys = (files: MemoryFiles) =>
+      [...files.content.keys()]
+        .filter((file) => file.endsWith(".safetensors"))
+        .flatMap((file) => [...readHeader(files, file).tensors.keys()]);
+    const bert = written(adapter([pfeiffer(8, 0, 1), invertible(false)]));
+    expect(bert.config).toMatchObject({ inv_adapter: "nice", inv_adapter_reduction_factor: 2 });
+    expect(keys(bert.files)).toContain("bert.invertible_adapters.task.F.0.weight");
+    const back = readAdapter(bert.files, "out", mappings)!.parts.find(({ method }) => method === "Invertible")!;
+    expect([back.options, back.sites.map((site) => site.path)]).toEqual([{ reduction: 2, inverse: false }, ["**: WordSpace"]]);
+
+    const layers = ["encoder", "decoder"].flatMap((half) => [0, 1].map((i) => `model.${half}.layers.${i}`));
+    const bart = written({
+      attachments: [
+        { ...pfeiffer(8), sites: layers.map((path) => ({ path, role: "FeedForwardSublayer", params: bottleneck(8) })) },
+        invertible(false),
+      ],
+      heads: {},
+      base: {
+        name: "bart",
+        module: "BartForConditionalGeneration",
+        config: { model_type: "bart", d_model: 32, encoder_layers: 2, decoder_layers: 2, is_encoder_decoder: true },
+        shapes: new Map(layers.map((path) => [`${path}.fc1.weight`, [64, 32]])),
+      },
+    });
+    expect(keys(bart.files).filter((key) => key.includes("invertible"))).toHaveLength(8);
+    expect(keys(bart.files)).toContain("model.encoder.invertible_adapters.task.G.2.bias");
   });
   test("what it has no form for is refused with the reason", () => {
     const other = { ...pfeiffer(8, 0), method: "Lite" };

@@ -176,7 +176,10 @@ export interface LibraryMapping {
   readonly places?: string;
   /** Regular expressions on what stands before the infix, and the site they give; the first that fits counts. */
   readonly sites?: readonly (readonly [string, string])[];
-  /** The other way: from a site, with `:Role`, to what is written before the infix; `{trunk}`: what the base calls its trunk. By default the site's module. */
+  /**
+   * The other way: from a site, with `:Role`, to what is written before the infix; `{trunk}`: what the base calls its trunk, `{encoder}`: the
+   * encoder in it, where there is a decoder as well. By default the site's module.
+   */
   readonly placed?: readonly (readonly [string, string])[];
   /** Regular expressions on the same, and the field of the configuration that is true where such places are adapted; the first that fits counts. */
   readonly locations?: readonly (readonly [pattern: string, field: string, listed?: string])[];

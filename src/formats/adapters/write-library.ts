@@ -83,6 +83,8 @@ class LibraryWriter {
   private readonly layers: ReadonlySet<number>;
   /** What the base calls its trunk; "": the model is its own. */
   private readonly trunk: string;
+  /** The trunk's encoder, where it has a decoder as well; else the trunk. */
+  private readonly encoder: string;
   private readonly model: JsonRecord;
 
   constructor(
@@ -95,6 +97,7 @@ class LibraryWriter {
     this.layers = new Set(found);
     const first = [...shapes.keys()].find((path) => layerOf(path, config) !== undefined)?.split(".")[0] ?? "";
     this.trunk = ["encoder", "decoder"].includes(first) ? "" : first;
+    this.encoder = config.is_encoder_decoder !== true ? this.trunk : this.trunk === "" ? "encoder" : `${this.trunk}.encoder`;
     this.model = { ...config, hidden_size: widthOf(config), model_class: adapter.base.module };
   }
 
@@ -200,7 +203,7 @@ class LibraryWriter {
   private placeOf(mapping: LibraryMapping, site: string): string {
     for (const [pattern, place] of mapping.placed ?? [["^([^:]*)(:.*)?$", "$1"]]) {
       const expression = new RegExp(pattern);
-      if (expression.test(site)) return site.replace(expression, place).replace("{trunk}", this.trunk);
+      if (expression.test(site)) return site.replace(expression, place).replace("{trunk}", this.trunk).replace("{encoder}", this.encoder);
     }
     throw new Bug(`no place for the site ${site} of ${mapping.method}`);
   }
