@@ -58,6 +58,7 @@ import { Prefix, PrefixMLP } from "std/methods/prefix"
 import { Prompt } from "std/methods/prompt"
 import { Compacter, CompacterPlus } from "std/methods/compacter"
 import { Hadamard } from "std/methods/hadamard"
+import { ProPETLAdapter, ProPETLLoRA } from "std/methods/propetl"
 import { AdapterFusion, ScaLearn, ScaLearnShared } from "std/methods/fusion"
 import { classification } from "std/objectives"
 `;
@@ -102,6 +103,30 @@ const TRAINED: Readonly<Record<string, readonly [attach: string, params: string,
   "norms alone": ["", "m.**: Norm", 38_400, 100_352],
   "LoRA r=8 q,v": ["attach a = LoRA(rank: 8) to m.**.self.{query, value}", "[a, m.classifier]", 887_042, 1_838_082],
   "AdaLoRA r=12 q,v": ["attach a = AdaLoRA(rank: 12) to m.**.self.{query, value}", "[a, m.classifier]", 1_034_786, 2_231_874],
+  "ProPETL adapter, a twelfth": [
+    "attach a = ProPETLAdapter(size: floor(m.config.hidden_size / 12)) to m.**: FeedForwardSublayer",
+    "[a, m.classifier]",
+    1_870_914,
+    5_404_759,
+  ],
+  "ProPETL prefix, 64, m=512": [
+    "attach a = PrefixMLP(tokens: 64, hidden: 512) to m.**: SelfAttention",
+    "[a, m.classifier]",
+    10_490_626,
+    26_856_962,
+  ],
+  "ProPETL LoRA r=32, masks alone": [
+    "attach a = ProPETLLoRA(rank: 32) to m.**.self.{query, value}",
+    "[a.**.{A_score, B_score}, m.classifier]",
+    1_771_778,
+    4_197_378,
+  ],
+  "sequential, 200, with a norm a layer": [
+    "attach a = Sequential(size: 200) to [m.**: AttentionSublayer, m.**: FeedForwardSublayer]",
+    "[a, m.roberta.encoder.layer[*].output.LayerNorm]",
+    7_414_464,
+    19_768_704,
+  ],
 };
 
 describe("RoBERTa (methods-a 5.3 of the references)", () => {
@@ -149,10 +174,45 @@ for n in 0..8 { model s = base attach one = Pfeiffer() to s.**: FeedForwardSubla
     ).toEqual({ fusion: 21_252_096, scalearn: 73_728, uniform: 96, shared: 6_144, "shared, uniform": 8 });
   });
 
-  test("LiST's adapters (methods-b A10)", async () => {
-    const header = `${ROBERTA}model base = RobertaForSequenceClassification(num_labels: 2) from "roberta-large"`;
-    const both = "[m.**: AttentionSublayer, m.**: FeedForwardSublayer]";
-    expect(await attached(header, { lite: `Lite(size: 128) to ${both}` })).toEqual({ lite: 12_582_912 });
+  test("LiST's adapters, and what it advertises: the head as well, of whose decoder three words' rows (methods-b A10)", async () => {
+    const { attachments, stages } = await counts(`${ROBERTA}import { RobertaForMaskedLM } from "std/models/bert"
+import { Verbalizer } from "std/methods/warp"
+import { prompted } from "std/objectives"
+model m = RobertaForMaskedLM from "roberta-large"
+attach lite = Lite(size: 128) to [m.**: AttentionSublayer, m.**: FeedForwardSublayer]
+attach rows = Verbalizer([10, 20, 30]) to m.lm_head.decoder
+train t { objective = prompted(m, [[10], [20], [30]]) params = [lite, rows, m.lm_head.{dense, layer_norm, bias}]
+  data = jsonl("rows.jsonl") sequence = 16 steps = 1 }`);
+    expect([attachments.lite, stages.t]).toEqual([12_582_912, 13_687_897]);
+  });
+
+  test("PETapter: the adapter, and a head that scores the pieces of the label words (methods-b A19)", async () => {
+    const pieces = [2, 6];
+    const { attachments, stages } = await counts(`${ROBERTA}import { BertModel, BertConfig } from "std/models/bert"
+import { Tagger, LayerNorm, gelu } from "std/nn"
+import { tagging } from "std/objectives"
+module PETHead(dim: int, pieces: int) {
+  dense = Linear(dim, dim)  LayerNorm = LayerNorm(dim, eps: 1e-12)  decoder = Linear(dim, pieces)
+  forward(x: f32[..., dim]) -> y: f32[..., pieces] { y = decoder(LayerNorm(gelu(dense(x)))) }
+}
+module PETapter(c: BertConfig, pieces: int) as Tagger {
+  roberta = BertModel(c, pooled: false, position_offset: true)
+  head    = PETHead(c.hidden_size, pieces)
+  forward(input_ids: i32[B, S], attention_mask: bool[B, S] = true) -> logits: f32[B, S, pieces] {
+    hidden = roberta(input_ids, attention_mask).last_hidden_state
+    logits = head(hidden)
+  }
+}
+${pieces
+  .map(
+    (n) => `model m${n} = PETapter(pieces: ${n}) from "xlmr-large"
+attach a${n} = Pfeiffer() to m${n}.**: FeedForwardSublayer
+train t${n} { objective = tagging(m${n}) params = [a${n}, m${n}.head] data = jsonl("rows.jsonl") sequence = 16 steps = 1 }`,
+  )
+  .join("\n")}`);
+    for (const n of pieces)
+      expect([attachments[`a${n}`], stages[`t${n}`] - attachments[`a${n}`]]).toEqual([3_171_840, 1_051_648 + 1025 * n]);
+    expect(stages.t6).toBe(4_229_638);
   });
 });
 
@@ -216,6 +276,48 @@ model base = BertForSequenceClassification(num_labels: 2) from "${folder}"`;
       expect(await attached(header, { prefix: "Prefix(tokens: 20) to m.**: SelfAttention" })).toEqual({ prefix });
     }
   });
+});
+
+test("BERT2BERT: every row of the authors' table (methods-b A21)", async () => {
+  // rows of the table itself; all others by the formula, which gives these as well
+  const samples = { m128_2_2: 8_935_226, m256_12_2: 27_638_074, m512_8_8: 91_191_098, m768_8_4: 143_397_690, m768_12_12: 247_363_386 };
+  const { models } = await counts(`import { EncoderDecoderModel } from "std/models/encoder_decoder"
+fn bert(d: int, layers: int) = { hidden_size: d, num_hidden_layers: layers, num_attention_heads: d / 64, intermediate_size: 4 * d }
+fn both(d: int, le: int, ld: int) = EncoderDecoderModel(encoder: bert(d, le), decoder: bert(d, ld))
+fn size(d: int, le: int, ld: int)
+  = 2 * (31_036 * d + 2 * d) + (d * d + d) + (d * d + 3 * d + 30_522) + le * (12 * d * d + 13 * d) + ld * (16 * d * d + 19 * d)
+depths = [2, 4, 6, 8, 10, 12]
+rows   = []
+for d in [128, 256, 512, 768] {
+  for le in depths { for ld in depths { if count(both(d, le, ld)) == size(d, le, ld) { rows = [...rows, d] } } }
+}
+require length(rows) == 144, "a row is not the formula's"
+${Object.keys(samples)
+  .map((name) => `model ${name} = both(${name.slice(1).replaceAll("_", ", ")})`)
+  .join("\n")}`);
+  expect(models).toEqual(samples);
+});
+
+test("adapters inside MEFT's layers (methods-a 1.12)", async () => {
+  const rows: readonly [folder: string, model: string, from: string, size: number, layers: string, parameters: number][] = [
+    ["bert-base", "BertForSequenceClassification", "bert", 8, "", 313_536],
+    ["bert-base", "BertForSequenceClassification", "bert", 64, "", 2_379_264],
+    ["roberta-large", "RobertaForSequenceClassification", "bert", 8, "", 835_968],
+    ["roberta-large", "RobertaForSequenceClassification", "bert", 64, "", 6_343_680],
+    ["opt-1.3b", "OPTForCausalLM", "opt", 64, "model.decoder.layers[8..]", 8_456_192],
+    ["llama-7b", "LlamaForCausalLM", "llama", 8, "", 4_456_960],
+  ];
+  const lines = rows.map(([folder, model, , size, layers], i) => {
+    const at = layers === "" ? `m${i}` : `m${i}.${layers}`;
+    return `model m${i} = ${model} from "${folder}"
+attach a${i} = Sequential(size: ${size}) to [${at}.**: AttentionSublayer, ${at}.**: FeedForwardSublayer]`;
+  });
+  const imports = [...new Set(rows.map(([, model, from]) => `import { ${model} } from "std/models/${from}"`))];
+  const { attachments } = await counts(`${imports.join("\n")}
+import { AttentionSublayer, FeedForwardSublayer } from "std/nn"
+import { Sequential } from "std/methods/bottleneck"
+${lines.join("\n")}`);
+  expect(Object.values(attachments)).toEqual(rows.map((row) => row[5]));
 });
 
 test("DeBERTaV3-base: triplets of rank 1, 2 and 8 at its 72 matrices (methods-a 3)", async () => {

@@ -292,6 +292,16 @@ describe("classes", () => {
   });
 });
 
+test("depth costs no stack", () => {
+  const p = project(`import { RobertaForMaskedLM } from "std/models/bert"
+import { FeedForwardSublayer } from "std/nn"
+import { Pfeiffer } from "std/methods/bottleneck"
+model m = RobertaForMaskedLM(vocab_size: 13, hidden_size: 4, num_attention_heads: 1, intermediate_size: 4, num_hidden_layers: 100)
+attach a = Pfeiffer(size: 2) to m.**: FeedForwardSublayer
+predict look { model = m data = jsonl("x") columns = ["logits"] }`);
+  expect(problems(p)).toEqual([]);
+});
+
 describe("padding", () => {
   test.each([
     ["LlamaForSequenceClassification", "llama", llama],

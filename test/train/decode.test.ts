@@ -24,6 +24,8 @@ const t5 =
   "vocab_size: 13, d_model: 8, d_kv: 4, d_ff: 12, num_layers: 1, num_heads: 2, relative_attention_num_buckets: 6, relative_attention_max_distance: 9";
 const bart =
   "vocab_size: 13, d_model: 8, encoder_layers: 1, decoder_layers: 1, encoder_attention_heads: 2, decoder_attention_heads: 2, encoder_ffn_dim: 12, decoder_ffn_dim: 12, max_position_embeddings: 40";
+const bert =
+  "{ vocab_size: 13, hidden_size: 8, num_hidden_layers: 1, num_attention_heads: 2, intermediate_size: 12, max_position_embeddings: 60, pad_token_id: 0 }";
 const kinds: readonly Kind[] = [
   { name: "T5", file: "t5", model: `T5ForConditionalGeneration(${t5})`, begin: [0] },
   {
@@ -48,6 +50,12 @@ attach i = Scaled() to m.**: CrossAttention`,
     model: `BartForConditionalGeneration(${bart})`,
     begin: [2],
     adapt: "attach f = Prefix(tokens: 2) to m.**: Attention",
+  },
+  {
+    name: "BERT2BERT",
+    file: "encoder_decoder",
+    model: `EncoderDecoderModel(encoder: ${bert.replace("hidden_size: 8", "hidden_size: 6")}, decoder: ${bert}, decoder_start_token_id: 2)`,
+    begin: [2],
   },
   { name: "GPT-2", file: "gpt2", model: "GPT2LMHeadModel(vocab_size: 13, n_positions: 60, n_embd: 8, n_layer: 1, n_head: 2)" },
   {

@@ -3,7 +3,7 @@ import type * as ast from "../ast.ts";
 import { fail } from "./fault.ts";
 import { type Evaluator, fixed, type Here, Names, type Read, type Scope } from "./scope.ts";
 import { Thunk } from "./thunk.ts";
-import type { Value } from "./values.ts";
+import { CallValue, type Value } from "./values.ts";
 
 /** What surrounds a block: how its statements are located, and how a name of it is read (edits, given values). */
 export interface BlockOwner {
@@ -49,6 +49,8 @@ interface Branch {
 
 export class Block implements Scope {
   private readonly bound: Set<string>[];
+  /** Names that statements of this block bind, in the order of the text; an `if` may leave some of them unbound. */
+  readonly own: ReadonlySet<string>;
   private readonly thunks = new Map<ast.Statement, Thunk<Value>[]>();
   private readonly branches = new Map<ast.Statement, Thunk<Branch>>();
   private readonly loops = new Map<ast.Statement, Block[]>();
@@ -63,13 +65,14 @@ export class Block implements Scope {
     private readonly turn?: Turn,
   ) {
     this.bound = statements.map(binds);
+    this.own = new Set(this.bound.flatMap((s) => [...s]));
   }
 
   find(name: string): Read | undefined {
     return this.findBefore(name, this.statements.length);
   }
   names(): string[] {
-    return [...new Set(this.bound.flatMap((s) => [...s])), ...this.outer.names()];
+    return [...this.own, ...this.outer.names()];
   }
   /** The carried value as it leaves a turn of a loop of this block; before the first turn where `turn` is −1. */
   carriedAfter(s: ast.For, turn: number, name: string): Read | undefined {
@@ -187,7 +190,12 @@ export class Block implements Scope {
         out.set(n, other ?? thunk);
       }
       // where a method takes the loop's place its own values may never be wanted
-      if (isLoop && !rebound && !this.owner.rewired?.(s)) for (const thunk of out.values()) thunk.force();
+      if (!isLoop || rebound || this.owner.rewired?.(s)) return;
+      for (const [n, thunk] of out) {
+        const value = thunk.force();
+        const last = before?.get(n)?.force();
+        if (value instanceof CallValue && last instanceof CallValue) value.frame.follows(last.frame);
+      }
     });
     return turns;
   }

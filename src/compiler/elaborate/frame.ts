@@ -28,6 +28,8 @@ export class Frame {
   /** Whether what the `forward` requires was looked at. */
   private checked = false;
   private readonly edited = new Map<Edit, Thunk<Value>>();
+  /** The call whose first output a loop carried into this one. */
+  private before: Frame | undefined;
   /** Which call of the module this is, in the order of the text. */
   readonly ordinal: number;
 
@@ -198,6 +200,10 @@ export class Frame {
   }
 
   private output(p: ast.Param): Value {
+    this.workUp();
+    return this.outputOf(p).force();
+  }
+  private outputOf(p: ast.Param): Thunk<Value> {
     const name = p.name.text;
     let t = this.outputs.get(name);
     if (!t) {
@@ -220,7 +226,23 @@ export class Frame {
       );
       this.outputs.set(name, t);
     }
-    return t.force();
+    return t;
+  }
+
+  /** Says which call of a loop came before this one. */
+  follows(other: Frame): void {
+    this.before = other;
+  }
+  /** The calls that a loop made before this one, the first of them first: each would ask the one before it, and depth would cost stack. */
+  private workUp(): void {
+    const earlier: Thunk<Value>[] = [];
+    for (let f = this.before; f !== undefined; f = f.before) {
+      const thunk = f.outputOf(f.forward.results[0]);
+      if (!thunk.isNew) break;
+      earlier.push(thunk);
+    }
+    this.before = undefined;
+    while (earlier.length > 0) earlier.pop()!.force();
   }
 
   private readNamed(name: string, _reader: Here): Read | undefined {

@@ -113,10 +113,7 @@ export class Instance extends Editable {
 
   /** Names bound in the body with their values. */
   *bindings(): IterableIterator<[string, Value]> {
-    const seen = new Set<string>();
-    for (const name of this.block.names()) {
-      if (seen.has(name)) continue;
-      seen.add(name);
+    for (const name of this.block.own) {
       const thunk = this.block.thunkBefore(name);
       if (thunk) yield [name, thunk.force()];
     }

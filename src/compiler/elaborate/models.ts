@@ -11,7 +11,7 @@ import { fold } from "./merge.ts";
 import { fixed, Names, type Scope } from "./scope.ts";
 import { asSelection, selectionOf } from "./select.ts";
 import { Storage } from "./storage.ts";
-import { Applied, describe, Fields, ModuleDecl, type Place, Selection, type Value } from "./values.ts";
+import { Applied, describe, Fields, ModuleDecl, type Place, Selection, TypeDecl, type Value } from "./values.ts";
 
 /** `model m = M(…) from "folder" except …`, or a copy: `model b = a`. */
 export function makeModel(e: Elaborator, s: ast.Model, scope: Scope): Instance {
@@ -82,20 +82,32 @@ function makeFrom(
 ): Instance {
   const type = e.recordOf(module);
   if (!type) fail("P0602", span, `${module.name} takes no record, so a config.json cannot fill it`);
+  return applyModule(e, module, args, scope, span, knownFields(type, config, "", unknown));
+}
+
+/** What a record has a field for, of a file; the same of records in it. What it has none for is `unknown`, by path. */
+function knownFields(type: TypeDecl, config: Readonly<Record<string, unknown>>, path: string, unknown: string[]): Fields {
   const entries = new Map<string, Value>();
   const names = new Map(type.decl.fields.map((f) => [f.name.text, f]));
   for (const [k, v] of Object.entries(config)) {
     const field = names.get(k);
     if (!field) {
-      unknown.push(k);
+      unknown.push(path + k);
+      continue;
+    }
+    const inner = field.type.kind === "NamedType" ? type.scope.find(field.type.name.text)?.(type.scope.here) : undefined;
+    if (inner instanceof TypeDecl && isObject(v)) {
+      entries.set(k, knownFields(inner, v, `${path}${k}.`, unknown));
       continue;
     }
     const value = fromJson(v);
     if (value === null && !(field.type.kind !== "ListType" && field.type.optional)) continue;
     entries.set(k, value);
   }
-  return applyModule(e, module, args, scope, span, new Fields(entries));
+  return new Fields(entries);
 }
+const isObject = (v: unknown): v is Readonly<Record<string, unknown>> =>
+  typeof v === "object" && v !== null && !Array.isArray(v) && !("kind" in v);
 
 export function fromJson(v: unknown): Value {
   if (v === null || v === undefined) return null;

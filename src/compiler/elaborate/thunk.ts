@@ -21,6 +21,9 @@ export class Thunk<T> {
     return t;
   }
 
+  get isNew(): boolean {
+    return this.state === "new";
+  }
   get isRunning(): boolean {
     return this.state === "running";
   }
