@@ -66,7 +66,7 @@ export function compile(path: string, host: Host, overrides: Overrides = {}): Pr
       const stored = tree.flatMap((i) => [...i.stored()].map(([, s]) => s));
       return {
         ...m.report,
-        tokenizer: m.instance.tokenizer === undefined || m.instance.tokenizer.reduced ? m.report.folder : m.instance.tokenizer.folder,
+        tokenizer: m.instance.tokenizer?.source ?? m.report.folder,
         params: stored.map((s) => s.name),
         shapes: Object.fromEntries(stored.map((s) => [s.path, s.shape])),
         modules: Object.fromEntries(tree.map((i) => [i.path, kindsOf(i)])),

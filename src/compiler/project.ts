@@ -74,8 +74,7 @@ interface StageBase {
   readonly span: Span;
   /** `<file>/<name>` below the folder of runs, with the turn's number in a loop. */
   readonly folder: string;
-  /** Folder whose tokenizer the stage uses. */
-  readonly tokenizer: string | undefined;
+  readonly tokenizer: TokenizerSource | undefined;
 }
 
 export interface TrainStage extends StageBase {
@@ -249,8 +248,8 @@ export interface ModelReport {
   readonly name: string;
   readonly module: string;
   readonly folder: string | undefined;
-  /** Folder of its tokenizer: its own, or the one that it was made with. */
-  readonly tokenizer?: string;
+  /** Its tokenizer: its folder's, or the one that it was made with. */
+  readonly tokenizer?: TokenizerSource;
   /** Names of what its call gives, the first standing for the call. */
   readonly outputs: readonly string[];
   readonly config: Readonly<Record<string, Static>>;
@@ -299,13 +298,21 @@ export interface Host {
     readonly wrongShape: readonly { readonly path: string; readonly wanted: readonly number[]; readonly seen: readonly number[] }[];
     readonly leftOver: readonly string[];
   };
-  /** Facts about a folder's tokenizer that programs may ask for. */
-  readTokenizer(
-    folder: string,
-  ): { readonly size: number; readonly ids: Readonly<Record<string, number>>; encode(text: string): number[] } | undefined;
+  readTokenizer(folder: string): TokenizerFacts | undefined;
   /** An adapter's folder: which methods, at which places, with which options and tensors. */
   readAdapter(folder: string): AdapterFile | undefined;
 }
+
+/** What programs may ask of a folder's tokenizer. */
+export interface TokenizerFacts {
+  readonly size: number;
+  readonly ids: Readonly<Record<string, number>>;
+  encode(text: string): number[];
+  /** The same with these tokens alone, numbered in their order. */
+  reduced(kept: readonly number[]): TokenizerFacts;
+}
+/** The tokenizer of a folder, or those of its tokens that are kept, numbered in their order. */
+export type TokenizerSource = string | { readonly folder: string; readonly kept: readonly number[] };
 
 /** An adapter on disk, in the language's terms; a tensor is named by its key in the file. */
 export interface AdapterFile {

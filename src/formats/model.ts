@@ -1,6 +1,6 @@
 /** A whole model in transformers' layout: `config.json`, `model.safetensors` (or shards), the tokenizer's files. */
 import { type ConfigChanges, type ModelConfig, writeConfig } from "./config.ts";
-import { type Files, joinPath, readBytes, writeFile } from "./files.ts";
+import { type Files, type JsonRecord, joinPath, readBytes, writeFile, writeJson } from "./files.ts";
 import { type OutTensor, SHARD_BYTES, writeWeights } from "./safetensors/write.ts";
 import { TOKENIZER_FILES } from "./tokenizer/tokenizer.ts";
 
@@ -13,8 +13,8 @@ export interface ModelFolder {
   readonly tensors: readonly OutTensor[];
   /** Where files are copied from that stay the same when a model is tuned; none: a model made afresh. */
   readonly companions?: string;
-  /** Where the tokenizer's files are copied from, if not from there; none: a model without text. */
-  readonly tokenizer?: string;
+  /** The tokenizer's files, if not those there: a folder to copy them from, or what is to stand in them. None: a model without text. */
+  readonly tokenizer?: string | Readonly<Record<string, JsonRecord>>;
   readonly shardBytes?: number;
 }
 
@@ -22,10 +22,16 @@ export interface ModelFolder {
 export function writeModel(files: Files, folder: string, model: ModelFolder): string[] {
   writeConfig(files, folder, model.config, model.changes);
   const { companions, tokenizer } = model;
-  const own = tokenizer === undefined || tokenizer === companions ? [] : copy(files, TOKENIZER_FILES, tokenizer, folder);
+  const own = tokenizer === undefined || tokenizer === companions ? [] : wordsInto(files, folder, tokenizer);
   const along = own.length > 0 ? COMPANIONS.filter((name) => !TOKENIZER_FILES.includes(name)) : COMPANIONS;
   const copied = [...own, ...(companions === undefined ? [] : copy(files, along, companions, folder))];
   return ["config.json", ...copied, ...writeWeights(files, folder, model.tensors, model.shardBytes ?? SHARD_BYTES)];
+}
+
+function wordsInto(files: Files, folder: string, tokenizer: string | Readonly<Record<string, JsonRecord>>): string[] {
+  if (typeof tokenizer === "string") return copy(files, TOKENIZER_FILES, tokenizer, folder);
+  for (const [name, json] of Object.entries(tokenizer)) writeJson(files, joinPath(folder, name), json);
+  return Object.keys(tokenizer);
 }
 
 /** Copies the tokenizer's and the generation's files that are there. Gives their names. */

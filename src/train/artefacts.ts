@@ -9,8 +9,8 @@ import { verdictLines, verdicts } from "../formats/adapters/verdicts.ts";
 import { writeAdapter } from "../formats/adapters/write.ts";
 import { readConfig } from "../formats/config.ts";
 import { type Files, type JsonRecord, joinPath } from "../formats/files.ts";
-import { writeModel } from "../formats/model.ts";
-import { loadTokenizer } from "../formats/tokenizer/tokenizer.ts";
+import { type ModelFolder, writeModel } from "../formats/model.ts";
+import { tokenizerOf } from "../formats/tokenizer/tokenizer.ts";
 import { Bug } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
 import { interpret } from "../ir/interpret.ts";
@@ -147,13 +147,19 @@ export function artefactsFor(project: Project, files: Files, mappings: Mappings)
             values: () => value(p),
           })),
           companions: model.folder,
-          tokenizer: model.tokenizer,
+          tokenizer: wordsOf(model, files),
         });
         along(target, parts, value);
         return target;
       });
     },
   };
+}
+
+/** The tokenizer that goes with a model: a folder's, or, where only some of its tokens are kept, one in files of its own. */
+function wordsOf({ tokenizer }: ModelReport, files: Files): ModelFolder["tokenizer"] {
+  if (typeof tokenizer !== "object") return tokenizer;
+  return tokenizerOf(files, tokenizer)?.description;
 }
 
 /** The one folder that they were all loaded from. */
@@ -182,7 +188,7 @@ function configOf(model: ModelReport, files: Files, mappings: Mappings): JsonRec
   const config: JsonRecord = { ...(type !== undefined && { model_type: type }), ...read, ...(model.config as JsonRecord) };
   // where a configuration is silent, transformers takes the numbers of the architecture's first tokenizer, which may lie outside of this vocabulary
   const silent = ["bos", "eos"].filter((role) => config[`${role}_token_id`] === undefined);
-  const tokenizer = model.tokenizer === undefined || silent.length === 0 ? undefined : loadTokenizer(files, model.tokenizer);
+  const tokenizer = model.tokenizer === undefined || silent.length === 0 ? undefined : tokenizerOf(files, model.tokenizer);
   const found = silent.flatMap((role) => (tokenizer?.ids[role] === undefined ? [] : [[`${role}_token_id`, tokenizer.ids[role]] as const]));
   return { ...config, ...Object.fromEntries(found) };
 }

@@ -1,5 +1,5 @@
 /** The files that a compiler asks for, answered from any `Files`. */
-import type { Host } from "../compiler/project.ts";
+import type { Host, TokenizerSource } from "../compiler/project.ts";
 import type { AdapterFolder } from "../formats/adapters/folder.ts";
 import type { Mappings } from "../formats/adapters/mapping.ts";
 import { isAdapter, readAdapter } from "../formats/adapters/read.ts";
@@ -7,7 +7,7 @@ import { checkCopies, hasWeights, matchCheckpoint, openCheckpoint } from "../for
 import { labelCount, readConfig } from "../formats/config.ts";
 import { type Files, readText } from "../formats/files.ts";
 import type { TensorStore } from "../formats/safetensors/read.ts";
-import { loadTokenizer, type TextTokenizer } from "../formats/tokenizer/tokenizer.ts";
+import { type TextTokenizer, tokenizerOf } from "../formats/tokenizer/tokenizer.ts";
 import type { OpenFolder } from "./values.ts";
 
 /** Opens folders once, for the compiler and for the run after it. */
@@ -56,8 +56,8 @@ export class Sources implements Host {
     return match;
   };
 
-  readTokenizer(folder: string): TextTokenizer | undefined {
-    return once(this.tokenizers, folder, () => loadTokenizer(this.files, folder));
+  readTokenizer(source: TokenizerSource): TextTokenizer | undefined {
+    return once(this.tokenizers, JSON.stringify(source), () => tokenizerOf(this.files, source));
   }
 
   readAdapter(folder: string): AdapterFolder | undefined {

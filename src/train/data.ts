@@ -1,5 +1,5 @@
 /** Tables that stages name: files by way of the formats' room, and what earlier `predict` stages wrote. */
-import type { DatasetSpec, GenerateStage, PredictStage, StagePrompt } from "../compiler/project.ts";
+import type { DatasetSpec, GenerateStage, PredictStage, StagePrompt, TokenizerSource } from "../compiler/project.ts";
 import { makeSource, makeTable, type TableContext, type TableSpec } from "../formats/data/make.ts";
 import { loadRows } from "../formats/data/parquet.ts";
 import type { Row } from "../formats/data/records.ts";
@@ -40,13 +40,14 @@ export class Tables {
 
   private async context(
     placed: TableSpec,
-    tokenizer: string | undefined,
+    source: TokenizerSource | undefined,
     sequence: number | undefined,
     promptsOnly: boolean,
   ): Promise<TableContext> {
     const { files } = this.sources;
     await loadRows(placed, files, this.loaded);
-    const loadTokenizer = (folder: string) => this.sources.readTokenizer(folder);
+    const tokenizer = typeof source === "object" ? source.folder : source;
+    const loadTokenizer = (folder: string) => this.sources.readTokenizer(folder === tokenizer ? source! : folder);
     return { files, tokenizer, sequence, promptsOnly, loadTokenizer, decodeImage: this.decodeImage, loaded: this.loaded };
   }
 
@@ -76,7 +77,7 @@ export class Tables {
   }
 
   /** Rows of `input_ids` as prompts, without targets and answers. */
-  async prompts(spec: DatasetSpec, tokenizer: string | undefined): Promise<Prompt[]> {
+  async prompts(spec: DatasetSpec, tokenizer: TokenizerSource | undefined): Promise<Prompt[]> {
     const table = await this.table({ spec, tokenizer, sequence: undefined }, true);
     const column = table?.columns.get("input_ids");
     const words = tokenizer === undefined ? undefined : this.sources.readTokenizer(tokenizer);

@@ -30,7 +30,7 @@ export function fileHost(project: Project, sources: Sources, engine: Engine, wat
     predicted: (stage, folder) => tables.predicted(stage, folder),
     artefacts: artefactsFor(project, sources.files, sources.mappings),
     provenances: new Provenances(project, sources, values, watch.version),
-    tokenizer: (folder) => sources.readTokenizer(folder),
+    tokenizer: (source) => sources.readTokenizer(source),
     prompts: async (stage: GenerateStage) => {
       if (stage.prompts !== undefined) return promptsOf(stage.prompts);
       if (stage.data === undefined) throw new InputError("P0737", `stage \`${stage.name}\` has no prompts`);

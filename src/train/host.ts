@@ -1,5 +1,5 @@
 /** What a run needs from outside: files, a device, data, somebody to tell. Handed in, so that a page and a test can run the same code. */
-import type { DatasetSpec, GenerateStage, PredictStage, Project } from "../compiler/project.ts";
+import type { DatasetSpec, GenerateStage, PredictStage, Project, TokenizerSource } from "../compiler/project.ts";
 import type { Provenance } from "../formats/adapters/provenance.ts";
 import type { FloatDType } from "../formats/config.ts";
 import type { Files } from "../formats/files.ts";
@@ -12,8 +12,7 @@ import type { ValueStore } from "./values.ts";
 /** What a dataset is made with. */
 export interface TableRequest {
   readonly spec: DatasetSpec;
-  /** Folder of the tokenizer. */
-  readonly tokenizer: string | undefined;
+  readonly tokenizer: TokenizerSource | undefined;
   /** Tokens a row, for tables that are packed. */
   readonly sequence: number | undefined;
 }

@@ -8,14 +8,14 @@
  * trunk with or without its prefix, old spellings of names, and bf16 stored as f32 all give the same; a base rounded to fewer bits gives another, and is another.
  * Values are read by positions, a piece at a time, never a whole large tensor.
  */
-import type { AttachmentReport, ModelReport, ParamDecl, Project, TrainStage } from "../compiler/project.ts";
+import type { AttachmentReport, ModelReport, ParamDecl, Project, TokenizerSource, TrainStage } from "../compiler/project.ts";
 import type { Problem } from "../compiler/report/problem.ts";
 import { type Provenance, readProvenance } from "../formats/adapters/provenance.ts";
 import { isAdapter } from "../formats/adapters/read.ts";
 import { hasWeights } from "../formats/checkpoint.ts";
-import { type Files, joinPath, readBytes } from "../formats/files.ts";
+import { type Files, joinPath, pythonJson, readBytes } from "../formats/files.ts";
 import { TensorStore } from "../formats/safetensors/read.ts";
-import { TOKENIZER_FILES } from "../formats/tokenizer/tokenizer.ts";
+import { TOKENIZER_FILES, tokenizerOf } from "../formats/tokenizer/tokenizer.ts";
 import { Bug, InputError } from "../ir/errors.ts";
 import type { Span } from "../ir/graph.ts";
 import { digestOf, sha256 } from "./identity.ts";
@@ -140,10 +140,11 @@ export class Provenances {
   private async compareTokenizer(record: Provenance, model: string): Promise<Pick<Comparison, "tokenizer" | "tokenizerFolder">> {
     const used = this.project.actions.flatMap((a) => (a.kind === "stage" && a.stage.tokenizer !== undefined ? [a.stage.tokenizer] : []));
     const own = this.model(model).folder;
-    const folders = used.length > 0 ? [...new Set(used)] : own === undefined ? [] : [own];
+    const sources = used.length > 0 ? [...new Set(used)] : own === undefined ? [] : [own];
     let first: Pick<Comparison, "tokenizer" | "tokenizerFolder"> | undefined;
-    for (const folder of folders) {
-      const now = await this.tokenizerIn(folder);
+    for (const source of sources) {
+      const now = await this.tokenizerIn(source);
+      const folder = typeof source === "string" ? source : source.folder;
       const both = Object.keys(record.tokenizer).filter((name) => now[name] !== undefined);
       if (both.length === 0) continue;
       const tokenizer = both.filter((name) => now[name] !== record.tokenizer[name]);
@@ -154,10 +155,17 @@ export class Provenances {
     return first ?? { tokenizer: [], tokenizerFolder: undefined };
   }
 
-  private async tokenizerIn(folder: string | undefined): Promise<Readonly<Record<string, string>>> {
+  private async tokenizerIn(source: TokenizerSource | undefined): Promise<Readonly<Record<string, string>>> {
     const out: Record<string, string> = {};
-    if (folder === undefined) return out;
+    if (source === undefined) return out;
     const { files } = this.sources;
+    if (typeof source === "object") {
+      // as its model is saved
+      const description = tokenizerOf(files, source)?.description ?? {};
+      for (const [name, json] of Object.entries(description)) out[name] = await digestOf(new TextEncoder().encode(pythonJson(json)));
+      return out;
+    }
+    const folder = source;
     for (const name of TOKENIZER_FILES) {
       const path = joinPath(folder, name);
       if (files.stat(path)?.kind === "file") out[name] = await once(this.stored, path, () => digestOf(readBytes(files, path)));

@@ -1,5 +1,5 @@
 /** A whole file: every stage in order, copies between them, what one stage leaves for the next. */
-import type { Action, DatasetSpec, GenerateStage, Project, Stage } from "../compiler/project.ts";
+import type { Action, DatasetSpec, GenerateStage, Project, Stage, TokenizerSource } from "../compiler/project.ts";
 import type { Problem } from "../compiler/report/problem.ts";
 import { joinPath } from "../formats/files.ts";
 import { InputError, Limit } from "../ir/errors.ts";
@@ -23,7 +23,7 @@ export interface RunOptions {
 }
 export interface FileHost extends RunHost, ScoreHost {
   /** `undefined`: the folder has no tokenizer. */
-  tokenizer(folder: string): (PromptTokenizer & Words) | undefined;
+  tokenizer(source: TokenizerSource): (PromptTokenizer & Words) | undefined;
   /** Prompts of a table, for `generate { data = ... }`. */
   prompts(stage: GenerateStage): Promise<readonly Prompt[]>;
 }
@@ -121,13 +121,13 @@ async function reuse(stage: Stage & { verb: "train" }, host: FileHost, folder: s
 
 /** P0658 where a stage that reads or writes text has no tokenizer. */
 export function tokenizerOf(stage: Stage, host: Pick<FileHost, "tokenizer">): PromptTokenizer {
-  const tokenizer = stage.tokenizer === undefined ? undefined : host.tokenizer(stage.tokenizer);
+  const source = stage.tokenizer;
+  const tokenizer = source === undefined ? undefined : host.tokenizer(source);
   if (tokenizer === undefined) {
-    throw new InputError(
-      "P0658",
-      `stage \`${stage.name}\` needs a tokenizer, and ${stage.tokenizer === undefined ? "no model of it" : `\`${stage.tokenizer}\``} has none`,
-      ["put tokenizer.json beside config.json, or give the model `tokenizer:`"],
-    );
+    const whose = source === undefined ? "no model of it" : `\`${typeof source === "string" ? source : source.folder}\``;
+    throw new InputError("P0658", `stage \`${stage.name}\` needs a tokenizer, and ${whose} has none`, [
+      "put tokenizer.json beside config.json, or give the model `tokenizer:`",
+    ]);
   }
   return tokenizer;
 }

@@ -44,6 +44,9 @@ const host: Host = {
   readTokenizer: () => ({
     size: 400,
     ids: { pad: 0, mask: 4, eos: 2, bos: 1, cls: 1, sep: 2, unk: 3 },
+    reduced(kept) {
+      return { ...this, size: kept.length };
+    },
     encode: (text) =>
       text.trim() === ""
         ? []

@@ -532,7 +532,7 @@ export class Elaborator implements Evaluator {
       const info = reading(span, () => this.host.readTokenizer(folder));
       if (!info)
         fail("P0604", span, `there is no tokenizer in ${folder}`, { notes: ["tokenizer.json, vocab.json with merges.txt, or vocab.txt"] });
-      t = new Tokenizer(folder, info.size, info.ids, (text) => info.encode(text));
+      t = new Tokenizer(folder, info);
       this.tokenizers.set(folder, t);
     }
     return t;

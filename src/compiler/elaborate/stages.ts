@@ -237,7 +237,7 @@ export function stage(e: Elaborator, s: ast.Stage, scope: Scope, turns: readonly
   const out: GenerateStage = {
     ...base,
     verb: "generate",
-    tokenizer: model.tokenizer?.folder ?? e.models.find((m) => m.instance === model)?.report.folder,
+    tokenizer: model.tokenizer?.source ?? e.models.find((m) => m.instance === model)?.report.folder,
     model: model.owner.name,
     ...decodeEntries(e, model, base.name, beams, s.span),
     prompts: promptsOf(settings),

@@ -3,7 +3,7 @@ import type { Graph, Node, Result, Span } from "../../ir/graph.ts";
 import { order } from "../../ir/graph.ts";
 import { rowOf } from "../../ir/ops/index.ts";
 import { boundNames } from "../names.ts";
-import type { Entry, MetricSpec } from "../project.ts";
+import type { Entry, MetricSpec, TokenizerSource } from "../project.ts";
 import { Context, context, within } from "./context.ts";
 import type { Elaborator } from "./elaborator.ts";
 import { fail } from "./fault.ts";
@@ -111,9 +111,9 @@ export function evaluationEntry(
   settings: Settings,
   stage: string,
   metrics: readonly MetricSpec[],
-): { entry: Entry; tokenizer: string | undefined } {
+): { entry: Entry; tokenizer: TokenizerSource | undefined } {
   const o = settings.exprs.get("objective") ?? fail("P0204", settings.span, "`evaluate` needs `objective`");
-  return { entry: evaluationOf(e, o.value, stage, 0, o.span, metrics), tokenizer: tokenizerFolder(e, settings) };
+  return { entry: evaluationOf(e, o.value, stage, 0, o.span, metrics), tokenizer: tokenizerSource(e, settings) };
 }
 
 /** Values of a model or objective, by path, as columns of a table. */
@@ -122,7 +122,7 @@ export function predictEntry(
   settings: Settings,
   stage: string,
   columns: readonly string[],
-): { entry: Entry; tokenizer: string | undefined } {
+): { entry: Entry; tokenizer: TokenizerSource | undefined } {
   const reduce = settings.value("reduce");
   if (reduce !== undefined && reduce !== "mean")
     fail("P0206", settings.spanOf("reduce"), `\`reduce\` can be "mean", this is ${describe(reduce)}`);
@@ -140,7 +140,7 @@ export function predictEntry(
       return { role: "output", name: path, node: reduce === undefined ? node : meanOfPositions(node, at) };
     });
     e.note(ctx);
-    return { entry: entryOf(results), tokenizer: tokenizerFolder(e, settings) };
+    return { entry: entryOf(results), tokenizer: tokenizerSource(e, settings) };
   });
 }
 
@@ -162,13 +162,12 @@ function meanOfPositions(node: Node, span: Span): Node {
 }
 
 /** The tokenizer of the first model that the stage's objective or model mentions. */
-export function tokenizerFolder(e: Elaborator, settings: Settings): string | undefined {
-  const found = new Set<string>();
+export function tokenizerSource(e: Elaborator, settings: Settings): TokenizerSource | undefined {
+  const found = new Set<TokenizerSource>();
   const visit = (v: Value | undefined): void => {
     if (v instanceof Instance) {
-      if (v.tokenizer?.reduced) e.unbuilt("texts in the tokens of a reduced tokenizer", settings.span);
-      const folder = v.tokenizer?.folder ?? e.models.find((m) => m.instance === v)?.report.folder;
-      if (folder) found.add(folder);
+      const source = v.tokenizer?.source ?? e.models.find((m) => m.instance === v)?.report.folder;
+      if (source) found.add(source);
       else if (!v.holder) for (const a of v.args.values()) visit(a);
     } else if (Array.isArray(v)) for (const x of v) visit(x as Value);
   };

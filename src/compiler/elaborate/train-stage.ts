@@ -15,7 +15,7 @@ import type { Scope } from "./scope.ts";
 import { Names } from "./scope.ts";
 import { asSelection, placePath, selectionOf, unite } from "./select.ts";
 import { metricSpecs, type Settings } from "./stages.ts";
-import { entryOf, evaluationOf, namedScalars, nowhere, objectiveLoss, tokenizerFolder } from "./step.ts";
+import { entryOf, evaluationOf, namedScalars, nowhere, objectiveLoss, tokenizerSource } from "./step.ts";
 import type { Storage } from "./storage.ts";
 import { touches, updateNames } from "./updates.ts";
 import { Applied, Closure, Dataset, describe, MethodDecl, Selection, Tensor, type Value } from "./values.ts";
@@ -70,7 +70,7 @@ export function trainStage(e: Elaborator, s: Settings, base: { name: string; spa
   return {
     ...base,
     verb: "train",
-    tokenizer: tokenizerFolder(e, s),
+    tokenizer: tokenizerSource(e, s),
     step: all.map((x) => kept(x.entry)),
     evaluation: evaluation.map(kept),
     trained: first.trained.map((p) => p.name),

@@ -5,7 +5,7 @@
 import type { Dim, Poly } from "../../ir/dim.ts";
 import type { Node, Span } from "../../ir/graph.ts";
 import type * as ast from "../ast.ts";
-import type { AdapterFile, DatasetSpec } from "../project.ts";
+import type { AdapterFile, DatasetSpec, TokenizerFacts, TokenizerSource } from "../project.ts";
 import type { Attachment, Site } from "./attachment.ts";
 import type { Call } from "./builtins/table.ts";
 import type { Frame } from "./frame.ts";
@@ -251,12 +251,19 @@ export class Tokenizer {
   readonly kind = "tokenizer";
   constructor(
     readonly folder: string,
-    readonly size: number,
-    readonly ids: Readonly<Record<string, number>>,
-    readonly encode: (text: string) => number[],
-    /** Whether it numbers tokens otherwise than the folder's own. */
-    readonly reduced = false,
+    readonly facts: TokenizerFacts,
+    /** Numbers of the folder's tokens that this one has, where it has not all of them. */
+    readonly kept?: readonly number[],
   ) {}
+  get size(): number {
+    return this.facts.size;
+  }
+  get ids(): Readonly<Record<string, number>> {
+    return this.facts.ids;
+  }
+  get source(): TokenizerSource {
+    return this.kept === undefined ? this.folder : { folder: this.folder, kept: this.kept };
+  }
 }
 
 /** An adapter on disk: `load("folder")`. Attached, it goes to the places that it names. */

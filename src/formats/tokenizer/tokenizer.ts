@@ -2,6 +2,7 @@
 import { Tokenizer as Engine } from "@huggingface/tokenizers";
 import { InputError } from "../../ir/errors.ts";
 import { type Files, isRecord, type JsonRecord, joinPath, readRecord } from "../files.ts";
+import { reduceDescription, reduceSettings } from "./reduce.ts";
 import { TextStream } from "./stream.ts";
 import { fromBytePairs, fromWordPieces, type Settings, specialTokens } from "./synthesise.ts";
 
@@ -37,8 +38,8 @@ export class TextTokenizer {
 
   /** `folder`: for messages. P0651: a part of the description that the engine does not know. */
   constructor(
-    json: JsonRecord,
-    settings: Settings,
+    private readonly json: JsonRecord,
+    private readonly settings: Settings,
     readonly folder: string,
   ) {
     try {
@@ -63,6 +64,17 @@ export class TextTokenizer {
     this.pair = this.frameOf(true, roberta);
     this.cleanUp = settings.config.clean_up_tokenization_spaces === true;
     this.joins = this.cleanUp || (isRecord(json.decoder) && json.decoder.cleanup === true);
+  }
+
+  /** The same with some of its tokens alone, `kept` in the order of their new numbers. P0653: an order that it cannot have. */
+  reduced(kept: readonly number[]): TextTokenizer {
+    const config = reduceSettings(this.settings.config, kept);
+    return new TextTokenizer(reduceDescription(this.json, kept, this.folder), { ...this.settings, config }, this.folder);
+  }
+
+  /** What describes it, in files: a folder of its own needs no others. */
+  get description(): Readonly<Record<string, JsonRecord>> {
+    return { "tokenizer.json": this.json, "tokenizer_config.json": this.settings.config };
   }
 
   /** Where the post-processor puts its tokens around one text, or two, learnt by giving it two that no vocabulary has. */
@@ -206,6 +218,14 @@ export function loadTokenizer(files: Files, folder: string): TextTokenizer | und
     ]);
   }
   return undefined;
+}
+
+/** The tokenizer of a folder; with `kept`, those of its tokens alone. Errors as of `loadTokenizer`, and P0653. */
+export function tokenizerOf(
+  files: Files,
+  source: string | { readonly folder: string; readonly kept: readonly number[] },
+): TextTokenizer | undefined {
+  return typeof source === "string" ? loadTokenizer(files, source) : loadTokenizer(files, source.folder)?.reduced(source.kept);
 }
 
 const BERT_TOKENS: Readonly<Record<string, string>> = { unk: "[UNK]", cls: "[CLS]", sep: "[SEP]", pad: "[PAD]", mask: "[MASK]" };

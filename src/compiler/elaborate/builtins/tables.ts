@@ -123,7 +123,7 @@ tables.add("verbalizer", [{ name: "tokenizer" }, { name: "words" }], ({ tokenize
     const all = Array.isArray(w) ? w : [w];
     return all.map((word) => {
       if (typeof word !== "string") return c.fail("P0205", `a word is a string, this is ${describe(word as Value)}`);
-      const ids = tokenizer.encode(` ${word}`);
+      const ids = tokenizer.facts.encode(` ${word}`);
       if (ids.length !== 1) return c.fail("P0710", `"${word}" is ${ids.length} tokens: a word that stands for a class must be one`);
       return ids[0];
     });

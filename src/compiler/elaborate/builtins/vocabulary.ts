@@ -32,7 +32,7 @@ vocabulary.add(
         return c.fail("P0205", "each entry is `{ data: a table, most: how many }`");
       const counts = new Map<number, number>();
       for (const text of texts(data.spec, c))
-        for (const line of text.split("\n")) for (const id of tokenizer.encode(line)) counts.set(id, (counts.get(id) ?? 0) + 1);
+        for (const line of text.split("\n")) for (const id of tokenizer.facts.encode(line)) counts.set(id, (counts.get(id) ?? 0) + 1);
       for (const [id] of [...counts].sort((a, b) => b[1] - a[1] || a[0] - b[0]).slice(0, most)) kept.add(id);
     }
     return [...kept].sort((a, b) => a - b);
@@ -41,8 +41,9 @@ vocabulary.add(
 // the same tokenizer with these tokens alone, numbered in their order
 vocabulary.add("reduced", [{ name: "tokenizer" }, { name: "kept" }], ({ tokenizer, kept }, c): Value => {
   if (!(tokenizer instanceof Tokenizer)) return c.fail("P0205", `\`reduced\` takes a tokenizer, this is ${describe(tokenizer!)}`);
-  const order = new Map(c.list(kept, "kept").map((id, i) => [c.int(id, "kept"), i]));
-  const ids = Object.fromEntries(Object.entries(tokenizer.ids).flatMap(([role, id]) => (order.has(id) ? [[role, order.get(id)!]] : [])));
-  const encode = (text: string) => tokenizer.encode(text).flatMap((id) => (order.has(id) ? [order.get(id)!] : []));
-  return new Tokenizer(tokenizer.folder, order.size, ids, encode, true);
+  const numbers = c.list(kept, "kept").map((id) => c.int(id, "kept"));
+  const gone = numbers.find((id) => id < 0 || id >= tokenizer.size);
+  if (gone !== undefined) return c.fail("P0205", `the tokenizer has ${tokenizer.size} tokens, none is ${gone}`);
+  const { kept: own } = tokenizer;
+  return new Tokenizer(tokenizer.folder, tokenizer.facts.reduced(numbers), own === undefined ? numbers : numbers.map((id) => own[id]));
 });
