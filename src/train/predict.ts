@@ -1,6 +1,7 @@
 /** `evaluate` and `predict` stages: a model over a table, without an update. */
 import type { EvaluateStage, PredictStage, TrainStage } from "../compiler/project.ts";
 import { joinPath, writeFile, writeJson } from "../formats/files.ts";
+import { substitute } from "../ir/dim.ts";
 import { InputError } from "../ir/errors.ts";
 import type { Session } from "../runtime/program.ts";
 import { requireBudget } from "./budget.ts";
@@ -77,6 +78,13 @@ async function evaluateTrained(stage: TrainStage, host: RunHost): Promise<Scalar
   }
 }
 
+/** Numbers side by side as lists in lists of these sizes. */
+function nested(values: readonly number[], [size, ...rest]: readonly number[]): unknown {
+  if (rest.length === 0) return values;
+  const each = values.length / size;
+  return Array.from({ length: size }, (_, i) => nested(values.slice(i * each, (i + 1) * each), rest));
+}
+
 /** One object a row, with the columns asked for; also written to `predictions.jsonl`. */
 export async function predictStage(stage: PredictStage, host: RunHost, folder: string): Promise<Record<string, unknown>[]> {
   const table = await tableOf(stage, host);
@@ -85,6 +93,9 @@ export async function predictStage(stage: PredictStage, host: RunHost, folder: s
   const batches = batchesOf(table.rows, stage.batch);
   const points = entryPoints("predict", [stage.entry], [sizes], [[...new Set(batches.map((rows) => rows.length))]]);
   const session = await openFor(points, host);
+  const inner = new Map(
+    stage.entry.graph.results.map(({ name, node }) => [name, node.type.shape.slice(1).map((d) => Number(substitute(d, sizes)))]),
+  );
   const out: Record<string, unknown>[] = [];
   try {
     for (const rows of batches) {
@@ -98,7 +109,7 @@ export async function predictStage(stage: PredictStage, host: RunHost, folder: s
         const values = stage.columns.map((column) => {
           const width = outputs[column].length / rows.length;
           const part = [...outputs[column].subarray(i * width, (i + 1) * width)];
-          return [column, width === 1 ? part[0] : part] as const;
+          return [column, width === 1 ? part[0] : nested(part, inner.get(column)!)] as const;
         });
         out.push({ row, ...Object.fromEntries(values) });
       }

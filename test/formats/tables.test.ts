@@ -91,6 +91,35 @@ describe("tables side by side", () => {
     expect(refusal(() => made(files, spec("average", [[of("a"), of("c")], "scores"])))).toMatch(/^P0703 row 1 of `scores` is \[2\].*\[3\]/);
     expect(refusal(() => made(files, spec("average", [[of("a")], "score"])))).toMatch(/^P0703.*no column `score` to average\nit has/);
   });
+  test("as rows of text they are those they were made of, with the numbers beside: answers are paired by them", () => {
+    const talk = wordFiles({
+      d: lines([
+        { prompt: "the cat", answer: "sat" },
+        { prompt: "a dog", answer: "ran" },
+      ]),
+      e: lines([
+        { prompt: "the cat", answer: "ran" },
+        { prompt: "a dog", answer: "sat" },
+      ]),
+      "p/predictions.jsonl": lines([
+        { row: 0, reward: 0.5 },
+        { row: 1, reward: 2 },
+      ]),
+      "q/predictions.jsonl": lines([
+        { row: 0, reward: 1 },
+        { row: 1, reward: 1 },
+      ]),
+    });
+    const context = { files: talk, tokenizer: "framed", sequence: undefined };
+    const [p, q] = [spec("predicted", ["p", spec("jsonl", ["d"])]), spec("predicted", ["q", spec("jsonl", ["e"])])];
+    const both = makeSource(spec("pairs", [p, q], { by: "reward" }), context)!;
+    expect(both.rows.map(({ values }) => [values.prompt, values.chosen, values.rejected])).toEqual([
+      ["the cat", "ran", "sat"],
+      ["a dog", "ran", "sat"],
+    ]);
+    const short = spec("predicted", ["p", spec("jsonl", ["d"], { split: 0.5 })]);
+    expect(refusal(() => makeSource(short, context))).toMatch(/^P0703.*has 2 rows, but `d`.*has 1/);
+  });
   test("beside brings rows of another table along", () => {
     const table = made(files, spec("beside", [base, base], { batch: 1 }));
     expect(table.beside).toMatchObject({ prefix: "held_", batch: 1, table: { rows: 2 } });

@@ -22,7 +22,7 @@ const twice = <T>(rows: readonly T[]): T[] => [...rows, ...rows];
 describe("the papers' training", () => {
   const paper = new Paper();
   beforeAll(() => {
-    for (const name of ["tiny-bert", "tiny-roberta", "tiny-roberta-6", "tiny-roberta-mlm", "tiny-t5"]) paper.model(name);
+    for (const name of ["tiny-bert", "tiny-roberta", "tiny-roberta-6", "tiny-roberta-mlm", "tiny-t5", "tiny-xlmr-mlm"]) paper.model(name);
     paper.rows("rte", twice(pairs));
     paper.rows("sst2", twice(said.map((sentence, i) => ({ sentence, label: ["bad", "good"][i % 2] }))));
     for (const task of ["mrpc", "rte2"])
@@ -136,7 +136,6 @@ describe("the papers' training", () => {
   }, 300_000);
 
   test("content analysis: voters, what they agree on, and a judged result", async () => {
-    paper.model("tiny-xlmr-mlm");
     paper.put("data/people.txt", "anna\nbert\n");
     const rows = twice(said.map((text, i) => ({ text, label: ["dagegen", "dafür", "nichts"][i % 3] })));
     for (const name of ["near", "few", "unlabelled", "test"]) paper.rows(name, rows);
@@ -151,5 +150,53 @@ describe("the papers' training", () => {
     expect(metrics["confusion/dagegen/dafür"]).toBeDefined();
     for (const name of ["macro_f1", "agreement"]) expect(metrics[name] >= 0 && metrics[name] <= 1).toBe(true);
     expect(metrics.krippendorff_alpha).toBeLessThanOrEqual(1);
+  }, 300_000);
+
+  test("keyphrases: tags read back as phrases, phrases written, both judged", async () => {
+    const phrases = (text: string) => [text.split(" ").slice(1, 3).join(" "), "rain"];
+    paper.rows("kp", twice(said.map((abstract, i) => ({ title: said[(i + 1) % 6], abstract, keyphrases: phrases(abstract) }))));
+    const events = await paper.run("keyphrase", [["max_tokens = 64", "max_tokens = 4"]]);
+    expect([...stages(events).keys()]).toEqual(["tag", "write"]);
+    const metrics = events.flatMap((e) => (e.event === "evaluation" && e.stage === "result" ? [e.metrics] : []))[0];
+    for (const system of ["tags", "written"])
+      for (const kind of ["present", "absent"]) for (const at of ["5", "M"]) expect(metrics[`${system}/${kind}_f1@${at}`] >= 0).toBe(true);
+  }, 300_000);
+
+  test("MAFT: a smaller vocabulary and its tokenizer, trained and saved; adapters stacked on it", async () => {
+    for (const language of ["amharic", "hausa", "yoruba", "swahili", "english"])
+      paper.put(`data/${language}.txt`, `${said.join("\n")}\n`.repeat(6));
+    paper.rows("topics-hausa", twice(said.map((text, i) => ({ text, label: ["a", "b", "c"][i % 3] }))));
+    const events = await paper.run("maft", [
+      ["first: 50", "first: 10"],
+      ["most: 120", "most: 12"],
+      ["most: 150", "most: 14"],
+    ]);
+    expect([...stages(events).keys()]).toEqual(["maft", "language", "task"]);
+    const [afro, wide] = ["runs/afro", "models/tiny-xlmr-mlm"].map((folder) => paper.tokenizerOf(folder));
+    expect(afro.size).toBeLessThan(30);
+    expect(paper.saved("runs/afro").get("roberta.embeddings.word_embeddings.weight")).toEqual([afro.size, 16]);
+    // words that are kept are the same words under other numbers, and others are unknown
+    expect(afro.decode(afro.encode("people vote"))).toBe("people vote");
+    expect(afro.encode("people vote")).not.toEqual(wide.encode("people vote"));
+    expect(wide.encode("zebra")).not.toContain(wide.ids.unk);
+    expect(afro.encode("zebra")).toEqual([afro.ids.unk]);
+  }, 300_000);
+
+  test("PLM: pretrained, instructed, aligned by what it finds better of its own answers", async () => {
+    paper.tokenizer("tiny-plm", "bert", "{% for m in messages %}{{ m['content'] }} [SEP] {% endfor %}");
+    paper.put("data/corpus.txt", `${said.join("\n")}\n`.repeat(30));
+    const talk = (...turns: string[]) => ({ messages: turns.map((content, i) => ({ role: ["user", "assistant"][i], content })) });
+    paper.rows("instructions", twice(said.map((question, i) => talk(question, said[(i + 2) % 6]))));
+    const questions = said.slice(0, 3).map((question) => talk(question));
+    paper.rows("questions", questions);
+    const events = await paper.run("plm", [
+      ["for round in 0..2", "for round in 0..1"],
+      ["max_tokens = 64", "max_tokens = 4"],
+      ["max_tokens = 64", "max_tokens = 4"],
+    ]);
+    expect([...stages(events).keys()]).toEqual(["pretrain", "instruct", "align"]);
+    expect(stages(events).get("align")![0]).toBeCloseTo(Math.log(2), 5);
+    // two answers a question, each improved
+    expect(events.filter((e) => e.event === "sample")).toHaveLength(12);
   }, 300_000);
 });

@@ -6,6 +6,7 @@ import { compile } from "../../src/compiler/compile.ts";
 import { writeFile } from "../../src/formats/files.ts";
 import { readHeader } from "../../src/formats/safetensors/header.ts";
 import { writeSafetensors } from "../../src/formats/safetensors/write.ts";
+import { loadTokenizer, type TextTokenizer } from "../../src/formats/tokenizer/tokenizer.ts";
 import { openEngine } from "../../src/node/engine.ts";
 import { openWorkspace, type Workspace } from "../../src/node/workspace.ts";
 import type { Engine } from "../../src/train/engine.ts";
@@ -90,14 +91,22 @@ predict p { model = m  data = jsonl("none.jsonl")  columns = ["logits"] }`;
       })),
     );
   }
-  tokenizer(name: string, words: string): void {
+  /** `template`: of conversations. */
+  tokenizer(name: string, words: string, template?: string): void {
     this.put(`models/${name}/vocab.txt`, `${vocabulary(words).join("\n")}\n`);
-    this.put(`models/${name}/tokenizer_config.json`, JSON.stringify({ tokenizer_class: "BertTokenizer", do_lower_case: true }));
+    this.put(
+      `models/${name}/tokenizer_config.json`,
+      JSON.stringify({ tokenizer_class: "BertTokenizer", do_lower_case: true, chat_template: template }),
+    );
   }
 
   /** A paper's program as it is; `paper/name`: another of its programs than `run`. */
   text(paper: string): string {
     return readFileSync(path.join(SPECS, paper.includes("/") ? `${paper}.peft` : `${paper}/run.peft`), "utf8");
+  }
+
+  tokenizerOf(folder: string): TextTokenizer {
+    return loadTokenizer(this.workspace.files, folder)!;
   }
 
   /** Shapes of what was saved in a folder and those in it, by name. */

@@ -24,7 +24,8 @@ export function encodePairs(
 ): EncodedRows {
   const pairs = rows.map((row): PairRow => {
     const { prompt, chosen, rejected } = row.values;
-    if (typeof chosen === "string" && typeof rejected === "string") return plainPair(row, prompt, chosen, rejected, tokenizer, file);
+    if (typeof chosen === "string" && typeof rejected === "string" && !Array.isArray(prompt))
+      return plainPair(row, prompt, chosen, rejected, tokenizer, file);
     return spokenPair(row, chat(), file);
   });
   const cut = (ids: readonly number[]) => ids.slice(0, sequence);

@@ -5,15 +5,32 @@ import { isConversation, messagesOf } from "../chat.ts";
 import { renderRow } from "../encode.ts";
 import { readArray } from "../labels.ts";
 import { type Row, readJsonLines } from "../records.ts";
-import { rowsOf, type Source } from "../source.ts";
+import { mapRows, rowsOf, type Source } from "../source.ts";
 import { isSpec, type Maker, pathOf } from "../spec.ts";
 import { arrayColumn } from "../table.ts";
 import { hasMask, parseTemplate } from "../template.ts";
 
 export const PREDICTIONS = "predictions.jsonl";
 
-/** Columns of numbers, by the names of a `predict` stage. */
+/** Columns of numbers, by the names of a `predict` stage. As rows of text: those it went over, with the numbers beside. */
 export const predicted: Maker = {
+  source(spec, kitchen) {
+    const base = isSpec(spec.args[1]) ? kitchen.source(spec.args[1]) : undefined;
+    if (base === undefined) return undefined;
+    const path = joinPath(pathOf(spec), PREDICTIONS);
+    const numbers = readJsonLines(kitchen.files, path);
+    const rows = rowsOf(base);
+    if (rows.length !== numbers.length)
+      throw new InputError(
+        "P0703",
+        `\`${path}\` has ${numbers.length} rows, but \`${base.file}\`, which it was made of, has ${rows.length}`,
+      );
+    const whole: Source = { ...base, rows, part: [0, rows.length] };
+    return mapRows(whole, (row, i) => {
+      const { row: _, ...columns } = numbers[i].values;
+      return { ...row.values, ...columns };
+    });
+  },
   table(spec, kitchen) {
     const folder = pathOf(spec);
     const path = joinPath(folder, PREDICTIONS);
