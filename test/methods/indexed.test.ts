@@ -174,7 +174,8 @@ const methods: readonly Method[] = [
     from: "adaption_prompt",
     base: "llama",
     call: "AdaptionPrompt(tokens: 3)",
-    to: "m.model.layers[1..].self_attn",
+    // a module that is selected by a role it fills
+    to: "m.model.layers[1..].**: SelfAttention",
     count: 3 * 8 + 1,
     atBase: true,
   },

@@ -169,15 +169,14 @@ function fitting(e: Elaborator, method: MethodDecl, to: Selection, span: Span): 
       return [{ place: p, role, names: siteRoleNames(role, found) }];
     }
     if (p.kind !== "module") return [];
-    let found = fillingsOf(p.instance, role);
-    if (p.role) found = found.filter((f) => isA(f.role, p.role!) || isA(p.role!, f.role));
-    if (found.length === 0)
-      fail(
-        "P0307",
-        span,
-        `${method.name} goes on a ${role.name}; ${p.instance.fullPath} is a ${p.instance.decl.name.text}, which is none`,
-        { notes: e.rolesOf(p.instance) },
-      );
+    const all = fillingsOf(p.instance, role);
+    // what is `on` a module takes it in whichever role it was selected
+    const found = p.role && role instanceof RoleDecl ? all.filter((f) => isA(f.role, p.role!) || isA(p.role!, f.role)) : all;
+    if (found.length === 0) {
+      const is = `${p.instance.fullPath} is a ${p.instance.decl.name.text}`;
+      const why = all.length === 0 ? `${is}, which is none` : `${is}, which is one, but it is taken as a ${p.role!.name} here`;
+      fail("P0307", span, `${method.name} goes on a ${role.name}; ${why}`, { notes: e.rolesOf(p.instance) });
+    }
     if (found.length > 1)
       fail("P0308", span, `${p.instance.fullPath} is a ${role.name} in ${found.length} ways`, {
         notes: [`say which: ${found.map((f) => `\`: ${f.role.name}\``).join(" or ")}`],
