@@ -237,7 +237,8 @@ export interface AttachmentReport {
       readonly values: Readonly<Record<string, Graph>>;
       readonly params: Readonly<Record<string, string>>;
     }[];
-    /** Shared parameters that it has too, by name. */
+    /** Shared parameters: graphs, and those that it has too, by name. */
+    readonly common: Readonly<Record<string, Graph>>;
     readonly shared: Readonly<Record<string, string>>;
   };
   /** Folder it was loaded from. */

@@ -56,6 +56,8 @@ export function outAdapters(
     })),
     shared: params(report.shared),
   });
+  const made = (graphs: Readonly<Record<string, Graph>>) =>
+    Object.fromEntries(Object.entries(graphs).map(([name, graph]) => [name, computed(graph)]));
   /** As it is when its training is over. */
   const finished = (report: AttachmentReport): OutAttachment => {
     const { outcome } = report;
@@ -65,10 +67,9 @@ export function outAdapters(
       ...own,
       sites: own.sites.map((site, i) => {
         const { values, params: kept } = outcome.sites[i];
-        const made = Object.fromEntries(Object.entries(values).map(([name, graph]) => [name, computed(graph)]));
-        return { ...site, params: { ...made, ...params(kept) } };
+        return { ...site, params: { ...made(values), ...params(kept) } };
       }),
-      shared: params(outcome.shared),
+      shared: { ...made(outcome.common), ...params(outcome.shared) },
       outcome: { method: outcome.method, from: outcome.declaredIn, options: outcome.options },
     };
   };
@@ -91,6 +92,7 @@ export function outAdapters(
           module: model.module,
           config: configOf(model, files, mappings),
           shapes: new Map(Object.entries(model.shapes)),
+          kinds: new Set(Object.values(model.modules).flat()),
         },
       },
     };
@@ -178,6 +180,7 @@ function isCompanion(a: AttachmentReport, b: AttachmentReport, mappings: Mapping
   if (a.model !== b.model) return false;
   const is = (said: { readonly method: string; readonly from: string }, { method, declaredIn }: AttachmentReport) =>
     said.method === method && said.from === declaredIn.replace(/\.peft$/, "");
+  if ([...mappings.tasks.values()].some((c) => is(c, a))) return true;
   return [...mappings.peft.values()].some(({ methods }) => methods.some((m) => is(m, b) && m.companions?.some((c) => is(c, a))));
 }
 

@@ -98,8 +98,14 @@ describe("PEFT goldens say which methods, where, with which options", () => {
       expect(values[(head * 5 + token) * 8 + i]).toBe(table[((token * 4 + 3) * 4 + head) * 8 + i]);
   });
   test("prompts stay in front: of a pooler, and of a language model, whose loss then has the first word in it", () => {
-    expect(brief(read("peft/prompt-bert"))).toEqual([["Prompt", { tokens: 5, cut: false, late: false }, 1, "**: TextModel #0"]]);
-    expect(brief(read("peft/prompt-gpt2"))).toEqual([["Prompt", { tokens: 5, cut: false, late: false }, 1, "**: TextModel #0"]]);
+    expect(brief(read("peft/prompt-bert"))).toEqual([
+      ["LastColumn", {}, 1, "**: LastRead #0?"],
+      ["Prompt", { tokens: 5, spare: 0, cut: false, late: false }, 1, "**: TextModel #0"],
+    ]);
+    expect(brief(read("peft/prompt-gpt2"))).toEqual([
+      ["LastColumn", {}, 1, "**: LastRead #0?"],
+      ["Prompt", { tokens: 5, spare: 0, cut: false, late: false }, 1, "**: TextModel #0"],
+    ]);
     expect(Object.keys(read("peft/prompt-bert").heads)).toEqual(["classifier.bias", "classifier.weight"]);
   });
 });
@@ -153,6 +159,9 @@ describe("PEFT's other spellings", () => {
       block: 8,
       exact: false,
       terms: 5,
+      share: false,
+      constrained: false,
+      eps: 6e-5,
     });
   });
   test("what acts in training only is told, fields nobody knows are listed", () => {
@@ -165,7 +174,7 @@ describe("PEFT's other spellings", () => {
     const [part] = made({ peft_type: "HRA", r: 2 }, { [`${Q}.hra_u`]: [4, 2] })().parts;
     expect(part).toMatchObject({ method: "HRA", or: [{ method: "HRAConv", options: { rank: 2, orthogonal: false } }] });
   });
-  test("encoder–decoders: prefixes in the decoder's self-attention, rows counted as peft counts them, half of a prompt's table", () => {
+  test("encoder–decoders: prefixes in the decoder's self-attention, pairs in one table, both halves of a prompt's", () => {
     const prefix = made(
       {
         peft_type: "PREFIX_TUNING",
@@ -177,17 +186,18 @@ describe("PEFT's other spellings", () => {
       },
       { prompt_embeddings: [1, 4] },
     )();
-    expect(
-      prefix.parts[2].sites.map(({ path, params }) => [path, [...prefix.read(params.prefix_key)], [...prefix.read(params.prefix_value)]]),
-    ).toEqual([
-      ["**.decoder.**: SelfAttention #0", [0], [1]],
-      ["**.decoder.**: SelfAttention #1", [0], [1]],
-    ]);
+    expect(prefix.parts[2]).toMatchObject({
+      method: "PairedPrefix",
+      sites: [{ path: "**.decoder.**: SelfAttention #0" }, { path: "**.decoder.**: SelfAttention #1" }],
+      shared: { prompt_embeddings: "prompt_embeddings" },
+    });
     const prompt = made(
       { peft_type: "PROMPT_TUNING", num_virtual_tokens: 2, token_dim: 2, num_transformer_submodules: 2 },
       { prompt_embeddings: [4, 2] },
     )();
-    expect([...prompt.read(prompt.parts[0].sites[0].params.prompt_embeddings)]).toEqual([0, 1, 2, 3]);
+    // the second half is read by nothing, and kept
+    expect(prompt.parts[1].options).toMatchObject({ tokens: 2, spare: 2 });
+    expect([...prompt.read(prompt.parts[1].sites[0].params.prompt_embeddings)]).toEqual([0, 1, 2, 3, 4, 5, 6, 7]);
   });
 });
 
@@ -376,7 +386,7 @@ describe("the adapters library", () => {
       { architecture: "prompt_tuning", combine: "prefix", prompt_length: 3 },
       { "m.prompt_tuning.prompt_tunings.n.prompt_embedding.weight": [3, 2] },
     );
-    expect(brief(prompt)).toEqual([["Prompt", { tokens: 3, late: true, cut: false }, 1, "m"]]);
+    expect(brief(prompt)).toEqual([["Prompt", { tokens: 3, spare: 0, late: true, cut: false }, 1, "m"]]);
   });
   test("other bottlenecks are refused by what differs", () => {
     const config = JSON.parse(

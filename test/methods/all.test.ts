@@ -47,6 +47,7 @@ const elsewhere = (why: string): Row => ({ merge: true, elsewhere: why });
 const rows: Readonly<Record<string, Row>> = {
   // ── weights and products ──
   LoRA: linear("LoRA(rank: 2)"),
+  OneSegment: { to: "m.bert.embeddings.token_type_embeddings", merge: true, silent: true },
   LoRAFA: linear("LoRAFA(rank: 2)"),
   LoRAEmbedding: { call: "LoRAEmbedding(rank: 2)", to: "m.bert.embeddings.word_embeddings", merge: true },
   OLoRA: linear("OLoRA(rank: 2)"),
@@ -147,8 +148,11 @@ const rows: Readonly<Record<string, Row>> = {
   // ── in front ──
   Prefix: { call: "Prefix(tokens: 2)", to: SELF, merge: /no product|not linear|more of the batch/ },
   PrefixMLP: { call: "PrefixMLP(tokens: 2, hidden: 3)", to: SELF, merge: /no product|not linear|more of the batch/ },
+  PairedPrefix: { call: "PairedPrefix(tokens: 2)", to: SELF, merge: /no product|not linear|more of the batch/ },
+  PairedPrefixMLP: { call: "PairedPrefixMLP(tokens: 2, hidden: 3)", to: SELF, merge: /no product|not linear|more of the batch/ },
   Shifted: { first: "", call: "Shifted(tokens: 2)", to: "m.**: Positions", merge: /no product|not linear|more of the batch/ },
   Prompt: { call: "Prompt(tokens: 2)", to: "m.**: TextModel", merge: /no product|not linear|more of the batch/ },
+  LastColumn: elsewhere("it wants a causal classifier: the goldens"),
   PTuning: { call: "PTuning(tokens: 2, hidden: 3)", to: "m.**: TextModel", merge: /no product|not linear|more of the batch/ },
   MultitaskPrompt: { call: "MultitaskPrompt(tokens: 2)", to: "m.**: TextModel", merge: /no product|not linear|batch/ },
   Warp: { call: "Warp(front: 2, back: 1)", to: "m.**: TextModel", merge: /no product|not linear|more of the batch/ },

@@ -1,7 +1,7 @@
 /** What an adapter's folder says is attached where, whether or not its weights are there. */
 import type { ModelReport } from "../../compiler/project.ts";
 import { evaluate } from "../../formats/adapters/expression.ts";
-import type { AdapterFolder, Chosen } from "../../formats/adapters/folder.ts";
+import { type AdapterFolder, type Chosen, rolesIn } from "../../formats/adapters/folder.ts";
 import type { Mappings, MethodMapping, PeftMapping } from "../../formats/adapters/mapping.ts";
 import { readOptions } from "../../formats/adapters/options.ts";
 import { type Matched, matchTargets } from "../../formats/adapters/targets.ts";
@@ -33,9 +33,6 @@ export function placedParts(adapter: AdapterFolder, model: ModelReport): Placed[
     }
   return out.done();
 }
-
-/** Names of roles and modules in a selector. */
-export const rolesIn = (selector: string): string[] => [...selector.matchAll(/:\s*(\w+)/g)].map(([, role]) => role);
 
 /** The method, of several with the same tensors, that goes on a module. */
 function chosenAt(candidates: readonly Chosen[], path: string, model: ModelReport): Chosen {
@@ -76,16 +73,17 @@ export function placedByConfig(given: JsonRecord, mappings: Mappings, model: Mod
         : config.task_type === "SEQ_2_SEQ_LM"
           ? 2
           : 1;
-    const method = methods.find((m) => said(m, { ...config, num_transformer_submodules: submodules }));
+    const filled: JsonRecord = { ...config, num_transformer_submodules: submodules };
+    const method = methods.find((m) => said(m, filled));
     if (method === undefined) throw new InputError("P0665", `${what}: no method of ${type} is built for these fields`);
     const kinds = new Set(Object.values(model.modules).flat());
-    const sizes = sizesOf(method, config, what);
+    const sizes = sizesOf(method, filled, what);
     for (const companion of method.companions ?? []) {
       if (rolesIn(companion.at).some((role) => !kinds.has(role))) continue;
       const options = Object.fromEntries(Object.entries(companion.options).map(([name, text]) => [name, evaluate(text, sizes, what)]));
       out.add({ method: companion.method, from: companion.from, options }, undefined, companion.at);
     }
-    const options = readOptions(method.options, config, "", () => undefined, what);
+    const options = readOptions(method.options, filled, "", () => undefined, what);
     out.add({ method: method.method, from: method.from, options }, undefined, method.sites!.at);
     return { parts: out.done(), heads: headsOf(config, mapping, model), idle: [] };
   }

@@ -1,5 +1,6 @@
 import type { Command } from "commander";
 import type { ModelReport } from "../../compiler/project.ts";
+import { rolesIn } from "../../formats/adapters/folder.ts";
 import { isAdapter, readAdapter } from "../../formats/adapters/read.ts";
 import { adaptersOf, readSetup, SETUP_FILE } from "../../formats/adapters/setup.ts";
 import { problemType } from "../../formats/config.ts";
@@ -7,7 +8,7 @@ import { type Files, type JsonRecord, joinPath, readRecord, writeFile } from "..
 import { Bug, InputError } from "../../ir/errors.ts";
 import { common, Session } from "../context.ts";
 import { line } from "../errors.ts";
-import { type Placed, placedByConfig, placedParts, rolesIn } from "../exchange/adapter.ts";
+import { type Placed, placedByConfig, placedParts } from "../exchange/adapter.ts";
 import { type Base, baseOf, OwnPrograms, variable } from "../exchange/base.ts";
 import { declares, methodOf, optionsText } from "../exchange/library.ts";
 import { selectorsFor } from "../exchange/selectors.ts";

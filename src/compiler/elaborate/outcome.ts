@@ -27,14 +27,18 @@ export function outcomeOf(
   const own = new Set(namesOfRole(method));
   // children and parameters of the same name go on as they are
   const kept = (path: string): boolean => own.has(path.split(".")[0]) && !names.has(path.split(".")[0]);
+  const common = new Set(method.decl.members.flatMap((m) => (m.kind === "Parameter" && m.shared ? [m.field.name.text] : [])));
+  const madeAt = (site: Site, wanted: (name: string) => boolean) =>
+    Object.fromEntries([...names].flatMap(([name, path]) => (wanted(name) ? [[name, madeFrom(e, site, path)]] : [])));
   return {
     method: method.name,
     declaredIn: method.file,
     options: optionsOf(e, a, method),
     sites: sites.map((site) => ({
-      values: Object.fromEntries([...names].map(([name, path]) => [name, madeFrom(e, site, path)])),
+      values: madeAt(site, (name) => !common.has(name)),
       params: Object.fromEntries([...site.parameters()].flatMap(([path, s]) => (kept(path) ? [[path, s.name]] : []))),
     })),
+    common: sites.length === 0 ? {} : madeAt(sites[0], (name) => common.has(name)),
     shared: Object.fromEntries(Object.entries(shared).filter(([path]) => kept(path))),
   };
 }

@@ -119,6 +119,9 @@ export class AdapterFolder implements AdapterContents {
   }
 }
 
+/** Names of roles and modules in a selector. */
+export const rolesIn = (selector: string): string[] => [...selector.matchAll(/:\s*(\w+)/g)].map(([, role]) => role);
+
 /** Refuses a tensor that has not as many elements as the configuration says (P0666). */
 export function checkTable(store: TensorStore, key: string, view: View, file: string): void {
   const { shape } = store.info(key);

@@ -43,6 +43,8 @@ export interface OptionMapping {
   readonly reduces?: string;
   /** With `size`: the axis is shorter by this field. */
   readonly times?: string;
+  /** An expression over the configuration's fields; `writes` says the other way. */
+  readonly computed?: string;
   /** The first of these that gives a value. */
   readonly first?: readonly OptionMapping[];
 }
@@ -73,6 +75,12 @@ export interface CompanionMapping {
   /** Models without such a place need it not. */
   readonly optional?: boolean;
   readonly why: string;
+}
+
+/** What PEFT does to every model of a task. */
+export interface TaskMapping extends CompanionMapping {
+  /** Parameters whose model is another by it, where they have several rows: a regular expression on their paths. */
+  readonly params: string;
 }
 
 export interface MethodMapping {
@@ -119,6 +127,8 @@ export interface MethodMapping {
   readonly sites?: SitesMapping;
   readonly views?: Readonly<Record<string, ViewMapping>>;
   readonly bind?: Readonly<Record<string, string>>;
+  /** Table layout: names for the sizes of a shared parameter's axes. */
+  readonly axes?: Readonly<Record<string, readonly string[]>>;
   /** Fields as expressions over the base's configuration. */
   readonly fromConfig?: Readonly<Record<string, string>>;
   /** The format has a part for every layer: how many there are, as an expression over the base's configuration. */
@@ -275,6 +285,8 @@ export interface Mappings {
   readonly modelTypes: ReadonlyMap<string, string>;
   /** Paths of modules that newer versions of transformers call otherwise than their own checkpoints do: what stands there, and what in checkpoints. */
   readonly renamed: readonly (readonly [RegExp, string])[];
+  /** By PEFT's name of the task. */
+  readonly tasks: ReadonlyMap<string, TaskMapping>;
   /** Types known by name that are not built, and what they are. */
   readonly refused: ReadonlyMap<string, string>;
 }
@@ -293,6 +305,7 @@ export function readMappings(files: Files, ...folders: readonly string[]): Mappi
   const gguf = new Map<string, GgufMapping>();
   const architectures = new Map<string, LibraryArchitecture>();
   const modelTypes = new Map<string, string>();
+  const tasks = new Map<string, TaskMapping>();
   const renamed: (readonly [RegExp, string])[] = [];
   for (const folder of folders) {
     for (const name of files.list(folder).filter((entry) => entry.endsWith(".hf.json"))) {
@@ -332,10 +345,14 @@ export function readMappings(files: Files, ...folders: readonly string[]): Mappi
       }
       for (const [start, type] of entries(file.model_types, path, "model_types")) modelTypes.set(start, String(type));
       for (const [from, to] of entries(file.renamed, path, "renamed")) renamed.push([new RegExp(from), String(to)]);
+      for (const [task, entry] of entries(file.tasks, path, "tasks")) {
+        checkKeys(entry, ["method", "from", "options", "at", "why", "params"], path, `tasks.${task}`);
+        tasks.set(task, entry as unknown as TaskMapping);
+      }
       for (const [type, what] of entries(file.refused, path, "refused")) refused.set(type, String(what));
     }
   }
-  return { lowRank, banks, gguf, peft, library, architectures, modelTypes, renamed, refused };
+  return { lowRank, banks, gguf, peft, library, architectures, modelTypes, renamed, tasks, refused };
 }
 
 function list(value: Json | undefined, path: string, field: string): readonly Json[] {

@@ -1,6 +1,7 @@
 /** Values of a method's options out of a configuration, by their mapping. */
 import { InputError } from "../../ir/errors.ts";
 import { describe, isRecord, type Json, type JsonRecord } from "../files.ts";
+import { evaluate } from "./expression.ts";
 import type { OptionMapping } from "./mapping.ts";
 
 /** Shape of a parameter of the site by its path; `undefined`: not there. */
@@ -26,6 +27,7 @@ export function readOptions(
 
 function readOption(mapping: OptionMapping, config: JsonRecord, path: string, shapeOf: ShapeOf, what: string): Json | undefined {
   if (mapping.given !== undefined) return mapping.given;
+  if (mapping.computed !== undefined) return evaluate(mapping.computed, config, what);
   if (mapping.first !== undefined) {
     for (const one of mapping.first) {
       const value = readOption(one, config, path, shapeOf, what);

@@ -33,7 +33,10 @@ export function readPeft(path: string, config: JsonRecord, open: () => TensorSto
   const { parts, views, rest } =
     mapping.layout === "modules" ? readModules(path, complete, store, mapping, mappings) : readTable(path, complete, store, mapping);
   const { heads, copies } = readRest(new Map([...rest].map(([bare, key]) => [asInCheckpoints(mappings, bare), key])), mapping);
-  const made = parts.done();
+  const along = new PartBuilder();
+  const always = mappings.tasks.get(String(config.task_type));
+  if (always !== undefined) along.add(always, {}, { path: `${always.at} #0${always.optional ? "?" : ""}`, params: {} });
+  const made = [...along.done(), ...parts.done()];
   const drawn = made.filter((part) => part.drawn !== undefined);
   notes.push(
     ...mapping.methods.flatMap(({ method, drawn: said }) => (drawn.some((part) => part.method === method) ? (said?.note ?? []) : [])),
@@ -311,7 +314,9 @@ function readTable(path: string, config: JsonRecord, store: TensorStore, mapping
     parts.add(companion, options, { path: `${companion.at} #0${companion.optional ? "?" : ""}`, params: {} });
   }
   const options = readOptions(method.options, config, "", () => undefined, what);
-  const used = new Set<string>();
+  const shared = method.shared ?? {};
+  const used = new Set<string>(Object.values(shared));
+  for (const key of used) if (!store.tensors.has(key)) throw new InputError("P0664", `${what}: the weights lack the tensor \`${key}\``);
   for (let index = 0; index < count; index++) {
     const params: Record<string, string> = {};
     for (const [param, mapped] of Object.entries(method.views ?? {})) {
@@ -326,7 +331,7 @@ function readTable(path: string, config: JsonRecord, store: TensorStore, mapping
       views.set(params[param], { of: mapped.of, view });
       used.add(mapped.of);
     }
-    parts.add(method, options, { path: `${method.sites!.at} #${index}`, params });
+    parts.add(method, options, { path: `${method.sites!.at} #${index}`, params }, shared);
   }
   const rest = new Map<string, string>();
   for (const key of store.tensors.keys()) {

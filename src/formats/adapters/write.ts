@@ -6,7 +6,7 @@ import { TensorStore } from "../safetensors/read.ts";
 import { type OutTensor, writeSafetensors } from "../safetensors/write.ts";
 import { encodeModules } from "./encode-modules.ts";
 import { encodeTable } from "./encode-table.ts";
-import type { Mappings } from "./mapping.ts";
+import type { Mappings, TaskMapping } from "./mapping.ts";
 import { type Encoded, type Origin, type OutAdapter, type OutAttachment, type OutParam, Unsayable } from "./out.ts";
 
 export type { OutAdapter, OutAttachment, OutParam } from "./out.ts";
@@ -48,7 +48,7 @@ export function writeAdapter(
   mappings: Mappings,
   layout: "peft where it can" | "peftc" = "peft where it can",
 ): Written[] {
-  const attachments = named(adapter, mappings);
+  const { attachments, along } = named(adapter, mappings);
   const own = { type: undefined, why: "", attachments };
   const units = layout === "peftc" ? [own] : unitsOf(attachments, mappings).flatMap(apart);
   return units.map((unit, i) => {
@@ -59,9 +59,10 @@ export function writeAdapter(
       heads: i === 0 ? adapter.heads : {},
       copies: i === 0 ? adapter.copies : {},
     };
-    const encoded = unit.type === undefined ? new Unsayable(unit.why) : encodePeft(unit.type, part, mappings);
+    const encoded = unit.type === undefined ? new Unsayable(unit.why) : encodePeft(unit.type, part, along, mappings);
     const reasons = encoded instanceof Unsayable && layout !== "peftc" ? [encoded.why] : [];
-    const { config, floats, tensors } = encoded instanceof Unsayable ? encodeOwn(part) : encoded;
+    const { config, floats, tensors } =
+      encoded instanceof Unsayable ? encodeOwn({ ...part, attachments: [...along, ...part.attachments] }) : encoded;
     writeFolder(files, place, config, floats, tensors);
     return {
       folder: place,
@@ -73,12 +74,21 @@ export function writeAdapter(
   });
 }
 
+interface Named {
+  readonly attachments: OutAttachment[];
+  /** What PEFT does by itself to every model of the task. */
+  readonly along: OutAttachment[];
+}
+
 /** Attachments with their files as imports name them; one that PEFT has no type for, as what it is when its training is over. */
-function named(adapter: OutAdapter, mappings: Mappings): OutAttachment[] {
-  return adapter.attachments.map((attachment) => {
+function named(adapter: OutAdapter, mappings: Mappings): Named {
+  const all = adapter.attachments.map((attachment) => {
     const own = { ...attachment, from: attachment.from.replace(/\.peft$/, "") };
     return typeOf(own, mappings) === undefined ? finished(own) : own;
   });
+  const always = mappings.tasks.get(taskOf(adapter.base.module) ?? "");
+  const goesWithTask = ({ method, from }: OutAttachment) => method === always?.method && from === always.from;
+  return { attachments: all.filter((a) => !goesWithTask(a)), along: all.filter(goesWithTask) };
 }
 
 /** An attachment whose parameters are another method's by now, as that. */
@@ -89,12 +99,12 @@ function finished(attachment: OutAttachment): OutAttachment {
 
 /** Why PEFT cannot hold the attachments in one folder; `undefined`: it can. */
 export function notPeft(adapter: OutAdapter, mappings: Mappings): string | undefined {
-  const attachments = named(adapter, mappings);
+  const { attachments, along } = named(adapter, mappings);
   const units = unitsOf(attachments, mappings);
   if (units.length > 1)
     return `PEFT has one type of adapter in a folder; these are ${units.map((u) => u.type ?? u.attachments[0].method).join(", ")}`;
   const [unit] = units;
-  const encoded = unit.type === undefined ? new Unsayable(unit.why) : encodePeft(unit.type, { ...adapter, attachments }, mappings);
+  const encoded = unit.type === undefined ? new Unsayable(unit.why) : encodePeft(unit.type, { ...adapter, attachments }, along, mappings);
   return encoded instanceof Unsayable ? encoded.why : undefined;
 }
 
@@ -153,7 +163,10 @@ function goesAlong(unit: Unit, units: readonly Unit[], mappings: Mappings): bool
   return into !== undefined;
 }
 const isBeside = ({ method, from }: OutAttachment, type: string, mappings: Mappings): boolean =>
-  mappings.peft.get(type)!.methods.some((m) => m.beside !== undefined && m.method === method && m.from === from);
+  mappings.peft
+    .get(type)!
+    .methods.flatMap((m) => [...(m.beside === undefined ? [] : [m]), ...(m.companions ?? [])])
+    .some((m) => m.method === method && m.from === from);
 
 const placesOf = ({ sites }: OutAttachment): string[] => sites.map(({ path, role }) => placeOf(path, role));
 const meets = (attachment: OutAttachment, others: readonly OutAttachment[]): boolean => {
@@ -182,9 +195,16 @@ function typeOf(attachment: OutAttachment, mappings: Mappings): string | undefin
   return undefined;
 }
 
-function encodePeft(type: string, adapter: OutAdapter, mappings: Mappings): Encoded | Unsayable {
+/** `along`: what PEFT does by itself to every model of the task, where it is done here too. */
+function encodePeft(type: string, adapter: OutAdapter, along: readonly OutAttachment[], mappings: Mappings): Encoded | Unsayable {
   const mapping = mappings.peft.get(type)!;
-  const task = taskOf(adapter.base.module);
+  const own = taskOf(adapter.base.module);
+  const always = mappings.tasks.get(own ?? "");
+  const differs = always !== undefined && along.length === 0 && isConcerned(always, adapter);
+  if (differs && mapping.layout === "table")
+    return new Unsayable(`${always.why}: that is ${adapter.attachments[0].method} together with ${always.method}`);
+  // to a model of no task PEFT does nothing
+  const task = differs ? undefined : own;
   const config: Record<string, Json> = {
     ...mapping.fields,
     peft_type: type,
@@ -199,6 +219,10 @@ function encodePeft(type: string, adapter: OutAdapter, mappings: Mappings): Enco
     mapping.layout === "modules" ? encodeModules(mapping, config, adapter, task) : encodeTable(mapping, config, adapter, task);
   return encoded instanceof Unsayable || adapter.origin === undefined ? encoded : asItWas(encoded, adapter.origin, mappings);
 }
+
+/** Whether what PEFT does to a task makes this model another. */
+const isConcerned = ({ params }: TaskMapping, { base }: OutAdapter): boolean =>
+  [...base.shapes].some(([path, shape]) => shape[0] > 1 && new RegExp(params).test(path));
 
 /** Fields that every writer says anew. */
 const OWN_FIELDS: readonly string[] = ["peft_version", "inference_mode"];

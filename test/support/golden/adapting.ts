@@ -153,19 +153,45 @@ function reparametrised(bench: Bench, test: Case, io: Vectors): Adapting {
       renamed: (path) => Object.entries(names).find(([end]) => path === end || path.endsWith(`.${end}`))?.[1],
     };
   }
+  if (test.method === "prefix_tuning" && config.prefix_projection === true) {
+    const hidden = width("transform.0.bias");
+    const names: Readonly<Record<string, string>> = { table: "embedding", wide: "transform.0", pairs: "transform.2" };
+    const relative = test.arch === "t5";
+    return {
+      statements: [
+        relative
+          ? `attach shift = RelativePrefix(tokens: ${tokens}) to m.**.decoder.**: T5DecoderStack`
+          : `attach shift = Shifted(tokens: ${tokens}) to m.**.decoder.**: Positions`,
+        `attach a = PairedPrefixMLP(tokens: ${tokens}, hidden: ${hidden}, width: ${width("embedding.weight", 1)}, pad_bias: false) to m.**.decoder.**: SelfAttention`,
+      ],
+      imports: [
+        ["std/methods/prefix", ["PairedPrefixMLP", ...(relative ? [] : ["Shifted"])]],
+        ["std/nn", ["SelfAttention", ...(relative ? [] : ["Positions"])]],
+        ...(relative ? [["std/models/t5", ["RelativePrefix", "T5DecoderStack"]] as const] : []),
+      ],
+      trained: ["a"],
+      heads,
+      headKeys,
+      renamed: (path) => {
+        const [module, name = "weight"] = path.split(".");
+        return names[module] === undefined ? undefined : { key: `prompt_encoder.${names[module]}.${name}` };
+      },
+    };
+  }
   const encoder = String(config.encoder_reparameterization_type);
   if (test.method === "p_tuning" && ["MLP", "LSTM"].includes(encoder)) {
     const cut = config.task_type === "TOKEN_CLS";
+    const reads = config.task_type === "SEQ_CLS" && isCausal(test);
     const hidden = encoder === "LSTM" ? width("lstm_head.weight_hh_l0", 1) : width("mlp_head.0.bias");
     const layers = encoder === "LSTM" ? `, layers: ${Number(config.encoder_num_layers)}` : "";
     // a table for each half of an encoder-decoder, of which the first is used
     const spare = tokens * (Number(config.num_transformer_submodules) - 1);
     const options = `tokens: ${tokens}, hidden: ${hidden}, encoder: "${encoder}"${layers}, spare: ${spare}, cut: ${cut}`;
     return {
-      statements: [`attach a = PTuning(${options}) to m.**: TextModel`],
+      statements: [...(reads ? ["attach last = LastColumn() to m.**: LastRead"] : []), `attach a = PTuning(${options}) to m.**: TextModel`],
       imports: [
-        ["std/methods/prompt", ["PTuning"]],
-        ["std/nn", ["TextModel"]],
+        ["std/methods/prompt", ["PTuning", ...(reads ? ["LastColumn"] : [])]],
+        ["std/nn", ["TextModel", ...(reads ? ["LastRead"] : [])]],
       ],
       trained: ["a"],
       heads,
@@ -195,6 +221,9 @@ function reparametrised(bench: Bench, test: Case, io: Vectors): Adapting {
   }
   throw new Unsupported(`${test.method} whose parameters the adapter's file does not hold`);
 }
+
+/** Whether a classifier of the architecture reads its answer at the last word. */
+const isCausal = ({ arch }: Case): boolean => ["gpt2", "opt", "gpt_neox", "llama", "mistral", "qwen2", "qwen3"].includes(arch);
 
 function fail(test: Case, key: string): never {
   throw new Unsupported(`${test.method} without prompt_encoder.${key}`);
