@@ -35,6 +35,12 @@ export function encodeHeads(
       tensors.set(mapping.headPrefix + path, param);
     }
   }
+  // biases of modules that are trained whole are trained alone as well, and PEFT writes them twice
+  if (every)
+    for (const module of modules) {
+      const bias = adapter.heads[`${module}.bias`];
+      if (bias !== undefined) tensors.set(`${mapping.headPrefix}${module}.modules_to_save.bias`, bias);
+    }
   if (every) config.bias = "all";
   else if (biases) config.bias = mapping.biases!;
   const usual = task === undefined ? [] : (mapping.save[task] ?? []);

@@ -146,6 +146,8 @@ function readModules(path: string, config: JsonRecord, store: TensorStore, mappi
       continue;
     }
     const bare = bareKey(key, mapping.aliases ?? {});
+    // a bias that is trained alone and in a module that is trained whole is there twice
+    if (/\.modules_to_save\./.test(key) && rest.has(bare)) continue;
     if (repeated.some((candidate) => bare.endsWith(`.${candidate}`))) continue;
     const end = ends.find((candidate) => bare.endsWith(`.${candidate}`));
     if (end === undefined) {
@@ -350,6 +352,11 @@ function readRest(
   const copies: Record<string, string> = {};
   const copied = mapping.methods.flatMap((method) => method.copies ?? []);
   for (const [bare, key] of rest) {
+    // the base's own, beside what is trained in its place
+    if (bare.includes(".original_module.")) {
+      copies[bare.replace(".original_module.", ".")] = key;
+      continue;
+    }
     const end = copied.find((candidate) => bare.endsWith(`.${candidate}`));
     if (end !== undefined) {
       copies[bare.replace(/\.base_layer\./, ".")] = key;
