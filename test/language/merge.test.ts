@@ -22,6 +22,7 @@ import { causal_lm } from "std/objectives"
 import { sgd } from "std/training"
 method Keep(rows: [int]) on Parameter { value := value[rows] }
 method Own() on Embedding { param up: f32[embedding_dim, 2] = normal(1)  param of: f32[num_embeddings, 2] = normal(1)  y := y + of[ids] @ up.T }
+method Lately() on Linear { param d: f32[out_features, in_features] = normal(1)  if training { y := tanh(y) + x @ d.T } else { weight := weight + d } }
 method Bend() on Linear { y := tanh(y) }
 method Wander() on Linear { param step: f32[in_features] = normal(1)  weight := weight + mean(x) * step }
 model m = GPT2LMHeadModel(vocab_size: 11, n_positions: 16, n_embd: 8, n_layer: 2, n_head: 2, resid_pdrop: 0, embd_pdrop: 0, attn_pdrop: 0)
@@ -68,6 +69,9 @@ predict b { model = plain data = jsonl("x") columns = ["logits"] }
 `;
 
 describe("merge", () => {
+  test("a line that is only taken while training keeps nothing from folding", () => {
+    expect(gap(project(`attach a = Lately() to m.transformer.h[*].attn.c_attn ${LOOK("m")}`))).toBeLessThan(1e-6);
+  });
   const cases: Record<string, [string, string]> = {
     "LoRA on all of GPT-2's products": ["m", "attach a = LoRA(rank: 2) to m.transformer.**: Linear"],
     "several on one product, one of them on another's way in": [

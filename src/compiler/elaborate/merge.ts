@@ -12,6 +12,7 @@ import type { Elaborator } from "./elaborator.ts";
 import { Fault, fail } from "./fault.ts";
 import { Frame, type Passed } from "./frame.ts";
 import { forwardOf, Instance } from "./instance.ts";
+import { methodFrame } from "./method-frame.ts";
 import { isTensorType } from "./signature.ts";
 import { nowhere } from "./step.ts";
 import type { Storage } from "./storage.ts";
@@ -358,8 +359,11 @@ interface Edited {
   readonly name: string;
   readonly edit: Edit;
 }
+/** What acts where nothing is trained: lines in branches that are not taken do not. */
 const liveEdits = (i: Instance): Edited[] =>
-  [...i.edits].flatMap(([name, edits]) => edits.filter((x) => !x.site.detached).map((edit) => ({ name, edit })));
+  [...i.edits].flatMap(([name, edits]) =>
+    edits.filter((x) => !x.site.detached && methodFrame(x.site, undefined).reaches(x.line)).map((edit) => ({ name, edit })),
+  );
 
 const listed = (names: readonly string[]): string => [...new Set(names)].map((name) => `\`${name}\``).join(", ");
 
