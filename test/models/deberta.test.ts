@@ -133,6 +133,27 @@ predict look { model = m data = jsonl("x") columns = ["deberta.encoder.layer.0.a
   });
 });
 
+test("its loop is a chain, though the first turn has a convolution of its own", () => {
+  const fields =
+    'vocab_size: 20, hidden_size: 8, num_hidden_layers: 3, num_attention_heads: 2, intermediate_size: 12, max_position_embeddings: 8, relative_attention: true, pos_att_type: "c2p", conv_kernel_size: 3';
+  const logits = (blocks: string | undefined, more: string) => {
+    const p = project(`import { DebertaV2ForMaskedLM } from "std/models/deberta_v2"
+import { Block } from "std/nn"
+method Again(by: float) on [Block] { h = x  for f in blocks { h = by * f(h) }  y := h }
+model m = DebertaV2ForMaskedLM(${fields})
+${blocks === undefined ? "" : `attach a = Again(${more}) to m.deberta.encoder.${blocks}`}
+predict look { model = m data = jsonl("x") columns = ["logits"] }`);
+    expect(problems(p)).toEqual([]);
+    const inputs = { input_ids: ints([1, 4], [3, 7, 11, 19]), attention_mask: bools([1, 4], [1, 1, 1, 1]) };
+    return [...predicted(p, inputs, { B: 1, S: 4 }, someValue).logits.data];
+  };
+  const plain = logits(undefined, "");
+  for (const blocks of ["layer[*]", "layer[1..3]"]) {
+    expect(logits(blocks, "1")).toEqual(plain.map((x) => expect.closeTo(x, 9)));
+    expect(logits(blocks, "1.5")).not.toEqual(plain.map((x) => expect.closeTo(x, 4)));
+  }
+});
+
 describe("variants", () => {
   const config = {
     vocab_size: 20,

@@ -54,16 +54,24 @@ function placeOf(e: Elaborator, run: readonly Instance[], span: Span): ChainPlac
     e.attempt(() => {
       list = e.elements(e.evaluate(loop.list, parent.scope), loop.list.span);
     });
-    const first = list.indexOf(run[0]);
-    if (first < 0 || loop.names.length !== 1) continue;
-    if (!run.every((b, i) => list[first + i] === b))
+    // a loop may have more than the blocks in hand: `for i, block in enumerate(layer)`
+    const turns = list.map((item) => (loop.names.length === 1 ? [item] : Array.isArray(item) ? (item as readonly Value[]) : []));
+    const column = loop.names.findIndex((_, k) => turns.some((turn) => turn[k] === run[0]));
+    if (column < 0) continue;
+    const first = turns.findIndex((turn) => turn[column] === run[0]);
+    if (!run.every((b, i) => turns[first + i]?.[column] === b))
       fail("P0307", span, `these children of ${parent.fullPath} do not follow each other in its loop`);
-    const variable = loop.names[0].text;
+    const variable = loop.names[column].text;
     const step = loop.body.find(
       (s): s is ast.Binding =>
         s.kind === "Binding" && s.values.some((v) => v.kind === "Call" && v.callee.kind === "Name" && v.callee.text === variable),
     );
-    if (step) return { kind: "chain", parent, blocks: run, loop, first, carried: step.targets[0].names[0].text };
+    if (step) {
+      const beside = run.map(
+        (_, i) => new Map(loop.names.flatMap((n, k) => (k === column ? [] : [[n.text, turns[first + i][k]] as const]))),
+      );
+      return { kind: "chain", parent, blocks: run, loop, variable, beside, first, carried: step.targets[0].names[0].text };
+    }
   }
   fail("P0307", span, `no loop of ${parent.decl.name.text} carries a value through ${run[0].fullPath}`);
 }
@@ -71,9 +79,9 @@ function placeOf(e: Elaborator, run: readonly Instance[], span: Span): ChainPlac
 /** `blocks`: each turn as a function of the carried value. Outside a call only their number counts. */
 export function chainOf(evaluator: Evaluator, place: ChainPlace, subject: Subject): Chain {
   return new Chain(
-    place.blocks.map((block) => (x, given, here, span) => {
+    place.blocks.map((_, turn) => (x, given, here, span) => {
       if (!(subject instanceof Frame)) fail("P0505", span, "the blocks of a chain can be called inside a call of their parent only");
-      return callTurn(evaluator, subject, place, block, x, given, here, span);
+      return callTurn(evaluator, subject, place, turn, x, given, here, span);
     }),
   );
 }
@@ -82,17 +90,19 @@ function callTurn(
   evaluator: Evaluator,
   frame: Frame,
   place: ChainPlace,
-  block: Instance,
+  turn: number,
   x: Value | undefined,
   given: ReadonlyMap<string, import("./thunk.ts").Thunk<Value>>,
   here: Here,
   span: Span,
 ): Value {
+  const block = place.blocks[turn];
   const names = new Map(
     [...new Set(block.decl.fills.flatMap((f) => f.names))].map((n) => [n.name.text, n.path.names.map((p) => p.text)] as const),
   );
   const gifts = new Map([...given].map(([n, t]) => [names.get(n)?.[0] ?? n, t]));
-  const table = new Map<string, Read>([[place.loop.names[0].text, fixed(new WithGiven(block, gifts))]]);
+  const table = new Map<string, Read>([[place.variable, fixed(new WithGiven(block, gifts))]]);
+  for (const [name, value] of place.beside[turn]) table.set(name, fixed(value));
   table.set(place.carried, x === undefined ? () => fail("P0204", span, `the block needs \`x\`: not given in this call`) : fixed(x));
   const inner: Here = { ...frame.here, turn: here.turn };
   const owner: BlockOwner = { evaluator, hereFor: () => inner, view: (_n, t) => () => t.force() };

@@ -184,6 +184,9 @@ export type Place =
       readonly parent: Instance;
       readonly blocks: readonly Instance[];
       readonly loop: ast.For;
+      /** What the loop calls the block, and what else it names, turn by turn. */
+      readonly variable: string;
+      readonly beside: readonly ReadonlyMap<string, Value>[];
       readonly first: number;
       readonly carried: string;
     };
