@@ -112,7 +112,7 @@ class Run extends Trial {
   private given(): Vectors {
     const { files, mappings } = this.bench;
     const given = below(this.io, "param.");
-    if (given.size === 0) return given;
+    if (given.size === 0 || !isAdapter(files, this.folder)) return given;
     const own = readAdapter(files, this.folder, mappings)!;
     // what the file holds as it is trained: heads, tensors that are not made from others
     for (const [key, shape] of Object.entries(own.shapes)) if (!given.has(key)) given.set(key, { shape, data: own.read(key) });
