@@ -148,6 +148,7 @@ const rows: Readonly<Record<string, Row>> = {
   // ── in front ──
   Prefix: { call: "Prefix(tokens: 2)", to: SELF, merge: /no product|not linear|more of the batch/ },
   PrefixMLP: { call: "PrefixMLP(tokens: 2, hidden: 3)", to: SELF, merge: /no product|not linear|more of the batch/ },
+  Cartridge: { call: "Cartridge(tokens: 2)", to: SELF, merge: /no product|not linear|more of the batch/ },
   PairedPrefix: { call: "PairedPrefix(tokens: 2)", to: SELF, merge: /no product|not linear|more of the batch/ },
   PairedPrefixMLP: { call: "PairedPrefixMLP(tokens: 2, hidden: 3)", to: SELF, merge: /no product|not linear|more of the batch/ },
   Shifted: { first: "", call: "Shifted(tokens: 2)", to: "m.**: Positions", merge: /no product|not linear|more of the batch/ },

@@ -216,6 +216,15 @@ const methods: readonly Method[] = [
     count: 24 + 4 * 16 * 14 + 2 * 72,
     atBase: false,
   },
+  {
+    name: "Cartridge",
+    from: "cartridge",
+    base: "gpt2",
+    call: "Cartridge(tokens: 3)",
+    to: "m.**: SelfAttention",
+    count: 2 * 2 * 3 * 8,
+    atBase: false,
+  },
   { name: "ThresholdMask", from: "threshold_mask", base: "gpt2", call: "ThresholdMask()", count: 2 * 192, atBase: true },
   { name: "DiffPruning", from: "diff_pruning", base: "gpt2", call: "DiffPruning(penalty: 0)", count: 2 * (2 * 192 + 1), atBase: true },
   { name: "SAID", from: "said", base: "gpt2", call: "SAID(dim: 5)", count: 5 + 2, atBase: true },
@@ -259,6 +268,21 @@ describe("methods that pick", () => {
       expect(after).not.toBe(before);
     },
   );
+});
+
+test("the first tokens of a cartridge stay, the others learn", () => {
+  const base = bases.gpt2;
+  const attached = `import { Cartridge } from "std/methods/cartridge"\nattach a = Cartridge(tokens: 3) to m.**: SelfAttention`;
+  const run = new Run(project(base, `${attached}\n${train(base, "run", "params = a")}`));
+  const names = run.stage().trained;
+  const before = names.map((name) => [...run.store.param(name)]);
+  run.update();
+  names.forEach((name, i) => {
+    const after = run.store.param(name);
+    const [, tokens, width] = run.store.shape(name);
+    const moved = before[i].map((v, k) => [Math.floor(k / width) % tokens, v !== after[k]] as const);
+    expect(moved.every(([token, is]) => is === token > 0)).toBe(true);
+  });
 });
 
 describe("parts of the model's own weights", () => {

@@ -89,6 +89,31 @@ test.each(cases)("%s", (call, from, type, tensors) => {
   for (const name of names) expect(back.values.param(name)).toEqual(values.param(name));
 });
 
+test("a cartridge is a table as a prefix's, and goes on so", () => {
+  const { p, values } = program(`import { Cartridge } from "std/methods/cartridge"
+import { Shifted } from "std/methods/prefix"
+import { Attention, Positions } from "std/nn"
+attach a = Cartridge(tokens: 3, held: 2) to m.**: Attention
+attach s = Shifted(3) to m.**: Positions`);
+  const files = new MemoryFiles();
+  const parts = { attachments: ["a"], models: [], heads: [], objectives: [] };
+  artefactsFor(p, files, mappings).adapter("out", parts, (n) => values.param(n));
+  expect(JSON.parse(new TextDecoder().decode(files.content.get("out/adapter_config.json")!))).toMatchObject({
+    peft_type: "CARTRIDGE",
+    num_frozen_tokens: 2,
+    num_virtual_tokens: 3,
+    token_dim: 8,
+  });
+  expect([...openSafetensors(files, "out/adapter_model.safetensors").tensors.values()].map(({ name, shape }) => [name, shape])).toEqual([
+    ["prompt_embeddings", [3, 16]],
+  ]);
+  const back = program(`attach b = load("out") to m`, files);
+  expect(back.p.attachments.map(({ method }) => method).sort()).toEqual(["Cartridge", "Shifted"]);
+  const at = (of: typeof back, name: string) => [...of.p.params.values()].find((q) => q.name.endsWith(name))!.name;
+  for (const name of ["prefix_key", "prefix_value"])
+    expect(back.values.param(at(back, name))).toEqual(values.param(at({ p, values }, name)));
+});
+
 test("Bone's folders are MiSS's", () => {
   const shapes = { bone_block: [4, 12] };
   const files = new MemoryFiles([["a/adapter_config.json", JSON.stringify({ peft_type: "BONE", r: 4, target_modules: ["dense"] })]]);
