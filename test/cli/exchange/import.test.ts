@@ -75,6 +75,24 @@ describe("peftc import", () => {
     expect((await peftc(at, ["import", "models/tiny", "--output", "specs/tune.peft"])).err).toMatch(/P0825/);
   });
 
+  test("what a head's numbers are decides the objective", async () => {
+    const at = place();
+    const base = JSON.parse(at.get("models/tiny/config.json")) as JsonRecord;
+    const labels = (n: number) => Object.fromEntries(Array.from({ length: n }, (_, i) => [i, `LABEL_${i}`]));
+    for (const [fields, objective] of [
+      [{ id2label: labels(3) }, "classification"],
+      [{ id2label: labels(1) }, "regression"],
+      [{ id2label: labels(2), problem_type: "regression" }, "regression"],
+      [{ id2label: labels(3), problem_type: "multi_label_classification" }, "multi_label"],
+      [{ id2label: labels(3), problem_type: "single_label_classification" }, "classification"],
+    ] as const) {
+      at.put("models/tiny/config.json", JSON.stringify({ ...base, ...fields, architectures: ["GPT2ForSequenceClassification"] }));
+      const { out, code } = await peftc(at, ["import", "models/tiny"]);
+      expect(code).toBe(0);
+      expect(out).toMatch(new RegExp(`objective = ${objective}\\(gpt2\\)`));
+    }
+  });
+
   test("an adapter's configuration: selectors, options by pattern, heads, what meets nothing", async () => {
     const at = place();
     const config = {
@@ -109,7 +127,7 @@ describe("peftc import", () => {
       return (await peftc(at, ["import", "m"])).err;
     };
     expect(await as("GPT2DoubleHeadsModel")).toMatch(/P0693.*GPT2DoubleHeadsModel/);
-    expect(await as("GPT2ForQuestionAnswering")).toMatch(/of this family there are: GPT2LMHeadModel/);
+    expect(await as("GPT2ForMaskedLM")).toMatch(/of this family there are: GPT2LMHeadModel/);
     expect(await as("LlamForCausalLM")).toMatch(/P0693.*LlamForCausalLM[\s\S]*did you mean `LlamaForCausalLM`/);
   });
 });
