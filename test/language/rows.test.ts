@@ -1,12 +1,15 @@
 /** Several adapters in one batch: a row sees its own adapter and no other's, in values and in gradients. */
+import { readFileSync } from "node:fs";
 import { describe, expect, test } from "@jest/globals";
 import type { Entry, Project } from "../../src/compiler/project.ts";
+import { parse } from "../../src/compiler/read/parse.ts";
 import { interpret } from "../../src/ir/interpret.ts";
 import { tensor } from "../../src/ir/ops/index.ts";
 import { compileGraph } from "../../src/ir/pipeline.ts";
 import { promptsOf } from "../../src/train/data.ts";
 import { generate, type PromptTokenizer } from "../../src/train/generate.ts";
 import { tensorOf, ValueStore } from "../../src/train/values.ts";
+import { libraryMethods } from "../methods/support.ts";
 import { compileText } from "../support/compile.ts";
 import { tinyFiles, tinyHost } from "../train/support/tiny.ts";
 
@@ -80,6 +83,15 @@ function run(p: Project, entry: Entry, rows: Rows) {
     ["attention_mask", tensor("bool", [B, S], mask)],
     ["token_type_ids", tensor("i32", [B, S], new Array(B * S).fill(0))],
     ["adapter", tensor("i32", [B], rows.adapter ?? rows.ids.map(() => 0))],
+    ["task_ids", tensor("i32", [B], new Array(B).fill(1))],
+    [
+      "special",
+      tensor(
+        "bool",
+        [B, S],
+        rows.ids.flat().map((_, i) => Number(i % S === 0)),
+      ),
+    ],
     ["step", tensor("i32", [], [0])],
     ["steps", tensor("i32", [], [4])],
   ]);
@@ -125,7 +137,7 @@ const MASK = [
 const ADAPTER = [0, 1, -1, 0];
 
 /** What is attached, and which of the two methods makes it hold for some rows. */
-const cases: readonly [name: string, model: string, attach: (name: string) => string, by: "ForRows" | "OnlyRows"][] = [
+const cases: [name: string, model: string, attach: (name: string) => string, by: "ForRows" | "OnlyRows"][] = [
   ["LoRA", "m", (n) => `attach ${n} = LoRA(rank: 2, alpha: 4) to m.**: Linear`, "ForRows"],
   ["LoRA-FA", "m", (n) => `attach ${n} = LoRAFA(rank: 2) to m.transformer.h[*].attn.c_attn`, "ForRows"],
   ["AdaLoRA", "m", (n) => `attach ${n} = AdaLoRA(rank: 2) to m.transformer.h[*].attn.c_attn`, "ForRows"],
@@ -154,6 +166,84 @@ const cases: readonly [name: string, model: string, attach: (name: string) => st
   ["Hadamard", "b", (n) => `attach ${n} = Hadamard() to b.**: SelfAttention`, "OnlyRows"],
 ];
 
+const FC = "m.transformer.h[*].mlp.c_fc";
+const QV = "b.bert.encoder.layer[*].attention.self.{query, value}";
+const FF = "b.**: FeedForwardSublayer";
+/** An adapter on another copy of the model, to be mixed. */
+const SOURCE = "model o = b attach s = Pfeiffer(size: 2) to o.**: FeedForwardSublayer";
+/** The same of every other method that fills one of the two roles, by its name: a call and its places. */
+const others: Readonly<Record<string, readonly [call: string, to: string, first?: string]>> = {
+  AdaMix: ["AdaMix(size: 2, experts: 2)", FF],
+  Adapter: ["Adapter(size: 2)", FF],
+  AdapterFusion: ["AdapterFusion([s])", FF, SOURCE],
+  AdaptionPromptGPT2: ["AdaptionPromptGPT2(tokens: 2)", "m.transformer.h[*].attn"],
+  C3A: ["C3A(block: 4)", FC],
+  DeLoRA: ["DeLoRA(rank: 2)", FC],
+  DyLoRA: ["DyLoRA(rank: 2)", FC],
+  FusedIA3: ["FusedIA3()", "m.transformer.h[*].attn.c_attn"],
+  FusedLoRA: ["FusedLoRA(rank: 2)", "m.transformer.h[*].attn.c_attn"],
+  GatedIA3: ["GatedIA3()", FC],
+  GatedLoRA: ["GatedLoRA(rank: 2)", FC],
+  GraLoRA: ["GraLoRA(rank: 4, blocks: 2)", FC],
+  HRA: ["HRA(rank: 2)", FC],
+  HiRA: ["HiRA(rank: 2)", FC],
+  Invertible: ["Invertible()", "m"],
+  InvertibleGlow: ["InvertibleGlow()", "m"],
+  LibraryDoRA: ["LibraryDoRA(rank: 2)", FC],
+  LibraryVeRA: ["LibraryVeRA(rank: 2)", FC],
+  MTLLoRA: ["MTLLoRA(rank: 2)", FC],
+  MOELoRA: ["MOELoRA(experts: 2, rank: 4, tasks: 2, task_dim: 3)", FC],
+  MiSS: ["MiSS(rank: 2)", FC],
+  MiSSMini: ["MiSSMini(rank: 2, columns: 2)", FC],
+  MoLoRA: ["MoLoRA(experts: 2, rank: 2)", FC],
+  MultitaskPrompt: ["MultitaskPrompt(tokens: 2)", "m.transformer"],
+  OFT: ["OFT(block: 4)", FC],
+  PASTA: ["PASTA()", "b.bert.encoder.layer[*]"],
+  PVeRA: ["PVeRA(rank: 3)", FC],
+  ParallelSmall: ["ParallelSmall(size: 2)", "m.**: FeedForward"],
+  Poly: ["Poly(rank: 2, tasks: 2, skills: 2)", FC],
+  ProPETLAdapter: ["ProPETLAdapter(size: 2)", FF],
+  ProPETLLoRA: ["ProPETLLoRA(rank: 2, keep: 0.5)", QV],
+  RandLoRA: ["RandLoRA(rank: 2)", FC],
+  ReFT: ["ReFT(rank: 1, prefix: 1, orthogonal: false)", "b.bert.encoder.layer[*]"],
+  Residual: ["Residual(size: 2)", FF],
+  RoAd: ["RoAd(group: 4)", FC],
+  ScaLearn: ["ScaLearn([s])", FF, SOURCE],
+  ScaLearnShared: ["ScaLearnShared([s])", FF, SOURCE],
+  TinyAttention: ["TinyAttention()", "b.**: SelfAttention"],
+  VBLoRA: ["VBLoRA(rank: 2, vectors: 6, length: 4)", FC],
+  VLPET: ["VLPET(size: 2, gate_size: 2)", FF],
+  VLPETValue: ["VLPETValue(size: 2)", QV],
+  Verbalizer: ["Verbalizer([1])", "b.classifier"],
+};
+const elsewhere: Readonly<Record<string, string>> = {
+  AdaptionPrompt: "as on GPT-2",
+  IncreLoRA: "the same sum as AdaLoRA's",
+  LoRABank: "has rows of its own: below",
+  Shifted: "below, with the prefix whose positions it shifts",
+  VBLoRAChosen: "what is left of VBLoRA",
+  VBLoRATop: "what is left of VBLoRA",
+};
+const FILE_OF = new Map(libraryMethods().map(({ name, from }) => [name, from]));
+/** Methods of the library that fill one of the two roles. */
+const fills = (role: string): string[] =>
+  [...new Set(FILE_OF.values())].flatMap((from) =>
+    parse(readFileSync(`specs/${from}.peft`, "utf8"), from).program.items.flatMap((item) =>
+      item.kind === "Method" && item.fills.some((f) => f.role.text === role) ? [item.name.text] : [],
+    ),
+  );
+const byRow = new Set(fills("ByRow"));
+for (const [name, [call, to, first]] of Object.entries(others)) {
+  const imported = `import { ${name} } from "${FILE_OF.get(name)}"`;
+  const attach = (n: string) => `${n === "a" ? `${imported} ${first ?? ""}` : ""} attach ${n} = ${call} to ${to}`;
+  cases.push([name, /\bb\./.test(to) ? "b" : "m", attach, byRow.has(name) ? "OnlyRows" : "ForRows"]);
+}
+
+test("every method that can hold for some rows is tried", () => {
+  const tried = (name: string) => cases.some(([, , attach]) => new RegExp(`= ${name}\\(`).test(attach("a"))) || name in elsewhere;
+  expect([...fills("Delta"), ...byRow].filter((name) => !tried(name))).toEqual([]);
+});
+
 const closeTo = (actual: readonly number[], wanted: readonly number[]) => {
   expect(actual).toHaveLength(wanted.length);
   for (const [i, v] of actual.entries()) expect(Math.abs(v - wanted[i])).toBeLessThan(1e-9);
@@ -169,7 +259,13 @@ describe("each row has the output of the model with its own adapter alone", () =
   test.each(cases)("%s on %s", (_name, model, attach, by) => {
     const rows: Rows = { ids: IDS, mask: MASK, adapter: ADAPTER };
     const both = logits(`${attach("a")} ${attach("c")} attach ra = ${by}(0) to a attach rc = ${by}(1) to c`, rows, model);
-    const alone = { 0: logits(attach("a"), rows, model), 1: logits(attach("c"), rows, model), [-1]: logits("", rows, model) };
+    // what a case imports and stands on goes along with the other adapter too
+    const head = attach("a").slice(0, attach("a").indexOf("attach a ="));
+    const alone = {
+      0: logits(attach("a"), rows, model),
+      1: logits(head + attach("c"), rows, model),
+      [-1]: logits("", rows, model),
+    };
     for (const [i, adapter] of ADAPTER.entries()) {
       closeTo(real(both[i], i, model), real(alone[adapter as 0 | 1 | -1][i], i, model));
     }
@@ -254,7 +350,7 @@ describe("gradients", () => {
       }),
     );
   }
-  const picked = cases.filter(([name]) => ["LoRA", "Prefix", "Prompt", "(IA)³"].includes(name));
+  const picked = cases.filter(([name]) => ["LoRA", "Prefix", "Prompt", "(IA)³", "ReFT", "RoAd"].includes(name));
   test.each(picked)("of %s on %s come from its own rows", (_name, model, attach, by) => {
     const pair = [IDS[0], IDS[2]];
     const both = `${attach("a")} ${attach("c")} attach ra = ${by}(0) to a attach rc = ${by}(1) to c`;
