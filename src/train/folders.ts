@@ -89,8 +89,8 @@ export function clearRun(files: Files, folder: string): void {
   files.remove(joinPath(folder, "metrics.jsonl"));
 }
 
-/** Folders of finished runs of a stage, the newest first. */
-export function finishedRuns(files: Files, folder: string): string[] {
+/** Folders that runs gave a stage, with the runs' numbers, the newest first. */
+export function runsOf(files: Files, folder: string): { readonly number: number; readonly path: string }[] {
   const parent = joinPath(RUNS, folder.split("/").slice(0, -1).join("/"));
   const name = folder.split("/").at(-1)!;
   if (files.stat(parent)?.kind !== "folder") return [];
@@ -98,7 +98,12 @@ export function finishedRuns(files: Files, folder: string): string[] {
   return files
     .list(parent)
     .filter((entry) => entry === name || (entry.startsWith(`${name}-`) && /^\d+$/.test(entry.slice(name.length + 1))))
-    .sort((a, b) => number(b) - number(a))
-    .map((entry) => joinPath(parent, entry))
-    .filter((path) => isFinished(files, path));
+    .map((entry) => ({ number: number(entry), path: joinPath(parent, entry) }))
+    .sort((a, b) => b.number - a.number);
 }
+
+/** Those of finished runs. */
+export const finishedRuns = (files: Files, folder: string): string[] =>
+  runsOf(files, folder)
+    .map(({ path }) => path)
+    .filter((path) => isFinished(files, path));

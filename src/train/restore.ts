@@ -1,15 +1,18 @@
 /** Values of an earlier run, or of an adapter's folder, for `eval` and `generate`. */
-import type { Project, TrainStage } from "../compiler/project.ts";
+import type { DatasetSpec, NumberSource, Project, Stage, TrainStage } from "../compiler/project.ts";
 import type { AdapterFolder } from "../formats/adapters/folder.ts";
 import { openObjectives } from "../formats/adapters/objectives.ts";
-import { type Files, joinPath } from "../formats/files.ts";
+import { PREDICTIONS, SAMPLES } from "../formats/data/makers/predicted.ts";
+import { type Files, joinPath, readRecord } from "../formats/files.ts";
 import { InputError } from "../ir/errors.ts";
 import { listCheckpoints, readCheckpoint, readTensors } from "./checkpoint.ts";
 import type { Sources } from "./compiler-host.ts";
-import { finishedRuns, runFolder } from "./folders.ts";
+import type { Scalars } from "./events.ts";
+import { finishedRuns, isFinished, MARKER, runFolder, runsOf } from "./folders.ts";
 import { attachedTo, holds } from "./held.ts";
 import { merge } from "./merge.ts";
-import { type FileHost, reportLoaded } from "./run.ts";
+import { numberOf } from "./numbers.ts";
+import { type FileHost, reportLoaded, stagesOf } from "./run.ts";
 import type { ValueStore } from "./values.ts";
 
 /**
@@ -33,6 +36,63 @@ async function restoreNewest(host: FileHost): Promise<string[]> {
     }
   }
   return used;
+}
+
+/**
+ * What the other stages of the newest finished run left in its folders: tables, and the numbers that later stages were given. Where a file trains nothing, or was not
+ * trained yet, the newest files there are. What is not there stays unmade, and is told where it is asked for.
+ */
+async function restoreMade(host: FileHost): Promise<void> {
+  const { project, files, values } = host;
+  const runs = (stage: Stage) => runsOf(files, runFolder(project.file, stage.folder));
+  const trained = stagesOf(project).flatMap((s) => (s.verb === "train" ? runs(s).filter(({ path }) => isFinished(files, path)) : []));
+  const newest = trained.length === 0 ? undefined : Math.max(...trained.map(({ number }) => number));
+  const left = (stage: Stage, file: string) =>
+    runs(stage).find(({ number, path }) => (newest ?? number) === number && files.stat(joinPath(path, file)) !== undefined)?.path;
+  const metrics = new Map<string, Scalars>();
+  for (const action of project.actions) {
+    if (action.kind === "number") {
+      if (isMade(action.source, project, metrics, left))
+        values.setParam(action.into, Float32Array.of(await numberOf(action, host, metrics)));
+      continue;
+    }
+    if (action.kind !== "stage") continue;
+    const { stage } = action;
+    const folder = left(stage, LEFT[stage.verb]);
+    if (folder === undefined) continue;
+    if (stage.verb === "predict" || stage.verb === "generate") host.predicted(stage, folder);
+    if (stage.verb === "evaluate" || stage.verb === "score")
+      metrics.set(stage.folder, readRecord(files, joinPath(folder, LEFT[stage.verb])) as Scalars);
+  }
+}
+
+/** The file in which a stage leaves what later stages read. */
+const LEFT: Readonly<Record<Stage["verb"], string>> = {
+  train: MARKER,
+  predict: PREDICTIONS,
+  generate: SAMPLES,
+  evaluate: "metrics.json",
+  score: "metrics.json",
+};
+
+/** Whether all that a number is made of was left. */
+function isMade(
+  source: NumberSource,
+  project: Project,
+  metrics: ReadonlyMap<string, Scalars>,
+  left: (stage: Stage, file: string) => string | undefined,
+): boolean {
+  if (source.kind === "metric") return metrics.get(source.stage)?.[source.name] !== undefined;
+  const stages = stagesOf(project);
+  const has = (value: unknown): boolean => {
+    if (Array.isArray(value)) return value.every(has);
+    if (typeof value !== "object" || value === null || !("make" in value)) return true;
+    const { make, args } = value as DatasetSpec;
+    if (make !== "predicted" && make !== "generated") return args.every(has);
+    const stage = stages.find((s) => s.folder === args[0]);
+    return stage !== undefined && left(stage, LEFT[stage.verb]) !== undefined;
+  };
+  return source.tables.every(has);
 }
 
 /** The trained values that a run's folder holds. P0826 where its checkpoint is gone. */
@@ -151,6 +211,7 @@ function siteOf(sites: Sites, path: string): Sites[number] | undefined {
 export async function useAdapter(host: FileHost, sources: Sources, folder: string | undefined): Promise<string> {
   const { files } = sources;
   const { project, values } = host;
+  await restoreMade(host);
   if (folder === undefined) {
     const used = await restoreNewest(host);
     for (const problem of await host.provenances.loaded()) host.listen({ event: "problem", problem });

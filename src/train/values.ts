@@ -42,7 +42,7 @@ export class ValueStore {
       throw new InputError(
         "P0828",
         "this needs a number that a whole run makes between its stages",
-        ["`peftc train` runs the stages in order; `eval` and `generate` only use what is left of it"],
+        ["`peftc train` runs the stages in order; `eval` and `generate` read what a finished run left, and no run left this"],
         span,
       );
     if (source.kind === "file") return this.read(name, source.folder, source.tensor);

@@ -57,6 +57,25 @@ evaluate second { objective = first.loss * causal_lm(gpt2)  data = data  sequenc
       expect.stringMatching(/error P0828: this needs a number that a whole run makes between its stages\n {2}main.peft:8/),
     ]);
   });
+  test("what a finished run made is read from its files", async () => {
+    const at = place(
+      spec(`evaluate first { objective = causal_lm(gpt2)  data = data  sequence = 16  metrics = ["loss"] }
+${predict("a", 'reduce = "mean"')}
+alike = similarity(a["transformer.last_hidden_state"], a["transformer.last_hidden_state"])
+train run { objective = causal_lm(gpt2)  data = data  sequence = 16  batch = 64  steps = 3  optimizer = adamw(lr: 0.05) }
+evaluate second { objective = first.loss * alike * causal_lm(gpt2)  data = data  sequence = 16  metrics = ["loss"] }`),
+    );
+    const evaluations = (outcome: Awaited<ReturnType<typeof peftc>>) => {
+      if (outcome.code !== 0) throw new Error(outcome.err + outcome.out);
+      return Object.fromEntries(outcome.events().flatMap((e) => (e.event === "evaluation" ? [[e.stage, Number(e.loss)]] : [])));
+    };
+    const ran = evaluations(await peftc(at, ["train", "main.peft", "--json", "--device", "wasm"]));
+    const again = evaluations(await peftc(at, ["eval", "main.peft", "--json", "--device", "wasm"]));
+    // the number is the one from before the training, though the stage that made it now gives another
+    expect(again.first).toBeLessThan(ran.first - 0.01);
+    expect(again.second).toBeCloseTo(ran.second, 5);
+    expect(again.second).toBeCloseTo(ran.first * again.first, 3);
+  });
   test("no condition may hang on one", async () => {
     const { code, err } = await peftc(
       place(spec("evaluate first { objective = causal_lm(gpt2)  data = data  sequence = 16 }\nif first.loss > 3 { x = 1 }")),
