@@ -292,6 +292,35 @@ describe("classes", () => {
   });
 });
 
+test("an encoder and a decoder of BERT: what a configuration has inside, what is read and what is still to come", () => {
+  const config = {
+    encoder: { ...bert, hidden_size: 6, new_field: 1 },
+    decoder: bert,
+    decoder_start_token_id: 2,
+    tie_encoder_decoder: false,
+  };
+  const p = made("EncoderDecoderModel", "encoder_decoder", config, ["logits"]);
+  expect(problems(p)).toEqual([]);
+  // what a record does not have is listed with its place, also inside another record
+  expect(p.models[0].unknownFields).toEqual(["encoder.new_field", "tie_encoder_decoder"]);
+  expect(parameters(p)).toMatchObject({
+    "enc_to_dec_proj.weight": [8, 6],
+    "encoder.pooler.dense.weight": [6, 6],
+    "decoder.bert.encoder.layer.0.crossattention.self.key.weight": [8, 8],
+    "decoder.cls.predictions.bias": [13],
+  });
+  const run = (read: number[], written: number[]) => {
+    const inputs = { ...text([read], [[1, 1, 1]]), decoder_input_ids: ints([1, 3], written) };
+    const { data } = predicted(p, inputs, { B: 1, S: 3, T: 3 }).logits;
+    return [0, 1, 2].map((i) => [...data.slice(13 * i, 13 * (i + 1))]);
+  };
+  const [first, second, third] = run([5, 6, 7], [2, 8, 9]);
+  const later = run([5, 6, 7], [2, 8, 3]);
+  expect([later[0], later[1]]).toEqual([first, second]);
+  expect(later[2]).not.toEqual(third);
+  expect(run([5, 4, 7], [2, 8, 9])[0]).not.toEqual(first);
+});
+
 test("depth costs no stack", () => {
   const p = project(`import { RobertaForMaskedLM } from "std/models/bert"
 import { FeedForwardSublayer } from "std/nn"
