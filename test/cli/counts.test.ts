@@ -383,18 +383,20 @@ train t_${g} { objective = seq2seq(${g}) params = [eyes_${g}, enc_${g}, dec_${g}
   )
   .join("\n")}`;
 
-  test("BART-base", async () => {
+  test.each([
+    ["pictures", 2048, { t_large: 6_052_416, t_middleX: 4_281_804, t_middleY: 4_281_792, t_small: 4_291_020 }],
+    ["video", 512, { t_large: 4_872_768, t_middleX: 3_102_156, t_middleY: 3_102_144, t_small: 3_111_372 }],
+  ] as const)("BART-base, %s", async (_kind, features, trained) => {
     const text = spec(
       "BartForConditionalGeneration",
       "bart",
       "bart-base",
-      "Visual(table: MODEL.model.shared.weight, layer_norm: LayerNorm) to MODEL.model.encoder",
+      `Visual(table: MODEL.model.shared.weight, features: ${features}, layer_norm: LayerNorm) to MODEL.model.encoder`,
       "MODEL.model.decoder.layers[*].encoder_attn.v_proj",
     )
       .replaceAll("SIZE", "96")
       .replaceAll("ENCODER", "model.encoder");
-    const { stages } = await counts(text);
-    expect(stages).toEqual({ t_large: 6_052_416, t_middleX: 4_281_804, t_middleY: 4_281_792, t_small: 4_291_020 });
+    expect((await counts(text)).stages).toEqual(trained);
   });
 
   test("T5-base", async () => {
