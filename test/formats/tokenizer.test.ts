@@ -178,3 +178,88 @@ describe("tokenizer.json", () => {
     expect(load({ "config.json": {} })).toBeUndefined();
   });
 });
+
+describe("some of the tokens alone", () => {
+  const kept = (t: TextTokenizer, texts: readonly string[]) => texts.map((text) => idOf(t, text));
+  const idOf = (t: TextTokenizer, token: string) => Array.from({ length: t.size }, (_, id) => id).find((id) => t.tokenOf(id) === token)!;
+  const said = (t: TextTokenizer, text: string) => t.encode(text).map((id) => t.tokenOf(id));
+
+  test("word pieces: other words are cut into what is left, or unknown; the frame has the new numbers", () => {
+    const t = load({ "vocab.txt": `${PIECES.join("\n")}\n` });
+    const small = t.reduced(kept(t, ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "cat", "##s", "."]));
+    expect([small.size, small.ids]).toEqual([7, { pad: 0, unk: 1, cls: 2, sep: 3 }]);
+    expect(said(small, "cats sat .")).toEqual(["cat", "##s", "[UNK]", "."]);
+    expect(small.frame(small.encode("cat"), undefined).ids).toEqual([2, 4, 3]);
+  });
+
+  test("byte pairs: a merge stays with its halves and what it makes", () => {
+    const t = load(bpe(["<|endoftext|>"], ["t h", "th e", "c a", "ca t"]));
+    expect(said(t, "thecat")).toEqual(["the", "cat"]);
+    // without `th` nothing leads to `the`
+    const small = t.reduced(kept(t, [...byteTokens(), "the", "ca", "cat"]));
+    expect(said(small, "thecat")).toEqual(["t", "h", "e", "cat"]);
+    expect(small.decode(small.encode("the cat"))).toBe("the cat");
+  });
+
+  test("pieces with scores: the best cut of what is left, as the whole one where all of it is kept", () => {
+    const vocab = [
+      ["<s>", 0],
+      ["<pad>", 0],
+      ["</s>", 0],
+      ["<unk>", 0],
+      ["▁ca", -2],
+      ["▁cat", -1],
+      ["t", -3],
+      ["s", -3],
+      ["▁dog", -1],
+    ];
+    const special = (id: number) => ({ id, content: String(vocab[id][0]), special: true });
+    const template = (name: string, id: number) => ({ [name]: { id: name, ids: [id], tokens: [name] } });
+    const t = load({
+      "tokenizer.json": {
+        normalizer: null,
+        added_tokens: [0, 1, 2, 3].map(special),
+        pre_tokenizer: { type: "Metaspace", replacement: "▁", prepend_scheme: "always", split: true },
+        decoder: { type: "Metaspace", replacement: "▁", prepend_scheme: "always", split: true },
+        post_processor: {
+          type: "TemplateProcessing",
+          single: [
+            { SpecialToken: { id: "<s>", type_id: 0 } },
+            { Sequence: { id: "A", type_id: 0 } },
+            { SpecialToken: { id: "</s>", type_id: 0 } },
+          ],
+          pair: [],
+          special_tokens: { ...template("<s>", 0), ...template("</s>", 2) },
+        },
+        model: { type: "Unigram", unk_id: 3, vocab },
+      },
+    });
+    expect(said(t, "cats dog")).toEqual(["▁cat", "s", "▁dog"]);
+    const small = t.reduced([0, 2, 3, 4, 6, 7, 8]);
+    expect(said(small, "cats dog")).toEqual(["▁ca", "t", "s", "▁dog"]);
+    expect(small.frame(small.encode("dog"), undefined).ids).toEqual([0, 6, 1]);
+    expect(small.ids).toEqual({ bos: 0, eos: 1, unk: 2 });
+    // written as files, it is the same again
+    const again = load(small.description as Record<string, object>);
+    expect(said(again, "cats dog")).toEqual(["▁ca", "t", "s", "▁dog"]);
+  });
+
+  test("added tokens cannot come before pieces that are counted", () => {
+    const t = load({
+      "tokenizer.json": {
+        ...{ normalizer: null, pre_tokenizer: null, post_processor: null, decoder: null },
+        added_tokens: [{ id: 2, content: "<mask>", special: true }],
+        model: {
+          type: "Unigram",
+          unk_id: 0,
+          vocab: [
+            ["<unk>", 0],
+            ["a", -1],
+          ],
+        },
+      },
+    });
+    expect(t.reduced([0, 2]).ids).toMatchObject({ mask: 1 });
+    expect(code(() => t.reduced([2, 0]))).toMatch(/^P0653/);
+  });
+});
