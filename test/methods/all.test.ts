@@ -82,6 +82,8 @@ const rows: Readonly<Record<string, Row>> = {
   GLoRA: linear("GLoRA(rank: 2)"),
   LoRAConv: elsewhere("no model of text has a convolution: reparametrised.test.ts"),
   DoRAConv: elsewhere("no model of text has a convolution: reparametrised.test.ts"),
+  IA3Conv: elsewhere("no model of text has a convolution: reparametrised.test.ts"),
+  IA3ConvInput: elsewhere("no model of text has a convolution: reparametrised.test.ts"),
   HiRAConv: elsewhere("no model of text has a convolution: reparametrised.test.ts"),
   HRA: linear("HRA(rank: 2)"),
   HRAConv: elsewhere("no model of text has a convolution: reparametrised.test.ts"),

@@ -402,6 +402,13 @@ const glora = (layer: Dense, p: Params) => {
 };
 const hira = (rank: number) => (layer: Dense, p: Params) =>
   weight(layer, plus(layer.w, hadamard(layer.w, times(rows(p.hira_B, rank), rows(p.hira_A, IN)))));
+/** A convolution's channels, of 2 by 2 places each. */
+const ia3 =
+  (output: boolean) =>
+  ({ w, b }: Dense, { ia3_l: l }: Params): Dense => ({
+    w: w.map((row, o) => row.map((v, i) => v * (output ? l[o] : l[Math.floor(i / 4)]))),
+    b: b.map((v, o) => (output ? v * l[o] : v)),
+  });
 const loha = (rank: number, alpha: number) => (layer: Dense, p: Params) => {
   const part = (k: number) => times(rows(p[`hada_w${k}_a`], rank), rows(p[`hada_w${k}_b`], IN));
   return weight(layer, plus(layer.w, hadamard(part(1), part(2)), alpha / rank));
@@ -494,6 +501,8 @@ const ROWS: readonly Row[] = [
   { make: "GLoRA(rank: 3)", from: "glora", params: 2 * 3 * 20 + 3 * 9 + 2, base: "exactly", means: glora },
   { make: 'GLoRA(a_b: "vector", c: "vector", d_e: "vector")', from: "glora", params: 2 * 12 + 8 + 2 * 12, base: "exactly", means: glora },
   { make: 'GLoRA(a_b: "constant", c: "none", d_e: "none")', from: "glora", params: 2, base: "exactly", means: glora },
+  { make: "IA3Conv()", from: "ia3", conv: true, params: 12, base: "exactly", means: ia3(true) },
+  { make: "IA3ConvInput()", from: "ia3", conv: true, params: IN / 4, base: "exactly", means: ia3(false) },
   { make: "HiRA(rank: 3)", from: "hira", params: 3 * 20, base: "exactly", means: hira(3) },
   { make: "HiRAConv(rank: 3)", from: "hira", conv: true, params: 3 * 20, base: "exactly", means: hira(3) },
   { make: "DeLoRA(rank: 3, strength: 2)", from: "delora", params: 3 * 20 + 1, base: "exactly", means: delora(3) },
