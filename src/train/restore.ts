@@ -1,6 +1,6 @@
 /** Values of an earlier run, or of an adapter's folder, for `eval` and `generate`. */
 import type { DatasetSpec, NumberSource, Project, Stage, TrainStage } from "../compiler/project.ts";
-import type { AdapterFolder } from "../formats/adapters/folder.ts";
+import { type AdapterFolder, rolesIn } from "../formats/adapters/folder.ts";
 import { openObjectives } from "../formats/adapters/objectives.ts";
 import { PREDICTIONS, SAMPLES } from "../formats/data/makers/predicted.ts";
 import { type Files, joinPath, readRecord } from "../formats/files.ts";
@@ -135,6 +135,7 @@ function applyAdapter(project: Project, folder: string, adapter: AdapterFolder, 
       (a) => !taken.has(a.name) && methods.some(({ method, from }) => a.method === method && a.declaredIn === from),
     );
     if (attachments.length === 0) {
+      if (part.sites.every(({ path }) => isNowhere(project, path))) continue;
       throw new InputError("P0690", `\`${folder}\` holds ${part.method} of ${part.from}, which the file does not attach`, [
         `the file attaches: ${project.attachments.map((a) => a.method).join(", ") || "nothing"}`,
       ]);
@@ -193,6 +194,12 @@ function isDrawn(
       `\`${folder}\` has \`${path}\` as drawn for ${drawn.by} = ${there}, \`${fits.name}\` has ${drawn.by} = ${here}`,
     );
   return true;
+}
+
+/** What goes on a place where there is one (`**: LastRead #0?`), and no model of the project has such a place. */
+function isNowhere({ models }: Project, path: string): boolean {
+  const kinds = models.flatMap(({ modules }) => Object.values(modules).flat());
+  return path.endsWith("?") && rolesIn(path).some((role) => !kinds.includes(role));
 }
 
 type Sites = Project["attachments"][number]["sites"];
