@@ -18,11 +18,13 @@ interface Case {
   readonly kind: string;
   readonly dir: string;
   readonly base: string;
+  readonly made_with?: string;
 }
 const golden = new NodeFiles("test/golden");
 const mappings = readMappings(new NodeFiles(), "specs/std/methods");
+// in the later ones sets of names stand in any order, so that bytes say nothing: the goldens' own test reads and writes those
 const cases = (JSON.parse(readFileSync("test/golden/manifest.json", "utf8")) as { cases: Case[] }).cases.filter(
-  ({ kind }) => kind === "peft",
+  ({ kind, made_with }) => kind === "peft" && made_with === undefined,
 );
 
 /** Which modules peft would adapt. */
