@@ -34,9 +34,7 @@ function wordsInto(files: Files, folder: string, tokenizer: string | Readonly<Re
   return Object.keys(tokenizer);
 }
 
-/** Copies the tokenizer's and the generation's files that are there. Gives their names. */
-export const copyCompanions = (files: Files, from: string, to: string): string[] => copy(files, COMPANIONS, from, to);
-
+/** Copies those of the files that are there. Gives their names. */
 function copy(files: Files, names: readonly string[], from: string, to: string): string[] {
   const present = names.filter((name) => files.stat(joinPath(from, name))?.kind === "file");
   if (joinPath(from, "") !== joinPath(to, "")) {

@@ -9,7 +9,6 @@ import { keyOf } from "../ir/random.ts";
 import type { Values } from "../runtime/program.ts";
 import { permutation } from "./schedule.ts";
 
-export type DataColumn = Column;
 export type DataTable = Table;
 
 /** Tokens a row is padded to, where the stage does not say: the longest row, up to a multiple of this. */

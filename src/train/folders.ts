@@ -1,5 +1,5 @@
 /** Where a run's artefacts go. A finished run is never written over: the next one's folder is numbered. */
-import { type Files, isRecord, type Json, joinPath, readRecord, writeJson } from "../formats/files.ts";
+import { type Files, type Json, joinPath, writeJson } from "../formats/files.ts";
 import { InputError } from "../ir/errors.ts";
 import { listCheckpoints } from "./checkpoint.ts";
 
@@ -10,12 +10,6 @@ export const isFinished = (files: Files, folder: string): boolean => files.stat(
 
 export function writeMarker(files: Files, folder: string, facts: Readonly<Record<string, Json>>): void {
   writeJson(files, joinPath(folder, MARKER), { format: "peftc-run", version: 1, ...facts }, true);
-}
-
-export function readMarker(files: Files, folder: string): Readonly<Record<string, Json>> | undefined {
-  if (!isFinished(files, folder)) return undefined;
-  const marker = readRecord(files, joinPath(folder, MARKER));
-  return isRecord(marker) ? marker : undefined;
 }
 
 export interface FolderOptions {

@@ -126,7 +126,7 @@ export function apply(e: Elaborator, callee: Value, expr: ast.Call, scope: Scope
     const fields = new Map(args.map((g) => [g.name ?? fail("P0205", g.span, "the fields of a record are given by name"), g.value()]));
     return e.record(callee, new Fields(fields), expr.span);
   }
-  if (callee instanceof Attachment) return callAttachment(e, callee, args, expr, scope);
+  if (callee instanceof Attachment) return callAttachment(callee, args, expr, scope);
   if (callee instanceof Chain && callee.turns.length === 1) {
     const named = args.filter((g) => g.name !== undefined).map((g) => [g.name!, new Thunk(g.value, g.name!, g.span)] as const);
     return callee.turns[0](args.find((g) => g.name === undefined)?.value(), new Map(named), scope.here, expr.span);
@@ -287,7 +287,7 @@ function sharedKey(e: Elaborator, instance: Instance, passed: Passed, gifts: Pas
 }
 
 /** `s(z: z).delta`: an attachment's part at the site of the method that calls it, with some names given. */
-function callAttachment(e: Elaborator, attachment: Attachment, args: readonly Given[], expr: ast.Call, scope: Scope): Value {
+function callAttachment(attachment: Attachment, args: readonly Given[], expr: ast.Call, scope: Scope): Value {
   const user = scope.here.methodFrame;
   if (!user) fail("P0206", expr.callee.span, `the attachment \`${attachment.name}\` can be called inside a method only`);
   const site = attachment.sites.find((s) => s.path === user.site.path);

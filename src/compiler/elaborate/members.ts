@@ -28,7 +28,7 @@ import {
 export function readMember(e: Elaborator, object: Value, name: ast.Name, scope: Scope, span: Span): Value {
   const v = member(e, object, name.text, span, scope);
   if (v !== undefined) return v;
-  const { what, valid } = namesOf(e, object);
+  const { what, valid } = namesOf(object);
   fail("P0202", name.span, `${what} has no \`${name.text}\``, {
     label: `no \`${name.text}\` in ${what}`,
     notes: [
@@ -141,7 +141,7 @@ function siteMember(site: Site, name: string, scope: Scope): Value | undefined {
   return frame.read(name, { ...frame.here, reader: scope.here.reader });
 }
 
-function namesOf(e: Elaborator, object: Value): { what: string; valid: string[] } {
+function namesOf(object: Value): { what: string; valid: string[] } {
   if (object instanceof Fields) return { what: object.type?.name ?? "the record", valid: [...object.entries.keys()] };
   if (object instanceof Instance)
     return {

@@ -113,7 +113,7 @@ export function select(e: Elaborator, expr: ast.Select, scope: Scope): Selection
   const text = e.textOf(expr.span);
   const { places: roots, call } = asSelection(from, expr.object?.span ?? expr.span);
   const places = step(e, roots, expr.step, expr.span, scope);
-  if (places.length === 0) fail("P0312", expr.span, "this selector matches nothing", { notes: deepNotes(e, from, expr, scope) });
+  if (places.length === 0) fail("P0312", expr.span, "this selector matches nothing", { notes: deepNotes(e, from, expr) });
   return selected(places, text, call);
 }
 
@@ -122,7 +122,7 @@ function selected(places: readonly Place[], text: string, call: Frame | undefine
   return new Selection(dedupe(call ? places.map((p) => (p.kind === "value" ? { ...p, within: call } : p)) : places), text, call);
 }
 
-function deepNotes(e: Elaborator, from: Value, expr: ast.Select, scope: Scope): string[] {
+function deepNotes(e: Elaborator, from: Value, expr: ast.Select): string[] {
   if (expr.step.kind !== "Deep" || !expr.step.role || !(from instanceof Instance)) return [];
   const roles = new Set<string>();
   for (const i of from.tree()) {

@@ -67,9 +67,6 @@ export function makeTable(spec: TableSpec, context: TableContext): Table | undef
 /** Its rows before they are tokens; P0703 where it is made of something else. `undefined` as above. */
 export const makeSource = (spec: TableSpec, context: TableContext): Source | undefined => kitchenOf(context).source(spec);
 
-/** Whether a table is made of rows of text. */
-export const hasSource = (spec: TableSpec): boolean => makerOf(spec).source !== undefined;
-
 function makerOf(spec: TableSpec): Maker {
   const maker = MAKERS[spec.make];
   if (maker === undefined) throw new Limit(`tables made by \`${spec.make}\` are not built`);

@@ -1,5 +1,6 @@
 import type { Dim } from "../../../ir/dim.ts";
 import { torchNormal, torchRandperm, torchUniform } from "../../../ir/mt19937.ts";
+import { count } from "../../../ir/ops/tensor.ts";
 import { context } from "../context.ts";
 import { Start, type Value } from "../values.ts";
 import { BuiltinTable, type Call } from "./table.ts";
@@ -73,18 +74,16 @@ draws.add(
     if (type !== "f32" && type !== "bf16") return c.fail("P0205", `\`format\` of \`torch_uniform\` is "f32" or "bf16"`);
     const sizes = sizesOf(shape, c);
     const before = skip === undefined ? 0 : c.int(skip, "skip");
-    const values = torchUniform(product(sizes), c.num(low!, "low"), c.num(high!, "high"), c.int(seed!, "seed"), before, type);
+    const values = torchUniform(count(sizes), c.num(low!, "low"), c.num(high!, "high"), c.int(seed!, "seed"), before, type);
     return c.tensor(c.build((b) => b.table(Array.from(values), sizes)));
   },
 );
 // normal numbers that PyTorch draws for a seed
 draws.add("torch_normal", [{ name: "std" }, { name: "shape" }, { name: "seed" }], ({ std, shape, seed }, c) => {
   const sizes = sizesOf(shape, c);
-  const values = torchNormal(product(sizes), c.num(std!, "std"), c.int(seed!, "seed"));
+  const values = torchNormal(count(sizes), c.num(std!, "std"), c.int(seed!, "seed"));
   return c.tensor(c.build((b) => b.table(Array.from(values), sizes)));
 });
-
-const product = (sizes: readonly number[]): number => sizes.reduce((a, b) => a * b, 1);
 
 function sizesOf(shape: Value | undefined, c: Call): number[] {
   return c.list(shape, "shape").map((size) => c.int(size, "shape"));

@@ -226,7 +226,7 @@ export function normal(axis: number, node: Node): number {
 }
 function reshape(node: Node, shape: readonly Dim[], c: Call): Node {
   // one size may be −1: what is left
-  const open = shape.findIndex((d) => d === -1);
+  const open = shape.indexOf(-1);
   if (open < 0) return c.build((b) => b.reshape(node, shape));
   const all = node.type.shape.reduce(mulDim, 1);
   const rest = divDim(
