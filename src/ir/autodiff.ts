@@ -14,7 +14,7 @@ import { rowOf } from "./ops/index.ts";
 import { isGet, rebuild, withInputs } from "./rebuild.ts";
 
 /**
- * The graph without placeholders. Nodes of backward sweeps have `origin.half: "backward"`. Throws `Limit` where a gradient is asked for
+ * The graph without placeholders. Nodes of backward sweeps have `origin.half: "backward"`; results that none of them leads to are marked. Throws `Limit` where a gradient is asked for
  * through an op that has none.
  */
 export function differentiate(graph: Graph): Graph {
@@ -24,7 +24,9 @@ export function differentiate(graph: Graph): Graph {
     exports,
   );
   const done = exports.apply(roots);
-  return { results: graph.results.map((r, i) => ({ ...r, node: done[i] })) };
+  return {
+    results: graph.results.map((r, i) => ({ ...r, node: done[i], ...(done[i].backward ? {} : { forward: true as const }) })),
+  };
 }
 
 const isPlaceholder = (n: Node): boolean => rowOf(n).role === "placeholder";

@@ -1,7 +1,6 @@
 /** What a graph costs, for `plan` and for passes that choose. */
 import { type Graph, type Node, order, sizes } from "./graph.ts";
 import { axesOfDot, type Role, rowOf } from "./ops/index.ts";
-import { backwardHalf } from "./rewrite.ts";
 
 export interface Cost {
   /** Multiply-adds of contractions. */
@@ -47,9 +46,8 @@ export function graphCost(graph: Graph): GraphCost {
 function regionCost(roots: readonly Node[]): GraphCost {
   const halves = { forward: { products: 0, elements: 0 }, backward: { products: 0, elements: 0 } };
   const nodes = order(roots);
-  const backward = backwardHalf(nodes);
   for (const n of nodes) {
-    const half = backward.has(n) ? halves.backward : halves.forward;
+    const half = n.backward ? halves.backward : halves.forward;
     half.products += multiplyAdds(n);
     if (!n.loop) {
       half.elements += elementsOf(n);
@@ -59,9 +57,9 @@ function regionCost(roots: readonly Node[]): GraphCost {
     const bodies = n.loop.bodies.map((b) => regionCost(b.results));
     for (const t of n.loop.turns) {
       const body = bodies[t.body];
-      half.products += backward.has(n) ? body.total.products : body.forward.products;
-      half.elements += backward.has(n) ? body.total.elements : body.forward.elements;
-      if (backward.has(n)) continue;
+      half.products += n.backward ? body.total.products : body.forward.products;
+      half.elements += n.backward ? body.total.elements : body.forward.elements;
+      if (n.backward) continue;
       halves.backward.products += body.backward.products;
       halves.backward.elements += body.backward.elements;
     }

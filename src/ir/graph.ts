@@ -35,7 +35,7 @@ export interface Origin {
   /** Path of the module or attachment site it came from, e.g. `transformer.h.3.attn`. */
   readonly path: string;
   readonly turn?: Turn;
-  /** Set by reverse mode: made by a backward sweep. What depends on such a node is of the backward half as well; all else is forward. */
+  /** Set by reverse mode, and on what is computed again for it: made for the backward half. See `Node.backward`. */
   readonly half?: "backward";
 }
 
@@ -49,6 +49,8 @@ export interface Node {
   readonly attrs: Attrs;
   readonly type: Type;
   readonly origin: Origin;
+  /** Of the backward half: made by a backward sweep, or depending on what is. All else is the forward half, which never reads this one. */
+  readonly backward: boolean;
   /** Of `loop` only: the different bodies, and for each turn which body it runs with which arguments. */
   readonly loop?: Loop;
 }
@@ -80,6 +82,8 @@ export interface Result {
   readonly role: "output" | "param" | "state";
   readonly name: string;
   readonly node: Node;
+  /** Set once gradients are there: known without the backward half, which `verify` holds from then on. */
+  readonly forward?: true;
 }
 export interface Graph {
   readonly results: readonly Result[];
@@ -88,7 +92,10 @@ export interface Graph {
 let counter = 0;
 /** Makes a node without checking it; `build.ts` infers and checks types, this is for passes that know them. */
 export function node(op: string, inputs: readonly Node[], attrs: Attrs, type: Type, origin: Origin, loop?: Loop): Node {
-  return loop ? { id: ++counter, op, inputs, attrs, type, origin, loop } : { id: ++counter, op, inputs, attrs, type, origin };
+  const backward = origin.half === "backward" || inputs.some((x) => x.backward);
+  return loop
+    ? { id: ++counter, op, inputs, attrs, type, origin, backward, loop }
+    : { id: ++counter, op, inputs, attrs, type, origin, backward };
 }
 
 /** The shape of a node whose sizes are bound. Throws `Bug` on a symbol: it would be our mistake to ask too early. */

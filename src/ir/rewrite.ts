@@ -40,6 +40,8 @@ export class ScopedBuilder extends Builder {
 
 export class Scope {
   private readonly table = new Map<string, Node>();
+  /** Nodes of the backward half have a table of their own: it may take what the forward half has, never the other way round. */
+  private readonly backward = new Map<string, Node>();
   private readonly settled = new Map<Node, Node>();
   private depth = 0;
 
@@ -49,10 +51,10 @@ export class Scope {
   intern(n: Node): Node {
     if (n.loop || rowOf(n).supply === "arg") return n;
     const key = nodeKey(n);
-    const known = this.table.get(key);
+    const known = this.table.get(key) ?? (n.backward ? this.backward.get(key) : undefined);
     if (known) return known;
     const made = constantSecond(n);
-    this.table.set(key, made);
+    (n.backward ? this.backward : this.table).set(key, made);
     return made;
   }
 
@@ -133,16 +135,7 @@ export function nodeKey(n: Node): string {
  */
 export function halvesInOrder(roots: readonly Node[]): Node[] {
   const all = order(roots);
-  const backward = backwardHalf(all);
-  if (backward.size === 0) return all;
-  return [...all.filter((n) => !backward.has(n)), ...all.filter((n) => backward.has(n))];
-}
-
-/** Of nodes in order: those that are marked as made by a backward sweep, or depend on one. */
-export function backwardHalf(ordered: readonly Node[]): Set<Node> {
-  const out = new Set<Node>();
-  for (const n of ordered) if (n.origin.half === "backward" || n.inputs.some((i) => out.has(i))) out.add(n);
-  return out;
+  return [...all.filter((n) => !n.backward), ...all.filter((n) => n.backward)];
 }
 
 /** Rebuilds a region. `visit` gets each node with its operands rebuilt and gives the node that takes its place. */

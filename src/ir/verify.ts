@@ -26,8 +26,9 @@ export function verify(graph: Graph, solver: Solver = strict): void {
   );
   const sources = new Map<string, Node>();
   for (const n of nodes) if (rowOf(n).supply) sources.set(`${rowOf(n).supply}:${String(n.attrs.name)}`, n);
-  for (const { role, name, node } of graph.results) {
+  for (const { role, name, node, forward } of graph.results) {
     if (node.loop) throw new Bug(`the result ${role} ${name} is a loop: it needs a get`);
+    if (forward && node.backward) throw new Bug(`the result ${role} ${name} is of the forward half, but reads the backward half`);
     if (role === "output") continue;
     const source = sources.get(`${role}:${name}`);
     if (source && !sameType(source.type, node.type))

@@ -5,7 +5,15 @@ import { isOpName, ops, tensor } from "../ir/ops/index.ts";
 import type { Entry, HostStep, Placed, StorageType, Values } from "./program.ts";
 import { evaluateScalar } from "./scalars.ts";
 
-const nowhere: Node = { id: 0, op: "const", inputs: [], attrs: {}, type: { dtype: "f32", shape: [] }, origin: { path: "host" } };
+const nowhere: Node = {
+  id: 0,
+  op: "const",
+  inputs: [],
+  attrs: {},
+  type: { dtype: "f32", shape: [] },
+  origin: { path: "host" },
+  backward: false,
+};
 
 function row(name: string) {
   if (!isOpName(name)) throw new Bug(`the program computes ${name} on the host, which is no op`);

@@ -104,6 +104,29 @@ describe("lifetimes", () => {
     expect(activations).toBeLessThanOrEqual(3 * 64 * 64 * 4);
   });
 
+  test("what the backward half computes again is not stored by the forward half's kernels", () => {
+    // Four products are kept; backwards, a function of each is wanted once, by a product.
+    const layers = [0, 1, 2, 3];
+    const behind = b.at({ path: "plan", half: "backward" });
+    let x: Node = b.input("x", { dtype: "f32", shape: [64, 64] });
+    const kept = layers.map((i) => {
+      x = b.dot(x, b.param(`w${i}`, [64, 64]), { lhsContract: [1], rhsContract: [0] });
+      return x;
+    });
+    let d: Node = behind.unary("exp", x);
+    for (const h of kept.reverse())
+      d = behind.add(behind.dot(d, behind.unary("tanh", h), { lhsContract: [1], rhsContract: [0] }), behind.mul(h, 2));
+    const graph: Graph = {
+      results: [
+        { role: "output", name: "loss", node: b.reduce("sum", x, [0, 1]) },
+        { role: "output", name: "d", node: behind.reduce("sum", d, [0, 1]) },
+      ],
+    };
+    const activations = planned(graph).arenas.find((a) => a.name === "activations")!.pages[0];
+    // four kept, a function of one, two of the chain
+    expect(activations).toBeLessThanOrEqual((4 + 3) * 64 * 64 * 4);
+  });
+
   test("equal tables lie once, entries share parameters", () => {
     const table = () => b.table([1, 2, 3, 5], [4]);
     const p = b.param("p", [4]);

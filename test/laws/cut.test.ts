@@ -12,7 +12,7 @@ import { crossing, halvesOf, keptBytes } from "../../src/ir/passes/cut/halves.ts
 import { cut } from "../../src/ir/passes/cut.ts";
 import { PassContext } from "../../src/ir/passes/pass.ts";
 import { simplify } from "../../src/ir/passes/simplify.ts";
-import { backwardHalf } from "../../src/ir/rewrite.ts";
+import { Scope, ScopedBuilder } from "../../src/ir/rewrite.ts";
 import { verify } from "../../src/ir/verify.ts";
 import { difference, programs, run, withGradients } from "./loop-programs.ts";
 
@@ -146,7 +146,7 @@ test("the flow saturates the smallest cut, and the side next to the target is fo
 function bruteForce(graph: Graph): number | undefined {
   const halves = halvesOf(graph);
   const required = [...crossing(halves)].filter((n) => !halves.free(n));
-  const forward = halves.nodes.filter((n) => !halves.backward.has(n) && !halves.free(n));
+  const forward = halves.nodes.filter((n) => !n.backward && !halves.free(n));
   if (forward.length > 14) return undefined;
   let least = Number.POSITIVE_INFINITY;
   for (let set = 0; set < 1 << forward.length; set++) {
@@ -208,8 +208,21 @@ function transformer(layers: number): Graph {
   return { results: [{ role: "output", name: "loss", node: loss }, ...results] };
 }
 
+test("the forward half never takes a node that was made for the backward half first", () => {
+  const scope = new Scope();
+  const [ahead, behind] = [new ScopedBuilder(scope, { path: "" }), new ScopedBuilder(scope, { path: "", half: "backward" })];
+  expect(behind.table([2], [1]).backward).toBe(true);
+  const two = ahead.table([2], [1]);
+  expect(two.backward).toBe(false);
+  expect(behind.table([2], [1])).toBe(two);
+});
+
+test("which results are known without gradients is on record", () => {
+  const { results } = differentiate(transformer(1));
+  expect(results.filter((r) => r.forward).map((r) => r.name)).toEqual(["loss"]);
+});
+
 test("a backward half is what the sweeps made, and what hangs on it", () => {
   const nodes = order(differentiate(transformer(1)).results.map((r) => r.node));
-  const half = backwardHalf(nodes);
-  expect(nodes.some((n) => half.has(n) && n.origin.half === undefined)).toBe(true);
+  expect(nodes.some((n) => n.backward && n.origin.half === undefined)).toBe(true);
 });

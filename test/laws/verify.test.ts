@@ -33,6 +33,15 @@ describe("verify", () => {
     ["an unknown op", output(node("frobnicate", [], {}, vector, at)), /no op frobnicate/],
     ["a false type", output(node("neg", [x], {}, { dtype: "f32", shape: [3] }, at)), /neg \(m\).*f32\[3\].*f32\[2\]/],
     ["operands that do not fit", output(node("add", [x, b.param("z", [3])], {}, vector, at)), /sizes 2 and 3/],
+    [
+      "a forward result that reads the backward half",
+      {
+        results: [
+          { role: "output", name: "y", forward: true, node: b.add(node("neg", [x], {}, vector, { path: "m", half: "backward" }), x) },
+        ],
+      },
+      /output y is of the forward half, but reads the backward half/,
+    ],
     ["two results of one name", { results: [...output(x).results, ...output(x).results] }, /two results are called output y/],
     [
       "a parameter of another shape",

@@ -1,7 +1,8 @@
 /**
  * Which roots share a kernel. Starting from one kernel a root, a root joins the kernels that make what it reads, where one iteration space
  * serves both: maps join maps, reductions along rows join what feeds them and what follows from them (softmax, norms, cross-entropy and
- * their derivatives), maps join the product whose result they read. Kernels stay acyclic and within the device's number of operands.
+ * their derivatives), maps join the product whose result they read. Kernels stay acyclic and within the device's number of operands. What the
+ * backward half computes joins a kernel of the forward half only where that kernel stores no more for it: else the cut's choice of what is kept would be undone.
  */
 import { Bug, type Graph, type Node } from "../../ir/graph.ts";
 import { rowOf } from "../../ir/ops/index.ts";
@@ -117,6 +118,8 @@ export function fuse(graph: Graph, limits: FuseLimits): Step[] {
     const inside = new Set(members);
     return new Set(members.filter((n) => results.has(n) || [...(users.get(n) ?? [])].some((u) => !inside.has(u))));
   };
+  const bytesStored = (members: readonly Node[]): number => [...storedOf(members)].reduce((sum, n) => sum + elements(n), 0);
+  const isForward = (c: Cluster): boolean => c.roots.some((n) => !n.backward);
   const build = (kind: Kind, members: readonly Node[]): Built => {
     const stored = storedOf(members);
     if (kind === "product") return buildProduct(members[0], members, stored, inMemory, signatures);
@@ -128,6 +131,7 @@ export function fuse(graph: Graph, limits: FuseLimits): Step[] {
     rest.delete(p);
     if (reaches(rest, p)) return undefined;
     const members = [...p.roots, ...c.roots].sort((a, b) => position.get(a)! - position.get(b)!);
+    if (isForward(p) && !isForward(c) && bytesStored(members) > bytesStored(p.roots)) return undefined;
     if (p.kind === "product") members.splice(0, members.length, p.roots[0], ...members.filter((n) => n !== p.roots[0]));
     try {
       const { kernel } = build(p.kind, members);

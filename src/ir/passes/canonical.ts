@@ -6,7 +6,7 @@
 import { Builder } from "../build.ts";
 import { type Graph, type Node, type Origin, sizes } from "../graph.ts";
 import { rowOf } from "../ops/index.ts";
-import { backwardHalf, halvesInOrder, Scope, ScopedBuilder, withBodies, withInputs, withResults, withRoots } from "../rewrite.ts";
+import { halvesInOrder, Scope, ScopedBuilder, withBodies, withInputs, withResults, withRoots } from "../rewrite.ts";
 import { covering, type Demand, taken } from "./canonical/demand.ts";
 import { Lifter, liftable } from "./canonical/lift.ts";
 import { type Push, push, rowsOf } from "./canonical/push.ts";
@@ -25,7 +25,6 @@ function region(given: readonly Node[]): Node[] {
   const ordered = halvesInOrder(roots);
   const pushes = pushesOf(ordered, new Set(roots));
   if (pushes.size === 0 && !ordered.some((n) => n.loop)) return [...roots];
-  const backward = backwardHalf(ordered);
   const builderAt = builders(ordered);
   const done = new Map<Node, Node>();
   const demandOf = (n: Node): Demand => pushes.get(n)?.demand;
@@ -44,7 +43,7 @@ function region(given: readonly Node[]): Node[] {
     const bodies = n.loop.bodies.map((body) => withResults(body, region(body.results)));
     return withBodies(n, inputs, bodies);
   };
-  for (const n of withIndices(ordered, pushes, backward)) done.set(n, build(n));
+  for (const n of withIndices(ordered, pushes)) done.set(n, build(n));
   return roots.map((r) => done.get(r)!);
 }
 
@@ -111,7 +110,7 @@ const gatherPush = (rows: Demand, n: Node): Push => ({
 const worthChasing = (n: Node): boolean => n.inputs.length > 0 && !n.loop;
 
 /** The nodes in an order in which indices that choose rows come before what they choose. */
-function withIndices(ordered: readonly Node[], pushes: ReadonlyMap<Node, Push>, backward: ReadonlySet<Node>): Node[] {
+function withIndices(ordered: readonly Node[], pushes: ReadonlyMap<Node, Push>): Node[] {
   const needs = (n: Node): readonly Node[] => {
     const pushed = pushes.get(n);
     const indices = (pushed?.operands ?? []).flatMap((d) => (d?.kind === "rows" ? [d.index] : []));
@@ -119,7 +118,7 @@ function withIndices(ordered: readonly Node[], pushes: ReadonlyMap<Node, Push>, 
   };
   const out: Node[] = [];
   const seen = new Set<Node>();
-  for (const root of [...ordered.filter((n) => !backward.has(n)), ...ordered.filter((n) => backward.has(n))]) {
+  for (const root of [...ordered.filter((n) => !n.backward), ...ordered.filter((n) => n.backward)]) {
     if (seen.has(root)) continue;
     const stack: [Node, readonly Node[], number][] = [[root, needs(root), 0]];
     seen.add(root);

@@ -4,7 +4,7 @@ import { Builder } from "../build.ts";
 import type { Node } from "../graph.ts";
 import { order, sizes } from "../graph.ts";
 import { isConst, rowOf } from "../ops/index.ts";
-import { backwardHalf, withInputs, withRoots } from "../rewrite.ts";
+import { withInputs, withRoots } from "../rewrite.ts";
 import type { Pass } from "./pass.ts";
 import { elements, splat } from "./rules/facts.ts";
 
@@ -32,13 +32,12 @@ export const scalars: Pass = {
     const roots = graph.results.map((r) => r.node);
     const nodes = order(roots);
     const host = hostNodes(nodes, known);
-    const backward = backwardHalf(nodes);
     const made = new Map<Node, Node>();
     /** The input that stands for a host node which a device node reads. */
     const supply = (n: Node): Node => {
       const before = made.get(n);
       if (before) return before;
-      const b = new Builder(backward.has(n) ? n.origin : { ...n.origin, half: undefined });
+      const b = new Builder(n.backward ? n.origin : { ...n.origin, half: undefined });
       const name = `scalar/${context.scalars.length}`;
       context.scalars.push({ name, code: codeOf(n, host), dtype: n.type.dtype });
       const out = b.reshape(b.input(name, { dtype: n.type.dtype, shape: [] }), n.type.shape);

@@ -10,11 +10,11 @@ export function cutFlat(graph: Graph, { changed, mayRepeat }: CutRules = {}): Gr
   const { again } = choose(crossing(halves), { free: halves.free, mayRepeat });
   if (again.size === 0) return graph;
   const known = new Map<Node, Node>();
-  for (const n of halves.nodes) if (!again.has(n) && !halves.backward.has(n)) known.set(n, n);
+  for (const n of halves.nodes) if (!again.has(n) && !n.backward) known.set(n, n);
   const change = (n: Node, inputs: readonly Node[]): Node =>
     again.has(n) ? node(n.op, inputs, n.attrs, n.type, { ...n.origin, half: "backward" }) : withInputs(n, inputs);
   return {
     // A forward result is what it was; only the backward half reads the copies.
-    results: graph.results.map((r) => (halves.backward.has(r.node) ? { ...r, node: rebuild([r.node], known, change)[0] } : r)),
+    results: graph.results.map((r) => (r.node.backward ? { ...r, node: rebuild([r.node], known, change)[0] } : r)),
   };
 }

@@ -4,12 +4,10 @@ import { LoopExports } from "../../autodiff/exports.ts";
 import { type Graph, type Node, order } from "../../graph.ts";
 import { rowOf } from "../../ops/index.ts";
 import { constantNodes, isGet } from "../../rebuild.ts";
-import { backwardHalf } from "../../rewrite.ts";
 import { bytesOf } from "./choose.ts";
 
 export interface Halves {
   readonly nodes: readonly Node[];
-  readonly backward: ReadonlySet<Node>;
   /**
    * There anyway: what is handed in, what is kept between updates, constants, and what depends on frozen parameters alone, which is
    * computed once after loading.
@@ -20,7 +18,6 @@ export interface Halves {
 /** `changed`: names of parameters that change from run to run, beside those that the graph itself updates. */
 export function halvesOf(graph: Graph, changed: readonly string[] = []): Halves {
   const nodes = order(graph.results.map((r) => r.node));
-  const backward = backwardHalf(nodes);
   const constants = constantNodes(nodes);
   const trained = new Set([...changed, ...graph.results.filter((r) => r.role === "param").map((r) => r.name)]);
   const lasting = new Set<Node>();
@@ -29,13 +26,13 @@ export function halvesOf(graph: Graph, changed: readonly string[] = []): Halves 
     const given = supply ? supply === "param" && !trained.has(String(n.attrs.name)) : n.inputs.every((i) => lasting.has(i));
     if (given) lasting.add(n);
   }
-  return { nodes, backward, free: (n) => rowOf(n).supply !== undefined || constants.has(n) || lasting.has(n) };
+  return { nodes, free: (n) => rowOf(n).supply !== undefined || constants.has(n) || lasting.has(n) };
 }
 
 /** Forward nodes that the backward half reads. */
-export function crossing({ nodes, backward }: Halves): Set<Node> {
+export function crossing({ nodes }: Halves): Set<Node> {
   const out = new Set<Node>();
-  for (const n of nodes) if (backward.has(n)) for (const i of n.inputs) if (!backward.has(i) && !i.loop) out.add(i);
+  for (const n of nodes) if (n.backward) for (const i of n.inputs) if (!i.backward && !i.loop) out.add(i);
   return out;
 }
 

@@ -26,13 +26,13 @@ interface Remade {
 
 /** The graph whose adjoint bodies compute again what is not worth exporting. */
 export function cutLoops(graph: Graph, { changed, mayRepeat }: CutRules = {}): Graph {
-  const { nodes, backward, free } = halvesOf(graph, changed);
+  const { nodes, free } = halvesOf(graph, changed);
   const exports = new LoopExports();
   const followersOf = new Map<Node, Node[]>();
   for (const n of nodes) {
-    if (!n.loop || !backward.has(n) || n.attrs.follows === undefined) continue;
+    if (!n.loop || !n.backward || n.attrs.follows === undefined) continue;
     const forward = followedBy(n);
-    if (!forward || backward.has(forward)) continue;
+    if (!forward || forward.backward) continue;
     followersOf.set(forward, [...(followersOf.get(forward) ?? []), n]);
   }
   const remade = new Map<Node, Remade>();
