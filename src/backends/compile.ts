@@ -2,10 +2,10 @@
 
 import { Bug } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
-import type { Dispatch, Entry, HostScalar, HostStep, Kernel, Program } from "../runtime/program.ts";
+import type { Dispatch, Entry, HostScalar, HostStep, Kernel, Load, Program } from "../runtime/program.ts";
 import { type FuseLimits, fuse } from "./kernels/fuse.ts";
 import type { LoopLanguage } from "./kernels/kernel.ts";
-import { hoist, isDerived } from "./load.ts";
+import { hoist, isDerived, type LoadGraph } from "./load.ts";
 import { checkSize, type PlannedStep, plan } from "./plan.ts";
 import { prepare, singleLeaves } from "./prepare.ts";
 import { schedule } from "./schedule.ts";
@@ -101,8 +101,10 @@ export async function compileProgram(entries: readonly EntrySource[], options: T
     tensors,
     kernels: target.kernels(),
     entries: out,
-    ...(hoisted.loads.length > 0 ? { loads: hoisted.loads.map(({ entry, handed, reads }) => ({ entry, handed, reads })) } : {}),
+    ...(hoisted.loads.length > 0 ? { loads: hoisted.loads.map(({ graph, ...load }) => loadOf(load, planned.params)) } : {}),
+    ...(hoisted.halves.length > 0 ? { halves: Object.fromEntries(hoisted.halves.map(({ param, format }) => [param, format])) } : {}),
     params: Object.fromEntries([
+      ...hoisted.halves.map(({ param, as }) => [param, planned.params.get(as)!] as const),
       ...[...planned.params].filter(([name]) => !isDerived(name)),
       ...hoisted.loads.flatMap((l) =>
         l.handed.map((name) => [name, planned.entries.find((e) => e.name === l.entry)!.inputs.get(name)!] as const),
@@ -115,6 +117,13 @@ export async function compileProgram(entries: readonly EntrySource[], options: T
     ...(wat === undefined ? {} : { wat }),
   };
   return module ? { program, module } : { program };
+}
+
+function loadOf({ pieces, ...load }: Omit<LoadGraph, "graph">, params: ReadonlyMap<string, number>): Load {
+  if (pieces === undefined) return load;
+  const { count, whole, rest } = pieces;
+  const made = Object.fromEntries(whole.map((name) => [name, params.get(name)!]));
+  return { ...load, pieces: { count, made, ...(rest === undefined ? {} : { rest }) } };
 }
 
 type Planned = Extract<PlannedStep, { kernel: LoopLanguage }>;

@@ -3,14 +3,17 @@
  * is computed once after the weights are written, by entries of their own, and kept beside them. Before: entries that compute it in every run.
  * After: entries whose results the others read like parameters. Equal values of different entries are computed and kept once. Weights that nothing
  * else reads are not kept: they are inputs of the entry that computes from them, and each set of them has an entry, so that one can go when the
- * next comes.
+ * next comes. What is nothing but such a weight in 16 bits needs no entry: the weight is written in them. Of others a piece at a time is brought
+ * in, where that is enough.
  */
 import { type Graph, type Node, node, order, type Result } from "../ir/graph.ts";
+import { type HalfFormat, isHalfFormat } from "../ir/ops/halves.ts";
 import { rowOf } from "../ir/ops/index.ts";
 import { rebuild, withInputs } from "../ir/rebuild.ts";
 import { attrsKey } from "../ir/rewrite.ts";
 import type { Load } from "../runtime/program.ts";
 import { elements, isLeaf, isView, ownCost, under } from "./kernels/roots.ts";
+import { inPieces } from "./pieces.ts";
 import { singleLeaves } from "./prepare.ts";
 import { storageKey } from "./schedule.ts";
 
@@ -25,9 +28,18 @@ export interface Loaded {
   /** The graphs, in their order, reading what `load` makes. */
   readonly graphs: readonly Graph[];
   readonly loads: readonly LoadGraph[];
+  /** Parameters that are kept as words of 16 bits, under another name. */
+  readonly halves: readonly Half[];
 }
-export interface LoadGraph extends Load {
+export interface Half {
+  readonly param: string;
+  readonly as: string;
+  readonly format: HalfFormat;
+}
+export interface LoadGraph extends Omit<Load, "pieces"> {
   readonly graph: Graph;
+  /** As in `Load`, with results by name. */
+  readonly pieces?: { readonly count: number; readonly whole: readonly string[]; readonly rest?: string };
 }
 
 export function hoist(graphs: readonly Graph[]): Loaded {
@@ -102,9 +114,26 @@ export function hoist(graphs: readonly Graph[]): Loaded {
     const out = rebuild(roots, known);
     return { results: graph.results.map((r, i) => ({ ...r, node: out[i] })) };
   });
-  if (made.size === 0) return { graphs, loads: [] };
+  if (made.size === 0) return { graphs, loads: [], halves: [] };
   const results = [...made.values()].map(({ name, node }): Result => ({ role: "param", name, node }));
-  return { graphs: rewritten, loads: loadGraphs(results, parametersOf(rewritten.flatMap((g) => g.results.map((r) => r.node)))) };
+  const kept = parametersOf(rewritten.flatMap((g) => g.results.map((r) => r.node)));
+  const halves = halvesOf(results, kept);
+  const others = results.filter(({ name }) => !halves.some((h) => h.as === name));
+  return { graphs: rewritten, loads: loadGraphs(others, kept), halves };
+}
+
+/** Results that are nothing but 16 bits of a parameter that nothing else reads. */
+function halvesOf(results: readonly Result[], kept: ReadonlySet<string>): Half[] {
+  const readers = new Map<string, number>();
+  for (const { node } of results) for (const name of parametersOf([node])) readers.set(name, (readers.get(name) ?? 0) + 1);
+  return results.flatMap(({ name, node }) => {
+    const { format } = node.attrs;
+    if (node.op !== "narrow" || !isHalfFormat(format)) return [];
+    let [x] = node.inputs;
+    while (x.op === "reshape") [x] = x.inputs;
+    const param = String(x.attrs.name);
+    return rowOf(x).supply === "param" && !kept.has(param) && readers.get(param) === 1 ? [{ param, as: name, format }] : [];
+  });
 }
 
 function parametersOf(roots: readonly Node[]): Set<string> {
@@ -127,7 +156,9 @@ function loadGraphs(results: readonly Result[], kept: ReadonlySet<string>): Load
     }
     groups.push(group);
   }
-  return groups.map(({ results, handed, reads }, i): LoadGraph => {
+  let number = 0;
+  const nameOf = () => (++number === 1 ? "load" : `load.${number}`);
+  return groups.flatMap(({ results, handed, reads }): LoadGraph[] => {
     const roots = rebuild(
       results.map((r) => r.node),
       new Map(),
@@ -137,7 +168,16 @@ function loadGraphs(results: readonly Result[], kept: ReadonlySet<string>): Load
       },
     );
     const graph = singleLeaves({ results: results.map((r, k) => ({ ...r, node: roots[k] })) });
-    return { entry: i === 0 ? "load" : `load.${i + 1}`, handed: [...handed].sort(), reads, graph };
+    const entry = nameOf();
+    const [only] = handed;
+    const pieces = handed.size === 1 && !reads ? inPieces(graph, only) : undefined;
+    if (pieces === undefined) return [{ entry, handed: [...handed].sort(), reads, graph }];
+    const { count, whole } = pieces;
+    const rest = pieces.rest && { entry: nameOf(), graph: pieces.rest };
+    return [
+      { entry, handed: [only], reads, graph: pieces.graph, pieces: { count, whole, ...(rest && { rest: rest.entry }) } },
+      ...(rest ? [{ entry: rest.entry, handed: [], reads: false, graph: rest.graph }] : []),
+    ];
   });
 }
 

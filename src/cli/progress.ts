@@ -42,6 +42,9 @@ function stepText(e: StepEvent): string {
   ].join("  ");
 }
 
+type LoadingEvent = Extract<RunEvent, { event: "loading" }>;
+const loadingText = (e: LoadingEvent): string => `loading ${grouped(e.parameters)} of ${grouped(e.of)} parameters`;
+
 /** What happens apart from steps. `undefined`: nothing to say. */
 function sentence(event: RunEvent, color: boolean): string | undefined {
   const bold = (text: string) => (color ? pc.bold(text) : text);
@@ -80,8 +83,16 @@ function sentence(event: RunEvent, color: boolean): string | undefined {
 /** Plain lines: a step's at the first and last update, and at most every so many seconds between. */
 function lines(io: Io): Display {
   let last = Number.NEGATIVE_INFINITY;
+  let loading: { readonly stage: string; told: number } | undefined;
   return {
     listen: (event) => {
+      if (event.event === "loading") {
+        if (loading?.stage !== event.stage) loading = { stage: event.stage, told: io.now() };
+        if (io.now() - loading.told < SECONDS) return;
+        loading.told = io.now();
+        io.err(`  ${loadingText(event)}\n`);
+        return;
+      }
       if (event.event === "step") {
         if (event.step !== 1 && event.step !== event.steps && io.now() - last < SECONDS) return;
         last = io.now();
@@ -98,13 +109,17 @@ const SECONDS = 5;
 
 function drawn(io: Io): Display {
   let bar: SingleBar | undefined;
+  let loading = false;
   const end = () => {
+    if (loading) io.err("\r\x1b[2K");
+    loading = false;
     bar?.stop();
     bar = undefined;
   };
   return {
     listen: (event) => {
       if (event.event === "step") {
+        if (loading) end();
         if (bar === undefined) {
           bar = new SingleBar(
             {
@@ -120,6 +135,12 @@ function drawn(io: Io): Display {
           bar.start(event.steps, event.step, { text: stepText(event) });
         } else bar.update(event.step, { text: stepText(event) });
         if (event.step === event.steps) end();
+        return;
+      }
+      if (event.event === "loading") {
+        // drawn over itself, and gone when the first step comes
+        io.err(`\r\x1b[2K  ${loadingText(event)}`);
+        loading = true;
         return;
       }
       const text = sentence(event, io.color);

@@ -160,7 +160,7 @@ export function checkCopies(store: TensorStore, { copies }: Pick<CheckpointMatch
     const others = store.pieces(of);
     for (const piece of store.pieces(tensor)) {
       const other = others.next().value;
-      if (other?.length === piece.length && piece.every((x, i) => x === other[i])) continue;
+      if (other !== undefined && same(piece, other)) continue;
       throw new InputError(
         "P0641",
         `\`${folder}\` holds \`${tensor}\` with other values than \`${of}\`, to which its configuration ties it`,
@@ -168,4 +168,10 @@ export function checkCopies(store: TensorStore, { copies }: Pick<CheckpointMatch
       );
     }
   }
+}
+
+function same(a: ArrayLike<number>, b: ArrayLike<number>): boolean {
+  if (a.length !== b.length) return false;
+  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
+  return true;
 }

@@ -9,6 +9,8 @@ export interface FileStat {
   readonly kind: "file" | "folder";
   /** Bytes; 0 for a folder. */
   readonly size: number;
+  /** When it was last changed, in milliseconds; absent where nobody keeps that. */
+  readonly changed?: number;
 }
 
 /** A file being written beside its final place. Nothing is seen under the final name before `commit`. */
@@ -28,6 +30,8 @@ export interface Files {
   list(folder: string): string[];
   /** Exactly `length` bytes from `offset` on, as a copy the caller owns; any length and offset, past 2 GiB too. */
   read(path: string, offset: number, length: number): Uint8Array;
+  /** Fills `into`, which may lie in shared memory, with the bytes from `offset` on; several may be under way. */
+  readInto(path: string, offset: number, into: Uint8Array): Promise<void>;
   /** Starts a file; folders above it are made. */
   draft(path: string): Draft;
   /** Adds to the end of a file in one call, making it if need be. */

@@ -33,6 +33,10 @@ export class MemoryFiles implements Files {
     return bytes.slice(offset, offset + length);
   }
 
+  async readInto(path: string, offset: number, into: Uint8Array): Promise<void> {
+    into.set(this.read(path, offset, into.length));
+  }
+
   draft(path: string): Draft {
     const pieces: Uint8Array[] = [];
     return {

@@ -38,8 +38,19 @@ export function hostScalars(entry: Entry, given: Readonly<Record<string, Values 
   return out;
 }
 
-/** Computes a host step. `values`: one an operand, with its place; gives one array a result, in the result's storage type. */
+/**
+ * Computes a host step. `values`: one an operand, with its place, and only looked at; gives one array a result, in the result's storage type. Rows that need
+ * no f64 compute on the values as they lie there.
+ */
 export function runHostStep(step: HostStep, operands: readonly { placed: Placed; values: Values }[], results: readonly Placed[]): Values[] {
+  const { direct } = row(step.host);
+  if (direct !== undefined)
+    return results.map(() =>
+      direct(
+        operands.map((o) => o.values),
+        step.attrs as Node["attrs"],
+      ),
+    );
   const inputs = operands.map(({ placed, values }) => tensor(placed.dtype, placed.shape, Float64Array.from(values)));
   return results.map((result) => {
     const node: Node = {

@@ -1,6 +1,9 @@
 /**
  * A compiled program as data: what a backend prints and the runtime runs, without the compiler. It is JSON but for the WebAssembly module.
  */
+import type { HalfFormat } from "../ir/ops/halves.ts";
+import type { Weights } from "./weights.ts";
+
 export type StorageType = "f32" | "i32" | "bool";
 
 /** Where a tensor lies: bytes `offset .. offset + bytes` of a page of an arena; row-major, packed. Booleans take 4 bytes (0 or 1). */
@@ -71,6 +74,15 @@ export interface Load {
   readonly handed: readonly string[];
   /** Whether it reads parameters that are kept as well. */
   readonly reads: boolean;
+  /**
+   * It takes `count` numbers of its one parameter at a time. `made`: its outputs that are parts of tensors, one behind the other; `rest`: the entry that
+   * then computes from the other outputs, whole.
+   */
+  readonly pieces?: {
+    readonly count: number;
+    readonly made: Readonly<Record<string, number>>;
+    readonly rest?: string;
+  };
 }
 
 export interface Kernel {
@@ -92,6 +104,8 @@ export interface Program {
   readonly kernels: readonly Kernel[];
   readonly entries: readonly Entry[];
   readonly loads?: readonly Load[];
+  /** Parameters that lie as words of 16 bits, two to an i32, the first in the lower half; they are written as f32 all the same. */
+  readonly halves?: Readonly<Record<string, HalfFormat>>;
   /** Names to tensors. Inputs and outputs are qualified as `entry/name`. */
   readonly params: Readonly<Record<string, number>>;
   readonly states: Readonly<Record<string, number>>;
@@ -111,7 +125,7 @@ export interface Session {
   readonly device: string;
   /** Bytes allocated for the arenas, and what the platform adds (page rounding, staging). */
   readonly memory: { readonly planned: number; readonly platform: number };
-  write(kind: "param" | "state", name: string, data: Values): Promise<void>;
+  write(kind: "param" | "state", name: string, data: Values | Weights): Promise<void>;
   read(kind: "param" | "state", name: string): Promise<Values>;
   /** Runs an entry. `inputs` by name (scalars as numbers); resolves with the outputs asked for. Throws `DeviceLost`, `OutOfMemory`. */
   run(entry: string, inputs: Readonly<Record<string, Values | number>>, outputs?: readonly string[]): Promise<Record<string, Values>>;

@@ -10,6 +10,7 @@ import { DeviceLost } from "./errors.ts";
 import { arrayOf } from "./host.ts";
 import type { HostScalar, Session, Values } from "./program.ts";
 import { evaluateScalars } from "./scalars.ts";
+import { type Weights, wholeOf } from "./weights.ts";
 
 export interface ReferenceEntry {
   readonly name: string;
@@ -47,9 +48,9 @@ class ReferenceSession implements Session {
     this.memory = { planned: all.reduce((sum, n) => sum + 8 * sizes(n).reduce((a, b) => a * b, 1), 0), platform: 0 };
   }
 
-  async write(kind: Kind, name: string, data: Values): Promise<void> {
+  async write(kind: Kind, name: string, data: Values | Weights): Promise<void> {
     const n = this.find(kind, name);
-    this.kept[kind].set(name, this.tensorFor(n, data, `${kind} ${name}`));
+    this.kept[kind].set(name, this.tensorFor(n, await wholeOf(data), `${kind} ${name}`));
   }
 
   async read(kind: Kind, name: string): Promise<Values> {

@@ -20,6 +20,8 @@ export type RunEvent =
       readonly parameters: number;
       readonly steps: number;
     }
+  /** So many parameters of a large model have been brought in. */
+  | { readonly event: "loading"; readonly stage: string; readonly parameters: number; readonly of: number }
   | { readonly event: "resume"; readonly stage: string; readonly step: number; readonly from: string | null }
   | {
       readonly event: "step";

@@ -13,6 +13,7 @@ import { requireBudget } from "./budget.ts";
 import { bindSizes, type DataTable, fillBatch, roundUp } from "./columns.ts";
 import type { EntryPoint } from "./engine.ts";
 import type { RunHost } from "./host.ts";
+import { loadParams } from "./loading.ts";
 import { chooseToken, samplingKey } from "./sample.ts";
 import { zeros } from "./values.ts";
 
@@ -118,7 +119,7 @@ export async function openGenerator(
   const built = await host.engine.build(points, { trained: [] });
   requireBudget(built.program, host.engine.memory, "the device");
   const session = await host.engine.open(built);
-  for (const name of Object.keys(built.program.params)) await session.write("param", name, host.values.param(name));
+  await loadParams(session, built.program, { values: host.values, stage: stage.name, listen: host.listen });
   const { clock } = host.values;
   const states = Object.entries(built.program.states).map(([name, index]) => ({ name, ...built.program.tensors[index] }));
   const decoder = (ids: readonly number[], prompt: Prompt): Decoder => ({

@@ -12,11 +12,14 @@ export interface Identity {
   readonly graph: string;
   /** By dataset: hash of the rows. */
   readonly data: Readonly<Record<string, string>>;
-  /** By folder or parameter: hash of the values a run starts from. */
+  /** By folder or parameter: hash of the values a run starts from; of what tells large files apart (`STAMPED`), not of what is in them. */
   readonly weights: Readonly<Record<string, string>>;
   /** Target, rounding mode and version: `wasm relaxed 0.1.0`. */
   readonly arithmetic: string;
 }
+
+/** Begins hashes of files that were not read. */
+export const STAMPED = "files:";
 
 /** What differs, in the reader's terms; empty where nothing does. */
 export function differences(then: Identity, now: Identity): string[] {
@@ -28,7 +31,9 @@ export function differences(then: Identity, now: Identity): string[] {
   if (then.graph !== now.graph) out.push("spec: the step computes something else (model, attachments, objective, optimizer or schedule)");
   for (const name of union(then.data, now.data)) if (then.data[name] !== now.data[name]) out.push(`data: the rows of ${name} changed`);
   for (const name of union(then.weights, now.weights)) {
-    if (then.weights[name] !== now.weights[name]) out.push(`weights: ${name} changed`);
+    if (then.weights[name] === now.weights[name]) continue;
+    const unread = [then, now].some((identity) => identity.weights[name]?.startsWith(STAMPED));
+    out.push(`weights: ${name} changed${unread ? ", going by the size, time and header of its files, which were not read" : ""}`);
   }
   if (then.arithmetic !== now.arithmetic) out.push(`arithmetic: was ${then.arithmetic}, is ${now.arithmetic}`);
   return out;

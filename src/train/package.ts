@@ -58,7 +58,13 @@ function writeValues(files: Files, folder: string, { wasm: { program }, param, s
     for (const kind of ["param", "state"] as const) {
       for (const [name, index] of Object.entries(program[`${kind}s`])) {
         const values = kind === "param" ? param(name) : state(name);
-        places.push({ kind, name, dtype: program.tensors[index].dtype, offset, length: values.length });
+        places.push({
+          kind,
+          name,
+          dtype: values instanceof Float32Array ? "f32" : program.tensors[index].dtype,
+          offset,
+          length: values.length,
+        });
         draft.write(new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
         offset += values.byteLength;
       }

@@ -11,6 +11,7 @@ import { batchesOf, entryName, entryPoints } from "./entries.ts";
 import { Evaluation } from "./evaluate.ts";
 import type { Scalars } from "./events.ts";
 import type { RunHost } from "./host.ts";
+import { loadParams } from "./loading.ts";
 import { prepareEvaluation } from "./train.ts";
 import { zeros } from "./values.ts";
 
@@ -21,11 +22,11 @@ async function tableOf(stage: EvaluateStage | PredictStage, host: RunHost): Prom
 }
 
 /** Compiles entries that change nothing, opens them, and gives them the values there are. */
-async function openFor(points: readonly EntryPoint[], host: RunHost): Promise<Session> {
+async function openFor(stage: string, points: readonly EntryPoint[], host: RunHost): Promise<Session> {
   const built = await host.engine.build(points, { trained: [] });
   requireBudget(built.program, host.engine.memory, "the device");
   const session = await host.engine.open(built);
-  for (const name of Object.keys(built.program.params)) await session.write("param", name, host.values.param(name));
+  await loadParams(session, built.program, { values: host.values, stage, listen: host.listen });
   for (const [name, index] of Object.entries(built.program.states)) {
     // sums over batches are no states of the program's
     const declared = host.project.states.has(name);
@@ -39,7 +40,7 @@ async function openFor(points: readonly EntryPoint[], host: RunHost): Promise<Se
 export async function evaluateStage(stage: EvaluateStage, host: RunHost, folder: string | undefined): Promise<Scalars> {
   const table = await tableOf(stage, host);
   const evaluation = new Evaluation([stage.evaluation], [table], stage, host);
-  const session = await openFor(evaluation.points, host);
+  const session = await openFor(stage.name, evaluation.points, host);
   try {
     const metrics = await evaluation.run(session, host.values.clock.step, host.values.clock.steps);
     host.listen({ event: "evaluation", stage: stage.name, step: 0, metrics, best: false });
@@ -68,7 +69,7 @@ export async function evaluateAll(host: RunHost): Promise<{ stage: string; metri
 async function evaluateTrained(stage: TrainStage, host: RunHost): Promise<Scalars | undefined> {
   const evaluation = await prepareEvaluation(stage, host);
   if (evaluation === undefined) return undefined;
-  const session = await openFor(evaluation.points, host);
+  const session = await openFor(stage.name, evaluation.points, host);
   try {
     const metrics = await evaluation.run(session, host.values.clock.step, host.values.clock.steps);
     host.listen({ event: "evaluation", stage: stage.name, step: 0, metrics, best: false });
@@ -92,7 +93,7 @@ export async function predictStage(stage: PredictStage, host: RunHost, folder: s
   const sizes = bindSizes(stage.entry.columns, table, stage.sequence);
   const batches = batchesOf(table.rows, stage.batch);
   const points = entryPoints("predict", [stage.entry], [sizes], [[...new Set(batches.map((rows) => rows.length))]]);
-  const session = await openFor(points, host);
+  const session = await openFor(stage.name, points, host);
   const inner = new Map(
     stage.entry.graph.results.map(({ name, node }) => [name, node.type.shape.slice(1).map((d) => Number(substitute(d, sizes)))]),
   );

@@ -22,7 +22,7 @@ export async function probe(stages: readonly PredictStage[], engine: Engine, val
   );
   const session = await engine.open(built);
   try {
-    for (const name of Object.keys(built.program.params)) await session.write("param", name, values.param(name));
+    for (const name of Object.keys(built.program.params)) await session.write("param", name, values.weights(name));
     for (const name of Object.keys(built.program.states)) await session.write("state", name, values.state(name, sizes[0]).values);
     const out: Values[] = [];
     for (const [i, { name, entry, columns }] of stages.entries()) {

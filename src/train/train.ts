@@ -12,8 +12,9 @@ import { Evaluation, scalarsOf } from "./evaluate.ts";
 import type { Scalars } from "./events.ts";
 import { clearRun, writeMarker } from "./folders.ts";
 import type { RunHost } from "./host.ts";
-import { describeGraph, type Identity, requireSame, sha256 } from "./identity.ts";
+import { describeGraph, type Identity, requireSame, STAMPED, sha256 } from "./identity.ts";
 import { Journal } from "./journal.ts";
+import { loadParams } from "./loading.ts";
 import { type LoopPlan, NonFinite, type Progress, runLoop, START } from "./loop.ts";
 import { blame } from "./nonfinite.ts";
 import { Schedule } from "./schedule.ts";
@@ -195,13 +196,14 @@ export async function identityOf(ready: PreparedTrain, host: RunHost): Promise<I
     byOwner.set(owner, [...(byOwner.get(owner) ?? []), name]);
   }
   for (const [owner, names] of byOwner) {
+    const stamps = names.map((name) => host.values.stamp(name));
     const pieces = function* () {
-      for (const name of names) {
+      for (const [i, name] of names.entries()) {
         yield name;
-        yield host.values.param(name);
+        yield stamps[i] ?? host.values.param(name);
       }
     };
-    weights[owner] = await sha256(pieces());
+    weights[owner] = (stamps.every((s) => s === undefined) ? "" : STAMPED) + (await sha256(pieces()));
   }
   const { batch, accumulate, sequence, seed, shuffle, precision, reverse, evaluate, checkpoint } = stage;
   const settings: Record<string, unknown> = { steps: ready.total, batch, accumulate, sequence, seed, shuffle, precision, reverse };
@@ -239,12 +241,12 @@ class TrainRun {
   async fill(checkpoint: Checkpoint | undefined): Promise<void> {
     const { program } = this.ready.built;
     const { values } = this.host;
-    for (const name of Object.keys(program.params)) {
-      await this.session.write("param", name, checkpoint?.snapshot.params.get(name)?.values ?? values.param(name));
-    }
+    const kept = checkpoint?.snapshot.params ?? new Map<string, Held>();
+    const { listen } = this.host;
+    await loadParams(this.session, program, { values, stage: this.ready.stage.name, listen, without: (name) => kept.has(name) });
+    for (const [name, held] of kept) if (program.params[name] !== undefined) await this.session.write("param", name, held.values);
     for (const name of Object.keys(program.states)) {
-      const kept = checkpoint?.snapshot.states.get(name);
-      await this.session.write("state", name, (kept ?? this.startOf(name)).values);
+      await this.session.write("state", name, (checkpoint?.snapshot.states.get(name) ?? this.startOf(name)).values);
     }
     this.best = checkpoint?.snapshot.best;
     this.origin = { step: checkpoint?.progress.step ?? 0, snapshot: await this.snapshot() };

@@ -10,6 +10,7 @@ import type { DType, Graph } from "../ir/graph.ts";
 import { interpret, resultKey, type Supplies } from "../ir/interpret.ts";
 import type { Tensor } from "../ir/ops/index.ts";
 import type { Values as Data } from "../runtime/program.ts";
+import { type Weights, weightsOf } from "../runtime/weights.ts";
 import type { Held } from "./checkpoint.ts";
 
 /** Opens a folder that parameters come from: a model's, or an adapter's. `undefined`: there is none. */
@@ -17,6 +18,10 @@ export type OpenFolder = (folder: string) => ReadsTensors | undefined;
 export interface ReadsTensors {
   /** All values of a tensor by its key, row-major. */
   read(key: string): Data;
+  /** The same a piece at a time, where its file can be read so. */
+  weights?(key: string): Weights;
+  /** What tells its values from others without reading them: see `ValueStore.stamp`. */
+  stamp?(key: string): string | undefined;
 }
 
 export class ValueStore {
@@ -56,6 +61,31 @@ export class ValueStore {
     } finally {
       this.making.delete(name);
     }
+  }
+
+  /** The same values for a device, which takes those of a file a piece at a time. */
+  weights(name: string): Weights {
+    const { source } = this.declaration(name);
+    if (!this.params.has(name) && source.kind === "file") {
+      const weights = this.folder(name, source.folder).weights?.(source.tensor);
+      if (weights !== undefined) return weights;
+    }
+    return weightsOf(this.param(name));
+  }
+
+  /**
+   * For values that lie in a large file: what tells that file from another one without reading it (size, time of its last change, the tensor's entry in the
+   * header). `undefined`: the values themselves must be looked at.
+   */
+  stamp(name: string): string | undefined {
+    const { source } = this.declaration(name);
+    if (this.params.has(name) || source.kind !== "file") return undefined;
+    return this.folder(name, source.folder).stamp?.(source.tensor);
+  }
+
+  /** How many numbers it has. */
+  count(name: string): number {
+    return elements(this.declaration(name).shape);
   }
 
   /** Whether a stage, a start or a copy gave it a value that no file has. */
@@ -130,6 +160,11 @@ export class ValueStore {
   }
 
   private read(name: string, folder: string, tensor: string): Float32Array {
+    const values = this.folder(name, folder).read(tensor);
+    return values instanceof Float32Array ? values : Float32Array.from(values);
+  }
+
+  private folder(name: string, folder: string): ReadsTensors {
     let store = this.folders.get(folder);
     if (store === undefined) {
       store = this.open(folder);
@@ -140,8 +175,7 @@ export class ValueStore {
       }
       this.folders.set(folder, store);
     }
-    const values = store.read(tensor);
-    return values instanceof Float32Array ? values : Float32Array.from(values);
+    return store;
   }
 
   private start(name: string, graph: Graph): Float32Array {

@@ -7,7 +7,7 @@ import { checkCopies, openCheckpoint } from "../../src/formats/checkpoint.ts";
 import { type Files, fileFailure } from "../../src/formats/files.ts";
 import { MemoryFiles } from "../../src/formats/memory.ts";
 import { narrow, widen } from "../../src/formats/safetensors/dtype.ts";
-import { openSafetensors } from "../../src/formats/safetensors/read.ts";
+import { openSafetensors, TensorStore } from "../../src/formats/safetensors/read.ts";
 import { type OutTensor, writeSafetensors, writeWeights } from "../../src/formats/safetensors/write.ts";
 import { InputError } from "../../src/ir/errors.ts";
 import { toBrain, toHalf } from "../../src/ir/ops/halves.ts";
@@ -312,5 +312,52 @@ describe("shards", () => {
     expect(error.code).toBe("P0640");
     expect(error.notes.join("\n")).toContain("safe_serialization=True");
     expect(openCheckpoint(new MemoryFiles(), "m")).toBeUndefined();
+  });
+});
+
+describe("weights for a device", () => {
+  const tensors: OutTensor[] = (["F32", "F16", "BF16", "I64", "I32", "I16", "U8", "BOOL"] as const).map((dtype) => ({
+    name: dtype,
+    shape: [7, 5],
+    dtype,
+    values: () => Float32Array.from({ length: 35 }, (_, i) => (dtype === "BOOL" ? i % 2 : i)),
+  }));
+  test("are what is read, from any place on, into shared memory as well", async () => {
+    const files = new MemoryFiles();
+    writeSafetensors(files, "a.safetensors", tensors);
+    const folder = mkdtempSync(join(tmpdir(), "peftc-"));
+    writeSafetensors(new NodeFiles(folder), "a.safetensors", tensors);
+    for (const store of [openSafetensors(files, "a.safetensors"), openSafetensors(new NodeFiles(folder), "a.safetensors")]) {
+      for (const { name } of tensors) {
+        const weights = store.weights(name);
+        const whole = Float32Array.from(store.read(name));
+        expect(weights.length).toBe(35);
+        const into = new Float32Array(new SharedArrayBuffer(4 * 16));
+        await weights.fill(into, 8);
+        expect([...into]).toEqual([...whole.subarray(8, 24)]);
+        const words = new Uint16Array(16);
+        await weights.fillWords(words, 8, "bf16");
+        expect([...words]).toEqual([...whole.subarray(8, 24)].map(toBrain));
+      }
+    }
+    rmSync(folder, { recursive: true });
+  });
+
+  test("a large file is told from others by size, time and header; a small one, or one without a time, is not", () => {
+    const files = new MemoryFiles();
+    writeSafetensors(files, "a.safetensors", tensors);
+    const { tensors: infos } = openSafetensors(files, "a.safetensors");
+    const stamp = (name: string, size: number, changed?: number) => {
+      const large: Files = Object.assign(Object.create(files), { stat: () => ({ kind: "file", size, ...(changed && { changed }) }) });
+      return new TensorStore(large, infos, {}).stamp(name);
+    };
+    expect(stamp("F32", 1e6, 5)).toBeUndefined();
+    expect(stamp("F32", 1e9)).toBeUndefined();
+    const first = stamp("F32", 1e9, 5);
+    expect(first).toEqual(expect.any(String));
+    expect(stamp("F32", 1e9, 5)).toBe(first);
+    expect(stamp("F32", 1e9, 6)).not.toBe(first);
+    expect(stamp("F32", 1e9 + 1, 5)).not.toBe(first);
+    expect(stamp("I32", 1e9, 5)).not.toBe(first);
   });
 });

@@ -223,6 +223,7 @@ function counting(files: MemoryFiles, before: (what: "write" | "other") => void)
     stat: (path) => files.stat(path),
     list: (folder) => files.list(folder),
     read: (path, offset, length) => files.read(path, offset, length),
+    readInto: (path, offset, into) => files.readInto(path, offset, into),
     draft: (path) => {
       const draft = files.draft(path);
       return {

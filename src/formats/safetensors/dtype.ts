@@ -3,7 +3,7 @@
  * are little-endian, as this host's typed arrays are.
  */
 import { InputError } from "../../ir/errors.ts";
-import { fromBrain, fromHalf, toBrain, toHalf } from "../../ir/ops/halves.ts";
+import { type HalfFormat, narrowWords, widenWords } from "../../ir/ops/halves.ts";
 
 export type Values = Float32Array | Int32Array;
 
@@ -44,8 +44,8 @@ function table8(exponentBits: number, bias: number, infinite: boolean): (bytes: 
 const ROWS: Readonly<Record<string, Row>> = {
   F64: float(64, (b, n) => Float32Array.from(new Float64Array(b.buffer, b.byteOffset, n))),
   F32: float(32, (b, n) => new Float32Array(b.buffer, b.byteOffset, n)),
-  F16: float(16, (b, n) => each(fromHalf)(b, n)),
-  BF16: float(16, (b, n) => each(fromBrain)(b, n)),
+  F16: float(16, widened("f16")),
+  BF16: float(16, widened("bf16")),
   F8_E4M3: float(8, table8(4, 7, false)),
   F8_E5M2: float(8, table8(5, 15, true)),
   F8_E8M0: { bits: 8, widen: undefined },
@@ -104,8 +104,16 @@ function long(values: BigInt64Array | BigUint64Array | readonly bigint[], what: 
   return out;
 }
 
-const each = (read: (word: number) => number) => (bytes: Uint8Array, count: number) =>
-  Float32Array.from(new Uint16Array(bytes.buffer, bytes.byteOffset, count), read);
+function widened(format: HalfFormat): (bytes: Uint8Array, count: number) => Float32Array {
+  return (bytes, count) => {
+    const out = new Float32Array(count);
+    widenWords(format, new Uint16Array(bytes.buffer, bytes.byteOffset, count), out);
+    return out;
+  };
+}
+
+/** Types that are numbers of 16 bits as devices may keep them. */
+export const HALVES: Readonly<Record<string, HalfFormat | undefined>> = { F16: "f16", BF16: "bf16" };
 
 export type StoredDType = "F32" | "F16" | "BF16" | "I32" | "I64" | "I16" | "U8" | "BOOL";
 
@@ -120,9 +128,11 @@ function narrowed(dtype: StoredDType, values: ArrayLike<number>, what: string): 
     case "F32":
       return values instanceof Float32Array ? values : Float32Array.from(values);
     case "F16":
-      return Uint16Array.from(values, toHalf);
-    case "BF16":
-      return Uint16Array.from(values, toBrain);
+    case "BF16": {
+      const out = new Uint16Array(values.length);
+      narrowWords(HALVES[dtype]!, values instanceof Float32Array ? values : Float32Array.from(values), out);
+      return out;
+    }
     case "I32":
       return Int32Array.from(values, (v) => whole(v, -2147483648, 2147483647, dtype, what));
     case "I64":

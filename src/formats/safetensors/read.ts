@@ -1,11 +1,15 @@
 /** Tensors out of safetensors files by positioned reads: one file, or the shards that an index names. */
 import { InputError } from "../../ir/errors.ts";
+import { narrowWords, widenWords } from "../../ir/ops/halves.ts";
+import type { Weights } from "../../runtime/weights.ts";
 import { describe, type Files, isRecord, joinPath, readRecord } from "../files.ts";
-import { bitsOf, type Values, widen } from "./dtype.ts";
+import { bitsOf, HALVES, type Values, widen } from "./dtype.ts";
 import { type Header, readHeader, type TensorInfo } from "./header.ts";
 
 /** Elements that one positioned read brings at most, so that a large tensor needs no second copy of itself. */
 const PIECE = 1 << 24;
+/** Files of fewer bytes are read in less than people notice. */
+const LARGE = 1 << 26;
 
 /** An open checkpoint: names and shapes are in memory, values are read when asked for. */
 export class TensorStore {
@@ -36,6 +40,47 @@ export class TensorStore {
     return all;
   }
 
+  /**
+   * Size and last change of a large file with the tensor's entry in its header: what tells these values from others without reading them. `undefined`: the
+   * file is small, or nobody keeps when it was changed.
+   */
+  stamp(name: string): string | undefined {
+    const { dtype, shape, file, offset } = this.info(name);
+    const stat = this.files.stat(file);
+    if (stat?.changed === undefined || stat.size < LARGE) return undefined;
+    return `${name} ${dtype}[${shape.join(",")}] at ${offset} of ${stat.size} bytes of ${stat.changed}`;
+  }
+
+  /** The same values for a device, which asks for them piece by piece and has each read straight into its place. P0620, P0621. */
+  weights(name: string): Weights {
+    const info = this.info(name);
+    const bits = bitsOf(info.dtype)!;
+    const half = HALVES[info.dtype];
+    const bytes = (at: number, into: Uint8Array) => this.files.readInto(info.file, info.offset + (at * bits) / 8, into);
+    const fill = async (into: Float32Array, at: number): Promise<void> => {
+      if (info.dtype === "F32") return bytes(at, bytesOf(into));
+      if (half !== undefined) {
+        // the words lie over the last half of the place of what they are widened to
+        const words = new Uint16Array(into.buffer, into.byteOffset + 2 * into.length, into.length);
+        await bytes(at, bytesOf(words));
+        return widenWords(half, words, into);
+      }
+      const raw = new Uint8Array((into.length * bits) / 8);
+      await bytes(at, raw);
+      into.set(widen(info.dtype, raw, into.length, `tensor \`${name}\` of \`${info.file}\``));
+    };
+    return {
+      length: (info.bytes * 8) / bits,
+      fill,
+      fillWords: async (into, at, format) => {
+        if (half === format) return bytes(at, bytesOf(into));
+        const wide = new Float32Array(into.length);
+        await fill(wide, at);
+        narrowWords(format, wide, into);
+      },
+    };
+  }
+
   /** The same values in order, some at a time, for tensors that should not be in memory twice. At least one piece. */
   *pieces(name: string, most: number = PIECE): Generator<Values> {
     const info = this.info(name);
@@ -50,6 +95,8 @@ export class TensorStore {
     }
   }
 }
+
+const bytesOf = (view: ArrayBufferView): Uint8Array => new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
 
 /** One file. Errors as in `readHeader`. */
 export function openSafetensors(files: Files, file: string): TensorStore {

@@ -159,6 +159,8 @@ export interface Columns {
    * only be computed at loading.
    */
   readonly inStep?: (b: Builder, node: Node) => Node;
+  /** Host rows: the same on values as devices keep them, where nothing needs them in f64. */
+  readonly direct?: (inputs: readonly (Float32Array | Int32Array)[], attrs: Attrs) => Int32Array;
   /** The operand that the result equals but for a part: what is computed lies over it. */
   readonly over?: number;
   /** Its operands are a packed form of its value: they are what is kept, and kernels compute the value where they read it. */

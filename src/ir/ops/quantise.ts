@@ -6,7 +6,7 @@ import { type Dim, mulDim } from "../dim.ts";
 import { Bug } from "../errors.ts";
 import type { Attrs, Type } from "../graph.ts";
 import { dimsAttr, numberAttr, numbersAttr } from "./attrs.ts";
-import { halfFormats, isHalfFormat } from "./halves.ts";
+import { halfFormats, isHalfFormat, narrowWords } from "./halves.ts";
 import { needCount, needDType, refuse } from "./mismatch.ts";
 import type { HostName, IndexingName, Op } from "./op.ts";
 import { empty, type Tensor, tensor } from "./tensor.ts";
@@ -41,26 +41,45 @@ function formatOf(attrs: Attrs) {
   return halfFormats[format];
 }
 
-/** The number of the level nearest to `x`; half-way between two the lower one. `levels` ascend. */
-function nearest(levels: Float64Array, x: number): number {
-  let low = 0;
-  let high = levels.length - 1;
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (x > (levels[middle] + levels[middle + 1]) / 2) low = middle + 1;
-    else high = middle;
+/** Equal parts of the range of the levels, from each of which the search for a level starts. */
+const PARTS = 4096;
+
+/** Gives the number of the level nearest to `x`; half-way between two the lower one. `levels` ascend. */
+function nearestOf(levels: ArrayLike<number>): (x: number) => number {
+  const last = levels.length - 1;
+  const middles = Float64Array.from({ length: last }, (_, i) => (levels[i] + levels[i + 1]) / 2);
+  const from = levels[0];
+  const factor = PARTS / (levels[last] - from);
+  const starts = new Uint16Array(PARTS);
+  // a part begins with what is right for the part before, so that a rounded quotient does no harm
+  for (let part = 0, low = 0; part < PARTS; part++) {
+    while (low < last && from + (part - 1) / factor > middles[low]) low++;
+    starts[part] = low;
   }
-  return low;
+  return (x) => {
+    const part = (x - from) * factor;
+    let low = part > 0 ? starts[part < PARTS ? part | 0 : PARTS - 1] : 0;
+    while (low < last && x > middles[low]) low++;
+    return low;
+  };
 }
 
-export function quantise({ data: x }: Tensor, scale: Tensor, { data: levels }: Tensor, block: number): Tensor {
+function codesOf(x: ArrayLike<number>, scale: ArrayLike<number>, levels: ArrayLike<number>, block: number): Int32Array {
   const bits = codeBits(levels.length);
   const words = new Int32Array(wordsFor(x.length, bits));
-  for (let i = 0; i < x.length; i++) {
-    const over = scale.data[Math.floor(i / block)];
-    const at = i * bits;
-    words[at >> 5] |= nearest(levels, over === 0 ? 0 : x[i] / over) << (at & 31);
+  const nearest = nearestOf(levels);
+  for (let b = 0; b * block < x.length; b++) {
+    const over = scale[b];
+    const end = Math.min(x.length, (b + 1) * block);
+    for (let i = b * block, at = i * bits; i < end; i++, at += bits) {
+      words[Math.floor(at / 32)] |= nearest(over === 0 ? 0 : x[i] / over) << (at & 31);
+    }
   }
+  return words;
+}
+
+export function quantise(x: Tensor, scale: Tensor, levels: Tensor, block: number): Tensor {
+  const words = codesOf(x.data, scale.data, levels.data, block);
   return tensor("i32", [words.length], Float64Array.from(words));
 }
 
@@ -81,6 +100,7 @@ export const packing: Readonly<Record<Extract<HostName, "quantise" | "narrow">, 
       return { dtype: "i32", shape: [wordsFor(elements, bits)] };
     },
     eval: ([x, scale, levels], attrs) => quantise(x, scale, levels, numberAttr(attrs, "block")),
+    direct: ([x, scale, levels], attrs) => codesOf(x, scale, levels, numberAttr(attrs, "block")),
     vjp: "refused",
     examples: [
       {
@@ -104,6 +124,12 @@ export const packing: Readonly<Record<Extract<HostName, "quantise" | "narrow">, 
       const words = new Int32Array(wordsFor(data.length, 16));
       for (let i = 0; i < data.length; i++) words[i >> 1] |= to(data[i]) << (16 * (i & 1));
       return tensor("i32", [words.length], Float64Array.from(words));
+    },
+    direct: ([x], attrs) => {
+      if (!(x instanceof Float32Array) || !isHalfFormat(attrs.format)) throw new Bug("narrow is for f32, and a format of 16 bits");
+      const words = new Int32Array(wordsFor(x.length, 16));
+      narrowWords(attrs.format, x, new Uint16Array(words.buffer, 0, x.length));
+      return words;
     },
     vjp: "refused",
     examples: (["f16", "bf16"] as const).map((format) => ({

@@ -3,12 +3,14 @@
  * caller's never blocks. Results are the same bits for any number of workers.
  */
 import { Bug, InputError } from "../../ir/errors.ts";
+import type { HalfFormat } from "../../ir/ops/halves.ts";
 import { DeviceLost, OutOfMemory } from "../errors.ts";
 import { arrayOf, hostScalars, runHostStep } from "../host.ts";
 import { type Layout, layoutOf } from "../layout.ts";
-import { type Due, Loads } from "../loads.ts";
+import { type Device, type Due, Loads, requireLength, runDue } from "../loads.ts";
 import type { Entry, HostStep, Placed, Program, Session, Values } from "../program.ts";
 import type { StartThread, Thread } from "../threads.ts";
+import { inPieces, isWeights, type Weights, weightsOf, wholeOf } from "../weights.ts";
 import { hasRelaxed } from "./probe.ts";
 import { Control, type WorkerMessage, type WorkerStart, type WorkerStep } from "./worker.ts";
 
@@ -116,20 +118,25 @@ export class WasmSession implements Session {
     return session;
   }
 
-  async write(kind: "param" | "state", name: string, data: Values): Promise<void> {
+  async write(kind: "param" | "state", name: string, data: Values | Weights): Promise<void> {
     const placed = this.find(kind, name);
-    if (data.byteLength !== placed.bytes)
-      throw new InputError("P0801", `${kind} ${name} has ${placed.bytes / 4} elements, not ${data.length}`);
+    const format = kind === "param" ? this.program.halves?.[name] : undefined;
+    const pieces = kind === "param" && this.loads.inPieces(name);
+    requireLength(kind, name, placed, data.length, format !== undefined, pieces);
     return this.inOrder(async () => {
-      const due = kind === "param" ? this.loads.written(name, data) : undefined;
+      if (format !== undefined) return this.feedWords(placed, isWeights(data) ? data : weightsOf(data as Float32Array), format);
+      if (kind === "state" || !this.loads.takes(name)) {
+        if (kind === "param") this.loads.written(name, data);
+        return isWeights(data) ? this.feed(placed, data, 0) : this.put(placed, data);
+      }
+      const due = this.loads.written(name, pieces ? data : await wholeOf(data));
       if (due) await this.load(due);
-      else if (kind === "state" || !this.loads.takes(name)) this.put(placed, data);
     });
   }
 
   async read(kind: "param" | "state", name: string): Promise<Values> {
     const placed = this.find(kind, name);
-    if (kind === "param" && this.loads.takes(name))
+    if (kind === "param" && (this.loads.takes(name) || this.program.halves?.[name] !== undefined))
       throw new InputError("P0801", `the parameter ${name} is not kept, only what is computed from it`);
     return this.inOrder(async () => this.take(placed));
   }
@@ -158,10 +165,32 @@ export class WasmSession implements Session {
     await this.team?.close();
   }
 
-  private async load({ entry, inputs }: Due): Promise<void> {
-    const prepared = this.entries.get(entry)!;
-    this.supply(prepared.entry, inputs);
-    await this.execute(prepared);
+  private load(due: Due): Promise<void> {
+    const device: Device = {
+      feed: (to, weights, at) => this.feed(to, weights, at),
+      execute: (entry) => this.execute(this.entries.get(entry)!),
+      run: (entry, inputs) => {
+        const prepared = this.entries.get(entry)!;
+        this.supply(prepared.entry, inputs);
+        return this.execute(prepared);
+      },
+      copy: (from, to, at) => {
+        const start = this.layout.address(from);
+        new Uint8Array(this.buffer).copyWithin(this.layout.address(to) + at, start, start + from.bytes);
+      },
+      take: async (from) => this.view(from),
+    };
+    return runDue(this.program, due, device);
+  }
+
+  /** Weights from the `at`-th on, straight into their place. */
+  private feed(to: Placed, weights: Weights, at: number): Promise<void> {
+    const place = new Float32Array(this.buffer, this.layout.address(to), to.bytes / 4);
+    return inPieces(place.length, (i, count) => weights.fill(place.subarray(i, i + count), at + i));
+  }
+  private feedWords(to: Placed, weights: Weights, format: HalfFormat): Promise<void> {
+    const place = new Uint16Array(this.buffer, this.layout.address(to), weights.length);
+    return inPieces(place.length, (i, count) => weights.fillWords(place.subarray(i, i + count), i, format));
   }
 
   private async execute(prepared: Prepared): Promise<void> {
@@ -182,7 +211,7 @@ export class WasmSession implements Session {
   }
 
   private host(step: HostStep): void {
-    const operands = step.operands.map((t) => ({ placed: this.program.tensors[t], values: this.take(this.program.tensors[t]) }));
+    const operands = step.operands.map((t) => ({ placed: this.program.tensors[t], values: this.view(this.program.tensors[t]) }));
     const results = step.results.map((t) => this.program.tensors[t]);
     runHostStep(step, operands, results).forEach((values, i) => {
       this.put(results[i], values);
@@ -219,10 +248,12 @@ export class WasmSession implements Session {
     else new Int32Array(this.buffer, at, data.length).set(data);
   }
   private take(placed: Placed): Values {
+    return this.view(placed).slice();
+  }
+  /** The values as they lie there. */
+  private view(placed: Placed): Values {
     const at = this.layout.address(placed);
-    return placed.dtype === "f32"
-      ? new Float32Array(this.buffer, at, placed.bytes / 4).slice()
-      : new Int32Array(this.buffer, at, placed.bytes / 4).slice();
+    return placed.dtype === "f32" ? new Float32Array(this.buffer, at, placed.bytes / 4) : new Int32Array(this.buffer, at, placed.bytes / 4);
   }
   /** One call after the other. */
   private inOrder<T>(f: () => Promise<T>): Promise<T> {

@@ -22,6 +22,15 @@ export function valuesOf(dtype: Placed["dtype"], bytes: ArrayBuffer): Values {
   return dtype === "f32" ? new Float32Array(bytes) : new Int32Array(bytes);
 }
 
+/** What of pieces holds the bytes from `from` on, `at` counted from there. */
+export function part(pieces: readonly Piece[], from: number, bytes: number): Piece[] {
+  return pieces.flatMap((p) => {
+    const start = Math.max(p.at, from);
+    const end = Math.min(p.at + p.bytes, from + bytes);
+    return end <= start ? [] : [{ buffer: p.buffer, offset: p.offset + start - p.at, at: start - from, bytes: end - start }];
+  });
+}
+
 /** Cuts pieces into transfers of at most `CHUNK` bytes. */
 function* chunks(pieces: readonly Piece[]): Generator<Piece> {
   for (const p of pieces)

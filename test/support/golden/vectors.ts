@@ -29,6 +29,7 @@ export function overlaid(files: Files, over: Files): Files {
     stat: (path) => at(path).stat(path),
     list: (folder) => files.list(folder),
     read: (path, offset, length) => at(path).read(path, offset, length),
+    readInto: (path, offset, into) => at(path).readInto(path, offset, into),
     draft: (path) => over.draft(path),
     append: (path, bytes) => over.append(path, bytes),
     remove: (path) => over.remove(path),
