@@ -14,7 +14,7 @@ import { attrsKey } from "../ir/rewrite.ts";
 import type { Load } from "../runtime/program.ts";
 import { elements, isLeaf, isView, ownCost, under } from "./kernels/roots.ts";
 import { inPieces } from "./pieces.ts";
-import { singleLeaves } from "./prepare.ts";
+import { isReshape, singleLeaves } from "./prepare.ts";
 import { storageKey } from "./schedule.ts";
 
 /** Names of what is computed once begin so; no parameter's path does. */
@@ -128,9 +128,9 @@ function halvesOf(results: readonly Result[], kept: ReadonlySet<string>): Half[]
   for (const { node } of results) for (const name of parametersOf([node])) readers.set(name, (readers.get(name) ?? 0) + 1);
   return results.flatMap(({ name, node }) => {
     const { format } = node.attrs;
-    if (node.op !== "narrow" || !isHalfFormat(format)) return [];
+    if (rowOf(node).role !== "host" || !isHalfFormat(format)) return [];
     let [x] = node.inputs;
-    while (x.op === "reshape") [x] = x.inputs;
+    while (isReshape(x)) [x] = x.inputs;
     const param = String(x.attrs.name);
     return rowOf(x).supply === "param" && !kept.has(param) && readers.get(param) === 1 ? [{ param, as: name, format }] : [];
   });

@@ -10,6 +10,7 @@ import { remake } from "../ir/make.ts";
 import { rowOf } from "../ir/ops/index.ts";
 import { rebuild } from "../ir/rebuild.ts";
 import { elements } from "./kernels/roots.ts";
+import { isReshape } from "./prepare.ts";
 
 /** Elements of a weight that are brought in at once, about. */
 const PIECE = 1 << 20;
@@ -98,28 +99,21 @@ function keeps(n: Node, of: readonly Kind[]): boolean {
   const first = (m: Node) => sizes(m)[0];
   if (row.scalar !== undefined || row.role === "barrier" || row.role === "sum" || row.role === "scale")
     return n.inputs.every((i, k) => (of[k] === "cut" ? first(i) === first(n) : uniform(i) || sizes(i).length === 0));
-  switch (n.op) {
-    case "reshape":
-      return true;
-    case "expand":
-      return first(x) === first(n);
-    case "narrow":
-      return true;
-    // a run of whole blocks has words and scales of its own; levels are the same for all
-    case "quantise":
-      return of[0] === "cut" && of[1] === "cut" && of[2] === "free";
-    default:
-      return row.role === "reduce" && !(n.attrs.axes as readonly number[]).includes(0);
-  }
+  if (row.runs !== undefined) return n.inputs.every((_, k) => of[k] === (row.runs!.includes(k) ? "cut" : "free"));
+  if (isReshape(n)) return true;
+  if (isExpand(n)) return first(x) === first(n);
+  return row.role === "reduce" && !(n.attrs.axes as readonly number[]).includes(0);
 }
 
 /** Operands that follow the leading axis of the result. */
-const spreads = (n: Node, i: number): boolean => sizes(n.inputs[i]).length > 0 && !(n.op === "quantise" && i === 2);
+const spreads = (n: Node, i: number): boolean => sizes(n.inputs[i]).length > 0 && rowOf(n).runs?.includes(i) !== false;
+
+const isExpand = (n: Node): boolean => rowOf(n).role === "move" && n.inputs.length === 1 && Array.isArray(n.attrs.shape) && !isReshape(n);
 
 /** The same for all leading indices. */
 function uniform(n: Node): boolean {
   if (rowOf(n).role === "source" && Array.isArray(n.attrs.data) && n.attrs.data.length === 1) return true;
-  return n.op === "expand" && sizes(n.inputs[0])[0] === 1;
+  return isExpand(n) && sizes(n.inputs[0])[0] === 1;
 }
 
 /** Attributes with a leading size cut short. */

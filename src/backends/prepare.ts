@@ -11,7 +11,7 @@ const copyOf = (n: Node): Node => node("stop_gradient", [n], {}, n.type, n.origi
 
 const sizeOf = (n: Node): number => sizes(n).reduce((a, b) => a * b, 1);
 /** Movement to another shape that keeps every element and their order: `reshape`, or an `expand` that widens nothing. */
-const isReshape = (n: Node): boolean => rowOf(n).role === "move" && n.attrs.shape !== undefined && sizeOf(n) === sizeOf(n.inputs[0]);
+export const isReshape = (n: Node): boolean => rowOf(n).role === "move" && n.attrs.shape !== undefined && sizeOf(n) === sizeOf(n.inputs[0]);
 
 /** Reshapes only: the same elements in the same order. */
 function sameElements(n: Node): Node {

@@ -3,8 +3,9 @@
  * does not keep but hands in, a piece at a time where the entry takes pieces.
  */
 import { Bug, InputError } from "../ir/errors.ts";
+import type { Weights } from "../ir/weights.ts";
 import type { Load, Placed, Program, Values } from "./program.ts";
-import { isWeights, type Weights, weightsOf } from "./weights.ts";
+import { isWeights, weightsOf } from "./weights.ts";
 
 export interface Due {
   readonly load: Load;

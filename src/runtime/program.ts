@@ -2,7 +2,7 @@
  * A compiled program as data: what a backend prints and the runtime runs, without the compiler. It is JSON but for the WebAssembly module.
  */
 import type { HalfFormat } from "../ir/ops/halves.ts";
-import type { Weights } from "./weights.ts";
+import type { Weights } from "../ir/weights.ts";
 
 export type StorageType = "f32" | "i32" | "bool";
 

@@ -6,11 +6,12 @@ import { Bug, InputError } from "../ir/errors.ts";
 import { type Graph, type Node, order, sizes } from "../ir/graph.ts";
 import { interpret, resultKey } from "../ir/interpret.ts";
 import { rowOf, type Tensor, tensor } from "../ir/ops/index.ts";
+import type { Weights } from "../ir/weights.ts";
 import { DeviceLost } from "./errors.ts";
 import { arrayOf } from "./host.ts";
 import type { HostScalar, Session, Values } from "./program.ts";
 import { evaluateScalars } from "./scalars.ts";
-import { type Weights, wholeOf } from "./weights.ts";
+import { wholeOf } from "./weights.ts";
 
 export interface ReferenceEntry {
   readonly name: string;

@@ -1,17 +1,9 @@
 /**
  * Weights on their way to a device: a session asks for a piece at a time, straight into its place, so that no tensor stands whole anywhere else.
  */
-import { type HalfFormat, narrowWords } from "../ir/ops/halves.ts";
+import { narrowWords } from "../ir/ops/halves.ts";
+import type { Weights } from "../ir/weights.ts";
 import type { Values } from "./program.ts";
-
-export interface Weights {
-  /** Numbers there are. */
-  readonly length: number;
-  /** Writes as many numbers as `into` has, from the `at`-th on. */
-  fill(into: Float32Array, at: number): void | Promise<void>;
-  /** The same as the nearest numbers of 16 bits; ties to even. Where they are kept so, it is their very bits. */
-  fillWords(into: Uint16Array, at: number, format: HalfFormat): void | Promise<void>;
-}
 
 /** Numbers of a piece: 1 MB of f32. */
 export const PIECE = 1 << 18;

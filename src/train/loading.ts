@@ -1,6 +1,7 @@
 /** Weights on their way to a device, with word of how far they are. */
+
+import type { Weights } from "../ir/weights.ts";
 import type { Program, Session } from "../runtime/program.ts";
-import type { Weights } from "../runtime/weights.ts";
 import type { Listen } from "./events.ts";
 import type { ValueStore } from "./values.ts";
 

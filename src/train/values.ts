@@ -9,8 +9,9 @@ import { Bug, InputError } from "../ir/errors.ts";
 import type { DType, Graph } from "../ir/graph.ts";
 import { interpret, resultKey, type Supplies } from "../ir/interpret.ts";
 import type { Tensor } from "../ir/ops/index.ts";
+import type { Weights } from "../ir/weights.ts";
 import type { Values as Data } from "../runtime/program.ts";
-import { type Weights, weightsOf } from "../runtime/weights.ts";
+import { weightsOf } from "../runtime/weights.ts";
 import type { Held } from "./checkpoint.ts";
 
 /** Opens a folder that parameters come from: a model's, or an adapter's. `undefined`: there is none. */

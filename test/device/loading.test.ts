@@ -4,10 +4,11 @@ import { compileProgram } from "../../src/backends/compile.ts";
 import { Builder } from "../../src/ir/build.ts";
 import { type Graph, type Node, sizes } from "../../src/ir/graph.ts";
 import { fromBrain, fromHalf, narrowWords, toBrain, toHalf, widenWords } from "../../src/ir/ops/halves.ts";
+import type { Weights } from "../../src/ir/weights.ts";
 import type { Program, Session } from "../../src/runtime/program.ts";
 import { openWasm } from "../../src/runtime/wasm.ts";
 import { openWebGPU, type WebGPUDevice } from "../../src/runtime/webgpu.ts";
-import { PIECE, type Weights, weightsOf } from "../../src/runtime/weights.ts";
+import { PIECE, weightsOf } from "../../src/runtime/weights.ts";
 import { difference, given, meaning, outputs } from "./support/run.ts";
 import { programFor, testDevice } from "./support/webgpu.ts";
 

@@ -159,6 +159,8 @@ export interface Columns {
    * only be computed at loading.
    */
   readonly inStep?: (b: Builder, node: Node) => Node;
+  /** Operands of whose row-major elements a run of the result's needs but the same run, in proportion, in whole blocks and words; others it needs whole. */
+  readonly runs?: readonly number[];
   /** Host rows: the same on values as devices keep them, where nothing needs them in f64. */
   readonly direct?: (inputs: readonly (Float32Array | Int32Array)[], attrs: Attrs) => Int32Array;
   /** The operand that the result equals but for a part: what is computed lies over it. */

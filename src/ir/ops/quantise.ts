@@ -100,6 +100,7 @@ export const packing: Readonly<Record<Extract<HostName, "quantise" | "narrow">, 
       return { dtype: "i32", shape: [wordsFor(elements, bits)] };
     },
     eval: ([x, scale, levels], attrs) => quantise(x, scale, levels, numberAttr(attrs, "block")),
+    runs: [0, 1],
     direct: ([x, scale, levels], attrs) => codesOf(x, scale, levels, numberAttr(attrs, "block")),
     vjp: "refused",
     examples: [
@@ -125,6 +126,7 @@ export const packing: Readonly<Record<Extract<HostName, "quantise" | "narrow">, 
       for (let i = 0; i < data.length; i++) words[i >> 1] |= to(data[i]) << (16 * (i & 1));
       return tensor("i32", [words.length], Float64Array.from(words));
     },
+    runs: [0],
     direct: ([x], attrs) => {
       if (!(x instanceof Float32Array) || !isHalfFormat(attrs.format)) throw new Bug("narrow is for f32, and a format of 16 bits");
       const words = new Int32Array(wordsFor(x.length, 16));

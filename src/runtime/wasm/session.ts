@@ -4,13 +4,14 @@
  */
 import { Bug, InputError } from "../../ir/errors.ts";
 import type { HalfFormat } from "../../ir/ops/halves.ts";
+import type { Weights } from "../../ir/weights.ts";
 import { DeviceLost, OutOfMemory } from "../errors.ts";
 import { arrayOf, hostScalars, runHostStep } from "../host.ts";
 import { type Layout, layoutOf } from "../layout.ts";
 import { type Device, type Due, Loads, requireLength, runDue } from "../loads.ts";
 import type { Entry, HostStep, Placed, Program, Session, Values } from "../program.ts";
 import type { StartThread, Thread } from "../threads.ts";
-import { inPieces, isWeights, type Weights, weightsOf, wholeOf } from "../weights.ts";
+import { inPieces, isWeights, weightsOf, wholeOf } from "../weights.ts";
 import { hasRelaxed } from "./probe.ts";
 import { Control, type WorkerMessage, type WorkerStart, type WorkerStep } from "./worker.ts";
 

@@ -3,16 +3,17 @@
  * is one pass and one submit (host steps and very long entries cut it), and its outputs come back through a ring while the next run is under way.
  */
 import { Bug, InputError } from "../../ir/errors.ts";
-import type { HalfFormat } from "../../ir/ops/halves.ts";
+import type { Weights } from "../../ir/weights.ts";
 import { OutOfMemory } from "../errors.ts";
 import { arrayOf, hostScalars, runHostStep } from "../host.ts";
 import { type Device, type Due, Loads, requireLength, runDue } from "../loads.ts";
 import type { Dispatch, Entry, HostStep, Kernel, Placed, Program, Session, Values } from "../program.ts";
-import { inPieces, isWeights, PIECE, type Weights, weightsOf, wholeOf } from "../weights.ts";
+import { isWeights, weightsOf, wholeOf } from "../weights.ts";
 import type { WebGPUDevice } from "./device.ts";
 import { BufferUsage } from "./flags.ts";
+import { Mover } from "./mover.ts";
 import { Pipelines } from "./pipelines.ts";
-import { bytesOf, CHUNK, download, type Piece, part, Ring, upload, valuesOf } from "./staging.ts";
+import { bytesOf, CHUNK, download, type Piece, Ring, upload, valuesOf } from "./staging.ts";
 
 /** Dispatches of one submit: drivers reset devices whose work takes seconds. */
 const SUBMIT = 1024;
@@ -41,6 +42,7 @@ export class WebGPUSession implements Session {
   private tail: Promise<unknown> = Promise.resolve();
   private closed = false;
   private readonly loads: Loads;
+  private readonly mover: Mover;
 
   private constructor(
     private readonly program: Program,
@@ -49,6 +51,7 @@ export class WebGPUSession implements Session {
   ) {
     this.device = gpu.name;
     this.loads = new Loads(program);
+    this.mover = new Mover(gpu.device, (placed) => this.pieces(placed));
     this.kernels = new Map(program.kernels.map((k) => [k.name, k]));
     this.entries = new Map(program.entries.map((e) => [e.name, e]));
     this.pipelines = new Pipelines(gpu);
@@ -117,11 +120,11 @@ export class WebGPUSession implements Session {
     const pieces = kind === "param" && this.loads.inPieces(name);
     requireLength(kind, name, placed, data.length, format !== undefined, pieces);
     if (format !== undefined)
-      return this.inOrder(() => this.feedWords(placed, isWeights(data) ? data : weightsOf(data as Float32Array), format));
+      return this.inOrder(() => this.mover.feedWords(placed, isWeights(data) ? data : weightsOf(data as Float32Array), format));
     if (kind === "state" || !this.loads.takes(name)) {
       if (kind === "param") this.loads.written(name, data);
       return this.inOrder(() =>
-        isWeights(data) ? this.feed(placed, data, 0) : upload(this.gpu.device, this.pieces(placed), bytesOf(data)),
+        isWeights(data) ? this.mover.feed(placed, data, 0) : upload(this.gpu.device, this.pieces(placed), bytesOf(data)),
       );
     }
     const due = this.loads.written(name, pieces || !isWeights(data) ? data : await wholeOf(data));
@@ -136,53 +139,13 @@ export class WebGPUSession implements Session {
       await this.submit(entry, work, () => {});
     };
     const device: Device = {
-      feed: (to, weights, at) => this.feed(to, weights, at),
+      feed: (to, weights, at) => this.mover.feed(to, weights, at),
       execute: (entry) => run(entry, []),
       run: (entry, inputs) => run(entry, this.inputsOf(this.entries.get(entry)!, inputs)),
-      copy: (from, to, at) => this.copy(from, to, at),
+      copy: (from, to, at) => this.mover.copy(from, to, at),
       take: (from) => this.download(from),
     };
     return this.inOrder(() => runDue(this.program, due, device));
-  }
-
-  private copy(from: Placed, to: Placed, at: number): void {
-    const encoder = this.gpu.device.createCommandEncoder({ label: "load" });
-    const target = part(this.pieces(to), at, from.bytes);
-    for (const source of this.pieces(from))
-      for (const p of part(target, source.at, source.bytes))
-        encoder.copyBufferToBuffer(source.buffer, source.offset + p.at, p.buffer, p.offset, p.bytes);
-    this.gpu.device.queue.submit([encoder.finish()]);
-  }
-
-  /** Weights from the `at`-th on, a piece at a time through memory of the host. */
-  private feed(to: Placed, weights: Weights, at: number): Promise<void> {
-    return this.inSlots(to, to.bytes / 4, 4, async (i, count, slot) => {
-      const values = new Float32Array(slot, 0, count);
-      await weights.fill(values, at + i);
-      return bytesOf(values);
-    });
-  }
-  private feedWords(to: Placed, weights: Weights, format: HalfFormat): Promise<void> {
-    return this.inSlots(to, weights.length, 2, async (i, count, slot) => {
-      const words = new Uint16Array(slot, 0, count + (count % 2));
-      words[words.length - 1] = 0;
-      await weights.fillWords(words.subarray(0, count), i, format);
-      return new Uint8Array(slot, 0, words.byteLength);
-    });
-  }
-  private inSlots(
-    to: Placed,
-    length: number,
-    width: number,
-    fill: (at: number, count: number, slot: ArrayBuffer) => Promise<Uint8Array>,
-  ): Promise<void> {
-    const slots: ArrayBuffer[] = [];
-    const places = this.pieces(to);
-    return inPieces(length, async (at, count, number) => {
-      slots[number] ??= new ArrayBuffer(4 * Math.min(length + 1, PIECE));
-      const bytes = await fill(at, count, slots[number]);
-      await upload(this.gpu.device, part(places, at * width, bytes.length), bytes);
-    });
   }
 
   async read(kind: "param" | "state", name: string): Promise<Values> {

@@ -1,0 +1,11 @@
+/** Numbers of a weight wherever they lie: what readers of files give, and devices take. */
+import type { HalfFormat } from "./ops/halves.ts";
+
+export interface Weights {
+  /** Numbers there are. */
+  readonly length: number;
+  /** Writes as many numbers as `into` has, from the `at`-th on. */
+  fill(into: Float32Array, at: number): void | Promise<void>;
+  /** The same as the nearest numbers of 16 bits; ties to even. Where they are kept so, it is their very bits. */
+  fillWords(into: Uint16Array, at: number, format: HalfFormat): void | Promise<void>;
+}
