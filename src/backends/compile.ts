@@ -3,12 +3,12 @@
 import { Bug } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
 import type { Dispatch, Entry, HostScalar, HostStep, Kernel, Load, Program } from "../runtime/program.ts";
-import { type FuseLimits, fuse } from "./kernels/fuse.ts";
+import type { FuseLimits } from "./kernels/fuse.ts";
 import type { LoopLanguage } from "./kernels/kernel.ts";
 import { hoist, isDerived, type LoadGraph } from "./load.ts";
+import { lower } from "./lower.ts";
 import { checkSize, type PlannedStep, plan } from "./plan.ts";
-import { prepare, singleLeaves } from "./prepare.ts";
-import { schedule } from "./schedule.ts";
+import { singleLeaves } from "./prepare.ts";
 import { assemble } from "./wasm/assemble.ts";
 import { type PrintedKernel, printKernel, printModule } from "./wasm/print.ts";
 import { pageBytes } from "./webgpu/bindings.ts";
@@ -55,10 +55,7 @@ export async function compileProgram(entries: readonly EntrySource[], options: T
   const hoisted = hoist(entries.map((e) => singleLeaves(e.graph)));
   const sources: EntrySource[] = entries.map((e, i) => ({ ...e, graph: hoisted.graphs[i] }));
   sources.unshift(...hoisted.loads.map(({ entry, graph }) => ({ name: entry, graph })));
-  const inputs = sources.map(({ name, graph }) => {
-    const ready = prepare(graph);
-    return { name, results: ready.results, scheduled: schedule(fuse(ready, limits), ready.results) };
-  });
+  const inputs = sources.map(({ name, graph }) => ({ name, ...lower(graph, limits) }));
   const planned = plan(inputs, { alignment: options.target === "wasm" ? 16 : options.limits.alignment, page });
 
   const target: Target = options.target === "wasm" ? new WasmTarget(options.arithmetic === "relaxed") : new WebGPUTarget(options.limits);
@@ -147,12 +144,15 @@ class Names {
 
 class WasmTarget implements Target {
   private readonly known = new Map<string, { kernel: Kernel; printed: PrintedKernel }>();
+  /** All turns of a loop have the same kernel objects: their text is looked for once. */
+  private readonly keys = new WeakMap<LoopLanguage, string>();
   private readonly names = new Names();
   scratch = 0;
   constructor(private readonly relaxed: boolean) {}
 
   dispatch({ kernel, operands, label }: Planned): Dispatch[] {
-    const key = JSON.stringify({ ...kernel, name: "" });
+    const key = this.keys.get(kernel) ?? JSON.stringify({ ...kernel, name: "" });
+    this.keys.set(kernel, key);
     let seen = this.known.get(key);
     if (!seen) {
       const name = this.names.of(label);

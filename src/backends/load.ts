@@ -73,7 +73,7 @@ export function hoist(graphs: readonly Graph[]): Loaded {
     for (const n of all) {
       const row = rowOf(n);
       const frozenLeaf = row.supply === "param" && !updated.has(storageKey("param", n.attrs.name));
-      if (row.supply ? !frozenLeaf : !n.inputs.every((x) => fixed.has(x))) continue;
+      if (row.role === "region" || (row.supply ? !frozenLeaf : !n.inputs.every((x) => fixed.has(x)))) continue;
       fixed.add(n);
       dear.set(n, isDear(n) || n.inputs.some((x) => dear.get(x)));
       largest.set(n, Math.max(isLeaf(n) || isDear(n) ? elements(n) : 0, ...n.inputs.map((x) => largest.get(x)!)));

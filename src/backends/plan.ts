@@ -12,7 +12,9 @@ import type { Step } from "./kernels/fuse.ts";
 import type { LoopLanguage } from "./kernels/kernel.ts";
 import { elements, isLeaf } from "./kernels/roots.ts";
 import { isDerived } from "./load.ts";
+import type { Lowered } from "./lower.ts";
 import { type Scheduled, storageKey } from "./schedule.ts";
+import { Inner, type Range, unfold } from "./turns.ts";
 
 export interface PlanOptions {
   /** Offsets are multiples of this. */
@@ -21,9 +23,10 @@ export interface PlanOptions {
   readonly page: number;
 }
 
-export interface PlannedKernel {
+/** A kernel and the places of its operands: tensors of the program, or ranges within a turn of a loop. */
+export interface PlannedKernel<T = number> {
   readonly kernel: LoopLanguage;
-  readonly operands: readonly number[];
+  readonly operands: readonly T[];
   readonly label: string;
 }
 export interface PlannedHost {
@@ -54,10 +57,11 @@ export interface PlanInput {
   readonly name: string;
   readonly scheduled: Scheduled;
   readonly results: readonly Result[];
+  readonly bodies: Lowered["bodies"];
 }
 
 /** A linear space cut into pages of equal size; what is smaller than a page never crosses a border. */
-class Space {
+export class Space {
   end = 0;
   constructor(private readonly options: PlanOptions) {}
 
@@ -82,6 +86,11 @@ class Space {
     const size = Math.floor(page / alignment) * alignment;
     return { page: Math.floor(offset / size), offset: offset % size };
   }
+  /** The offset in the space of what lies at `offset` of a page. */
+  linear(page: number, offset: number): number {
+    const { alignment, page: whole } = this.options;
+    return page === 0 ? offset : page * Math.floor(whole / alignment) * alignment + offset;
+  }
   pages(): number[] {
     if (this.end === 0) return [];
     const { alignment, page } = this.options;
@@ -92,7 +101,7 @@ class Space {
   }
 }
 
-interface Life {
+export interface Life {
   readonly bytes: number;
   readonly from: number;
   to: number;
@@ -138,6 +147,22 @@ export function plan(inputs: readonly PlanInput[], options: PlanOptions): Plan {
     const bytes = 4 * shape.reduce((a, b) => a * b, 1);
     tensors.push({ arena, ...spaceOf(arena).place(offset), bytes, dtype, shape });
     return tensors.length - 1;
+  };
+
+  /** A tensor as a range of its arena's space, and the tensor that is such a range. */
+  const absolute = (t: number): Range => {
+    const { arena, page, offset, bytes, dtype } = tensors[t];
+    return { arena, offset: spaceOf(arena).linear(page, offset), bytes, dtype };
+  };
+  const ranges = new Map<string, number>();
+  const at = (arena: ArenaName, offset: number, dtype: StorageType, bytes: number): number => {
+    const key = `${arena} ${offset} ${bytes} ${dtype}`;
+    let t = ranges.get(key);
+    if (t === undefined) {
+      t = put(arena, offset, dtype, [bytes / 4]);
+      ranges.set(key, t);
+    }
+    return t;
   };
 
   // What is updated anywhere is trained.
@@ -213,39 +238,25 @@ export function plan(inputs: readonly PlanInput[], options: PlanOptions): Plan {
       else copies.push({ from: r.node, to: target, label: labelOf(r.node) });
     }
 
-    // Lifetimes of what is left, and results that take the place of an operand that dies with them.
-    const last = new Map<Node, number>();
-    steps.forEach((s, i) => {
-      for (const n of s.reads) last.set(n, i);
-    });
-    for (const c of copies) last.set(c.from, steps.length);
-    const lives = new Map<Node, Life>();
-    const all: Life[] = [];
-    steps.forEach((s, i) => {
-      for (const n of s.roots) {
-        if (where.has(n)) continue;
-        // Kept inside the kernel: nobody outside reads it, and no kernel stores it.
-        if (!s.host && !s.built.some((b) => b.tensors.includes(n))) continue;
-        const end = last.get(n) ?? i;
-        const reuse = reusable(s, n, i, last, lives);
-        if (reuse) {
-          reuse.to = end;
-          lives.set(n, reuse);
-          continue;
-        }
-        const life: Life = { bytes: bytesOf(n), from: i, to: end, offset: 0 };
-        lives.set(n, life);
-        all.push(life);
-      }
-    });
+    const { all, lives } = lifetimes(steps, copies, (n) => where.has(n));
+    const inner = new Inner(entry.bodies, { options, table: (n) => absolute(table(n)) });
+    const rooms = inner.rooms(steps, all);
     activations = Math.max(activations, allocate(all, spaceOf("activations")));
     for (const [n, life] of lives) where.set(n, put("activations", life.offset, n.type.dtype, sizes(n)));
     io = Math.max(io, ioSpace.end);
 
     const planned: PlannedStep[] = [];
     const tensorOf = (n: Node): number => where.get(n) ?? leaf(n);
+    const same = (a: number, b: number) => sameRange(tensors[a], tensors[b]);
     for (const s of steps) {
       const label = labelOf(s.roots[s.roots.length - 1]);
+      if (s.loop) {
+        const room: Range = { arena: "activations", offset: rooms.get(s)!.offset, bytes: rooms.get(s)!.bytes, dtype: "f32" };
+        const home = { has: (n: Node) => where.has(n) || isLeaf(n), rangeOf: (n: Node) => absolute(tensorOf(n)) };
+        for (const k of unfold(inner.turns(s, home, room)))
+          planned.push({ ...k, operands: k.operands.map((r) => at(r.arena as ArenaName, r.offset, r.dtype, r.bytes)) });
+        continue;
+      }
       if (s.host) {
         planned.push({ host: s.host, operands: s.host.inputs.map(tensorOf), results: [tensorOf(s.host)], label });
         continue;
@@ -253,12 +264,12 @@ export function plan(inputs: readonly PlanInput[], options: PlanOptions): Plan {
       for (const b of s.built) {
         if (b.preserves) {
           const [from, to] = [tensorOf(b.preserves), tensorOf(s.roots[0])];
-          if (!sameRange(tensors[from], tensors[to])) planned.push(copyStep(from, to, tensors, label));
+          if (!same(from, to)) planned.push(copyStep(from, to, bytesOf(b.preserves), b.preserves.type.dtype, label));
         }
-        planned.push(joined(b.kernel, b.tensors.map(tensorOf), tensors, label));
+        planned.push(joined(b.kernel, b.tensors.map(tensorOf), same, label));
       }
     }
-    for (const c of copies) planned.push(copyStep(tensorOf(c.from), c.to, tensors, c.label));
+    for (const c of copies) planned.push(copyStep(tensorOf(c.from), c.to, bytesOf(c.from), c.from.type.dtype, c.label));
     return { name: entry.name, steps: planned, inputs: ins, outputs: outs };
   });
   spaceOf("io").end = io;
@@ -275,13 +286,46 @@ export function plan(inputs: readonly PlanInput[], options: PlanOptions): Plan {
 const sameRange = (a: Placed, b: Placed): boolean => a.arena === b.arena && a.page === b.page && a.offset === b.offset;
 
 /** Whether the step that makes a next value may write it over the old one, which it may read itself. */
-function overwrites(steps: readonly Step[], r: Result, target: number, where: ReadonlyMap<Node, number>): boolean {
+export function overwrites<T>(steps: readonly Step[], r: Result, target: T, where: ReadonlyMap<Node, T>): boolean {
   const step = steps.find((s) => s.roots.includes(r.node));
-  if (!step || step.host) return false;
+  if (!step || step.host || step.loop) return false;
   return step.built.every((b) => {
     const out = b.tensors.indexOf(r.node);
     return b.tensors.every((t, i) => where.get(t) !== target || (i !== out && !b.preserves && mayOverwrite(b.kernel, i, out)));
   });
+}
+
+/** When values live that steps store and that have no place yet, and results that take the place of an operand that dies with them. */
+export function lifetimes(
+  steps: readonly Step[],
+  copies: readonly { readonly from: Node }[],
+  placed: (n: Node) => boolean,
+): { all: Life[]; lives: Map<Node, Life> } {
+  const last = new Map<Node, number>();
+  steps.forEach((s, i) => {
+    for (const n of s.reads) last.set(n, i);
+  });
+  for (const c of copies) last.set(c.from, steps.length);
+  const lives = new Map<Node, Life>();
+  const all: Life[] = [];
+  steps.forEach((s, i) => {
+    for (const n of s.roots) {
+      if (placed(n)) continue;
+      // Kept inside the kernel: nobody outside reads it, and no kernel stores it.
+      if (!s.host && !s.loop && !s.built.some((b) => b.tensors.includes(n))) continue;
+      const end = last.get(n) ?? i;
+      const reuse = reusable(s, n, i, last, lives);
+      if (reuse) {
+        reuse.to = end;
+        lives.set(n, reuse);
+        continue;
+      }
+      const life: Life = { bytes: bytesOf(n), from: i, to: end, offset: 0 };
+      lives.set(n, life);
+      all.push(life);
+    }
+  });
+  return { all, lives };
 }
 
 /** An activation that dies in step `i` and over which the step may write `n`. */
@@ -305,10 +349,10 @@ function reusable(s: Step, n: Node, i: number, last: ReadonlyMap<Node, number>, 
 }
 
 /** The kernel with operands that lie at one place made one. */
-function joined(kernel: LoopLanguage, operands: number[], tensors: readonly Placed[], label: string): PlannedKernel {
+export function joined<T>(kernel: LoopLanguage, operands: T[], same: (a: T, b: T) => boolean, label: string): PlannedKernel<T> {
   for (let out = operands.length - 1; out >= 0; out--) {
     if (kernel.operands[out].access === "read") continue;
-    const other = operands.findIndex((t, i) => i !== out && sameRange(tensors[t], tensors[operands[out]]));
+    const other = operands.findIndex((t, i) => i !== out && same(t, operands[out]));
     if (other < 0) continue;
     if (!mayOverwrite(kernel, other, out)) throw new Bug(`${label}: a result lies over an operand that is still read`);
     kernel = merge(kernel, other, out);
@@ -317,8 +361,7 @@ function joined(kernel: LoopLanguage, operands: number[], tensors: readonly Plac
   return { kernel, operands, label };
 }
 
-function copyStep(from: number, to: number, tensors: readonly Placed[], label: string): PlannedKernel {
-  const { dtype, bytes } = tensors[from];
+export function copyStep<T>(from: T, to: T, bytes: number, dtype: StorageType, label: string): PlannedKernel<T> {
   const index = { base: 0, terms: [{ factor: 1, atom: { kind: "axis", axis: 0 } as const }] };
   const count = bytes / 4;
   return {

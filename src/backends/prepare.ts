@@ -21,13 +21,13 @@ function sameElements(n: Node): Node {
 
 /**
  * Lets results that are reshaped be stored as what they are reshaped from, and copies what two results, or a result and what is handed in, would
- * share. The first result of a node keeps it.
+ * share. The first result of a node keeps it. `apart`: outputs share nothing either.
  */
-export function storableResults(graph: Graph): Graph {
+export function storableResults(graph: Graph, apart = false): Graph {
   const taken = new Set<Node>();
   const results = graph.results.map((r): Result => {
     const n = sameElements(r.node);
-    if (isLeaf(n) || (taken.has(n) && r.role !== "output")) return { ...r, node: copyOf(r.node) };
+    if (isLeaf(n) || (taken.has(n) && (apart || r.role !== "output"))) return { ...r, node: copyOf(r.node) };
     taken.add(n);
     return { ...r, node: n };
   });
@@ -42,7 +42,7 @@ export function singleLeaves(graph: Graph): Graph {
     new Map(),
     (n, inputs) => {
       if (rowOf(n).supply === undefined) return withInputs(n, inputs);
-      const key = `${n.op} ${String(n.attrs.name)}`;
+      const key = `${n.op} ${String(n.attrs.name ?? n.attrs.index)}`;
       const first = seen.get(key);
       if (!first) seen.set(key, n);
       return first ?? n;
@@ -98,7 +98,7 @@ function inParts(n: Node, x: Node): Node {
 }
 
 /** All of the above, in the order that suits. */
-export const prepare = (graph: Graph): Graph => storableResults(splitReductions(thinProducts(singleLeaves(graph))));
+export const prepare = (graph: Graph, apart = false): Graph => storableResults(splitReductions(thinProducts(singleLeaves(graph))), apart);
 
 /** Products with a side, or a depth, of 1 become sums of elementwise products: they are bound by memory, and a tile of one row is mostly empty. */
 export function thinProducts(graph: Graph): Graph {

@@ -30,8 +30,8 @@ export function schedule(steps: readonly Step[], results: readonly Result[]): Sc
   steps.forEach((s, i) => {
     for (const n of s.reads) {
       const supply = rowOf(n).supply;
-      if (supply !== "param" && supply !== "state") continue;
-      const key = storageKey(supply, n.attrs.name);
+      if (supply !== "param" && supply !== "state" && supply !== "arg") continue;
+      const key = supply === "arg" ? storageKey("param", n.attrs.index) : storageKey(supply, n.attrs.name);
       const list = readers.get(key);
       if (list) list.push(i);
       else readers.set(key, [i]);

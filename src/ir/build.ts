@@ -387,6 +387,10 @@ export class Builder {
   exported(loop: Node, turn: number, index: number): Node {
     return this.make("get", [loop], { output: "export", turn, index });
   }
+  /** The exports of all turns, one behind the other along the leading axis. */
+  joined(loop: Node, index: number): Node {
+    return this.make("get", [loop], { output: "joined", index });
+  }
   grad(e: Node, x: Node): Node {
     return this.make("grad", [e, x]);
   }

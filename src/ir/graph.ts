@@ -68,12 +68,18 @@ export interface Body {
  * `inputs` of a loop node are: the carried values going in (`carried` of them), then all other values that turns use, each once.
  * A turn's body gets the carried values, then `inputs[carried + k]` for k in its `args`. A value that is an argument of every turn is
  * *captured*; the others are *rows*. Results are read with `get` nodes: `{ output: "carried", index }` is a carried-out value,
- * `{ output: "export", turn, index }` the index-th export of that turn's body. Turns run 0..n-1.
+ * `{ output: "export", turn, index }` the index-th export of that turn's body, `{ output: "joined", index }` the index-th exports of all
+ * turns, one behind the other along the leading axis. Turns run 0..n-1.
  */
 export interface Loop {
   readonly carried: number;
   readonly bodies: readonly Body[];
   readonly turns: readonly { readonly body: number; readonly args: readonly number[] }[];
+  /**
+   * Places k among the values behind the carried ones that are cut along their leading axis: a turn gets the next part, as long as its
+   * parameter's leading axis. Every turn has them, and the parts of all turns are the whole.
+   */
+  readonly sliced?: readonly number[];
 }
 
 /** What a graph gives back. `role` says what it is for; `name` is unique within the role. */

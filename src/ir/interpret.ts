@@ -1,6 +1,6 @@
 /** The meaning of a graph: every row's `eval`, in f64. The `reference` device and the measure for all kernels. */
 import { Bug } from "./errors.ts";
-import { type Body, type Graph, type Node, order, type Result, sizes } from "./graph.ts";
+import { type Body, type Graph, type Node, node, order, type Result, sizes } from "./graph.ts";
 import { rowOf, type Tensor } from "./ops/index.ts";
 
 /** Finds a tensor by name; a `Map` is one. */
@@ -57,9 +57,10 @@ function orderOf(roots: readonly Node[]): Order {
   for (const n of nodes) {
     for (const i of n.inputs) use(i);
     const from = n.inputs[0];
-    if (!from?.loop || n.attrs.output !== "export") continue;
+    if (!from?.loop || n.attrs.output === "carried") continue;
     if (!reads.has(from)) reads.set(from, new Set());
-    reads.get(from)!.add(exportKey(n.attrs.turn, n.attrs.index));
+    const turns = n.attrs.output === "joined" ? from.loop.turns.map((_, t) => t) : [n.attrs.turn];
+    for (const t of turns) reads.get(from)!.add(exportKey(t, n.attrs.index));
   }
   for (const r of roots) use(r);
   return { nodes, uses, reads };
@@ -95,8 +96,7 @@ function computed(n: Node, values: ReadonlyMap<Node, Tensor | Outcome>, supplies
   if (n.loop) return runLoop(n, values, supplies, ordered.reads.get(n) ?? new Set());
   if (n.inputs[0]?.loop) {
     const outcome = values.get(n.inputs[0]) as Outcome;
-    const value =
-      n.attrs.output === "carried" ? outcome.carried[n.attrs.index as number] : outcome.exports.get(exportKey(n.attrs.turn, n.attrs.index));
+    const value = readLoop(n, outcome);
     if (!value) throw new Bug(`${describe(n)} reads a result that its loop does not have`);
     return value;
   }
@@ -108,6 +108,21 @@ function computed(n: Node, values: ReadonlyMap<Node, Tensor | Outcome>, supplies
     n.attrs,
     n,
   );
+}
+
+function readLoop(n: Node, { carried, exports }: Outcome): Tensor | undefined {
+  const { output, turn, index } = n.attrs;
+  if (output === "carried") return carried[index as number];
+  if (output === "export") return exports.get(exportKey(turn, index));
+  const parts = n.inputs[0].loop!.turns.map((_, t) => exports.get(exportKey(t, index))!);
+  return rowOf(CONCAT).eval(parts, CONCAT.attrs, CONCAT);
+}
+const CONCAT = node("concat", [], { axis: 0 }, { dtype: "f32", shape: [] }, { path: "" });
+
+/** Rows `from..from + size` of the leading axis. */
+function rowsOf({ dtype, shape, data }: Tensor, from: number, size: number): Tensor {
+  const row = shape.slice(1).reduce((a, b) => a * b, 1);
+  return { dtype, shape: [size, ...shape.slice(1)], data: data.slice(from * row, (from + size) * row) };
 }
 
 function supplied(n: Node, supply: "input" | "param" | "state" | "arg", supplies: Supplies): Tensor {
@@ -122,9 +137,18 @@ function runLoop(n: Node, values: ReadonlyMap<Node, Tensor | Outcome>, supplies:
   const { carried, bodies, turns } = n.loop!;
   let state = n.inputs.slice(0, carried).map((i) => tensorOf(i, values));
   const exports = new Map<string, Tensor>();
+  const done = new Map((n.loop!.sliced ?? []).map((k) => [k, 0]));
   turns.forEach((turn, t) => {
     const body = bodies[turn.body];
-    const given = [...state, ...turn.args.map((k) => tensorOf(n.inputs[carried + k], values))];
+    const args = turn.args.map((k, i) => {
+      const whole = tensorOf(n.inputs[carried + k], values);
+      const from = done.get(k);
+      if (from === undefined) return whole;
+      const size = sizes(body.params[carried + i])[0];
+      done.set(k, from + size);
+      return rowsOf(whole, from, size);
+    });
+    const given = [...state, ...args];
     const results = run(body.results, new Map(body.params.map((p, i) => [p, given[i]])), supplies, orderOfBody(body));
     state = results.slice(0, carried);
     results.slice(carried).forEach((value, index) => {

@@ -51,13 +51,20 @@ export function checkLoop(inputs: readonly Node[], loop: Loop): void {
       if (!same(body.results[i].type, inputs[i].type)) wrong(`carried value ${i} comes out of body ${b} with another type`);
     }
   });
+  const sliced = new Map((loop.sliced ?? []).map((k) => [k, 0]));
   loop.turns.forEach((turn, t) => {
     const body = loop.bodies[turn.body] ?? wrong(`turn ${t} runs body ${turn.body}, which does not exist`);
     if (turn.args.length !== body.params.length - loop.carried)
       wrong(`turn ${t} gives ${turn.args.length} arguments to a body of ${body.params.length - loop.carried}`);
     turn.args.forEach((k, i) => {
       const value = inputs[loop.carried + k] ?? wrong(`turn ${t} uses operand ${k}, which does not exist`);
-      if (!same(value.type, body.params[loop.carried + i].type)) wrong(`argument ${i} of turn ${t} has another type than its parameter`);
+      const part = sliced.get(k);
+      const { type } = body.params[loop.carried + i];
+      const got = part === undefined ? value.type : { ...value.type, shape: [type.shape[0], ...value.type.shape.slice(1)] };
+      if (part !== undefined) sliced.set(k, part + Number(type.shape[0]));
+      if (!same(got, type)) wrong(`argument ${i} of turn ${t} has another type than its parameter`);
     });
   });
+  for (const [k, rows] of sliced)
+    if (rows !== inputs[loop.carried + k]?.type.shape[0]) wrong(`operand ${k} is cut into ${rows} rows, which are not all of it`);
 }

@@ -142,6 +142,7 @@ class Reader {
     const carried = this.list("(", ")", () => this.value(names));
     this.mark("given");
     const given = this.list("(", ")", () => this.value(names));
+    const sliced = this.maybe("sliced") ? this.list("(", ")", () => this.integer()) : undefined;
     const attrs = this.peekAttrs() ? this.attrs() : {};
     this.mark("{");
     const origin = this.origin();
@@ -156,7 +157,12 @@ class Reader {
     while (this.peek().kind === "number") turns.push({ body: this.integer(), args: this.list("(", ")", () => this.integer()) });
     this.blank();
     this.mark("}");
-    return node(op, [...carried, ...given], attrs, LOOP_TYPE, origin, { carried: carried.length, bodies, turns });
+    return node(op, [...carried, ...given], attrs, LOOP_TYPE, origin, {
+      carried: carried.length,
+      bodies,
+      turns,
+      ...(sliced ? { sliced } : {}),
+    });
   }
 
   private body(): Body {

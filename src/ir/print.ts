@@ -15,7 +15,8 @@
  *     %8 = get(%2) {output: "carried", index: 0} : f32[B, 4]
  *     output "y" = %8
  *
- * `turns 0(0)`: a turn that runs body 0 with the operand number 0 of those given. Behind a node: its type, `backward` if it
+ * `turns 0(0)`: a turn that runs body 0 with the operand number 0 of those given. `sliced(1)` behind `given`: the operands of which each
+ * turn gets the next rows. Behind a node: its type, `backward` if it
  * was made by a backward sweep, the turn it was unrolled from, `@` and the path of its module. Places in the source are left out, so that the text depends on the program's meaning alone.
  */
 import { type Body, type Graph, type Node, order, type Turn } from "./graph.ts";
@@ -73,8 +74,8 @@ class Printer {
   }
 
   private loop(n: Node, indent: string): void {
-    const { carried, bodies, turns } = n.loop!;
-    const head = `carried(${this.list(n.inputs.slice(0, carried))}) given(${this.list(n.inputs.slice(carried))})`;
+    const { carried, bodies, turns, sliced } = n.loop!;
+    const head = `carried(${this.list(n.inputs.slice(0, carried))}) given(${this.list(n.inputs.slice(carried))})${sliced ? ` sliced(${sliced.join(", ")})` : ""}`;
     const attrs = this.attrs(n);
     this.lines.push(`${indent}${this.name(n)} = ${n.op} ${head}${attrs && ` ${attrs}`} {${origin(n)}`);
     bodies.forEach((body, i) => {

@@ -1,10 +1,9 @@
 /** The memory plan and the order of steps. */
 import { describe, expect, test } from "@jest/globals";
 import fc from "fast-check";
-import { type FuseLimits, fuse } from "../../src/backends/kernels/fuse.ts";
+import type { FuseLimits } from "../../src/backends/kernels/fuse.ts";
+import { lower } from "../../src/backends/lower.ts";
 import { allocate, peakBytes, plan } from "../../src/backends/plan.ts";
-import { prepare } from "../../src/backends/prepare.ts";
-import { schedule } from "../../src/backends/schedule.ts";
 import { Builder } from "../../src/ir/build.ts";
 import type { Graph, Node } from "../../src/ir/graph.ts";
 import type { Placed } from "../../src/runtime/program.ts";
@@ -14,8 +13,7 @@ const b = new Builder({ path: "plan" });
 const limits: FuseLimits = { leaves: 24, cost: 300, operands: 32, roots: 32 };
 
 function planned(graph: Graph, options = { alignment: 16, page: Number.POSITIVE_INFINITY }, fusing = limits) {
-  const ready = prepare(graph);
-  return plan([{ name: "main", results: ready.results, scheduled: schedule(fuse(ready, fusing), ready.results) }], options);
+  return plan([{ name: "main", ...lower(graph, fusing) }], options);
 }
 
 test("values that live at the same time never share a byte", () => {
@@ -130,10 +128,7 @@ describe("lifetimes", () => {
   test("equal tables lie once, entries share parameters", () => {
     const table = () => b.table([1, 2, 3, 5], [4]);
     const p = b.param("p", [4]);
-    const input = (node: Node) => {
-      const ready = prepare({ results: [{ role: "output" as const, name: "y", node }] });
-      return { name: "e", results: ready.results, scheduled: schedule(fuse(ready, limits), ready.results) };
-    };
+    const input = (node: Node) => ({ name: "e", ...lower({ results: [{ role: "output" as const, name: "y", node }] }, limits) });
     const made = plan([input(b.add(table(), p)), input(b.mul(p, table()))], { alignment: 16, page: Number.POSITIVE_INFINITY });
     expect(made.constants.length).toBe(1);
     expect(made.params.size).toBe(1);

@@ -6,6 +6,7 @@
  */
 import { Bug, type Graph, type Node } from "../../ir/graph.ts";
 import { rowOf } from "../../ir/ops/index.ts";
+import { isGet } from "../../ir/rebuild.ts";
 import { type Built, buildLoop, buildProduct, dotShape, type InMemory } from "./build.ts";
 import { chooseRoots, elements, inPieces, isLeaf, type RootLimits } from "./roots.ts";
 import { isReduction, Misfit, reducedAxes, Signatures, spaceOf } from "./space.ts";
@@ -26,9 +27,11 @@ export interface Step {
   readonly built: readonly SpecialBuilt[];
   /** The node that the host computes; then `built` is empty. */
   readonly host?: Node;
+  /** The loop over slices that the step runs; `built` is empty, and the roots are what is read of it. */
+  readonly loop?: Node;
 }
 
-type Kind = "loop" | "product" | "special" | "host";
+type Kind = "loop" | "product" | "special" | "host" | "turns";
 interface Cluster {
   readonly kind: Kind;
   readonly roots: Node[];
@@ -43,6 +46,7 @@ const LONG_ROW = 4096;
 function kindOf(n: Node): Kind {
   const role = rowOf(n).role;
   if (role === "host") return "host";
+  if (isGet(n)) return "turns";
   if (role === "product") return "product";
   return inPieces(n) || (isSpecial(n) && rowOf(n).role !== "move") ? "special" : "loop";
 }
@@ -148,10 +152,18 @@ export function fuse(graph: Graph, limits: FuseLimits): Step[] {
     return joined;
   };
 
+  const turns = new Map<Node, Cluster>();
   for (const n of list) {
+    const same = isGet(n) ? turns.get(n.inputs[0]) : undefined;
+    if (same) {
+      same.roots.push(n);
+      clusterOf.set(n, same);
+      continue;
+    }
     let mine: Cluster = { kind: kindOf(n), roots: [n], first: position.get(n)! };
     clusters.add(mine);
     clusterOf.set(n, mine);
+    if (mine.kind === "turns") turns.set(n.inputs[0], mine);
     if (mine.kind !== "loop" || (isReduction(n) && !alongRows(n))) continue;
     const candidates = [...producers(mine)].filter((p) => {
       if (p.kind === "product") return !isReduction(n);
@@ -171,6 +183,7 @@ export function fuse(graph: Graph, limits: FuseLimits): Step[] {
     const inside = new Set(c.roots);
     const outer = new Set(c.roots.flatMap((n) => [...reads.get(n)!]).filter((x) => !inside.has(x)));
     if (c.kind === "host") return { roots: c.roots, reads: [...outer], built: [], host: c.roots[0] };
+    if (c.kind === "turns") return { roots: c.roots, reads: [...outer], built: [], loop: c.roots[0].inputs[0] };
     const built = c.kind === "special" ? buildSpecial(c.roots[0], inMemory) : [build(c.kind, c.roots)];
     return { roots: c.roots, reads: [...outer], built };
   });

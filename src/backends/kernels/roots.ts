@@ -3,7 +3,8 @@
  * scatters are always roots; elementwise work and movement is left to its consumers unless that would repeat what is dear.
  */
 import { type Graph, type Node, order, sizes } from "../../ir/graph.ts";
-import { rowOf } from "../../ir/ops/index.ts";
+import { rowOf, splatOf } from "../../ir/ops/index.ts";
+import { isGet } from "../../ir/rebuild.ts";
 import { isTable, transparent } from "./emit.ts";
 
 export interface RootLimits {
@@ -34,6 +35,34 @@ export const isPacked = (n: Node): boolean => rowOf(under(n)).packed === true;
 export function under(n: Node): Node {
   while (isView(n)) n = n.inputs[0];
   return n;
+}
+
+/**
+ * The node in whose memory `n` lies as one piece, so many elements from its beginning: through reshapes, and slices of the leading axis. `n`
+ * itself, where it is in memory or is no such view.
+ */
+export function pieceOf(n: Node, inMemory: (n: Node) => boolean): { readonly node: Node; readonly offset: number } {
+  let offset = 0;
+  while (!inMemory(n) && isView(n)) {
+    const from = n.inputs[0];
+    const same = rowOf(n).role === "barrier" || (n.attrs.shape !== undefined && elements(n) === elements(from));
+    if (!same) {
+      const start = n.attrs.start as readonly number[] | undefined;
+      const step = n.attrs.step as readonly number[] | undefined;
+      const [inner, outer] = [sizes(n), sizes(from)];
+      const cut = inner.findIndex((d) => d !== 1);
+      if (!start || !step || step.some((s) => s !== 1) || inner.some((d, i) => i > cut && d !== outer[i])) break;
+      offset += start.reduce((at, s, i) => at * outer[i] + s, 0);
+    }
+    n = from;
+  }
+  return { node: n, offset };
+}
+
+/** The number of which all elements of a loop's carried value are before its first turn, where it is one: then it is not read from memory. */
+export function fillOf(n: Node): number | undefined {
+  const value = splatOf(under(n));
+  return typeof value === "number" ? value : undefined;
 }
 
 const DEAR: Readonly<Record<string, number>> = { div: 4, sqrt: 4, mod: 4, exp: 10, log: 10, sin: 12, cos: 12, tanh: 12, erf: 12, pow: 20 };
@@ -114,6 +143,18 @@ export function chooseRoots(graph: Graph, limits: RootLimits): Roots {
   for (const n of all) {
     if (isLeaf(n)) continue;
     const row = rowOf(n);
+    if (n.loop) {
+      n.inputs.forEach((x, i) => {
+        if (i < n.loop!.carried && fillOf(x) !== undefined) return;
+        const piece = pieceOf(x, inMemory).node;
+        if (!inMemory(piece)) roots.add(piece);
+      });
+      continue;
+    }
+    if (isGet(n)) {
+      roots.add(n);
+      continue;
+    }
     if (row.role === "host") {
       for (const x of n.inputs) store(x);
       for (const x of n.inputs) if (!inMemory(x)) roots.add(x);

@@ -1,4 +1,5 @@
 /** Turns loops back into their turns, one behind the other. */
+import { Bug } from "../errors.ts";
 import { type Graph, type Node, node, order } from "../graph.ts";
 import { rowOf } from "../ops/index.ts";
 import { constantNodes, isGet, readOf, rebuild, withInputs } from "../rebuild.ts";
@@ -36,6 +37,7 @@ function unrollNodes(roots: readonly Node[]): Node[] {
 /** For each turn, the results that something needs. */
 function unrollLoop(n: Node, inputs: readonly Node[], reads: readonly Node[]): ReadonlyMap<number, Node>[] {
   const { carried, bodies, turns } = n.loop!;
+  if (n.loop!.sliced) throw new Bug("a loop over slices is not written out: backends lower it");
   const flat = bodies.map((b) => unrollNodes(b.results));
   const shared = flat.map((results) => new Map([...constantNodes(order(results))].map((x) => [x, undefined as Node | undefined])));
   const needed = neededResults(n, flat, reads);

@@ -15,6 +15,15 @@ function readType(types: readonly Type[], attrs: Node["attrs"], loopNode: Node |
     if (index < 0 || index >= loop.carried) refuse("get", types, `the loop carries ${loop.carried} values, there is no number ${index}`);
     return loopNode.inputs[index].type;
   }
+  if (attrs.output === "joined") {
+    const parts = loop.turns.map((t) => loop.bodies[t.body].results[loop.carried + index]?.type);
+    const [first] = parts;
+    if (index < 0 || !first || first.shape.length === 0)
+      refuse("get", types, `the turns have no export ${index} with an axis to join along`);
+    const rest = (t: Type | undefined) => t && `${t.dtype} ${t.shape.slice(1)}`;
+    if (parts.some((t) => rest(t) !== rest(first))) refuse("get", types, `the exports ${index} of the turns do not fit together`);
+    return { ...first, shape: [parts.reduce((sum, t) => sum + Number(t!.shape[0]), 0), ...first.shape.slice(1)] };
+  }
   if (attrs.output !== "export") refuse("get", types, `there is no output "${String(attrs.output)}"`);
   const turn = numberAttr(attrs, "turn");
   const body = loop.bodies[loop.turns[turn]?.body];
@@ -73,7 +82,7 @@ export const special: Readonly<Record<SpecialName, Op>> = {
     examples: [],
   },
   get: {
-    doc: "get {output: carried, index} or {output: export, turn, index} (loop): a result of a loop.",
+    doc: "get {output: carried, index} or {output: export, turn, index} (loop): a result of a loop; {output: joined, index}: the exports of all turns along the leading axis.",
     role: "region",
     shape: (types, attrs, _solver, nodes) => {
       needCount("get", types, 1);

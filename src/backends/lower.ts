@@ -1,0 +1,28 @@
+/** From flat graphs with loops over slices to steps: a graph, and the bodies of its loops, each once. */
+import type { Body, Graph, Result } from "../ir/graph.ts";
+import { type FuseLimits, fuse } from "./kernels/fuse.ts";
+import { prepare } from "./prepare.ts";
+import { type Scheduled, schedule } from "./schedule.ts";
+
+export interface Lowered {
+  readonly results: readonly Result[];
+  readonly scheduled: Scheduled;
+  /** The bodies of the loops among the steps. */
+  readonly bodies: ReadonlyMap<Body, Lowered>;
+}
+
+/** Prepares, fuses and orders a graph, and the bodies of the loops that it has. */
+export function lower(graph: Graph, limits: FuseLimits, apart = false): Lowered {
+  const { results } = prepare(graph, apart);
+  const scheduled = schedule(fuse({ results }, limits), results);
+  const bodies = new Map<Body, Lowered>();
+  for (const { loop } of scheduled.steps)
+    for (const body of loop?.loop!.bodies ?? [])
+      if (!bodies.has(body)) bodies.set(body, lower(asGraph(body, loop!.loop!.carried), limits, true));
+  return { results, scheduled, bodies };
+}
+
+/** A body as a graph of its own: a carried value is the next value of its parameter (`schedule` knows parameters of bodies by their number), an export is an output. */
+const asGraph = ({ results }: Body, carried: number): Graph => ({
+  results: results.map((node, i): Result => ({ role: i < carried ? "param" : "output", name: String(i), node })),
+});

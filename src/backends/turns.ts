@@ -1,0 +1,227 @@
+/**
+ * The memory of loops over slices. A body is planned once, in ranges that say what they are relative to: a carried value, an operand, an export,
+ * or the room that all turns share for what lives within one. `unfold` writes the turns out as kernels, with that turn's ranges.
+ */
+import { Bug, type Loop, type Node } from "../ir/graph.ts";
+import type { StorageType } from "../runtime/program.ts";
+import { isTable } from "./kernels/emit.ts";
+import type { Step } from "./kernels/fuse.ts";
+import { fillOf, pieceOf } from "./kernels/roots.ts";
+import type { Lowered } from "./lower.ts";
+import {
+  allocate,
+  bytesOf,
+  copyStep,
+  joined,
+  type Life,
+  labelOf,
+  lifetimes,
+  overwrites,
+  type PlannedKernel,
+  type PlanOptions,
+  Space,
+} from "./plan.ts";
+
+/** Bytes `offset..` of an arena of the program, or of what a turn has under that name. */
+export interface Range {
+  readonly arena: string;
+  readonly offset: number;
+  readonly bytes: number;
+  readonly dtype: StorageType;
+}
+type TurnKernel = PlannedKernel<Range>;
+interface PlannedBody {
+  readonly bytes: number;
+  readonly steps: readonly (TurnKernel | Turns)[];
+}
+/** A loop whose places are known, in terms of what it stands in. */
+export interface Turns {
+  readonly loop: Loop;
+  /** What brings the carried values in. */
+  readonly starts: readonly TurnKernel[];
+  readonly carried: readonly Range[];
+  readonly given: readonly Range[];
+  /** The place of an export of a turn, so far into the joined ones; `undefined` where nobody reads it of any turn. */
+  readonly exported: (turn: number, index: number, done: number) => Range | undefined;
+  readonly room: Range;
+  readonly bodies: readonly PlannedBody[];
+}
+/** What a loop stands in: where nodes lie there. */
+interface Home {
+  has(n: Node): boolean;
+  rangeOf(n: Node): Range;
+}
+
+const rangeOf = (arena: string, n: Node): Range => ({ arena, offset: 0, bytes: bytesOf(n), dtype: n.type.dtype });
+const sameRange = (a: Range, b: Range): boolean => a.arena === b.arena && a.offset === b.offset;
+
+const readExports = (s: Step): Set<number> =>
+  new Set(s.roots.flatMap((n) => (n.attrs.output === "carried" ? [] : [n.attrs.index as number])));
+
+/** The loops among the steps of one graph. */
+export class Inner {
+  private readonly planned = new Map<Step, { bodies: PlannedBody[]; spare: number }>();
+
+  constructor(
+    private readonly bodies: Lowered["bodies"],
+    private readonly context: { readonly options: PlanOptions; table(n: Node): Range },
+  ) {}
+
+  /** Plans the bodies, and adds to `all` the room of each loop. Behind what the turns need there is room for results that nobody reads. */
+  rooms(steps: readonly Step[], all: Life[]): ReadonlyMap<Step, Life> {
+    const out = new Map<Step, Life>();
+    steps.forEach((s, i) => {
+      if (!s.loop) return;
+      const { bodies, carried } = s.loop.loop!;
+      const read = readExports(s);
+      const planned = bodies.map((b) => this.body(b, this.bodies.get(b)!, carried, read));
+      const spare = Math.max(...planned.map((b) => b.bytes));
+      const unread = s.loop.inputs.slice(0, carried).reduce((sum, x) => sum + bytesOf(x) + this.context.options.alignment, 0);
+      const exports = bodies.flatMap((b) => b.results.slice(carried).map(bytesOf));
+      const partly = s.roots.some((n) => n.attrs.output === "export") ? Math.max(0, ...exports) + this.context.options.alignment : 0;
+      const allRead = s.roots.filter((n) => n.attrs.output === "carried").length === carried;
+      const life: Life = { bytes: spare + (allRead ? 0 : unread) + partly, from: i, to: i, offset: 0 };
+      if (life.bytes > 0) all.push(life);
+      out.set(s, life);
+      this.planned.set(s, { bodies: planned, spare });
+    });
+    return out;
+  }
+
+  /** The loop of a step with its places. */
+  turns(step: Step, home: Home, room: Range): Turns {
+    const node = step.loop!;
+    const loop = node.loop!;
+    const { bodies, spare } = this.planned.get(step)!;
+    const space = new Space(this.context.options);
+    space.end = spare;
+    const beyond = (n: Node): Range => ({ ...rangeOf(room.arena, n), offset: room.offset + space.append(bytesOf(n)) });
+    const place = (x: Node): Range => {
+      const { node: root, offset } = pieceOf(x, (n) => home.has(n));
+      const whole = home.rangeOf(root);
+      return { arena: whole.arena, offset: whole.offset + 4 * offset, bytes: bytesOf(x), dtype: x.type.dtype };
+    };
+    const reads = new Map(step.roots.map((n) => [`${String(n.attrs.output)} ${n.attrs.turn ?? ""} ${n.attrs.index}`, home.rangeOf(n)]));
+    const label = labelOf(step.roots[0]);
+    const starts: TurnKernel[] = [];
+    const carried = node.inputs.slice(0, loop.carried).map((x, i): Range => {
+      const to = reads.get(`carried  ${i}`) ?? beyond(x);
+      const value = fillOf(x);
+      if (value !== undefined) starts.push(fillStep(to, value, label));
+      else if (!sameRange(place(x), to)) starts.push(copyStep(place(x), to, bytesOf(x), x.type.dtype, label));
+      return to;
+    });
+    const dumps = new Map<number, Range>();
+    const read = readExports(step);
+    const exported = (turn: number, index: number, done: number): Range | undefined => {
+      if (!read.has(index)) return undefined;
+      const whole = reads.get(`joined  ${index}`);
+      const n = loop.bodies[loop.turns[turn].body].results[loop.carried + index];
+      if (whole) return { ...rangeOf(whole.arena, n), offset: whole.offset + done };
+      const own = reads.get(`export ${turn} ${index}`) ?? dumps.get(index) ?? beyond(n);
+      if (!reads.has(`export ${turn} ${index}`)) dumps.set(index, own);
+      return own;
+    };
+    return { loop, starts, carried, given: node.inputs.slice(loop.carried).map(place), exported, room, bodies };
+  }
+
+  /** `read`: the exports that are read outside. */
+  private body({ params }: Loop["bodies"][number], low: Lowered, carried: number, read: ReadonlySet<number>): PlannedBody {
+    const { steps, inPlace } = low.scheduled;
+    const where = new Map<Node, Range>();
+    params.forEach((p, i) => {
+      where.set(p, rangeOf(i < carried ? `carried ${i}` : `given ${i - carried}`, p));
+    });
+    for (const s of steps) for (const n of s.reads) if (isTable(n)) where.set(n, this.context.table(n));
+    low.results.forEach((r, i) => {
+      if (i >= carried && read.has(i - carried)) where.set(r.node, rangeOf(`export ${i - carried}`, r.node));
+    });
+    const copies: { from: Node; to: Range }[] = [];
+    low.results.slice(0, carried).forEach((r, i) => {
+      const target = where.get(params[i])!;
+      if (inPlace.has(r) && overwrites(steps, r, target, where)) where.set(r.node, target);
+      else copies.push({ from: r.node, to: target });
+    });
+    const { all, lives } = lifetimes(steps, copies, (n) => where.has(n));
+    const inner = new Inner(low.bodies, this.context);
+    const rooms = inner.rooms(steps, all);
+    const bytes = allocate(all, new Space(this.context.options));
+    for (const [n, life] of lives) where.set(n, { ...rangeOf("room", n), offset: life.offset });
+
+    const place = (n: Node): Range => where.get(n) ?? missing(n);
+    const home = { has: (n: Node) => where.has(n), rangeOf: place };
+    const planned = steps.flatMap((s): (TurnKernel | Turns)[] => {
+      const label = labelOf(s.roots[s.roots.length - 1]);
+      if (s.host) throw new Bug(`${s.host.op} of ${s.host.origin.path} is computed by the host, within a loop`);
+      if (s.loop) {
+        const { offset, bytes } = rooms.get(s)!;
+        return [inner.turns(s, home, { arena: "room", offset, bytes, dtype: "f32" })];
+      }
+      return s.built.flatMap((b): TurnKernel[] => {
+        const kernel = joined(b.kernel, b.tensors.map(place), sameRange, label);
+        if (!b.preserves) return [kernel];
+        const [from, to] = [place(b.preserves), place(s.roots[0])];
+        return sameRange(from, to) ? [kernel] : [copyStep(from, to, from.bytes, from.dtype, label), kernel];
+      });
+    });
+    for (const c of copies) planned.push(copyStep(place(c.from), c.to, c.to.bytes, c.to.dtype, labelOf(c.from)));
+    return { bytes, steps: planned };
+  }
+}
+
+const missing = (n: Node): never => {
+  throw new Bug(`${n.op} of ${n.origin.path} has no place in its turn`);
+};
+
+/** All kernels of a loop, turn by turn. `outer` gives what the loop's own ranges are. */
+export function* unfold(turns: Turns, outer: (r: Range) => Range = (r) => r): Generator<TurnKernel> {
+  const { loop, starts, carried, given, exported, room, bodies } = turns;
+  const moved = (k: TurnKernel, place: (r: Range) => Range): TurnKernel => ({ ...k, operands: k.operands.map(place) });
+  for (const k of starts) yield moved(k, outer);
+  const fixed = new Map<string, Range>([...carried.map((r, i) => [`carried ${i}`, outer(r)] as const), ["room", outer(room)] as const]);
+  const whole = given.map(outer);
+  const cut = new Map((loop.sliced ?? []).map((k) => [k, 0]));
+  const joinedSoFar: number[] = [];
+  for (const [t, turn] of loop.turns.entries()) {
+    const { params, results } = loop.bodies[turn.body];
+    const bases = new Map(fixed);
+    turn.args.forEach((k, i) => {
+      const done = cut.get(k) ?? 0;
+      bases.set(`given ${i}`, { ...whole[k], offset: whole[k].offset + done });
+      if (cut.has(k)) cut.set(k, done + bytesOf(params[loop.carried + i]));
+    });
+    results.slice(loop.carried).forEach((n, i) => {
+      const done = joinedSoFar[i] ?? 0;
+      const to = exported(t, i, done);
+      if (to) bases.set(`export ${i}`, outer(to));
+      joinedSoFar[i] = done + bytesOf(n);
+    });
+    const inside = (r: Range): Range => {
+      const base = bases.get(r.arena);
+      return base ? { ...r, arena: base.arena, offset: base.offset + r.offset } : r;
+    };
+    for (const s of bodies[turn.body].steps) {
+      if ("kernel" in s) yield moved(s, inside);
+      else yield* unfold(s, inside);
+    }
+  }
+}
+
+/** Writes one number everywhere. */
+function fillStep(to: Range, value: number, label: string): TurnKernel {
+  const count = to.bytes / 4;
+  const index = { base: 0, terms: [{ factor: 1, atom: { kind: "axis", axis: 0 } as const }] };
+  return {
+    kernel: {
+      kind: "loop",
+      name: "",
+      axes: [count],
+      row: 0,
+      operands: [{ name: "out0", dtype: to.dtype, count, access: "write" }],
+      values: [{ kind: "const", dtype: to.dtype, value }],
+      stages: [{ over: "row", reductions: [], stores: [{ operand: 0, index, value: 0 }] }],
+    },
+    operands: [to],
+    label: `${label} start`,
+  };
+}
