@@ -17,7 +17,7 @@ export function lower(graph: Graph, limits: FuseLimits, apart = false): Lowered 
   const scheduled = schedule(fuse({ results }, limits), results);
   const bodies = new Map<Body, Lowered>();
   for (const { loop } of scheduled.steps)
-    for (const body of loop?.loop!.bodies ?? [])
+    for (const body of loop?.loop?.bodies ?? [])
       if (!bodies.has(body)) bodies.set(body, lower(asGraph(body, loop!.loop!.carried), limits, true));
   return { results, scheduled, bodies };
 }
