@@ -4,6 +4,7 @@ import type { Statement } from "./ast.ts";
 import type { Attachment } from "./elaborate/attachment.ts";
 import { checkSites } from "./elaborate/check.ts";
 import { Elaborator, type Overrides } from "./elaborate/elaborator.ts";
+import { checkHeads } from "./elaborate/heads.ts";
 import { Instance } from "./elaborate/instance.ts";
 import { modelOf } from "./elaborate/model-of.ts";
 import { outcomeOf } from "./elaborate/outcome.ts";
@@ -36,6 +37,7 @@ export function compile(path: string, host: Host, overrides: Overrides = {}): Pr
     run.all(unit.program.items.filter((i): i is Statement => !["Import", "Type", "Role", "Module", "Method", "Function"].includes(i.kind)));
     checkSites(e);
     checkUpdates(e);
+    checkHeads(e);
     for (const { name, folder, span } of e.objectives.unclaimed())
       e.problems.push({
         code: "P0698",

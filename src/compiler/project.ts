@@ -75,6 +75,8 @@ interface StageBase {
   /** `<file>/<name>` below the folder of runs, with the turn's number in a loop. */
   readonly folder: string;
   readonly tokenizer: TokenizerSource | undefined;
+  /** Whether its model writes its answers apart from what it reads (an encoder–decoder): targets then are texts of their own. */
+  readonly separate: boolean;
 }
 
 export interface TrainStage extends StageBase {
@@ -251,6 +253,8 @@ export interface ModelReport {
   readonly folder: string | undefined;
   /** Its tokenizer: its folder's, or the one that it was made with. */
   readonly tokenizer?: TokenizerSource;
+  /** Names of what its call is given. */
+  readonly inputs: readonly string[];
   /** Names of what its call gives, the first standing for the call. */
   readonly outputs: readonly string[];
   readonly config: Readonly<Record<string, Static>>;

@@ -193,7 +193,9 @@ function configOf(model: ModelReport, files: Files, mappings: Mappings): JsonRec
   const silent = ["bos", "eos"].filter((role) => config[`${role}_token_id`] === undefined);
   const tokenizer = model.tokenizer === undefined || silent.length === 0 ? undefined : tokenizerOf(files, model.tokenizer);
   const found = silent.flatMap((role) => (tokenizer?.ids[role] === undefined ? [] : [[`${role}_token_id`, tokenizer.ids[role]] as const]));
-  return { ...config, ...Object.fromEntries(found) };
+  // versions of transformers that write only what differs from a class's defaults leave this out; readers ask the file
+  const separate = model.inputs.includes("decoder_input_ids") && { is_encoder_decoder: true };
+  return { ...config, ...(separate || {}), ...Object.fromEntries(found) };
 }
 
 function headsOf(model: ModelReport, heads: Parts["heads"]): string[] {

@@ -27,11 +27,12 @@ export class Tables {
   ) {}
 
   /** Errors are those of `makeTable`, and P0738 for predictions that no stage has made. */
-  async table({ spec, tokenizer, sequence }: TableRequest, promptsOnly = false): Promise<Table | undefined> {
+  async table({ spec, tokenizer, separate = false, sequence }: TableRequest, promptsOnly = false): Promise<Table | undefined> {
     const placed = this.placed(spec);
-    const key = JSON.stringify([placed, tokenizer, sequence, promptsOnly]);
+    const key = JSON.stringify([placed, tokenizer, separate, sequence, promptsOnly]);
     try {
-      if (!this.made.has(key)) this.made.set(key, makeTable(placed, await this.context(placed, tokenizer, sequence, promptsOnly)));
+      if (!this.made.has(key))
+        this.made.set(key, makeTable(placed, await this.context(placed, tokenizer, separate, sequence, promptsOnly)));
     } catch (error) {
       throw error instanceof InputError ? error.at(spec.span) : error;
     }
@@ -41,6 +42,7 @@ export class Tables {
   private async context(
     placed: TableSpec,
     source: TokenizerSource | undefined,
+    separate: boolean,
     sequence: number | undefined,
     promptsOnly: boolean,
   ): Promise<TableContext> {
@@ -48,7 +50,7 @@ export class Tables {
     await loadRows(placed, files, this.loaded);
     const tokenizer = typeof source === "object" ? source.folder : source;
     const loadTokenizer = (folder: string) => this.sources.readTokenizer(folder === tokenizer ? source! : folder);
-    return { files, tokenizer, sequence, promptsOnly, loadTokenizer, decodeImage: this.decodeImage, loaded: this.loaded };
+    return { files, tokenizer, separate, sequence, promptsOnly, loadTokenizer, decodeImage: this.decodeImage, loaded: this.loaded };
   }
 
   /** Rows of text of what stages left, with the tokenizer of the stage that did. */
@@ -56,7 +58,7 @@ export class Tables {
     const placed = this.placed(spec);
     const made = this.madeBy(spec);
     const sequence = made !== undefined && "sequence" in made.stage ? made.stage.sequence : undefined;
-    const source = makeSource(placed, await this.context(placed, made?.stage.tokenizer, sequence, false));
+    const source = makeSource(placed, await this.context(placed, made?.stage.tokenizer, made?.stage.separate ?? false, sequence, false));
     if (source === undefined) throw new InputError("P0731", `\`${spec.make}\` has no held part`, ["give it `split:`"], spec.span);
     return { name: made?.stage.name ?? spec.make, source };
   }

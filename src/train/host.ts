@@ -13,6 +13,8 @@ import type { ValueStore } from "./values.ts";
 export interface TableRequest {
   readonly spec: DatasetSpec;
   readonly tokenizer: TokenizerSource | undefined;
+  /** Whether targets are texts of their own, beside what is read. */
+  readonly separate?: boolean;
   /** Tokens a row, for tables that are packed. */
   readonly sequence: number | undefined;
 }

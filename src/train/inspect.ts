@@ -255,6 +255,15 @@ const CHECKS: readonly Check[] = [
       notes: [`${place(inspected, first)} is the first row with one`, "is it the tokenizer of another language, or of lower-case text?"],
     };
   },
+  function sameAnswers({ table }) {
+    const { without } = table;
+    if (without === undefined) return undefined;
+    return {
+      code: "P0749",
+      message: `${of(without.rows, table.rows + without.rows)} of ${table.name} ${without.rows === 1 ? "is" : "are"} left out: ${without.why}`,
+      notes: without.notes,
+    };
+  },
   function oneClass({ table }) {
     const classes = classesOf(table);
     if (classes === undefined || classes.size !== 1 || table.rows < 2) return undefined;
@@ -281,11 +290,22 @@ export function checkRows(inspected: Inspected): Problem[] {
   });
 }
 
+/** Columns that say what is in the views, or what should be answered; all others (a picture, which adapter) are part of what is asked. */
+const TOKENS: ReadonlySet<string> = new Set([
+  ...["input_ids", "attention_mask", "special", "token_type_ids", "labels", "tags", "label", "mask_at", "score", "segment"],
+  ...["chosen", "chosen_mask", "rejected", "rejected_mask", "prompt_length"],
+]);
+
 /** P0747: rows that are held and trained on as well. */
 export function checkHeld(main: Inspected, held: Inspected): Problem[] {
   const key = (inspected: Inspected, row: number) => {
     const views = viewsOf(inspected, row);
-    return views.length === 0 ? undefined : fingerprint(views.flatMap(({ ids }) => ids));
+    const { beside } = inspected.table;
+    const numbers = inspected.columns.flatMap(({ name }) => {
+      const column = TOKENS.has(name) || (beside && name.startsWith(beside.prefix)) ? undefined : inspected.table.columns.get(name);
+      return column === undefined ? [] : [...Array.from(column.shape(row)), ...Array.from(column.row(row))];
+    });
+    return views.length + numbers.length === 0 ? undefined : fingerprint([...views.flatMap(({ ids }) => ids), ...numbers]);
   };
   const seen = new Set(Array.from({ length: main.table.rows }, (_, row) => key(main, row)));
   const both = Array.from({ length: held.table.rows }, (_, row) => row).filter((row) => {
@@ -304,11 +324,16 @@ export function checkHeld(main: Inspected, held: Inspected): Problem[] {
   ];
 }
 
-/** A number of 53 bits for a row of tokens: rows that differ have the same one practically never, and it is small to keep. */
-function fingerprint(ids: readonly number[]): number {
+const float = new Float64Array(1);
+const halves = new Int32Array(float.buffer);
+
+/** A number of 53 bits for a row of numbers: rows that differ have the same one practically never, and it is small to keep. */
+function fingerprint(numbers: readonly number[]): number {
   let low = 0x811c9dc5;
-  let high = ids.length;
-  for (const id of ids) {
+  let high = numbers.length;
+  for (const number of numbers) {
+    float[0] = number;
+    const id = Number.isInteger(number) ? number : Math.imul(halves[0], 0x85ebca6b) ^ halves[1];
     low = Math.imul(low ^ id, 0x01000193);
     high = Math.imul(high + id, 0x9e3779b1) ^ (high >>> 15);
   }

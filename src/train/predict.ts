@@ -16,7 +16,7 @@ import { prepareEvaluation } from "./train.ts";
 import { zeros } from "./values.ts";
 
 async function tableOf(stage: EvaluateStage | PredictStage, host: RunHost): Promise<DataTable> {
-  const table = await host.table({ spec: stage.data, tokenizer: stage.tokenizer, sequence: stage.sequence });
+  const table = await host.table({ spec: stage.data, tokenizer: stage.tokenizer, separate: stage.separate, sequence: stage.sequence });
   if (table === undefined) throw new InputError("P0731", `\`${stage.data.make}\` has no held part`, ["give it `split:`"]);
   return table;
 }

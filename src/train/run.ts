@@ -97,7 +97,12 @@ export async function reportLoaded(action: Action, host: Pick<RunHost, "provenan
 /** What looks wrong in a stage's data; what cannot be used at all is thrown. */
 async function warnings(stage: Stage, host: FileHost): Promise<Problem[]> {
   const make = (spec: DatasetSpec) =>
-    host.table({ spec, tokenizer: stage.tokenizer, sequence: stage.verb === "train" ? stage.sequence : undefined });
+    host.table({
+      spec,
+      tokenizer: stage.tokenizer,
+      separate: stage.separate,
+      sequence: stage.verb === "train" ? stage.sequence : undefined,
+    });
   return checkTables(await stageTables(stage, make, stage.tokenizer === undefined ? undefined : host.tokenizer(stage.tokenizer)));
 }
 

@@ -70,7 +70,7 @@ export function requireFit({ stage, built, budget }: PreparedTrain): void {
 export async function layTrain(stage: TrainStage, host: Pick<RunHost, "table">): Promise<LaidTrain> {
   const tables: DataTable[] = [];
   for (const spec of stage.data) {
-    const table = await host.table({ spec, tokenizer: stage.tokenizer, sequence: stage.sequence });
+    const table = await host.table({ spec, tokenizer: stage.tokenizer, separate: stage.separate, sequence: stage.sequence });
     if (table === undefined) throw new InputError("P0731", `\`${spec.make}\` has no held part`, ["give it `split:`"]);
     tables.push(table);
   }
@@ -104,7 +104,7 @@ export async function prepareEvaluation(stage: TrainStage, host: Pick<RunHost, "
   const entries: Entry[] = [];
   const tables: DataTable[] = [];
   for (const [i, spec] of specs.entries()) {
-    const table = await host.table({ spec, tokenizer: stage.tokenizer, sequence: stage.sequence });
+    const table = await host.table({ spec, tokenizer: stage.tokenizer, separate: stage.separate, sequence: stage.sequence });
     if (table === undefined || stage.evaluation[i] === undefined) continue;
     entries.push(stage.evaluation[i]);
     tables.push(table);

@@ -155,4 +155,21 @@ describe("what looks wrong is said, and the run goes on", () => {
     expect(codes(err)).toEqual(["warning P0747"]);
     expect(err).toMatch(/1 of 1 row of the held part[\s\S]*line 3 is the first/);
   });
+  test("the same text with another picture is another row", async () => {
+    const rows = [0.25, 0.5, 0.75].map((grid) => ({ text: "what is it", grid: [grid, 0], label: grid * 4 }));
+    const seen = `import { GPT2LMHeadModel } from "std/models/gpt2"
+import { LanguageModel, token_loss } from "std/nn"
+model gpt2 = GPT2LMHeadModel from "models/tiny"
+module seen(lm: LanguageModel) {
+  forward(input_ids: i32[B, S], grid: f32[B, 2], label: i32[B]) -> loss: f32[] { loss = mean(lm(input_ids).logits) + mean(grid) * mean(label) }
+}
+train { objective = seen(gpt2)  params = gpt2  data = jsonl("rows.jsonl", input: "{text}", label: "label", columns: ["grid"], split: 0.7)  batch = 2  steps = 2 }
+`;
+    const at = place(seen);
+    const put = (of: readonly object[]) => at.put("rows.jsonl", of.map((row) => JSON.stringify(row)).join("\n"));
+    put(rows);
+    expect(codes((await peftc(at, ["data", "main.peft"])).err)).toEqual([]);
+    put([rows[0], rows[1], { ...rows[0], label: 2 }]);
+    expect(codes((await peftc(at, ["data", "main.peft"])).err)).toEqual(["warning P0747"]);
+  });
 });

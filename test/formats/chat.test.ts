@@ -81,6 +81,18 @@ describe("pairs", () => {
     expect(rows(framed, "chosen")).toEqual([ids("[BOS] the cat sat on [EOS]")]);
     expect(refusal(() => made(files, spec("pairs", ["d"]), { sequence: 2 }))).toMatch(/^P0711.*prompt takes 2 tokens, so sequence = 2/);
   });
+  test("answers that are the same are left out, and said; a table of nothing else is none", () => {
+    const [pair, same] = [
+      { prompt: "the cat", chosen: "sat on", rejected: "no" },
+      { prompt: "a dog", chosen: "yes", rejected: "yes" },
+    ];
+    const files = wordFiles({ d: lines([same, pair, { ...pair, chosen: "sat no", rejected: "sat on" }]), e: lines([same]) });
+    const table = made(files, spec("pairs", ["d"]));
+    expect([table.rows, table.facts?.map(({ line }) => line), table.without?.rows]).toEqual([2, [2, 3], 1]);
+    // what tells them apart is cut off
+    expect(made(files, spec("pairs", ["d"]), { sequence: 3 })).toMatchObject({ rows: 1, without: { rows: 2 } });
+    expect(refusal(() => made(files, spec("pairs", ["e"])))).toMatch(/^P0703.*leaves no pair.*nothing to prefer/);
+  });
   test("messages, after a prompt or after what both conversations share", () => {
     const [asked, , ...rest] = TALK.messages;
     const say = (content: string) => [{ role: "assistant", content }];

@@ -35,7 +35,7 @@ const ids = (text: string) => text.split(" ").map(id);
 const MODELS: Record<string, object | string> = {
   "bert/vocab.txt": WORDS.join("\n"),
   "bert/config.json": { id2label: { 0: "no", 1: "yes" } },
-  "t5/config.json": { is_encoder_decoder: true },
+  "t5/config.json": {},
   "t5/tokenizer.json": words({ single: [{ Sequence: { id: "A", type_id: 0 } }, { SpecialToken: { id: "[SEP]", type_id: 0 } }] }),
   "t5/tokenizer_config.json": { eos_token: "[SEP]", pad_token: "[PAD]" },
   "gpt/config.json": {},
@@ -69,7 +69,7 @@ function table(
     ...Object.entries(MODELS).map(([path, data]) => [path, typeof data === "string" ? data : JSON.stringify(data)] as const),
     ["d", text],
   ]);
-  return makeTable({ make, args: ["d"], options, part }, { files, tokenizer: model, sequence });
+  return makeTable({ make, args: ["d"], options, part }, { files, tokenizer: model, separate: model === "t5", sequence });
 }
 const PAIR = { input: ["{premise}", "{hypothesis}"], label: "label" };
 const NLI = [

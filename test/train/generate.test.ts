@@ -64,6 +64,7 @@ function stage(over: Partial<GenerateStage> = {}, front = 0): GenerateStage {
     span,
     folder: "tiny/generate",
     tokenizer: "m",
+    separate: false,
     model: "m",
     ...entries(front),
     front,

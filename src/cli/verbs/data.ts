@@ -42,7 +42,11 @@ async function showAll(project: Project, session: Session, rows: number): Promis
     const sequence = "sequence" in stage ? stage.sequence : undefined;
     let made: StageTable[] = [];
     try {
-      made = await stageTables(stage, (spec) => tables.table({ spec, tokenizer: stage.tokenizer, sequence }), tokenizer);
+      made = await stageTables(
+        stage,
+        (spec) => tables.table({ spec, tokenizer: stage.tokenizer, separate: stage.separate, sequence }),
+        tokenizer,
+      );
     } catch (error) {
       if (!(error instanceof InputError)) throw error;
       if (error.code === LATER) {

@@ -5,7 +5,7 @@ import { Context, within } from "./context.ts";
 import type { Elaborator } from "./elaborator.ts";
 import { fail } from "./fault.ts";
 import { Frame } from "./frame.ts";
-import { forwardOf, type Instance } from "./instance.ts";
+import { forwardOf, type Instance, inputsOf, writesApart } from "./instance.ts";
 import { entryOf, nowhere } from "./step.ts";
 import { builderAt } from "./tensors.ts";
 import { Thunk } from "./thunk.ts";
@@ -16,11 +16,6 @@ export const ROWS: Dim = symbol("B");
 /** Tokens of the text given, and of what an encoder–decoder begins to write with. */
 const TEXT = symbol("S");
 const BEGUN = symbol("T");
-
-/** Whether a model writes a text beside the one it is given: an encoder–decoder. */
-export const writesApart = (model: Instance): boolean => inputsOf(model).includes("decoder_input_ids");
-
-const inputsOf = (model: Instance): string[] => forwardOf(model.decl)?.params.map((p) => p.name.text) ?? [];
 
 type Decoding = Pick<GenerateStage, "prefill" | "decode" | "front" | "begin">;
 

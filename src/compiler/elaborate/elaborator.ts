@@ -76,6 +76,8 @@ export class Elaborator implements Evaluator {
   private readonly stageOwners = new Set<string>();
   /** Parameters that any graph reads, by name. */
   readonly used = new Map<string, Storage>();
+  /** Parameters that a stage so far trains. */
+  readonly trained = new Set<Storage>();
   /** Merged models that no `model` statement has named yet. */
   readonly merges = new Map<Instance, { readonly source: Instance; readonly span: Span }>();
   private stamps = 0;

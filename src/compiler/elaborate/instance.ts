@@ -198,3 +198,9 @@ export function bindArguments(module: ModuleDecl, args: ReadonlyMap<string, Valu
   }
   return out;
 }
+
+/** Names of what a module's call is given. */
+export const inputsOf = (model: Instance): string[] => forwardOf(model.decl)?.params.map((p) => p.name.text) ?? [];
+
+/** Whether a model writes a text beside the one it is given: an encoder–decoder. */
+export const writesApart = (model: Instance): boolean => inputsOf(model).includes("decoder_input_ids");

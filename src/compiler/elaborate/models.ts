@@ -6,7 +6,7 @@ import { applyModule } from "./calls.ts";
 import type { Elaborator } from "./elaborator.ts";
 import { evaluate } from "./expressions.ts";
 import { fail, reading } from "./fault.ts";
-import { forwardOf, Instance } from "./instance.ts";
+import { forwardOf, Instance, inputsOf } from "./instance.ts";
 import { fold } from "./merge.ts";
 import { fixed, Names, type Scope } from "./scope.ts";
 import { asSelection, selectionOf } from "./select.ts";
@@ -125,6 +125,7 @@ function register(e: Elaborator, name: string, instance: Instance, folder: strin
     name: instance.owner.name,
     module: instance.decl.name.text,
     folder,
+    inputs: inputsOf(instance),
     outputs: forwardOf(instance.decl)?.results.map((p) => p.name.text) ?? [],
     config: config ? e.staticRecord(config.entries) : {},
     unknownFields: unknown,
@@ -226,7 +227,7 @@ function takeFrom(e: Elaborator, instance: Instance, source: Instance, skip: Rea
       else if (other.shape.join() !== s.shape.join())
         fail("P0606", span, `\`${s.path}\` is [${s.shape.join(", ")}] here, but [${other.shape.join(", ")}] in ${source.fullPath}`);
       else {
-        s.source = { kind: "copy", of: other.name };
+        copyOf(e, other, s);
         copies.push({ from: other.name, to: s.name });
       }
     }
@@ -252,7 +253,7 @@ export function copyModel(e: Elaborator, name: string, source: Instance, span: S
     const others = new Map(b.stored());
     for (const [n, s] of a.stored()) {
       const t = others.get(n)!;
-      t.source = { kind: "copy", of: s.name };
+      copyOf(e, s, t);
       pairs.push({ from: s.name, to: t.name });
       remap.set(s, t);
     }
@@ -277,14 +278,14 @@ export function copyModel(e: Elaborator, name: string, source: Instance, span: S
       for (const [n, s] of original.parameters()) {
         const t = others.get(n);
         if (!t) continue;
-        t.source = { kind: "copy", of: s.name };
+        copyOf(e, s, t);
         copies.push({ from: s.name, to: t.name });
       }
     });
     for (const [n, s] of a.shared) {
       const t = made.shared.get(n);
       if (s instanceof Storage && t instanceof Storage) {
-        t.source = { kind: "copy", of: s.name };
+        copyOf(e, s, t);
         copies.push({ from: s.name, to: t.name });
       }
     }
@@ -292,6 +293,11 @@ export function copyModel(e: Elaborator, name: string, source: Instance, span: S
     e.actions.push({ kind: "copy", of: a.name, to: made.name, params: copies });
   }
   return copy;
+}
+/** A copy of something new that no stage has trained is new. */
+function copyOf(e: Elaborator, from: Storage, to: Storage): void {
+  to.source = { kind: "copy", of: from.name };
+  to.copiedNew = from.isNew && !e.trained.has(from);
 }
 const copyGifts = (_source: Instance): ReadonlyMap<string, Value> => new Map();
 

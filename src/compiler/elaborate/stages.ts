@@ -6,7 +6,7 @@ import { decodeEntries } from "./decode.ts";
 import type { Elaborator } from "./elaborator.ts";
 import { evaluate } from "./expressions.ts";
 import { fail } from "./fault.ts";
-import { Instance } from "./instance.ts";
+import { Instance, writesApart } from "./instance.ts";
 import { fromJson } from "./models.ts";
 import { lateNumber } from "./numbers.ts";
 import type { Scope } from "./scope.ts";
@@ -185,6 +185,7 @@ export function stage(e: Elaborator, s: ast.Stage, scope: Scope, turns: readonly
         ...base,
         verb: "score",
         tokenizer: undefined,
+        separate: false,
         data: settings.datasets("data"),
         metrics: metricSpecs(e, settings.need("metrics"), settings.spanOf("metrics")),
       };
@@ -192,11 +193,11 @@ export function stage(e: Elaborator, s: ast.Stage, scope: Scope, turns: readonly
       return new Fields(new Map());
     }
     const metrics = metricSpecs(e, settings.value("metrics"), settings.spanOf("metrics"));
-    const { entry, tokenizer } = evaluationEntry(e, settings, base.name, metrics);
+    const { entry, ...reading } = evaluationEntry(e, settings, base.name, metrics);
     const out: EvaluateStage = {
       ...base,
       verb: "evaluate",
-      tokenizer,
+      ...reading,
       evaluation: entry,
       data: settings.dataset("data"),
       metrics,
@@ -209,11 +210,11 @@ export function stage(e: Elaborator, s: ast.Stage, scope: Scope, turns: readonly
   }
   if (verb === "predict") {
     const columns = settings.strings("columns") ?? fail("P0204", s.verb.span, "`predict` needs `columns`");
-    const { entry, tokenizer } = predictEntry(e, settings, base.name, columns);
+    const { entry, ...reading } = predictEntry(e, settings, base.name, columns);
     const out: PredictStage = {
       ...base,
       verb: "predict",
-      tokenizer,
+      ...reading,
       entry,
       data: settings.dataset("data"),
       columns,
@@ -238,6 +239,7 @@ export function stage(e: Elaborator, s: ast.Stage, scope: Scope, turns: readonly
     ...base,
     verb: "generate",
     tokenizer: model.tokenizer?.source ?? e.models.find((m) => m.instance === model)?.report.folder,
+    separate: writesApart(model),
     model: model.owner.name,
     ...decodeEntries(e, model, base.name, beams, s.span),
     prompts: promptsOf(settings),

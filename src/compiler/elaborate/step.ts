@@ -3,12 +3,12 @@ import type { Graph, Node, Result, Span } from "../../ir/graph.ts";
 import { order } from "../../ir/graph.ts";
 import { rowOf } from "../../ir/ops/index.ts";
 import { boundNames } from "../names.ts";
-import type { Entry, MetricSpec, TokenizerSource } from "../project.ts";
+import type { Entry, MetricSpec, TokenizerSource, TrainStage } from "../project.ts";
 import { Context, context, within } from "./context.ts";
 import type { Elaborator } from "./elaborator.ts";
 import { fail } from "./fault.ts";
 import type { Frame } from "./frame.ts";
-import { Instance } from "./instance.ts";
+import { Instance, writesApart } from "./instance.ts";
 import type { Here } from "./scope.ts";
 import type { Settings } from "./stages.ts";
 import type { Storage } from "./storage.ts";
@@ -111,18 +111,13 @@ export function evaluationEntry(
   settings: Settings,
   stage: string,
   metrics: readonly MetricSpec[],
-): { entry: Entry; tokenizer: TokenizerSource | undefined } {
+): { entry: Entry } & Reading {
   const o = settings.exprs.get("objective") ?? fail("P0204", settings.span, "`evaluate` needs `objective`");
-  return { entry: evaluationOf(e, o.value, stage, 0, o.span, metrics), tokenizer: tokenizerSource(e, settings) };
+  return { entry: evaluationOf(e, o.value, stage, 0, o.span, metrics), ...readingOf(e, settings) };
 }
 
 /** Values of a model or objective, by path, as columns of a table. */
-export function predictEntry(
-  e: Elaborator,
-  settings: Settings,
-  stage: string,
-  columns: readonly string[],
-): { entry: Entry; tokenizer: TokenizerSource | undefined } {
+export function predictEntry(e: Elaborator, settings: Settings, stage: string, columns: readonly string[]): { entry: Entry } & Reading {
   const reduce = settings.value("reduce");
   if (reduce !== undefined && reduce !== "mean")
     fail("P0206", settings.spanOf("reduce"), `\`reduce\` can be "mean", this is ${describe(reduce)}`);
@@ -140,7 +135,7 @@ export function predictEntry(
       return { role: "output", name: path, node: reduce === undefined ? node : meanOfPositions(node, at) };
     });
     e.note(ctx);
-    return { entry: entryOf(results), tokenizer: tokenizerSource(e, settings) };
+    return { entry: entryOf(results), ...readingOf(e, settings) };
   });
 }
 
@@ -161,12 +156,17 @@ function meanOfPositions(node: Node, span: Span): Node {
   return b.div(sum, b.max(b.reduce("sum", real, [1], true), 1));
 }
 
-/** The tokenizer of the first model that the stage's objective or model mentions. */
-export function tokenizerSource(e: Elaborator, settings: Settings): TokenizerSource | undefined {
+/** How a stage's rows of text are read. */
+type Reading = Pick<TrainStage, "tokenizer" | "separate">;
+
+/** The tokenizer of the first model that the stage's objective or model mentions, and whether any of them writes apart from what it reads. */
+export function readingOf(e: Elaborator, settings: Settings): Reading {
   const found = new Set<TokenizerSource>();
+  let separate = false;
   const visit = (v: Value | undefined): void => {
     if (v instanceof Instance) {
       const source = v.tokenizer?.source ?? e.models.find((m) => m.instance === v)?.report.folder;
+      separate ||= writesApart(v);
       if (source) found.add(source);
       else if (!v.holder) for (const a of v.args.values()) visit(a);
     } else if (Array.isArray(v)) for (const x of v) visit(x as Value);
@@ -186,7 +186,7 @@ export function tokenizerSource(e: Elaborator, settings: Settings): TokenizerSou
     };
     walk(o.expr);
   }
-  return [...found][0];
+  return { tokenizer: [...found][0], separate };
 }
 /** Names of an objective that are functions of a call have no value here; they name no model either. */
 function quiet(read: () => Value): Value | undefined {

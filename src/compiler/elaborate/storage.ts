@@ -8,6 +8,8 @@ export class Storage extends Editable {
   readonly kind = "storage";
   /** Set when values come from a file or from another parameter; otherwise the declared start. */
   source: ParamDecl["source"] | undefined;
+  /** Set where it is a copy of what this file made and no stage had trained. */
+  copiedNew = false;
 
   constructor(
     readonly role: "parameter" | "state",
@@ -21,6 +23,10 @@ export class Storage extends Editable {
     readonly span: Span,
   ) {
     super();
+  }
+  /** Whether this file made it, rather than loaded it or took over what a stage had learnt. */
+  get isNew(): boolean {
+    return this.source === undefined || this.copiedNew;
   }
   get owner(): ParamDecl["owner"] {
     return this.place().owner;

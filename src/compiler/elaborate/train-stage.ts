@@ -15,7 +15,7 @@ import type { Scope } from "./scope.ts";
 import { Names } from "./scope.ts";
 import { asSelection, placePath, selectionOf, unite } from "./select.ts";
 import { metricSpecs, type Settings } from "./stages.ts";
-import { entryOf, evaluationOf, namedScalars, nowhere, objectiveLoss, tokenizerSource } from "./step.ts";
+import { entryOf, evaluationOf, namedScalars, nowhere, objectiveLoss, readingOf } from "./step.ts";
 import type { Storage } from "./storage.ts";
 import { touches, updateNames } from "./updates.ts";
 import { Applied, Closure, Dataset, describe, MethodDecl, Selection, Tensor, type Value } from "./values.ts";
@@ -45,6 +45,7 @@ export function trainStage(e: Elaborator, s: Settings, base: { name: string; spa
   // turns of a loop are stages of one name, each with states of its own
   const owner = e.stageOwner(base.folder.slice(base.folder.lastIndexOf("/") + 1));
   const first = step(e, s, pick(0), base.name, owner, seed, objective.span);
+  for (const p of first.trained) e.trained.add(p);
   const rest = data.slice(1).map((_, i) => step(e, s, pick(i + 1), base.name, owner, seed, objective.span, first));
   const all = [first, ...rest];
   const evaluate = s.record("evaluate", ["every", "data", "metrics", "best", "stop_after"]);
@@ -70,7 +71,7 @@ export function trainStage(e: Elaborator, s: Settings, base: { name: string; spa
   return {
     ...base,
     verb: "train",
-    tokenizer: tokenizerSource(e, s),
+    ...readingOf(e, s),
     step: all.map((x) => kept(x.entry)),
     evaluation: evaluation.map(kept),
     trained: first.trained.map((p) => p.name),
@@ -268,7 +269,8 @@ function candidates(e: Elaborator, s: Settings): readonly Storage[] {
 function trainedBy(e: Elaborator, s: Settings, loss: Node): Storage[] {
   const reached = new Set<string>();
   for (const n of order([loss])) if (rowOf(n).supply === "param") reached.add(String(n.attrs.name));
-  const fresh = (): Storage[] => made(e).filter((p) => reached.has(p.name));
+  const learns = learning(e, loss);
+  const fresh = (): Storage[] => made(e).filter((p) => reached.has(p.name) && learns(p));
   const scope = new Names(
     new Map([
       [
@@ -303,13 +305,30 @@ function trainedBy(e: Elaborator, s: Settings, loss: Node): Storage[] {
     fail("P0312", given.span, "`params` selects no parameters", {
       notes: places.places.slice(0, 3).map((p) => `it names ${placePath(p)}`),
     });
-  const lost = out.filter((p) => !reached.has(p.name) && p.role === "parameter");
-  const named = lost.filter((p) => places.places.some((x) => x.kind === "param" && x.storage === p));
+  const taught = (p: Storage) => reached.has(p.name) && learns(p);
+  const named = out.filter((p) => !taught(p) && p.role === "parameter" && itself(p));
   if (named.length > 0)
     fail("P0808", given.span, `the loss does not reach ${named.length === 1 ? named[0].name : `${named.length} of these parameters`}`, {
-      notes: named.slice(0, 5).map((p) => p.name),
+      notes: [
+        ...named.slice(0, 5).map((p) => p.name),
+        ...(named.some((p) => reached.has(p.name)) ? ["their values do, but no gradient comes back (`stop_gradient`, a comparison)"] : []),
+      ],
     });
-  return out.filter((p) => reached.has(p.name) && p.role === "parameter");
+  return out.filter((p) => taught(p) && p.role === "parameter");
+}
+/** Whether a parameter gets a gradient of the loss, or one that a method makes for it. */
+function learning(e: Elaborator, loss: Node): (p: Storage) => boolean {
+  const reached = new Set<string>();
+  const seen = new Set<Node>([loss]);
+  for (const n of seen) {
+    const row = rowOf(n);
+    if (row.supply === "param") reached.add(String(n.attrs.name));
+    else if (row.vjp !== "zero" && n.type.dtype === "f32") for (const i of n.inputs) seen.add(i);
+  }
+  // a term that a method adds to the loss may teach what the objective itself does not
+  const adding = new Set((e.loss.edits.get("loss") ?? []).map(({ site }) => site.attachment));
+  const told = new Set([...adding].flatMap((a) => a.sites.flatMap((site) => [...e.siteParameters(site)])));
+  return (p) => reached.has(p.name) || told.has(p) || p.edits.has("grad") || p.edits.has("next");
 }
 /** An attachment to a model that the loss uses, none of whose parameters the loss reaches: somebody cut it off. */
 function refuseCutOff(e: Elaborator, reached: ReadonlySet<string>): void {
@@ -339,7 +358,7 @@ function made(e: Elaborator): Storage[] {
   for (const a of e.attachments)
     if (!a.loaded && !handed.has(a) && !a.name.startsWith("("))
       for (const site of a.sites) if (!site.detached) for (const p of e.siteParameters(site)) if (!p.frozen) out.push(p);
-  for (const m of e.models) for (const i of m.instance.tree()) for (const [, p] of i.stored()) if (!p.source && !p.frozen) out.push(p);
+  for (const m of e.models) for (const i of m.instance.tree()) for (const [, p] of i.stored()) if (p.isNew && !p.frozen) out.push(p);
   for (const p of e.objectives.parameters()) if (!p.source && !p.frozen) out.push(p);
   return [...new Set(out)];
 }

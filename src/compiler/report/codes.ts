@@ -204,6 +204,7 @@ export const codes: Readonly<Record<string, string>> = {
   P0746: "All rows have one label.",
   P0747: "Rows that are held are trained on as well.",
   P0748: "Rows hold several documents, and the model does not keep them apart.",
+  P0749: "Rows are left out, since they teach nothing (a warning).",
 
   // ── training ───────────────────────────────────────────────────────────────────────────────────
   P0801: "A field of a stage has a value that it cannot have.",
@@ -214,6 +215,7 @@ export const codes: Readonly<Record<string, string>> = {
   P0806: "What is given as an optimiser is none.",
   P0807: "A stage has nothing to train.",
   P0808: "The loss does not reach a parameter that is to be trained.",
+  P0809: "No stage trains parameters that start afresh (a warning).",
   P0810: "A model cannot generate.",
   P0811: "An update cannot be split into the micro-batches that `accumulate` asks for.",
   P0812: "Settings of a stage exclude each other.",

@@ -4,7 +4,7 @@ import { describe } from "../files.ts";
 import type { Framed, TextTokenizer } from "../tokenizer/tokenizer.ts";
 import { missing, readArray, readLabels } from "./labels.ts";
 import type { Row } from "./records.ts";
-import { arrayColumn, type Column, listColumn, numberColumn, type RowFacts } from "./table.ts";
+import { arrayColumn, type Column, listColumn, numberColumn, type RowFacts, type Table } from "./table.ts";
 import { applyFilters, hasMask, render, type Slot, type Template } from "./template.ts";
 
 /** What labels are where nothing is to be learnt. */
@@ -38,6 +38,7 @@ export interface EncodeContext {
 export interface EncodedRows {
   readonly columns: Map<string, Column>;
   readonly facts: readonly RowFacts[];
+  readonly without?: Table["without"];
 }
 
 interface Encoded extends Framed {

@@ -103,8 +103,8 @@ function tokenizerOf(context: TableContext, name: string): TextTokenizer {
 }
 
 function encoded(source: Source, kitchen: Kitchen): Table {
-  const { columns, facts } = encode(source, kitchen);
-  const table = { name: `\`${source.file}\``, rows: source.part[1] - source.part[0], columns, facts };
+  const { columns, facts, without } = encode(source, kitchen);
+  const table = { name: `\`${source.file}\``, rows: facts.length, columns, facts, ...(without && { without }) };
   return source.packed === undefined || kitchen.promptsOnly ? table : packRows(table, kitchen.sequence, source.packed);
 }
 
@@ -126,7 +126,7 @@ function encode(source: Source, kitchen: Kitchen): EncodedRows {
       const config: ModelConfig = readConfig(files, folder!) ?? {};
       const wanted = promptsOnly ? { ...plan, target: undefined, label: undefined, wordTags: undefined } : plan;
       const labels = labelIds(config, joinPath(folder!, "config.json"));
-      return encodeRows(all, part, wanted, { file, tokenizer, sequence, separate: config.is_encoder_decoder === true, labels });
+      return encodeRows(all, part, wanted, { file, tokenizer, sequence, separate: kitchen.separate === true, labels });
     }
   }
 }

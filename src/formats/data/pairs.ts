@@ -14,29 +14,38 @@ interface PairRow {
   readonly prompt: number;
 }
 
+/** What an objective of preferences makes of them: the same loss whatever the model says. */
+const SAME = "both answers are the same, so there is nothing to prefer";
+const HINT = "answers that are written at a temperature of 0 are all alike: give `generate` a temperature, or `sequence` more room";
+
 /**
- * Columns `chosen`, `chosen_mask`, `rejected`, `rejected_mask` and `prompt_length`. A row has `chosen` and `rejected`, texts behind a `prompt`, or messages: behind those of
- * `prompt`, or whole conversations that begin alike. P0711: the prompt leaves no room for an answer · P0715: a row of another kind.
+ * Pairs whose answers are the same tokens are left out. Columns `chosen`, `chosen_mask`, `rejected`, `rejected_mask` and `prompt_length`. A row has `chosen` and `rejected`, texts behind a `prompt`, or messages: behind those of
+ * `prompt`, or whole conversations that begin alike. P0711: the prompt leaves no room for an answer · P0715: a row of another kind · P0703: no pair is left.
  */
 export function encodePairs(
   rows: readonly Row[],
   { tokenizer, chat, file, sequence }: { tokenizer: TextTokenizer; chat: () => Chat; file: string; sequence: number | undefined },
 ): EncodedRows {
-  const pairs = rows.map((row): PairRow => {
+  const all = rows.map((row): PairRow => {
     const { prompt, chosen, rejected } = row.values;
     if (typeof chosen === "string" && typeof rejected === "string" && !Array.isArray(prompt))
       return plainPair(row, prompt, chosen, rejected, tokenizer, file);
     return spokenPair(row, chat(), file);
   });
   const cut = (ids: readonly number[]) => ids.slice(0, sequence);
-  const empty = pairs.findIndex(({ chosen, rejected, prompt }) => Math.min(cut(chosen).length, cut(rejected).length) <= prompt);
+  const empty = all.findIndex(({ chosen, rejected, prompt }) => Math.min(cut(chosen).length, cut(rejected).length) <= prompt);
   if (empty >= 0) {
-    const { prompt } = pairs[empty];
+    const { prompt } = all[empty];
     throw new InputError(
       "P0711",
       `\`${file}\`, line ${rows[empty].line}: its prompt takes ${prompt} tokens, so ${sequence === undefined ? "nothing" : `sequence = ${sequence} leaves nothing`} of an answer${sequence === undefined ? " stands behind it" : ""}`,
     );
   }
+  const differ = all.map(({ chosen, rejected }) => cut(chosen).join() !== cut(rejected).join());
+  const [pairs, kept] = [all.filter((_, i) => differ[i]), rows.filter((_, i) => differ[i])];
+  const gone = rows.filter((_, i) => !differ[i]);
+  if (gone.length > 0 && pairs.length === 0)
+    throw new InputError("P0703", `\`${file}\` leaves no pair: in all ${rows.length} rows ${SAME}`, [HINT]);
   const pad = tokenizer.ids.pad ?? tokenizer.ids.eos ?? 0;
   const ids = (name: "chosen" | "rejected") => pairs.map((pair) => cut(pair[name]));
   const mask = (name: "chosen" | "rejected") => ids(name).map((row) => row.map(() => 1));
@@ -49,9 +58,10 @@ export function encodePairs(
   ]);
   const facts = pairs.map(({ chosen, rejected, prompt }, i): RowFacts => {
     const tokens = Math.max(chosen.length, rejected.length);
-    return { line: rows[i].line, tokens, labelled: tokens - prompt };
+    return { line: kept[i].line, tokens, labelled: tokens - prompt };
   });
-  return { columns, facts };
+  if (gone.length === 0) return { columns, facts };
+  return { columns, facts, without: { rows: gone.length, why: SAME, notes: [`line ${gone[0].line} is the first`, HINT] } };
 }
 
 /** Texts: the prompt in the tokenizer's frame, then an answer, then the end. */

@@ -17,8 +17,10 @@ export interface TableSpec {
 
 export interface TableContext {
   readonly files: Files;
-  /** Folder of the stage's tokenizer, a model's: its configuration names classes, and says whether it is an encoder–decoder. */
+  /** Folder of the stage's tokenizer, a model's: its configuration names classes. */
   readonly tokenizer: string | undefined;
+  /** Whether the model writes its answers apart from what it reads: targets then are texts of their own. */
+  readonly separate?: boolean;
   /** Tokens a row has at most; a text is cut into rows of so many. */
   readonly sequence: number | undefined;
   /** Leave targets and answers out: rows are prompts. */

@@ -29,6 +29,8 @@ export interface Table {
   readonly columns: ReadonlyMap<string, Column>;
   /** Of rows that are made of text, one by one. */
   readonly facts?: readonly RowFacts[];
+  /** Rows that were left out, and why. */
+  readonly without?: { readonly rows: number; readonly why: string; readonly notes: readonly string[] };
   /** Rows of another table that come along with each batch: its columns are asked for by `prefix` and their name, `batch` rows at a time. */
   readonly beside?: { readonly prefix: string; readonly table: Table; readonly batch: number };
 }

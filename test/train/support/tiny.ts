@@ -84,6 +84,7 @@ export function tinyProject(
     span,
     folder: "tiny/train",
     tokenizer: undefined,
+    separate: false,
     step: [entry(step)],
     evaluation: [entry(evaluation)],
     trained: ["lora.a"],
