@@ -1,31 +1,58 @@
 /** A model's checkpoint: its tensors, whichever files they are in, and which of them serves which parameter. */
 import { InputError } from "../ir/errors.ts";
-import { type Files, joinPath } from "./files.ts";
+import { type Files, joinPath, readRecord } from "./files.ts";
+import { withoutWrappers } from "./names.ts";
+import { openTorch } from "./pickle/torch.ts";
+import { unpacked } from "./quantised/read.ts";
 import { openSafetensors, openShards, type TensorStore } from "./safetensors/read.ts";
 
-const WHOLE = "model.safetensors";
-const INDEX = "model.safetensors.index.json";
+/** Files with all weights, and indices of files with some of them; the first that is there counts, as in transformers. */
+const WHOLE: readonly (readonly [name: string, open: (files: Files, path: string) => TensorStore])[] = [
+  ["model.safetensors", openSafetensors],
+  ["pytorch_model.bin", openTorch],
+];
+const INDEX = ".index.json";
 const has = (files: Files, folder: string, name: string): boolean => files.stat(joinPath(folder, name))?.kind === "file";
 
-export const hasWeights = (files: Files, folder: string): boolean => has(files, folder, WHOLE) || has(files, folder, INDEX);
+export const hasWeights = (files: Files, folder: string): boolean =>
+  WHOLE.some(([name]) => has(files, folder, name) || has(files, folder, name + INDEX));
 
 /**
- * Opens a model's folder. `undefined`: no such folder. P0640: a folder without safetensors weights; other errors are those of
- * `openSafetensors` and `openShards`.
+ * Opens a model's folder: safetensors or torch's files, whole or in shards; names without what wrapped the model, packed weights as what they stand for. `undefined`:
+ * no such folder. P0640: a folder without weights; P0645: an adapter that is not merged is among them; other errors are those of `openSafetensors`, `openShards`,
+ * `openTorch`, `withoutWrappers` and `unpacked`.
  */
 export function openCheckpoint(files: Files, folder: string): TensorStore | undefined {
   if (files.stat(folder)?.kind !== "folder") return undefined;
-  if (has(files, folder, WHOLE)) return openSafetensors(files, joinPath(folder, WHOLE));
-  if (has(files, folder, INDEX)) return openShards(files, folder, INDEX);
-  const pickles = files.list(folder).filter((name) => /\.(bin|pt|pth|ckpt|h5|msgpack|gguf)$/.test(name));
+  const store = openFiles(files, folder);
+  const config = has(files, folder, "config.json") ? readRecord(files, joinPath(folder, "config.json")) : {};
+  const bare = withoutWrappers(store, folder);
+  const adapter = [...bare.tensors.keys()].find((name) => UNMERGED.test(name));
+  if (adapter !== undefined) {
+    throw new InputError("P0645", `\`${folder}\` is a model that still holds an adapter beside its weights: \`${adapter}\``, [
+      "in Python: `model.merge_and_unload()` before `save_pretrained`, or save the adapter apart and read it with `load`",
+    ]);
+  }
+  return unpacked(bare, config, folder);
+}
+
+/** What PEFT's wrappers put into a path. */
+const UNMERGED = /\.(base_layer|original_module|modules_to_save)\.|\.lora_(A|B|embedding_A|embedding_B)(\.|$)/;
+
+function openFiles(files: Files, folder: string): TensorStore {
+  for (const [name, open] of WHOLE) {
+    if (has(files, folder, name)) return open(files, joinPath(folder, name));
+    if (has(files, folder, name + INDEX)) return openShards(files, folder, name + INDEX, open);
+  }
+  const others = files.list(folder).filter((name) => /\.(pt|pth|ckpt|h5|msgpack|gguf|bin)$/.test(name));
   throw new InputError(
     "P0640",
-    `\`${folder}\` has no \`${WHOLE}\` and no \`${INDEX}\``,
-    pickles.length === 0
+    `\`${folder}\` has none of ${WHOLE.map(([name]) => `\`${name}\``).join(", ")}, nor an index of shards of these`,
+    others.length === 0
       ? [`it holds: ${files.list(folder).slice(0, 12).join(", ")}`]
       : [
-          `it has ${pickles.slice(0, 3).join(", ")}, which is not read: such files can run code`,
-          `in Python: \`AutoModel.from_pretrained("…").save_pretrained("…", safe_serialization=True)\` writes safetensors`,
+          `it has ${others.slice(0, 3).join(", ")}, which is not read`,
+          `in Python: \`AutoModel.from_pretrained("…").save_pretrained("…")\` writes safetensors`,
         ],
   );
 }
@@ -96,7 +123,22 @@ function candidates(paths: readonly string[], names: readonly string[]): Prefix[
     { kind: "same" },
     ...firsts(paths).map((name): Prefix => ({ kind: "lacks", name })),
     ...firsts(names).map((name): Prefix => ({ kind: "adds", name })),
+    ...longer(names).map((name): Prefix => ({ kind: "adds", name })),
   ];
+}
+
+/** What of two or three names stands in front of at least half of the tensors, as PEFT's `base_model.model`. */
+function longer(names: readonly string[]): string[] {
+  return [2, 3].flatMap((length) => {
+    const counts = new Map<string, number>();
+    for (const name of names) {
+      const parts = name.split(".");
+      if (parts.length <= length) continue;
+      const front = parts.slice(0, length).join(".");
+      counts.set(front, (counts.get(front) ?? 0) + 1);
+    }
+    return [...counts].filter(([, count]) => 2 * count >= names.length).map(([front]) => front);
+  });
 }
 
 /**
@@ -105,7 +147,7 @@ function candidates(paths: readonly string[], names: readonly string[]): Prefix[
  */
 export function matchCheckpoint(
   paths: readonly WantedParam[],
-  tensors: ReadonlyMap<string, { readonly shape: readonly number[] }>,
+  tensors: ReadonlyMap<string, { readonly shape: readonly number[]; readonly dtype?: string }>,
 ): CheckpointMatch {
   const byName = new Map<string, string>();
   for (const name of tensors.keys()) byName.set(modern(name), name);
@@ -153,6 +195,26 @@ export function matchCheckpoint(
   const leftOver = [...tensors.keys()].filter((name) => !taken.has(name) && !BUFFERS.some((buffer) => buffer.test(name)));
   return { found, missing, wrongShape, leftOver, copies, prefix };
 }
+
+/** P0643: a parameter is served by whole numbers, which are codes for something. P0646: by nothing, since a save did not gather its pieces. `folder` is for the message. */
+export function checkServed(store: TensorStore, { found }: Pick<CheckpointMatch, "found">, folder: string): void {
+  for (const name of found.values()) {
+    const { dtype, shape } = store.info(name);
+    if (/^(I|U|BOOL)/.test(dtype))
+      throw new InputError(
+        "P0643",
+        `\`${folder}\` holds \`${name}\` as whole numbers (${dtype}), and its config.json has no quantization_config that says for what`,
+        ["take the config.json that came with the weights, or the unquantised base"],
+      );
+    if (shape.includes(0)) throw emptyTensor(folder, name);
+  }
+}
+
+/** P0646. */
+export const emptyTensor = (place: string, name: string): InputError =>
+  new InputError("P0646", `the tensor \`${name}\` of \`${place}\` is empty`, [
+    "DeepSpeed ZeRO-3 and FSDP save empty tensors where the pieces of a parameter were not gathered: gather them (`zero_to_fp32.py`, `FULL_STATE_DICT`) and save again",
+  ]);
 
 /** P0641: a tied parameter's second copy in `store` has other values than the parameter, so that it is not tied. `folder` is for the message. */
 export function checkCopies(store: TensorStore, { copies }: Pick<CheckpointMatch, "copies">, folder: string): void {

@@ -194,7 +194,7 @@ class Fetch {
     ]);
   }
 
-  /** Of a model's or an adapter's folder what is read of it; anything else whole. */
+  /** Of a model's or an adapter's folder what is read of it, safetensors before torch's files; anything else whole. */
   private async wanted(files: readonly ListFileEntry[], sha: string): Promise<readonly ListFileEntry[]> {
     const { at } = this;
     const base = at.path === "" ? "" : `${at.path}/`;
@@ -202,14 +202,17 @@ class Fetch {
     const named = (name: string) => own.find((f) => f.path === base + name);
     if (!MARKS.some((name) => named(name) !== undefined)) return files;
     const small = files.filter((f) => SMALL.test(f.path.slice(base.length)));
-    const index = named("model.safetensors.index.json");
-    if (named("model.safetensors") === undefined && index !== undefined) {
+    for (const name of ["model.safetensors", "pytorch_model.bin"]) {
+      const whole = named(name);
+      if (whole !== undefined) return [...small, whole];
+      const index = named(`${name}.index.json`);
+      if (index === undefined) continue;
       const { weight_map } = JSON.parse(fs.readFileSync(await this.get(index, sha), "utf8")) as { weight_map?: Record<string, string> };
       const shards = new Set(Object.values(weight_map ?? {}));
       return [...small, ...own.filter((f) => shards.has(f.path.slice(base.length)))];
     }
-    const whole = named("model.safetensors");
-    return [...small, ...(whole === undefined ? own.filter((f) => f.path.endsWith(".safetensors")) : [whole])];
+    const safe = own.filter((f) => f.path.endsWith(".safetensors"));
+    return [...small, ...(safe.length > 0 ? safe : own.filter((f) => ADAPTERS.test(f.path.slice(base.length))))];
   }
 
   /** The file in the snapshot, fetched if the cache lacks its bytes. */
@@ -262,5 +265,7 @@ class Fetch {
 
 /** What makes a folder a model's, an adapter's or a tokenizer's. */
 const MARKS = ["config.json", "adapter_config.json", "tokenizer.json", "tokenizer_config.json"];
+/** Torch's files of adapters. */
+const ADAPTERS = /^(pytorch_)?(adapter_model|adapter|model_adapter_fusion)\.bin$/;
 /** Configurations, templates and vocabularies beside the weights. */
 const SMALL = /^(?:[^/]+\.(?:json|jinja)|vocab\.txt|merges\.txt|additional_chat_templates\/[^/]+\.jinja)$/;

@@ -3,7 +3,7 @@ import type { Host, TokenizerSource } from "../compiler/project.ts";
 import type { AdapterFolder } from "../formats/adapters/folder.ts";
 import type { Mappings } from "../formats/adapters/mapping.ts";
 import { isAdapter, readAdapter } from "../formats/adapters/read.ts";
-import { checkCopies, hasWeights, matchCheckpoint, openCheckpoint } from "../formats/checkpoint.ts";
+import { checkCopies, checkServed, hasWeights, matchCheckpoint, openCheckpoint, type WantedParam } from "../formats/checkpoint.ts";
 import { labelCount, readConfig } from "../formats/config.ts";
 import { type Files, readText } from "../formats/files.ts";
 import type { TensorStore } from "../formats/safetensors/read.ts";
@@ -51,8 +51,11 @@ export class Sources implements Host {
 
   matchTensors: Host["matchTensors"] = (params, folder) => {
     const store = this.checkpoint(folder);
-    const match = matchCheckpoint(params, store?.tensors ?? new Map());
-    if (store !== undefined) checkCopies(store, match, folder);
+    const match = matchCheckpoint([...params, ...otherNames(params, this.mappings)], store?.tensors ?? new Map());
+    if (store !== undefined) {
+      checkServed(store, match, folder);
+      checkCopies(store, match, folder);
+    }
     return match;
   };
 
@@ -70,6 +73,20 @@ export class Sources implements Host {
   private checkpoint(folder: string): TensorStore | undefined {
     return once(this.checkpoints, folder, () => openCheckpoint(this.files, folder));
   }
+}
+
+/** Names under which checkpoints hold a parameter, beside its own. */
+function otherNames(params: readonly WantedParam[], { copied }: Mappings): WantedParam[] {
+  const own = new Set(params.map(({ path }) => path));
+  return params.flatMap(({ path, shape, tiedTo }) =>
+    tiedTo !== undefined
+      ? []
+      : copied
+          .filter(([pattern]) => pattern.test(path))
+          .map(([pattern, name]) => path.replace(pattern, name))
+          .filter((name) => !own.has(name))
+          .map((name) => ({ path: name, shape, tiedTo: path })),
+  );
 }
 
 function once<T>(known: Map<string, T>, key: string, make: () => T): T {

@@ -179,7 +179,9 @@ function fromFolder(
         label: `made for ${instance.decl.name.text}`,
         notes: [
           `missing: ${missing.slice(0, 8).join(", ")}${missing.length > 8 ? ", …" : ""}`,
-          '`from "…" except **.name` starts parameters afresh',
+          ...(missing.length * 2 > wanted.length
+            ? [`the tensors are called ${[...tensors.keys()].slice(0, 3).join(", ")}, …: is it another model, or another class of it?`]
+            : ['`from "…" except **.name` starts parameters afresh']),
         ],
       },
     );

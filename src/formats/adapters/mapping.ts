@@ -285,6 +285,8 @@ export interface Mappings {
   readonly modelTypes: ReadonlyMap<string, string>;
   /** Paths of modules that newer versions of transformers call otherwise than their own checkpoints do: what stands there, and what in checkpoints. */
   readonly renamed: readonly (readonly [RegExp, string])[];
+  /** Paths of parameters, and further names under which checkpoints hold them. */
+  readonly copied: readonly (readonly [RegExp, string])[];
   /** By PEFT's name of the task. */
   readonly tasks: ReadonlyMap<string, TaskMapping>;
   /** Types known by name that are not built, and what they are. */
@@ -307,6 +309,7 @@ export function readMappings(files: Files, ...folders: readonly string[]): Mappi
   const modelTypes = new Map<string, string>();
   const tasks = new Map<string, TaskMapping>();
   const renamed: (readonly [RegExp, string])[] = [];
+  const copied: (readonly [RegExp, string])[] = [];
   for (const folder of folders) {
     for (const name of files.list(folder).filter((entry) => entry.endsWith(".hf.json"))) {
       const path = joinPath(folder, name);
@@ -345,6 +348,8 @@ export function readMappings(files: Files, ...folders: readonly string[]): Mappi
       }
       for (const [start, type] of entries(file.model_types, path, "model_types")) modelTypes.set(start, String(type));
       for (const [from, to] of entries(file.renamed, path, "renamed")) renamed.push([new RegExp(from), String(to)]);
+      for (const [from, to] of entries(file.copied, path, "copied"))
+        for (const name of list(to, path, `copied.${from}`)) copied.push([new RegExp(from), String(name)]);
       for (const [task, entry] of entries(file.tasks, path, "tasks")) {
         checkKeys(entry, ["method", "from", "options", "at", "why", "params"], path, `tasks.${task}`);
         tasks.set(task, entry as unknown as TaskMapping);
@@ -352,7 +357,7 @@ export function readMappings(files: Files, ...folders: readonly string[]): Mappi
       for (const [type, what] of entries(file.refused, path, "refused")) refused.set(type, String(what));
     }
   }
-  return { lowRank, banks, gguf, peft, library, architectures, modelTypes, renamed, tasks, refused };
+  return { lowRank, banks, gguf, peft, library, architectures, modelTypes, renamed, copied, tasks, refused };
 }
 
 function list(value: Json | undefined, path: string, field: string): readonly Json[] {

@@ -79,7 +79,7 @@ function parseHeader(file: string, bytes: Uint8Array): JsonRecord {
 }
 
 function readMetadata(file: string, value: Json | undefined): Record<string, string> {
-  if (value === undefined) return {};
+  if (value === undefined || value === null) return {};
   if (!isRecord(value)) throw refuse("P0613", file, `__metadata__ is ${describe(value)} where an object is wanted`);
   for (const [key, item] of Object.entries(value)) {
     if (typeof item !== "string") throw refuse("P0613", file, `__metadata__.${key} is ${describe(item)} where a string is wanted`);

@@ -4,7 +4,7 @@ import { narrowWords, widenWords } from "../../ir/ops/halves.ts";
 import type { Weights } from "../../ir/weights.ts";
 import { describe, type Files, isRecord, joinPath, readRecord } from "../files.ts";
 import { bitsOf, HALVES, type Values, widen } from "./dtype.ts";
-import { type Header, readHeader, type TensorInfo } from "./header.ts";
+import { readHeader, type TensorInfo } from "./header.ts";
 
 /** Elements that one positioned read brings at most, so that a large tensor needs no second copy of itself. */
 const PIECE = 1 << 24;
@@ -17,7 +17,36 @@ export class TensorStore {
     private readonly files: Files,
     readonly tensors: ReadonlyMap<string, TensorInfo>,
     readonly metadata: Readonly<Record<string, string>>,
+    /** Tensors that are computed from others when they are asked for. */
+    readonly made: ReadonlyMap<string, () => Float32Array> = new Map(),
   ) {}
+
+  /** The tensors under other names (new to old); what is not named is left out. */
+  renamed(names: ReadonlyMap<string, string>): TensorStore {
+    const tensors = new Map([...names].map(([name, old]) => [name, this.info(old)] as const));
+    const made = new Map([...names].flatMap(([name, old]) => (this.made.has(old) ? [[name, this.made.get(old)!] as const] : [])));
+    return new TensorStore(this.files, tensors, this.metadata, made);
+  }
+
+  /** The store without `gone`, and with tensors that are computed: their shapes and their values, row-major. */
+  withMade(
+    gone: ReadonlySet<string>,
+    more: ReadonlyMap<string, { readonly shape: readonly number[]; values(): Float32Array }>,
+  ): TensorStore {
+    const tensors = new Map([...this.tensors].filter(([name]) => !gone.has(name)));
+    const made = new Map(this.made);
+    for (const [name, { shape, values }] of more) {
+      tensors.set(name, { name, dtype: "F32", shape, file: "", offset: 0, bytes: 4 * shape.reduce((a, b) => a * b, 1) });
+      made.set(name, values);
+    }
+    return new TensorStore(this.files, tensors, this.metadata, made);
+  }
+
+  /** The bytes of a tensor as the file has them. */
+  bytes(name: string): Uint8Array {
+    const { file, offset, bytes } = this.info(name);
+    return this.files.read(file, offset, bytes);
+  }
 
   /** P0623: there is no such tensor. */
   info(name: string): TensorInfo {
@@ -45,6 +74,7 @@ export class TensorStore {
    * file is small, or nobody keeps when it was changed.
    */
   stamp(name: string): string | undefined {
+    if (this.made.has(name)) return undefined;
     const { dtype, shape, file, offset } = this.info(name);
     const stat = this.files.stat(file);
     if (stat?.changed === undefined || stat.size < LARGE) return undefined;
@@ -54,6 +84,8 @@ export class TensorStore {
   /** The same values for a device, which asks for them piece by piece and has each read straight into its place. P0620, P0621. */
   weights(name: string): Weights {
     const info = this.info(name);
+    const make = this.made.get(name);
+    if (make !== undefined) return held(info.bytes / 4, make);
     const bits = bitsOf(info.dtype)!;
     const half = HALVES[info.dtype];
     const bytes = (at: number, into: Uint8Array) => this.files.readInto(info.file, info.offset + (at * bits) / 8, into);
@@ -84,6 +116,11 @@ export class TensorStore {
   /** The same values in order, some at a time, for tensors that should not be in memory twice. At least one piece. */
   *pieces(name: string, most: number = PIECE): Generator<Values> {
     const info = this.info(name);
+    const make = this.made.get(name);
+    if (make !== undefined) {
+      yield make();
+      return;
+    }
     const bits = bitsOf(info.dtype)!;
     const count = (info.bytes * 8) / bits;
     const what = `tensor \`${name}\` of \`${info.file}\``;
@@ -96,6 +133,20 @@ export class TensorStore {
   }
 }
 
+/** Weights that are computed once, when the first of them are asked for. */
+function held(length: number, make: () => Float32Array): Weights {
+  let values: Float32Array | undefined;
+  const some = (at: number, count: number): Float32Array => {
+    values ??= make();
+    return values.subarray(at, at + count);
+  };
+  return {
+    length,
+    fill: (into, at) => into.set(some(at, into.length)),
+    fillWords: (into, at, format) => narrowWords(format, some(at, into.length), into),
+  };
+}
+
 const bytesOf = (view: ArrayBufferView): Uint8Array => new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
 
 /** One file. Errors as in `readHeader`. */
@@ -105,15 +156,16 @@ export function openSafetensors(files: Files, file: string): TensorStore {
 }
 
 /**
- * All shards of an index. Errors, beside those of the shards: P0687 not an object · P0618 no sound `weight_map` · P0680 a shard is missing ·
+ * All shards of an index, each as `open` opens it. Errors, beside those of the shards: P0687 not an object · P0618 no sound `weight_map` · P0680 a shard is missing ·
  * P0619 a tensor is not in the shard that the index gives, or in one that it does not.
  */
-export function openShards(files: Files, folder: string, index: string): TensorStore {
+export function openShards(files: Files, folder: string, index: string, open = openSafetensors): TensorStore {
   const path = joinPath(folder, index);
   const map = readRecord(files, path).weight_map;
   if (!isRecord(map)) throw new InputError("P0618", `\`${path}\`: weight_map is ${describe(map)} where an object is wanted`);
-  const shards = new Map<string, Header>();
+  const shards = new Map<string, TensorStore>();
   const tensors = new Map<string, TensorInfo>();
+  const made = new Map<string, () => Float32Array>();
   for (const [name, shard] of Object.entries(map)) {
     if (typeof shard !== "string" || shard.includes("/")) {
       throw new InputError(
@@ -121,27 +173,29 @@ export function openShards(files: Files, folder: string, index: string): TensorS
         `\`${path}\`: weight_map gives ${describe(shard)} for \`${name}\` where the name of a file beside it is wanted`,
       );
     }
-    let header = shards.get(shard);
-    if (header === undefined) {
+    let store = shards.get(shard);
+    if (store === undefined) {
       if (files.stat(joinPath(folder, shard)) === undefined) {
         throw new InputError("P0680", `shard \`${shard}\` is missing in \`${folder}\`, though \`${index}\` names it`, [
           "fetch all files of the model",
         ]);
       }
-      header = readHeader(files, joinPath(folder, shard));
-      shards.set(shard, header);
+      store = open(files, joinPath(folder, shard));
+      shards.set(shard, store);
     }
-    const info = header.tensors.get(name);
-    if (info === undefined) {
+    const { tensors: own } = store;
+    if (!own.has(name)) {
       throw new InputError("P0619", `tensor \`${name}\` is not in \`${joinPath(folder, shard)}\`, where \`${index}\` says it is`);
     }
-    tensors.set(name, info);
+    tensors.set(name, own.get(name)!);
+    const make = store.made.get(name);
+    if (make !== undefined) made.set(name, make);
   }
-  for (const [shard, header] of shards) {
-    for (const name of header.tensors.keys()) {
+  for (const [shard, { tensors: own }] of shards) {
+    for (const name of own.keys()) {
       if (map[name] !== shard)
         throw new InputError("P0619", `\`${joinPath(folder, shard)}\` holds tensor \`${name}\`, which \`${index}\` does not list there`);
     }
   }
-  return new TensorStore(files, tensors, {});
+  return new TensorStore(files, tensors, {}, made);
 }
