@@ -7,7 +7,7 @@ import { backendEngine, type Driver, type Hooks } from "../train/backend.ts";
 import type { Engine } from "../train/engine.ts";
 import { referenceEngine } from "../train/reference.ts";
 import { dawn } from "./dawn.ts";
-import { enableRelaxed, parallelism, startThread } from "./threads.ts";
+import { enableRelaxed, optimiseAtOnce, parallelism, startThread } from "./threads.ts";
 
 /** auto: a hardware WebGPU adapter if there is one, else WebAssembly. */
 export type DeviceChoice = "auto" | "webgpu" | "wasm" | "reference";
@@ -48,6 +48,7 @@ async function hardware(): Promise<WebGPUDevice | string> {
 
 function wasmDriver(reason: string): Driver {
   enableRelaxed();
+  optimiseAtOnce();
   const arithmetic = hasRelaxed() ? "relaxed" : "plain";
   const workers = Math.min(WORKERS, parallelism());
   return {

@@ -4,6 +4,7 @@ import { setFlagsFromString } from "node:v8";
 import { Worker } from "node:worker_threads";
 import type { StartThread } from "../runtime/threads.ts";
 import { workerSource } from "../runtime/wasm/worker.ts";
+import { hasRelaxed } from "../runtime/wasm.ts";
 
 export const startThread: StartThread = () => {
   const code = `const { parentPort } = require("node:worker_threads");
@@ -31,7 +32,16 @@ ${workerSource}((f) => parentPort.on("message", (m) => f(m).catch((x) => parentP
 /** How many threads the machine runs at once. */
 export const parallelism = (): number => availableParallelism();
 
-/** Turns on relaxed SIMD where the engine has it behind a flag (Node 20); harmless where it is on by default. */
+/** Turns on relaxed SIMD where the engine has it behind a flag (Node 20). */
 export function enableRelaxed(): void {
-  setFlagsFromString("--experimental-wasm-relaxed-simd");
+  if (!hasRelaxed()) setFlagsFromString("--experimental-wasm-relaxed-simd");
+}
+
+/**
+ * Has modules compiled by the optimising compiler at once, all functions on all cores, while weights are loaded. Otherwise the first step would run on
+ * what the baseline compiler makes, several times slower.
+ */
+export function optimiseAtOnce(): void {
+  setFlagsFromString("--no-liftoff");
+  setFlagsFromString("--no-wasm-lazy-compilation");
 }

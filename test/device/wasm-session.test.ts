@@ -1,4 +1,5 @@
 /** Sessions on WebAssembly: threads, memory, entries, failures. */
+import { spawnSync } from "node:child_process";
 import { describe, expect, test } from "@jest/globals";
 import { compileProgram, type EntrySource } from "../../src/backends/compile.ts";
 import { peakBytes } from "../../src/backends/plan.ts";
@@ -8,14 +9,15 @@ import { startThread } from "../../src/node/threads.ts";
 import type { Values } from "../../src/runtime/program.ts";
 import { openReference } from "../../src/runtime/reference.ts";
 import type { StartThread, Thread } from "../../src/runtime/threads.ts";
+import { rangesOf } from "../../src/runtime/wasm/team.ts";
 import { openWasm } from "../../src/runtime/wasm.ts";
 import { difference, given, meaning, numbers, openGraphs, outputs, runWasm } from "./support/run.ts";
 
 const b = new Builder({ path: "session" });
 
 /** Two layers with a row kernel between, every kernel with enough units for several workers. */
-function layers(): Graph {
-  const x = b.input("x", { dtype: "f32", shape: [50, 24] });
+function layers(rows = 50): Graph {
+  const x = b.input("x", { dtype: "f32", shape: [rows, 24] });
   const h = b.unary("tanh", b.add(b.dot(x, b.param("w", [24, 70]), { lhsContract: [1], rhsContract: [0] }), b.param("c", [70])));
   const e = b.unary("exp", b.sub(h, b.reduce("max", h, [1], true)));
   const y = b.div(e, b.reduce("sum", e, [1], true));
@@ -25,11 +27,11 @@ function layers(): Graph {
 const random = (n: number, seed: number): Float32Array => Float32Array.from({ length: n }, numbers(seed));
 
 describe("threads", () => {
-  test("results are the same bits for one, two and three workers, run after run", async () => {
-    const graph = layers();
+  test("results are the same bits for one, two, four and eight workers, run after run", async () => {
+    const graph = layers(300);
     const g = given(graph, 5);
     const one = await runWasm(graph, g, { workers: 1 });
-    for (const workers of [2, 3]) {
+    for (const workers of [2, 4, 8]) {
       const session = await openGraphs([{ name: "main", graph }], { workers });
       for (const [name, t] of g.params) await session.write("param", name, Float32Array.from(t.data));
       for (let run = 0; run < 5; run++) {
@@ -66,6 +68,53 @@ describe("threads", () => {
     await session.close();
     expect(threads.length).toBe(2);
     expect(module!.length).toBeGreaterThan(0);
+  });
+
+  test("a worker that sleeps through a run holds up nobody, and what it misses is done by others", async () => {
+    const graph = layers(300);
+    const g = given(graph, 5);
+    const one = await runWasm(graph, g, { workers: 1 });
+    // the second worker only says that it is there
+    let number = 0;
+    const absent: StartThread = () => {
+      if (number++ !== 1) return startThread();
+      let told: (m: unknown) => void = () => {};
+      return { send: () => told({ kind: "ready" }), listen: (message) => (told = message), hold: () => {}, end: async () => {} };
+    };
+    const { program, module } = await compileProgram([{ name: "main", graph }], { target: "wasm", arithmetic: "plain", workers: 2 });
+    const session = await openWasm(program, module!, { workers: 2, startThread: absent });
+    for (const [name, t] of g.params) await session.write("param", name, Float32Array.from(t.data));
+    for (let run = 0; run < 3; run++) {
+      const out = await session.run("main", { x: Float32Array.from(g.inputs.get("x")!.data) });
+      for (const name of ["y0", "y1", "y2"]) expect(out[name]).toEqual(one.get(`output:${name}`));
+    }
+    await session.close();
+  });
+
+  test("modules are compiled by the optimising compiler before anything runs, where a command opens the device", () => {
+    const script = `
+      import { setFlagsFromString } from "node:v8";
+      import { openEngine } from "./src/node/engine.ts";
+      setFlagsFromString("--allow-natives-syntax");
+      const kind = async (constant) => {
+        // (module (func (export "f") (result i32) (i32.const ...)))
+        const bytes = Uint8Array.from([0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 127, 3, 2, 1, 0, 7, 5, 1, 1, 102, 0, 0, 10, 6, 1, 4, 0, 65, constant, 11]);
+        const { f } = (await WebAssembly.instantiate(await WebAssembly.compile(bytes))).exports;
+        return new Function("f", "return %IsTurboFanFunction(f)")(f);
+      };
+      const before = await kind(1);
+      await openEngine("wasm");
+      console.log(before, await kind(2));`;
+    const run = spawnSync(process.execPath, ["--import", "tsx", "--input-type=module", "-e", script], {
+      encoding: "utf8",
+      timeout: 60_000,
+    });
+    expect(run.stdout).toBe("false true\n");
+  });
+
+  test("a step of little work is one worker's, a larger one is shared", () => {
+    expect(rangesOf(10, true, 4)).toEqual([0, 10, 10, 10, 10]);
+    expect(rangesOf(10, false, 4)).toEqual([0, 2, 5, 7, 10]);
   });
 
   test("nothing runs after close", async () => {

@@ -10,10 +10,11 @@ import { arrayOf, hostScalars, runHostStep } from "../host.ts";
 import { type Layout, layoutOf } from "../layout.ts";
 import { type Device, type Due, Loads, requireLength, runDue } from "../loads.ts";
 import type { Entry, HostStep, Placed, Program, Session, Values } from "../program.ts";
-import type { StartThread, Thread } from "../threads.ts";
+import type { StartThread } from "../threads.ts";
 import { inPieces, isWeights, weightsOf, wholeOf } from "../weights.ts";
 import { hasRelaxed } from "./probe.ts";
-import { Control, type WorkerMessage, type WorkerStart, type WorkerStep } from "./worker.ts";
+import { rangesOf, Team } from "./team.ts";
+import type { WorkerStep } from "./worker.ts";
 
 export interface WasmOptions {
   /** Threads to compute with; 1 computes on the caller's. At most the number the program was compiled for. */
@@ -25,6 +26,9 @@ export interface WasmOptions {
 const PAGE = 65536;
 /** Bytes at the end of scratch that only stray loads touch. */
 const SLACK = 64;
+
+/** A step whose operands are no more than this is done by one worker: to share it takes longer. */
+const LITTLE = 32 * 1024;
 
 /** A run of dispatches between host steps: which of the entry's dispatches. */
 type Segment = { readonly from: number; readonly to: number } | { readonly host: HostStep };
@@ -45,12 +49,14 @@ export class WasmSession implements Session {
   private closed = false;
   private readonly loads: Loads;
   private team: Team | undefined;
+  private instance: WebAssembly.Instance | undefined;
+  /** The engine compiles, and threads start, while weights are written. */
+  private ready: Promise<void> = Promise.resolve();
 
   private constructor(
     private readonly program: Program,
     private readonly layout: Layout,
     memory: WebAssembly.Memory,
-    private readonly instance: WebAssembly.Instance | undefined,
     private readonly scratch: number,
     workers: number,
   ) {
@@ -63,11 +69,14 @@ export class WasmSession implements Session {
       const segments: Segment[] = [];
       for (const s of entry.steps) {
         if ("host" in s) segments.push({ host: s });
-        else {
+        else if (s.units !== 0) {
           const last = segments[segments.length - 1];
           if (last && "to" in last) segments[segments.length - 1] = { from: last.from, to: last.to + 1 };
           else segments.push({ from: steps.length, to: steps.length + 1 });
-          steps.push([s.kernel, s.units ?? 1, s.operands.map((t) => layout.address(program.tensors[t]))]);
+          const operands = s.operands.map((t) => program.tensors[t]);
+          const little = operands.reduce((sum, { bytes }) => sum + bytes, 0) <= LITTLE;
+          const units = s.units ?? 1;
+          steps.push([s.kernel, units, operands.map((placed) => layout.address(placed)), rangesOf(units, little, workers)]);
         }
       }
       this.entries.set(entry.name, { entry, number, steps, segments });
@@ -98,24 +107,29 @@ export class WasmSession implements Session {
         `the engine says: ${String(e)}`,
       ]);
     }
-    const compiled = await WebAssembly.compile((shared ? module : unshared(module)) as BufferSource);
-    const instance = shared ? undefined : await WebAssembly.instantiate(compiled, { env: { memory } });
-    const session = new WasmSession(program, layout, memory, instance, scratch.at, workers);
+    const compiling = WebAssembly.compile((shared ? module : unshared(module)) as BufferSource);
+    const session = new WasmSession(program, layout, memory, scratch.at, workers);
     for (const c of program.constants)
       session.put(program.tensors[c.tensor], arrayOf(program.tensors[c.tensor].dtype, expand(c.data, program.tensors[c.tensor])));
-    if (shared) {
+    session.ready = compiling.then(async (compiled) => {
+      if (session.closed) return;
+      if (!shared) {
+        session.instance = await WebAssembly.instantiate(compiled, { env: { memory } });
+        return;
+      }
       const each = Math.floor((scratch.bytes - SLACK) / workers / 16) * 16;
-      session.team = new Team(workers, options.startThread!, (index, control) => ({
+      session.team = new Team({
         module: compiled,
         memory,
-        control,
-        index,
         workers,
-        scratch: scratch.at + index * each,
         entries: program.entries.map((e) => session.entries.get(e.name)!.steps),
-      }));
+        startThread: options.startThread!,
+        scratchOf: (index) => scratch.at + index * each,
+      });
       await session.team.ready;
-    }
+    });
+    // whoever runs an entry is told
+    session.ready.catch(() => {});
     return session;
   }
 
@@ -163,6 +177,7 @@ export class WasmSession implements Session {
   async close(): Promise<void> {
     if (this.closed) return;
     this.closed = true;
+    await this.ready.catch(() => {});
     await this.team?.close();
   }
 
@@ -195,6 +210,7 @@ export class WasmSession implements Session {
   }
 
   private async execute(prepared: Prepared): Promise<void> {
+    await this.ready;
     for (const segment of prepared.segments) {
       if ("host" in segment) this.host(segment.host);
       else if (this.team) await this.team.run(prepared.number, segment.from, segment.to);
@@ -270,73 +286,6 @@ export class WasmSession implements Session {
 /** A table of one value stands for all elements. */
 const expand = (data: readonly number[], placed: Placed): ArrayLike<number> =>
   data.length * 4 === placed.bytes ? data : new Array<number>(placed.bytes / 4).fill(data[0]);
-
-/** Workers that run steps together. */
-class Team {
-  readonly ready: Promise<void>;
-  private readonly control = new Int32Array(new SharedArrayBuffer(4 * Control.words));
-  private readonly threads: readonly Thread[];
-  private running: { resolve: () => void; reject: (e: Error) => void } | undefined;
-  private broken: Error | undefined;
-
-  constructor(workers: number, startThread: StartThread, start: (index: number, control: Int32Array) => WorkerStart) {
-    this.threads = Array.from({ length: workers }, startThread);
-    this.ready = new Promise((resolve, reject) => {
-      let waiting = workers;
-      this.running = { resolve, reject };
-      this.threads.forEach((t, i) => {
-        t.hold(true);
-        t.listen(
-          (m) => {
-            const message = m as WorkerMessage;
-            if (message.kind === "failed") this.fail(new DeviceLost(`a worker thread failed: ${message.message}`));
-            else if (message.kind === "done" || --waiting === 0) this.finish();
-          },
-          (e) => this.fail(new DeviceLost(`a worker thread failed: ${e.message}`)),
-        );
-        t.send(start(i, this.control));
-      });
-    });
-  }
-
-  run(entry: number, from: number, to: number): Promise<void> {
-    if (this.broken) return Promise.reject(this.broken);
-    return new Promise((resolve, reject) => {
-      this.running = { resolve, reject };
-      for (const t of this.threads) t.hold(true);
-      const c = this.control;
-      Atomics.store(c, Control.entry, entry);
-      Atomics.store(c, Control.from, from);
-      Atomics.store(c, Control.to, to);
-      Atomics.store(c, Control.finished, 0);
-      Atomics.add(c, Control.run, 1);
-      Atomics.notify(c, Control.run);
-    });
-  }
-
-  private finish(): void {
-    for (const t of this.threads) t.hold(false);
-    this.running?.resolve();
-    this.running = undefined;
-  }
-  private fail(e: Error): void {
-    this.broken ??= e;
-    Atomics.store(this.control, Control.stop, 1);
-    Atomics.notify(this.control, Control.barrier);
-    Atomics.notify(this.control, Control.run);
-    for (const t of this.threads) t.hold(false);
-    this.running?.reject(this.broken);
-    this.running = undefined;
-  }
-  async close(): Promise<void> {
-    Atomics.store(this.control, Control.stop, 1);
-    Atomics.notify(this.control, Control.run);
-    Atomics.notify(this.control, Control.barrier);
-    await Promise.all(this.threads.map((t) => t.end()));
-    this.running?.reject(new DeviceLost("the session was closed during a run"));
-    this.running = undefined;
-  }
-}
 
 /**
  * The same module for memory that is not shared: the printed module uses no atomic instruction, so that only the flag of the imported memory

@@ -2,7 +2,13 @@
  * The code of a worker thread, as plain JavaScript text: it runs from a string in Node's worker threads and from a Blob in a page, so it may use
  * nothing but `receive` (calls back with each message), `send`, and the platform's `Atomics` and `WebAssembly`.
  *
- * All workers run the same steps, each its share of a step's units, and meet after each step. Words of the control array: see `Control`.
+ * All workers walk the same steps. The units of a step are cut into a range a worker; each takes half of what is left of its own, again and again, and
+ * then half of what is left of another's. A step is over when all its units are done, whoever did them: a worker that has no processor holds up
+ * nobody, unless it is in the middle of units. A step of little work is taken whole by whoever comes first. What a unit computes does not depend on
+ * who computes it.
+ *
+ * A worker takes part in a run by raising `active` and seeing the run still open; it does not while it sleeps. Counters are set for the next run when
+ * nobody takes part.
  */
 
 /** Words of the control array. */
@@ -13,14 +19,16 @@ export const Control = {
   entry: 1,
   from: 2,
   to: 3,
-  /** Workers that have arrived at the barrier, and how many barriers there have been. */
-  arrived: 4,
-  barrier: 5,
-  /** Workers that have finished the run. */
-  finished: 6,
+  /** The run whose steps may be worked on; 0 where none is. */
+  open: 4,
+  /** Workers that take part. */
+  active: 5,
+  /** Workers that sleep until a step is over, and what they sleep on. */
+  sleepers: 6,
+  progress: 7,
   /** Not 0: a worker has failed, or the session closes; nobody waits for anybody any more. */
-  stop: 7,
-  words: 8,
+  stop: 8,
+  words: 9,
 } as const;
 
 /** What a worker is sent first. */
@@ -28,16 +36,21 @@ export interface WorkerStart {
   readonly module: WebAssembly.Module;
   readonly memory: WebAssembly.Memory;
   readonly control: Int32Array;
+  /** For each step of the run: the next unit of each worker's range, then the units that are done. */
+  readonly counters: Int32Array;
   readonly index: number;
   readonly workers: number;
   /** This worker's scratch. */
   readonly scratch: number;
   readonly entries: readonly (readonly WorkerStep[])[];
 }
-/** Function name, units, addresses of the operands. */
-export type WorkerStep = readonly [string, number, readonly number[]];
+/**
+ * Function name, units, addresses of the operands, and where each worker's range begins (the next one's beginning is its end; one more for the last). All
+ * units in the first range: whoever comes first does them all.
+ */
+export type WorkerStep = readonly [name: string, units: number, operands: readonly number[], starts: readonly number[]];
 
-/** What a worker sends: it is ready, a run is done (sent by the last to finish), or it failed. */
+/** What a worker sends: it is ready, a run is done (sent by the one that did the last unit), or it failed. */
 export type WorkerMessage = { readonly kind: "ready" } | { readonly kind: "done" } | { readonly kind: "failed"; readonly message: string };
 
 /** Turns before a waiting worker sleeps: some tens of microseconds. */
@@ -47,48 +60,87 @@ export const workerSource = `
 "use strict";
 (function (receive, send) {
   receive(async function (start) {
-    const { memory, control, index, workers, scratch } = start;
+    const { memory, control, counters, index, workers, scratch } = start;
     const instance = await WebAssembly.instantiate(start.module, { env: { memory } });
-    const entries = start.entries.map((steps) => steps.map(([name, units, operands]) => ({
+    const entries = start.entries.map((steps) => steps.map(([name, units, operands, starts]) => ({
       run: instance.exports[name],
-      from: Math.floor((units * index) / workers),
-      to: Math.floor((units * (index + 1)) / workers),
+      units,
       operands,
+      starts,
+      alone: workers > 1 && starts[1] === units,
     })));
-    const changed = (word, seen) => {
-      for (let i = 0; i < ${SPIN}; i++) if (Atomics.load(control, word) !== seen) return;
-      while (Atomics.load(control, word) === seen && Atomics.load(control, ${Control.stop}) === 0) Atomics.wait(control, word, seen, 1000);
+    const stopped = () => Atomics.load(control, ${Control.stop}) !== 0;
+    // true: this worker did the step's last unit
+    const work = (step, at) => {
+      for (let w = 0; w < workers; ) {
+        const range = (index + w) % workers;
+        const next = Atomics.load(counters, at + range);
+        const left = step.starts[range + 1] - next;
+        if (left <= 0) {
+          w++;
+          continue;
+        }
+        const take = step.alone ? left : (left + 1) >> 1;
+        if (Atomics.compareExchange(counters, at + range, next, next + take) !== next) continue;
+        step.run(next, next + take, scratch, ...step.operands);
+        if (Atomics.add(counters, at + workers, take) + take === step.units) return true;
+      }
+      return false;
     };
-    const meet = () => {
-      const seen = Atomics.load(control, ${Control.barrier});
-      if (Atomics.add(control, ${Control.arrived}, 1) === workers - 1) {
-        Atomics.store(control, ${Control.arrived}, 0);
-        Atomics.add(control, ${Control.barrier}, 1);
-        Atomics.notify(control, ${Control.barrier});
-      } else changed(${Control.barrier}, seen);
+    const walk = (run) => {
+      const steps = entries[Atomics.load(control, ${Control.entry})];
+      const from = Atomics.load(control, ${Control.from});
+      const to = Atomics.load(control, ${Control.to});
+      const place = (i) => (i - from) * (workers + 1);
+      const over = (i) => Atomics.load(counters, place(i) + workers) === steps[i].units;
+      for (let i = from; i < to; i++) {
+        if (work(steps[i], place(i))) {
+          if (i === to - 1) return true;
+          // nobody is woken for a step that one worker does
+          if (!steps[i + 1].alone && Atomics.load(control, ${Control.sleepers}) > 0) {
+            Atomics.add(control, ${Control.progress}, 1);
+            Atomics.notify(control, ${Control.progress});
+          }
+          continue;
+        }
+        let turns = 0;
+        while (turns < ${SPIN} && !over(i)) turns++;
+        if (turns === ${SPIN}) {
+          while (i + 1 < to && steps[i + 1].alone) i++;
+          Atomics.add(control, ${Control.sleepers}, 1);
+          Atomics.sub(control, ${Control.active}, 1);
+          for (;;) {
+            const seen = Atomics.load(control, ${Control.progress});
+            if (Atomics.load(control, ${Control.open}) !== run || over(i) || stopped()) break;
+            Atomics.wait(control, ${Control.progress}, seen, 1000);
+          }
+          Atomics.add(control, ${Control.active}, 1);
+          Atomics.sub(control, ${Control.sleepers}, 1);
+          if (Atomics.load(control, ${Control.open}) !== run) return false;
+        }
+        if (stopped()) return false;
+      }
+      return false;
     };
     let seen = 0;
     send({ kind: "ready" });
     for (;;) {
-      changed(${Control.run}, seen);
-      if (Atomics.load(control, ${Control.stop}) !== 0) return;
+      for (let i = 0; i < ${SPIN} && Atomics.load(control, ${Control.run}) === seen; i++);
+      while (Atomics.load(control, ${Control.run}) === seen && !stopped()) Atomics.wait(control, ${Control.run}, seen, 1000);
+      if (stopped()) return;
       seen = Atomics.load(control, ${Control.run});
-      const steps = entries[Atomics.load(control, ${Control.entry})];
-      const end = Atomics.load(control, ${Control.to});
+      Atomics.add(control, ${Control.active}, 1);
+      let last = false;
       try {
-        for (let i = Atomics.load(control, ${Control.from}); i < end; i++) {
-          const step = steps[i];
-          if (step.from < step.to) step.run(step.from, step.to, scratch, ...step.operands);
-          meet();
-          if (Atomics.load(control, ${Control.stop}) !== 0) return;
-        }
+        last = Atomics.load(control, ${Control.open}) === seen && walk(seen);
       } catch (e) {
         Atomics.store(control, ${Control.stop}, 1);
-        Atomics.notify(control, ${Control.barrier});
         send({ kind: "failed", message: String(e) });
         return;
       }
-      if (Atomics.add(control, ${Control.finished}, 1) === workers - 1) send({ kind: "done" });
+      if (last) Atomics.store(control, ${Control.open}, 0);
+      Atomics.sub(control, ${Control.active}, 1);
+      if (last) send({ kind: "done" });
     }
   });
 })`;

@@ -1,0 +1,109 @@
+/** Worker threads that run steps together: see `worker.ts` for how they share them. */
+import { DeviceLost } from "../errors.ts";
+import type { StartThread, Thread } from "../threads.ts";
+import { Control, type WorkerMessage, type WorkerStart, type WorkerStep } from "./worker.ts";
+
+/** Turns before the caller lets others run while a late worker leaves. */
+const TURNS = 4000;
+
+/** Where the ranges of the workers begin, one after the other. `alone`: one worker does it all. */
+export const rangesOf = (units: number, alone: boolean, workers: number): number[] =>
+  Array.from({ length: workers + 1 }, (_, w) => (alone ? (w === 0 ? 0 : units) : Math.floor((units * w) / workers)));
+
+export interface TeamOptions extends Omit<WorkerStart, "control" | "counters" | "index" | "scratch"> {
+  readonly startThread: StartThread;
+  /** The scratch of a worker. */
+  readonly scratchOf: (index: number) => number;
+}
+
+export class Team {
+  readonly ready: Promise<void>;
+  private readonly control = new Int32Array(new SharedArrayBuffer(4 * Control.words));
+  private readonly counters: Int32Array;
+  private readonly threads: readonly Thread[];
+  private running: { resolve: () => void; reject: (e: Error) => void } | undefined;
+  private broken: Error | undefined;
+  private readonly fresh = new Map<string, Int32Array>();
+
+  constructor(private readonly options: TeamOptions) {
+    const { startThread, scratchOf, ...start } = options;
+    const { workers, entries } = start;
+    const most = Math.max(1, ...entries.map((steps) => steps.length));
+    this.counters = new Int32Array(new SharedArrayBuffer(4 * most * (workers + 1)));
+    this.threads = Array.from({ length: workers }, startThread);
+    this.ready = new Promise((resolve, reject) => {
+      let waiting = workers;
+      this.running = { resolve, reject };
+      this.threads.forEach((t, index) => {
+        t.hold(true);
+        t.listen(
+          (m) => {
+            const message = m as WorkerMessage;
+            if (message.kind === "failed") this.fail(new DeviceLost(`a worker thread failed: ${message.message}`));
+            else if (message.kind === "done" || --waiting === 0) this.finish();
+          },
+          (e) => this.fail(new DeviceLost(`a worker thread failed: ${e.message}`)),
+        );
+        t.send({ ...start, control: this.control, counters: this.counters, index, scratch: scratchOf(index) } satisfies WorkerStart);
+      });
+    });
+  }
+
+  async run(entry: number, from: number, to: number): Promise<void> {
+    if (this.broken) throw this.broken;
+    const c = this.control;
+    // one that is late leaves as soon as it sees that its run is over
+    for (let turns = 0; Atomics.load(c, Control.active) > 0; turns++)
+      if (turns > TURNS) await new Promise((resolve) => setTimeout(resolve, 0));
+    return new Promise((resolve, reject) => {
+      this.running = { resolve, reject };
+      for (const t of this.threads) t.hold(true);
+      this.counters.set(this.countersFor(entry, from, to));
+      Atomics.store(c, Control.entry, entry);
+      Atomics.store(c, Control.from, from);
+      Atomics.store(c, Control.to, to);
+      Atomics.store(c, Control.open, Atomics.load(c, Control.run) + 1);
+      Atomics.add(c, Control.run, 1);
+      Atomics.notify(c, Control.run);
+      Atomics.add(c, Control.progress, 1);
+      Atomics.notify(c, Control.progress);
+    });
+  }
+
+  /** Where every range begins, and nothing done. */
+  private countersFor(entry: number, from: number, to: number): Int32Array {
+    const key = `${entry} ${from} ${to}`;
+    let out = this.fresh.get(key);
+    if (!out) {
+      const { workers, entries } = this.options;
+      const of = ([, , , starts]: WorkerStep) => [...starts.slice(0, workers), 0];
+      out = Int32Array.from(entries[entry].slice(from, to).flatMap(of));
+      this.fresh.set(key, out);
+    }
+    return out;
+  }
+
+  private wake(): void {
+    for (const word of [Control.run, Control.progress]) Atomics.notify(this.control, word);
+  }
+  private finish(): void {
+    for (const t of this.threads) t.hold(false);
+    this.running?.resolve();
+    this.running = undefined;
+  }
+  private fail(e: Error): void {
+    this.broken ??= e;
+    Atomics.store(this.control, Control.stop, 1);
+    this.wake();
+    for (const t of this.threads) t.hold(false);
+    this.running?.reject(this.broken);
+    this.running = undefined;
+  }
+  async close(): Promise<void> {
+    Atomics.store(this.control, Control.stop, 1);
+    this.wake();
+    await Promise.all(this.threads.map((t) => t.end()));
+    this.running?.reject(new DeviceLost("the session was closed during a run"));
+    this.running = undefined;
+  }
+}
