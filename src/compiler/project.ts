@@ -258,6 +258,9 @@ export interface ModelReport {
   /** Names of what its call gives, the first standing for the call. */
   readonly outputs: readonly string[];
   readonly config: Readonly<Record<string, Static>>;
+  /** Fields that are not what the folder's config.json says; those that are floats. */
+  readonly changed: readonly string[];
+  readonly floats: readonly string[];
   /** Fields of config.json that the record does not have; tensors of the checkpoint that no parameter takes. */
   readonly unknownFields: readonly string[];
   readonly leftOver: readonly string[];

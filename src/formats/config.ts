@@ -1,8 +1,10 @@
 /**
- * `config.json` of a model's folder. transformers 5 spells some fields anew; readers see one spelling, that of version 4, which is also the one written.
+ * `config.json` of a model's folder. transformers 5 spells some fields anew; readers see one spelling, that of version 4. What is
+ * written keeps the base's file to the letter but for what changed.
  */
 import { InputError } from "../ir/errors.ts";
-import { describe, type Files, isRecord, type Json, type JsonRecord, joinPath, readRecord, writeJson } from "./files.ts";
+import { describe, type Files, Float, isRecord, type Json, type JsonRecord, joinPath, readRecord, readText, writeFile } from "./files.ts";
+import { editRecord } from "./json-edit.ts";
 
 export type ModelConfig = Readonly<Record<string, Json>>;
 
@@ -124,9 +126,12 @@ function plainScaling(scaling: JsonRecord, trained: Json | undefined): Json {
   return { ...rest, rope_type: kind };
 }
 
-/** Fields a folder keeps when its model is saved under new weights. */
+/** What of a model's folder changes when it is saved under new weights. */
 export interface ConfigChanges {
+  /** Fields that are not what the base's file says, in the spelling that `readConfig` gives. */
   readonly fields?: Readonly<Record<string, Json>>;
+  /** Fields that Python keeps as floats. */
+  readonly floats?: readonly string[];
   /** Name of the class: `architectures` becomes a list of it. */
   readonly module?: string;
   /** What weights are written as; none: F32. */
@@ -137,18 +142,70 @@ export interface ConfigChanges {
 export type FloatDType = "F32" | "BF16" | "F16";
 export const TORCH_DTYPES: Readonly<Record<FloatDType, string>> = { F32: "float32", BF16: "bfloat16", F16: "float16" };
 
+/** How packed weights of a base were packed: those that are written are not. */
+const PACKING = ["quantization_config", "quantization", "compression_config"];
+
 /**
- * `config.json` in `folder`: `base` with the changed fields. A changed `num_labels` renames the classes `LABEL_i` unless `id2label` is given too; `torch_dtype` says what
- * weights are written as.
+ * `config.json` in `folder`: that of the folder `base` to the letter, but for what changed; or `base` itself, for a model without a folder, of which nothing is written that
+ * says nothing (null, an empty list). A changed `num_labels` renames the classes `LABEL_i` unless `id2label` is given too; `torch_dtype` (`dtype`, where the file has that
+ * spelling) says what weights are written as.
  */
-export function writeConfig(files: Files, folder: string, base: ModelConfig, changes: ConfigChanges = {}): void {
-  const config: Record<string, Json> = { ...base, ...changes.fields, torch_dtype: TORCH_DTYPES[changes.dtype ?? "F32"] };
-  if (changes.module !== undefined) config.architectures = [changes.module];
-  const labels = config.num_labels;
-  if (typeof labels === "number" && (!isRecord(config.id2label) || Object.keys(config.id2label).length !== labels)) {
-    config.id2label = Object.fromEntries(Array.from({ length: labels }, (_, i) => [String(i), `LABEL_${i}`]));
-    config.label2id = Object.fromEntries(Array.from({ length: labels }, (_, i) => [`LABEL_${i}`, i]));
+export function writeConfig(
+  files: Files,
+  folder: string,
+  base: ModelConfig | { readonly folder: string },
+  changes: ConfigChanges = {},
+): void {
+  const from = typeof base.folder === "string" ? joinPath(base.folder, "config.json") : undefined;
+  const text = from === undefined ? "{\n}\n" : readText(files, from);
+  const raw: JsonRecord = from === undefined ? {} : readRecord(files, from);
+  const fresh =
+    from === undefined ? Object.fromEntries(Object.entries(base as ModelConfig).filter(([, value]) => !saysNothing(value))) : {};
+  const fields: Record<string, Json> = { ...fresh, ...changes.fields };
+  const labels = fields.num_labels;
+  if (typeof labels === "number") {
+    const names = "id2label" in fields ? fields.id2label : raw.id2label;
+    if (!isRecord(names) || Object.keys(names).length !== labels) {
+      fields.id2label = Object.fromEntries(Array.from({ length: labels }, (_, i) => [String(i), `LABEL_${i}`]));
+      fields.label2id = Object.fromEntries(Array.from({ length: labels }, (_, i) => [`LABEL_${i}`, i]));
+    }
+    delete fields.num_labels; // transformers derives it from id2label and writes only that
   }
-  delete config.num_labels; // transformers derives it from id2label and writes only that
-  writeJson(files, joinPath(folder, "config.json"), config, true);
+  const floats = new Set(changes.floats);
+  const out = new Map<string, Json | Float | undefined>(
+    Object.entries(asInFile(fields, raw)).map(([key, value]) => [
+      key,
+      floats.has(key) && typeof value === "number" ? new Float(value) : value,
+    ]),
+  );
+  if (typeof labels === "number" && "num_labels" in raw) out.set("num_labels", undefined);
+  for (const field of PACKING) if (field in raw) out.set(field, undefined);
+  const dtype = TORCH_DTYPES[changes.dtype ?? "F32"];
+  for (const field of ["dtype" in raw ? "dtype" : "torch_dtype", ...("dtype" in raw && "torch_dtype" in raw ? ["torch_dtype"] : [])])
+    if (raw[field] !== dtype) out.set(field, dtype);
+  const { module } = changes;
+  if (module !== undefined && JSON.stringify(raw.architectures) !== JSON.stringify([module])) out.set("architectures", [module]);
+  if (from === undefined)
+    writeFile(
+      files,
+      joinPath(folder, "config.json"),
+      new TextEncoder().encode(editRecord(text, new Map([...out].sort(([a], [b]) => (a < b ? -1 : 1))))),
+    );
+  else writeFile(files, joinPath(folder, "config.json"), new TextEncoder().encode(editRecord(text, out)));
+}
+
+const saysNothing = (value: Json): boolean => value === null || (Array.isArray(value) && value.length === 0);
+
+/** Fields in the spelling of the file: where it has `rope_parameters`, what belongs there goes there. */
+function asInFile(fields: Record<string, Json>, raw: JsonRecord): Record<string, Json> {
+  const { rope_theta: theta, rope_scaling: scaling, partial_rotary_factor: part, ...others } = fields;
+  const rope = raw.rope_parameters;
+  if (!isRecord(rope) || (theta === undefined && scaling === undefined && part === undefined)) return fields;
+  const { rope_theta: oldTheta, partial_rotary_factor: oldPart, ...old } = rope as Record<string, Json>;
+  const kinds = scaling === undefined ? old : isRecord(scaling) ? scaling : { rope_type: "default" };
+  const [t, p] = [theta ?? oldTheta, part ?? oldPart];
+  return {
+    ...others,
+    rope_parameters: { ...kinds, ...(t !== undefined && { rope_theta: t }), ...(p !== undefined && { partial_rotary_factor: p }) },
+  };
 }

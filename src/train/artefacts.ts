@@ -140,8 +140,8 @@ export function artefactsFor(project: Project, files: Files, mappings: Mappings)
         if (model === undefined) throw new Bug(`${name} is no model`);
         const target = models.length === 1 && attachments.length === 0 ? folder : joinPath(folder, name);
         writeModel(files, target, {
-          config: configOf(model, files, mappings),
-          changes: { module: model.module, dtype },
+          config: model.folder === undefined ? configOf(model, files, mappings) : { folder: model.folder },
+          changes: { fields: changedIn(model), floats: model.floats, module: model.module, dtype },
           tensors: [...new Set(model.params)].map((p) => ({
             name: pathOf(p),
             shape: project.params.get(p)!.shape,
@@ -196,6 +196,11 @@ function configOf(model: ModelReport, files: Files, mappings: Mappings): JsonRec
   // versions of transformers that write only what differs from a class's defaults leave this out; readers ask the file
   const separate = model.inputs.includes("decoder_input_ids") && { is_encoder_decoder: true };
   return { ...config, ...(separate || {}), ...Object.fromEntries(found) };
+}
+
+/** What the program made of the folder's configuration; for a model without a folder nothing, since all is new. */
+function changedIn({ folder, config, changed }: ModelReport): JsonRecord {
+  return folder === undefined ? {} : Object.fromEntries(changed.map((name) => [name, (config as JsonRecord)[name]]));
 }
 
 function headsOf(model: ModelReport, heads: Parts["heads"]): string[] {

@@ -14,6 +14,7 @@ import { bindSizes, type DataTable, fillBatch, roundUp } from "./columns.ts";
 import type { EntryPoint } from "./engine.ts";
 import type { RunHost } from "./host.ts";
 import { loadParams } from "./loading.ts";
+import { blameHeld } from "./nonfinite.ts";
 import { chooseToken, samplingKey } from "./sample.ts";
 import { zeros } from "./values.ts";
 
@@ -104,7 +105,8 @@ export interface Generator {
   close(): Promise<void>;
 }
 
-/** Compiles and opens a generator for these prompts. P0736: a prompt without tokens. P0812: beams that would draw, or end in too few texts. */
+/** Compiles and opens a generator for these prompts. P0736: a prompt without tokens. P0812: beams that would draw, or end in too few texts. What it generates is refused with
+ * P0910 where a score is no number. */
 export async function openGenerator(
   stage: GenerateStage,
   host: RunHost,
@@ -121,6 +123,11 @@ export async function openGenerator(
   const session = await host.engine.open(built);
   await loadParams(session, built.program, { values: host.values, stage: stage.name, listen: host.listen });
   const { clock } = host.values;
+  const finite = (scores: Float32Array): Float32Array => {
+    const value = scores.find((x) => !Number.isFinite(x));
+    if (value === undefined) return scores;
+    throw blameHeld({ stage, what: "a token's score", value, params: Object.keys(built.program.params) }, host);
+  };
   const states = Object.entries(built.program.states).map(([name, index]) => ({ name, ...built.program.tensors[index] }));
   const decoder = (ids: readonly number[], prompt: Prompt): Decoder => ({
     begin: async () => {
@@ -138,13 +145,13 @@ export async function openGenerator(
         const from = (row * positions + last) * vocabulary;
         scores.set((logits as Float32Array).subarray(from, from + vocabulary), row * vocabulary);
       }
-      return scores;
+      return finite(scores);
     },
     next: async (tokens, parents, length) => {
       const past = stage.front + (stage.begin?.length ?? ids.length) + length - 1;
       const given = { [stage.begin ? "decoder_input_ids" : "input_ids"]: tokens, attention_mask: tokens.map(() => 1), beam: parents };
       const { logits } = await session.run("decode", { ...inputsFor(stage.decode, given, tokens.length), past, ...clock }, ["logits"]);
-      return logits as Float32Array;
+      return finite(logits as Float32Array);
     },
   });
   const ending = endingOf(stage, tokenizer);

@@ -2,6 +2,7 @@
  * Where a NaN or an infinity came from. The updates since the last good values are run again until the one that made it; that one's graph is computed
  * node by node, rounding to f32 as devices do, and the first operation is named that gave no number though it was given numbers.
  */
+import type { Stage } from "../compiler/project.ts";
 import type { Problem } from "../compiler/report/problem.ts";
 import { differentiate } from "../ir/autodiff.ts";
 import { bind } from "../ir/bind.ts";
@@ -40,6 +41,45 @@ export async function blame(ready: PreparedTrain, host: RunHost, error: NonFinit
   });
   const culprit = before === undefined ? undefined : findCulprit(ready, host, bad, before);
   return new RunProblem(problemOf(ready, error, bad, culprit));
+}
+
+/** What a stage gave that learns nothing: which stage, and where it stands. */
+export interface Gave {
+  readonly stage: Pick<Stage, "name" | "span">;
+  /** `the loss`, `a column`. */
+  readonly what: string;
+  readonly value: number;
+  /** Parameters that the stage reads. */
+  readonly params: Iterable<string>;
+}
+
+/** The problem (P0910) of values without an update that are not finite: the first parameter or state of the stage that holds such a value, and the file that it comes from. */
+export function blameHeld({ stage, what, value, params }: Gave, { values, project }: Pick<RunHost, "values" | "project">): RunProblem {
+  let message = `${what} of stage \`${stage.name}\` is ${value}`;
+  const names = [...params];
+  const found = names.flatMap((name) => heldBy(name, values.param(name), project) ?? [])[0];
+  message += found === undefined ? "" : `: ${found}`;
+  return new RunProblem({
+    code: "P0910",
+    severity: "error",
+    message,
+    span: stage.span,
+    label: found === undefined ? "its parameters are finite: the value was made on the way" : undefined,
+    notes:
+      found === undefined
+        ? ["a row without anything to predict, a number of the data that is none, or an overflow"]
+        : ["it was saved from a run that diverged, or the file is damaged: take an earlier checkpoint, or the file again"],
+  });
+}
+
+/** Where the first value of a parameter is that is not finite, in words; `undefined`: there is none. */
+export function heldBy(name: string, held: ArrayLike<number>, { params }: Pick<RunHost["project"], "params">): string | undefined {
+  let at = 0;
+  while (at < held.length && Number.isFinite(held[at])) at++;
+  if (at === held.length) return undefined;
+  const source = params.get(name)?.source;
+  const from = source?.kind === "file" ? ` (tensor \`${source.tensor}\` of \`${source.folder}\`)` : "";
+  return `\`${name}\`${from} holds ${held[at]} (element ${at})`;
 }
 
 function allFinite({ params, states }: Snapshot): boolean {

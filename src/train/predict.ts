@@ -12,6 +12,7 @@ import { Evaluation } from "./evaluate.ts";
 import type { Scalars } from "./events.ts";
 import type { RunHost } from "./host.ts";
 import { loadParams } from "./loading.ts";
+import { blameHeld } from "./nonfinite.ts";
 import { prepareEvaluation } from "./train.ts";
 import { zeros } from "./values.ts";
 
@@ -21,8 +22,8 @@ async function tableOf(stage: EvaluateStage | PredictStage, host: RunHost): Prom
   return table;
 }
 
-/** Compiles entries that change nothing, opens them, and gives them the values there are. */
-async function openFor(stage: string, points: readonly EntryPoint[], host: RunHost): Promise<Session> {
+/** Compiles entries that change nothing, opens them, and gives them the values there are; with the names of the parameters. */
+async function openFor(stage: string, points: readonly EntryPoint[], host: RunHost): Promise<{ session: Session; params: string[] }> {
   const built = await host.engine.build(points, { trained: [] });
   requireBudget(built.program, host.engine.memory, "the device");
   const session = await host.engine.open(built);
@@ -33,16 +34,22 @@ async function openFor(stage: string, points: readonly EntryPoint[], host: RunHo
     const held = declared ? host.values.state(name, points[0].sizes) : zeros(built.program.tensors[index]);
     await session.write("state", name, held.values);
   }
-  return session;
+  return { session, params: Object.keys(built.program.params) };
 }
 
-/** Writes `metrics.json`. */
+/** P0910: the loss is no number. */
+function requireFinite(stage: EvaluateStage | TrainStage, { loss }: Scalars, params: readonly string[], host: RunHost): void {
+  if (loss !== undefined && !Number.isFinite(loss)) throw blameHeld({ stage, what: "the loss", value: loss, params }, host);
+}
+
+/** Writes `metrics.json`. P0910 where the loss is no number. */
 export async function evaluateStage(stage: EvaluateStage, host: RunHost, folder: string | undefined): Promise<Scalars> {
   const table = await tableOf(stage, host);
   const evaluation = new Evaluation([stage.evaluation], [table], stage, host);
-  const session = await openFor(stage.name, evaluation.points, host);
+  const { session, params } = await openFor(stage.name, evaluation.points, host);
   try {
     const metrics = await evaluation.run(session, host.values.clock.step, host.values.clock.steps);
+    requireFinite(stage, metrics, params, host);
     host.listen({ event: "evaluation", stage: stage.name, step: 0, metrics, best: false });
     if (folder !== undefined) writeJson(host.files, joinPath(folder, "metrics.json"), metrics, true);
     return metrics;
@@ -69,9 +76,10 @@ export async function evaluateAll(host: RunHost): Promise<{ stage: string; metri
 async function evaluateTrained(stage: TrainStage, host: RunHost): Promise<Scalars | undefined> {
   const evaluation = await prepareEvaluation(stage, host);
   if (evaluation === undefined) return undefined;
-  const session = await openFor(stage.name, evaluation.points, host);
+  const { session, params } = await openFor(stage.name, evaluation.points, host);
   try {
     const metrics = await evaluation.run(session, host.values.clock.step, host.values.clock.steps);
+    requireFinite(stage, metrics, params, host);
     host.listen({ event: "evaluation", stage: stage.name, step: 0, metrics, best: false });
     return metrics;
   } finally {
@@ -86,14 +94,14 @@ function nested(values: readonly number[], [size, ...rest]: readonly number[]): 
   return Array.from({ length: size }, (_, i) => nested(values.slice(i * each, (i + 1) * each), rest));
 }
 
-/** One object a row, with the columns asked for; also written to `predictions.jsonl`. */
+/** One object a row, with the columns asked for; also written to `predictions.jsonl`. P0910 where one is no number. */
 export async function predictStage(stage: PredictStage, host: RunHost, folder: string): Promise<Record<string, unknown>[]> {
   const table = await tableOf(stage, host);
   checkTable(stage.entry.columns, stage.entry.graph, table);
   const sizes = bindSizes(stage.entry.columns, table, stage.sequence);
   const batches = batchesOf(table.rows, stage.batch);
   const points = entryPoints("predict", [stage.entry], [sizes], [[...new Set(batches.map((rows) => rows.length))]]);
-  const session = await openFor(stage.name, points, host);
+  const { session, params } = await openFor(stage.name, points, host);
   const inner = new Map(
     stage.entry.graph.results.map(({ name, node }) => [name, node.type.shape.slice(1).map((d) => Number(substitute(d, sizes)))]),
   );
@@ -106,6 +114,10 @@ export async function predictStage(stage: PredictStage, host: RunHost, folder: s
         { ...fillBatch(stage.entry.columns, table, rows, sizes), ...host.values.clock },
         stage.columns,
       );
+      for (const column of stage.columns) {
+        const value = outputs[column].find((x) => !Number.isFinite(x));
+        if (value !== undefined) throw blameHeld({ stage, what: `\`${column}\``, value, params }, host);
+      }
       for (const [i, row] of rows.entries()) {
         const values = stage.columns.map((column) => {
           const width = outputs[column].length / rows.length;

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "@jest/globals";
 import { matchCheckpoint, openCheckpoint } from "../../src/formats/checkpoint.ts";
 import { labelCount, labelIds, normaliseConfig, readConfig, writeConfig } from "../../src/formats/config.ts";
-import { readRecord } from "../../src/formats/files.ts";
+import { readRecord, readText } from "../../src/formats/files.ts";
 import { jsonFault, parseJson } from "../../src/formats/json.ts";
 import { MemoryFiles } from "../../src/formats/memory.ts";
 import { writeModel } from "../../src/formats/model.ts";
@@ -71,12 +71,58 @@ describe("config.json", () => {
     const files = new MemoryFiles();
     const config = readConfig(golden, "models/bert-cls")!;
     writeConfig(files, "m", config);
-    expect(readConfig(files, "m")).toEqual({ ...config, torch_dtype: "float32" });
+    expect(readConfig(files, "m")).toEqual({ ...withoutNulls(config), torch_dtype: "float32" });
     writeConfig(files, "m", config, { fields: { num_labels: 2 }, module: "Mine" });
     expect(readRecord(files, "m/config.json")).toMatchObject({ architectures: ["Mine"], id2label: { 0: "LABEL_0", 1: "LABEL_1" } });
     expect(readRecord(files, "m/config.json")).not.toHaveProperty("num_labels");
   });
+
+  const LLAMA = `{
+  "architectures": [
+    "LlamaForCausalLM"
+  ],
+  "head_dim": null, "layer_types": null,
+  "dtype": "float32",
+  "attention_dropout": 0.0,
+  "hidden_size": 9007199254740993,
+  "rms_norm_eps": 1e-05, "logit_scale": 40.0,
+  "quantization_config": {"quant_method": "gptq", "x": "a } \\" ,b"},
+  "rope_parameters": {"rope_theta": 10000.0, "rope_type": "default"},
+  "vocab_size": 64
+}
+`;
+  const edited = (changes: Parameters<typeof writeConfig>[3]) => {
+    const files = new MemoryFiles([["base/config.json", LLAMA]]);
+    writeConfig(files, "out", { folder: "base" }, changes);
+    return readText(files, "out/config.json");
+  };
+  test("a folder's is kept to the letter, but for what changed: numbers stay as they were spelt, packing goes", () => {
+    const unpacked = LLAMA.replace(/ {2}"quantization_config".*\n/, "");
+    const same = { module: "LlamaForCausalLM", dtype: "F32" } as const;
+    expect(edited(same)).toBe(unpacked);
+    expect(edited({ ...same, dtype: "BF16" })).toBe(unpacked.replace('"dtype": "float32"', '"dtype": "bfloat16"'));
+    expect(edited({ ...same, module: "Other" })).toBe(unpacked.replace('[\n    "LlamaForCausalLM"\n  ]', '[\n    "Other"\n  ]'));
+    expect(edited({ ...same, fields: { vocab_size: 68, rms_norm_eps: 1, extra: 3 }, floats: ["rms_norm_eps", "extra"] })).toBe(
+      unpacked.replace("1e-05", "1.0").replace("64\n}", '68,\n  "extra": 3.0\n}'),
+    );
+    expect(JSON.parse(edited({ ...same, fields: { rope_scaling: { rope_type: "linear", factor: 2 } } })).rope_parameters).toEqual({
+      rope_theta: 10000,
+      rope_type: "linear",
+      factor: 2,
+    });
+  });
+  test("a model's without a folder has floats as floats, and nothing that says nothing", () => {
+    const files = new MemoryFiles();
+    writeConfig(files, "m", { head_dim: null, layer_types: [], dropout: 0, heads: 2 }, { floats: ["dropout"] });
+    expect(readText(files, "m/config.json")).toBe(
+      '{\n  "dropout": 0,\n  "heads": 2,\n  "torch_dtype": "float32"\n}\n'.replace(" 0,", " 0.0,"),
+    );
+  });
 });
+
+function withoutNulls(config: object): object {
+  return Object.fromEntries(Object.entries(config).filter(([, value]) => value !== null));
+}
 
 describe("faults of JSON", () => {
   test.each([
@@ -176,6 +222,13 @@ test("a model's folder is written whole and read back", () => {
     ["base/tokenizer.json", "{}"],
     ["base/config.json", "{}"],
     ["base/notes.txt", "x"],
+    ["base/processor_config.json", "{}"],
+    ["base/chat_template.jinja", "x"],
+    ["base/additional_chat_templates/tool_use.jinja", "x"],
+    ["base/tokenizer.model", "x"],
+    ["base/LICENSE", "x"],
+    ["base/pytorch_model.bin", "x"],
+    ["base/finished.json", "{}"],
   ]);
   const config = readConfig(golden, "models/gpt2-lm")!;
   const names = writeModel(files, "out", {
@@ -183,8 +236,16 @@ test("a model's folder is written whole and read back", () => {
     tensors: [{ name: "w", shape: [1], dtype: "F32", values: () => [3] }],
     companions: "base",
   });
-  expect(names).toEqual(["config.json", "tokenizer.json", "model.safetensors"]);
-  expect(files.list("out")).toEqual(["config.json", "model.safetensors", "tokenizer.json"]);
+  const along = [
+    "LICENSE",
+    "additional_chat_templates/tool_use.jinja",
+    "chat_template.jinja",
+    "processor_config.json",
+    "tokenizer.json",
+    "tokenizer.model",
+  ];
+  expect([...names].sort()).toEqual(["config.json", "model.safetensors", ...along].sort());
+  expect(files.list("out")).toEqual([...new Set(names.map((name) => name.split("/")[0]))].sort());
   expect(openCheckpoint(files, "out")!.read("w")).toEqual(Float32Array.of(3));
-  expect(readConfig(files, "out")).toEqual({ ...config, torch_dtype: "float32" });
+  expect(readConfig(files, "out")).toEqual({ ...withoutNulls(config), torch_dtype: "float32" });
 });

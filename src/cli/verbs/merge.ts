@@ -6,6 +6,7 @@ import { InputError } from "../../ir/errors.ts";
 import { keyOf } from "../../ir/random.ts";
 import { wholeModelOf } from "../../train/held.ts";
 import { type Merge, merge as mergeModel } from "../../train/merge.ts";
+import { heldBy } from "../../train/nonfinite.ts";
 import { probe } from "../../train/probe.ts";
 import { useAdapter } from "../../train/restore.ts";
 import { type Loss, Losses, nearest, stochastic } from "../../train/rounding.ts";
@@ -129,6 +130,9 @@ function store(project: Project, action: Merge, values: ValueStore, dtype: Float
   for (const param of project.params.values()) {
     if (param.owner.kind !== "model" || param.owner.name !== action.to) continue;
     const exact = values.param(param.name);
+    const bad = heldBy(param.name, exact, project);
+    if (bad !== undefined)
+      throw new InputError("P0910", `the merged model is not finite: ${culprit(project, action, param.name, values) ?? bad}`);
     const stored = seed === undefined ? nearest(exact, dtype) : stochastic(exact, dtype, keyOf(seed, "rounding", param.path));
     const of = origins.get(param.name);
     if (of !== undefined && values.shape(of).join() === param.shape.join()) {
@@ -140,6 +144,15 @@ function store(project: Project, action: Merge, values: ValueStore, dtype: Float
     values.setParam(param.name, stored);
   }
   return { parameters, all: all.result };
+}
+
+/** What of the base or an adapter made a merged parameter one that is not finite. */
+function culprit(project: Project, action: Merge, name: string, values: ValueStore): string | undefined {
+  const [of] = action.folds.flatMap((f) => (f.param === name ? [f.of] : []));
+  const own = project.attachments.flatMap((a) =>
+    a.model === action.of ? [...a.sites.flatMap((s) => Object.values(s.params)), ...Object.values(a.shared)] : [],
+  );
+  return [...(of === undefined ? [] : [of]), ...own].flatMap((param) => heldBy(param, values.param(param), project) ?? [])[0];
 }
 
 interface Difference {

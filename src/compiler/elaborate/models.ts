@@ -128,6 +128,9 @@ function register(e: Elaborator, name: string, instance: Instance, folder: strin
     inputs: inputsOf(instance),
     outputs: forwardOf(instance.decl)?.results.map((p) => p.name.text) ?? [],
     config: config ? e.staticRecord(config.entries) : {},
+    changed: config && folder !== undefined ? changedFields(e, config, folder, span) : [],
+    floats:
+      config?.type?.decl.fields.filter((f) => f.type.kind === "NamedType" && f.type.name.text === "float").map((f) => f.name.text) ?? [],
     unknownFields: unknown,
     leftOver: [],
     params: [],
@@ -137,6 +140,16 @@ function register(e: Elaborator, name: string, instance: Instance, folder: strin
   };
   e.models.push({ name: instance.owner.name, instance, report });
   return instance;
+}
+
+/** Fields that the program gave other values than the folder's file and the record's defaults. */
+function changedFields(e: Elaborator, { entries, type }: Fields, folder: string, span: Span): string[] {
+  const file = reading(span, () => e.host.readConfig(folder));
+  if (type === undefined || file === undefined) return [...entries.keys()];
+  const before = e.staticRecord(e.record(type, knownFields(type, file, "", []), span).entries);
+  return Object.entries(e.staticRecord(entries)).flatMap(([name, value]) =>
+    JSON.stringify(value) === JSON.stringify(before[name]) ? [] : [name],
+  );
 }
 
 function exceptions(e: Elaborator, instance: Instance, excepted: readonly ast.Expr[], scope: Scope): Set<Storage> {
