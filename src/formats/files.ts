@@ -4,6 +4,7 @@
  */
 import { InputError } from "../ir/errors.ts";
 import { parseJson } from "./json.ts";
+import { Numeral } from "./numeral.ts";
 
 export interface FileStat {
   readonly kind: "file" | "folder";
@@ -124,7 +125,7 @@ export function readRecord(files: Files, path: string): JsonRecord {
 }
 
 export function isRecord(value: unknown): value is JsonRecord {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
+  return typeof value === "object" && value !== null && !Array.isArray(value) && !(value instanceof Numeral);
 }
 
 /** `a list`, `the number 3`, ...: what was seen, for messages. */
@@ -132,6 +133,7 @@ export function describe(value: unknown): string {
   if (value === undefined) return "nothing";
   if (value === null) return "null";
   if (Array.isArray(value)) return `a list of ${value.length}`;
+  if (value instanceof Numeral) return `the number ${value.text}`;
   if (typeof value === "object") return "an object";
   if (typeof value === "string") return `the string ${JSON.stringify(value.length > 40 ? `${value.slice(0, 40)}…` : value)}`;
   return `the ${typeof value} ${String(value)}`;
@@ -182,7 +184,7 @@ export function pythonJson(value: Json | Float, indent = ""): string {
 }
 
 /** `repr` of a float: exponents of two digits at least, `.0` behind whole numbers. */
-function pythonFloat(value: number): string {
+export function pythonFloat(value: number): string {
   if (Number.isNaN(value)) return "NaN";
   if (!Number.isFinite(value)) return value > 0 ? "Infinity" : "-Infinity";
   const size = Math.abs(value);

@@ -5,6 +5,7 @@ import { type Dim, substitute, symbolsOf } from "../ir/dim.ts";
 import { Bug, InputError } from "../ir/errors.ts";
 import type { DType, Graph } from "../ir/graph.ts";
 import { type Bound, indexBounds } from "../ir/ops/bounds.ts";
+import { type Outside, placesOutside } from "../ir/ops/ranges.ts";
 import { keyOf } from "../ir/random.ts";
 import type { Values } from "../runtime/program.ts";
 import { permutation } from "./schedule.ts";
@@ -122,9 +123,10 @@ function rowsBeside({ table, batch }: NonNullable<DataTable["beside"]>, rows: re
 
 /**
  * Refuses a table that cannot serve the columns, before anything runs. P0730: no rows · P0732: a column that nobody gives · P0734: rows of
- * another shape · P0733: a value that the graph cannot look up · P0735: a value that is no number of the column's type.
+ * another shape · P0733: a value, or a place of a text, that the graph cannot look up · P0735: a value that is no number of the column's type · P0752: a row without tokens, or
+ * whose labels or mask are of another length than its text. `sequence`: tokens that rows are cut to.
  */
-export function checkTable(columns: readonly ColumnDecl[], graph: Graph, table: DataTable): void {
+export function checkTable(columns: readonly ColumnDecl[], graph: Graph, table: DataTable, sequence?: number): void {
   if (table.rows === 0) {
     throw new InputError("P0730", `${table.name} has no rows`, ["an empty file, or a split or `sequence` that leaves nothing"]);
   }
@@ -145,6 +147,84 @@ export function checkTable(columns: readonly ColumnDecl[], graph: Graph, table: 
     }
     checkValues(decl, source, bounds.get(decl.name));
   }
+  checkLengths(columns, table);
+  checkPlaces(columns, graph, table, sequence);
+}
+
+/** Line of a row in its file, where it is known. */
+export const placeOf = (table: DataTable, row: number): string => {
+  const line = table.facts?.[row]?.line;
+  return line === undefined ? `row ${row + 1} of ${table.name}` : `${table.name}, line ${line}`;
+};
+
+/** What stands beside a text, a number for each of its tokens, is as long as the text. */
+function checkLengths(columns: readonly ColumnDecl[], table: DataTable): void {
+  const ids = columns.find(({ name }) => name === TEXT);
+  const text = table.columns.get(TEXT);
+  if (ids === undefined || text === undefined || text.rank !== 1) return;
+  const learns = columns.some(({ name }) => name === "labels");
+  for (let row = 0; row < table.rows && !learns; row++)
+    if (text.shape(row)[0] === 0)
+      throw new InputError("P0752", `${placeOf(table, row)}: the row has no tokens, so there is nothing that the model could read`, [
+        "take the row out, or put something into its text",
+      ]);
+  for (const decl of columns) {
+    const column = table.columns.get(decl.name);
+    if (decl === ids || column?.rank !== 1 || String(decl.shape[1]) !== String(ids.shape[1])) continue;
+    for (let row = 0; row < table.rows; row++) {
+      const [wanted, seen] = [text.shape(row)[0], column.shape(row)[0]];
+      if (wanted !== seen)
+        throw new InputError("P0752", `${placeOf(table, row)}: \`${decl.name}\` has ${seen} numbers for ${wanted} tokens`, [
+          decl.name === "labels"
+            ? "labels stand beside the tokens one by one, with -100 where nothing is to be learnt"
+            : "it has a number for each token",
+        ]);
+    }
+  }
+}
+const TEXT = "input_ids";
+
+/** Places of a text are rows of a table, where a model has one for them: no text may be longer than that. */
+function checkPlaces(columns: readonly ColumnDecl[], graph: Graph, table: DataTable, sequence: number | undefined): void {
+  const batch = batchSymbol(columns);
+  const lengths = (row: number): Map<string, number> => {
+    const sizes = new Map(batch === undefined ? [] : [[batch, 1]]);
+    for (const decl of columns) {
+      const name = decl.shape.length === 2 ? soleSymbol(decl.shape[1]) : undefined;
+      const column = name === undefined ? undefined : sourceOf(decl, table);
+      if (column === undefined || column.table !== table || column.column.rank !== 1) continue;
+      const length = Math.min(column.column.shape(row)[0], sequence ?? Number.POSITIVE_INFINITY);
+      sizes.set(name!, Math.max(sizes.get(name!) ?? 0, length));
+    }
+    return sizes;
+  };
+  const rows = Array.from({ length: table.rows }, (_, row) => lengths(row));
+  for (const name of new Set(rows.flatMap((sizes) => [...sizes.keys()]))) {
+    if (name === batch) continue;
+    const row = rows.reduce((most, sizes, i) => ((sizes.get(name) ?? 0) > (rows[most].get(name) ?? 0) ? i : most), 0);
+    const found = placesOutside(graph, rows[row]);
+    if (found === undefined) continue;
+    const most = longestThat((length) => placesOutside(graph, new Map([...rows[row], [name, length]])) === undefined, rows[row].get(name)!);
+    if (most === undefined) continue;
+    throw new InputError(
+      "P0733",
+      `${placeOf(table, row)} has ${rows[row].get(name)} tokens, but ${tableAt(found)} has ${found.rows} rows for places of a text`,
+      [`texts may have at most ${most} tokens: \`sequence = ${most}\` cuts longer ones`],
+    );
+  }
+}
+
+export const tableAt = ({ at }: Outside): string => (at.origin.path === "" ? "a table of the model" : `\`${at.origin.path}\``);
+
+/** The largest length below `from` that serves; none does: the length is not what is wrong. */
+export function longestThat(serves: (length: number) => boolean, from: number): number | undefined {
+  let [low, high] = [0, from];
+  while (low < high - 1) {
+    const middle = (low + high) >> 1;
+    if (serves(middle)) low = middle;
+    else high = middle;
+  }
+  return low === 0 ? undefined : low;
 }
 
 function checkValues(decl: ColumnDecl, { column, name, table }: Source, bound: Bound | undefined): void {

@@ -13,6 +13,7 @@ import { metricNamed, readTables } from "./metrics/index.ts";
 import { type Labelled, type Metric, unfit } from "./metrics/metric.ts";
 import { DERIVED, Means } from "./metrics/scalars.ts";
 import { Summing } from "./summing.ts";
+import { withTargets } from "./targets.ts";
 
 const NAMES = { count: "evaluate_count", part: "evaluate_part", finish: "evaluate" };
 /** Of scalars that do not add up over batches (a largest error): each batch's counts by its rows. And of what metrics of rows look at. */
@@ -60,8 +61,8 @@ export class Evaluation {
     this.asked = askedOf(entries, best === undefined ? metrics : [...metrics, { name: best, options: {} }]);
     const rows = this.asked.some(({ metric }) => metric.wants === "labels");
     this.parts = entries.map((entry, number) => {
-      const table = tables[number];
-      checkTable(entry.columns, entry.graph, table);
+      checkTable(entry.columns, entry.graph, tables[number], sequence);
+      const table = withTargets(entry.columns, tables[number], sequence);
       const sizes = bindSizes(entry.columns, table, sequence);
       const batches = batchesOf(table.rows, batch);
       const lengths = lengthsOf(batches);

@@ -8,9 +8,11 @@ import { joinPath, writeFile } from "../formats/files.ts";
 import { bind } from "../ir/bind.ts";
 import { Bug, InputError } from "../ir/errors.ts";
 import { sizes as sizesOf } from "../ir/graph.ts";
+import { indexBounds } from "../ir/ops/bounds.ts";
+import { placesOutside } from "../ir/ops/ranges.ts";
 import { beamSearch, type Decoder, type Hypothesis } from "./beams.ts";
 import { requireBudget } from "./budget.ts";
-import { bindSizes, type DataTable, fillBatch, roundUp } from "./columns.ts";
+import { bindSizes, type DataTable, fillBatch, longestThat, roundUp, tableAt } from "./columns.ts";
 import type { EntryPoint } from "./engine.ts";
 import type { RunHost } from "./host.ts";
 import { loadParams } from "./loading.ts";
@@ -117,6 +119,7 @@ export async function openGenerator(
     throw new InputError("P0812", `${stage.beams} beams draw nothing, and end in ${stage.beams} texts at most`);
   const encoded = new Map(prompts.map((prompt) => [prompt, encode(stage, tokenizer, prompt)]));
   const longest = Math.max(1, ...[...encoded.values()].map((ids) => ids.length));
+  checkPrompts(stage, encoded);
   const { points, lengths } = generationPoints(stage, longest, stage.maxTokens, prompts[0]?.row?.table);
   const built = await host.engine.build(points, { trained: [] });
   requireBudget(built.program, host.engine.memory, "the device");
@@ -189,6 +192,45 @@ export async function openGenerator(
     },
     close: () => session.close(),
   };
+}
+
+/** P0733: a token that the model has no row for, or a prompt that leaves the places of its text no room for `max_tokens` more. */
+function checkPrompts(stage: GenerateStage, encoded: ReadonlyMap<Prompt, readonly number[]>): void {
+  const bound = indexBounds(stage.prefill.graph).get("input_ids");
+  const shown = ({ text }: Prompt) => `the prompt ${JSON.stringify(text.length > 40 ? `${text.slice(0, 40)}…` : text)}`;
+  let longest: Prompt | undefined;
+  for (const [prompt, ids] of encoded) {
+    const odd = ids.find((id) => bound !== undefined && (id < 0 || id >= bound.below));
+    if (odd !== undefined)
+      throw new InputError(
+        "P0733",
+        `${shown(prompt)} holds the token ${odd}, but only 0 .. ${bound!.below - 1} exist in ${bound!.at.origin.path}`,
+        ["check that the tokenizer is the model's"],
+      );
+    if (longest === undefined || ids.length > encoded.get(longest)!.length) longest = prompt;
+  }
+  if (longest === undefined) return;
+  const { begin, front, maxTokens } = stage;
+  const length = encoded.get(longest)!.length;
+  const begun = begin?.length ?? 0;
+  const fits = (tokens: number, prompt = length) => {
+    const sizes = new Map([
+      ["B", 1],
+      ["S", prompt],
+      ["T", begun],
+      ["past", front + (begin ? begun : prompt) + tokens - 2],
+    ]);
+    return placesOutside(stage.prefill.graph, sizes) ?? (tokens > 1 ? placesOutside(stage.decode.graph, sizes) : undefined);
+  };
+  const found = fits(maxTokens);
+  if (found === undefined) return;
+  const most = longestThat((tokens) => fits(tokens) === undefined, maxTokens);
+  const room = most ?? longestThat((prompt) => fits(1, prompt) === undefined, length) ?? 0;
+  throw new InputError(
+    "P0733",
+    `${shown(longest)} has ${length} tokens and max_tokens = ${maxTokens}, but ${tableAt(found)} has ${found.rows} rows for places of a text`,
+    [most === undefined ? `prompts may have at most ${room} tokens` : `with this prompt max_tokens may be at most ${room}`],
+  );
 }
 
 function encode(stage: GenerateStage, tokenizer: PromptTokenizer, prompt: Prompt): readonly number[] {

@@ -97,7 +97,7 @@ function nested(values: readonly number[], [size, ...rest]: readonly number[]): 
 /** One object a row, with the columns asked for; also written to `predictions.jsonl`. P0910 where one is no number. */
 export async function predictStage(stage: PredictStage, host: RunHost, folder: string): Promise<Record<string, unknown>[]> {
   const table = await tableOf(stage, host);
-  checkTable(stage.entry.columns, stage.entry.graph, table);
+  checkTable(stage.entry.columns, stage.entry.graph, table, stage.sequence);
   const sizes = bindSizes(stage.entry.columns, table, stage.sequence);
   const batches = batchesOf(table.rows, stage.batch);
   const points = entryPoints("predict", [stage.entry], [sizes], [[...new Set(batches.map((rows) => rows.length))]]);

@@ -19,6 +19,7 @@ import { type LoopPlan, NonFinite, type Progress, runLoop, START } from "./loop.
 import { blame } from "./nonfinite.ts";
 import { Schedule } from "./schedule.ts";
 import { Summing } from "./summing.ts";
+import { withTargets } from "./targets.ts";
 import { elements, narrow, zeros } from "./values.ts";
 
 /** Entry points of an update in several batches. */
@@ -68,14 +69,15 @@ export function requireFit({ stage, built, budget }: PreparedTrain): void {
 
 /** The part of `prepareTrain` that needs no device. */
 export async function layTrain(stage: TrainStage, host: Pick<RunHost, "table">): Promise<LaidTrain> {
-  const tables: DataTable[] = [];
+  const read: DataTable[] = [];
   for (const spec of stage.data) {
     const table = await host.table({ spec, tokenizer: stage.tokenizer, separate: stage.separate, sequence: stage.sequence });
     if (table === undefined) throw new InputError("P0731", `\`${spec.make}\` has no held part`, ["give it `split:`"]);
-    tables.push(table);
+    read.push(table);
   }
-  stage.step.forEach((entry, i) => {
-    checkTable(entry.columns, entry.graph, tables[i]);
+  const tables = stage.step.map((entry, i) => {
+    checkTable(entry.columns, entry.graph, read[i], stage.sequence);
+    return withTargets(entry.columns, read[i], stage.sequence);
   });
   const sizes = stage.step.map((entry, i) => bindSizes(entry.columns, tables[i], stage.sequence));
   const { batch, accumulate, shuffle, seed } = stage;

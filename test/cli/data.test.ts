@@ -90,7 +90,7 @@ describe("what stops a run is said with its place in the file", () => {
       "a template that rewrites what was said",
       [{ messages: ["a", "b", "c", "d"].map((content, i) => ({ role: i % 2 ? "assistant" : "user", content })) }],
       /error P0716: `rows.jsonl`, line 1.*before message 2 otherwise/,
-      "{{ messages | length }}{% for m in messages %}{{ m.content }}{% endfor %}",
+      "{% for m in messages %}{{ m.content if loop.last else 'x' }}{% endfor %}",
     ],
     ["no file", [], /error P0680: `none.jsonl` does not exist[\s\S]*main.peft:7:45/, undefined, 'jsonl("none.jsonl")'],
   ];

@@ -55,7 +55,7 @@ describe("chat templates", () => {
     const own = wordFiles({ ...data, "m/chat_template.jinja": "{% for m in messages %}{{ m.content }} [EOS] {% endfor %}" }, several);
     expect(rows(made(own, spec("chat", ["d"])), "input_ids")[0].slice(0, 3)).toEqual(ids("the cat [EOS]"));
   });
-  test("calls of tools have no text; jsonl with messages is a chat", () => {
+  test("calls of tools are learnt as the template writes them; jsonl with messages is a chat", () => {
     const talk = {
       messages: [
         { role: "user", content: "a" },
@@ -64,8 +64,11 @@ describe("chat templates", () => {
         { role: "assistant", content: "yes" },
       ],
     };
-    const files = wordFiles({ d: lines([talk]) }, PLAIN);
-    expect(learnt(made(files, spec("jsonl", ["d"])))).toEqual([`. . . . . 3 . . . . ${id("yes")} 3`]);
+    const files = wordFiles(
+      { d: lines([talk]) },
+      PLAIN.replace("{{ m.content }}", "{{ m.content }}{% for c in m.tool_calls or [] %}great{% endfor %}"),
+    );
+    expect(learnt(made(files, spec("jsonl", ["d"])))).toEqual([`. . . . . ${id("great")} 3 . . . . ${id("yes")} 3`]);
   });
 });
 

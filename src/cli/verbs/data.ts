@@ -1,8 +1,10 @@
 import type { Command } from "commander";
 import pc from "picocolors";
-import type { Project, Stage } from "../../compiler/project.ts";
+import type { DatasetSpec, Project, Stage } from "../../compiler/project.ts";
 import { InputError } from "../../ir/errors.ts";
-import { checkTables, type Facts, factsOf, type StageTable, stageTables, type View, viewsOf, type Words } from "../../train/inspect.ts";
+import { checkTables } from "../../train/checks.ts";
+import { checkTable } from "../../train/columns.ts";
+import { type Facts, factsOf, type StageTable, stageTables, type View, viewsOf, type Words } from "../../train/inspect.ts";
 import { stagesOf } from "../../train/run.ts";
 import { type CommonOptions, common, Session, wholeNumber } from "../context.ts";
 import { line, Rejected, reportProblems, Usage } from "../errors.ts";
@@ -47,6 +49,7 @@ async function showAll(project: Project, session: Session, rows: number): Promis
         (spec) => tables.table({ spec, tokenizer: stage.tokenizer, separate: stage.separate, sequence }),
         tokenizer,
       );
+      for (const { columns, graph, table, spec } of made) attempt(() => checkTable(columns, graph, table, sequence), spec.span);
     } catch (error) {
       if (!(error instanceof InputError)) throw error;
       if (error.code === LATER) {
@@ -66,6 +69,15 @@ async function showAll(project: Project, session: Session, rows: number): Promis
     reportProblems(checkTables(made), io, json, session.source);
   }
   return failed;
+}
+
+/** Errors of a table at its place in the program. */
+function attempt(check: () => void, span: DatasetSpec["span"]): void {
+  try {
+    check();
+  } catch (error) {
+    throw error instanceof InputError ? error.at(span) : error;
+  }
 }
 
 /** The code of tables that only a run makes. */
@@ -91,13 +103,14 @@ function factsJson({ stage, part, table, spec }: StageTable, f: Facts): string {
     sequence: f.sequence ?? null,
     padding: f.padding ?? null,
     cut: f.cut,
+    unread: table.unread ?? [],
     classes: f.classes === undefined ? null : Object.fromEntries(f.classes),
   });
 }
 
 const percent = (share: number): string => `${(100 * share).toPrecision(3)} %`;
 
-function factsText({ stage, part, table: { name, columns } }: StageTable, f: Facts): string {
+function factsText({ stage, part, table: { name, columns, unread } }: StageTable, f: Facts): string {
   const rows: (string | number)[][] = [["rows", grouped(f.rows)]];
   if (f.tokens !== undefined) {
     const { least, median, mean, most } = f.tokens;
@@ -111,6 +124,7 @@ function factsText({ stage, part, table: { name, columns } }: StageTable, f: Fac
     rows.push(["labels", `${shown.join(", ")}${f.classes.size > CLASSES ? ", …" : ""}`]);
   }
   rows.push(["columns", [...columns.keys()].join(", ")]);
+  if (unread !== undefined) rows.push(["not used", unread.join(", ")]);
   return `${stage}${part === "held" ? " (held part)" : ""}: ${name}\n${table(rows)}`;
 }
 const CLASSES = 10;

@@ -1,7 +1,8 @@
 /** Chat templates as tokenizers' folders have them, rendered with the answers marked. */
-import { Template } from "@huggingface/jinja";
 import { InputError } from "../../ir/errors.ts";
 import { type Files, isRecord, type Json, joinPath, readRecord, readText } from "../files.ts";
+import { JinjaTemplate } from "./jinja.ts";
+import { plainText } from "./messages.ts";
 
 /** A stretch of a rendered conversation, and whether it is to be learnt. */
 export interface Stretch {
@@ -10,25 +11,53 @@ export interface Stretch {
 }
 
 /** Characters that no text has (Unicode keeps them for programs), around what `{% generation %}` marks. */
-const OPEN = "\uFDD0";
-const CLOSE = "\uFDD1";
+export const OPEN = "\uFDD0";
+export const CLOSE = "\uFDD1";
+const PROBE = "\uFDD3";
 
 export class ChatTemplate {
-  private readonly plain: Template;
-  private readonly marked: Template | undefined;
+  private readonly plain: JinjaTemplate;
+  private readonly marked: JinjaTemplate | undefined;
+  private readonly takes: { readonly texts: boolean; readonly parts: boolean };
 
-  /** P0714: it cannot be read. `folder`: for messages. */
+  /** P0714: it cannot be read. `folder`: for messages; `now`: the day that it is told. */
   constructor(
-    source: string,
+    private readonly source: string,
     readonly folder: string,
+    private readonly now?: Date,
   ) {
     try {
-      this.plain = new Template(source);
       const marked = markGeneration(source);
-      this.marked = marked === source ? undefined : new Template(marked);
+      this.plain = new JinjaTemplate(source);
+      this.marked = marked === source ? undefined : new JinjaTemplate(marked);
     } catch (error) {
       throw new InputError("P0714", `the chat template of \`${folder}\` cannot be read: ${message(error)}`);
     }
+    this.takes = this.probe();
+  }
+
+  /** Whether it writes content that is a text, and content in parts, tried with a text that nobody writes. */
+  private probe(): { texts: boolean; parts: boolean } {
+    const writes = (content: unknown): boolean => {
+      try {
+        const text = this.render({ messages: [{ role: "user", content }], add_generation_prompt: false });
+        return text.includes(PROBE) && !/["']type["']/.test(text);
+      } catch {
+        return false;
+      }
+    };
+    return { texts: writes(PROBE), parts: writes([{ type: "text", text: PROBE }]) };
+  }
+
+  /** The content as the template takes it: parts for one that walks through them, else one text. */
+  content(content: string | readonly Json[]): string | readonly Json[] {
+    if (typeof content === "string") return this.takes.texts || !this.takes.parts ? content : [{ type: "text", text: content }];
+    return this.takes.parts ? content : plainText(content);
+  }
+
+  /** Whether its source names a field or a role. */
+  names(word: string): boolean {
+    return new RegExp(`(?<![A-Za-z0-9_])${word.replace(/[^A-Za-z0-9_]/g, "\\$&")}(?![A-Za-z0-9_])`).test(this.source);
   }
 
   /** Whether it says itself, by `{% generation %}`, what is learnt. */
@@ -37,15 +66,13 @@ export class ChatTemplate {
   }
 
   render(values: Readonly<Record<string, unknown>>): string {
-    return this.plain.render({ ...values });
+    return this.plain.render(values, this.now);
   }
 
   /** The text in stretches, by the template's own marks. */
   stretches(values: Readonly<Record<string, unknown>>): Stretch[] {
     const out: Stretch[] = [];
-    for (const [i, piece] of this.marked!.render({ ...values })
-      .split(OPEN)
-      .entries()) {
+    for (const [i, piece] of this.marked!.render(values, this.now).split(OPEN).entries()) {
       const [first, ...rest] = piece.split(CLOSE);
       if (first !== "") out.push({ text: first, learnt: i > 0 });
       if (rest.join("") !== "") out.push({ text: rest.join(""), learnt: false });
@@ -74,13 +101,13 @@ export const message = (error: unknown): string => (error instanceof Error ? err
  * The template of a tokenizer's folder: `chat_template.jinja`, `additional_chat_templates/NAME.jinja`, or `chat_template` in its configuration, one or several by name. `name`: which
  * of several; without it `tool_use` where there are tools and such a template, else `default`. P0714: there is none, or one that cannot be read.
  */
-export function chatTemplate(files: Files, folder: string, name?: string, tools = false): ChatTemplate {
+export function chatTemplate(files: Files, folder: string, name?: string, tools = false, now?: Date): ChatTemplate {
   const sources = templateSources(files, folder);
   const names = [...sources.keys()];
   const wanted =
     name ?? (tools && sources.has("tool_use") ? "tool_use" : sources.has("default") || names.length !== 1 ? "default" : names[0]);
   const source = sources.get(wanted);
-  if (source !== undefined) return new ChatTemplate(source, folder);
+  if (source !== undefined) return new ChatTemplate(source, folder, now);
   if (names.length === 0) {
     throw new InputError("P0714", `the tokenizer of \`${folder}\` has no chat template`, [
       "put one into `chat_template.jinja` there, or write the text out in `jsonl(…, input:, target:)`",
@@ -91,6 +118,9 @@ export function chatTemplate(files: Files, folder: string, name?: string, tools 
     'say which, as in `chat("…", template: "…")`',
   ]);
 }
+
+/** Whether the folder has any. */
+export const hasTemplate = (files: Files, folder: string): boolean => templateSources(files, folder).size > 0;
 
 function templateSources(files: Files, folder: string): Map<string, string> {
   const sources = new Map<string, string>();

@@ -1,6 +1,7 @@
 /** Rows of text to rows of tokens: what a table's `input`, `target` and `label` say. */
 import { InputError } from "../../ir/errors.ts";
 import { describe } from "../files.ts";
+import { Numeral } from "../numeral.ts";
 import type { Framed, TextTokenizer } from "../tokenizer/tokenizer.ts";
 import { missing, readArray, readLabels } from "./labels.ts";
 import type { Row } from "./records.ts";
@@ -39,6 +40,8 @@ export interface EncodedRows {
   readonly columns: Map<string, Column>;
   readonly facts: readonly RowFacts[];
   readonly without?: Table["without"];
+  /** What of the rows' columns, and of fields inside them, nothing was made of, where this is known only now. */
+  readonly unread?: readonly string[];
 }
 
 interface Encoded extends Framed {
@@ -185,10 +188,15 @@ export function givenColumn(rows: readonly Row[], name: string, file: string): C
 }
 
 /** A column's value as text, filtered. P0705: missing · P0709: a list or an object. */
-function textOf(row: Row, { column, filters }: Slot, file: string, lower: boolean): string {
+function textOf(row: Row, { column, filters, behind }: Slot, file: string, lower: boolean): string {
   const value = row.values[column];
+  if (behind !== undefined) {
+    // a column that may be empty takes the line that it would have with it
+    if (value === undefined || value === null || value === "") return "";
+    return textOf(row, { column, filters }, file, lower) + behind;
+  }
   if (value === undefined || value === null) throw missing(row, column, file);
-  if (typeof value === "object")
+  if (typeof value === "object" && !(value instanceof Numeral))
     throw new InputError("P0709", `\`${file}\`, line ${row.line}: column \`${column}\` is ${describe(value)} where text is wanted`);
   const text = applyFilters(String(value), filters);
   return lower ? text.toLowerCase() : text;

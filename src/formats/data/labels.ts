@@ -1,6 +1,7 @@
 /** Labels out of a column: numbers as they are, names by the model's configuration or in order. */
 import { InputError } from "../../ir/errors.ts";
 import { describe, type Json } from "../files.ts";
+import { Numeral, numberOf } from "../numeral.ts";
 import type { Row } from "./records.ts";
 
 /**
@@ -13,6 +14,7 @@ export function readLabels(rows: readonly Row[], column: string, known: Readonly
     const value = row.values[column];
     if (value === undefined || value === null) throw missing(row, column, file);
     if (typeof value === "boolean") return Number(value);
+    if (value instanceof Numeral) return value.value;
     if (typeof value !== "number" && typeof value !== "string")
       throw new InputError("P0707", `${place(row)} is ${describe(value)} where a label is wanted, a number or a name`);
     return value;
@@ -77,7 +79,8 @@ export function readArray(row: Row, column: string, file: string): { values: num
     }
     if (depth !== (leaf ?? Math.max(depth, shape.length))) throw bad("has numbers and lists on one level");
     leaf = depth;
-    if (typeof item === "number") values.push(item);
+    const number = numberOf(item);
+    if (number !== undefined) values.push(number);
     else if (typeof item === "boolean") values.push(Number(item));
     else if (typeof item === "string" && isNumeral(item)) values.push(Number(item));
     else throw bad(`holds ${describe(item)} where numbers are wanted`);

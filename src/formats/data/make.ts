@@ -24,9 +24,9 @@ import { text } from "./makers/text.ts";
 import { packRows } from "./pack.ts";
 import { encodePairs } from "./pairs.ts";
 import type { Row } from "./records.ts";
-import { rowsOf, type Source, type TokenPlan } from "./source.ts";
+import { type ChatPlan, rowsOf, type Source, type TokenPlan } from "./source.ts";
 import type { Kitchen, Maker, TableContext, TableSpec } from "./spec.ts";
-import type { RowFacts, Table } from "./table.ts";
+import { type Column, listColumn, type RowFacts, type Table } from "./table.ts";
 
 export type { TableContext, TableSpec } from "./spec.ts";
 
@@ -103,8 +103,10 @@ function tokenizerOf(context: TableContext, name: string): TextTokenizer {
 }
 
 function encoded(source: Source, kitchen: Kitchen): Table {
-  const { columns, facts, without } = encode(source, kitchen);
-  const table = { name: `\`${source.file}\``, rows: facts.length, columns, facts, ...(without && { without }) };
+  const { columns, facts, without, unread: more = [] } = encode(source, kitchen);
+  const unread = [...(source.unread ?? []), ...more];
+  const seen = { ...(without && { without }), ...(unread.length > 0 && { unread }) };
+  const table = { name: `\`${source.file}\``, rows: facts.length, columns, facts, ...seen };
   return source.packed === undefined || kitchen.promptsOnly ? table : packRows(table, kitchen.sequence, source.packed);
 }
 
@@ -117,11 +119,11 @@ function encode(source: Source, kitchen: Kitchen): EncodedRows {
   const tokenizer = kitchen.words(`\`${file}\``);
   switch (plan.kind) {
     case "chat": {
-      const talk = chatOf(source, plan.template, tokenizer, kitchen);
+      const talk = chatOf(source, plan, tokenizer, kitchen);
       return promptsOnly ? talk.encodePrompts(rows) : talk.encode(rows, sequence);
     }
     case "pairs":
-      return encodePairs(rows, { tokenizer, file, sequence, chat: () => chatOf(source, plan.template, tokenizer, kitchen) });
+      return encodePairs(rows, { tokenizer, file, sequence, chat: () => chatOf(source, plan, tokenizer, kitchen) });
     case "text": {
       const config: ModelConfig = readConfig(files, folder!) ?? {};
       const wanted = promptsOnly ? { ...plan, target: undefined, label: undefined, wordTags: undefined } : plan;
@@ -131,23 +133,33 @@ function encode(source: Source, kitchen: Kitchen): EncodedRows {
   }
 }
 
-function chatOf(source: Source, name: string | undefined, tokenizer: TextTokenizer, { files, tokenizer: folder }: Kitchen): Chat {
+function chatOf(
+  source: Source,
+  { template: name, given, date }: Omit<ChatPlan, "kind">,
+  tokenizer: TextTokenizer,
+  { files, tokenizer: folder }: Kitchen,
+): Chat {
+  const now = date === undefined ? undefined : new Date(`${date}T12:00`);
   const made = new Map<boolean, ReturnType<typeof chatTemplate>>();
   const templateFor = (row: Row) => {
     const tools = Array.isArray(row.values.tools);
-    const template = made.get(tools) ?? chatTemplate(files, folder!, name, tools);
+    const template = made.get(tools) ?? chatTemplate(files, folder!, name, tools, now);
     made.set(tools, template);
     return template;
   };
-  return new Chat(templateFor, tokenizer, source.file);
+  return new Chat(templateFor, tokenizer, source.file, given);
 }
 
 /** Rows that are tokens in the file. */
 function givenTokens(source: Source, plan: TokenPlan, { files, tokenizer: folder }: Kitchen): EncodedRows {
   const rows = rowsOf(source);
   const columns = new Map(plan.columns.map((name) => [name, givenColumn(rows, name, source.file)]));
+  const config: ModelConfig = (folder === undefined ? undefined : readConfig(files, folder)) ?? {};
+  const texts = columns.get("input_ids");
+  // what rows are filled up with is no text, and neither are they where the file filled them up
+  if (texts !== undefined && texts.rank === 1 && !columns.has("attention_mask"))
+    columns.set("attention_mask", maskOf(texts, rows.length, config));
   if (plan.label !== undefined) {
-    const config: ModelConfig = (folder === undefined ? undefined : readConfig(files, folder)) ?? {};
     const known = labelIds(config, joinPath(folder ?? "", "config.json"));
     columns.set("label", labelColumn(source.rows, plan.label, known, source.file, source.part));
   }
@@ -160,4 +172,15 @@ function givenTokens(source: Source, plan: TokenPlan, { files, tokenizer: folder
     }),
   );
   return { columns, facts };
+}
+
+/** 1 for each token, 0 for a model's filling behind the last one, where no text ends with that. */
+function maskOf(texts: Column, rows: number, { pad_token_id: pad, eos_token_id: end }: ModelConfig): Column {
+  const fills = typeof pad === "number" && pad !== end && !(Array.isArray(end) && end.includes(pad));
+  const masks = Array.from({ length: rows }, (_, row) => {
+    const ids = Array.from(texts.row(row));
+    const last = fills ? ids.findLastIndex((id) => id !== pad) : ids.length - 1;
+    return ids.map((_, i) => Number(i <= last));
+  });
+  return listColumn(masks, 0);
 }

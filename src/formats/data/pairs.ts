@@ -1,9 +1,10 @@
 /** A prompt with a better and a worse answer, for objectives that learn from preferences. */
 import { InputError } from "../../ir/errors.ts";
-import { describe, type Json } from "../files.ts";
 import type { TextTokenizer } from "../tokenizer/tokenizer.ts";
-import { type Chat, type Message, readMessages, sharedTokens } from "./chat.ts";
+import { type Chat, sharedTokens } from "./chat.ts";
+import { placeOf, readMessages } from "./conversation.ts";
 import type { EncodedRows } from "./encode.ts";
+import type { Message } from "./messages.ts";
 import type { Row } from "./records.ts";
 import { listColumn, numberColumn, type RowFacts } from "./table.ts";
 
@@ -19,8 +20,8 @@ const SAME = "both answers are the same, so there is nothing to prefer";
 const HINT = "answers that are written at a temperature of 0 are all alike: give `generate` a temperature, or `sequence` more room";
 
 /**
- * Pairs whose answers are the same tokens are left out. Columns `chosen`, `chosen_mask`, `rejected`, `rejected_mask` and `prompt_length`. A row has `chosen` and `rejected`, texts behind a `prompt`, or messages: behind those of
- * `prompt`, or whole conversations that begin alike. P0711: the prompt leaves no room for an answer · P0715: a row of another kind · P0703: no pair is left.
+ * Pairs whose answers are the same tokens are left out. Columns `chosen`, `chosen_mask`, `rejected`, `rejected_mask` and `prompt_length`. A row (see `readPair`) has `chosen` and
+ * `rejected`, texts behind a `prompt`, or messages behind those of `prompt`. P0711: the prompt leaves no room for an answer · P0703: no pair is left.
  */
 export function encodePairs(
   rows: readonly Row[],
@@ -28,10 +29,10 @@ export function encodePairs(
 ): EncodedRows {
   const all = rows.map((row): PairRow => {
     const { prompt, chosen, rejected } = row.values;
-    if (typeof chosen === "string" && typeof rejected === "string" && !Array.isArray(prompt))
-      return plainPair(row, prompt, chosen, rejected, tokenizer, file);
-    return spokenPair(row, chat(), file);
+    return typeof chosen === "string" ? plainPair(String(prompt), chosen, String(rejected), tokenizer) : spokenPair(row, chat(), file);
   });
+  const talks = rows.filter(({ values }) => typeof values.chosen !== "string");
+  const unread = talks.length === 0 ? [] : chat().unread(talks, (row) => [...turns(row, "prompt", file), ...turns(row, "chosen", file)]);
   const cut = (ids: readonly number[]) => ids.slice(0, sequence);
   const empty = all.findIndex(({ chosen, rejected, prompt }) => Math.min(cut(chosen).length, cut(rejected).length) <= prompt);
   if (empty >= 0) {
@@ -60,17 +61,12 @@ export function encodePairs(
     const tokens = Math.max(chosen.length, rejected.length);
     return { line: kept[i].line, tokens, labelled: tokens - prompt };
   });
-  if (gone.length === 0) return { columns, facts };
-  return { columns, facts, without: { rows: gone.length, why: SAME, notes: [`line ${gone[0].line} is the first`, HINT] } };
+  const without = gone.length === 0 ? undefined : { rows: gone.length, why: SAME, notes: [`line ${gone[0].line} is the first`, HINT] };
+  return { columns, facts, unread, ...(without && { without }) };
 }
 
 /** Texts: the prompt in the tokenizer's frame, then an answer, then the end. */
-function plainPair(row: Row, prompt: Json | undefined, chosen: string, rejected: string, tokenizer: TextTokenizer, file: string): PairRow {
-  if (typeof prompt !== "string")
-    throw new InputError(
-      "P0715",
-      `\`${file}\`, line ${row.line}: prompt is ${describe(prompt)} where a text is wanted, as the answers are`,
-    );
+function plainPair(prompt: string, chosen: string, rejected: string, tokenizer: TextTokenizer): PairRow {
   const framed = tokenizer.frame(tokenizer.encode(prompt), undefined);
   let head = framed.ids.length;
   while (head > 0 && framed.special[head - 1] && tokenizer.specials.has(framed.ids[head - 1])) head--;
@@ -82,27 +78,13 @@ function plainPair(row: Row, prompt: Json | undefined, chosen: string, rejected:
   return { chosen: whole(chosen), rejected: whole(rejected), prompt: front.length };
 }
 
+const turns = (row: Row, name: "prompt" | "chosen" | "rejected", file: string): Message[] => {
+  const list = row.values[name];
+  return Array.isArray(list) && list.length === 0 ? [] : readMessages(list, name, placeOf(row, file));
+};
+
 function spokenPair(row: Row, chat: Chat, file: string): PairRow {
-  const { values } = row;
-  const answers = (name: "chosen" | "rejected"): Message[] => {
-    const value = values[name];
-    return typeof value === "string" ? [{ role: "assistant", content: value }] : readMessages(value, name, row, file);
-  };
-  let chosen = answers("chosen");
-  let rejected = answers("rejected");
-  let prompt: Message[];
-  if (values.prompt !== undefined || values.messages !== undefined) {
-    prompt = readMessages(values.prompt ?? values.messages, "prompt", row, file);
-  } else {
-    let shared = 0;
-    while (shared < Math.min(chosen.length, rejected.length) && JSON.stringify(chosen[shared]) === JSON.stringify(rejected[shared]))
-      shared++;
-    prompt = chosen.slice(0, shared);
-    chosen = chosen.slice(shared);
-    rejected = rejected.slice(shared);
-  }
-  if (chosen.length === 0 || rejected.length === 0)
-    throw new InputError("P0715", `\`${file}\`, line ${row.line}: chosen and rejected are the same conversation`);
+  const [prompt, chosen, rejected] = [turns(row, "prompt", file), turns(row, "chosen", file), turns(row, "rejected", file)];
   const asked = chat.tokens(row, prompt, true);
   const won = chat.tokens(row, [...prompt, ...chosen], false);
   const lost = chat.tokens(row, [...prompt, ...rejected], false);

@@ -17,12 +17,14 @@ export interface ChatPlan {
   readonly kind: "chat";
   /** Which of several templates; none: the usual one. */
   readonly template: string | undefined;
+  /** Values for the template, from the program; `date`: the day that it is told, `YYYY-MM-DD`. */
+  readonly given?: Readonly<Record<string, unknown>>;
+  readonly date?: string;
 }
 
 /** Rows are a prompt with a better and a worse answer. */
-export interface PairPlan {
+export interface PairPlan extends Omit<ChatPlan, "kind"> {
   readonly kind: "pairs";
-  readonly template: string | undefined;
 }
 
 /** Rows put together are kept apart by a column that says which is which, or follow each other as one text. */
@@ -40,6 +42,8 @@ export interface Source {
   readonly shape: string;
   /** How several rows go into one of `sequence` tokens, if they do. */
   readonly packed?: Packing;
+  /** Columns of the file that nothing was made of. */
+  readonly unread?: readonly string[];
 }
 
 export const rowsOf = (source: Source): readonly Row[] => source.rows.slice(...source.part);

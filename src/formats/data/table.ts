@@ -20,6 +20,8 @@ export interface RowFacts {
   readonly labelled: number | undefined;
   /** Whether an answer begins within a token that also holds the end of its prompt. */
   readonly merged?: boolean;
+  /** Whether a chat template writes its answers otherwise than they were when they came last. */
+  readonly rewritten?: boolean;
 }
 
 export interface Table {
@@ -31,6 +33,8 @@ export interface Table {
   readonly facts?: readonly RowFacts[];
   /** Rows that were left out, and why. */
   readonly without?: { readonly rows: number; readonly why: string; readonly notes: readonly string[] };
+  /** Columns of the file, and fields inside them, that nothing was made of. */
+  readonly unread?: readonly string[];
   /** Rows of another table that come along with each batch: its columns are asked for by `prefix` and their name, `batch` rows at a time. */
   readonly beside?: { readonly prefix: string; readonly table: Table; readonly batch: number };
 }
@@ -64,7 +68,15 @@ export function pickRows(table: Table, picked: readonly number[], name = table.n
   return { ...table, name, rows: picked.length, columns: new Map(columns), ...(facts && { facts }) };
 }
 
-/** The tables' rows one after another, with the columns that all have. */
+/** Whether labels, if there are any, stand beside the tokens of the text. */
+function besideTokens({ rows, columns }: Table): boolean {
+  const [ids, labels] = [columns.get("input_ids"), columns.get("labels")];
+  if (ids === undefined || labels === undefined) return true;
+  for (let i = 0; i < rows; i++) if (ids.shape(i)[0] !== labels.shape(i)[0]) return false;
+  return true;
+}
+
+/** The tables' rows one after another, with the columns that all have; `labels` of a table of texts without them are its tokens. */
 export function joinTables(tables: readonly Table[], name: string): Table {
   const starts: number[] = [];
   let rows = 0;
@@ -78,8 +90,11 @@ export function joinTables(tables: readonly Table[], name: string): Table {
     return [table, i - starts[table]];
   };
   const columns = new Map<string, Column>();
-  for (const [key, first] of tables[0].columns) {
-    const all = tables.map((table) => table.columns.get(key)).filter((column) => column !== undefined);
+  const names = new Map(tables.flatMap((table) => [...table.columns]));
+  const whole = tables.every(besideTokens);
+  for (const [key, first] of names) {
+    // texts without labels beside texts with them are learnt whole, as they are alone
+    const all = tables.flatMap(({ columns: own }) => own.get(key) ?? (key === "labels" && whole ? (own.get("input_ids") ?? []) : []));
     if (all.length < tables.length || all.some((column) => column.rank !== first.rank)) continue;
     columns.set(key, {
       rank: first.rank,
@@ -95,7 +110,8 @@ export function joinTables(tables: readonly Table[], name: string): Table {
     });
   }
   const facts = tables.every((table) => table.facts !== undefined) ? tables.flatMap((table) => table.facts!) : undefined;
-  return { name, rows, columns, ...(facts && { facts }) };
+  const unread = [...new Set(tables.flatMap((table) => table.unread ?? []))];
+  return { name, rows, columns, ...(facts && { facts }), ...(unread.length > 0 && { unread }) };
 }
 
 /** Which rows are trained on and which are held: the first `split` of them and the rest, at least one each where there are two. */

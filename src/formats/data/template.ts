@@ -4,6 +4,8 @@ import { InputError } from "../../ir/errors.ts";
 export interface Slot {
   readonly column: string;
   readonly filters: readonly string[];
+  /** A column that may be missing or empty, and what follows it where it is not. */
+  readonly behind?: string;
 }
 /** Text, a column's value, or the place of the mask. */
 export type Piece = string | Slot | typeof MASK;

@@ -5,12 +5,15 @@ import { BuiltinTable, type Call } from "./table.ts";
 /** Tables of data: read when a stage runs, described here. Paths are relative to the file. */
 export const tables = new BuiltinTable();
 
+/** Of conversations. */
+const TALKS = ["template", "roles", "learn", "arguments", "date"];
+
 const readers: Readonly<Record<string, readonly string[]>> = {
   text: ["separator", "packed", "split"],
-  jsonl: ["input", "target", "label", "columns", "lower", "template", "packed", "split"],
-  csv: ["input", "target", "label", "columns", "lower", "packed", "split"],
-  parquet: ["input", "target", "label", "columns", "lower", "template", "packed", "split"],
-  chat: ["template", "packed", "split"],
+  jsonl: ["input", "target", "label", "columns", "lower", ...TALKS, "packed", "split"],
+  csv: ["input", "target", "label", "columns", "lower", ...TALKS, "packed", "split"],
+  parquet: ["input", "target", "label", "columns", "lower", ...TALKS, "packed", "split"],
+  chat: [...TALKS, "packed", "split"],
   images: ["label", "columns", "split"],
 };
 
@@ -71,7 +74,7 @@ tables.add("spans", [{ name: "tags" }, { name: "table" }], ({ tags, table }, c) 
 // a better and a worse answer: rows of a file, or answers of two tables, told apart by a column of scores
 tables.add(
   "pairs",
-  [{ name: "chosen" }, ...["rejected", "by", "template", "split"].map((name) => ({ name, optional: true }))],
+  [{ name: "chosen" }, ...["rejected", "by", "template", "roles", "arguments", "date", "split"].map((name) => ({ name, optional: true }))],
   ({ chosen, rejected, by, ...rest }, c) => {
     checkSplit(rest.split, c);
     if (typeof chosen === "string") {

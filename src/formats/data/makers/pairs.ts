@@ -1,7 +1,8 @@
 /** `pairs`: a prompt with a better and a worse answer: rows of a file that have both, or the answers of two tables. */
 import { InputError } from "../../../ir/errors.ts";
 import type { Json } from "../../files.ts";
-import { isConversation, messagesOf } from "../chat.ts";
+import { numberOf } from "../../numeral.ts";
+import { isConversation, messagesOf } from "../conversation.ts";
 import type { Row } from "../records.ts";
 import { rowsOf, type Source } from "../source.ts";
 import { isSpec, type Kitchen, type Maker, stringOption, type TableSpec, wrong } from "../spec.ts";
@@ -10,11 +11,10 @@ import { readRows, sourceOf } from "./records.ts";
 export const pairs: Maker = {
   source(spec, kitchen) {
     const [chosen, rejected] = spec.args;
-    const plan = { plan: { kind: "pairs", template: stringOption(spec, "template") }, shape: "pairs of answers" } as const;
-    if (typeof chosen === "string") return sourceOf(readRows(chosen, kitchen), chosen, spec, plan);
+    if (typeof chosen === "string") return sourceOf(readRows(chosen, kitchen), chosen, spec, kitchen, "pairs");
     if (!isSpec(chosen) || !isSpec(rejected)) throw wrong(spec, "argument 1", chosen, "the path of a file, or a table beside another");
     const both = [answersOf(chosen, kitchen), answersOf(rejected, kitchen)];
-    return sourceOf(joined(both[0], both[1], stringOption(spec, "by")), both[1].file, spec, plan);
+    return sourceOf(joined(both[0], both[1], stringOption(spec, "by")), both[1].file, spec, kitchen, "pairs");
   },
 };
 
@@ -60,8 +60,8 @@ function answerOf(row: Row, file: string): string {
 }
 
 function scoreOf(row: Row, by: string, file: string): number {
-  const score = row.values[by];
-  if (typeof score === "number") return score;
+  const score = numberOf(row.values[by]);
+  if (score !== undefined) return score;
   throw new InputError("P0703", `\`${file}\`, line ${row.line} has no number \`${by}\` to tell the better answer by`, [
     `it has ${Object.keys(row.values).join(", ")}`,
     "without `by:` the answers of the first table are the better ones",

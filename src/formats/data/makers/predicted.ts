@@ -1,7 +1,7 @@
 /** What a `predict` or `generate` stage left, beside the table that it went over, if that is given. */
 import { InputError } from "../../../ir/errors.ts";
 import { baseName, joinPath } from "../../files.ts";
-import { isConversation, messagesOf } from "../chat.ts";
+import { isConversation, messagesOf } from "../conversation.ts";
 import { renderRow } from "../encode.ts";
 import { readArray } from "../labels.ts";
 import { type Row, readJsonLines } from "../records.ts";

@@ -1,16 +1,18 @@
 /** `jsonl`, `csv`, `parquet`: rows of files, with templates over their columns, or by the usual names of columns. */
 import { Bug, InputError } from "../../../ir/errors.ts";
-import { isConversation } from "../chat.ts";
+import { isRecord } from "../../files.ts";
+import { hasTemplate } from "../chat-template.ts";
+import { type AskedForm, askedForm, isConversation, readPair, readTalk, type TalkOptions } from "../conversation.ts";
 import type { RowPlan } from "../encode.ts";
 import { type Row, readCsv, readJsonLines } from "../records.ts";
-import type { Plan, Source } from "../source.ts";
+import type { ChatPlan, Plan, Source } from "../source.ts";
 import { boolOption, given, type Kitchen, type Maker, packingOf, partOf, pathOf, stringOption, type TableSpec, wrong } from "../spec.ts";
-import { parseTemplate, type Template } from "../template.ts";
+import { isSlot, parseTemplate, type Template } from "../template.ts";
 
 const maker = (read: (path: string, kitchen: Kitchen) => readonly Row[]): Maker => ({
   source(spec, kitchen) {
     const path = pathOf(spec);
-    return sourceOf(read(path, kitchen), path, spec);
+    return sourceOf(read(path, kitchen), path, spec, kitchen);
   },
 });
 
@@ -30,41 +32,115 @@ export function readRows(path: string, kitchen: Kitchen): readonly Row[] {
   return path.endsWith(".parquet") ? fromParquet(path, kitchen) : readJsonLines(kitchen.files, path);
 }
 
+/** Whether texts may be put into the turns of a conversation: the stage's tokenizer has a chat template, and answers follow what is asked. */
+export const speaks = ({ files, tokenizer, separate }: Kitchen): boolean =>
+  tokenizer !== undefined && files.stat(tokenizer) !== undefined && hasTemplate(files, tokenizer) && !separate;
+
+/** What kinds of rows may be told to be: the usual is what they look like. */
+type As = "chat" | "pairs" | undefined;
+
 /** P0700: no rows. `undefined`: no such part. */
-export function sourceOf(rows: readonly Row[], path: string, spec: TableSpec, plan?: { plan: Plan; shape: string }): Source | undefined {
+export function sourceOf(rows: readonly Row[], path: string, spec: TableSpec, kitchen: Kitchen, as?: As): Source | undefined {
   if (rows.length === 0) throw new InputError("P0700", `\`${path}\` has no rows`);
   const part = partOf(spec, rows.length);
   if (part === undefined) return undefined;
-  return { file: path, rows, part, packed: packingOf(spec), ...(plan ?? planOf(spec, rows[0], path)) };
+  const shared = { file: path, part, packed: packingOf(spec) };
+  const columns = [...new Set(rows.flatMap((row) => Object.keys(row.values)))];
+  const without = (read: ReadonlySet<string>) => columns.filter((name) => !read.has(name) && rows.some((row) => row.values[name] !== null));
+  const all = <T extends { readonly row: Row; readonly read: ReadonlySet<string> }>(made: readonly T[]) => ({
+    ...shared,
+    rows: made.map(({ row }) => row),
+    unread: without(new Set(made.flatMap(({ read }) => [...read]))),
+  });
+  if (as === "pairs") {
+    const spoken = speaks(kitchen);
+    const made = rows.map((row) => readPair(row, path, talkOptions(spec), spoken));
+    return { ...all(made), plan: { kind: "pairs", ...chatOptions(spec) }, shape: "pairs of answers" };
+  }
+  const form = given(spec.options.input) ? undefined : formOf(rows[0]);
+  const talks =
+    as === "chat" ||
+    (!given(spec.options.input) && (isConversation(rows[0]) || (typeof form === "object" && "asked" in form && speaks(kitchen))));
+  if (talks) {
+    const made = rows.map((row) => readTalk(row, path, talkOptions(spec)));
+    return { ...all(made), plan: { kind: "chat", ...chatOptions(spec) }, shape: "conversations" };
+  }
+  const { plan, shape } = planOf(spec, rows[0], path, form);
+  return { ...shared, rows, plan, shape, unread: without(columnsOf(plan)) };
+}
+
+/** Columns that a plan reads. */
+function columnsOf(plan: Plan): Set<string> {
+  if (plan.kind === "tokens") return new Set([...plan.columns, ...(plan.label === undefined ? [] : [plan.label])]);
+  if (plan.kind !== "text") return new Set();
+  const templates = [...plan.inputs, ...(plan.target === undefined ? [] : [plan.target])];
+  const slots = templates.flatMap(({ pieces }) => pieces.filter(isSlot).map(({ column }) => column));
+  return new Set([...slots, ...plan.columns, ...[plan.label, plan.wordTags].filter((name) => name !== undefined)]);
+}
+
+/** P0703: `roles` that are no names, another `learn`. */
+function talkOptions(spec: TableSpec): TalkOptions {
+  const { roles, learn } = spec.options;
+  if (given(roles) && !(isRecord(roles) && Object.values(roles).every((role) => typeof role === "string")))
+    throw wrong(spec, "`roles`", roles, 'names in the file to roles, as in { teacher: "user" },');
+  if (given(learn) && learn !== "answers" && learn !== "last") throw wrong(spec, "`learn`", learn, '"answers" or "last"');
+  return { roles: given(roles) ? (roles as Record<string, string>) : {}, last: learn === "last" };
+}
+
+function chatOptions(spec: TableSpec): Omit<ChatPlan, "kind"> {
+  const { arguments: values } = spec.options;
+  if (given(values) && !isRecord(values)) throw wrong(spec, "`arguments`", values, "values by name, as in { enable_thinking: false },");
+  const date = stringOption(spec, "date");
+  if (date !== undefined && Number.isNaN(new Date(`${date}T12:00`).getTime()))
+    throw wrong(spec, "`date`", date, "a day, as in 2026-03-01,");
+  return {
+    template: stringOption(spec, "template"),
+    ...(given(values) && { given: values as Record<string, unknown> }),
+    ...(date !== undefined && { date }),
+  };
 }
 
 /** Columns that tables of tokens have from elsewhere. */
 const TOKENS = ["input_ids", "attention_mask", "labels", "token_type_ids"];
 
 /** What rows look like, and what is made of them where the options do not say: the first that fits. */
-const SHAPES: readonly {
+interface Shape {
   readonly shape: string;
   readonly needs: readonly string[];
   readonly inputs: readonly string[];
   readonly target?: string;
-}[] = [
+}
+const FIRST: readonly Shape[] = [
   { shape: "prompt and completion", needs: ["prompt", "completion"], inputs: ["{prompt}"], target: "{completion}" },
-  {
-    shape: "instruction, input and output",
-    needs: ["instruction", "input", "output"],
-    inputs: ["{instruction}\n{input}\n"],
-    target: "{output}",
-  },
-  { shape: "instruction and output", needs: ["instruction", "output"], inputs: ["{instruction}\n"], target: "{output}" },
+];
+const THEN: readonly Shape[] = [
   { shape: "prompt", needs: ["prompt"], inputs: ["{prompt}"] },
   { shape: "text", needs: ["text"], inputs: ["{text}"] },
   { shape: "two sentences", needs: ["sentence1", "sentence2"], inputs: ["{sentence1}", "{sentence2}"] },
   { shape: "premise and hypothesis", needs: ["premise", "hypothesis"], inputs: ["{premise}", "{hypothesis}"] },
   { shape: "sentence", needs: ["sentence"], inputs: ["{sentence}"] },
 ];
+/** Columns with answers that no shape reads, and who does. */
+const ANSWERS: Readonly<Record<string, string>> = {
+  chosen: "rows with a better and a worse answer are for `pairs`",
+  preferred_output: "rows with a better and a worse answer are for `pairs`",
+  completions: "rows with several completions are not read",
+};
+
+function formOf(row: Row): Shape | AskedForm | undefined {
+  const fits = ({ needs }: Shape) => needs.every((name) => row.values[name] !== undefined);
+  return FIRST.find(fits) ?? askedForm(row) ?? THEN.find(fits);
+}
+
+/** A form of columns as texts in a row: what is asked a line each, then the answer. */
+function askedPlan({ asked, answer }: AskedForm): { inputs: Template[]; target: Template } {
+  const [first, ...more] = asked;
+  const pieces = [{ column: first, filters: [] }, "\n", ...more.map((column) => ({ column, filters: [], behind: "\n" }))];
+  return { inputs: [{ source: asked.map((column) => `{${column}}`).join("\\n"), pieces }], target: parseTemplate(`{${answer}}`) };
+}
 
 /** What the options say, or what the usual names of columns do. P0703: neither says what the model reads. */
-function planOf(spec: TableSpec, first: Row, path: string): { plan: Plan; shape: string } {
+function planOf(spec: TableSpec, first: Row, path: string, usual: Shape | AskedForm | undefined): { plan: Plan; shape: string } {
   const { input, target, label, columns } = spec.options;
   const has = (name: string) => first.values[name] !== undefined;
   const text = (value: unknown, option: string): string => {
@@ -76,30 +152,38 @@ function planOf(spec: TableSpec, first: Row, path: string): { plan: Plan; shape:
   const names = wanted.map((name) => text(name, "columns"));
   const lower = boolOption(spec, "lower");
   if (!given(input)) {
-    if (isConversation(first)) return { plan: { kind: "chat", template: stringOption(spec, "template") }, shape: "conversations" };
     if (Array.isArray(first.values.input_ids)) {
       const own = TOKENS.filter(has);
       const more = given(label) ? text(label, "label") : has("label") ? "label" : undefined;
       return { plan: { kind: "tokens", columns: [...new Set([...own, ...names])], label: more }, shape: "tokens" };
     }
   }
-  const usual = given(input) ? undefined : SHAPES.find(({ needs }) => needs.every(has));
   if (!given(input) && usual === undefined) {
     throw new InputError("P0703", `\`${path}\` has no column \`text\` or \`prompt\`, so \`input\` must say what the model reads`, [
       `it has ${Object.keys(first.values).join(", ")}`,
+      ...Object.entries(ANSWERS).flatMap(([name, who]) => (has(name) ? [who] : [])),
       'for example `input: "{premise} {hypothesis}"`, or a pair `input: ["{premise}", "{hypothesis}"]`',
     ]);
   }
-  const inputs: Template[] = (usual?.inputs ?? (Array.isArray(input) ? input : [input])).map((template) =>
-    parseTemplate(text(template, "input")),
-  );
+  const answers = Object.keys(ANSWERS).find(has);
+  if (usual !== undefined && answers !== undefined && !("asked" in usual) && usual.target === undefined && !given(target))
+    throw new InputError("P0703", `\`${path}\` has a column \`${answers}\` beside \`${usual.needs[0]}\`, which would not be learnt`, [
+      ANSWERS[answers],
+      "or say what the model reads and learns with `input` and `target`",
+    ]);
+  const made = usual !== undefined && "asked" in usual ? askedPlan(usual) : undefined;
+  const inputs: Template[] =
+    made?.inputs ??
+    ((usual as Shape | undefined)?.inputs ?? (Array.isArray(input) ? input : [input])).map((template: unknown) =>
+      parseTemplate(text(template, "input")),
+    );
   if (inputs.length < 1 || inputs.length > 2)
     throw new InputError("P0703", `\`input\` of ${spec.make} is a list of ${inputs.length} where one template or two are wanted`);
-  const wantedTarget = given(target) ? text(target, "target") : usual?.target;
+  const own = usual !== undefined && "target" in usual && usual.target !== undefined ? parseTemplate(usual.target) : made?.target;
   const plan: RowPlan = {
     kind: "text",
     inputs,
-    target: wantedTarget === undefined ? undefined : parseTemplate(wantedTarget),
+    target: given(target) ? parseTemplate(text(target, "target")) : own,
     label: given(label) ? text(label, "label") : usual !== undefined && has("label") ? "label" : undefined,
     columns: names,
     lower,

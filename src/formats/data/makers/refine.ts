@@ -1,7 +1,7 @@
 /** `refine`: what was generated, asked to be made better: the conversation so far with the answer and one more request. */
 import { InputError } from "../../../ir/errors.ts";
 import { describe } from "../../files.ts";
-import { isConversation, messagesOf } from "../chat.ts";
+import { isConversation, messagesOf } from "../conversation.ts";
 import { mapRows } from "../source.ts";
 import { innerSpec, type Maker, wrong } from "../spec.ts";
 import { parseTemplate } from "../template.ts";
