@@ -86,7 +86,7 @@ describe("places of a text are rows of a table", () => {
   test.each([
     ["bert", "BertForMaskedLM", `${SMALL}, max_position_embeddings: 6`, "masked_lm", 6],
     // RoBERTa counts from the number behind its filling's
-    ["bert", "RobertaForMaskedLM", `${SMALL}, max_position_embeddings: 8`, "masked_lm", 6],
+    ["bert", "RobertaForMaskedLM", `${SMALL}, pad_token_id: 1, max_position_embeddings: 8`, "masked_lm", 6],
     [
       "opt",
       "OPTForCausalLM",
