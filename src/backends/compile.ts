@@ -2,16 +2,16 @@
 
 import { Bug } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
-import type { Dispatch, Entry, HostScalar, HostStep, Kernel, Load, Program } from "../runtime/program.ts";
+import type { Dispatch, Entry, HostScalar, HostStep, Kernel, Load, Placed, Program } from "../runtime/program.ts";
 import type { FuseLimits } from "./kernels/fuse.ts";
 import type { LoopLanguage } from "./kernels/kernel.ts";
 import { hoist, isDerived, type LoadGraph } from "./load.ts";
 import { lower } from "./lower.ts";
-import { checkSize, type PlannedStep, plan } from "./plan.ts";
+import { checkSize, type PlannedStep, plan, sameRange } from "./plan.ts";
 import { singleLeaves } from "./prepare.ts";
 import { assemble } from "./wasm/assemble.ts";
 import { type PrintedKernel, printKernel, printModule } from "./wasm/print.ts";
-import { pageBytes } from "./webgpu/bindings.ts";
+import { aligned, overlap, pageBytes } from "./webgpu/bindings.ts";
 import { launches } from "./webgpu/launch.ts";
 import type { WebGPULimits } from "./webgpu/limits.ts";
 
@@ -182,12 +182,25 @@ class WasmTarget implements Target {
 class WebGPUTarget implements Target {
   private readonly known = new Map<string, Kernel>();
   private readonly names = new Names();
+  /** All turns of a loop have the same kernel objects: where their operands lie alike, so do their texts. */
+  private readonly turns = new WeakMap<LoopLanguage, Map<string, Dispatch>>();
   constructor(private readonly limits: WebGPULimits) {}
 
   dispatch({ kernel, operands, label }: Planned, tensors: Program["tensors"][number][]): Dispatch[] {
     const placed = operands.map((t) => tensors[t]);
+    const { alignment } = this.limits;
+    const pages = [...new Set(placed.map((p) => `${p.arena} ${p.page}`))];
+    const alike = placed.map((p) => `${pages.indexOf(`${p.arena} ${p.page}`)} ${p.offset % alignment} ${p.bytes} ${p.dtype}`).join("\n");
+    const first = this.turns.get(kernel)?.get(alike);
+    const ranges = placed.map((p) => aligned(p, alignment));
+    const clash = ranges.some((r, i) => ranges.some((o, j) => j !== i && overlap(r, o)));
+    const numberOf = (r: Placed): number => {
+      const same = placed.indexOf(r);
+      return same >= 0 ? operands[same] : tensors.push(r) - 1;
+    };
+    if (first && !clash) return [{ ...first, operands: ranges.map(numberOf) }];
     const made = launches({ ...kernel, name: label.replace(/[^A-Za-z0-9.]+/g, "_") }, placed, this.limits);
-    return made.map((l): Dispatch => {
+    const out = made.map((l): Dispatch => {
       const key = `${l.kernel.code}\n${JSON.stringify(l.kernel.operands)}`;
       let seen = this.known.get(key);
       if (!seen) {
@@ -195,14 +208,15 @@ class WebGPUTarget implements Target {
         seen = { ...l.kernel, name, code: `// ${name}\n${l.kernel.code}` };
         this.known.set(key, seen);
       }
-      const ranges = l.ranges.map((r) => {
-        const same = placed.indexOf(r);
-        if (same >= 0) return operands[same];
-        tensors.push(r);
-        return tensors.length - 1;
-      });
-      return { kernel: seen.name, operands: ranges, grid: l.grid, label };
+      return { kernel: seen.name, operands: l.ranges.map(numberOf), grid: l.grid, label };
     });
+    // one launch, with a binding for each operand in their order
+    const plain = made.length === 1 && made[0].ranges.length === ranges.length && made[0].ranges.every((r, i) => sameRange(r, ranges[i]));
+    if (plain && !clash) {
+      if (!this.turns.has(kernel)) this.turns.set(kernel, new Map());
+      this.turns.get(kernel)!.set(alike, out[0]);
+    }
+    return out;
   }
   kernels(): Kernel[] {
     return [...this.known.values()];

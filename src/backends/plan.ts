@@ -283,7 +283,7 @@ export function plan(inputs: readonly PlanInput[], options: PlanOptions): Plan {
   return { arenas, tensors, entries, params, states, constants };
 }
 
-const sameRange = (a: Placed, b: Placed): boolean => a.arena === b.arena && a.page === b.page && a.offset === b.offset;
+export const sameRange = (a: Placed, b: Placed): boolean => a.arena === b.arena && a.page === b.page && a.offset === b.offset;
 
 /** Whether the step that makes a next value may write it over the old one, which it may read itself. */
 export function overwrites<T>(steps: readonly Step[], r: Result, target: T, where: ReadonlyMap<Node, T>): boolean {

@@ -2,6 +2,7 @@
 import { type BindOptions, bind } from "./bind.ts";
 import type { Graph } from "./graph.ts";
 import { canonical } from "./passes/canonical.ts";
+import { chunk } from "./passes/chunk.ts";
 import { cse } from "./passes/cse.ts";
 import { cut } from "./passes/cut.ts";
 import { expand } from "./passes/expand.ts";
@@ -31,6 +32,7 @@ export const pipeline: readonly Pass[] = [
   products,
   simplify,
   cse,
+  chunk,
   cut,
   scalars,
 ];

@@ -3,7 +3,6 @@
  * A tensor larger than a page goes on in the pages after it, and then has a binding a page, chosen by the index. And where a dispatch would bind more
  * buffers than the device allows, operands of one page share a binding that spans them.
  */
-import { Bug } from "../../ir/errors.ts";
 import type { Placed } from "../../runtime/program.ts";
 import { range } from "../kernels/index.ts";
 import type { LoopLanguage } from "../kernels/kernel.ts";
@@ -70,6 +69,13 @@ function variable(name: string, taken: Set<string>): string {
 
 const samePage = (a: Placed, b: Placed): boolean => a.arena === b.arena && a.page === b.page;
 
+/** The range from the last offset on at which a binding may begin: a turn's slice of a tensor begins anywhere. */
+export function aligned(p: Placed, alignment: number): Placed {
+  const more = p.offset % alignment;
+  return more === 0 ? p : { ...p, offset: p.offset - more, bytes: p.bytes + more, shape: [(p.bytes + more) / 4] };
+}
+export const overlap = (a: Placed, b: Placed): boolean => samePage(a, b) && a.offset < b.offset + b.bytes && b.offset < a.offset + a.bytes;
+
 export class Bindings {
   readonly bindings: readonly Binding[];
   private readonly parts: readonly (readonly Part[])[];
@@ -92,17 +98,20 @@ export class Bindings {
       const name = variable(operand.name, taken);
       const mine: Part[] = [];
       if (p.offset + p.bytes <= full) {
-        mine.push({ from: 0, to: operand.count, binding: ranges.length, base: 0 });
-        ranges.push({ name, range: p, written });
+        const range = aligned(p, limits.alignment);
+        mine.push({ from: 0, to: operand.count, binding: ranges.length, base: (p.offset - range.offset) / 4 });
+        ranges.push({ name, range, written });
       } else {
-        if (p.offset !== 0) throw new Bug(`${kernel.name}: ${operand.name} is larger than a page and does not start one`);
-        const elements = full / 4;
-        for (let from = 0, page = p.page; from < operand.count; from += elements, page++) {
-          const to = Math.min(from + elements, operand.count);
-          if (to <= windows[o].low || from > windows[o].high) continue;
-          mine.push({ from, to, binding: ranges.length, base: 0 });
-          const range = { arena: p.arena, page, offset: 0, bytes: (to - from) * 4, dtype: p.dtype, shape: [to - from] };
-          ranges.push({ name: `${name}_${mine.length - 1}`, range, written });
+        // the rest of the page that it begins in, and the pages after
+        for (let from = 0, page = p.page, offset = p.offset; from < operand.count; page++, offset = 0) {
+          const to = Math.min(from + (full - offset) / 4, operand.count);
+          if (to > windows[o].low && from <= windows[o].high) {
+            const part = { arena: p.arena, page, offset, bytes: (to - from) * 4, dtype: p.dtype, shape: [to - from] };
+            const range = aligned(part, limits.alignment);
+            mine.push({ from, to, binding: ranges.length, base: (offset - range.offset) / 4 });
+            ranges.push({ name: `${name}_${mine.length - 1}`, range, written });
+          }
+          from = to;
         }
       }
       parts.push(mine);
@@ -121,7 +130,7 @@ export class Bindings {
     const [part, ...more] = this.parts[operand];
     const { access, dtype, count } = this.kernel.operands[operand];
     const alone = more.length === 0 && this.parts.filter((ps) => ps.some((p) => p.binding === part.binding)).length === 1;
-    return alone && access === "read" && dtype === "f32" && count % 4 === 0;
+    return alone && part.base === part.from && access === "read" && dtype === "f32" && count % 4 === 0;
   }
   /** From here on the operand is an array of `vec4f`, and is read by `four` only. */
   declareFours(operand: number): void {
@@ -198,7 +207,10 @@ const moved = (index: string, part: Part): string => {
   return by === 0 ? index : `${index} ${by > 0 ? "+" : "-"} ${Math.abs(by)}`;
 };
 
-/** Joins ranges of one page, those that lie closest first, until there are few enough or none can be joined within one binding. */
+/**
+ * Joins ranges of one page, those that lie closest first, until there are few enough or none can be joined within one binding. What is written
+ * must not lie in two bindings, nor what lies in one page with it: such ranges are joined first.
+ */
 function mergeUntil(
   ranges: readonly { name: string; range: Placed; written: boolean }[],
   parts: readonly (readonly Part[])[],
@@ -206,12 +218,16 @@ function mergeUntil(
 ): { ranges: { name: string; range: Placed; written: boolean }[]; parts: readonly (readonly Part[])[] } {
   let current = [...ranges];
   let places = parts.map((ps) => [...ps]);
-  while (current.length > limits.bindings) {
+  const written = (r: Placed) => current.some((o) => o.written && samePage(o.range, r));
+  const clash = (a: number, b: number) => overlap(current[a].range, current[b].range) && written(current[a].range);
+  const clashes = () => current.some((_, a) => current.some((_, b) => b > a && clash(a, b)));
+  while (current.length > limits.bindings || clashes()) {
+    const apart = !clashes();
     let best: { a: number; b: number; span: number } | undefined;
     for (let a = 0; a < current.length; a++)
       for (let b = a + 1; b < current.length; b++) {
         const [p, q] = [current[a].range, current[b].range];
-        if (!samePage(p, q)) continue;
+        if (!samePage(p, q) || !(apart || clash(a, b))) continue;
         const span = Math.max(p.offset + p.bytes, q.offset + q.bytes) - Math.min(p.offset, q.offset);
         if (span <= limits.bindingBytes && (best === undefined || span < best.span)) best = { a, b, span };
       }

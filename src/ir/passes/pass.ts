@@ -12,6 +12,8 @@ export interface PassOptions {
   readonly accumulate?: number;
   /** Budget for values kept between the halves, in bytes. */
   readonly memory?: number;
+  /** Bytes of a slice of what is computed in slices; `Infinity`: nothing is. A few MB, if left out. */
+  readonly slice?: number;
   /** Names of parameters that change from run to run, beside those that the graph itself updates; all others are fixed at loading. */
   readonly trained?: readonly string[];
   /** Names of scalar inputs that the host knows before a step runs; `step` and `steps`, if left out. */

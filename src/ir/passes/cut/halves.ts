@@ -40,6 +40,8 @@ export function crossing({ nodes }: Halves): Set<Node> {
 export function keptBytes(graph: Graph, changed: readonly string[] = []): number {
   const halves = halvesOf(graph, changed);
   const values = new LoopExports();
-  const kept = new Set([...crossing(halves)].map((n) => (isGet(n) ? values.settle(n) : n)).filter((n) => !halves.free(n)));
+  const kept = new Set(
+    [...crossing(halves)].map((n) => (isGet(n) && !n.inputs[0].loop?.sliced ? values.settle(n) : n)).filter((n) => !halves.free(n)),
+  );
   return [...kept].reduce((sum, n) => sum + bytesOf(n), 0);
 }

@@ -1,0 +1,217 @@
+/** Large values that are made, used and gone are computed in slices: attention without its scores, a head without its logits. */
+import { type Node, node, order, sizes } from "../graph.ts";
+import { axesOfDot, rowOf } from "../ops/index.ts";
+import { withInputs } from "../rebuild.ts";
+import { buildLoop, turnSizes } from "./chunk/build.ts";
+import {
+  closed,
+  component,
+  depth,
+  elements,
+  growth,
+  Large,
+  type Members,
+  type Region,
+  regionAlong,
+  repeated,
+  type Surroundings,
+  surroundings,
+} from "./chunk/region.ts";
+import type { Pass } from "./pass.ts";
+
+/** A value that takes more is computed in slices, each of about as many bytes: more than what caches hold, less than what else a step needs. */
+const SLICE = 8 * 2 ** 20;
+/** Rows that a product of a slice has at least, where it has so many: fewer, and packing the other operand takes longer than multiplying. */
+const ROWS = 16;
+/** A product is worth a slice's loop where it makes so many times as many elements as it reads. */
+const GROWTH = 2;
+/** Products over at most so many elements are repeated in the backward half; longer ones only where they make so many times as many elements. */
+const SHORT = 256;
+const WIDE = 8;
+
+interface Cut {
+  readonly region: Region;
+  readonly turns: readonly number[];
+}
+
+export const chunk: Pass = {
+  name: "chunk",
+  before: "a flat graph, in which equal nodes are one",
+  after:
+    "large values that nothing reads whole are computed in loops over slices; the backward half computes them again, or in the same loop",
+  law: "results are equal but for the order of sums over slices",
+  run(graph, context) {
+    const bytes = context.options.slice ?? SLICE;
+    if (!Number.isFinite(bytes)) return graph;
+    const counts = new Map<string, number>();
+    const done = inSlices(
+      graph.results.map((r) => r.node),
+      bytes,
+      (size) => counts.set(size, (counts.get(size) ?? 0) + 1),
+    );
+    for (const [what, n] of counts) context.note(`${n === 1 ? "one value" : `${n} values`} of ${what}: computed in slices, never whole`);
+    return { results: graph.results.map((r, i) => ({ ...r, node: done[i] })) };
+  },
+};
+
+/** `roots`, with loops over slices; bodies of loops whose slices are still large have such loops in turn. */
+function inSlices(roots: readonly Node[], bytes: number, found: (what: string) => void = () => {}): readonly Node[] {
+  const nodes = order(roots);
+  const seeds = nodes
+    .filter((n) => axesOfDot(n) && 4 * elements(n) > bytes && growth(n) >= GROWTH)
+    .sort((a, b) => elements(b) - elements(a));
+  if (seeds.length === 0) return roots;
+  const around = surroundings(nodes, roots);
+  const cuts: Cut[] = [];
+  const seen = new Set<Node>();
+  for (const seed of seeds) {
+    if (seen.has(seed)) continue;
+    const large = new Large(seed);
+    const core = component(seed, large, around);
+    const fresh = core.every((n) => !seen.has(n));
+    for (const n of core) seen.add(n);
+    if (!fresh) continue;
+    const made = cutsOf(core, large, around, bytes);
+    if (made.length) found(`${((4 * elements(seed)) / 1e6).toFixed(1)} MB around ${seed.origin.path || seed.op}`);
+    cuts.push(...made);
+  }
+  return cuts.length ? rebuilt(roots, cuts, bytes) : roots;
+}
+
+/** The loops for a core: one for both halves, or else one for each. */
+function cutsOf(core: readonly Node[], large: Large, around: Surroundings, bytes: number): Cut[] {
+  const none: ReadonlySet<Node> = new Set();
+  const whole = closed(core, [], () => false, large, around);
+  const both = whole && cutAlong(core, { own: whole, clones: none }, large, around, bytes);
+  if (both) return [both];
+  const forward = core.filter((n) => !n.backward);
+  const backward = core.filter((n) => n.backward);
+  const extra = forward.flatMap((n) => around.users.get(n)!.filter((u) => u.backward && !large.is(u)));
+  const out: Cut[] = [];
+  if (backward.length + extra.length > 0) {
+    const own = closed(backward, extra, () => false, large, around);
+    const cut = own && cutAlong([...backward, ...extra], { own, clones: new Set(forward) }, large, around, bytes);
+    if (!cut) return [];
+    out.push(cut);
+  }
+  const own = forward.length ? closed(forward, [], (n) => n.backward, large, around) : undefined;
+  const cut = own && cutAlong(forward, { own, clones: none }, large, around, bytes);
+  if (cut) out.push(cut);
+  return out;
+}
+
+/** The region of the members along the first axis that goes. */
+function cutAlong(core: readonly Node[], members: Members, large: Large, around: Surroundings, bytes: number): Cut | undefined {
+  const seed = core.find((n) => large.is(n) && axesOfDot(n)) ?? core.find((n) => large.is(n));
+  if (!seed) return undefined;
+  const shape = sizes(seed);
+  for (const [axis, length] of shape.entries()) {
+    if (length === 1) continue;
+    const region = regionAlong(seed, axis, members, large, around);
+    if (!region || !mayRepeat(region) || !joinable(region)) continue;
+    const each = (4 * elements(seed)) / length;
+    const most = Math.min(length, Math.max(leastPlaces(seed, axis), Math.floor(bytes / each)));
+    if (most === length) continue;
+    return { region, turns: turnSizes(length, most) };
+  }
+  return undefined;
+}
+
+/** How many places of an axis of a product make rows enough. */
+function leastPlaces(seed: Node, axis: number): number {
+  const axes = axesOfDot(seed);
+  if (!axes || axis < axes.lhsBatch.length) return 1;
+  const batch = axes.lhsBatch.length;
+  const middle = batch + axes.lhsFree.length;
+  const side = axis < middle ? sizes(seed).slice(batch, middle) : sizes(seed).slice(middle);
+  return Math.max(1, Math.ceil((ROWS * sizes(seed)[axis]) / side.reduce((p, d) => p * d, 1)));
+}
+
+const mayRepeat = (region: Region): boolean => repeated(region).every((n) => depth(n) <= SHORT || growth(n) >= WIDE);
+
+/** Whether what a region of both halves is given can be of the forward half: cheap work on values of the forward half. */
+function joinable({ own, given }: Region): boolean {
+  if (!mixed(own)) return true;
+  return [...given.keys()].every((n) => forwardCone(n, new Set()));
+}
+const mixed = (own: ReadonlySet<Node>): boolean => {
+  const [first] = own;
+  return [...own].some((n) => n.backward !== first.backward);
+};
+/** At most so many nodes are made anew for the forward half. */
+const CONE = 100;
+function forwardCone(n: Node, seen: Set<Node>): boolean {
+  if (!n.backward || seen.has(n)) return true;
+  seen.add(n);
+  const { role } = rowOf(n);
+  if (role === "product" || role === "region" || role === "host" || seen.size > CONE) return false;
+  return n.inputs.every((x) => forwardCone(x, seen));
+}
+/** The same value as a node of the forward half. */
+function asForward(n: Node, known: Map<Node, Node>): Node {
+  if (!n.backward) return n;
+  let made = known.get(n);
+  if (!made) {
+    const { half: _, ...origin } = n.origin;
+    made = node(
+      n.op,
+      n.inputs.map((x) => asForward(x, known)),
+      n.attrs,
+      n.type,
+      origin,
+    );
+    known.set(n, made);
+  }
+  return made;
+}
+
+/** The graph with its loops. What a region is read for is known only when all readers are: values that a loop computes again are not read. */
+function rebuilt(roots: readonly Node[], cuts: readonly Cut[], bytes: number): readonly Node[] {
+  const cutOf = new Map(cuts.flatMap((c) => [...c.region.own].map((n) => [n, c] as const)));
+  const read = new Map<Cut, Set<Node>>(cuts.map((c) => [c, new Set()]));
+  const needs = (n: Node): readonly Node[] => {
+    const c = cutOf.get(n);
+    return c ? [...c.region.given.keys()] : n.inputs;
+  };
+  const sorted: Node[] = [];
+  const done = new Set<Node>();
+  const stack: [Node, readonly Node[], number][] = [];
+  const enter = (n: Node) => {
+    const c = cutOf.get(n);
+    if (c) read.get(c)!.add(n);
+    if (done.has(n)) return;
+    done.add(n);
+    stack.push([n, needs(n), 0]);
+  };
+  for (const root of roots) {
+    enter(root);
+    while (stack.length) {
+      const top = stack[stack.length - 1];
+      const next = top[1][top[2]++];
+      if (next === undefined) {
+        sorted.push(top[0]);
+        stack.pop();
+      } else enter(next);
+    }
+  }
+  const known = new Map<Node, Node>();
+  const forward = new Map<Node, Node>();
+  for (const n of sorted) {
+    if (known.has(n)) continue;
+    const c = cutOf.get(n);
+    if (!c) {
+      known.set(
+        n,
+        withInputs(
+          n,
+          n.inputs.map((x) => known.get(x)!),
+        ),
+      );
+      continue;
+    }
+    const outer = mixed(c.region.own) ? (x: Node) => asForward(known.get(x)!, forward) : (x: Node) => known.get(x)!;
+    const values = buildLoop(c.region, [...read.get(c)!], c.turns, outer, (results) => inSlices(results, bytes));
+    for (const [result, value] of values) known.set(result, value);
+  }
+  return roots.map((r) => known.get(r)!);
+}

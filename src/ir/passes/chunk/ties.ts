@@ -1,0 +1,97 @@
+/** How slices of a node's result follow from slices of its operands, for each op. */
+import { type Attrs, type Node, sizes } from "../../graph.ts";
+import { axesOfDot, rowOf } from "../../ops/index.ts";
+
+/** One way to cut a node: the axis of its result, or that its result is the sum of what the slices give; and of each operand the axis, or all of it. */
+export interface Tie {
+  readonly result: number | "sum";
+  readonly operands: readonly (number | undefined)[];
+}
+
+const numbers = (n: Node, name: string): readonly number[] => n.attrs[name] as readonly number[];
+const each = (rank: number, tie: (axis: number) => Tie | undefined): Tie[] =>
+  Array.from({ length: rank }, (_, axis) => tie(axis)).filter((t) => t !== undefined);
+const product = (shape: readonly number[]): number => shape.reduce((p, d) => p * d, 1);
+
+/** All ways to cut `n`; none for what takes its operands only whole. */
+export function tiesOf(n: Node): readonly Tie[] {
+  const row = rowOf(n);
+  const shape = sizes(n);
+  if (row.scalar !== undefined || row.role === "barrier")
+    return each(shape.length, (axis) => ({ result: axis, operands: n.inputs.map(() => axis) }));
+  return rules[n.op]?.(n, shape) ?? [];
+}
+
+const rules: Readonly<Record<string, (n: Node, shape: readonly number[]) => Tie[]>> = {
+  const: (n, shape) =>
+    (n.attrs.data as readonly unknown[]).length === 1 ? each(shape.length, (axis) => ({ result: axis, operands: [] })) : [],
+  iota: (_, shape) => each(shape.length, (axis) => ({ result: axis, operands: [] })),
+  // the number of an element is that of the first and its place: what is cut off must lie in one piece
+  draw: (n, shape) =>
+    each(shape.length, (axis) =>
+      product(shape.slice(0, axis)) === 1 ? { result: axis, operands: n.inputs.map(() => undefined) } : undefined,
+    ),
+  reshape: (n, shape) => {
+    const from = sizes(n.inputs[0]);
+    return each(shape.length, (axis) => {
+      const before = product(shape.slice(0, axis));
+      const same = from.findIndex((d, i) => d === shape[axis] && product(from.slice(0, i)) === before);
+      return same < 0 ? undefined : { result: axis, operands: [same] };
+    });
+  },
+  permute: (n, shape) => each(shape.length, (axis) => ({ result: axis, operands: [numbers(n, "order")[axis]] })),
+  expand: (n, shape) =>
+    each(shape.length, (axis) => ({ result: axis, operands: [sizes(n.inputs[0])[axis] === shape[axis] ? axis : undefined] })),
+  slice: (n, shape) =>
+    each(shape.length, (axis) => (shape[axis] === sizes(n.inputs[0])[axis] ? { result: axis, operands: [axis] } : undefined)),
+  pad: (n, shape) =>
+    each(shape.length, (axis) => (shape[axis] === sizes(n.inputs[0])[axis] ? { result: axis, operands: [axis] } : undefined)),
+  concat: (n, shape) =>
+    each(shape.length, (axis) => (axis === n.attrs.axis ? undefined : { result: axis, operands: n.inputs.map(() => axis) })),
+  reduce_sum: (n) => reduction(n, numbers(n, "axes"), true),
+  reduce_max: (n) => reduction(n, numbers(n, "axes"), false),
+  reduce_min: (n) => reduction(n, numbers(n, "axes"), false),
+  argmax: (n) => reduction(n, [n.attrs.axis as number], false),
+  cumsum: (n, shape) => each(shape.length, (axis) => (axis === n.attrs.axis ? undefined : { result: axis, operands: [axis] })),
+  dot: (n) => {
+    const a = axesOfDot(n)!;
+    const batch = a.lhsBatch.length;
+    return [
+      ...a.lhsBatch.map((l, i): Tie => ({ result: i, operands: [l, a.rhsBatch[i]] })),
+      ...a.lhsFree.map((l, i): Tie => ({ result: batch + i, operands: [l, undefined] })),
+      ...a.rhsFree.map((r, i): Tie => ({ result: batch + a.lhsFree.length + i, operands: [undefined, r] })),
+      ...a.lhsContract.map((l, i): Tie => ({ result: "sum", operands: [l, a.rhsContract[i]] })),
+    ];
+  },
+  gather: (n) => {
+    const [x, at] = n.inputs.map((i) => i.type.shape.length);
+    return [
+      ...each(at, (axis) => ({ result: axis, operands: [undefined, axis] })),
+      ...each(x - 1, (axis) => ({ result: at + axis, operands: [axis + 1, undefined] })),
+    ];
+  },
+  scatter_add: (n) => {
+    const [at, updates] = n.inputs.map((i) => i.type.shape.length);
+    return [
+      ...each(at, (axis): Tie => ({ result: "sum", operands: [axis, axis] })),
+      ...each(updates - at, (axis) => ({ result: axis + 1, operands: [undefined, at + axis] })),
+    ];
+  },
+};
+
+function reduction(n: Node, axes: readonly number[], sums: boolean): Tie[] {
+  const rank = n.inputs[0].type.shape.length;
+  let kept = 0;
+  return each(rank, (axis) => {
+    if (!axes.includes(axis)) return { result: kept++, operands: [axis] };
+    return sums ? { result: "sum", operands: [axis] } : undefined;
+  });
+}
+
+/** The attributes of `n` where its result has only `size` places on `axis`, or, for a sum, as they are. */
+export function cutAttrs(n: Node, axis: number | "sum", size: number): Attrs {
+  if (axis === "sum") return n.attrs;
+  const change = (name: string, to: number) => numbers(n, name).map((d, i) => (i === axis ? to : d));
+  if (n.op === "slice") return { ...n.attrs, start: change("start", 0), stop: change("stop", size) };
+  return n.attrs.shape === undefined || rowOf(n).supply ? n.attrs : { ...n.attrs, shape: change("shape", size) };
+}
