@@ -3,9 +3,9 @@ import { Builder } from "../../build.ts";
 import { Bug } from "../../errors.ts";
 import { type Body, type Node, node, type Origin, sizes } from "../../graph.ts";
 import { makeArg } from "../../make.ts";
-import { type OpName, rowOf } from "../../ops/index.ts";
+import { iotaAxis, isDraw, type OpName, rowOf } from "../../ops/index.ts";
+import { cutAttrs } from "../../ops/ties.ts";
 import type { Region } from "./region.ts";
-import { cutAttrs } from "./ties.ts";
 
 /** How many places of the axis each turn takes: as equal as can be. */
 export function turnSizes(length: number, most: number): number[] {
@@ -125,7 +125,7 @@ export function buildLoop(
       }
       const from = n.inputs.map((x, i) => valueAt(x, tie.operands[i]));
       const attrs = cutAttrs(n, tie.result, size);
-      if (n.op === "draw" && tie.result !== "sum") {
+      if (isDraw(n) && tie.result !== "sum") {
         const row = sizes(n)
           .slice(tie.result + 1)
           .reduce((p, d) => p * d, 1);
@@ -133,7 +133,7 @@ export function buildLoop(
         return remade(n, [from[0], from[1], from[2] ? b.add(from[2], skipped) : skipped], attrs);
       }
       const value = remade(n, from, attrs);
-      if (n.op === "iota" && n.attrs.axis === tie.result) return b.add(value, b.broadcastTo(first(1), sizes(value)));
+      if (typeof tie.result === "number" && iotaAxis(n) === tie.result) return b.add(value, b.broadcastTo(first(1), sizes(value)));
       return value;
     };
     const out = [

@@ -3,8 +3,8 @@
  * What goes in and comes out is small, or a sum over slices.
  */
 import { type Node, sizes } from "../../graph.ts";
-import { axesOfDot, rowOf } from "../../ops/index.ts";
-import { type Tie, tiesOf } from "./ties.ts";
+import { axesOfDot, isGather, rowOf } from "../../ops/index.ts";
+import { type Tie, tiesOf } from "../../ops/ties.ts";
 
 /** Where a node is cut: an axis, all slices' sum, or not at all. */
 export type Axis = number | "sum" | undefined;
@@ -74,8 +74,9 @@ export class Large {
     let seen = this.known.get(n);
     if (seen === undefined) {
       const row = rowOf(n);
-      const easy = row.scalar !== undefined || moves(n) || row.role === "index";
-      seen = row.supply !== undefined || (easy && n.op !== "write" && n.op !== "scatter_add" && n.inputs.every((x) => this.light(x)));
+      const easy = row.scalar !== undefined || moves(n) || isGather(n);
+      // what is handed in, and what another loop gives, lies in memory
+      seen = row.supply !== undefined || row.role === "region" || (easy && n.inputs.every((x) => this.light(x)));
       this.known.set(n, seen);
     }
     return seen;

@@ -1,6 +1,6 @@
 /** How slices of a node's result follow from slices of its operands, for each op. */
-import { type Attrs, type Node, sizes } from "../../graph.ts";
-import { axesOfDot, rowOf } from "../../ops/index.ts";
+import { type Attrs, type Node, sizes } from "../graph.ts";
+import { axesOfDot, rowOf } from "./index.ts";
 
 /** One way to cut a node: the axis of its result, or that its result is the sum of what the slices give; and of each operand the axis, or all of it. */
 export interface Tie {
