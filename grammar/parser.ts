@@ -20,8 +20,9 @@ type Level = "file" | "members" | "statements";
 const topOnly = [t.Import, t.Type, t.Role, t.Module, t.Method];
 
 export class PeftParser extends ExpressionReader {
-  constructor() {
-    super();
+  /** `checked`: the grammar itself is looked at as well, which takes longer. */
+  constructor(checked = false) {
+    super(checked);
     this.performSelfAnalysis();
   }
 

@@ -36,11 +36,14 @@ export abstract class Reader extends CstParser {
   private depth = 0;
   private tokens: readonly IToken[] = [];
 
-  constructor() {
+  /** `checked`: the grammar itself is looked at as well (ambiguities, left recursion), and a mistake in it is an error. */
+  constructor(checked = false) {
     super([...t.tokens], {
       recoveryEnabled: false,
       nodeLocationTracking: "onlyOffset",
       maxLookahead: 2,
+      // the grammar is checked by its tests, not each time that a file is read
+      skipValidations: !checked,
       errorMessageProvider: {
         // the message of an error is what was expected; the rest is put into words by whoever shows it
         buildMismatchTokenMessage: ({ expected }) => expected.LABEL ?? expected.name,

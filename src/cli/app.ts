@@ -1,23 +1,33 @@
 /** The command line as a function of its arguments: gives the exit code, and touches the outside through `Io` only. */
 import { Command, CommanderError } from "commander";
 import { packageVersion } from "../node/package.ts";
-import { openWorkspace } from "../node/workspace.ts";
-import { report } from "./errors.ts";
-import { fetchNamed } from "./fetch.ts";
 import { EXIT, type Io } from "./io.ts";
-import { build } from "./verbs/build.ts";
-import { check } from "./verbs/check.ts";
-import { convert } from "./verbs/convert.ts";
-import { data } from "./verbs/data.ts";
-import { evaluate } from "./verbs/eval.ts";
-import { fmt } from "./verbs/fmt.ts";
-import { generate } from "./verbs/generate.ts";
-import { importFolder } from "./verbs/import.ts";
-import { init } from "./verbs/init.ts";
-import { inspect } from "./verbs/inspect.ts";
-import { merge } from "./verbs/merge.ts";
-import { plan } from "./verbs/plan.ts";
-import { train } from "./verbs/train.ts";
+
+type Verb = (program: Command, io: Io) => void;
+
+/** In the order of `--help`. A verb is loaded when it is called, or when all are told of. */
+const VERBS: Readonly<Record<string, () => Promise<Verb>>> = {
+  check: async () => (await import("./verbs/check.ts")).check,
+  data: async () => (await import("./verbs/data.ts")).data,
+  plan: async () => (await import("./verbs/plan.ts")).plan,
+  build: async () => (await import("./verbs/build.ts")).build,
+  train: async () => (await import("./verbs/train.ts")).train,
+  eval: async () => (await import("./verbs/eval.ts")).evaluate,
+  generate: async () => (await import("./verbs/generate.ts")).generate,
+  init: async () => (await import("./verbs/init.ts")).init,
+  import: async () => (await import("./verbs/import.ts")).importFolder,
+  inspect: async () => (await import("./verbs/inspect.ts")).inspect,
+  convert: async () => (await import("./verbs/convert.ts")).convert,
+  merge: async () => (await import("./verbs/merge.ts")).merge,
+  fmt: async () => (await import("./verbs/fmt.ts")).fmt,
+};
+
+/** What the arguments may need: the verb they name, none for the version, else all. */
+function wanted(argv: readonly string[]): readonly string[] {
+  if (argv.length === 1 && ["--version", "-V"].includes(argv[0])) return [];
+  const named = argv.find((arg) => !arg.startsWith("-"));
+  return named !== undefined && Object.hasOwn(VERBS, named) ? [named] : Object.keys(VERBS);
+}
 
 export async function run(argv: readonly string[], io: Io): Promise<number> {
   const program = new Command("peftc")
@@ -28,9 +38,8 @@ export async function run(argv: readonly string[], io: Io): Promise<number> {
       "after",
       "\nExample:\n  peftc train specs/examples/quickstart.peft\n\nExit codes: 0 done, 1 a mistake in the file or its data, 2 usage, 3 the device, 70 a bug, 130 interrupted after saving\n",
     );
-  for (const verb of [check, data, plan, build, train, evaluate, generate, init, importFolder, inspect, convert, merge, fmt])
-    verb(program, io);
-  program.hook("preAction", (_, command) => fetchNamed(command, io));
+  for (const name of wanted(argv)) (await VERBS[name]())(program, io);
+  program.hook("preAction", async (_, command) => (await import("./fetch.ts")).fetchNamed(command, io));
   for (const command of [program, ...program.commands]) {
     command.exitOverride().configureOutput({ writeOut: (text) => io.out(text), writeErr: (text) => io.err(text) });
   }
@@ -39,6 +48,7 @@ export async function run(argv: readonly string[], io: Io): Promise<number> {
     return EXIT.ok;
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
+    const [{ report }, { openWorkspace }] = await Promise.all([import("./errors.ts"), import("../node/workspace.ts")]);
     const source = (file: string) => openWorkspace(io.cwd).sources.readSource(file);
     return report(error, io, argv.includes("--json"), source);
   }

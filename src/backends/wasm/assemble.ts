@@ -1,13 +1,13 @@
 /** Text to bytes, by WABT. */
-import wabt from "wabt";
 import { Bug } from "../../ir/errors.ts";
 
-let loading: ReturnType<typeof wabt> | undefined;
+let loading: ReturnType<typeof import("wabt")> | undefined;
 
 /** The module's bytes. Throws `Bug` with WABT's message where our text is wrong. */
 export async function assemble(text: string): Promise<Uint8Array> {
   const features = { simd: true, threads: true, bulk_memory: true, relaxed_simd: true };
-  loading ??= wabt();
+  // loaded when it is first wanted: it is large, and most commands assemble nothing
+  loading ??= import("wabt").then(({ default: wabt }) => wabt());
   const tool = await loading;
   try {
     const module = tool.parseWat("program.wat", text, features);

@@ -24,9 +24,21 @@ export interface Parsed {
 }
 
 let parser: PeftParser | undefined;
+/** The last text of a file and what it was read as: a command looks at its file more than once. */
+const known = new Map<string, { readonly text: string; readonly parsed: Parsed }>();
+const KNOWN = 64;
 
 /** Reads a file. Never throws for what is in the text: whatever is wrong with it is a problem with a place. */
 export function parse(text: string, file: string): Parsed {
+  const before = known.get(file);
+  if (before?.text === text) return before.parsed;
+  const parsed = read(text, file);
+  if (known.size >= KNOWN) known.clear();
+  known.set(file, { text, parsed });
+  return parsed;
+}
+
+function read(text: string, file: string): Parsed {
   // its self-analysis takes a while, so it is made once, and only when something is read
   parser ??= new PeftParser();
   const { tokens, groups, errors } = lexer.tokenize(text);

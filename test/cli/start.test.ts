@@ -1,0 +1,43 @@
+/** What a command loads before it works: its own verb, in few files. */
+import { spawnSync } from "node:child_process";
+import { readFileSync } from "node:fs";
+import path from "node:path";
+import { expect, test } from "@jest/globals";
+
+const CLI = path.resolve(import.meta.dirname, "../../dist/src/cli");
+
+/** Modules of packages and of ours that a command loads, by their paths. */
+function loaded(...argv: string[]): string[] {
+  const hook = `export async function load(url, context, next) { process._rawDebug("loads " + url); return next(url, context); }`;
+  const register = `import { register } from "node:module"; register("data:text/javascript,${encodeURIComponent(hook)}");`;
+  const run = spawnSync(
+    process.execPath,
+    ["--import", `data:text/javascript,${encodeURIComponent(register)}`, path.join(CLI, "main.js"), ...argv],
+    {
+      encoding: "utf8",
+    },
+  );
+  expect(run.status).toBe(0);
+  return [...run.stderr.matchAll(/^loads file:\/\/(.*)$/gm)].map((m) => m[1]);
+}
+
+test("the version and a verb take a few files, and neither takes packages apart from its own", () => {
+  const version = loaded("--version");
+  expect(version.length).toBeLessThan(8);
+  expect(version.every((file) => file.startsWith(CLI))).toBe(true);
+  const files = loaded("fmt", "--help");
+  expect(files.length).toBeLessThan(12);
+  expect(files.filter((file) => file.includes("node_modules"))).toEqual([]);
+  expect(files.some((file) => /chunk-fmt-/.test(file))).toBe(true);
+  expect(files.some((file) => /chunk-(train|generate|convert)-/.test(file))).toBe(false);
+});
+
+test("the help tells of all verbs", () => {
+  const { stdout } = spawnSync(process.execPath, [path.join(CLI, "main.js"), "--help"], { encoding: "utf8" });
+  const verbs = readFileSync(path.resolve(import.meta.dirname, "../../src/cli/app.ts"), "utf8").matchAll(
+    /import\("\.\/verbs\/(\w+)\.ts"\)/g,
+  );
+  const names = [...verbs].map((m) => m[1]);
+  expect(names.length).toBeGreaterThan(10);
+  for (const name of names) expect(stdout).toMatch(new RegExp(`^  ${name} `, "m"));
+});
