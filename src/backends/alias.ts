@@ -41,10 +41,12 @@ export function merge<K extends LoopLanguage>(kernel: K, operand: number, out: n
   const store = (s: Store): Store => ({ ...s, operand: to(s.operand) });
   const operands = kernel.operands.map((o, i): Operand => (i === operand ? { ...o, access: "both" } : o)).filter((_, i) => i !== out);
   const values = kernel.values.map((v): Value => (v.kind === "load" ? { ...v, operand: to(v.operand) } : v));
+  const counts = kernel.counts && { counts: kernel.counts.map((c) => ({ of: to(c.of), into: to(c.into) })) };
   if (kernel.kind === "loop") {
     const stages = kernel.stages.map((s) => ({ ...s, stores: s.stores.map(store) }));
-    return { ...kernel, operands, values, stages };
+    return { ...kernel, operands, values, stages, ...counts };
   }
-  if (kernel.kind === "product" || kernel.kind === "scan") return { ...kernel, operands, values, stores: kernel.stores.map(store) };
+  if (kernel.kind === "product" || kernel.kind === "scan")
+    return { ...kernel, operands, values, stores: kernel.stores.map(store), ...counts };
   return { ...kernel, operands, values, out: to(kernel.out) };
 }

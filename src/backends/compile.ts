@@ -9,9 +9,10 @@ import { hoist, isDerived, type LoadGraph } from "./load.ts";
 import { lower } from "./lower.ts";
 import { checkSize, type PlannedStep, plan, sameRange } from "./plan.ts";
 import { singleLeaves } from "./prepare.ts";
+import { countedElements, countZeros, dense } from "./sparse.ts";
 import { assemble } from "./wasm/assemble.ts";
 import { type PrintedKernel, printKernel, printModule } from "./wasm/print.ts";
-import { aligned, overlap, pageBytes } from "./webgpu/bindings.ts";
+import { aligned, COUNT_SLOTS, overlap, pageBytes } from "./webgpu/bindings.ts";
 import { launches } from "./webgpu/launch.ts";
 import type { WebGPULimits } from "./webgpu/limits.ts";
 
@@ -55,10 +56,12 @@ export async function compileProgram(entries: readonly EntrySource[], options: T
   const hoisted = hoist(entries.map((e) => singleLeaves(e.graph)));
   const sources: EntrySource[] = entries.map((e, i) => ({ ...e, graph: hoisted.graphs[i] }));
   sources.unshift(...hoisted.loads.map(({ entry, graph }) => ({ name: entry, graph })));
-  const inputs = sources.map(({ name, graph }) => ({ name, ...lower(graph, limits) }));
-  const planned = plan(inputs, { alignment: options.target === "wasm" ? 16 : options.limits.alignment, page });
-
   const target: Target = options.target === "wasm" ? new WasmTarget(options.arithmetic === "relaxed") : new WebGPUTarget(options.limits);
+  const lowered = sources.map(({ name, graph }) => ({ name, ...lower(graph, limits) }));
+  const counted = countZeros(lowered, { slots: (kernel) => target.slots(kernel), operands: limits.operands });
+  const inputs = counted.entries;
+  const planned = plan(inputs, { alignment: options.target === "wasm" ? 16 : options.limits.alignment, page }, counted);
+
   const tensors = [...planned.tensors];
   const out = planned.entries.map((e, i): Entry => {
     const scalars = sources[i].scalars ?? [];
@@ -111,6 +114,16 @@ export async function compileProgram(entries: readonly EntrySource[], options: T
     inputs: qualified("inputs"),
     outputs: qualified("outputs"),
     constants: planned.constants,
+    ...(counted.measures.length > 0
+      ? {
+          measures: counted.measures.map((m, i) => ({
+            ...planned.measures[i],
+            elements: countedElements(m),
+            entry: m.entry,
+            label: m.of.origin.path,
+          })),
+        }
+      : {}),
     ...(wat === undefined ? {} : { wat }),
   };
   return module ? { program, module } : { program };
@@ -126,6 +139,8 @@ function loadOf({ pieces, ...load }: Omit<LoadGraph, "graph">, params: ReadonlyM
 type Planned = Extract<PlannedStep, { kernel: LoopLanguage }>;
 
 interface Target {
+  /** How many numbers a kernel counts into. */
+  slots(kernel: LoopLanguage): number;
   /** The dispatches of a planned kernel; may add tensors (ranges that only this dispatch knows). */
   dispatch(step: Planned, tensors: Program["tensors"][number][]): Dispatch[];
   kernels(): Kernel[];
@@ -150,7 +165,21 @@ class WasmTarget implements Target {
   scratch = 0;
   constructor(private readonly relaxed: boolean) {}
 
-  dispatch({ kernel, operands, label }: Planned): Dispatch[] {
+  slots(kernel: LoopLanguage): number {
+    const key = JSON.stringify({ ...kernel, name: "" });
+    const known = this.units.get(key) ?? printKernel({ ...kernel, name: "k" }, this.relaxed).units;
+    this.units.set(key, known);
+    return known;
+  }
+  private readonly units = new Map<string, number>();
+
+  dispatch({ kernel, operands, label, measure }: Planned): Dispatch[] {
+    if (kernel.kind !== "product" || !kernel.skip) return [this.one(kernel, operands, label)];
+    if (measure === undefined) return [this.one(dense(kernel), operands, label)];
+    const skipping = this.one(kernel, operands, `${label}, skipping zeros`);
+    return [{ ...this.one(dense(kernel), operands, label), skips: { measure, kernel: skipping.kernel, units: skipping.units } }];
+  }
+  private one(kernel: LoopLanguage, operands: readonly number[], label: string): Dispatch {
     const key = this.keys.get(kernel) ?? JSON.stringify({ ...kernel, name: "" });
     this.keys.set(kernel, key);
     let seen = this.known.get(key);
@@ -165,7 +194,10 @@ class WasmTarget implements Target {
       this.known.set(key, seen);
       this.scratch = Math.max(this.scratch, Math.ceil(printed.scratch / 16) * 16);
     }
-    return [{ kernel: seen.kernel.name, operands, units: seen.printed.units, label }];
+    for (const c of kernel.counts ?? [])
+      if (kernel.operands[c.into].count !== seen.printed.units)
+        throw new Bug(`${label} counts into ${kernel.operands[c.into].count} places`);
+    return { kernel: seen.kernel.name, operands, units: seen.printed.units, label };
   }
   kernels(): Kernel[] {
     return [...this.known.values()].map((k) => k.kernel);
@@ -186,7 +218,19 @@ class WebGPUTarget implements Target {
   private readonly turns = new WeakMap<LoopLanguage, Map<string, Dispatch>>();
   constructor(private readonly limits: WebGPULimits) {}
 
-  dispatch({ kernel, operands, label }: Planned, tensors: Program["tensors"][number][]): Dispatch[] {
+  slots(): number {
+    return COUNT_SLOTS;
+  }
+
+  dispatch({ kernel, operands, label, measure }: Planned, tensors: Program["tensors"][number][]): Dispatch[] {
+    if (kernel.kind !== "product" || !kernel.skip) return this.all(kernel, operands, label, tensors);
+    const plain = this.all(dense(kernel), operands, label, tensors);
+    if (measure === undefined || plain.length !== 1) return plain;
+    const skipping = this.all(kernel, operands, `${label}, skipping zeros`, tensors);
+    const same = skipping.length === 1 && skipping[0].operands.every((o, i) => o === plain[0].operands[i]);
+    return same ? [{ ...plain[0], skips: { measure, kernel: skipping[0].kernel, grid: skipping[0].grid } }] : plain;
+  }
+  private all(kernel: LoopLanguage, operands: readonly number[], label: string, tensors: Program["tensors"][number][]): Dispatch[] {
     const placed = operands.map((t) => tensors[t]);
     const { alignment } = this.limits;
     const pages = [...new Set(placed.map((p) => `${p.arena} ${p.page}`))];

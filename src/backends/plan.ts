@@ -14,6 +14,7 @@ import { elements, isLeaf } from "./kernels/roots.ts";
 import { isDerived } from "./load.ts";
 import type { Lowered } from "./lower.ts";
 import { type Scheduled, storageKey } from "./schedule.ts";
+import type { Counted } from "./sparse.ts";
 import { Inner, type Range, unfold } from "./turns.ts";
 
 export interface PlanOptions {
@@ -26,6 +27,8 @@ export interface PlanOptions {
 /** A kernel and the places of its operands: tensors of the program, or ranges within a turn of a loop. */
 export interface PlannedKernel<T = number> {
   readonly kernel: LoopLanguage;
+  /** Of a product that may skip zeros: see `Counted.measureOf`. */
+  readonly measure?: number;
   readonly operands: readonly T[];
   readonly label: string;
 }
@@ -51,7 +54,11 @@ export interface Plan {
   readonly params: ReadonlyMap<string, number>;
   readonly states: ReadonlyMap<string, number>;
   readonly constants: readonly { readonly tensor: number; readonly data: readonly number[] }[];
+  /** Tensors of the measures handed in, in their order. */
+  readonly measures: readonly { readonly counts: number; readonly flag: number }[];
 }
+
+const NOTHING_COUNTED: Omit<Counted<never>, "entries"> = { measures: [], measureOf: new Map() };
 
 export interface PlanInput {
   readonly name: string;
@@ -132,7 +139,7 @@ export function allocate(lives: readonly Life[], space: { fit(from: number, byte
 export const bytesOf = (n: Node): number => 4 * elements(n);
 export const labelOf = (n: Node): string => (n.origin.path ? `${n.origin.path} ${n.op}` : n.op);
 
-export function plan(inputs: readonly PlanInput[], options: PlanOptions): Plan {
+export function plan(inputs: readonly PlanInput[], options: PlanOptions, counted: Omit<Counted<never>, "entries"> = NOTHING_COUNTED): Plan {
   const spaces = new Map<ArenaName, Space>();
   const spaceOf = (arena: ArenaName) => {
     let s = spaces.get(arena);
@@ -198,11 +205,15 @@ export function plan(inputs: readonly PlanInput[], options: PlanOptions): Plan {
     return t;
   };
 
+  const counters = new Map<Node, number>();
+  for (const m of counted.measures)
+    for (const n of [m.counts, m.flag]) counters.set(n, put("measures", spaceOf("measures").append(bytesOf(n)), "i32", sizes(n)));
+
   let io = 0;
   let activations = 0;
   const entries = inputs.map((entry): PlannedEntry => {
     const { steps, inPlace } = entry.scheduled;
-    const where = new Map<Node, number>();
+    const where = new Map<Node, number>(counters);
     const ins = new Map<string, number>();
     const outs = new Map<string, number>();
     const ioSpace = new Space(options);
@@ -266,7 +277,9 @@ export function plan(inputs: readonly PlanInput[], options: PlanOptions): Plan {
           const [from, to] = [tensorOf(b.preserves), tensorOf(s.roots[0])];
           if (!same(from, to)) planned.push(copyStep(from, to, bytesOf(b.preserves), b.preserves.type.dtype, label));
         }
-        planned.push(joined(b.kernel, b.tensors.map(tensorOf), same, label));
+        const measure = counted.measureOf.get(s.roots[0]);
+        const kernel = joined(b.kernel, b.tensors.map(tensorOf), same, label);
+        planned.push(measure === undefined ? kernel : { ...kernel, measure });
       }
     }
     for (const c of copies) planned.push(copyStep(tensorOf(c.from), c.to, bytesOf(c.from), c.from.type.dtype, c.label));
@@ -275,12 +288,13 @@ export function plan(inputs: readonly PlanInput[], options: PlanOptions): Plan {
   spaceOf("io").end = io;
   spaceOf("activations").end = activations;
 
-  const order: readonly ArenaName[] = ["frozen", "trained", "states", "activations", "io", "constants"];
+  const order: readonly ArenaName[] = ["frozen", "trained", "states", "activations", "io", "constants", "measures"];
   const arenas = order.flatMap((name): Arena[] => {
     const pages = spaces.get(name)?.pages() ?? [];
     return pages.length ? [{ name, pages }] : [];
   });
-  return { arenas, tensors, entries, params, states, constants };
+  const measures = counted.measures.map((m) => ({ counts: counters.get(m.counts)!, flag: counters.get(m.flag)! }));
+  return { arenas, tensors, entries, params, states, constants, measures };
 }
 
 export const sameRange = (a: Placed, b: Placed): boolean => a.arena === b.arena && a.page === b.page && a.offset === b.offset;

@@ -12,6 +12,7 @@ import { products } from "./passes/products.ts";
 import { roll } from "./passes/roll.ts";
 import { type HostScalar, scalars } from "./passes/scalars.ts";
 import { simplify } from "./passes/simplify.ts";
+import { sparse } from "./passes/sparse.ts";
 import { unroll } from "./passes/unroll.ts";
 import { print } from "./print.ts";
 import { verify } from "./verify.ts";
@@ -34,6 +35,7 @@ export const pipeline: readonly Pass[] = [
   cse,
   chunk,
   cut,
+  sparse,
   scalars,
 ];
 

@@ -18,9 +18,10 @@ export interface Placed {
 
 /**
  * frozen: weights that no update changes · trained: trained parameters and optimiser state (`state`) · states: caches ·
- * activations: offsets by lifetime · io: inputs and outputs · constants: tables · scratch: workers' packing space
+ * activations: offsets by lifetime · io: inputs and outputs · constants: tables · measures: what is
+ * counted of tensors, and what was made of it · scratch: workers' packing space
  */
-export type ArenaName = "frozen" | "trained" | "states" | "activations" | "io" | "constants" | "scratch";
+export type ArenaName = "frozen" | "trained" | "states" | "activations" | "io" | "constants" | "measures" | "scratch";
 
 export interface Arena {
   readonly name: ArenaName;
@@ -37,6 +38,13 @@ export interface Dispatch {
   readonly grid?: readonly [number, number, number];
   /** WebAssembly: independent units of work, cut among the workers. */
   readonly units?: number;
+  /** Another kernel for the same operands, with the same results: it skips zeros of the tensor of that number in `Program.measures`. */
+  readonly skips?: {
+    readonly measure: number;
+    readonly kernel: string;
+    readonly grid?: readonly [number, number, number];
+    readonly units?: number;
+  };
   /** Module path and op, for messages and traces. */
   readonly label: string;
 }
@@ -85,6 +93,18 @@ export interface Load {
   };
 }
 
+/** A tensor of which a run counts the elements that are not 0. */
+export interface Measure {
+  /** Tensors: i32 numbers that add up to the count, and one that is 1 while products skip zeros of it. */
+  readonly counts: number;
+  readonly flag: number;
+  /** How many elements there are. */
+  readonly elements: number;
+  /** The entry that counts, and the path of the module that makes the tensor. */
+  readonly entry: string;
+  readonly label: string;
+}
+
 export interface Kernel {
   readonly name: string;
   /** WGSL text, or the name of the function exported by the module. */
@@ -106,6 +126,7 @@ export interface Program {
   readonly loads?: readonly Load[];
   /** Parameters that lie as words of 16 bits, two to an i32, the first in the lower half; they are written as f32 all the same. */
   readonly halves?: Readonly<Record<string, HalfFormat>>;
+  readonly measures?: readonly Measure[];
   /** Names to tensors. Inputs and outputs are qualified as `entry/name`. */
   readonly params: Readonly<Record<string, number>>;
   readonly states: Readonly<Record<string, number>>;
@@ -129,5 +150,15 @@ export interface Session {
   read(kind: "param" | "state", name: string): Promise<Values>;
   /** Runs an entry. `inputs` by name (scalars as numbers); resolves with the outputs asked for. Throws `DeviceLost`, `OutOfMemory`. */
   run(entry: string, inputs: Readonly<Record<string, Values | number>>, outputs?: readonly string[]): Promise<Record<string, Values>>;
+  /** What was counted last of tensors that products may skip zeros of; empty where the program has none, or nothing has run. */
+  densities?(): readonly Density[];
   close(): Promise<void>;
+}
+
+/** The share of a tensor's elements that are not 0, counted by the last run of its entry, and whether products now skip its zeros. */
+export interface Density {
+  readonly entry: string;
+  readonly label: string;
+  readonly density: number;
+  readonly skipping: boolean;
 }

@@ -15,11 +15,21 @@ const MEANING: Readonly<Record<ArenaName, string>> = {
   activations: "activations",
   io: "inputs, outputs, staging",
   constants: "tables",
+  measures: "counts of zeros",
   scratch: "scratch of the workers",
 };
 
 export function memoryOf(program: Program): MemoryTable {
-  const arenas: Record<ArenaName, number> = { frozen: 0, trained: 0, states: 0, activations: 0, io: 0, constants: 0, scratch: 0 };
+  const arenas: Record<ArenaName, number> = {
+    frozen: 0,
+    trained: 0,
+    states: 0,
+    activations: 0,
+    io: 0,
+    constants: 0,
+    measures: 0,
+    scratch: 0,
+  };
   for (const { name, pages } of program.arenas) arenas[name] += pages.reduce((sum, bytes) => sum + bytes, 0);
   return { arenas, total: Object.values(arenas).reduce((a, b) => a + b, 0) };
 }

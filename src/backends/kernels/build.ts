@@ -346,6 +346,7 @@ export function buildProduct(
   });
   const left = emitter.at(dot.inputs[0], lhs);
   const right = emitter.at(dot.inputs[1], rhs);
+  const skip = dot.inputs.length < 3 ? undefined : skipOf(dot, emitter);
   const total = axes[0] * axes[1] * axes[2];
   const values = roots.map((n) => {
     if (elements(n) !== total) throw new Misfit("an epilogue over other elements");
@@ -363,12 +364,22 @@ export function buildProduct(
     lhs: left,
     rhs: right,
     stores,
+    ...(skip === undefined ? {} : { skip }),
   };
   // The epilogue must not see k.
   const deps = dependence(kernel);
   if (kernel.stores.some((s) => deps[s.value] & 8)) throw new Misfit("an epilogue that varies with k");
   return { kernel, tensors: operands.tensors };
 }
+
+/** Sums up to this are finite, and so is all that was summed. */
+const FINITE = 3e38;
+
+/** See the pass `sparse`: the third operand is the sum of absolute values on the other side. Infinite or NaN, it does not compare as less. */
+const skipOf = (dot: Node, e: Emitter): ProductKernel["skip"] => ({
+  side: dot.attrs.zeros as "lhs" | "rhs",
+  guard: e.call("lt", "bool", e.at(dot.inputs[2], []), e.literal(FINITE, "f32")),
+});
 
 /** As `bindAll`, with the product as the one bound root; its own operands are not epilogue. */
 function bindProduct(roots: readonly Node[], bound: Map<Node, readonly Index[]>, axes: readonly number[], signatures: Signatures): void {

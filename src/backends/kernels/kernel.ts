@@ -89,11 +89,23 @@ export interface Stage {
   readonly stores: readonly Store[];
 }
 
+/**
+ * Counts elements that are not 0 while they are stored (a NaN is not 0). `into` is an i32 operand that nothing else touches: its numbers add
+ * up to the count. Which element is counted where is the printer's choice: see `Counted` in ../sparse.ts.
+ */
+export interface Count {
+  /** The operand whose stored elements are counted. */
+  readonly of: number;
+  readonly into: number;
+}
+
 interface Base {
   /** Readable and unique within a program; from the module path. */
   readonly name: string;
   readonly operands: readonly Operand[];
   readonly values: readonly Value[];
+  /** `loop` and `product` only. */
+  readonly counts?: readonly Count[];
 }
 
 /**
@@ -122,6 +134,11 @@ export interface ProductKernel extends Base {
   readonly lhs: number;
   readonly rhs: number;
   readonly stores: readonly Store[];
+  /**
+   * Zeros of that side add nothing, and may be left out of the sum, where `guard` (a bool value without axes) holds: what they are multiplied
+   * with is finite. Sums run in the same order, so that the result is the same to the bit.
+   */
+  readonly skip?: { readonly side: "lhs" | "rhs"; readonly guard: number };
 }
 
 /**

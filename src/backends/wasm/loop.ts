@@ -58,8 +58,10 @@ export function printLoop(
     // A single element.
     code.if(`(i32.lt_s ${get(from)} ${get(to)})`, () => {
       const stage = kernel.stages[0];
+      p.startCounts();
       p.need(rootsOf(stage));
       for (const s of stage.stores) p.store(s);
+      p.storeCounts(from);
     });
     return { units: 1, scratch: 0 };
   }
@@ -115,6 +117,7 @@ function printAcross(kernel: LoopKernel, p: Printer, code: Code, lane: number, [
   const bytes = code.local("i32", "x");
   const end = code.local("i32", "end");
   code.loop(unit, get(to), 1, () => {
+    p.startCounts();
     p.scope(() => {
       const part = chunks === 1 ? i32(0) : get(code.let("i32", "part", remU(get(unit), chunks)));
       const rest = chunks === 1 ? unit : code.let("i32", "rest", divU(get(unit), chunks));
@@ -149,6 +152,7 @@ function printAcross(kernel: LoopKernel, p: Printer, code: Code, lane: number, [
         else code.if(`(i32.eq ${part} ${i32(chunks - 1)})`, last);
       }
     });
+    p.storeCounts(unit);
   });
   return { units: others * chunks, scratch: 0 };
 }
@@ -240,6 +244,7 @@ function printRows(
 
   const unit = code.let("i32", "u", get(from));
   code.loop(unit, get(to), 1, () => {
+    p.startCounts();
     p.scope(() => {
       if (parallel.length) decode(p, code, unit, parallel, kernel.axes);
       made.clear();
@@ -320,6 +325,7 @@ function printRows(
         });
       });
     });
+    p.storeCounts(unit);
   });
   return { units: parallel.reduce((n, a) => n * kernel.axes[a], 1), scratch: held.size * rowBytes };
 }

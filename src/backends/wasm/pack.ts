@@ -4,13 +4,18 @@ import type { ProductKernel } from "../kernels/kernel.ts";
 import { add, type Code, get, i32, mul, splatF } from "./text.ts";
 import { type LaneState, offsetText, type Printer } from "./values.ts";
 
-/** Packs the columns n0..n1 of B: for every panel of 8 and every k, 8 values side by side. Columns beyond n hold whatever lies there. */
+/**
+ * Packs the columns n0..n1 of B: for every panel of 8 and every k, 8 values side by side. Columns beyond n hold whatever lies there. `width`: the
+ * panels lie side by side in rows of so many columns, one row for every k, rather than one behind the other.
+ */
 export function packColumns(
   kernel: ProductKernel,
   p: Printer,
   code: Code,
-  { n0, n1, k, B }: { n0: string; n1: string; k: string; B: string },
+  { n0, n1, k, B, width: side }: { n0: string; n1: string; k: string; B: string; width?: number },
 ): void {
+  /** Bytes from one k to the next. */
+  const step = side === undefined ? 32 : 4 * side;
   const [, , n, depth] = kernel.axes;
   const rhs = kernel.values[kernel.rhs];
   const column = code.let("i32", "n", get(n0));
@@ -36,7 +41,7 @@ export function packColumns(
           });
         }
       });
-      code.set(out, add(get(out), i32(32)));
+      code.set(out, add(get(out), i32(step)));
     });
   };
   const whole = (width: number) => {
@@ -62,17 +67,18 @@ export function packColumns(
               shuffle(d, e, [2, 3, 6, 7]),
             ];
             lines.forEach((v, j) => {
-              code.line(`(v128.store ${offsetText(32 * j + 4 * half)} ${get(out)} ${v})`);
+              code.line(`(v128.store ${offsetText(step * j + 4 * half)} ${get(out)} ${v})`);
             });
           }
         });
-        code.set(out, add(get(out), i32(128)));
+        code.set(out, add(get(out), i32(4 * step)));
       });
       if (depth % 4) copy(i32(even), i32(depth), 8);
     } else copy(i32(0), i32(depth), width);
   };
   const rest = n % 8;
   code.loop(column, get(n1), 8, () => {
+    if (side !== undefined) code.set(out, add(get(B), mul(`(i32.sub ${get(column)} ${get(n0)})`, 4)));
     if (rest === 0) whole(8);
     else if (n < 8) whole(rest);
     else

@@ -2,6 +2,7 @@
 import type { LoopLanguage } from "../kernels/kernel.ts";
 import { type Printed, printLoop } from "./loop.ts";
 import { printProduct, productSchedule } from "./product.ts";
+import { printSkip } from "./skip.ts";
 import { printScan, printScatter, printSelect } from "./special.ts";
 import { Code } from "./text.ts";
 
@@ -23,6 +24,7 @@ export function printKernel(kernel: LoopLanguage, relaxed: boolean): PrintedKern
       case "loop":
         return printLoop(kernel, code, pointers, range, "$scratch");
       case "product":
+        if (kernel.skip) return printSkip(kernel, relaxed, code, pointers, range, "$scratch");
         return printProduct(kernel, productSchedule(kernel, relaxed), code, pointers, range, "$scratch");
       case "scatter":
         return printScatter(kernel, code, pointers, range);

@@ -20,7 +20,7 @@ export interface ProductSchedule {
   readonly relaxed: boolean;
 }
 
-const ceil = (n: number, by: number): number => Math.ceil(n / by) * by;
+export const ceil = (n: number, by: number): number => Math.ceil(n / by) * by;
 
 /** A panel of this depth takes 16 KiB, half of the smallest first cache there is. */
 const DEPTH = 512;
@@ -70,6 +70,7 @@ export function printProduct(
   const B = packedA ? i("B", add(get(scratch), i32(packedA))) : scratch;
 
   code.loop(unit, get(to), 1, () => {
+    p.startCounts();
     p.scope(() => {
       code.set(m0, mul(remU(get(unit), rowBlocks), rows));
       const group = get(i("group", divU(get(unit), rowBlocks)));
@@ -102,11 +103,12 @@ export function printProduct(
         });
       }
     });
+    p.storeCounts(unit);
   });
   return { units: batch * rowBlocks * columnBlocks, scratch: tile + 128 + partial };
 }
 
-const least = (e: string, limit: number): string => `(select ${e} ${i32(limit)} (i32.lt_s ${e} ${i32(limit)}))`;
+export const least = (e: string, limit: number): string => `(select ${e} ${i32(limit)} (i32.lt_s ${e} ${i32(limit)}))`;
 
 interface TileState {
   readonly column: string;
@@ -128,7 +130,7 @@ interface TileState {
 }
 
 /** Epilogues up to this many values are printed for each accumulator; others in a loop over the rows of a tile. */
-const SMALL_EPILOGUE = 4;
+export const SMALL_EPILOGUE = 4;
 
 /** All tiles of the rows m0..m1 in one panel. */
 function tiles(kernel: ProductKernel, p: Printer, code: Code, t: TileState): void {

@@ -41,6 +41,33 @@ export class Printer {
     readonly pointers: readonly string[],
   ) {
     this.deps = dependence(kernel);
+    for (const c of kernel.counts ?? []) this.counters.set(c.of, { into: c.into, total: code.local("v128", "nz") });
+  }
+
+  /** Operands whose stored elements are counted: which operand takes the number, and four running totals. */
+  private readonly counters = new Map<number, { into: number; total: string }>();
+  /** A unit of work begins. */
+  startCounts(): void {
+    for (const { total } of this.counters.values()) this.code.set(total, splatI(0));
+  }
+  /** A unit of work ends: its numbers go to its own place. */
+  storeCounts(unit: string): void {
+    for (const { into, total } of this.counters.values()) {
+      const lane = (l: number) => `(i32x4.extract_lane ${l} ${get(total)})`;
+      const sum = add(add(lane(0), lane(1)), add(lane(2), lane(3)));
+      this.code.line(`(i32.store ${add(get(this.pointers[into]), mul(get(unit), 4))} ${sum})`);
+    }
+  }
+  private count(s: Store): void {
+    const counter = this.counters.get(s.operand);
+    if (!counter) return;
+    const valid = this.lanes.axis < 0 ? 1 : this.lanes.valid;
+    const nonzero = `(f32x4.ne ${this.of(s.value)} ${splatF(0)})`;
+    // true is -1
+    this.code.set(
+      counter.total,
+      `(i32x4.sub ${get(counter.total)} ${valid === 4 ? nonzero : `(v128.and ${nonzero} ${firstLanes(valid)})`})`,
+    );
   }
 
   setAxis(axis: number, local: string): void {
@@ -331,6 +358,7 @@ export class Printer {
     const value = this.kernel.values[s.value];
     const text = value.dtype === "bool" ? `(v128.and ${this.of(s.value)} ${splatI(1)})` : this.of(s.value);
     if (s.guard !== undefined) throw new Bug("guarded stores are not printed");
+    this.count(s);
     const stride = this.laneStride(s.index);
     if (this.lanes.axis < 0) {
       const { at, offset } = this.address(s.operand, s.index);

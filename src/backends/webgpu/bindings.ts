@@ -23,6 +23,9 @@ interface Part {
   readonly base: number;
 }
 
+/** Places that the invocations of a kernel count into, by atomic additions: several, so that not all wait for one. */
+export const COUNT_SLOTS = 64;
+
 /** Bytes of a full page: what a tensor that is larger fills before it goes on in the next page. */
 export const pageBytes = (limits: WebGPULimits): number => Math.floor(limits.bindingBytes / limits.alignment) * limits.alignment;
 
@@ -146,9 +149,10 @@ export class Bindings {
 
   /** Variables, and functions for operands in several parts. */
   declarations(): string {
+    const counted = new Set((this.kernel.counts ?? []).map((c) => this.parts[c.into][0].binding));
+    const element = (i: number, range: Placed) => (counted.has(i) ? "atomic<i32>" : this.fours.has(i) ? "vec4f" : memoryType(range.dtype));
     const lines = this.bindings.map(
-      ({ name, range, access }, i) =>
-        `@group(0) @binding(${i}) var<storage, ${access}> ${name}: array<${this.fours.has(i) ? "vec4f" : memoryType(range.dtype)}>;`,
+      ({ name, range, access }, i) => `@group(0) @binding(${i}) var<storage, ${access}> ${name}: array<${element(i, range)}>;`,
     );
     this.kernel.operands.forEach((operand, o) => {
       if (this.parts[o].length === 1) return;
@@ -176,6 +180,11 @@ export class Bindings {
   read(operand: number, index: string): string {
     const parts = this.parts[operand];
     return parts.length === 1 ? this.element(operand, parts[0], moved(index, parts[0])) : `${this.functionName(operand)}_read(${index})`;
+  }
+
+  /** The statement that adds to what an operand counts. */
+  add(operand: number, index: string, value: string): string {
+    return `atomicAdd(&${this.functionName(operand)}[${index}], ${value});`;
   }
 
   /** The statement that stores `value`, of the operand's memory type. */
@@ -227,7 +236,8 @@ function mergeUntil(
     for (let a = 0; a < current.length; a++)
       for (let b = a + 1; b < current.length; b++) {
         const [p, q] = [current[a].range, current[b].range];
-        if (!samePage(p, q) || !(apart || clash(a, b))) continue;
+        // what is counted is added to atomically: a binding of its own
+        if (!samePage(p, q) || p.arena === "measures" || !(apart || clash(a, b))) continue;
         const span = Math.max(p.offset + p.bytes, q.offset + q.bytes) - Math.min(p.offset, q.offset);
         if (span <= limits.bindingBytes && (best === undefined || span < best.span)) best = { a, b, span };
       }

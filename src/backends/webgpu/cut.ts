@@ -65,7 +65,12 @@ export function cutSum(kernel: ProductKernel, count: number): ProductKernel[] | 
     const from = Math.floor((i * size) / count);
     const piece = restrict(kernel, 3, from, Math.floor(((i + 1) * size) / count) - from) as ProductKernel;
     const whole = i === 0 ? piece : { ...piece, operands, ...continued(piece, acc, place) };
-    return i === count - 1 ? whole : { ...whole, stores: [{ operand: place.operand, index: place.index, value: i === 0 ? acc : acc + 2 }] };
+    // only what is stored in the end is counted
+    const partial: Pick<ProductKernel, "stores" | "counts"> = {
+      stores: [{ operand: place.operand, index: place.index, value: i === 0 ? acc : acc + 2 }],
+      counts: undefined,
+    };
+    return i === count - 1 ? whole : { ...whole, ...partial };
   });
 }
 

@@ -12,6 +12,7 @@ import { printLoop } from "./loop.ts";
 import { printClear, printScan, printScatter, printSelect } from "./owners.ts";
 import { printRegisters, printTiled } from "./product.ts";
 import { type Forced, loopSchedule, productSchedule, selectSchedule } from "./schedule.ts";
+import { leftSkips, printSkip } from "./skip.ts";
 import { memoryType } from "./spelling.ts";
 import { Template } from "./template.ts";
 
@@ -28,6 +29,7 @@ export interface Launch {
  */
 export function launches(kernel: LoopLanguage, placed: readonly Placed[], limits: WebGPULimits, forced: Forced = {}): Launch[] {
   if (kernel.kind === "scatter") return scatter(kernel, placed, limits, { from: 0, to: kernel.rows });
+  if (kernel.kind === "product" && kernel.skip) kernel = leftSkips(kernel);
   const bindings = new Bindings(kernel, placed, limits);
   if (bindings.fits) return print(kernel, bindings, limits, forced);
   for (const axis of splittable(kernel)) {
@@ -89,6 +91,10 @@ function print(kernel: Exclude<LoopLanguage, ScatterKernel>, bindings: Bindings,
       printLoop(kernel, (forced.loop ?? loopSchedule)(kernel, limits), t);
       break;
     case "product": {
+      if (kernel.skip) {
+        printSkip(kernel, limits, t);
+        break;
+      }
       const schedule = (forced.product ?? productSchedule)(kernel, limits);
       if (schedule.kind === "tiled") printTiled(kernel, schedule, t);
       else printRegisters(kernel, schedule, t);

@@ -2,10 +2,10 @@
 import { Bug } from "../../ir/errors.ts";
 import { strideOf } from "../kernels/index.ts";
 import { type LoopLanguage, needed } from "../kernels/kernel.ts";
-import type { Bindings } from "./bindings.ts";
+import { type Bindings, COUNT_SLOTS } from "./bindings.ts";
 import type { WebGPULimits } from "./limits.ts";
 import { Helpers } from "./spelling.ts";
-import { Lines, Writer } from "./text.ts";
+import { counterOf, Lines, Writer } from "./text.ts";
 
 /** Bytes an element takes in an array. */
 const BYTES: Readonly<Record<string, number>> = { vec2f: 8, vec3f: 16, vec4f: 16 };
@@ -109,13 +109,16 @@ export class Template {
       throw new Bug(`${this.kernel.name} uses ${this.bytes} bytes of workgroup memory of ${this.limits.workgroupBytes}`);
     }
     const parts = [this.bindings.declarations(), ...this.memory.values()];
+    const counts = this.kernel.counts ?? [];
     const helpers = this.helpers.text();
     if (helpers !== "") parts.push(helpers);
     parts.push(
       "",
       `@compute @workgroup_size(${this.threads})`,
       "fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {",
+      ...counts.map((c) => `  var ${counterOf(c.of)} = 0;`),
       this.out.text(),
+      ...counts.map((c) => `  if (${counterOf(c.of)} != 0) { ${this.bindings.add(c.into, `group.x % ${COUNT_SLOTS}u`, counterOf(c.of))} }`),
       "}",
       "",
     );

@@ -43,6 +43,9 @@ export const names = (axes: ReadonlyMap<number, string>, outer?: Names, suffix =
 
 const MAX_INLINE = 60;
 
+/** The variable in which an invocation counts what it stores. */
+export const counterOf = (operand: number): string => `counted_${operand}`;
+
 export class Writer {
   private readonly dependence: readonly number[];
   constructor(
@@ -175,6 +178,11 @@ export class Writer {
     }
   }
 
+  /** The operand that takes how many stored elements of `operand` are not 0, if they are counted. */
+  private counted(operand: number): number | undefined {
+    return this.kernel.counts?.find((c) => c.of === operand)?.into;
+  }
+
   /** Writes the stores, what they need first. `when`: a condition for all of them. */
   stores(stores: readonly Store[], n: Names, out: Lines, when?: string): void {
     if (when !== undefined) {
@@ -187,7 +195,8 @@ export class Writer {
       const dtype = this.kernel.values[s.value].dtype;
       const memory = dtype === "bool" ? `select(0, 1, ${value})` : value;
       const line = this.bindings.write(s.operand, this.index(s.index, n), memory);
-      out.add(s.guard === undefined ? line : `if (${this.say(s.guard, n)}) { ${line} }`);
+      const counting = this.counted(s.operand) === undefined ? "" : ` ${counterOf(s.operand)} += select(0, 1, ${memory} != 0.0);`;
+      out.add(s.guard === undefined ? line + counting : `if (${this.say(s.guard, n)}) { ${line}${counting} }`);
     }
   }
 }

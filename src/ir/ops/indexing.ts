@@ -33,7 +33,7 @@ export const indexing: Readonly<Record<IndexingName, Op>> = {
     vjp: "by transpose",
     linear: [[0]],
     transpose: ({ b, inputs: [x, at], cotangent }) => [b.make("scatter_add", [at, cotangent], { rows: x.type.shape[0] }), undefined],
-    sparse: { all: [0] },
+    sparse: { any: [0] },
     examples: [
       { inputs: [x32, idx], attrs: {} },
       { inputs: [x32, tensor("i32", [], [1])], attrs: {} },
@@ -66,7 +66,7 @@ export const indexing: Readonly<Record<IndexingName, Op>> = {
     vjp: "by transpose",
     linear: [[1]],
     transpose: ({ b, inputs: [at], cotangent }) => [undefined, b.make("gather", [cotangent, at], {})],
-    sparse: { all: [1], makes: true },
+    sparse: { all: [1], makes: "always" },
     examples: [
       { inputs: [tensor("i32", [3], [2, 0, 2]), x32], attrs: { rows: 4 } },
       { inputs: [idx, tensor("f32", [2, 2], [1, 2, 3, 4])], attrs: { rows: 3 } },

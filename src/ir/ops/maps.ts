@@ -94,11 +94,12 @@ function compare(op: MapName, doc: string, f: (a: number, b: number) => boolean,
     eval: map2((a, b) => (f(a, b) ? 1 : 0), "bool"),
     vjp: "zero",
     algebra: { commutative },
+    sparse: { makes: "always" },
     examples: [one(row(1, 2, -3), row(1, 3, -4)), one(ints(1, 2, -3), ints(1, 3, -4))],
   };
 }
 
-function logic(op: MapName, doc: string, f: (a: number, b: number) => number, algebra: Op["algebra"]): Op {
+function logic(op: MapName, doc: string, f: (a: number, b: number) => number, algebra: Op["algebra"], sparse: Op["sparse"]): Op {
   return {
     doc,
     role: "map",
@@ -107,6 +108,7 @@ function logic(op: MapName, doc: string, f: (a: number, b: number) => number, al
     eval: map2(f),
     vjp: "zero",
     algebra,
+    sparse,
     examples: [one(bools(0, 0, 1, 1), bools(0, 1, 0, 1))],
   };
 }
@@ -199,6 +201,7 @@ export const maps: Readonly<Record<MapName, Op>> = {
     ...alike("not", 1, ["bool"]),
     eval: map1((x) => 1 - x),
     vjp: "zero",
+    sparse: { makes: "always" },
     examples: [one(bools(0, 1))],
   },
 
@@ -301,8 +304,8 @@ export const maps: Readonly<Record<MapName, Op>> = {
     algebra: { identity: 1 },
     examples: [one(row(1.5, 2, 0.5), row(3, -2, 0.5))],
   },
-  max: extreme("max", larger, { all: [0, 1], makes: true }),
-  min: extreme("min", smaller, { all: [0, 1], makes: true }),
+  max: extreme("max", larger, { all: [0, 1], makes: "beside zero" }),
+  min: extreme("min", smaller, { all: [0, 1], makes: "beside zero" }),
   mod: {
     doc: "a − b·floor(a/b): the remainder with the sign of b. A remainder by 0 is NaN in f32 and 0 in i32.",
     role: "map",
@@ -320,8 +323,8 @@ export const maps: Readonly<Record<MapName, Op>> = {
   le: compare("le", "a ≤ b.", (a, b) => a <= b),
   gt: compare("gt", "a > b.", (a, b) => a > b),
   ge: compare("ge", "a ≥ b.", (a, b) => a >= b),
-  and: logic("and", "Logical and.", (a, b) => a & b, { commutative: true, identity: 1, absorbing: 0 }),
-  or: logic("or", "Logical or.", (a, b) => a | b, { commutative: true, identity: 0, absorbing: 1 }),
+  and: logic("and", "Logical and.", (a, b) => a & b, { commutative: true, identity: 1, absorbing: 0 }, { any: [0, 1] }),
+  or: logic("or", "Logical or.", (a, b) => a | b, { commutative: true, identity: 0, absorbing: 1 }, { all: [0, 1] }),
 
   where: {
     doc: "where(c, a, b): a where the bool c holds, otherwise b. What is not chosen takes no gradient, even where it is NaN.",
@@ -347,7 +350,7 @@ export const maps: Readonly<Record<MapName, Op>> = {
       wants(1) ? b.where(c, cotangent, 0) : undefined,
       wants(2) ? b.where(c, 0, cotangent) : undefined,
     ],
-    sparse: { all: [1, 2], makes: true },
+    sparse: { all: [1, 2], makes: "beside zero" },
     examples: [{ inputs: [bools(1, 0, 1), row(1, 2, 3), row(4, 5, 6)], attrs: {} }],
   },
   cast: {

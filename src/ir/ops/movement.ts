@@ -44,6 +44,7 @@ export const movement: Readonly<Record<MovementName, Op>> = {
     linear: "all",
     transpose: ({ b, inputs: [x], cotangent }) => [b.reshape(cotangent, x.type.shape)],
     invert: (b, node, _i, result) => b.reshape(result, node.inputs[0].type.shape),
+    sparse: { any: [0] },
     examples: [{ inputs: [x23], attrs: { shape: [3, 2] } }],
   },
   permute: {
@@ -77,6 +78,7 @@ export const movement: Readonly<Record<MovementName, Op>> = {
     linear: "all",
     transpose: ({ b, node, cotangent }) => [b.permute(cotangent, inverseOrder(orderOf(node)))],
     invert: (b, node, _i, result) => b.permute(result, inverseOrder(orderOf(node))),
+    sparse: { any: [0] },
     examples: [
       { inputs: [x23], attrs: { order: [1, 0] } },
       { inputs: [x213], attrs: { order: [2, 0, 1] } },
@@ -106,6 +108,7 @@ export const movement: Readonly<Record<MovementName, Op>> = {
       const axes = x.type.shape.flatMap((d, i) => (sameDim(d, cotangent.type.shape[i]) ? [] : [i]));
       return [b.reshape(b.reduce("sum", cotangent, axes), x.type.shape)];
     },
+    sparse: { any: [0] },
     examples: [{ inputs: [x213], attrs: { shape: [2, 4, 3] } }],
   },
   slice: {
@@ -167,6 +170,7 @@ export const movement: Readonly<Record<MovementName, Op>> = {
       const high = x.type.shape.map((size, axis) => subDim(subDim(size, start[axis]), g.type.shape[axis]));
       return [b.pad(g, start, high)];
     },
+    sparse: { any: [0] },
     examples: [
       { inputs: [x23], attrs: { start: [0, 1], stop: [2, 3], step: [1, 1] } },
       { inputs: [x23], attrs: { start: [1, 0], stop: [2, 3], step: [1, 2] } },
@@ -209,6 +213,7 @@ export const movement: Readonly<Record<MovementName, Op>> = {
       ];
     },
     jvp: ({ b, node, tangents: [t] }) => t && b.pad(t, dimsAttr(node.attrs, "low"), dimsAttr(node.attrs, "high")),
+    sparse: { makes: "beside zero" },
     examples: [
       { inputs: [x23], attrs: { low: [0, 1], high: [1, 2], value: 0 } },
       { inputs: [x23], attrs: { low: [1, 0], high: [0, 0], value: 3 } },

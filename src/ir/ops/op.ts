@@ -167,8 +167,11 @@ export interface Columns {
   readonly over?: number;
   /** Its operands are a packed form of its value: they are what is kept, and kernels compute the value where they read it. */
   readonly packed?: true;
-  /** How zeros spread. `any`: zero where any of these operands is · `all`: zero where all are · `makes`: makes zeros of its own. */
-  readonly sparse?: { readonly any?: readonly number[]; readonly all?: readonly number[]; readonly makes?: true };
+  /**
+   * How zeros spread, for the pass that lets products skip them. `any`: zero where any of these operands is · `all`: zero where all are ·
+   * `makes`: makes zeros where none were: always, or where one of its choices (the operands of `all`) or its `value` is the number 0.
+   */
+  readonly sparse?: { readonly any?: readonly number[]; readonly all?: readonly number[]; readonly makes?: "always" | "beside zero" };
   readonly examples: readonly Example[];
 }
 

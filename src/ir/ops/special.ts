@@ -44,6 +44,7 @@ export const special: Readonly<Record<SpecialName, Op>> = {
     },
     eval: ([x]) => x,
     vjp: "zero",
+    sparse: { any: [0] },
     examples: [{ inputs: [tensor("f32", [2], [1, 2])], attrs: {} }],
   },
   grad: {

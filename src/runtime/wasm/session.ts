@@ -9,7 +9,8 @@ import { DeviceLost, OutOfMemory } from "../errors.ts";
 import { arrayOf, hostScalars, runHostStep } from "../host.ts";
 import { type Layout, layoutOf } from "../layout.ts";
 import { type Device, type Due, Loads, requireLength, runDue } from "../loads.ts";
-import type { Entry, HostStep, Placed, Program, Session, Values } from "../program.ts";
+import type { Density, Entry, HostStep, Placed, Program, Session, Values } from "../program.ts";
+import { Skipping } from "../skipping.ts";
 import type { StartThread } from "../threads.ts";
 import { inPieces, isWeights, weightsOf, wholeOf } from "../weights.ts";
 import { hasRelaxed } from "./probe.ts";
@@ -52,6 +53,7 @@ export class WasmSession implements Session {
   private instance: WebAssembly.Instance | undefined;
   /** The engine compiles, and threads start, while weights are written. */
   private ready: Promise<void> = Promise.resolve();
+  private readonly skipping: Skipping;
 
   private constructor(
     private readonly program: Program,
@@ -62,6 +64,7 @@ export class WasmSession implements Session {
   ) {
     this.buffer = memory.buffer;
     this.loads = new Loads(program);
+    this.skipping = new Skipping(program);
     this.memory = { planned: layout.bytes, platform: memory.buffer.byteLength - layout.bytes };
     this.device = `wasm, ${workers} thread${workers === 1 ? "" : "s"}, ${program.arithmetic}`;
     program.entries.forEach((entry, number) => {
@@ -76,7 +79,12 @@ export class WasmSession implements Session {
           const operands = s.operands.map((t) => program.tensors[t]);
           const little = operands.reduce((sum, { bytes }) => sum + bytes, 0) <= LITTLE;
           const units = s.units ?? 1;
-          steps.push([s.kernel, units, operands.map((placed) => layout.address(placed)), rangesOf(units, little, workers)]);
+          const ranges = (count: number) => rangesOf(count, little, workers);
+          const addresses = operands.map((placed) => layout.address(placed));
+          const { kernel = "", units: others = 1, measure = 0 } = s.skips ?? {};
+          const flag = s.skips && layout.address(program.tensors[this.skipping.measure(measure).flag]);
+          const other = flag === undefined ? undefined : ([kernel, others, flag, ranges(others)] as const);
+          steps.push(other ? [s.kernel, units, addresses, ranges(units), other] : [s.kernel, units, addresses, ranges(units)]);
         }
       }
       this.entries.set(entry.name, { entry, number, steps, segments });
@@ -216,11 +224,22 @@ export class WasmSession implements Session {
       else if (this.team) await this.team.run(prepared.number, segment.from, segment.to);
       else this.compute(prepared, segment.from, segment.to);
     }
+    for (const i of this.skipping.of(prepared.entry.name)) {
+      const { counts, flag } = this.skipping.measure(i);
+      const skips = this.skipping.counted(i, this.take(this.program.tensors[counts]) as Int32Array);
+      this.put(this.program.tensors[flag], new Int32Array([skips ? 1 : 0]));
+    }
+  }
+
+  densities(): readonly Density[] {
+    return this.skipping.densities();
   }
 
   private compute({ steps }: Prepared, from: number, to: number): void {
+    const words = new Int32Array(this.buffer);
     for (let i = from; i < to; i++) {
-      const [name, units, operands] = steps[i];
+      const [dense, all, operands, , other] = steps[i];
+      const [name, units] = other && words[other[2] / 4] !== 0 ? other : [dense, all];
       const f = this.instance?.exports[name] as ((...args: number[]) => void) | undefined;
       if (!f) throw new Bug(`the module has no function ${name}`);
       f(0, units, this.scratch, ...operands);

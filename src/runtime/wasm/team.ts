@@ -24,10 +24,12 @@ export class Team {
   private running: { resolve: () => void; reject: (e: Error) => void } | undefined;
   private broken: Error | undefined;
   private readonly fresh = new Map<string, Int32Array>();
+  private readonly words: Int32Array;
 
   constructor(private readonly options: TeamOptions) {
     const { startThread, scratchOf, ...start } = options;
     const { workers, entries } = start;
+    this.words = new Int32Array(start.memory.buffer);
     const most = Math.max(1, ...entries.map((steps) => steps.length));
     this.counters = new Int32Array(new SharedArrayBuffer(4 * most * (workers + 1)));
     this.threads = Array.from({ length: workers }, startThread);
@@ -72,11 +74,12 @@ export class Team {
 
   /** Where every range begins, and nothing done. */
   private countersFor(entry: number, from: number, to: number): Int32Array {
-    const key = `${entry} ${from} ${to}`;
+    const { workers, entries } = this.options;
+    const others = entries[entry].slice(from, to).map(([, , , , other]) => other && this.words[other[2] / 4] !== 0);
+    const key = `${entry} ${from} ${to} ${others.some((o) => o) ? others.map((o) => (o ? 1 : 0)).join("") : ""}`;
     let out = this.fresh.get(key);
     if (!out) {
-      const { workers, entries } = this.options;
-      const of = ([, , , starts]: WorkerStep) => [...starts.slice(0, workers), 0];
+      const of = ([, , , starts, other]: WorkerStep, i: number) => [...(other && others[i] ? other[3] : starts).slice(0, workers), 0];
       out = Int32Array.from(entries[entry].slice(from, to).flatMap(of));
       this.fresh.set(key, out);
     }

@@ -46,9 +46,16 @@ export interface WorkerStart {
 }
 /**
  * Function name, units, addresses of the operands, and where each worker's range begins (the next one's beginning is its end; one more for the last). All
- * units in the first range: whoever comes first does them all.
+ * units in the first range: whoever comes first does them all. `other`: another function for the same operands, with units and ranges of its own,
+ * which runs instead while the word at the address `flag` is not 0; it changes between runs only.
  */
-export type WorkerStep = readonly [name: string, units: number, operands: readonly number[], starts: readonly number[]];
+export type WorkerStep = readonly [
+  name: string,
+  units: number,
+  operands: readonly number[],
+  starts: readonly number[],
+  other?: readonly [name: string, units: number, flag: number, starts: readonly number[]],
+];
 
 /** What a worker sends: it is ready, a run is done (sent by the one that did the last unit), or it failed. */
 export type WorkerMessage = { readonly kind: "ready" } | { readonly kind: "done" } | { readonly kind: "failed"; readonly message: string };
@@ -62,12 +69,17 @@ export const workerSource = `
   receive(async function (start) {
     const { memory, control, counters, index, workers, scratch } = start;
     const instance = await WebAssembly.instantiate(start.module, { env: { memory } });
-    const entries = start.entries.map((steps) => steps.map(([name, units, operands, starts]) => ({
+    const step = (name, units, operands, starts) => ({
       run: instance.exports[name],
       units,
       operands,
       starts,
       alone: workers > 1 && starts[1] === units,
+    });
+    const words = new Int32Array(memory.buffer);
+    const entries = start.entries.map((steps) => steps.map(([name, units, operands, starts, other]) => ({
+      ...step(name, units, operands, starts),
+      other: other && { ...step(other[0], other[1], operands, other[3]), flag: other[2] / 4 },
     })));
     const stopped = () => Atomics.load(control, ${Control.stop}) !== 0;
     // true: this worker did the step's last unit
@@ -88,7 +100,7 @@ export const workerSource = `
       return false;
     };
     const walk = (run) => {
-      const steps = entries[Atomics.load(control, ${Control.entry})];
+      const steps = entries[Atomics.load(control, ${Control.entry})].map((s) => (s.other && words[s.other.flag] !== 0 ? s.other : s));
       const from = Atomics.load(control, ${Control.from});
       const to = Atomics.load(control, ${Control.to});
       const place = (i) => (i - from) * (workers + 1);

@@ -7,7 +7,8 @@ import type { Weights } from "../../ir/weights.ts";
 import { OutOfMemory } from "../errors.ts";
 import { arrayOf, hostScalars, runHostStep } from "../host.ts";
 import { type Device, type Due, Loads, requireLength, runDue } from "../loads.ts";
-import type { Dispatch, Entry, HostStep, Kernel, Placed, Program, Session, Values } from "../program.ts";
+import type { Density, Dispatch, Entry, HostStep, Kernel, Placed, Program, Session, Values } from "../program.ts";
+import { Skipping } from "../skipping.ts";
 import { isWeights, weightsOf, wholeOf } from "../weights.ts";
 import type { WebGPUDevice } from "./device.ts";
 import { BufferUsage } from "./flags.ts";
@@ -26,6 +27,8 @@ interface Ready {
   readonly pipeline: GPUComputePipeline;
   readonly group: GPUBindGroup;
   readonly grid: readonly [number, number, number];
+  /** What runs instead while zeros of that measure are skipped. */
+  readonly skips?: { readonly measure: number; readonly ready: Ready };
 }
 type Work = Ready | HostStep;
 
@@ -43,6 +46,7 @@ export class WebGPUSession implements Session {
   private closed = false;
   private readonly loads: Loads;
   private readonly mover: Mover;
+  private readonly skipping: Skipping;
 
   private constructor(
     private readonly program: Program,
@@ -52,6 +56,7 @@ export class WebGPUSession implements Session {
     this.device = gpu.name;
     this.loads = new Loads(program);
     this.mover = new Mover(gpu.device, (placed) => this.pieces(placed));
+    this.skipping = new Skipping(program);
     this.kernels = new Map(program.kernels.map((k) => [k.name, k]));
     this.entries = new Map(program.entries.map((e) => [e.name, e]));
     this.pipelines = new Pipelines(gpu);
@@ -172,6 +177,9 @@ export class WebGPUSession implements Session {
     const wanted = outputs ?? entry.outputs;
     const places = wanted.map((output) => this.placeOf(this.program.outputs, `${name}/${output}`));
     const given = this.inputsOf(entry, inputs);
+    // what is counted comes back behind the outputs
+    const measured = this.skipping.of(name);
+    places.push(...measured.map((i) => this.program.tensors[this.skipping.measure(i).counts]));
     const bytes = places.reduce((sum, p) => sum + p.bytes, 0);
     // Small outputs are copied by the run itself and read once the next may begin; large ones are read before anything can overwrite them.
     const small = bytes <= this.ring.slotBytes;
@@ -179,6 +187,7 @@ export class WebGPUSession implements Session {
       await Promise.all(before);
       const work = await this.prepare(entry);
       await this.send(given);
+      await this.clear(measured);
       const slot = small && bytes > 0 ? await this.ring.take() : undefined;
       await this.submit(name, work, (encoder) => {
         let at = 0;
@@ -193,17 +202,36 @@ export class WebGPUSession implements Session {
       for (const placed of places) results.push(await this.download(placed));
       return results;
     });
-    if (Array.isArray(slot)) return Object.fromEntries(wanted.map((output, i) => [output, slot[i]]));
+    if (Array.isArray(slot)) {
+      measured.forEach((m, i) => {
+        this.skipping.counted(m, slot[wanted.length + i] as Int32Array);
+      });
+      return Object.fromEntries(wanted.map((output, i) => [output, slot[i]]));
+    }
     if (slot === undefined) return {};
     const data = await this.guarded(() => this.ring.read(slot, bytes));
     let at = 0;
-    return Object.fromEntries(
-      wanted.map((output, i) => {
-        const from = at;
-        at += places[i].bytes;
-        return [output, valuesOf(places[i].dtype, data.slice(from, at))];
-      }),
-    );
+    const results = places.map(({ bytes: size, dtype }) => {
+      at += size;
+      return valuesOf(dtype, data.slice(at - size, at));
+    });
+    measured.forEach((m, i) => {
+      this.skipping.counted(m, results[wanted.length + i] as Int32Array);
+    });
+    return Object.fromEntries(wanted.map((output, i) => [output, results[i]]));
+  }
+
+  densities(): readonly Density[] {
+    return this.skipping.densities();
+  }
+
+  /** Counting adds to what is there. */
+  private async clear(measured: readonly number[]): Promise<void> {
+    if (measured.length === 0) return;
+    const encoder = this.gpu.device.createCommandEncoder({ label: "counts" });
+    for (const i of measured)
+      for (const p of this.pieces(this.program.tensors[this.skipping.measure(i).counts])) encoder.clearBuffer(p.buffer, p.offset, p.bytes);
+    this.gpu.device.queue.submit([encoder.finish()]);
   }
 
   /** Waits for what was asked for, frees the buffers. The device itself is the caller's. */
@@ -327,21 +355,21 @@ export class WebGPUSession implements Session {
 
   private async build(entry: Entry): Promise<readonly Work[]> {
     const dispatches = entry.steps.filter((s): s is Dispatch => "kernel" in s);
-    const kernels = [...new Set(dispatches.map((d) => this.kernelOf(d)))];
+    const kernels = [...new Set(dispatches.flatMap((d) => [d.kernel, ...(d.skips ? [d.skips.kernel] : [])]).map((k) => this.kernelOf(k)))];
     await this.pipelines.make(kernels);
     const work: Work[] = [];
     for (const step of entry.steps) work.push("kernel" in step ? await this.ready(step) : step);
     return work;
   }
 
-  private kernelOf(d: Dispatch): Kernel {
-    const kernel = this.kernels.get(d.kernel);
-    if (!kernel) throw new Bug(`the program has no kernel ${d.kernel}`);
+  private kernelOf(name: string): Kernel {
+    const kernel = this.kernels.get(name);
+    if (!kernel) throw new Bug(`the program has no kernel ${name}`);
     return kernel;
   }
 
   private async ready(dispatch: Dispatch): Promise<Ready> {
-    const kernel = this.kernelOf(dispatch);
+    const kernel = this.kernelOf(dispatch.kernel);
     const entries = dispatch.operands.map((tensor, binding) => {
       const placed = this.program.tensors[tensor];
       const buffer = this.pages.get(placed.arena)?.[placed.page];
@@ -352,12 +380,15 @@ export class WebGPUSession implements Session {
       };
     });
     if (!dispatch.grid) throw new Bug(`${dispatch.label} has no grid`);
-    return {
+    const ready: Ready = {
       dispatch,
       pipeline: await this.pipelines.of(kernel),
       group: this.gpu.device.createBindGroup({ label: dispatch.label, layout: this.pipelines.layout(kernel), entries }),
       grid: dispatch.grid,
     };
+    if (!dispatch.skips) return ready;
+    const { measure, kernel: name, grid } = dispatch.skips;
+    return { ...ready, skips: { measure, ready: await this.ready({ ...dispatch, kernel: name, grid, skips: undefined }) } };
   }
 
   /** Encodes the steps; `after` adds copies to the last submit. */
@@ -368,8 +399,9 @@ export class WebGPUSession implements Session {
       const end = i + SUBMIT;
       let pass: GPUComputePassEncoder | undefined;
       for (; i < work.length && i < end; i++) {
-        const step = work[i];
-        if (!("group" in step)) break;
+        const next = work[i];
+        if (!("group" in next)) break;
+        const step = next.skips && this.skipping.skips(next.skips.measure) ? next.skips.ready : next;
         pass ??= encoder.beginComputePass({ label: name });
         pass.setPipeline(step.pipeline);
         pass.setBindGroup(0, step.group);
