@@ -15,6 +15,7 @@ import { type PrintedKernel, printKernel, printModule } from "./wasm/print.ts";
 import { aligned, COUNT_SLOTS, overlap, pageBytes } from "./webgpu/bindings.ts";
 import { launches } from "./webgpu/launch.ts";
 import type { WebGPULimits } from "./webgpu/limits.ts";
+import { productSchedule } from "./webgpu/schedule.ts";
 
 export interface EntrySource {
   readonly name: string;
@@ -225,7 +226,9 @@ class WebGPUTarget implements Target {
   dispatch({ kernel, operands, label, measure }: Planned, tensors: Program["tensors"][number][]): Dispatch[] {
     if (kernel.kind !== "product" || !kernel.skip) return this.all(kernel, operands, label, tensors);
     const plain = this.all(dense(kernel), operands, label, tensors);
-    if (measure === undefined || plain.length !== 1) return plain;
+    // a sum that several invocations share runs in another order: it would have other bits
+    const schedule = productSchedule(dense(kernel), this.limits);
+    if (measure === undefined || plain.length !== 1 || (schedule.kind === "registers" && schedule.slices > 1)) return plain;
     const skipping = this.all(kernel, operands, `${label}, skipping zeros`, tensors);
     const same = skipping.length === 1 && skipping[0].operands.every((o, i) => o === plain[0].operands[i]);
     return same ? [{ ...plain[0], skips: { measure, kernel: skipping[0].kernel, grid: skipping[0].grid } }] : plain;
