@@ -125,11 +125,11 @@ const c232 = tensor("f32", [2, 3, 2], [1, -2, 3, 4, 5.5, -6, 0.5, 1, -1, 2, 3, -
 
 export const contraction: Readonly<Record<ContractionName, Op>> = {
   dot: {
-    doc: "dot {lhsBatch, rhsBatch, lhsContract, rhsContract}: Σ over the contracted axes; the result's axes are batch, lhs free, rhs free (XLA's DotGeneral). f32. A third operand, an f32 of no axes, has no part in the value: see the pass `sparse`.",
+    doc: "dot {lhsBatch, rhsBatch, lhsContract, rhsContract}: Σ over the contracted axes; the result's axes are batch, lhs free, rhs free (XLA's DotGeneral). f32. With {zeros} there is a third operand, an f32 of no axes, that has no part in the value: see the pass `sparse`.",
     role: "product",
     shape: (types, attrs, solver) => {
-      needCount("dot", types.slice(0, 2), 2);
-      if (types.length > 3 || (types.length === 3 && types[2].shape.length > 0)) refuse("dot", types, "a third operand has no axes");
+      needCount("dot", types, attrs.zeros === undefined ? 2 : 3);
+      if (types.length > 2 && types[2].shape.length > 0) refuse("dot", types, "the third operand has no axes");
       needDType("dot", types, 0, ["f32"]);
       needDType("dot", types, 1, ["f32"]);
       const [l, r] = types;
