@@ -10,7 +10,7 @@ import { wholeModelOf } from "../train/held.ts";
 import type { FileHost } from "../train/run.ts";
 import { stagesOf } from "../train/run.ts";
 import { Rejected, reportProblems, Usage } from "./errors.ts";
-import type { Io } from "./io.ts";
+import { EXIT, type Io } from "./io.ts";
 import { type Display, display } from "./progress.ts";
 
 export interface CommonOptions {
@@ -77,6 +77,7 @@ export class Session {
     const unattached = wholeModelOf(project, this.workspace.files, adapter);
     if (unattached !== undefined) project = compile(file, this.sources, { set, seed, unattached });
     reportProblems(project.problems, this.io, this.json, this.source);
+    if (project.problems.some((p) => p.code === "P0004")) throw new Rejected("the compiler failed", EXIT.bug);
     if (project.problems.some((p) => p.severity === "error")) throw new Rejected("the file has errors");
     const stages = stagesOf(project);
     for (const key of Object.keys(set)) {

@@ -13,6 +13,12 @@ import { EXIT, type Io } from "./io.ts";
 /** The file has errors; they were reported when this is thrown. */
 export class Rejected extends Error {
   override readonly name = "Rejected";
+  constructor(
+    message: string,
+    readonly exit: number = EXIT.mistake,
+  ) {
+    super(message);
+  }
 }
 
 /** A mistake in how the command was called: exit code 2. */
@@ -28,7 +34,7 @@ export class Usage extends Error {
 
 /** Reports an error and gives the exit code. */
 export function report(error: unknown, io: Io, json: boolean, source: ReadSource): number {
-  if (error instanceof Rejected) return EXIT.mistake;
+  if (error instanceof Rejected) return error.exit;
   if (error instanceof Interrupted) {
     if (json) io.out(line({ event: "interrupted", step: error.step, checkpoint: error.checkpoint ?? null }));
     else io.err(`${error.message}\n${error.checkpoint === undefined ? "" : "go on with --resume\n"}`);

@@ -13,6 +13,8 @@ import { startGraph } from "./elaborate/starts.ts";
 import { Run } from "./elaborate/statements.ts";
 import { Storage } from "./elaborate/storage.ts";
 import { checkUpdates } from "./elaborate/updates.ts";
+import { Stopped, unexpected } from "./elaborate/work.ts";
+import { mostProblems } from "./limits.ts";
 import type { AttachmentReport, Host, ParamDecl, Project, SiteReport, StateDecl } from "./project.ts";
 import type { Problem } from "./report/problem.ts";
 
@@ -24,6 +26,17 @@ export type { Overrides } from "./elaborate/elaborator.ts";
  */
 export function compile(path: string, host: Host, overrides: Overrides = {}): Project {
   const e = new Elaborator(host, path, overrides);
+  try {
+    return compiled(e, path, overrides);
+  } catch (error) {
+    // whatever was thrown: what was found up to there is told, and the file is left for what it is
+    const problem = error instanceof Stopped ? error.problem : unexpected(error, e.work.at);
+    const nothing = { actions: [], params: new Map(), states: new Map(), models: [], attachments: [], unattached: undefined };
+    return { file: path, ...nothing, problems: told([...e.problems, problem]) };
+  }
+}
+
+function compiled(e: Elaborator, path: string, overrides: Overrides): Project {
   const run = new Run(e, undefined as never);
   e.collect(() => {
     const unit = e.files.load(path, undefined, run.variables);
@@ -76,7 +89,7 @@ export function compile(path: string, host: Host, overrides: Overrides = {}): Pr
     }),
     attachments: e.attachments.filter((a) => !a.maker).map((a) => report(e, a, lasting)),
     unattached: overrides.unattached,
-    problems: distinct(e.problems),
+    problems: told(e.problems),
   };
 }
 
@@ -175,12 +188,21 @@ function report(e: Elaborator, a: Attachment, lasting: ReadonlySet<string>): Att
   };
 }
 
-function distinct(problems: readonly Problem[]): Problem[] {
+/** Each problem once, and of very many the first. */
+function told(problems: readonly Problem[]): Problem[] {
   const seen = new Set<string>();
-  return problems.filter((p) => {
+  const all = problems.filter((p) => {
     const key = `${p.code} ${p.span?.file}:${p.span?.start} ${p.message}`;
     if (seen.has(key)) return false;
     seen.add(key);
     return true;
   });
+  // a note on what is hidden is for the end
+  all.sort((a, b) => Number(a.code === "P0005") - Number(b.code === "P0005"));
+  if (all.length <= mostProblems + 1) return all;
+  const shown = all.slice(0, mostProblems);
+  // what is hidden must not turn a file with errors into one without
+  const hidden = all.slice(mostProblems);
+  const severity = hidden.some((p) => p.severity === "error") ? "error" : "warning";
+  return [...shown, { code: "P0005", severity, message: `and ${hidden.length} more, which are not shown`, span: undefined }];
 }

@@ -16,8 +16,8 @@ export function mentions(x: unknown, names: ReadonlySet<string>): boolean {
   return Object.entries(x).some(([k, v]) => k !== "span" && k !== "kind" && mentions(v, names));
 }
 
-/** The name, with a number behind it if somebody has it. */
-export function unique(name: string, taken: (n: string) => boolean): string {
-  if (!taken(name)) return name;
-  for (let i = 2; ; i++) if (!taken(`${name}_${i}`)) return `${name}_${i}`;
+/** The name, with a number behind it if somebody has it, and that number. Numbers up to `past` are known to be taken. */
+export function unique(name: string, taken: (n: string) => boolean, past = 1): [name: string, number: number] {
+  if (!taken(name)) return [name, past];
+  for (let i = past + 1; ; i++) if (!taken(`${name}_${i}`)) return [`${name}_${i}`, i];
 }

@@ -292,6 +292,8 @@ export interface Host {
   readonly sizesOnly?: boolean;
   /** Text of a source file; `std/...` names the library's. `undefined`: there is none. */
   readSource(path: string): string | undefined;
+  /** A name for a source file that all paths to it share, links followed. */
+  identity?(path: string): string;
   /** `config.json` of a model's folder with spellings of all versions made one; `undefined`: no such folder. */
   readConfig(folder: string): Readonly<Record<string, unknown>> | undefined;
   /** Names and shapes of a checkpoint's tensors (all shards). Throws `InputError` where a file is malformed. */

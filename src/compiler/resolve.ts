@@ -4,16 +4,42 @@
  */
 
 import type * as ast from "./ast.ts";
+import { Fault } from "./elaborate/fault.ts";
 import type { Unit } from "./elaborate/files.ts";
 import { namesOfRole, roleFields } from "./elaborate/roles.ts";
 import { capitalsOf, isTensorType } from "./elaborate/signature.ts";
 import { parameterNames } from "./elaborate/storage.ts";
-import { MethodDecl, ModuleDecl, RoleDecl } from "./elaborate/values.ts";
+import { MethodDecl, ModuleDecl, RoleDecl, type Value } from "./elaborate/values.ts";
+import { mostProblems } from "./limits.ts";
 import { boundNames } from "./names.ts";
 import type { Problem } from "./report/problem.ts";
 import { didYouMean } from "./suggest.ts";
 
-type Known = ReadonlySet<string>;
+/**
+ * Names that are known at a place: those of the text around it, and those added here. A block adds to its own as it goes, so that a long file
+ * costs no more than its length.
+ */
+class Known {
+  private readonly own = new Set<string>();
+  constructor(private readonly outer?: Known | ReadonlySet<string>) {}
+  has(name: string): boolean {
+    return this.own.has(name) || (this.outer?.has(name) ?? false);
+  }
+  add(names: Iterable<string>): this {
+    for (const n of names) this.own.add(n);
+    return this;
+  }
+  /** What was added here, without what is around it. */
+  added(): Iterable<string> {
+    return this.own;
+  }
+  *all(): IterableIterator<string> {
+    yield* this.own;
+    if (this.outer instanceof Known) yield* this.outer.all();
+    else if (this.outer) yield* this.outer;
+  }
+}
+const nothing = new Known();
 const types = new Set([
   "int",
   "float",
@@ -45,7 +71,8 @@ export function resolve(unit: Unit): Problem[] {
       message: `unknown name \`${name.text}\``,
       span: name.span,
       label: "not known here",
-      notes: didYouMean(name.text, [...known, ...unit.scope.names()]),
+      // of very many unknown names few are told, so the others need no search
+      notes: problems.length < mostProblems ? didYouMean(name.text, [...known.all(), ...unit.scope.names()]) : [],
     });
   };
   const use = (name: ast.Name, known: Known): void => {
@@ -109,50 +136,45 @@ export function resolve(unit: Unit): Problem[] {
     expr(p.default, known);
   };
 
-  const statements = (list: readonly ast.Statement[], known: Known): Known => {
-    let now = known;
-    for (const s of list) now = statement(s, now);
-    return now;
+  /** Names that the statements bind come to be known behind each; gives what is known behind them all. */
+  const statements = (list: readonly ast.Statement[], outer: Known): Known => {
+    const known = new Known(outer);
+    for (const s of list) known.add(statement(s, known));
+    return known;
   };
-  const statement = (s: ast.Statement, known: Known): Known => {
+  /** Looks through a statement and gives the names that it binds. */
+  const statement = (s: ast.Statement, known: Known): Iterable<string> => {
     switch (s.kind) {
       case "Binding":
         expr(s.values, known);
         if (s.op === ":=" || s.targets.some((t) => t.names.length > 1)) for (const t of s.targets) use(t.names[0], known);
-        return with_(
-          known,
-          s.targets.map((t) => t.names[0].text),
-        );
+        return s.targets.map((t) => t.names[0].text);
       case "If":
         expr(s.condition, known);
-        return with_(with_(known, statements(s.then, known)), s.else ? statements(s.else, known) : []);
-      case "For":
+        return [...statements(s.then, known).added(), ...(s.else ? statements(s.else, known).added() : [])];
+      case "For": {
         expr(s.list, known);
-        return statements(
-          s.body,
-          with_(
-            known,
-            s.names.map((n) => n.text),
-          ),
-        );
+        const names = s.names.map((n) => n.text);
+        return [...names, ...statements(s.body, with_(known, names)).added()];
+      }
       case "Attach":
         expr(s.value, known);
         expr(s.to, known);
         expr(s.expect, known);
-        return with_(known, [s.name.text]);
+        return [s.name.text];
       case "Model":
         expr(s.value, known);
         expr(s.from, known);
-        return with_(known, [s.name.text]);
+        return [s.name.text];
       case "Detach":
         expr(s.selection, known);
-        return known;
+        return [];
       case "Require":
         expr(s.condition, known);
-        return known;
+        return [];
       case "Stage":
         for (const f of s.settings) expr(f.value, with_(known, ["new"]));
-        return s.name ? with_(known, [s.name.text]) : known;
+        return s.name ? [s.name.text] : [];
     }
   };
 
@@ -178,11 +200,11 @@ export function resolve(unit: Unit): Problem[] {
   };
 
   const members = (list: readonly ast.Member[], known: Known): void => {
-    const own = new Set(known);
+    const own = new Known(known);
     for (const m of list) {
-      if (m.kind === "Parameter" || m.kind === "Input") own.add(m.field.name.text);
-      if (m.kind === "State" || m.kind === "SharedChild" || m.kind === "Function" || m.kind === "Attach") own.add(m.name.text);
-      if (m.kind === "Input") for (const c of capitalsOf([m.field.type])) own.add(c);
+      if (m.kind === "Parameter" || m.kind === "Input") own.add([m.field.name.text]);
+      if (m.kind === "State" || m.kind === "SharedChild" || m.kind === "Function" || m.kind === "Attach") own.add([m.name.text]);
+      if (m.kind === "Input") own.add(capitalsOf([m.field.type]));
       if (
         m.kind !== "Parameter" &&
         m.kind !== "Input" &&
@@ -191,7 +213,7 @@ export function resolve(unit: Unit): Problem[] {
         m.kind !== "Function" &&
         m.kind !== "Forward"
       )
-        for (const n of boundNames(m)) own.add(n);
+        own.add(boundNames(m));
     }
     for (const m of list) {
       if (m.kind === "Parameter" || m.kind === "Input") {
@@ -211,12 +233,12 @@ export function resolve(unit: Unit): Problem[] {
       case "Type":
       case "Role":
         for (const f of item.fields) {
-          if (item.kind === "Type") type(f.type, new Set());
-          expr(f.start, new Set());
+          if (item.kind === "Type") type(f.type, nothing);
+          expr(f.start, nothing);
         }
         break;
       case "Module": {
-        const names = new Set(item.params.map((p) => p.name.text));
+        const names = new Known().add(item.params.map((p) => p.name.text));
         for (const p of item.params) param(p, names);
         for (const f of item.fills) use(f.role, names);
         members(item.members, names);
@@ -226,7 +248,7 @@ export function resolve(unit: Unit): Problem[] {
         method(item);
         break;
       case "Function":
-        fn(item, new Set());
+        fn(item, nothing);
         break;
     }
   }
@@ -234,7 +256,7 @@ export function resolve(unit: Unit): Problem[] {
   function method(item: ast.Method): void {
     const site = siteNames(item);
     if (!site) return;
-    const names = with_(site, ["site", "sites", "index", ...item.params.map((p) => p.name.text)]);
+    const names = with_(new Known(site), ["site", "sites", "index", ...item.params.map((p) => p.name.text)]);
     for (const p of item.params) param(p, names);
     for (const f of item.fills) use(f.role, names);
     members(item.members, names);
@@ -245,11 +267,19 @@ export function resolve(unit: Unit): Problem[] {
     if (on.kind !== "NamedType") return new Set();
     if (on.name.text === "Parameter" && !outer("Parameter")) return new Set(parameterNames);
     if (!outer(on.name.text)) {
-      report(on.name, new Set(["Parameter"]));
+      report(on.name, new Known().add(["Parameter"]));
       return undefined;
     }
-    const decl = unit.scope.find(on.name.text)!(unit.scope.here);
-    if (!(decl instanceof RoleDecl) && !(decl instanceof ModuleDecl) && !(decl instanceof MethodDecl)) return new Set();
+    const decl = declared(on.name);
+    if (!(decl instanceof RoleDecl) && !(decl instanceof ModuleDecl) && !(decl instanceof MethodDecl)) {
+      problems.push({
+        code: "P0301",
+        severity: "error",
+        message: `a method goes on a role, a module, another method or Parameter; \`${on.name.text}\` is none of them`,
+        span: on.name.span,
+      });
+      return undefined;
+    }
     const out = new Set(namesOfRole(decl));
     if (item.on.kind === "ListType") out.add("blocks");
     if (decl instanceof RoleDecl)
@@ -262,6 +292,15 @@ export function resolve(unit: Unit): Problem[] {
         if (m.kind === "Forward") for (const c of capitalsOf([...m.params, ...m.results].map((p) => p.type))) out.add(c);
     if (decl instanceof MethodDecl) for (const n of siteNames(decl.decl) ?? []) out.add(n);
     return out;
+  }
+  /** What a name stands for that somebody declared; `undefined` for one that has a value only in a run. */
+  function declared(name: ast.Name): Value | undefined {
+    try {
+      return unit.scope.find(name.text)!(unit.scope.here);
+    } catch (error) {
+      if (!(error instanceof Fault)) throw error;
+      return undefined;
+    }
   }
   return problems;
 }
@@ -276,4 +315,4 @@ const topNames = (s: ast.Statement): string[] =>
         : s.kind === "Stage" && s.name
           ? [s.name.text]
           : boundNames(s);
-const with_ = (known: Known, names: Iterable<string>): Set<string> => new Set([...known, ...names]);
+const with_ = (known: Known, names: Iterable<string>): Known => new Known(known).add(names);

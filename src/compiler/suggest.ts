@@ -1,5 +1,6 @@
 /** Did you mean: what other tools call it first, then the nearest in spelling; only ever names that are valid at the place. */
 import { alias } from "./aliases.ts";
+import { longestName } from "./limits.ts";
 
 /** Edits that turn a into b, a swap of neighbours being one (optimal string alignment); `limit + 1` once it is past the limit. */
 export function distance(a: string, b: string, limit = Number.POSITIVE_INFINITY): number {
@@ -34,10 +35,11 @@ export function nearest(word: string, candidates: Iterable<string>): string | un
 function nearestSpelling(word: string, candidates: readonly string[]): string | undefined {
   const plain = (s: string) => s.toLowerCase().replaceAll("_", "");
   const of = plain(word);
-  if (of === "") return undefined;
+  if (of === "" || word.length > longestName) return undefined;
   let best: string | undefined;
   let score = Number.POSITIVE_INFINITY;
   for (const c of candidates) {
+    if (c.length > longestName) continue;
     const other = plain(c);
     const limit = Math.max(1, Math.floor(Math.max(of.length, other.length) / 3));
     // in a word of one or two letters every letter is the word

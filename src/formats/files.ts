@@ -7,8 +7,9 @@ import { parseJson } from "./json.ts";
 import { Numeral } from "./numeral.ts";
 
 export interface FileStat {
-  readonly kind: "file" | "folder";
-  /** Bytes; 0 for a folder. */
+  /** `other`: a pipe, a device, a socket: nothing that could be read to its end. */
+  readonly kind: "file" | "folder" | "other";
+  /** Bytes; 0 for all but a file. */
   readonly size: number;
   /** When it was last changed, in milliseconds; absent where nobody keeps that. */
   readonly changed?: number;
@@ -27,6 +28,8 @@ export interface Draft {
 export interface Files {
   /** `undefined`: there is nothing of that name. */
   stat(path: string): FileStat | undefined;
+  /** A name for a file that all paths to it share, links followed; the path itself where there is none. */
+  identity?(path: string): string;
   /** Names in a folder, sorted by code unit, without `.` and `..`. */
   list(folder: string): string[];
   /** Exactly `length` bytes from `offset` on, as a copy the caller owns; any length and offset, past 2 GiB too. */
@@ -52,6 +55,15 @@ const REASONS: Readonly<Record<string, readonly [code: string, text: string, not
   ENOSPC: ["P0682", "cannot be written: the disk is full", "nothing was left half-written; free some space, or save elsewhere"],
   EDQUOT: ["P0682", "cannot be written: the disk quota is used up", "nothing was left half-written; free some space, or save elsewhere"],
   EFBIG: ["P0682", "cannot be written: larger than the file system allows", "save to another file system, or in shards"],
+  ELOOP: ["P0680", "is a link that leads back to itself", "check the path"],
+  ENAMETOOLONG: ["P0684", "is too long a name for the file system", "choose a shorter one"],
+  EIO: [
+    "P0684",
+    "could not be read or written: the disk reports an error",
+    "look at the disk before going on; nothing was left half-written",
+  ],
+  EPIPE: ["P0688", "is no ordinary file", "a pipe or a device cannot be read as a file: store it as one first"],
+  EINVAL: ["P0684", "is no name that the file system takes", "names have no null characters in them"],
   EISDIR: ["P0683", "is a folder where a file is wanted", "name the file inside it"],
 };
 
@@ -76,6 +88,7 @@ export function readBytes(files: Files, path: string): Uint8Array {
   const stat = files.stat(path);
   if (stat === undefined) throw fileFailure(path, "ENOENT", "");
   if (stat.kind === "folder") throw fileFailure(path, "EISDIR", "");
+  if (stat.kind === "other") throw fileFailure(path, "EPIPE", "");
   return files.read(path, 0, stat.size);
 }
 

@@ -1,6 +1,7 @@
 /** The file system of Node behind the `Files` interface. */
 import fs from "node:fs";
 import path from "node:path";
+import { printable } from "../compiler/report/place.ts";
 import { type Draft, type FileStat, type Files, fileFailure } from "../formats/files.ts";
 import { cachedPath, isHub } from "./hub.ts";
 
@@ -33,6 +34,8 @@ export class NodeFiles implements Files {
   constructor(private readonly root: string = process.cwd()) {}
 
   private at(file: string): string {
+    // the system's calls take no such name, and say so in words of their own
+    if (file.includes("\0")) throw fileFailure(printable(file), "EINVAL", "");
     return isHub(file) ? cachedPath(file) : path.resolve(this.root, file);
   }
 
@@ -40,8 +43,17 @@ export class NodeFiles implements Files {
     return attempt(file, () => {
       const stat = statOf(this.at(file));
       if (stat === undefined) return undefined;
-      return stat.isDirectory() ? { kind: "folder", size: 0 } : { kind: "file", size: stat.size, changed: stat.mtimeMs };
+      if (stat.isFile()) return { kind: "file", size: stat.size, changed: stat.mtimeMs };
+      return { kind: stat.isDirectory() ? "folder" : "other", size: 0 };
     });
+  }
+
+  identity(file: string): string {
+    try {
+      return fs.realpathSync(this.at(file));
+    } catch {
+      return file;
+    }
   }
 
   list(folder: string): string[] {

@@ -1,6 +1,7 @@
 /** Which sources of the hub a program names, fetched before it is compiled. */
 import type { StringLiteral } from "../compiler/ast.ts";
 import { resolveImport } from "../compiler/elaborate/files.ts";
+import { limits } from "../compiler/limits.ts";
 import { parse } from "../compiler/read/parse.ts";
 import { InputError } from "../ir/errors.ts";
 import type { Span } from "../ir/graph.ts";
@@ -16,13 +17,21 @@ export interface NamedSource {
 export function hubSources(file: string, read: (path: string) => string | undefined): NamedSource[] {
   const found = new Map<string, NamedSource>();
   const seen = new Set<string>();
+  const readable = (path: string): string | undefined => {
+    try {
+      return read(path);
+    } catch (error) {
+      if (error instanceof InputError) return undefined;
+      throw error;
+    }
+  };
   const visit = (path: string): void => {
-    if (seen.has(path) || path.startsWith("std/")) return;
+    if (seen.has(path) || path.startsWith("std/") || seen.size > limits.imports) return;
     seen.add(path);
-    const text = read(path);
-    if (text === undefined) return;
+    const text = readable(path);
+    if (text === undefined || text.length > limits.source || !/hf:|import|\\u/.test(text)) return;
     const { program } = parse(text, path);
-    for (const { value, span } of strings(program)) if (isHub(value) && !found.has(value)) found.set(value, { source: value, span });
+    for (const { value, span } of strings(program)) if (!found.has(value)) found.set(value, { source: value, span });
     for (const item of program.imports) visit(resolveImport(path, item.from.value));
   };
   visit(file);
@@ -32,8 +41,9 @@ export function hubSources(file: string, read: (path: string) => string | undefi
 function* strings(node: unknown): Generator<StringLiteral> {
   if (Array.isArray(node)) for (const item of node) yield* strings(item);
   else if (typeof node === "object" && node !== null) {
-    if ("kind" in node && node.kind === "String") yield node as StringLiteral;
-    else for (const value of Object.values(node)) yield* strings(value);
+    if ("kind" in node && node.kind === "String") {
+      if (isHub((node as StringLiteral).value)) yield node as StringLiteral;
+    } else for (const value of Object.values(node)) yield* strings(value);
   }
 }
 

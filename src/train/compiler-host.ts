@@ -37,7 +37,12 @@ export class Sources implements Host {
     const text = this.texts.get(path);
     if (text !== undefined) return text;
     if (path.startsWith("std/")) return this.library(path);
-    return this.files.stat(path)?.kind === "file" ? readText(this.files, path) : undefined;
+    const kind = this.files.stat(path)?.kind;
+    return kind === undefined || kind === "folder" ? undefined : readText(this.files, path);
+  }
+
+  identity(path: string): string {
+    return this.files.identity?.(path) ?? path;
   }
 
   readConfig(folder: string): Readonly<Record<string, unknown>> | undefined {

@@ -33,6 +33,8 @@ export function attach(
     fail("P0312", span, `${method.name} is attached to nothing`, {
       notes: [`no place of \`${to.text}\` is something ${method.name} can be attached to`],
     });
+  // what an attachment takes beside its expressions: sites, their blocks, their place in every graph
+  e.work.spend(1000 + 200 * places.length, span);
   const fitted = fittedOptions(e, applied, to, span, maker);
   if (fitted) return attach(e, name, fitted, to, span, maker, stamp);
   const attachment = prepare(e, name, applied, places, to, span, maker, stamp);
@@ -70,8 +72,10 @@ function prepare(
   const spots = places.map(({ place }) =>
     place.kind === "module" ? place.instance : place.kind === "param" ? place.storage.path : undefined,
   );
+  const times = new Map<unknown, number>();
+  for (const spot of spots) times.set(spot, (times.get(spot) ?? 0) + 1);
   places.forEach((p, i) => {
-    const qualified = spots.some((spot, k) => k !== i && spot !== undefined && spot === spots[i]);
+    const qualified = spots[i] !== undefined && times.get(spots[i])! > 1;
     const sizes =
       p.role instanceof RoleDecl && (p.place.kind === "module" || p.place.kind === "chain" || p.place.kind === "site")
         ? roleSizes(

@@ -41,6 +41,18 @@ function requires(s: ast.Statement): boolean {
   return s.kind === "Require" || (s.kind === "For" && s.body.some(requires));
 }
 
+/** How many of some rising numbers are below a bound. */
+function countBelow(rising: readonly number[], bound: number): number {
+  let low = 0;
+  let high = rising.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (rising[middle] < bound) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
 /** A decided `if`, with the block of the branch taken, if there is one. */
 interface Branch {
   readonly taken: boolean;
@@ -48,7 +60,8 @@ interface Branch {
 }
 
 export class Block implements Scope {
-  private readonly bound: Set<string>[];
+  /** By name the statements that may bind it, in order. */
+  private readonly binders = new Map<string, number[]>();
   /** Names that statements of this block bind, in the order of the text; an `if` may leave some of them unbound. */
   readonly own: ReadonlySet<string>;
   private readonly thunks = new Map<ast.Statement, Thunk<Value>[]>();
@@ -64,8 +77,14 @@ export class Block implements Scope {
     readonly here: Here = outer.here,
     private readonly turn?: Turn,
   ) {
-    this.bound = statements.map(binds);
-    this.own = new Set(this.bound.flatMap((s) => [...s]));
+    statements.forEach((s, i) => {
+      for (const name of binds(s)) {
+        const at = this.binders.get(name);
+        if (at) at.push(i);
+        else this.binders.set(name, [i]);
+      }
+    });
+    this.own = new Set(this.binders.keys());
   }
 
   find(name: string): Read | undefined {
@@ -98,8 +117,10 @@ export class Block implements Scope {
 
   /** The thunk a name of this block is bound to in front of statement `index`, without looking further out. */
   thunkBefore(name: string, index = this.statements.length): Thunk<Value> | undefined {
-    for (let i = index - 1; i >= 0; i--) {
-      if (!this.bound[i].has(name)) continue;
+    const at = this.binders.get(name);
+    if (!at) return undefined;
+    for (let k = countBelow(at, index) - 1; k >= 0; k--) {
+      const i = at[k];
       const s = this.statements[i];
       if (s.kind === "If") {
         const found = this.branch(s, i).block?.thunkBefore(name);

@@ -2,6 +2,7 @@ import { type Dim, sameDim, solve, substitute, symbol, symbolsOf } from "../../i
 import type { Node, Span } from "../../ir/graph.ts";
 import type { ColumnDecl } from "../project.ts";
 import type { Site } from "./attachment.ts";
+import { fail } from "./fault.ts";
 import type { Frame } from "./frame.ts";
 import type { Instance } from "./instance.ts";
 import type { MethodFrame, Subject } from "./method-frame.ts";
@@ -84,7 +85,8 @@ let now: Context | undefined;
 
 /** The graph being made. Code of the language runs inside exactly one. */
 export function context(): Context {
-  if (!now) throw new Error("no graph is being made");
+  if (!now)
+    fail("P0505", undefined, "this has a value only while a stage runs", { notes: ["it may be used in an objective or inside a method"] });
   return now;
 }
 export const maybeContext = (): Context | undefined => now;

@@ -1,7 +1,8 @@
 import type { Node, Span } from "../../ir/graph.ts";
-import { Limit } from "../../ir/graph.ts";
+import { InputError, Limit } from "../../ir/graph.ts";
 import { keyOf } from "../../ir/random.ts";
 import type * as ast from "../ast.ts";
+import type { Limits } from "../limits.ts";
 import { unique } from "../names.ts";
 import type { Action, AdapterFile, Host, ModelReport, NumberSource, Static } from "../project.ts";
 import type { Problem } from "../report/problem.ts";
@@ -50,6 +51,7 @@ import {
   type Value,
 } from "./values.ts";
 import { type Edit, Editable, pick } from "./versions.ts";
+import { Stopped, unexpected, Work } from "./work.ts";
 
 /** Values set from outside (`--set train.steps=10`): they win over what the file says. */
 export interface Overrides {
@@ -57,6 +59,10 @@ export interface Overrides {
   readonly set?: Readonly<Record<string, Static>>;
   /** A model that is used as if nothing were attached to it. */
   readonly unattached?: string;
+  /** Other bounds on the work than `limits.ts` has. */
+  readonly limits?: Limits;
+  /** Asked now and then while compiling: true calls it off (P0003). */
+  readonly cancelled?: () => boolean;
 }
 
 /** Everything that elaborating one file knows. What to do with each piece of syntax stands in the files beside this one. */
@@ -69,11 +75,16 @@ export class Elaborator implements Evaluator {
   readonly loss = new Editable();
   readonly objectives = new Objectives(this);
   readonly files: Files;
+  readonly work: Work;
   /** States that stages change, with the stage that one belongs to alone. */
   readonly stageStates = new Map<string, { storage: Storage; stage: string | undefined }>();
   /** Methods that say something of the update of a stage, where they say it. */
   readonly heard = new Set<ast.Method>();
   private readonly stageOwners = new Set<string>();
+  private readonly attachmentNames = new Set<string>();
+  private namesOfAttachments = 0;
+  private readonly lastStages = new Map<string, number>();
+  private readonly lastNumbers = new Map<string, number>();
   /** Parameters that any graph reads, by name. */
   readonly used = new Map<string, Storage>();
   /** Parameters that a stage so far trains. */
@@ -91,6 +102,7 @@ export class Elaborator implements Evaluator {
     readonly main: string,
     readonly overrides: Overrides,
   ) {
+    this.work = new Work(overrides.limits, overrides.cancelled);
     this.files = new Files(this, host, this.problems, ambient(this));
   }
 
@@ -113,6 +125,7 @@ export class Elaborator implements Evaluator {
 
   elements(value: Value, span: Span, what = "this"): readonly Value[] {
     if (Array.isArray(value)) return value as readonly Value[];
+    if (value instanceof Selection) this.work.items(value.places.length, span);
     if (value instanceof Selection) return value.places.map((p) => this.placeValue(p, span));
     if (value instanceof Attachment) return value.sites;
     if (value !== null && typeof value === "object" && "kind" in value && value.kind === "chain")
@@ -211,7 +224,11 @@ export class Elaborator implements Evaluator {
         if (!err.follows) this.problems.push(err.problem);
       } else if (err instanceof Limit)
         this.problems.push({ code: "P0001", severity: "error", message: `${err.message}: not built yet`, span: err.span });
-      else throw err;
+      else if (err instanceof InputError) {
+        const { code, message, notes } = err;
+        this.problems.push({ code, severity: "error", message, span: err.span ?? this.work.at, notes });
+      } else if (err instanceof Stopped) throw err;
+      else this.problems.push(unexpected(err, this.work.at));
       return false;
     }
   }
@@ -284,16 +301,23 @@ export class Elaborator implements Evaluator {
 
   /** A name for a model, and one for an attachment, that no other has: in loops the same text makes several. */
   modelName(name: string): string {
-    return unique(name, (n) => this.models.some((m) => m.name === n));
+    return unique(name, (n) => this.models.some((m) => m.name === n))[0];
   }
   attachmentName(name: string, model?: string): string {
-    const taken = (n: string) => this.attachments.some((a) => a.name === n) || this.models.some((m) => m.name === n);
-    return unique(model === undefined ? name : taken(name) ? `${model}_${name}` : name, taken);
+    for (; this.namesOfAttachments < this.attachments.length; this.namesOfAttachments++)
+      this.attachmentNames.add(this.attachments[this.namesOfAttachments].name);
+    const taken = (n: string) => this.attachmentNames.has(n) || this.models.some((m) => m.name === n);
+    const base = model === undefined ? name : taken(name) ? `${model}_${name}` : name;
+    // names are never given back, so the search goes on where it ended
+    const [found, last] = unique(base, taken, this.lastNumbers.get(base));
+    this.lastNumbers.set(base, last);
+    return found;
   }
 
   /** What the states of a stage are called after: no other stage's are. */
   stageOwner(name: string): string {
-    const owner = unique(name, (n) => this.stageOwners.has(n));
+    const [owner, last] = unique(name, (n) => this.stageOwners.has(n), this.lastStages.get(name));
+    this.lastStages.set(name, last);
     this.stageOwners.add(owner);
     return owner;
   }
@@ -500,6 +524,7 @@ export class Elaborator implements Evaluator {
 
   /** Static values as plain data, for stages and reports; things without data are named. */
   staticValue(v: Value, span: Span): Static {
+    this.work.spend(1, span);
     if (v === null || typeof v === "number" || typeof v === "string" || typeof v === "boolean") return v;
     if (Array.isArray(v)) return v.map((x) => this.staticValue(x as Value, span));
     if (v instanceof Fields) return Object.fromEntries([...v.entries].map(([k, x]) => [k, this.staticValue(x, span)]));

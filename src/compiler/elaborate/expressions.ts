@@ -14,6 +14,15 @@ import { Closure, describe, Fields, Size, sizeValue, Tensor, type Value } from "
 
 /** The value of an expression. Tensors become nodes of the graph being made; the rest is computed here and now. */
 export function evaluate(e: Elaborator, expr: ast.Expr, scope: Scope): Value {
+  e.work.enter(expr.span);
+  try {
+    return compute(e, expr, scope);
+  } finally {
+    e.work.leave();
+  }
+}
+
+function compute(e: Elaborator, expr: ast.Expr, scope: Scope): Value {
   switch (expr.kind) {
     case "Number":
     case "String":
@@ -60,6 +69,9 @@ export function evaluate(e: Elaborator, expr: ast.Expr, scope: Scope): Value {
       const end = expr.end ? evaluate(e, expr.end, scope) : null;
       if (typeof start !== "number" || typeof end !== "number" || !Number.isInteger(start) || !Number.isInteger(end))
         fail("P0403", expr.span, `a range is from one whole number to another, this is from ${describe(start)} to ${describe(end)}`);
+      if (!Number.isSafeInteger(start) || !Number.isSafeInteger(end))
+        fail("P0403", expr.span, `a range is from one whole number to another, these are past 2^53, where they are no longer exact`);
+      e.work.items(Math.max(0, end - start), expr.span);
       return Array.from({ length: Math.max(0, end - start) }, (_, i) => start + i);
     }
   }
@@ -72,17 +84,29 @@ export function lookup(e: Elaborator, name: ast.Name, scope: Scope): Value {
 }
 
 function spreadable(e: Elaborator, items: readonly (ast.Expr | ast.Spread)[], scope: Scope): Value[] {
-  return items.flatMap((item): readonly Value[] =>
-    item.kind === "Spread" ? e.elements(evaluate(e, item.value, scope), item.span) : [evaluate(e, item, scope)],
-  );
+  const out: Value[] = [];
+  for (const item of items) {
+    if (item.kind !== "Spread") {
+      out.push(evaluate(e, item, scope));
+      continue;
+    }
+    const more = e.elements(evaluate(e, item.value, scope), item.span);
+    e.work.items(out.length + more.length, item.span);
+    for (const v of more) out.push(v);
+  }
+  return out;
 }
 
 function comprehension(e: Elaborator, expr: ast.Comprehension, scope: Scope): Value[] {
-  return e.elements(evaluate(e, expr.list, scope), expr.list.span).flatMap((item): readonly Value[] => {
+  const out: Value[] = [];
+  for (const item of e.elements(evaluate(e, expr.list, scope), expr.list.span)) {
     const inner = new Names(bindNames(e, expr.names, item, expr.list), scope);
-    if (expr.condition && !e.condition(expr.condition, inner)) return [];
-    return spreadable(e, [expr.element], inner);
-  });
+    if (expr.condition && !e.condition(expr.condition, inner)) continue;
+    const more = spreadable(e, [expr.element], inner);
+    if (out.length + more.length > e.work.limits.items) e.work.items(out.length + more.length, expr.span);
+    for (const v of more) out.push(v);
+  }
+  return out;
 }
 
 export function bindNames(e: Elaborator, names: readonly ast.Name[], item: Value, list: ast.Expr): Map<string, Read> {
@@ -136,8 +160,14 @@ function binary(e: Elaborator, expr: ast.Binary, scope: Scope): Value {
   const b = evaluate(e, expr.right, scope);
   const { op } = expr;
   if (typeof a === "number" && typeof b === "number") return onNumbers(op, a, b, expr);
-  if (op === "+" && typeof a === "string" && (typeof b === "string" || typeof b === "number")) return a + String(b);
-  if (op === "+" && Array.isArray(a) && Array.isArray(b)) return [...a, ...b];
+  if (op === "+" && typeof a === "string" && (typeof b === "string" || typeof b === "number")) {
+    e.work.text(a.length + String(b).length, expr.span);
+    return a + String(b);
+  }
+  if (op === "+" && Array.isArray(a) && Array.isArray(b)) {
+    e.work.items(a.length + b.length, expr.span);
+    return [...a, ...b];
+  }
   const whole = (v: Value) => v instanceof Size || (typeof v === "number" && Number.isInteger(v));
   if (whole(a) && whole(b)) {
     const [p, q] = [toDim(a, expr.span, ""), toDim(b, expr.span, "")];
@@ -228,12 +258,13 @@ function compare(e: Elaborator, expr: ast.Compare, scope: Scope): Value {
     if (typeof a === "string" && typeof b === "string") return { "<": a < b, "<=": a <= b, ">": a > b, ">=": a >= b }[op as "<"];
     fail("P0206", expr.span, `\`${op}\` cannot compare ${describe(a)} with ${describe(b)}`);
   }
-  return same(a, b) === (op === "==");
+  return same(e, a, b, expr) === (op === "==");
 }
 
-function same(a: Value, b: Value): boolean {
-  if (Array.isArray(a) && Array.isArray(b)) return a.length === b.length && a.every((x, i) => same(x as Value, b[i] as Value));
-  return a === b;
+function same(e: Elaborator, a: Value, b: Value, expr: ast.Expr): boolean {
+  e.work.spend(1, expr.span);
+  if (a === b) return true;
+  return Array.isArray(a) && Array.isArray(b) && a.length === b.length && a.every((x, i) => same(e, x as Value, b[i] as Value, expr));
 }
 
 function logic(e: Elaborator, expr: ast.Logic, scope: Scope): Value {

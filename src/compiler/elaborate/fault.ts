@@ -14,7 +14,7 @@ export class Fault extends Error {
 }
 
 /** Runs what reads a file; what is wrong with the file becomes an error at the place that names it. */
-export function reading<T>(span: Span, work: () => T): T {
+export function reading<T>(span: Span | undefined, work: () => T): T {
   try {
     return work();
   } catch (e) {

@@ -6,7 +6,7 @@ import type { Problem } from "../report/problem.ts";
 import { resolve } from "../resolve.ts";
 import { Block, type BlockOwner } from "./block.ts";
 import type { Elaborator } from "./elaborator.ts";
-import { fail } from "./fault.ts";
+import { fail, reading } from "./fault.ts";
 import { fixed, type Here, Names, type Read, type Scope } from "./scope.ts";
 import { MethodDecl, ModuleDecl, RoleDecl, TypeDecl } from "./values.ts";
 
@@ -32,13 +32,16 @@ export class Files {
   ) {}
 
   load(path: string, from: Span | undefined, variables?: ReadonlyMap<string, Read>): Unit | undefined {
+    const id = path.startsWith("std/") ? path : (this.host.identity?.(path) ?? path);
+    if (this.loading.includes(id))
+      fail("P0214", from, `${path} imports itself`, {
+        notes: [`the path: ${[...this.loading.slice(this.loading.indexOf(id)), id].join(" → ")}`],
+      });
     const known = this.units.get(path);
     if (known) return known;
-    if (this.loading.includes(path))
-      fail("P0214", from, `${path} imports itself`, {
-        notes: [`the path: ${[...this.loading.slice(this.loading.indexOf(path)), path].join(" → ")}`],
-      });
-    const text = this.host.readSource(path);
+    if (this.units.size > this.e.work.limits.imports)
+      fail("P0002", from, `more than ${this.e.work.limits.imports} files are imported`, { label: "one too many" });
+    const text = reading(from, () => this.host.readSource(path));
     if (text === undefined) {
       if (!from) return undefined;
       fail("P0215", from, `there is no file ${path}`, {
@@ -46,7 +49,11 @@ export class Files {
         notes: path.startsWith("std/") ? ["`std/…` names the library's files"] : ["imports are relative to the file they stand in"],
       });
     }
-    this.loading.push(path);
+    if (text.length > this.e.work.limits.source)
+      fail("P0002", from, `${path} is too long: ${text.length} characters`, {
+        notes: [`a source has at most ${this.e.work.limits.source}`],
+      });
+    this.loading.push(id);
     try {
       const { program, problems } = parsed(text, path);
       this.problems.push(...problems);

@@ -1,4 +1,5 @@
 import type { Span } from "../../ir/graph.ts";
+import { own } from "../../ir/own.ts";
 import type * as ast from "../ast.ts";
 import { Attachment, onlySubject, Site } from "./attachment.ts";
 import { context, maybeContext } from "./context.ts";
@@ -59,7 +60,7 @@ export function member(e: Elaborator, object: Value, name: string, span: Span, s
   if (object instanceof Site) return siteMember(object, name, scope);
   if (object instanceof SiteNames) return object.read(name);
   if (object instanceof Dataset) return name === "held" ? new Dataset({ ...object.spec, part: "held" }) : undefined;
-  if (object instanceof Tokenizer) return name === "size" ? object.size : object.ids[name];
+  if (object instanceof Tokenizer) return name === "size" ? object.size : own(object.ids, name);
   if (Array.isArray(object) && object.length > 0 && object.every((x) => x instanceof Instance))
     return childPlaces(
       e,

@@ -20,17 +20,24 @@ export class Objectives {
   private readonly calls = new WeakMap<object, Map<Instance, Frame>>();
   private readonly bases = new WeakMap<object, () => Node>();
   private readonly named: Instance[] = [];
+  private readonly seen = new WeakSet<object>();
   private readonly loaded = new Map<string, { folder: string; key: string; shape: readonly number[]; span: Span }>();
 
   constructor(private readonly e: Elaborator) {}
 
   /** A name of the file for a module, or for those of a list: what an objective's own parameters are called after. The first name is kept; no other has it. */
   name(value: Value, name: string): void {
-    if (Array.isArray(value)) value.forEach((v, i) => this.name(v as Value, `${name}.${i}`));
+    if (Array.isArray(value)) {
+      // one list may be in another many times over, and what was named keeps its name
+      if (this.seen.has(value)) return;
+      this.seen.add(value);
+      value.forEach((v, i) => this.name(v as Value, `${name}.${i}`));
+      return;
+    }
     if (!(value instanceof Instance) || value.holder || value.called !== undefined) return;
     const taken = (n: string): boolean =>
       this.named.some((i) => i.called === n) || this.e.models.some((m) => m.name === n) || this.e.attachments.some((a) => a.name === n);
-    value.called = unique(name, taken);
+    [value.called] = unique(name, taken);
     this.named.push(value);
   }
   /** Parameters that objectives of the file have themselves, their models' not among them. */

@@ -11,6 +11,7 @@ import type { MethodFrame } from "./method-frame.ts";
 import type { Storage } from "./storage.ts";
 import type { Fields, ModuleDecl, RoleDecl, Tokenizer, TypeDecl, Value } from "./values.ts";
 import type { Reader } from "./versions.ts";
+import type { Work } from "./work.ts";
 
 /** Where code runs: what its nodes say about their origin, which modes hold, and as whom it reads names. */
 export interface Here {
@@ -75,6 +76,8 @@ export const fixed =
  * implementation is `Elaborator`.
  */
 export interface Evaluator {
+  /** Counts what compiling takes. */
+  readonly work: Work;
   evaluate(expr: ast.Expr, scope: Scope): Value;
   /** A static condition: a tensor is an error that names `where`. */
   condition(expr: ast.Expr, scope: Scope): boolean;

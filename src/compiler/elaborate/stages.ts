@@ -1,4 +1,5 @@
 import type { Span } from "../../ir/graph.ts";
+import { own } from "../../ir/own.ts";
 import type * as ast from "../ast.ts";
 import { METRICS } from "../metrics.ts";
 import type { DatasetSpec, EvaluateStage, GenerateStage, MetricSpec, PredictStage, ScoreStage, Stage, StagePrompt } from "../project.ts";
@@ -159,7 +160,7 @@ const fields: Readonly<Record<string, readonly string[]>> = {
 /** Makes one stage of the file; what its name then stands for. */
 export function stage(e: Elaborator, s: ast.Stage, scope: Scope, turns: readonly number[]): Value | undefined {
   const verb = s.verb.text;
-  const known = fields[verb];
+  const known = own(fields, verb);
   if (!known)
     fail("P0219", s.verb.span, `there is no stage \`${verb}\``, {
       notes: [...e.suggestions(verb, Object.keys(fields)), `the stages are: ${Object.keys(fields).join(", ")}`],
@@ -205,7 +206,7 @@ export function stage(e: Elaborator, s: ast.Stage, scope: Scope, turns: readonly
       sequence: settings.int("sequence", undefined),
     };
     add(e, out);
-    const numbers = metrics.map(({ name }) => name).filter((name) => METRICS[name]?.number ?? true);
+    const numbers = metrics.map(({ name }) => name).filter((name) => own(METRICS, name)?.number ?? true);
     return new Fields(new Map(numbers.map((name) => [name, lateNumber(e, { kind: "metric", stage: base.folder, name }, s.span)])));
   }
   if (verb === "predict") {

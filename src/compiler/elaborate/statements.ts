@@ -44,7 +44,7 @@ export class Run {
         follows =
           err instanceof Fault &&
           err.problem.code === "P0201" &&
-          [...this.broken].some((n) => err.problem.message === `unknown name \`${n}\``);
+          this.broken.has(/^unknown name `(.*)`$/s.exec(err.problem.message)?.[1] ?? "");
         if (!follows) throw err;
       }
     });
@@ -84,6 +84,7 @@ export class Run {
       case "For": {
         const list = this.e.elements(evaluate(this.e, s.list, this.scope), s.list.span);
         list.forEach((item, i) => {
+          this.e.work.spend(1, s.span);
           for (const [n, r] of bindNames(this.e, s.names, item, s.list)) this.variables.set(n, r);
           this.turns.push(i);
           this.all(s.body);

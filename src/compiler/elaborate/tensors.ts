@@ -44,6 +44,7 @@ export function toNode(v: Value, here: Here, span: Span, evaluator: Evaluator): 
   if (typeof v === "number") return b.constant(v, Number.isInteger(v) ? "i32" : "f32");
   if (typeof v === "boolean") return b.constant(v);
   if (numbers(v)) {
+    evaluator.work.items(v.length, span);
     const shape: number[] = [];
     for (let x: Value = v; Array.isArray(x); x = x[0] as Value) shape.push(x.length);
     const flat = (v as readonly unknown[]).flat(8) as number[];
@@ -71,7 +72,7 @@ export function toDim(v: Value, span: Span, what: string): Dim {
   fail("P0403", span, `${what} must be a whole number, this is ${describe(v)}`);
 }
 export function toInt(v: Value, span: Span, what: string): number {
-  if (typeof v === "number" && Number.isInteger(v)) return v;
+  if (typeof v === "number" && Number.isSafeInteger(v)) return v;
   fail("P0403", span, `${what} must be a whole number known when compiling, this is ${describe(v)}`);
 }
 export function toNumber(v: Value, span: Span, what: string): number {

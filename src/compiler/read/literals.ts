@@ -1,4 +1,5 @@
 /** Values of numbers and strings as they are written. */
+import { own } from "../../ir/own.ts";
 import { nearest } from "../suggest.ts";
 
 /** Factors of the units a number may carry. Bytes in powers of 10 and of 2, seconds. */
@@ -26,7 +27,7 @@ export interface NumberText {
 export function readNumber(text: string): NumberText {
   const [, digits, rest] = /^([0-9][0-9_]*(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)(.*)$/.exec(text)!;
   const number = Number(digits.replaceAll("_", ""));
-  const factor = rest === "" ? 1 : units[rest];
+  const factor = rest === "" ? 1 : own(units, rest);
   const value = number * (factor ?? 1);
   const isInt = /^[0-9_]+$/.test(digits) || (factor !== undefined && rest !== "" && Number.isInteger(value));
   if (factor === undefined) {
@@ -64,7 +65,7 @@ export function readString(inside: string, offset: number): StringText {
   const unknown: { at: number; length: number }[] = [];
   const value = inside.replace(/\\(u\{([0-9A-Fa-f]*)\}|.)?/g, (all, code: string | undefined, hex: string | undefined, at: number) => {
     if (hex && Number.parseInt(hex, 16) <= 0x10ffff) return String.fromCodePoint(Number.parseInt(hex, 16));
-    const known = code !== undefined && hex === undefined ? escapes[code] : undefined;
+    const known = code !== undefined && hex === undefined ? own(escapes, code) : undefined;
     if (known === undefined) unknown.push({ at: at + offset, length: all.length });
     return known ?? all;
   });

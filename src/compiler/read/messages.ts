@@ -1,9 +1,11 @@
 /** What the lexer and the parser found wrong, put into words. */
+
 import { EOF, type ILexingError, type IRecognitionException, type IToken, type TokenType } from "chevrotain";
 import { deepest, type Note } from "../../../grammar/reader.ts";
 import { closes, opens } from "../../../grammar/recover.ts";
 import * as t from "../../../grammar/tokens.ts";
 import type { Span } from "../../ir/graph.ts";
+import { own } from "../../ir/own.ts";
 import type { Problem } from "../report/problem.ts";
 
 /** A text with its tokens, for looking around a place. */
@@ -197,10 +199,10 @@ function cannotBegin(source: Source, tok: IToken): Problem {
   const next = source.tokens[at + 1] ?? END;
   const sameLine = previous !== undefined && previous.endLine === tok.startLine;
   if (closes(tok)) return problem(source, "P0107", tok, `this \`${tok.image}\` closes nothing`, "no bracket is open here");
-  const foreign = foreignWords[tok.image];
+  const foreign = own(foreignWords, tok.image);
   if (foreign) return problem(source, "P0107", tok, `\`${tok.image}\` is not a word of this language`, "", [foreign]);
   if (is(tok, t.Hard) && is(next, t.AssignOp)) return wordAsName(source, tok, "a name was expected");
-  const after = follows[tok.image];
+  const after = own(follows, tok.image);
   if (after) return problem(source, "P0105", next, `${after} was expected after \`${tok.image}\``, standing(next));
   if (is(tok, t.Name)) {
     const notes = bindingHints(next, tok);
@@ -284,7 +286,7 @@ export function errorProblem(source: Source, error: IRecognitionException): Prob
     };
   }
   if (rule === "Binding" && want === t.AssignOp.LABEL) {
-    const foreign = previous && foreignWords[previous.image];
+    const foreign = previous && own(foreignWords, previous.image);
     const notes = foreign ? [foreign] : bindingHints(tok, previous);
     return problem(source, "P0105", tok, `${want} was expected after ${quote(previous!)}`, standing(tok), notes);
   }

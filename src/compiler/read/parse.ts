@@ -4,6 +4,7 @@ import type { ProgramCstNode } from "../../../grammar/cst.ts";
 import { PeftParser } from "../../../grammar/parser.ts";
 import { lexer } from "../../../grammar/tokens.ts";
 import type { Program } from "../ast.ts";
+import { mostProblems } from "../limits.ts";
 import type { Problem } from "../report/problem.ts";
 import { characterProblem, errorProblem, foreignProblems, noteProblem, operatorProblems, type Source } from "./messages.ts";
 import { build } from "./tree.ts";
@@ -46,18 +47,26 @@ function read(text: string, file: string): Parsed {
   const source: Source = { file, text, tokens };
 
   const { program, problems: built } = build(cst, file, text.length);
+  // of very many the first are told: each looks at what is around it, and nobody reads thousands
+  let hidden = 0;
+  const first = <T>(all: readonly T[]): readonly T[] => {
+    hidden += Math.max(0, all.length - mostProblems);
+    return all.slice(0, mostProblems);
+  };
   const problems = [
-    ...errors.map((e) => characterProblem(source, e)),
+    ...first(errors).map((e) => characterProblem(source, e)),
     ...foreignProblems(source, groups.foreign ?? []),
-    ...operatorProblems(source),
-    ...parser.notes.map((n) => noteProblem(source, n)),
+    ...first(operatorProblems(source)),
+    ...first(parser.notes).map((n) => noteProblem(source, n)),
     // what follows a character that could not be read is not worth a second message
-    ...parser.errors
-      .filter((e) => !errors.some((x) => isBetween(x.offset, tokens[tokens.indexOf(e.token) - 1], e.token)))
+    ...first(parser.errors)
+      .filter((e) => !first(errors).some((x) => isBetween(x.offset, tokens[tokens.indexOf(e.token) - 1], e.token)))
       .map((e) => errorProblem(source, e)),
-    ...built,
+    ...first(built),
   ];
-  return { program, problems: inOrder(problems), concrete: { cst, tokens, comments: groups.comments ?? [] } };
+  const more: Problem[] =
+    hidden === 0 ? [] : [{ code: "P0005", severity: "error", message: "and many more, which are not shown", span: undefined }];
+  return { program, problems: [...inOrder(problems), ...more], concrete: { cst, tokens, comments: groups.comments ?? [] } };
 }
 
 function isBetween(offset: number, before: IToken | undefined, after: IToken): boolean {

@@ -38,6 +38,10 @@ export const codes: Readonly<Record<string, string>> = {
   P0116: "Brackets, blocks or operators are nested deeper, or follow in longer rows, than the reader allows.",
 
   // ── names, arguments, fields ───────────────────────────────────────────────────────────────────
+  P0002: "A file asks the compiler for more than it may: steps, depth, lists, texts, tables or files without an end.",
+  P0003: "Compiling was called off.",
+  P0004: "The compiler itself failed: a mistake of peftc, not of the file.",
+  P0005: "A file has more problems than are shown.",
   P0001: "The language means this, but this version does not build it yet.",
   P0201: "A name is known nowhere around this place.",
   P0202: "A value has no such member.",
@@ -157,6 +161,7 @@ export const codes: Readonly<Record<string, string>> = {
   P0685: "A file is not UTF-8 text.",
   P0686: "A file is not JSON.",
   P0687: "A JSON file holds something else than an object.",
+  P0688: "A pipe, a device or a socket stands where a file is wanted.",
   P0690: "An adapter's folder holds a method that the file does not attach.",
   P0691: "An adapter's folder does not fit what the file attaches.",
   P0692: "A folder to take values from does not exist, or has none in it.",
@@ -245,4 +250,4 @@ export const codes: Readonly<Record<string, string>> = {
 };
 
 /** The explanation of a code, or `undefined` for a code that does not exist. */
-export const explain = (code: string): string | undefined => codes[code];
+export const explain = (code: string): string | undefined => (Object.hasOwn(codes, code) ? codes[code] : undefined);

@@ -3,7 +3,7 @@
  * `=` what there is instead.
  */
 import type { Span } from "../../ir/graph.ts";
-import { Lines, width } from "./place.ts";
+import { clipped, Lines, printable, width } from "./place.ts";
 import type { Problem } from "./problem.ts";
 
 export interface RenderOptions {
@@ -33,6 +33,10 @@ interface Colours {
 const none: Colours = { error: plain, warning: plain, message: plain, quiet: plain, other: plain };
 const some: Colours = { error: ansi("1;31"), warning: ansi("1;33"), message: ansi("1"), quiet: ansi("34"), other: ansi("36") };
 
+/** Characters of a message or note that are shown. */
+const LONGEST = 2000;
+const shown = (text: string): string => printable(clipped(text, LONGEST));
+
 /** A row of carets under a line. */
 interface Mark {
   readonly span: Span;
@@ -56,11 +60,13 @@ export function renderProblem(problem: Problem, source: ReadSource, options: Ren
   const frames = gather(problem, lines);
   const numbers = frames.map((f) => lines(f.file)?.position(f.marks[0].span.start).line ?? 0);
   const gutter = Math.max(2, ...numbers.map((n) => `${n}`.length + 1));
-  const out = [`${colours[problem.severity](`${problem.severity} ${problem.code}`)}${colours.message(`: ${problem.message}`)}`];
+  const out = [`${colours[problem.severity](`${problem.severity} ${problem.code}`)}${colours.message(`: ${shown(problem.message)}`)}`];
   for (const frame of frames) out.push(...renderFrame(frame, lines(frame.file), gutter, limit, colours, problem.severity));
   for (const note of problem.notes ?? []) {
     // a note of several lines keeps its shape
-    const [first, ...rest] = note.split("\n");
+    const [first, ...rest] = clipped(note, LONGEST)
+      .split("\n")
+      .map((l) => printable(l));
     out.push(`${" ".repeat(gutter)} ${colours.quiet("=")} ${first}`, ...rest.map((l) => `${" ".repeat(gutter)}   ${l}`));
   }
   return out.join("\n");
@@ -94,8 +100,8 @@ function gather(problem: Problem, lines: (file: string) => Lines | undefined): F
     if (same) same.marks.push({ span, label, sign });
     else frames.push({ file: span.file, line, marks: [{ span, label, sign }] });
   };
-  if (problem.span) add(problem.span, problem.label ?? "", "^");
-  for (const r of problem.related ?? []) add(r.span, r.label, problem.span ? "-" : "^");
+  if (problem.span) add(problem.span, shown(problem.label ?? ""), "^");
+  for (const r of problem.related ?? []) add(r.span, shown(r.label), problem.span ? "-" : "^");
   return frames;
 }
 
@@ -109,7 +115,7 @@ function renderFrame(
 ): string[] {
   const { file, marks } = frame;
   const first = marks[0];
-  if (!lines) return [`  ${file}`, ...(first.label === "" ? [] : [`${" ".repeat(gutter)} ${colours.quiet("|")} ${first.label}`])];
+  if (!lines) return [`  ${shown(file)}`, ...(first.label === "" ? [] : [`${" ".repeat(gutter)} ${colours.quiet("|")} ${first.label}`])];
   const { line, column } = lines.position(first.span.start);
   const text = lines.line(line);
   const bar = colours.quiet("|");
@@ -120,7 +126,10 @@ function renderFrame(
     marks.map((m) => extent(m.span, lines, line, text)),
     limit - gutter - 3,
   );
-  const out = [`  ${colours.quiet(`${file}:${line}:${column}`)}`, `${colours.quiet(`${line}`.padStart(gutter))} ${bar} ${cut.shown}`];
+  const out = [
+    `  ${colours.quiet(`${shown(file)}:${line}:${column}`)}`,
+    `${colours.quiet(`${line}`.padStart(gutter))} ${bar} ${cut.shown}`,
+  ];
   for (const mark of marks) {
     const { from, to } = extent(mark.span, lines, line, text);
     const last = lines.position(Math.max(mark.span.end - 1, mark.span.start)).line;

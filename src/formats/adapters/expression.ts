@@ -1,5 +1,7 @@
 /** Whole-number arithmetic over names (`2 * num_layers`, `token_dim / heads`, `n_head|num_heads` for the first that is there): what mapping files say sizes with. */
+
 import { Bug, InputError } from "../../ir/errors.ts";
+import { own } from "../../ir/own.ts";
 
 export type Scope = Readonly<Record<string, unknown>>;
 
@@ -18,7 +20,7 @@ export function evaluate(text: string, scope: Scope, what: string): number {
     if (token === undefined || !/^\w/.test(token)) throw new Bug(`malformed expression \`${text}\``);
     const value = token
       .split("|")
-      .map((name) => scope[name])
+      .map((name) => own(scope, name))
       .find((found) => found !== undefined && found !== null);
     if (typeof value === "number" && Number.isInteger(value)) return value;
     throw new InputError(

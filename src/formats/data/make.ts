@@ -1,5 +1,7 @@
 /** Makes the table that a dataset of a program describes. */
+
 import { InputError, Limit } from "../../ir/errors.ts";
+import { own } from "../../ir/own.ts";
 import { labelIds, type ModelConfig, readConfig } from "../config.ts";
 import { joinPath } from "../files.ts";
 import { loadTokenizer, type TextTokenizer } from "../tokenizer/tokenizer.ts";
@@ -68,7 +70,7 @@ export function makeTable(spec: TableSpec, context: TableContext): Table | undef
 export const makeSource = (spec: TableSpec, context: TableContext): Source | undefined => kitchenOf(context).source(spec);
 
 function makerOf(spec: TableSpec): Maker {
-  const maker = MAKERS[spec.make];
+  const maker = own(MAKERS, spec.make);
   if (maker === undefined) throw new Limit(`tables made by \`${spec.make}\` are not built`);
   return maker;
 }

@@ -10,6 +10,9 @@ export interface Row {
   readonly values: Readonly<Record<string, Json>>;
 }
 
+/** A row's fields without what every object has: a column may be called `constructor`, and one that is not there is not there. */
+const bare = (values: Readonly<Record<string, Json>>): Readonly<Record<string, Json>> => Object.assign(Object.create(null), values);
+
 /** One object a line, or one list of objects; blank lines are passed over. P0701: no JSON, or no object. */
 export function readJsonLines(files: Files, path: string): Row[] {
   const text = readText(files, path);
@@ -30,7 +33,7 @@ function parseLine(text: string, path: string, line: number): Readonly<Record<st
     const what = fault === undefined ? String(error) : `column ${fault.column}: ${fault.what}`;
     throw new InputError("P0701", `\`${path}\`, line ${line} is not JSON: ${what}`, line === 1 && /^\s*\{\s*$/.test(text) ? [OBJECTS] : []);
   }
-  if (isRecord(value)) return value;
+  if (isRecord(value)) return bare(value);
   throw new InputError("P0701", `\`${path}\`, line ${line} is ${describe(value)} where a JSON object is wanted`);
 }
 const OBJECTS = "one object a line is wanted, or one list of objects";
@@ -52,7 +55,7 @@ function readList(text: string, path: string): Row[] {
   return (list as readonly Json[]).map((value, i) => {
     if (!isRecord(value))
       throw new InputError("P0701", `\`${path}\`, line ${starts[i]} is ${describe(value)} where a JSON object is wanted`, [OBJECTS]);
-    return { line: starts[i], values: value };
+    return { line: starts[i], values: bare(value) };
   });
 }
 
@@ -94,7 +97,7 @@ export function readCsv(files: Files, path: string): Row[] {
       const twice = header.find((name, i) => header.indexOf(name) !== i);
       if (twice !== undefined) throw new InputError("P0702", `\`${path}\` has two columns named ${JSON.stringify(twice)}`);
       if (header.includes("")) throw new InputError("P0702", `\`${path}\`, line 1: column ${header.indexOf("") + 1} has no name`);
-    } else rows.push({ line: info.lines, values: Object.fromEntries(header.map((name, i) => [name, record[i]])) });
+    } else rows.push({ line: info.lines, values: bare(Object.fromEntries(header.map((name, i) => [name, record[i]]))) });
   }
   return rows;
 }

@@ -1,5 +1,7 @@
 /** How a program describes a table, and what makers of tables are given to make it with. */
+
 import { InputError } from "../../ir/errors.ts";
+import { own } from "../../ir/own.ts";
 import { describe, type Files } from "../files.ts";
 import type { TextTokenizer } from "../tokenizer/tokenizer.ts";
 import type { Raster } from "./image/resample.ts";
@@ -83,14 +85,14 @@ export function innerSpecs(spec: TableSpec, i = 0): TableSpec[] {
 }
 
 export function stringOption(spec: TableSpec, name: string): string | undefined {
-  const value = spec.options[name];
+  const value = own(spec.options, name);
   if (!given(value)) return undefined;
   if (typeof value === "string") return value;
   throw wrong(spec, `\`${name}\``, value, "a string");
 }
 
 export function boolOption(spec: TableSpec, name: string): boolean {
-  const value = spec.options[name];
+  const value = own(spec.options, name);
   if (!given(value)) return false;
   if (typeof value === "boolean") return value;
   throw wrong(spec, `\`${name}\``, value, "true or false");

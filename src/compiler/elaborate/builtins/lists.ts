@@ -29,6 +29,8 @@ lists.add("factors", [{ name: "n" }, { name: "f" }], (args, c) => {
   const n = c.int(args.n!, "n");
   const f = c.int(args.f!, "f");
   if (f > 0 && n % f === 0) return [f, n / f];
+  if (n < 1 || f < -1 || f === 0) c.fail("P0205", `\`factors\` takes a size and the factor wanted (−1: any), these are ${n} and ${f}`);
+  c.evaluator.work.spend(Math.floor(Math.sqrt(n)), c.span);
   const limit = f === -1 ? n : f;
   let [m, k] = [1, n];
   let best = [m, k];

@@ -175,6 +175,7 @@ shapes.add("scatter_upper", [{ name: "v" }, { name: "size" }], ({ v, size }, c) 
   const count = (n * (n - 1)) / 2;
   if (node.type.shape[node.type.shape.length - 1] !== count)
     c.fail("P0401", `${n} × ${n} has ${count} entries above its diagonal, the last axis here has ${node.type.shape.at(-1)}`);
+  c.evaluator.work.constants(n * n, c.span);
   const rows: number[] = [];
   let k = 0;
   for (let i = 0; i < n; i++) for (let j = 0; j < n; j++) rows.push(j > i ? k++ : count);

@@ -1,5 +1,7 @@
 /** Keyphrases of documents, as lists or as one text, and where they stand in the words of a text: by stems, without the punctuation around words. */
+
 import { InputError } from "../../../ir/errors.ts";
+import { own } from "../../../ir/own.ts";
 import { describe } from "../../files.ts";
 import { renderRow, wordsOf } from "../encode.ts";
 import { porterStem } from "../porter.ts";
@@ -12,7 +14,7 @@ export const STEMS: Readonly<Record<string, (word: string) => string>> = { porte
 
 export function stemOption(spec: TableSpec, usual: string): (word: string) => string {
   const name = stringOption(spec, "stem") ?? usual;
-  const stem = STEMS[name];
+  const stem = own(STEMS, name);
   if (stem === undefined) throw wrong(spec, "`stem`", name, `one of ${Object.keys(STEMS).join(", ")}`);
   return stem;
 }
