@@ -71,6 +71,8 @@ export class Elaborator implements Evaluator {
   readonly attachments: Attachment[] = [];
   readonly models: { name: string; instance: Instance; report: ModelReport }[] = [];
   readonly actions: Action[] = [];
+  /** Configurations of folders that models were made of. */
+  readonly configs: { readonly folder: string; readonly fields: Readonly<Record<string, unknown>>; readonly span: Span }[] = [];
   /** The run's loss, as methods rebind it. */
   readonly loss = new Editable();
   readonly objectives = new Objectives(this);
@@ -221,7 +223,7 @@ export class Elaborator implements Evaluator {
       return true;
     } catch (err) {
       if (err instanceof Fault) {
-        if (!err.follows) this.problems.push(err.problem);
+        if (!err.follows) this.problems.push(this.configured(err));
       } else if (err instanceof Limit)
         this.problems.push({ code: "P0001", severity: "error", message: `${err.message}: not built yet`, span: err.span });
       else if (err instanceof InputError) {
@@ -231,6 +233,26 @@ export class Elaborator implements Evaluator {
       else this.problems.push(unexpected(err, this.work.at));
       return false;
     }
+  }
+
+  /**
+   * A problem found in the library's text, with the fields of a model's config.json that the expression there reads, or the one that led to it:
+   * they are what may be wrong, and the library's line is not the user's.
+   */
+  private configured({ problem, through }: Fault): Problem {
+    if (problem.span?.file.startsWith("std/") !== true || this.configs.length === 0) return problem;
+    for (const span of [problem.span, ...through]) {
+      const words = new Set((this.files.units.get(span.file)?.text ?? "").slice(span.start, span.end).match(/[A-Za-z_]\w*/g));
+      const found = this.configs.flatMap(({ folder, fields, span: at }) =>
+        Object.entries(fields)
+          .filter(([key, value]) => words.has(key) && (typeof value !== "object" || value === null))
+          .map(([key, value]) => ({ note: `\`${key}\` is ${JSON.stringify(value)} in ${folder}/config.json`, at })),
+      );
+      if (found.length === 0) continue;
+      const related = [...(problem.related ?? []), { span: found[0].at, label: "made of this configuration" }];
+      return { ...problem, related, notes: [...found.map((f) => f.note), ...(problem.notes ?? [])] };
+    }
+    return problem;
   }
 
   /** Runs what may find nothing; a user's mistake in it does not count. */

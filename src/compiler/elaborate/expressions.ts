@@ -4,7 +4,7 @@ import type { BinaryName, CompareName } from "../../ir/ops/index.ts";
 import type * as ast from "../ast.ts";
 import { call } from "./calls.ts";
 import type { Elaborator } from "./elaborator.ts";
-import { fail } from "./fault.ts";
+import { Fault, fail } from "./fault.ts";
 import { index } from "./indexing.ts";
 import { readMember } from "./members.ts";
 import { fixed, Names, type Read, type Scope } from "./scope.ts";
@@ -17,6 +17,9 @@ export function evaluate(e: Elaborator, expr: ast.Expr, scope: Scope): Value {
   e.work.enter(expr.span);
   try {
     return compute(e, expr, scope);
+  } catch (error) {
+    if (error instanceof Fault) error.through.push(expr.span);
+    throw error;
   } finally {
     e.work.leave();
   }

@@ -4,6 +4,8 @@ import type { Problem } from "../report/problem.ts";
 /** Carries a user's mistake from where it is found to the statement that collects it. Never leaves the compiler. */
 export class Fault extends Error {
   override readonly name = "Fault";
+  /** Expressions that were being evaluated, the innermost first. */
+  readonly through: Span[] = [];
   constructor(
     readonly problem: Problem,
     /** Whether it only follows from a mistake that was reported already. */

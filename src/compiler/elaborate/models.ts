@@ -56,6 +56,7 @@ export function makeModel(e: Elaborator, s: ast.Model, scope: Scope): Instance {
   const config = reading(from.span, () => e.host.readConfig(folder));
   if (!config)
     fail("P0601", from.span, `there is no model in ${source}`, { label: "no config.json there", notes: [`looked in ${folder}`] });
+  e.configs.push({ folder: source, fields: config, span: from.span });
   const unknown: string[] = [];
   const instance = makeFrom(e, module, config, args, scope, s.value.span, unknown);
   register(e, name, instance, folder, s.span, unknown);

@@ -15,6 +15,8 @@ import { evaluationEntry, predictEntry } from "./step.ts";
 import { trainStage } from "./train-stage.ts";
 import { Applied, Dataset, describe, Fields, MethodDecl, type Value } from "./values.ts";
 
+const MOST = 2 ** 31 - 1;
+
 /** The settings of a stage: expressions are kept, since some (`objective`, `params`) are evaluated inside the graph they make. */
 export class Settings {
   readonly exprs = new Map<string, { value: () => Value; expr: ast.Expr | undefined; span: Span }>();
@@ -74,8 +76,18 @@ export class Settings {
   int(name: string, otherwise: number | undefined, least = 1): number {
     const v = this.value(name);
     if (v === undefined || v === null) return otherwise as number;
+    return this.whole(v, name, `\`${name}\``, least);
+  }
+  /** A whole number in a record that is a field of the stage (`evaluate = { every: 10 }`); `undefined` where it has none. */
+  intIn(record: Fields | undefined, name: string, field: string, least = 1): number | undefined {
+    const v = record?.entries.get(field);
+    return v === undefined || v === null ? undefined : this.whole(v, name, `\`${field}\` of \`${name}\``, least);
+  }
+  private whole(v: Value, name: string, what: string, least: number): number {
     if (typeof v !== "number" || !Number.isInteger(v) || v < least)
-      fail("P0206", this.spanOf(name), `\`${name}\` must be a whole number of at least ${least}, this is ${describe(v)}`);
+      fail("P0206", this.spanOf(name), `${what} must be a whole number of at least ${least}, this is ${describe(v)}`);
+    // a graph holds steps and seeds as i32
+    if (v > MOST) fail("P0206", this.spanOf(name), `${what} is ${v}: at most ${MOST} is possible`);
     return v;
   }
   number(name: string, otherwise: number | undefined): number {

@@ -87,14 +87,14 @@ export function trainStage(e: Elaborator, s: Settings, base: { name: string; spa
     seed,
     shuffle: s.bool("shuffle", true),
     evaluate: evaluate && {
-      every: get(evaluate, "every") as number | undefined,
+      every: s.intIn(evaluate, "evaluate", "every"),
       data: held instanceof Dataset ? held.spec : undefined,
       metrics,
       best,
-      stopAfter: get(evaluate, "stop_after") as number | undefined,
+      stopAfter: s.intIn(evaluate, "evaluate", "stop_after"),
     },
     save: s.string("save", undefined),
-    checkpoint: { every: get(checkpoint, "every") as number | undefined, keep: (get(checkpoint, "keep") as number | undefined) ?? 1 },
+    checkpoint: { every: s.intIn(checkpoint, "checkpoint", "every"), keep: s.intIn(checkpoint, "checkpoint", "keep") ?? 2 },
     attachments: e.attachments.filter((a) => !a.maker && owners.has(`attachment ${a.name}`)).map((a) => a.name),
     ...wholeOrHeads(e, first.trained),
     objectives: [...e.objectives.parameters()]

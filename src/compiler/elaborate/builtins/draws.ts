@@ -47,6 +47,7 @@ draws.add("uniform", [{ name: "low" }, { name: "high" }, { name: "like", optiona
 // as a parameter's start: it is frozen, as if it were declared so
 draws.add("fixed", [{ name: "start" }], ({ start }) => start!);
 draws.add("bernoulli", [{ name: "p" }, { name: "like" }], ({ p, like }, c) => {
+  if (typeof p === "number" && !(p >= 0 && p <= 1)) c.fail("P0205", `\`bernoulli\` takes a probability from 0 to 1, this is ${p}`);
   const { shape } = c.node(like!).type;
   return c.tensor(c.build((b) => b.compare("lt", draw(c, "uniform", shape), c.operand(p!))));
 });
