@@ -72,8 +72,87 @@ export function jsonFault(text: string): JsonFault | undefined {
   }
 }
 
+/** Lists and objects inside each other that a file may have: what reads them goes down as deep. */
+export const DEEPEST_JSON = 400;
+
+/** Whether a text's brackets, outside of strings, go deeper than any file that is read here may. */
+export function isTooNested(text: string): boolean {
+  let depth = 0;
+  let inString = false;
+  for (let i = 0; i < text.length; i++) {
+    const c = text.charCodeAt(i);
+    if (inString) {
+      if (c === 0x5c) i++;
+      else if (c === 0x22) inString = false;
+    } else if (c === 0x22) inString = true;
+    else if (c === 0x5b || c === 0x7b) {
+      if (++depth > DEEPEST_JSON) return true;
+    } else if (c === 0x5d || c === 0x7d) depth--;
+  }
+  return false;
+}
+
+/** What `strictJson` refuses. */
+export class NotStrict extends Error {
+  override readonly name = "NotStrict";
+}
+
+/**
+ * JSON as the readers of fixed formats take it: no name twice in an object, whole numbers without sign, point or exponent, strings that are sound
+ * Unicode, little depth. `text` is JSON already. Throws `NotStrict`.
+ */
+export function requireStrict(text: string, deepest: number): void {
+  let at = 0;
+  const match = (pattern: RegExp): string => {
+    pattern.lastIndex = at;
+    const found = pattern.exec(text)?.[0] ?? "";
+    at += found.length;
+    return found;
+  };
+  const string = (): string => {
+    const value = JSON.parse(match(STRING)) as string;
+    if (/\p{Surrogate}/u.test(value)) throw new NotStrict(`the string ${JSON.stringify(value)} is no sound Unicode`);
+    return value;
+  };
+  const value = (depth: number): void => {
+    match(SPACE);
+    const c = text[at];
+    if ((c === "[" || c === "{") && depth >= deepest) throw new NotStrict(`it is nested deeper than ${deepest} levels`);
+    if (c === "[") {
+      at++;
+      match(SPACE);
+      if (text[at] === "]") at++;
+      else
+        do value(depth + 1);
+        while (text[at++] === ",");
+    } else if (c === "{") {
+      at++;
+      const names = new Set<string>();
+      match(SPACE);
+      if (text[at] === "}") at++;
+      else
+        do {
+          match(SPACE);
+          const name = string();
+          if (names.has(name)) throw new NotStrict(`\`${name}\` is there twice in one object`);
+          names.add(name);
+          match(SPACE);
+          at++; // the colon
+          value(depth + 1);
+        } while (text[at++] === ",");
+    } else if (c === '"') string();
+    else {
+      const atom = match(ATOM);
+      if (/^[-\d]/.test(atom) && !/^\d+$/.test(atom)) throw new NotStrict(`${atom} stands where a whole number is wanted`);
+    }
+    match(SPACE);
+  };
+  value(0);
+}
+
 /** `JSON.parse`, with the place of the fault: `line 3, column 7: a value is wanted, "}" was seen`. */
 export function parseJson(text: string): { readonly value: unknown } | { readonly fault: string; readonly line: number } {
+  if (isTooNested(text)) return { fault: `lists or objects are nested deeper than ${DEEPEST_JSON} levels`, line: 1 };
   try {
     return { value: JSON.parse(text) };
   } catch (error) {

@@ -1,4 +1,5 @@
 /** Numbers of JSON texts as they were written, where JavaScript would write them otherwise: past 2^53, `40.0`, `1e-05`. */
+import { DEEPEST_JSON, isTooNested } from "./json.ts";
 import type { Json } from "./files.ts";
 
 /** A number with its spelling. It counts as its `value` where numbers are wanted. */
@@ -32,6 +33,7 @@ const TOKENS = /"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g;
 
 /** `JSON.parse`, with `Numeral` for each number whose spelling would be lost. Errors are those of `JSON.parse`. */
 export function parseExact(text: string): Json {
+  if (isTooNested(text)) throw new SyntaxError(`lists or objects are nested deeper than ${DEEPEST_JSON} levels`);
   const plain = JSON.parse(text) as Json;
   if (!SUSPECT.test(text)) return plain;
   // a name that no text of this one begins with

@@ -3,10 +3,24 @@ import jpeg from "jpeg-js";
 import { PNG } from "pngjs";
 import type { Raster } from "../formats/data/image/resample.ts";
 
+/** Pixels that a picture may have: what a file says in a few bytes may take any amount of memory. */
+export const PIXELS = 100_000_000;
+
+/** Throws where the head of a PNG file, which stands first in it, gives a size that no picture here has. */
+function requireSize(bytes: Uint8Array): void {
+  if (bytes.length < 33) throw new Error("the file is cut off");
+  const head = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  const [width, height] = [head.getUint32(16), head.getUint32(20)];
+  if (width === 0 || height === 0 || width * height > PIXELS)
+    throw new Error(`it says that it has ${width} × ${height} pixels; from 1 to ${PIXELS} are read`);
+}
+
 /** Red, green and blue; what is transparent keeps its colour. Throws where the bytes are no such picture. */
 export function decodeImage(bytes: Uint8Array): Raster {
   const isPng = bytes[0] === 0x89 && bytes[1] === 0x50;
-  const { width, height, data } = isPng ? PNG.sync.read(Buffer.from(bytes)) : jpeg.decode(bytes, { useTArray: true, formatAsRGBA: true });
+  if (isPng) requireSize(bytes);
+  const options = { useTArray: true, formatAsRGBA: true, maxResolutionInMP: PIXELS / 1e6, maxMemoryUsageInMB: (PIXELS * 16) / 1e6 } as const;
+  const { width, height, data } = isPng ? PNG.sync.read(Buffer.from(bytes)) : jpeg.decode(bytes, options);
   const out = new Uint8Array(width * height * 3);
   for (let i = 0; i < width * height; i++) for (let c = 0; c < 3; c++) out[i * 3 + c] = data[i * 4 + c];
   return { width, height, data: out };

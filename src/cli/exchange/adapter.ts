@@ -1,9 +1,10 @@
 /** What an adapter's folder says is attached where, whether or not its weights are there. */
+
 import type { ModelReport } from "../../compiler/project.ts";
 import { evaluate } from "../../formats/adapters/expression.ts";
 import { type AdapterFolder, type Chosen, rolesIn } from "../../formats/adapters/folder.ts";
 import type { Mappings, MethodMapping, PeftMapping } from "../../formats/adapters/mapping.ts";
-import { readOptions } from "../../formats/adapters/options.ts";
+import { readOptions, regex } from "../../formats/adapters/options.ts";
 import { type Matched, matchTargets } from "../../formats/adapters/targets.ts";
 import { isRecord, type Json, type JsonRecord } from "../../formats/files.ts";
 import { InputError } from "../../ir/errors.ts";
@@ -157,7 +158,7 @@ const shown = (target: Json | undefined): string => `it is ${JSON.stringify(targ
 const isListed = (names: Json | undefined, path: string): boolean =>
   Array.isArray(names)
     ? names.some((name) => path.endsWith(String(name)))
-    : typeof names === "string" && new RegExp(`^(?:${names})$`).test(path);
+    : typeof names === "string" && regex(`^(?:${names})$`, "target_modules").test(path);
 
 const said = (m: MethodMapping, config: JsonRecord): boolean =>
   Object.entries(m.when ?? {}).every(([field, value]) => JSON.stringify(config[field] ?? null) === JSON.stringify(value));

@@ -1,6 +1,8 @@
 /** Values of a method's options out of a configuration, by their mapping. */
+
 import { InputError } from "../../ir/errors.ts";
 import { describe, isRecord, type Json, type JsonRecord } from "../files.ts";
+import { Pattern } from "../pattern.ts";
 import { evaluate } from "./expression.ts";
 import type { OptionMapping } from "./mapping.ts";
 
@@ -99,14 +101,20 @@ function byPattern(patterns: Json | undefined, path: string, what: string): Json
   return undefined;
 }
 
-/** A regular expression of Python's, where it means the same here. */
-export function regex(text: string, what: string): RegExp {
+/** Patterns that were read: one is asked for many paths. */
+const patterns = new Map<string, Pattern>();
+
+/** A regular expression of Python's, where it means the same here, matched in bounded time. P0661: one that cannot be read. */
+export function regex(text: string, what: string): Pattern {
+  const known = patterns.get(text);
+  if (known) return known;
   try {
-    return new RegExp(text.replaceAll("(?P<", "(?<"));
+    const made = new Pattern(text);
+    if (patterns.size > 1000) patterns.clear();
+    patterns.set(text, made);
+    return made;
   } catch (error) {
-    throw new InputError(
-      "P0661",
-      `${what}: the regular expression ${JSON.stringify(text)} cannot be read: ${error instanceof Error ? error.message : String(error)}`,
-    );
+    if (!(error instanceof SyntaxError)) throw error;
+    throw new InputError("P0661", `${what}: the regular expression ${JSON.stringify(text)} cannot be read: ${error.message}`);
   }
 }

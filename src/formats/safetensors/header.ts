@@ -4,7 +4,7 @@
  */
 import { InputError } from "../../ir/errors.ts";
 import { describe, type Files, fileFailure, isRecord, type Json, type JsonRecord } from "../files.ts";
-import { parseJson } from "../json.ts";
+import { NotStrict, parseJson, requireStrict } from "../json.ts";
 import { bitsOf, KNOWN_DTYPES } from "./dtype.ts";
 
 export interface TensorInfo {
@@ -23,6 +23,7 @@ export interface Header {
   readonly metadata: Readonly<Record<string, string>>;
 }
 
+const MOST_AXES = 64;
 /** The reference reader's bound on a header. */
 const MAX_HEADER = 100_000_000;
 
@@ -75,6 +76,13 @@ function parseHeader(file: string, bytes: Uint8Array): JsonRecord {
   if (!text.startsWith("{")) throw refuse("P0612", file, `its header starts with ${JSON.stringify(text.slice(0, 1))}, not with {`);
   const parsed = parseJson(text);
   if ("fault" in parsed) throw refuse("P0612", file, `its header is not JSON: ${parsed.fault}`);
+  try {
+    // name, entry, list: nothing in a header lies deeper
+    requireStrict(text, 3);
+  } catch (error) {
+    if (!(error instanceof NotStrict)) throw error;
+    throw refuse("P0613", file, `in its header ${error.message}`);
+  }
   return parsed.value as JsonRecord;
 }
 
@@ -87,6 +95,11 @@ function readMetadata(file: string, value: Json | undefined): Record<string, str
   return { ...value } as Record<string, string>;
 }
 
+const cut = (value: Json | undefined): string => {
+  const text = JSON.stringify(value ?? null);
+  return text.length > 200 ? `${text.slice(0, 200)}…` : text;
+};
+
 function isSizes(value: Json | undefined): value is readonly number[] {
   return Array.isArray(value) && value.every((size) => Number.isSafeInteger(size) && (size as number) >= 0);
 }
@@ -96,13 +109,18 @@ function readEntry(file: string, name: string, entry: Json, data: number): Tenso
   if (!isRecord(entry)) throw bad(`its entry is ${describe(entry)} where an object is wanted`);
   const { dtype, shape, data_offsets: offsets } = entry;
   if (typeof dtype !== "string") throw bad(`dtype is ${describe(dtype)} where a string is wanted`);
-  if (!isSizes(shape)) throw bad(`shape is ${JSON.stringify(shape ?? null)} where a list of sizes is wanted`);
+  if (!isSizes(shape)) throw bad(`shape is ${cut(shape)} where a list of sizes is wanted`);
   if (!isSizes(offsets) || offsets.length !== 2 || offsets[1] < offsets[0]) {
-    throw bad(`data_offsets is ${JSON.stringify(offsets ?? null)} where [start, end] is wanted`);
+    throw bad(`data_offsets is ${cut(offsets)} where [start, end] is wanted`);
   }
   const bits = bitsOf(dtype);
   if (bits === undefined)
     throw refuse("P0614", file, `tensor \`${name}\` has the unknown type ${dtype}`, `known are ${KNOWN_DTYPES.join(", ")}`);
+  // a product past 2^53 is not exact, and a zero behind it would hide that
+  if (shape.reduce((product, size) => (size === 0 ? product : product * size), 1) > Number.MAX_SAFE_INTEGER)
+    throw bad(`shape [${shape.join(", ")}] has more elements than can be counted`);
+  if (shape.length > MOST_AXES) throw bad(`it has ${shape.length} axes, more than ${MOST_AXES}`);
+  if (name.includes("\0")) throw bad("its name has a null character in it");
   const wanted = (shape.reduce((product, size) => product * size, 1) * bits) / 8;
   const bytes = offsets[1] - offsets[0];
   if (bytes !== wanted) {
