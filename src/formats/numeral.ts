@@ -1,6 +1,7 @@
 /** Numbers of JSON texts as they were written, where JavaScript would write them otherwise: past 2^53, `40.0`, `1e-05`. */
-import { DEEPEST_JSON, isTooNested } from "./json.ts";
+
 import type { Json } from "./files.ts";
+import { DEEPEST_JSON, isTooNested } from "./json.ts";
 
 /** A number with its spelling. It counts as its `value` where numbers are wanted. */
 export class Numeral {

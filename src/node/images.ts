@@ -19,7 +19,12 @@ function requireSize(bytes: Uint8Array): void {
 export function decodeImage(bytes: Uint8Array): Raster {
   const isPng = bytes[0] === 0x89 && bytes[1] === 0x50;
   if (isPng) requireSize(bytes);
-  const options = { useTArray: true, formatAsRGBA: true, maxResolutionInMP: PIXELS / 1e6, maxMemoryUsageInMB: (PIXELS * 16) / 1e6 } as const;
+  const options = {
+    useTArray: true,
+    formatAsRGBA: true,
+    maxResolutionInMP: PIXELS / 1e6,
+    maxMemoryUsageInMB: (PIXELS * 16) / 1e6,
+  } as const;
   const { width, height, data } = isPng ? PNG.sync.read(Buffer.from(bytes)) : jpeg.decode(bytes, options);
   const out = new Uint8Array(width * height * 3);
   for (let i = 0; i < width * height; i++) for (let c = 0; c < 3; c++) out[i * 3 + c] = data[i * 4 + c];

@@ -2,9 +2,10 @@
  * Templates as Python's Jinja renders them, over `@huggingface/jinja`. What that library spells as JavaScript does (`true`, `null`, `0.00001`, lists as JSON) is spelt as Python does:
  * what a template prints, joins with `~` or hands to `string` and `tojson` goes through functions of our own, which are put into the parsed template.
  */
-import { Environment, Interpreter, parse, tokenize } from "@huggingface/jinja";
+import { Environment, parse, tokenize } from "@huggingface/jinja";
 import { pythonFloat } from "../files.ts";
 import { Numeral } from "../numeral.ts";
+import { BoundedInterpreter, RANGE } from "./jinja-bounds.ts";
 
 /** Values as the library computes with them. */
 interface Runtime {
@@ -66,7 +67,7 @@ export class JinjaTemplate {
     define(JOIN, ([a, b]) => text(str(a) + str(b)));
     define(DUMP, ([value, ...options]) => text(dump(value, dumpOptions(options), 0)));
     for (const [name, value] of Object.entries(values)) if (value !== undefined) variables.set(name, runtime(value));
-    return String((new Interpreter(env).run(this.program) as unknown as Runtime).value);
+    return String(new BoundedInterpreter(env).run(this.program).value);
   }
 }
 
@@ -75,6 +76,7 @@ const CONSTANTS: Readonly<Record<string, boolean | null>> = { true: true, false:
 function range([first = 0, second, step = 1]: readonly number[]): number[] {
   const [start, end] = second === undefined ? [0, first] : [first, second];
   if (step === 0) throw new Error("range() arg 3 must not be zero");
+  if (Math.abs((end - start) / step) > RANGE) throw new Error(`range() of more than ${RANGE} numbers`);
   return Array.from({ length: Math.max(0, Math.ceil((end - start) / step)) }, (_, i) => start + i * step);
 }
 
