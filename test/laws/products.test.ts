@@ -132,3 +132,15 @@ test("products keeps what random graphs mean, and costs no more", () => {
     { numRuns: 200 },
   );
 });
+
+test("streams that each layer adds to twice are looked at once a node: the paths through them double with every layer", () => {
+  let [p, q]: Node[] = [b.input("p", { dtype: "f32", shape: [T, I] }), b.input("q", { dtype: "f32", shape: [T, I] })];
+  const thin = (i: number, x: Node) => b.matmul(b.matmul(x, b.param(`u${i}`, [I, R])), b.param(`v${i}`, [R, I]));
+  for (let i = 0; i < 30; i++) {
+    p = b.add(b.add(p, q), b.reshape(thin(i, q), [T, I]));
+    q = b.add(b.add(q, p), b.matmul(b.param(`s${i}`, [T, 1]), b.param(`t${i}`, [1, I])));
+  }
+  const graph = ready(training(b.reduce("sum", b.unary("tanh", q)), [b.param("u0", [I, R])]));
+  // to be run through in seconds, and in memory
+  verify(improved(graph));
+});

@@ -112,45 +112,49 @@ function materialisedOf(ordered: readonly Node[], roots: readonly Node[]): Set<N
 }
 
 interface Content {
-  /** Leaves of products that are much smaller than what they make. */
-  readonly thin: readonly Node[];
-  /** Products that are not. */
+  /** Whether there are products that are much smaller than what they make. */
+  readonly thin: boolean;
+  /** Whether there are products that are not. */
   readonly dense: boolean;
 }
-const NOTHING: Content = { thin: [], dense: false };
+const NOTHING: Content = { thin: false, dense: false };
 
 /**
  * Sums of weights with a thin product in them, such as W + B·A: written as several terms, what multiplies them needs no tensor of the
- * shape of W. Fixed sums are computed once, at loading, so they stay; a sum with a dense product has to be computed anyway.
+ * shape of W. Fixed sums are computed once, at loading, so they stay; a sum with a dense product has to be computed anyway. `leaves`: the
+ * factors of these thin products. A stream that each layer adds to twice holds twice as many paths with each layer, so no path is walked
+ * on its own.
  */
 function distributableOf(ordered: readonly Node[], prices: Prices): { sums: Set<Node>; leaves: Set<Node> } {
   const contents = new Map<Node, Content>();
+  const of = (x: Node): Content => contents.get(x) ?? NOTHING;
   const sums = new Set<Node>();
-  const leaves = new Set<Node>();
   for (const n of ordered) {
-    const content = contentOf(n, contents);
+    const content = contentOf(n, of);
     if (content !== NOTHING) contents.set(n, content);
     if (!(isPlus(n) || isMinus(n)) || n.type.dtype !== "f32" || prices.level(n) !== 1) continue;
-    if (content.thin.length === 0 || content.dense) continue;
-    sums.add(n);
-    for (const leaf of content.thin) leaves.add(leaf);
+    if (content.thin && !content.dense) sums.add(n);
   }
+  const leaves = new Set<Node>();
+  const inside = new Set<Node>(sums);
+  for (const n of inside)
+    for (const x of n.inputs) {
+      if (of(x).thin) inside.add(x);
+      else if (axesOfDot(n)) leaves.add(stripped(x));
+    }
   return { sums, leaves };
 }
 
-function contentOf(n: Node, known: ReadonlyMap<Node, Content>): Content {
-  const of = (x: Node) => known.get(x) ?? NOTHING;
+function contentOf(n: Node, of: (x: Node) => Content): Content {
+  const parts = n.inputs.map(of);
   if (axesOfDot(n)) {
     const [x, y] = n.inputs;
     const thin = 2 * (elements(sizes(x)) + elements(sizes(y))) < elements(sizes(n));
-    if (!thin) return { thin: [], dense: true };
-    return { thin: [x, y].flatMap((i) => (of(i).thin.length ? of(i).thin : [stripped(i)])), dense: of(x).dense || of(y).dense };
+    return thin ? { thin, dense: parts.some((c) => c.dense) } : { thin, dense: true };
   }
   const through = moves(n) || isNeg(n) || isPlus(n) || isMinus(n) || (scales(n) && n.inputs.some((x) => constantAxes(x).size > 0));
-  if (!through) return NOTHING;
-  const parts = n.inputs.map(of).filter((c) => c !== NOTHING);
-  if (parts.length === 0) return NOTHING;
-  return { thin: parts.flatMap((c) => c.thin), dense: parts.some((c) => c.dense) };
+  if (!through || parts.every((c) => c === NOTHING)) return NOTHING;
+  return { thin: parts.some((c) => c.thin), dense: parts.some((c) => c.dense) };
 }
 
 /** Below movement and scalings: the tensor that is moved. */
