@@ -242,6 +242,23 @@ const INTEGER: Readonly<Record<string, Lanes>> = {
   ge: (_c, a, b) => `(i32x4.ge_s ${a} ${b})`,
 };
 
+/**
+ * An i32 over a positive number d, rounded downward, in four lanes: the upper part of a product by 2^(31 + s)/d, rounded up, with
+ * 2^s ≥ d. Below 0, where that would round to the wrong side, the quotient of −1 − x is taken, and its complement.
+ */
+export function floorDiv(c: Code, x: string, d: number): string {
+  const s = Math.ceil(Math.log2(d));
+  if (2 ** s === d) return `(i32x4.shr_s ${x} (i32.const ${s}))`;
+  const factor = Math.ceil(2 ** (31 + s) / d);
+  const value = let_(c, x, "x");
+  const sign = let_(c, `(i32x4.shr_s ${value} (i32.const 31))`, "s");
+  const size = let_(c, `(v128.xor ${value} ${sign})`, "x");
+  const by = splatI(factor | 0);
+  const half = (part: string) => `(i64x2.shr_u (i64x2.extmul_${part}_i32x4_u ${size} ${by}) (i32.const ${31 + s}))`;
+  const lanes = [0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27];
+  return `(v128.xor (i8x16.shuffle ${lanes.join(" ")} ${half("low")} ${half("high")}) ${sign})`;
+}
+
 /** Booleans are masks of all ones or zeros. */
 const MASK: Readonly<Record<string, Lanes>> = {
   not: (_c, a) => `(v128.not ${a})`,

@@ -2,7 +2,7 @@
 import { Bug } from "../../ir/errors.ts";
 import { type Atom, axesOf, type Index, keyOf, valuesOf } from "../kernels/index.ts";
 import { dependence, type LoopLanguage, needed, type Store, usesOf, type Value } from "../kernels/kernel.ts";
-import { call } from "./functions.ts";
+import { call, floorDiv } from "./functions.ts";
 import { add, type Code, divU, firstLanes, get, i32, mul, remU, splatF, splatI } from "./text.ts";
 
 /** Where the lanes are. */
@@ -199,6 +199,11 @@ export class Printer {
           if (by.kind === "const") return `(i32x4.${fn} ${args[0]} ${i32(by.value)})`;
           if (!this.varies(value.args[1])) return `(i32x4.${fn} ${args[0]} (i32x4.extract_lane 0 ${args[1]}))`;
           return this.laneByLane(fn, args[0], args[1]);
+        }
+        if (value.fn === "floor_div") {
+          const by = this.kernel.values[value.args[1]];
+          if (by.kind !== "const") throw new Bug(`a divisor of ${this.kernel.name} is no literal`);
+          return floorDiv(this.code, args[0], by.value);
         }
         if ((value.fn === "max" || value.fn === "min") && from === "f32") {
           // Against a number pmax(x, c) = x < c ? c : x is one instruction and passes a NaN in x on.

@@ -30,6 +30,7 @@ fn not_a_number() -> f32 { return bitcast<f32>(nan_bits); }`,
   is_nan: { text: `fn is_nan(x: f32) -> bool { return (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u; }` },
   larger: { needs: ["is_nan"], text: `fn larger(x: f32, y: f32) -> f32 { return select(max(x, y), x + y, is_nan(x) || is_nan(y)); }` },
   smaller: { needs: ["is_nan"], text: `fn smaller(x: f32, y: f32) -> f32 { return select(min(x, y), x + y, is_nan(x) || is_nan(y)); }` },
+  floor_div: { text: `fn floor_div(x: i32, by: i32) -> i32 { return ((x ^ (x >> 31u)) / by) ^ (x >> 31u); }` },
   // Near 0 the [5/4] Padé approximant (relative error below 1e-9 up to 0.6), elsewhere through e^(-2|x|), which cannot overflow.
   stable_tanh: {
     text: `fn stable_tanh(x: f32) -> f32 {
@@ -231,6 +232,8 @@ const spellings: Readonly<Record<ScalarFunction, Spelling>> = {
   },
   bits: ({ args: [x] }) => `bitcast<f32>(${x})`,
   xor: infix("^"),
+  // of x < 0 the quotient of −1 − x, which is not negative: its complement is the quotient of x, rounded downward
+  floor_div: ({ args: [x, by] }, h) => `${h.use("floor_div")}(${x}, ${by})`,
   shl: ({ args: [x, by] }) => `${atom(x)} << u32(${by})`,
   shr: ({ args: [x, by] }) => `bitcast<i32>(bitcast<u32>(${x}) >> u32(${by}))`,
 };

@@ -2,6 +2,7 @@
 import { Bug } from "../errors.ts";
 import type { Node } from "../graph.ts";
 import { contraction } from "./contraction.ts";
+import { couplings } from "./couplings.ts";
 import { hosts } from "./host.ts";
 import { indexing } from "./indexing.ts";
 import { maps } from "./maps.ts";
@@ -28,6 +29,7 @@ export const ops: Readonly<Record<OpName, Op>> = {
   ...indexing,
   ...orders,
   ...hosts,
+  ...couplings,
   ...special,
 };
 

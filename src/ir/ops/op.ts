@@ -35,7 +35,8 @@ export type IndexingName = "gather" | "scatter_add" | "write" | "dequantise" | "
 export type OrderName = "cumsum" | "kth";
 export type SourceName = "const" | "iota" | "input" | "param" | "state" | "arg" | "draw";
 export type HostName = "svd_u" | "svd_s" | "svd_v" | "qr_q" | "qr_r" | "quantise" | "narrow" | "solve";
-export type SpecialName = "stop_gradient" | "grad" | "jvp" | "loop" | "get";
+export type CouplingName = "couple" | "uncouple" | "remainder" | "pack" | "unpack";
+export type SpecialName = "stop_gradient" | "fence" | "grad" | "jvp" | "loop" | "get";
 export type OpName =
   | MapName
   | ReductionName
@@ -45,6 +46,7 @@ export type OpName =
   | OrderName
   | SourceName
   | HostName
+  | CouplingName
   | SpecialName;
 
 /**

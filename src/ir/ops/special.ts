@@ -47,6 +47,17 @@ export const special: Readonly<Record<SpecialName, Op>> = {
     sparse: { any: [0] },
     examples: [{ inputs: [tensor("f32", [2], [1, 2])], attrs: {} }],
   },
+  fence: {
+    doc: "fence (x, other): x, at a time when the other has been computed.",
+    role: "barrier",
+    shape: (types) => {
+      needCount("fence", types, 2);
+      return types[0];
+    },
+    eval: ([x]) => x,
+    vjp: "refused",
+    examples: [{ inputs: [tensor("f32", [2], [1, 2]), tensor("i32", [], [3])], attrs: {} }],
+  },
   grad: {
     doc: "grad (e scalar, x): the gradient of e by the node x. Expanded by the `grad` pass.",
     role: "placeholder",
