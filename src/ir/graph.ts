@@ -37,6 +37,8 @@ export interface Origin {
   readonly turn?: Turn;
   /** Set by reverse mode, and on what is computed again for it: made for the backward half. See `Node.backward`. */
   readonly half?: "backward";
+  /** Of what is computed twice, forward and again for the backward half: nodes of one part are in both the same, and get the same kernels. */
+  readonly again?: { readonly part: string; readonly index: number; readonly copy: boolean };
 }
 
 export type Attr = number | string | boolean | Dim | readonly Dim[] | readonly number[] | readonly string[] | undefined;

@@ -9,6 +9,8 @@ import { expand } from "./passes/expand.ts";
 import { grad } from "./passes/grad.ts";
 import { type DriverHooks, type Pass, PassContext, type PassOptions, runPasses } from "./passes/pass.ts";
 import { products } from "./passes/products.ts";
+import { restore } from "./passes/restore.ts";
+import { reverse } from "./passes/reverse.ts";
 import { roll } from "./passes/roll.ts";
 import { type HostScalar, scalars } from "./passes/scalars.ts";
 import { simplify } from "./passes/simplify.ts";
@@ -26,6 +28,7 @@ export const pipeline: readonly Pass[] = [
   canonical,
   roll,
   grad,
+  reverse,
   unroll,
   simplify,
   canonical,
@@ -34,6 +37,7 @@ export const pipeline: readonly Pass[] = [
   simplify,
   cse,
   chunk,
+  restore,
   cut,
   sparse,
   scalars,

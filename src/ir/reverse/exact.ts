@@ -1,0 +1,171 @@
+/**
+ * Loops whose carried values are coupled, with these values as integers: x is X·2⁻ᵠ, a turn gives Y = round(c·X) + round(f·2ᵠ). The gradient is
+ * that of y = c·x + f, taken where the forward half has been. What such a turn loses of X has a fixed number of bits, so that a later pass can
+ * run it backwards to the bit.
+ */
+import { Builder } from "../build.ts";
+import type { Body, Graph, Node, Type } from "../graph.ts";
+import { type Blocked, isBlocked } from "../loops/invert.ts";
+import { makeArg, makeLoop } from "../make.ts";
+import { carriedRead, exportRead, isGet, rebuild, withInputs } from "../rebuild.ts";
+import { type Coupling, couplingsLike, couplingsOf } from "./couplings.ts";
+
+/** Scalar inputs of a step with integer streams: 2ᵠ and 2⁻ᵠ. */
+export const REVERSE_SCALE = "reverse_scale";
+export const REVERSE_UNIT = "reverse_unit";
+/** Outputs of such a step: 1 where a stream left the range of its integers; 1 where what was rebuilt is not what was there. */
+export const REVERSE_RANGE = "reverse_range";
+export const REVERSE_CHECK = "reverse_check";
+
+/** Streams stay below this, so that the sum of two of them does not wrap. */
+export const RANGE = 2 ** 30;
+
+const SCALAR: Type = { dtype: "f32", shape: [] };
+
+/** What can be said of a loop that has an adjoint. */
+export interface Found {
+  readonly loop: Node;
+  /** By body; of a body that only the first turn runs, as it need not be run backwards, what the others do. */
+  readonly couplings: readonly (readonly Coupling[])[] | Blocked;
+}
+
+/** Loops that the backward half follows, and how they are coupled. */
+export function coupledLoops(nodes: readonly Node[]): Found[] {
+  const followed = new Set<Node>();
+  const loops = nodes.filter((n) => n.loop);
+  for (const n of loops) {
+    if (n.attrs.follows === undefined) continue;
+    for (const x of n.inputs) if (isGet(x) && x.inputs[0].attrs.follows === undefined) followed.add(x.inputs[0]);
+  }
+  return loops.filter((n) => followed.has(n)).map((loop) => ({ loop, couplings: couplingsIn(loop) }));
+}
+
+function couplingsIn(loop: Node): readonly (readonly Coupling[])[] | Blocked {
+  const { carried, bodies, turns } = loop.loop!;
+  const wrong = loop.inputs.slice(0, carried).find((x) => x.type.dtype !== "f32");
+  if (wrong) return { at: wrong, why: `a value of ${wrong.type.dtype} is carried` };
+  if (carried < 2)
+    return {
+      at: bodies[turns[turns.length - 1].body].results[0] ?? loop,
+      why: "one value is carried, and both sides of its sum depend on it",
+    };
+  const solved = bodies.map((body) => couplingsOf(body, carried));
+  const onlyFirst = (i: number) => turns.every((t, at) => t.body !== i || at === 0);
+  const like = solved.find((s, i): s is readonly Coupling[] => !isBlocked(s) && !onlyFirst(i));
+  const out: (readonly Coupling[])[] = [];
+  for (const [i, s] of solved.entries()) {
+    if (!isBlocked(s)) out.push(s);
+    else if (!like || !onlyFirst(i)) return s;
+    else out.push(couplingsLike(bodies[i], carried, like));
+  }
+  return out;
+}
+
+/** v·2ᵠ to the nearest integer, ties to even; what is out of range, or no number, becomes `RANGE`. */
+function quantised(b: Builder, v: Node, scale: Node): Node {
+  const s = b.mul(v, scale);
+  return b.cast(b.where(b.compare("lt", b.unary("abs", s), RANGE), b.unary("round", s), RANGE), "i32");
+}
+const floated = (b: Builder, x: Node, unit: Node): Node => b.mul(b.cast(x, "f32"), unit);
+
+/** The graph with integer streams in these loops, and an output that says whether they kept their range. */
+export function withIntegerStreams(graph: Graph, found: readonly Found[]): Graph {
+  const top = new Builder({ path: "reverse" });
+  const scale = top.input(REVERSE_SCALE, SCALAR);
+  const unit = top.input(REVERSE_UNIT, SCALAR);
+  const of = new Map(found.flatMap((f) => (isBlocked(f.couplings) ? [] : [[f.loop, f.couplings] as const])));
+  const made = new Map<Node, Node>();
+  /** What goes in first, as an integer and as the f32 that this is. */
+  const starts = new Map<Node, { integer: Node; float: Node }>();
+  const startOf = (x: Node): { integer: Node; float: Node } => {
+    let known = starts.get(x);
+    if (!known) {
+      const b = new Builder(x.origin);
+      const integer = quantised(b, x, scale);
+      known = { integer, float: floated(b, integer, unit) };
+      starts.set(x, known);
+    }
+    return known;
+  };
+  const flags: Node[] = [];
+  const change = (n: Node, inputs: readonly Node[]): Node => {
+    const couplings = of.get(n);
+    if (n.loop && couplings) {
+      const { carried, turns } = n.loop;
+      const first = inputs.slice(0, carried).map(startOf);
+      // whoever reads what went in first reads it as the turns do
+      const rest = inputs.slice(carried).map((x) => starts.get(x)?.float ?? x);
+      const all = [...first.map((s) => s.integer), ...rest, unit, scale];
+      const bodies = n.loop.bodies.map((body, i) => integerBody(body, carried, couplings[i]));
+      const args = [all.length - 2 - carried, all.length - 1 - carried];
+      const loop = makeLoop(
+        all,
+        { ...n.loop, bodies, turns: turns.map((t) => ({ body: t.body, args: [...t.args, ...args] })) },
+        n.origin,
+        n.attrs,
+      );
+      made.set(n, loop);
+      turns.forEach((t, at) => {
+        const { results } = bodies[t.body];
+        flags.push(exportRead(loop, at, results.length - 1 - carried, results[results.length - 1]));
+      });
+      return loop;
+    }
+    if (isGet(n) && of.has(n.inputs[0])) {
+      const [loop] = inputs;
+      if (n.attrs.output !== "carried") return withInputs(n, inputs);
+      return floated(new Builder(n.origin), carriedRead(loop, n.attrs.index as number), unit);
+    }
+    if (n.loop && n.attrs.follows !== undefined) {
+      const all = inputs.map((x, i) => (i < n.loop!.carried ? x : (starts.get(x)?.float ?? x)));
+      return withInputs(n, all);
+    }
+    return withInputs(n, inputs);
+  };
+  const roots = rebuild(
+    graph.results.map((r) => r.node),
+    new Map(),
+    change,
+  );
+  const range = flags.reduce((x, y) => top.max(x, y));
+  return {
+    results: [...graph.results.map((r, i) => ({ ...r, node: roots[i] })), { role: "output", name: REVERSE_RANGE, node: range }],
+  };
+}
+
+/** A body with integers for what is carried; its last export says whether they left their range. */
+function integerBody(body: Body, carried: number, couplings: readonly Coupling[]): Body {
+  const streams = body.params.slice(0, carried).map((p, i) => makeArg(i, { dtype: "i32", shape: p.type.shape }, p.origin));
+  const [unit, scale] = [0, 1].map((i) => makeArg(body.params.length + i, SCALAR, body.params[0].origin));
+  const known = new Map<Node, Node>();
+  body.params.forEach((p, i) => {
+    known.set(p, i < carried ? floated(new Builder(p.origin), streams[i], unit) : p);
+  });
+  const coupled = new Map<Node, Node>();
+  const bad: Node[] = [];
+  const of = new Map<Node, Coupling>();
+  body.results.slice(0, carried).forEach((r, k) => {
+    if (couplings[k].rest || couplings[k].negative || couplings[k].ratio.den !== 1 || couplings[k].ratio.num !== 1) of.set(r, couplings[k]);
+    else coupled.set(r, streams[couplings[k].from]);
+  });
+  const change = (n: Node, inputs: readonly Node[]): Node => {
+    const c = of.get(n);
+    if (!c) return withInputs(n, inputs);
+    const b = new Builder(n.origin);
+    const f = c.rest ? quantised(b, rebuild([c.rest], known, change)[0], scale) : b.constant(0, "i32", n.type.shape);
+    const x = streams[c.from];
+    const y = b.make("couple", [c.negative ? b.neg(x) : x, f], { ...c.ratio });
+    coupled.set(n, y);
+    const out = (v: Node) => b.compare("ge", b.unary("abs", v), RANGE);
+    const either = b.cast(b.logic("or", out(f), out(y)), "f32");
+    bad.push(b.reduce("max", b.reduce("max", either, [-1])));
+    return floated(b, y, unit);
+  };
+  const results = rebuild(body.results, known, change);
+  const b = new Builder(body.results[0].origin);
+  const flag = bad.length ? bad.reduce((x, y) => b.max(x, y)) : b.constant(0);
+  return {
+    params: [...streams, ...body.params.slice(carried), unit, scale],
+    results: [...body.results.slice(0, carried).map((r) => coupled.get(r)!), ...results.slice(carried), flag],
+  };
+}

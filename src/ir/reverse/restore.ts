@@ -1,0 +1,312 @@
+/**
+ * The backward half on rebuilt streams: x of y = couple(x, f) is found again from y, from f computed again, and from what was packed of x.
+ * What the backward half reads of the turns is computed again from the rebuilt streams, when the gradient has come that far; so nothing but
+ * the last streams, the first ones, and the packed remainders is kept.
+ */
+import { Builder } from "../build.ts";
+import { Bug } from "../errors.ts";
+import { type Graph, type Node, node, type Origin, order, type Result } from "../graph.ts";
+import { bitsAttr, ratioOf, remainderBits } from "../ops/couplings.ts";
+import { REVERSE_CHECK, REVERSE_RANGE } from "./exact.ts";
+
+/** A stream that is found again. */
+interface Equation {
+  readonly x: Node;
+  readonly y: Node;
+  readonly f: Node;
+  readonly negative: boolean;
+  /** The packed remainder; absent where nothing is lost. */
+  readonly words: Node | undefined;
+}
+
+export interface Restored {
+  readonly graph: Graph;
+  /** Streams found again, and bytes of what is kept for it. */
+  readonly streams: number;
+  readonly bytes: number;
+}
+
+const isCouple = (n: Node): boolean => n.op === "couple";
+const bytes = (n: Node): number => 4 * (n.type.shape as readonly number[]).reduce((p, d) => p * d, 1);
+
+/** Rewrites the backward half of a flat graph; the graph itself where nothing is coupled. */
+export function restore(graph: Graph): Restored {
+  const nodes = order(graph.results.map((r) => r.node));
+  if (!nodes.some((n) => isCouple(n) && !n.backward)) return { graph, streams: 0, bytes: 0 };
+  return new Restorer(graph, nodes).run();
+}
+
+/** `forward`: in its place · `again`: computed again for the backward half · `backward`: of the backward half, on what is computed again. */
+type Task = "forward" | "again" | "backward";
+
+class Restorer {
+  private readonly equations = new Map<Node, Equation>();
+  private readonly bases = new Set<Node>();
+  /** By forward node that depends on streams: the streams that it is computed from, in the order of the graph. */
+  private readonly streams = new Map<Node, string>();
+  private readonly level = new Map<Node, number>();
+  /** Of backward nodes: how far back the streams go that it needs. */
+  private readonly depth = new Map<Node, number>();
+  /** By stream, what must have been computed before it is used again. */
+  private readonly waits = new Map<Node, Node>();
+  private readonly parts = new Map<Node, { part: string; index: number }>();
+  /** First streams that turns read beside what is carried: these wait for nothing. */
+  private readonly early = new Set<Node>();
+  private made: Readonly<Record<Task, Map<Node, Node>>> = { forward: new Map(), again: new Map(), backward: new Map() };
+  private readonly position: ReadonlyMap<Node, number>;
+
+  constructor(
+    private readonly graph: Graph,
+    private readonly nodes: readonly Node[],
+  ) {
+    this.position = new Map(nodes.map((n, i) => [n, i]));
+  }
+
+  run(): Restored {
+    this.findEquations();
+    this.findLevels();
+    this.findWaits();
+    // once to see what is computed again, then with what is computed twice marked as that
+    this.rebuilt();
+    this.findParts([...this.made.again.keys()]);
+    this.made = { forward: new Map(), again: new Map(), backward: new Map() };
+    const graph = this.rebuilt();
+    const used = [...this.equations.values()].filter((e) => this.made.again.has(e.x));
+    const kept = used.reduce((sum, e) => sum + (e.words ? bytes(e.words) : 0), 0);
+    return { graph, streams: used.length, bytes: kept };
+  }
+
+  private rebuilt(): Graph {
+    const roots = this.graph.results.map((r): Node => this.build(r.node, r.node.backward ? "backward" : "forward"));
+    return this.guarded(this.graph.results.map((r, i): Result => ({ ...r, node: roots[i] })));
+  }
+
+  // ---- what is known of the graph
+
+  private findEquations(): void {
+    for (const y of this.nodes) {
+      if (!isCouple(y) || y.backward) continue;
+      const [given, f] = y.inputs;
+      const negative = !isCouple(given) && given.op === "neg";
+      const x = negative ? given.inputs[0] : given;
+      if (!isCouple(x)) this.bases.add(x);
+      else if (!this.equations.has(x)) this.equations.set(x, { x, y, f, negative, words: this.wordsOf(y) });
+    }
+  }
+
+  private wordsOf(y: Node): Node | undefined {
+    const [given] = y.inputs;
+    if (y.type.dtype !== "i32") return undefined;
+    const bits = remainderBits(ratioOf(y.attrs));
+    if (bits === 0) return undefined;
+    const b = new Builder(y.origin);
+    const count = (y.type.shape as readonly number[]).reduce((p, d) => p * d, 1);
+    return b.make("pack", [b.reshape(b.make("remainder", [given], y.attrs), [count])], { bits });
+  }
+
+  /** Operands that a forward node is computed again from. */
+  private operandsAgain(n: Node): readonly Node[] {
+    const e = this.equations.get(n);
+    if (e) return [e.y, e.f];
+    return this.bases.has(n) || this.isLast(n) ? [] : n.inputs;
+  }
+  /** Streams that no turn takes in. */
+  private isLast(n: Node): boolean {
+    return isCouple(n) && !this.equations.has(n);
+  }
+
+  private findLevels(): void {
+    const streams = new Map<Node, ReadonlySet<Node>>();
+    for (const n of this.nodes) {
+      if (n.backward) continue;
+      const own = isCouple(n) || this.bases.has(n);
+      const below = new Set(own ? [n] : n.inputs.flatMap((x) => [...(streams.get(x) ?? [])]));
+      if (below.size > 0) streams.set(n, below);
+    }
+    for (const [n, set] of streams) this.streams.set(n, [...set].map((s) => this.position.get(s)!).join());
+    // levels follow the way back: from the last streams to the first
+    let last = 0;
+    const open = new Set<Node>();
+    const levelOf = (root: Node): void => {
+      const stack = [root];
+      while (stack.length) {
+        const n = stack[stack.length - 1];
+        if (this.level.has(n) || !this.streams.has(n) || this.bases.has(n)) {
+          stack.pop();
+          continue;
+        }
+        for (const x of this.operandsAgain(n)) if (this.bases.has(x)) this.early.add(x);
+        const waiting = this.operandsAgain(n).filter((x) => this.streams.has(x) && !this.bases.has(x) && !this.level.has(x));
+        if (waiting.length > 0) {
+          if (open.has(n)) throw new Bug(`streams around ${n.origin.path} need each other to be found again`);
+          open.add(n);
+          stack.push(...waiting);
+          continue;
+        }
+        const known = this.operandsAgain(n).map((x) => this.level.get(x) ?? 0);
+        const own = (this.equations.has(n) ? 1 : 0) + Math.max(0, ...known);
+        this.level.set(n, own);
+        last = Math.max(last, own);
+        stack.pop();
+      }
+    };
+    for (const x of this.equations.keys()) levelOf(x);
+    for (const x of this.bases) this.level.set(x, last + 1);
+    // what is computed from the first streams directly
+    const all = (n: Node): number =>
+      this.equations.has(n) || this.isLast(n) || this.bases.has(n)
+        ? (this.level.get(n) ?? 0)
+        : Math.max(0, ...n.inputs.map((x) => this.level.get(x) ?? 0));
+    for (const n of this.nodes) if (this.streams.has(n)) this.level.set(n, all(n));
+  }
+
+  private findWaits(): void {
+    for (const n of this.nodes)
+      if (n.backward) this.depth.set(n, Math.max(0, ...n.inputs.map((x) => (x.backward ? this.depth.get(x)! : (this.level.get(x) ?? 0)))));
+    const byLevel = new Map<number, Node[]>();
+    for (const x of [...this.equations.keys(), ...this.bases]) {
+      const level = this.level.get(x)!;
+      byLevel.set(level, [...(byLevel.get(level) ?? []), x]);
+    }
+    for (const n of this.nodes) {
+      if (!n.backward) continue;
+      const deep = this.depth.get(n)!;
+      for (const m of n.inputs) {
+        if (!m.backward || m.type.dtype !== "f32" || this.depth.get(m)! >= deep) continue;
+        for (const [level, xs] of byLevel) {
+          if (level > deep || level <= this.depth.get(m)!) continue;
+          for (const x of xs) {
+            if (String(x.type.shape) !== String(m.type.shape)) continue;
+            const before = this.waits.get(x);
+            if (!before || this.later(m, before)) this.waits.set(x, m);
+          }
+        }
+      }
+    }
+  }
+  private later(m: Node, than: Node): boolean {
+    const [p, q] = [this.depth.get(m)!, this.depth.get(than)!];
+    return p > q || (p === q && this.position.get(m)! > this.position.get(than)!);
+  }
+
+  /** Groups of nodes that are computed twice, from the same streams each: both are to be computed by the same kernels. */
+  private findParts(again: readonly Node[]): void {
+    const counts = new Map<string, number>();
+    const copied = new Set(again);
+    for (const n of this.nodes) {
+      const key = this.streams.get(n);
+      if (key === undefined || !copied.has(n) || isCouple(n) || this.bases.has(n) || this.stays(n)) continue;
+      const index = counts.get(key) ?? 0;
+      counts.set(key, index + 1);
+      this.parts.set(n, { part: key, index });
+    }
+  }
+
+  // ---- the graph anew
+
+  private build(root: Node, task: Task): Node {
+    const stack: [Node, Task][] = [[root, task]];
+    while (stack.length) {
+      const [n, what] = stack[stack.length - 1];
+      if (this.made[what].has(n)) {
+        stack.pop();
+        continue;
+      }
+      const open = this.needs(n, what).filter(([x, t]) => !this.made[t].has(x));
+      if (open.length > 0) stack.push(...open.reverse());
+      else {
+        this.made[what].set(n, this.make(n, what));
+        stack.pop();
+      }
+    }
+    return this.made[task].get(root)!;
+  }
+
+  /** Whether the backward half reads a forward node as it is. */
+  private stays(n: Node): boolean {
+    return !this.streams.has(n) || !this.level.get(n);
+  }
+
+  private needs(n: Node, task: Task): [Node, Task][] {
+    if (task === "forward") return n.inputs.map((x) => [x, "forward"]);
+    if (task === "backward") return n.inputs.map((x) => [x, x.backward ? "backward" : "again"]);
+    if (this.stays(n)) return [[n, "forward"]];
+    const wait = this.early.has(n) ? undefined : this.waits.get(n);
+    const waits: [Node, Task][] = wait ? [[wait, "backward"]] : [];
+    const e = this.equations.get(n);
+    if (!e) return this.bases.has(n) ? [...waits, [n, "forward"]] : n.inputs.map((x) => [x, "again"]);
+    return [...waits, [e.y, "again"], [e.f, "again"], ...(e.words ? [[e.words, "forward"] as [Node, Task]] : [])];
+  }
+
+  private make(n: Node, task: Task): Node {
+    const part = this.parts.get(n);
+    const marked = (copy: boolean): Origin => (part ? { ...n.origin, again: { ...part, copy } } : n.origin);
+    const of = (t: Task) => (x: Node) => this.made[t].get(x)!;
+    if (task === "forward") return node(n.op, n.inputs.map(of("forward")), n.attrs, n.type, marked(false), n.loop);
+    if (task === "backward")
+      return node(
+        n.op,
+        n.inputs.map((x) => of(x.backward ? "backward" : "again")(x)),
+        n.attrs,
+        n.type,
+        n.origin,
+        n.loop,
+      );
+    if (this.stays(n)) return of("forward")(n);
+    const e = this.equations.get(n);
+    if (e) return this.waiting(n, this.found(e));
+    if (this.bases.has(n)) return this.waiting(n, of("forward")(n));
+    return node(n.op, n.inputs.map(of("again")), n.attrs, n.type, { ...marked(true), half: "backward" }, n.loop);
+  }
+
+  /** A stream from the one after it. */
+  private found({ x, y, f, negative, words }: Equation): Node {
+    const b = new Builder({ ...y.origin, half: "backward" });
+    const [after, added] = [this.made.again.get(y)!, this.made.again.get(f)!];
+    if (y.type.dtype === "f32") {
+      const out = b.make("uncouple", [after, added], y.attrs);
+      return negative ? b.neg(out) : out;
+    }
+    const kept = words && this.made.forward.get(words)!;
+    const k = kept ? b.make("unpack", [kept], { bits: bitsAttr(kept.attrs), shape: x.type.shape }) : b.zeros(x.type);
+    const out = b.make("uncouple", [after, added, k], y.attrs);
+    return negative ? b.neg(out) : out;
+  }
+
+  private waiting(x: Node, value: Node): Node {
+    const wait = this.early.has(x) ? undefined : this.waits.get(x);
+    const b = new Builder({ ...x.origin, half: "backward" });
+    return b.make("fence", [value, wait ? this.made.backward.get(wait)! : b.constant(0)]);
+  }
+
+  // ---- checks
+
+  /**
+   * What the first turns give, computed again from what went into the loop, is what was rebuilt from its end; where not, or where a stream left
+   * its range, all parameters and states stay what they were.
+   */
+  private guarded(results: readonly Result[]): Graph {
+    const range = results.find((r) => r.name === REVERSE_RANGE)?.node;
+    if (!range) return { results };
+    const b = new Builder({ path: "reverse", half: "backward" });
+    const wrong: Node[] = [];
+    for (const x of this.equations.keys()) {
+      const [given, f] = x.inputs;
+      const from = given.op === "neg" ? given.inputs[0] : given;
+      if (!this.bases.has(from) || !this.made.again.has(x)) continue;
+      const start = this.build(from, "again");
+      const first = b.make("couple", [given === from ? start : b.neg(start), this.build(f, "again")], x.attrs);
+      const differs = b.cast(b.compare("ne", first, this.made.again.get(x)!), "f32");
+      wrong.push(b.reduce("max", b.reduce("max", differs, [-1])));
+    }
+    const check = wrong.length > 0 ? wrong.reduce((p, q) => b.max(p, q)) : b.constant(0);
+    const good = b.eq(b.max(range, check), 0);
+    const kept = results.map((r): Result => {
+      if (r.role === "output") return r;
+      const { dtype, shape } = r.node.type;
+      const old = r.role === "param" ? b.param(r.name, shape) : b.state(r.name, { dtype, shape });
+      return { ...r, node: b.where(good, r.node, old) };
+    });
+    return { results: [...kept, { role: "output", name: REVERSE_CHECK, node: check }] };
+  }
+}
