@@ -1,6 +1,7 @@
 /** From flat graphs with loops over slices to steps: a graph, and the bodies of its loops, each once. */
 import type { Body, Graph, Result } from "../ir/graph.ts";
 import { type FuseLimits, fuse } from "./kernels/fuse.ts";
+import { withCalls } from "./parts.ts";
 import { prepare } from "./prepare.ts";
 import { type Scheduled, schedule } from "./schedule.ts";
 
@@ -13,7 +14,7 @@ export interface Lowered {
 
 /** Prepares, fuses and orders a graph, and the bodies of the loops that it has. */
 export function lower(graph: Graph, limits: FuseLimits, apart = false): Lowered {
-  const { results } = prepare(graph, apart);
+  const { results } = prepare(withCalls(graph), apart);
   const scheduled = schedule(fuse({ results }, limits), results);
   const bodies = new Map<Body, Lowered>();
   for (const { loop } of scheduled.steps)

@@ -323,13 +323,16 @@ export function lifetimes(
   const lives = new Map<Node, Life>();
   const all: Life[] = [];
   steps.forEach((s, i) => {
+    /** Places that results of this step took over; one that nobody reads ends with the step, as what was there before did. */
+    const taken = new Set<Life>();
     for (const n of s.roots) {
       if (placed(n)) continue;
       // Kept inside the kernel: nobody outside reads it, and no kernel stores it.
       if (!s.host && !s.loop && !s.built.some((b) => b.tensors.includes(n))) continue;
       const end = last.get(n) ?? i;
-      const reuse = reusable(s, n, i, last, lives);
+      const reuse = reusable(s, n, i, last, lives, taken);
       if (reuse) {
+        taken.add(reuse);
         reuse.to = end;
         lives.set(n, reuse);
         continue;
@@ -343,14 +346,23 @@ export function lifetimes(
 }
 
 /** An activation that dies in step `i` and over which the step may write `n`. */
-function reusable(s: Step, n: Node, i: number, last: ReadonlyMap<Node, number>, lives: ReadonlyMap<Node, Life>): Life | undefined {
+function reusable(
+  s: Step,
+  n: Node,
+  i: number,
+  last: ReadonlyMap<Node, number>,
+  lives: ReadonlyMap<Node, Life>,
+  taken: ReadonlySet<Life>,
+): Life | undefined {
   if (s.built.length !== 1) return undefined;
   const [b] = s.built;
   const out = b.tensors.indexOf(n);
   const free = (t: Node) => {
     const life = lives.get(t);
     // The value must die here, and so must whatever else shares its place.
-    return life && life.to === i && last.get(t) === i && life.bytes === bytesOf(n) && !s.roots.includes(t) ? life : undefined;
+    return life && !taken.has(life) && life.to === i && last.get(t) === i && life.bytes === bytesOf(n) && !s.roots.includes(t)
+      ? life
+      : undefined;
   };
   if (b.preserves) return b.tensors.includes(b.preserves) ? undefined : free(b.preserves);
   if (b.kernel.operands[out].access !== "write") return undefined;

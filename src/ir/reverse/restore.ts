@@ -50,6 +50,7 @@ class Restorer {
   /** By stream, what must have been computed before it is used again. */
   private readonly waits = new Map<Node, Node>();
   private readonly parts = new Map<Node, { part: string; index: number }>();
+  private readonly fences = new Map<Node, Node>();
   /** First streams that turns read beside what is carried: these wait for nothing. */
   private readonly early = new Set<Node>();
   private made: Readonly<Record<Task, Map<Node, Node>>> = { forward: new Map(), again: new Map(), backward: new Map() };
@@ -242,7 +243,15 @@ class Restorer {
     const part = this.parts.get(n);
     const marked = (copy: boolean): Origin => (part ? { ...n.origin, again: { ...part, copy } } : n.origin);
     const of = (t: Task) => (x: Node) => this.made[t].get(x)!;
-    if (task === "forward") return node(n.op, n.inputs.map(of("forward")), n.attrs, n.type, marked(false), n.loop);
+    if (task === "forward")
+      return node(
+        n.op,
+        n.inputs.map((x) => this.read(x, part !== undefined)),
+        n.attrs,
+        n.type,
+        marked(false),
+        n.loop,
+      );
     if (task === "backward")
       return node(
         n.op,
@@ -257,6 +266,19 @@ class Restorer {
     if (e) return this.waiting(n, this.found(e));
     if (this.bases.has(n)) return this.waiting(n, of("forward")(n));
     return node(n.op, n.inputs.map(of("again")), n.attrs, n.type, { ...marked(true), half: "backward" }, n.loop);
+  }
+
+  /** An operand in the forward half. A part reads streams behind fences, there as in the backward half. */
+  private read(x: Node, byPart: boolean): Node {
+    const made = this.made.forward.get(x)!;
+    if (!byPart || !(isCouple(x) || this.bases.has(x))) return made;
+    let fence = this.fences.get(made);
+    if (!fence) {
+      const b = new Builder(x.origin);
+      fence = b.make("fence", [made, b.constant(0)]);
+      this.fences.set(made, fence);
+    }
+    return fence;
   }
 
   /** A stream from the one after it. */
