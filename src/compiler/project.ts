@@ -96,7 +96,8 @@ export interface TrainStage extends StageBase {
   readonly accumulate: number;
   readonly sequence: number | undefined;
   readonly memory: number | undefined;
-  readonly reverse: number;
+  /** How loops that can be run backwards are: not at all (0), to the bit, or with rebuilt values off by at most so much, relatively. */
+  readonly reverse: "exact" | number;
   readonly precision: string;
   readonly seed: number;
   readonly shuffle: boolean;

@@ -55,7 +55,12 @@ export function lower(
     ...hooks,
     sizes,
     values: valuesOf(growing),
-    options: { memory: options.memory, trained: options.trained, hostInputs: ["step", "steps", UPDATE_ROWS] },
+    options: {
+      memory: options.memory,
+      trained: options.trained,
+      reverse: options.reverse || undefined,
+      hostInputs: ["step", "steps", UPDATE_ROWS],
+    },
   });
 }
 

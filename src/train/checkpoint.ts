@@ -140,6 +140,7 @@ export function readCheckpoint(files: Files, folder: string, step: number): Chec
       step: progress.step as number,
       best: isRecord(progress.best) ? { step: progress.best.step as number, value: progress.best.value as number } : undefined,
       sinceBest: progress.sinceBest as number,
+      ...(typeof progress.fraction === "number" ? { fraction: progress.fraction } : {}),
       history: (progress.history as Json[]).map((entry) => entry as LogEntry),
     },
     identity: identity as unknown as Identity,
@@ -161,6 +162,7 @@ function ownState({ progress, identity, total }: CheckpointFacts): Json {
       step: progress.step,
       best: progress.best === undefined ? null : { step: progress.best.step, value: progress.best.value },
       sinceBest: progress.sinceBest,
+      ...(progress.fraction === undefined ? {} : { fraction: progress.fraction }),
       history: progress.history as readonly Json[],
     },
   };

@@ -16,6 +16,8 @@ export interface BuildOptions {
   readonly trained: readonly string[];
   /** Most bytes at the peak; `undefined`: what the device allows. */
   readonly memory?: number;
+  /** How loops that can be run backwards are; see `PassOptions`. */
+  readonly reverse?: "exact" | number;
   /** Only the plan is wanted: the program need not fit the device, and cannot be opened. */
   readonly planOnly?: boolean;
 }

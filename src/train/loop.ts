@@ -11,6 +11,8 @@ export interface Progress {
   readonly best: { readonly step: number; readonly value: number } | undefined;
   /** Evaluations since the best one. */
   readonly sinceBest: number;
+  /** Bits of fraction that integer streams have by now; absent where nothing has them. */
+  readonly fraction?: number;
   readonly history: readonly LogEntry[];
 }
 /** One entry of `log_history`: of a step, or of an evaluation (`eval_...`). */

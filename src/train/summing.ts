@@ -12,6 +12,7 @@ import type { Session, Values } from "../runtime/program.ts";
 import { batchSymbol, type DataTable, fillBatch } from "./columns.ts";
 import type { EntryPoint } from "./engine.ts";
 import { entryName, sizesFor } from "./entries.ts";
+import type { StreamCall, Streams } from "./streams.ts";
 
 export interface SummingNames {
   readonly count: string;
@@ -61,6 +62,7 @@ export class Summing {
     session: Session,
     batches: readonly (readonly number[])[],
     numbers: Readonly<Record<string, number>>,
+    streams?: Streams,
   ): Promise<Record<string, Values>> {
     const { names, entry, number, table, sizes, batches: lengths } = this.options;
     const total = batches.reduce((sum, rows) => sum + rows.length, 0);
@@ -69,7 +71,11 @@ export class Summing {
       const parts: Promise<unknown>[] = [];
       for (const rows of batches) {
         const inputs = { ...fillBatch(entry.columns, table, rows, sizes), ...numbers, [UPDATE_ROWS]: total, [ROWS_BEFORE]: before };
-        parts.push(session.run(entryName(kind, number, rows.length, lengths[0]), inputs, []));
+        const name = entryName(kind, number, rows.length, lengths[0]);
+        const call: StreamCall = (more, also) => session.run(name, { ...inputs, ...more }, also);
+        parts.push(streams === undefined ? call({}, []) : streams.run(name, call));
+        // a batch that does not count is made again before the next one adds to the sums
+        if (streams?.any) await parts.shift();
         before += rows.length;
         // sessions keep their order; two under way keep a device busy without holding every batch in memory
         if (parts.length > 2) await parts.shift();

@@ -18,6 +18,7 @@ import { loadParams } from "./loading.ts";
 import { type LoopPlan, NonFinite, type Progress, runLoop, START } from "./loop.ts";
 import { blame } from "./nonfinite.ts";
 import { Schedule } from "./schedule.ts";
+import { FRACTION, Streams } from "./streams.ts";
 import { Summing } from "./summing.ts";
 import { withTargets } from "./targets.ts";
 import { elements, narrow, zeros } from "./values.ts";
@@ -58,7 +59,7 @@ export async function prepareTrain(stage: TrainStage, host: RunHost): Promise<Pr
 export async function planTrain(stage: TrainStage, host: Pick<RunHost, "table" | "engine">, planOnly = true): Promise<PreparedTrain> {
   const laid = await layTrain(stage, host);
   const budget = stage.memory ?? host.engine.memory;
-  const built = await host.engine.build(laid.points, { trained: stage.trained, memory: budget, planOnly });
+  const built = await host.engine.build(laid.points, { trained: stage.trained, memory: budget, reverse: stage.reverse, planOnly });
   return { ...laid, built, budget };
 }
 
@@ -226,6 +227,7 @@ export async function identityOf(ready: PreparedTrain, host: RunHost): Promise<I
 class TrainRun {
   private best: ReadonlyMap<string, Held> | undefined;
   private readonly journal: Journal;
+  private readonly streams: Streams;
   /** Where `replay` starts: the last values known to be good. */
   private origin: { step: number; snapshot: Snapshot } | undefined;
 
@@ -236,6 +238,7 @@ class TrainRun {
     private readonly folder: string,
     private readonly identity: Identity,
   ) {
+    this.streams = new Streams(ready.built.program, (message) => host.listen({ event: "note", message }));
     this.journal = new Journal(host.files, joinPath(folder, "metrics.jsonl"));
   }
 
@@ -251,6 +254,7 @@ class TrainRun {
       await this.session.write("state", name, (checkpoint?.snapshot.states.get(name) ?? this.startOf(name)).values);
     }
     this.best = checkpoint?.snapshot.best;
+    this.streams.fraction = checkpoint?.progress.fraction ?? FRACTION;
     this.origin = { step: checkpoint?.progress.step ?? 0, snapshot: await this.snapshot() };
     this.journal.begin(checkpoint?.progress);
   }
@@ -278,7 +282,7 @@ class TrainRun {
           ? undefined
           : { every: stage.evaluate?.every, best: stage.evaluate?.best, stopAfter: stage.evaluate?.stopAfter },
       // the sums of one update must be finished before the next one adds to them
-      depth: this.ready.summing === undefined ? this.host.engine.depth : 1,
+      depth: this.ready.summing === undefined && !this.streams.any ? this.host.engine.depth : 1,
     };
     return runLoop(plan, from, {
       update: (step) => this.update(step),
@@ -303,10 +307,12 @@ class TrainRun {
   private async update(step: number): Promise<Scalars> {
     const { schedule, stage, tables, sizes, total, full, summing } = this.ready;
     const { table, batches } = schedule.update(step);
-    if (summing !== undefined) return scalarsOf(await summing[table].run(this.session, batches, { step, steps: total }));
+    const { streams } = this;
+    if (summing !== undefined) return scalarsOf(await summing[table].run(this.session, batches, { step, steps: total }, streams));
     const [rows] = batches;
     const inputs = fillBatch(stage.step[table].columns, tables[table], rows, sizes[table]);
-    return scalarsOf(await this.session.run(entryName("step", table, rows.length, full[table]), { ...inputs, step, steps: total }));
+    const name = entryName("step", table, rows.length, full[table]);
+    return scalarsOf(await streams.run(name, (more) => this.session.run(name, { ...inputs, ...more, step, steps: total })));
   }
 
   private tokens(step: number): number {
@@ -355,7 +361,7 @@ class TrainRun {
       this.folder,
       snapshot,
       {
-        progress,
+        progress: this.streams.any ? { ...progress, fraction: this.streams.fraction } : progress,
         identity: this.identity,
         total,
         epochs: Math.ceil(total / schedule.updatesPerEpoch),

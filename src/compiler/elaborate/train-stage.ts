@@ -82,7 +82,7 @@ export function trainStage(e: Elaborator, s: Settings, base: { name: string; spa
     accumulate: s.int("accumulate", 1),
     sequence: s.int("sequence", undefined),
     memory: s.number("memory", undefined),
-    reverse: s.number("reverse", 0),
+    reverse: reverseOf(s),
     precision,
     seed,
     shuffle: s.bool("shuffle", true),
@@ -101,6 +101,14 @@ export function trainStage(e: Elaborator, s: Settings, base: { name: string; spa
       .filter((p) => owners.has(`objective ${p.owner.name}`) && e.used.has(p.name))
       .map((p) => p.name),
   };
+}
+
+function reverseOf(s: Settings): "exact" | number {
+  const v = s.value("reverse");
+  if (v === undefined || v === "exact") return v ?? 0;
+  if (typeof v !== "number" || !(v >= 0 && v < 1))
+    fail("P0206", s.spanOf("reverse"), `\`reverse\` is "exact", 0, or a relative error below 1, this is ${describe(v)}`);
+  return v;
 }
 
 /** Models of which most is trained are saved whole; a head trained beside attachments goes with them. */

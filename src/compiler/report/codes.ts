@@ -246,6 +246,7 @@ export const codes: Readonly<Record<string, string>> = {
   P0901: "A step needs more memory than is allowed.",
   P0902: "A compiled program is for another kind of device.",
   P0910: "A loss, gradient or parameter is no longer finite.",
+  P0912: "A step cannot be run backwards exactly: streams do not fit integers, or are not rebuilt as they were.",
   P0999: "The language means this, but this version does not build it yet.",
 };
 

@@ -4,7 +4,7 @@
  * puts away.
  */
 import { Bug } from "../errors.ts";
-import type { Attrs, DType } from "../graph.ts";
+import type { Attrs, DType, Node } from "../graph.ts";
 import { dimsAttr, numberAttr, numbersAttr } from "./attrs.ts";
 import { needCount, needDType, needSameShape, refuse } from "./mismatch.ts";
 import type { CouplingName, Op } from "./op.ts";
@@ -23,6 +23,9 @@ export function ratioOf(attrs: Attrs): Ratio {
     if (!Number.isInteger(x) || x < 1 || x > LARGEST_TERM) throw new Bug(`${num}/${den} is no ratio of small positive integers`);
   return { num, den };
 }
+
+/** A stream that a turn gives. */
+export const isCouple = (n: Node): boolean => n.op === "couple";
 
 /** How many integers at most round to the same multiple: one more than the largest `remainder`. */
 export const preimages = ({ num, den }: Ratio): number => Math.ceil(den / num);

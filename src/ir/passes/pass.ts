@@ -11,7 +11,7 @@ export interface PassOptions {
   /** Micro-batches of one update: the batch is split into so many pieces. */
   readonly accumulate?: number;
   /** Loops whose carried values can be found again run backwards: to the bit, over integers. */
-  readonly reverse?: "exact";
+  readonly reverse?: "exact" | number;
   /** Budget for values kept between the halves, in bytes. */
   readonly memory?: number;
   /** Bytes of a slice of what is computed in slices; `Infinity`: nothing is. A few MB, if left out. */

@@ -6,7 +6,8 @@
 import { Builder } from "../build.ts";
 import { Bug } from "../errors.ts";
 import { type Graph, type Node, node, type Origin, order, type Result } from "../graph.ts";
-import { bitsAttr, ratioOf, remainderBits } from "../ops/couplings.ts";
+import { bitsAttr, isCouple, ratioOf, remainderBits } from "../ops/couplings.ts";
+import { isNeg } from "../ops/index.ts";
 import { REVERSE_CHECK, REVERSE_RANGE } from "./exact.ts";
 
 /** A stream that is found again. */
@@ -26,7 +27,6 @@ export interface Restored {
   readonly bytes: number;
 }
 
-const isCouple = (n: Node): boolean => n.op === "couple";
 const bytes = (n: Node): number => 4 * (n.type.shape as readonly number[]).reduce((p, d) => p * d, 1);
 
 /** Rewrites the backward half of a flat graph; the graph itself where nothing is coupled. */
@@ -88,7 +88,7 @@ class Restorer {
     for (const y of this.nodes) {
       if (!isCouple(y) || y.backward) continue;
       const [given, f] = y.inputs;
-      const negative = !isCouple(given) && given.op === "neg";
+      const negative = isNeg(given);
       const x = negative ? given.inputs[0] : given;
       if (!isCouple(x)) this.bases.add(x);
       else if (!this.equations.has(x)) this.equations.set(x, { x, y, f, negative, words: this.wordsOf(y) });
@@ -314,7 +314,7 @@ class Restorer {
     const wrong: Node[] = [];
     for (const x of this.equations.keys()) {
       const [given, f] = x.inputs;
-      const from = given.op === "neg" ? given.inputs[0] : given;
+      const from = isNeg(given) ? given.inputs[0] : given;
       if (!this.bases.has(from) || !this.made.again.has(x)) continue;
       const start = this.build(from, "again");
       const first = b.make("couple", [given === from ? start : b.neg(start), this.build(f, "again")], x.attrs);

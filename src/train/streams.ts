@@ -1,0 +1,67 @@
+/**
+ * Steps over integer streams: how many bits of a stream are its fraction, and what is done about a step whose streams left their range or were
+ * not rebuilt as they were. Such a step has changed nothing, and is made again.
+ */
+import { InputError } from "../ir/errors.ts";
+import { REVERSE_CHECK, REVERSE_RANGE, REVERSE_SCALE, REVERSE_UNIT } from "../ir/reverse/exact.ts";
+import type { Program, Values } from "../runtime/program.ts";
+
+type Outputs = Record<string, Values>;
+
+/** Bits of the fraction to begin with: streams of magnitude below 256, as norms behind each layer leave them, to the precision of f32. */
+export const FRACTION = 22;
+/** By how many bits the fraction gets shorter where a stream leaves its range. */
+const STEP = 2;
+
+/** Runs an entry with further inputs; gives the outputs named, or all. */
+export type StreamCall = (inputs: Readonly<Record<string, number>>, outputs: readonly string[]) => Promise<Outputs>;
+
+export class Streams {
+  constructor(
+    private readonly program: Program,
+    private readonly say: (message: string) => void,
+    /** Bits of the fraction. */
+    public fraction: number = FRACTION,
+  ) {}
+
+  /** Whether an entry has integer streams. */
+  private has(entry: string): boolean {
+    return this.program.entries.some((e) => e.name === entry && e.inputs.includes(REVERSE_SCALE));
+  }
+
+  /** Whether some entry has them. */
+  get any(): boolean {
+    return this.program.entries.some((e) => this.has(e.name));
+  }
+
+  /**
+   * Runs an entry until it counts. Throws `InputError` (P0912) where no
+   * fraction is short enough, or streams are not rebuilt as they were a second time.
+   */
+  async run(entry: string, call: StreamCall): Promise<Outputs> {
+    if (!this.has(entry)) return call({}, []);
+    for (let wrong = 0; ; ) {
+      const out = await call({ [REVERSE_SCALE]: 2 ** this.fraction, [REVERSE_UNIT]: 2 ** -this.fraction }, [REVERSE_RANGE, REVERSE_CHECK]);
+      const { [REVERSE_RANGE]: range, [REVERSE_CHECK]: check, ...rest } = out;
+      if (Number(range[0]) === 0 && Number(check[0]) === 0) return rest;
+      if (Number(range[0]) !== 0) this.shorten();
+      else if (++wrong > 1)
+        throw new InputError("P0912", "values that were rebuilt are not those that were there, twice in one step", [
+          "the device does not compute the same twice: `reverse = 0` keeps values instead",
+        ]);
+      else this.say("a value that was rebuilt is not the one that was there: the step is made again");
+    }
+  }
+
+  private shorten(): void {
+    const before = this.fraction;
+    this.fraction -= STEP;
+    if (this.fraction < 4)
+      throw new InputError("P0912", `a stream of a layer holds values beyond ${2 ** (30 - before)}, or no numbers`, [
+        "such streams do not fit integers: `reverse = 0` keeps values instead",
+      ]);
+    this.say(
+      `a stream left the range of ±${2 ** (30 - before)}: the step is made again, and streams have ${this.fraction} bits of fraction from here on`,
+    );
+  }
+}
