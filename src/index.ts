@@ -21,6 +21,7 @@ import { openWorkspace, type Workspace } from "./node/workspace.ts";
 import type { RunEvent, Scalars } from "./train/events.ts";
 import { openGenerator } from "./train/generate.ts";
 import { wholeModelOf } from "./train/held.ts";
+import { dropSessions } from "./train/kept.ts";
 import { evaluateAll } from "./train/predict.ts";
 import { useAdapter } from "./train/restore.ts";
 import { type FileHost, runFile, stagesOf, tokenizerOf } from "./train/run.ts";
@@ -92,6 +93,8 @@ export interface Loaded {
   generate(prompt: string, options?: GenerateOptions): Promise<string>;
   /** Metrics by stage, as `peftc eval` prints them. */
   evaluate(): Promise<Readonly<Record<string, Scalars>>>;
+  /** Frees the weights that `generate` keeps on the device for its next call. It can be called again after. */
+  close(): Promise<void>;
 }
 
 /** A file with errors was to be run. */
@@ -155,6 +158,7 @@ export async function load(file: string, options: LoadOptions = {}): Promise<Loa
         await generator.close();
       }
     },
+    close: () => dropSessions(host.values),
     async evaluate() {
       return Object.fromEntries((await evaluateAll(host)).map(({ stage, metrics }) => [stage, metrics]));
     },

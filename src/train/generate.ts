@@ -15,7 +15,7 @@ import { requireBudget } from "./budget.ts";
 import { bindSizes, type DataTable, fillBatch, longestThat, roundUp, tableAt } from "./columns.ts";
 import type { EntryPoint } from "./engine.ts";
 import type { RunHost } from "./host.ts";
-import { loadParams } from "./loading.ts";
+import { openKept } from "./kept.ts";
 import { blameHeld } from "./nonfinite.ts";
 import { chooseToken, samplingKey } from "./sample.ts";
 import { zeros } from "./values.ts";
@@ -107,7 +107,7 @@ export interface Generator {
   close(): Promise<void>;
 }
 
-/** Compiles and opens a generator for these prompts. P0736: a prompt without tokens. P0812: beams that would draw, or end in too few texts. What it generates is refused with
+/** Compiles and opens a generator for these prompts, or takes up what is left of an earlier one. P0736: a prompt without tokens. P0812: beams that would draw, or end in too few texts. What it generates is refused with
  * P0910 where a score is no number. */
 export async function openGenerator(
   stage: GenerateStage,
@@ -121,10 +121,8 @@ export async function openGenerator(
   const longest = Math.max(1, ...[...encoded.values()].map((ids) => ids.length));
   checkPrompts(stage, encoded);
   const { points, lengths } = generationPoints(stage, longest, stage.maxTokens, prompts[0]?.row?.table);
-  const built = await host.engine.build(points, { trained: [] });
-  requireBudget(built.program, host.engine.memory, "the device");
-  const session = await host.engine.open(built);
-  await loadParams(session, built.program, { values: host.values, stage: stage.name, listen: host.listen });
+  const opened = await openKept(stage.name, points, host, ({ program }) => requireBudget(program, host.engine.memory, "the device"));
+  const { built, session } = opened;
   const { clock } = host.values;
   const finite = (scores: Float32Array): Float32Array => {
     const value = scores.find((x) => !Number.isFinite(x));
@@ -190,7 +188,7 @@ export async function openGenerator(
           : await sampled(ids, prompt, samplingKey(stage.seed, number, sample));
       return { row: number, prompt: prompt.text, text: cutText(stage, tokenizer.decode(tokens)), tokens };
     },
-    close: () => session.close(),
+    close: () => opened.close(),
   };
 }
 

@@ -11,6 +11,7 @@ import { generate, type Prompt, type PromptTokenizer } from "./generate.ts";
 import type { RunHost } from "./host.ts";
 import { requireSame } from "./identity.ts";
 import { stageTables, type Words } from "./inspect.ts";
+import { dropSessions } from "./kept.ts";
 import { merge } from "./merge.ts";
 import { numberOf } from "./numbers.ts";
 import { evaluateStage, predictStage } from "./predict.ts";
@@ -33,6 +34,14 @@ export const stagesOf = (project: Project): Stage[] => project.actions.flatMap((
 
 /** Runs every stage. Gives the results of the `train` stages. */
 export async function runFile(host: FileHost, options: RunOptions): Promise<TrainResult[]> {
+  try {
+    return await runStages(host, options);
+  } finally {
+    await dropSessions(host.values);
+  }
+}
+
+async function runStages(host: FileHost, options: RunOptions): Promise<TrainResult[]> {
   const stages = stagesOf(host.project);
   const folders = chooseFolders(
     host.files,

@@ -14,6 +14,7 @@ import { clearRun, writeMarker } from "./folders.ts";
 import type { RunHost } from "./host.ts";
 import { describeGraph, type Identity, requireSame, STAMPED, sha256 } from "./identity.ts";
 import { Journal } from "./journal.ts";
+import { dropSessions } from "./kept.ts";
 import { loadParams } from "./loading.ts";
 import { type LoopPlan, NonFinite, type Progress, runLoop, START } from "./loop.ts";
 import { blame } from "./nonfinite.ts";
@@ -151,6 +152,7 @@ export async function train(stage: TrainStage, host: RunHost, options: TrainOpti
     steps: ready.total,
   });
 
+  await dropSessions(host.values);
   const session = await host.engine.open(ready.built);
   const run = new TrainRun(ready, host, session, folder, identity);
   try {

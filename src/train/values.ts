@@ -84,6 +84,11 @@ export class ValueStore {
     return this.folder(name, source.folder).stamp?.(source.tensor);
   }
 
+  /** Equal as long as its value is the same: an array that holds it is never changed in place. */
+  version(name: string): unknown {
+    return this.params.get(name) ?? this.declaration(name).source;
+  }
+
   /** How many numbers it has. */
   count(name: string): number {
     return elements(this.declaration(name).shape);

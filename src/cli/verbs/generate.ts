@@ -2,6 +2,7 @@ import type { Command } from "commander";
 import type { GenerateStage } from "../../compiler/project.ts";
 import { promptsOf } from "../../train/data.ts";
 import { generate as generateTexts, type Prompt } from "../../train/generate.ts";
+import { dropSessions } from "../../train/kept.ts";
 import { useAdapter } from "../../train/restore.ts";
 import { stagesOf, tokenizerOf } from "../../train/run.ts";
 import { type CommonOptions, common, realNumber, Session, wholeNumber } from "../context.ts";
@@ -54,7 +55,9 @@ export function generate(program: Command, io: Io): void {
       const host = session.host(project, await session.engine());
       session.display.listen({ event: "note", message: await useAdapter(host, session.workspace.sources, options.adapter) });
       const prompts = await promptsFor(stage, options, (s) => host.prompts(s));
-      const samples = await session.interruptible(() => generateTexts(stage, host, tokenizerOf(stage, host), undefined, prompts));
+      const samples = await session
+        .interruptible(() => generateTexts(stage, host, tokenizerOf(stage, host), undefined, prompts))
+        .finally(() => dropSessions(host.values));
       if (!session.json) for (const { prompt, text } of samples) io.out(`${prompt}${text}\n`);
     });
 }
