@@ -16,7 +16,7 @@ export interface Workspace {
   readonly files: NodeFiles;
   readonly sources: Sources;
   /** Tables of data, for those who only look at them. */
-  tables(): Tables;
+  tables(project?: Project): Tables;
   /** What a run of `project` needs. */
   host(project: Project, engine: Engine, watch: Pick<RunHost, "listen" | "interrupted" | "now">): FileHost;
 }
@@ -34,7 +34,7 @@ export function openWorkspace(folder: string, sizesOnly = false): Workspace {
   return {
     files,
     sources,
-    tables: () => new Tables(sources, decodeImage),
+    tables: (project) => new Tables(sources, decodeImage, project),
     host: (project, engine, watch) => fileHost(project, sources, engine, { ...watch, version: packageVersion(), decodeImage }),
   };
 }

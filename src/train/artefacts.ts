@@ -107,7 +107,13 @@ const paramOf =
     return { shape: declared.shape, values: () => value(name) };
   };
 
-export function artefactsFor(project: Project, files: Files, mappings: Mappings): Artefacts {
+/** `classesOf`: names of the classes in what a stage was trained on (none given: in everything), to their numbers. */
+export function artefactsFor(
+  project: Project,
+  files: Files,
+  mappings: Mappings,
+  classesOf: (data: Parts["data"]) => ReadonlyMap<string, number> | undefined = () => undefined,
+): Artefacts {
   const pathOf = (name: string) => project.params.get(name)!.path;
   const param = paramOf(project);
   const along = (folder: string, { objectives }: Parts, value: Value): void =>
@@ -120,7 +126,7 @@ export function artefactsFor(project: Project, files: Files, mappings: Mappings)
       return adapters.flatMap(({ model, adapter }) => {
         const written = writeAdapter(files, adapters.length === 1 ? folder : joinPath(folder, model), adapter, mappings);
         const record = made?.get(model);
-        if (record !== undefined) for (const w of written) writeProvenance(files, w.folder, record);
+        if (record !== undefined) for (const w of written) writeProvenance(files, w.folder, { ...record, classes: classesOf(parts.data) });
         for (const w of written) along(w.folder, parts, value);
         return written.map((w) => w.folder);
       });
@@ -141,7 +147,12 @@ export function artefactsFor(project: Project, files: Files, mappings: Mappings)
         const target = models.length === 1 && attachments.length === 0 ? folder : joinPath(folder, name);
         writeModel(files, target, {
           config: model.folder === undefined ? configOf(model, files, mappings) : { folder: model.folder },
-          changes: { fields: changedIn(model), floats: model.floats, module: model.module, dtype },
+          changes: {
+            fields: { ...changedIn(model), ...namesFor(model, classesOf(parts.data)) },
+            floats: model.floats,
+            module: model.module,
+            dtype,
+          },
           tensors: [...new Set(model.params)].map((p) => ({
             name: pathOf(p),
             shape: project.params.get(p)!.shape,
@@ -155,6 +166,17 @@ export function artefactsFor(project: Project, files: Files, mappings: Mappings)
         return target;
       });
     },
+  };
+}
+
+/** Names of classes as `config.json` has them, for a model with as many; one that has names keeps them. */
+function namesFor({ config }: ModelReport, classes: ReadonlyMap<string, number> | undefined): JsonRecord {
+  if (classes === undefined || config.num_labels !== classes.size || Math.max(...classes.values()) !== classes.size - 1) return {};
+  const names = [...classes].sort(([, a], [, b]) => a - b);
+  return {
+    num_labels: classes.size,
+    id2label: Object.fromEntries(names.map(([name, id]) => [String(id), name])),
+    label2id: Object.fromEntries(names),
   };
 }
 

@@ -1,17 +1,24 @@
 /** Tables that stages name: files by way of the formats' room, and what earlier `predict` stages wrote. */
-import type { DatasetSpec, GenerateStage, PredictStage, StagePrompt, TokenizerSource } from "../compiler/project.ts";
-import { makeSource, makeTable, type TableContext, type TableSpec } from "../formats/data/make.ts";
+import type { DatasetSpec, GenerateStage, PredictStage, Project, StagePrompt, TokenizerSource } from "../compiler/project.ts";
+import type { ClassNames } from "../formats/data/labels.ts";
+import { classNames, makeSource, makeTable, type TableContext, type TableSpec } from "../formats/data/make.ts";
 import { loadRows } from "../formats/data/parquet.ts";
 import type { Row } from "../formats/data/records.ts";
 import type { Source } from "../formats/data/source.ts";
 import { arrayColumn, type Table } from "../formats/data/table.ts";
 import { InputError } from "../ir/errors.ts";
+import { ClassBook } from "./classes.ts";
 import type { Sources } from "./compiler-host.ts";
 import type { Prompt } from "./generate.ts";
 import type { TableRequest } from "./host.ts";
 
 /** A stage whose result is a table. */
 export type TableStage = PredictStage | GenerateStage;
+
+/** A table has names, and what is trained on was not looked at yet. */
+class Ungathered extends Error {}
+
+const callOf = ({ make, args, options }: DatasetSpec): string => JSON.stringify([make, args, options]);
 
 export class Tables {
   /** Made before: a stage asks several times for the same rows (to plan, to train, to evaluate). */
@@ -20,19 +27,60 @@ export class Tables {
   /** Rows that only an asynchronous reader gives. */
   private readonly loaded = new Map<string, readonly Row[]>();
 
-  /** `decodeImage`: reads pictures, where the machine can. */
+  readonly book: ClassBook;
+  /** Names of classes in tables that were made, by their calls. */
+  private readonly named = new Map<string, ClassNames>();
+
+  /** `decodeImage`: reads pictures, where the machine can. `project`: what it trains on says which number a class has. */
   constructor(
     private readonly sources: Sources,
     private readonly decodeImage?: TableContext["decodeImage"],
-  ) {}
+    private readonly project?: Pick<Project, "actions" | "attachments">,
+  ) {
+    this.book = new ClassBook(sources.files);
+    for (const folder of new Set(project?.attachments.map((a) => a.folder))) if (folder !== undefined) this.book.adopt(folder);
+  }
+
+  /** Looks at the names of classes in everything that is trained on; what is not there (made by a later stage, left on another machine) says nothing. */
+  private async gather(): Promise<void> {
+    const found: { names: string[]; file: string }[] = [];
+    for (const action of this.project?.actions ?? []) {
+      if (action.kind !== "stage" || action.stage.verb !== "train") continue;
+      for (const spec of action.stage.data) {
+        try {
+          const placed = this.placed(spec);
+          found.push(...classNames(placed, await this.context(placed, action.stage.tokenizer, action.stage.separate, undefined, false)));
+        } catch (error) {
+          if (!(error instanceof InputError)) throw error;
+        }
+      }
+    }
+    this.book.gather(found);
+  }
+
+  /** Names of the classes that a stage's data have, or that everything has. */
+  classesOf(data: readonly DatasetSpec[] | undefined): ClassNames | undefined {
+    if (data === undefined) return this.book.only();
+    return data.map((spec) => this.named.get(callOf(spec))).find((classes) => classes !== undefined);
+  }
 
   /** Errors are those of `makeTable`, and P0738 for predictions that no stage has made. */
   async table({ spec, tokenizer, separate = false, sequence }: TableRequest, promptsOnly = false): Promise<Table | undefined> {
     const placed = this.placed(spec);
     const key = JSON.stringify([placed, tokenizer, separate, sequence, promptsOnly]);
     try {
-      if (!this.made.has(key))
-        this.made.set(key, makeTable(placed, await this.context(placed, tokenizer, separate, sequence, promptsOnly)));
+      if (!this.made.has(key)) {
+        const context = await this.context(placed, tokenizer, separate, sequence, promptsOnly);
+        try {
+          this.made.set(key, makeTable(placed, context));
+        } catch (error) {
+          if (!(error instanceof Ungathered)) throw error;
+          await this.gather();
+          this.made.set(key, makeTable(placed, context));
+        }
+        const classes = this.made.get(key)?.classes;
+        if (classes !== undefined) this.named.set(callOf(spec), classes);
+      }
     } catch (error) {
       throw error instanceof InputError ? error.at(spec.span) : error;
     }
@@ -49,8 +97,12 @@ export class Tables {
     const { files } = this.sources;
     await loadRows(placed, files, this.loaded);
     const tokenizer = typeof source === "object" ? source.folder : source;
+    const book = (names: readonly string[], file: string): ClassNames | undefined => {
+      if (!this.book.gathered) throw new Ungathered();
+      return this.book.numbers(names, file);
+    };
     const loadTokenizer = (folder: string) => this.sources.readTokenizer(folder === tokenizer ? source! : folder);
-    return { files, tokenizer, separate, sequence, promptsOnly, loadTokenizer, decodeImage: this.decodeImage, loaded: this.loaded };
+    return { files, tokenizer, separate, sequence, promptsOnly, loadTokenizer, decodeImage: this.decodeImage, loaded: this.loaded, book };
   }
 
   /** Rows of text of what stages left, with the tokenizer of the stage that did. */

@@ -17,7 +17,7 @@ export interface Watch extends Pick<RunHost, "listen" | "interrupted" | "now" | 
 }
 
 export function fileHost(project: Project, sources: Sources, engine: Engine, watch: Watch): FileHost {
-  const tables = new Tables(sources, watch.decodeImage);
+  const tables = new Tables(sources, watch.decodeImage, project);
   const values = new ValueStore(project, sources.open);
   return {
     ...watch,
@@ -27,8 +27,9 @@ export function fileHost(project: Project, sources: Sources, engine: Engine, wat
     values,
     table: async (request) => tables.table(request),
     written: (spec) => tables.written(spec),
+    adopt: (folder) => tables.book.adopt(folder),
     predicted: (stage, folder) => tables.predicted(stage, folder),
-    artefacts: artefactsFor(project, sources.files, sources.mappings),
+    artefacts: artefactsFor(project, sources.files, sources.mappings, (data) => tables.classesOf(data)),
     provenances: new Provenances(project, sources, values, watch.version),
     tokenizer: (source) => sources.readTokenizer(source),
     prompts: async (stage: GenerateStage) => {

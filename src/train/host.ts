@@ -48,6 +48,8 @@ export interface Artefacts {
   models(folder: string, parts: Parts, value: (name: string) => Float32Array, dtype?: FloatDType): readonly string[];
 }
 export interface Parts {
+  /** What a stage was trained on. */
+  readonly data?: readonly DatasetSpec[];
   readonly attachments: readonly string[];
   readonly models: readonly string[];
   readonly heads: readonly string[];

@@ -32,6 +32,7 @@ async function restoreNewest(host: FileHost): Promise<string[]> {
       const [newest] = finishedRuns(files, runFolder(project.file, action.stage.folder));
       if (newest === undefined) continue;
       restoreRun(action.stage, files, newest, values);
+      host.adopt(newest);
       used.push(newest);
     }
   }
@@ -232,6 +233,7 @@ export async function useAdapter(host: FileHost, sources: Sources, folder: strin
     case "adapters":
       for (const path of held.folders) {
         const adapter = sources.readAdapter(path)!;
+        host.adopt(path);
         for (const model of applyAdapter(project, path, adapter, values))
           for (const problem of await host.provenances.problems(path, model)) host.listen({ event: "problem", problem });
         const kept = Object.entries(adapter.objectives).map(

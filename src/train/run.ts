@@ -24,6 +24,8 @@ export interface RunOptions {
   readonly resume: boolean;
 }
 export interface FileHost extends RunHost, ScoreHost {
+  /** Takes the numbers of classes that are kept with a result. */
+  adopt(folder: string): void;
   /** `undefined`: the folder has no tokenizer. */
   tokenizer(source: TokenizerSource): (PromptTokenizer & Words) | undefined;
   /** Prompts of a table, for `generate { data = ... }`. */

@@ -37,7 +37,7 @@ export function data(program: Command, io: Io): void {
 /** Whether a table could not be made. */
 async function showAll(project: Project, session: Session, rows: number): Promise<boolean> {
   const { io, json } = session;
-  const tables = session.workspace.tables();
+  const tables = session.workspace.tables(project);
   let failed = false;
   for (const stage of stagesOf(project)) {
     const tokenizer = stage.tokenizer === undefined ? undefined : session.workspace.sources.readTokenizer(stage.tokenizer);
@@ -105,12 +105,13 @@ function factsJson({ stage, part, table, spec }: StageTable, f: Facts): string {
     cut: f.cut,
     unread: table.unread ?? [],
     classes: f.classes === undefined ? null : Object.fromEntries(f.classes),
+    class_names: table.classes === undefined ? null : Object.fromEntries(table.classes),
   });
 }
 
 const percent = (share: number): string => `${(100 * share).toPrecision(3)} %`;
 
-function factsText({ stage, part, table: { name, columns, unread } }: StageTable, f: Facts): string {
+function factsText({ stage, part, table: { name, columns, unread, classes } }: StageTable, f: Facts): string {
   const rows: (string | number)[][] = [["rows", grouped(f.rows)]];
   if (f.tokens !== undefined) {
     const { least, median, mean, most } = f.tokens;
@@ -120,7 +121,10 @@ function factsText({ stage, part, table: { name, columns, unread } }: StageTable
     rows.push(["cut", f.cut.rows === 0 ? "no row" : `${f.cut.rows} rows, ${f.cut.answers} of them in what is learnt`]);
   }
   if (f.classes !== undefined) {
-    const shown = [...f.classes].slice(0, CLASSES).map(([label, count]) => `${label}: ${grouped(count)}`);
+    const named = new Map([...(classes ?? [])].map(([name, id]) => [id, name]));
+    const shown = [...f.classes]
+      .slice(0, CLASSES)
+      .map(([label, count]) => `${named.get(label) === undefined ? "" : `${named.get(label)} = `}${label}: ${grouped(count)}`);
     rows.push(["labels", `${shown.join(", ")}${f.classes.size > CLASSES ? ", …" : ""}`]);
   }
   rows.push(["columns", [...columns.keys()].join(", ")]);

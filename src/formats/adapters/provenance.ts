@@ -2,7 +2,8 @@
  * What an adapter was made on: `peftc.json` beside `adapter_config.json`, a file that no other tool looks at.
  *
  *     { "format": "peftc-adapter", "version": 1, "written_by": { "name": "peftc", "version": "0.1.0" },
- *       "base": { "transformer.h.0.attn.c_attn.weight": "<sha256>", ... }, "tokenizer": { "vocab.json": "<sha256>", ... } }
+ *       "base": { "transformer.h.0.attn.c_attn.weight": "<sha256>", ... }, "tokenizer": { "vocab.json": "<sha256>", ... },
+ *       "classes": { "negative": 0, "positive": 1 } }
  *
  * `base` is by the path of a parameter in its model's class; `src/train/provenance.ts` says what is hashed and how. `tokenizer` has the plain SHA-256 of each of its files, as
  * `sha256sum` prints it. There are no times in it: equal runs write equal bytes.
@@ -22,13 +23,22 @@ export interface Provenance {
   readonly base: Hashes;
   /** Name of a file to the hash of its bytes. */
   readonly tokenizer: Hashes;
+  /** Names of the classes that it was trained on, to their numbers; none: they had no names. */
+  readonly classes?: ReadonlyMap<string, number>;
 }
 
-export function writeProvenance(files: Files, folder: string, { writtenBy, base, tokenizer }: Provenance): void {
+export function writeProvenance(files: Files, folder: string, { writtenBy, base, tokenizer, classes }: Provenance): void {
   writeJson(
     files,
     joinPath(folder, PROVENANCE_FILE),
-    { format: FORMAT, version: VERSION, written_by: { ...writtenBy }, base: { ...base }, tokenizer: { ...tokenizer } },
+    {
+      format: FORMAT,
+      version: VERSION,
+      written_by: { ...writtenBy },
+      base: { ...base },
+      tokenizer: { ...tokenizer },
+      ...(classes && classes.size > 0 && { classes: Object.fromEntries(classes) }),
+    },
     true,
   );
 }
@@ -50,5 +60,13 @@ export function readProvenance(files: Files, folder: string): Provenance | undef
     return { ...value } as Record<string, string>;
   };
   const { name = "", version = "" } = texts(json.written_by, "written_by");
-  return { writtenBy: { name, version }, base: texts(json.base, "base"), tokenizer: texts(json.tokenizer, "tokenizer") };
+  const { classes } = json;
+  if (classes !== undefined && !(isRecord(classes) && Object.values(classes).every((id) => Number.isInteger(id) && Number(id) >= 0)))
+    throw bad("classes", classes, "an object from names to numbers");
+  return {
+    writtenBy: { name, version },
+    base: texts(json.base, "base"),
+    tokenizer: texts(json.tokenizer, "tokenizer"),
+    ...(classes && { classes: new Map(Object.entries(classes as Record<string, number>)) }),
+  };
 }

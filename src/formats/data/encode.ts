@@ -3,7 +3,7 @@ import { InputError } from "../../ir/errors.ts";
 import { describe } from "../files.ts";
 import { Numeral } from "../numeral.ts";
 import type { Framed, TextTokenizer } from "../tokenizer/tokenizer.ts";
-import { missing, readArray, readLabels } from "./labels.ts";
+import { type ClassNames, missing, type Numbering, readArray, readLabels } from "./labels.ts";
 import type { Row } from "./records.ts";
 import { arrayColumn, type Column, listColumn, numberColumn, type RowFacts, type Table } from "./table.ts";
 import { applyFilters, hasMask, render, type Slot, type Template } from "./template.ts";
@@ -32,7 +32,7 @@ export interface EncodeContext {
   readonly sequence: number | undefined;
   /** Whether the target has a sequence of its own (encoder–decoders), or follows the input. */
   readonly separate: boolean;
-  readonly labels: ReadonlyMap<string, number> | undefined;
+  readonly labels: Numbering;
 }
 
 /** Columns, and what became of each row. */
@@ -42,6 +42,8 @@ export interface EncodedRows {
   readonly without?: Table["without"];
   /** What of the rows' columns, and of fields inside them, nothing was made of, where this is known only now. */
   readonly unread?: readonly string[];
+  /** Names of the classes in `label`, where they have names. */
+  readonly classes?: ClassNames;
 }
 
 interface Encoded extends Framed {
@@ -128,12 +130,13 @@ export function encodeRows(
   lists("labels", (row) => row.labels);
   lists("tags", (row) => row.tags);
   if (masked) columns.set("mask_at", numberColumn(encoded.map((row) => row.maskAt!)));
-  if (plan.label !== undefined) columns.set("label", labelColumn(all, plan.label, context.labels, file, [start, end]));
+  const label = plan.label === undefined ? undefined : labelColumn(all, plan.label, context.labels, file, [start, end]);
+  if (label !== undefined) columns.set("label", label.column);
   for (const name of plan.columns) columns.set(name, givenColumn(rows, name, file));
   const facts = encoded.map(
     (row, i): RowFacts => ({ line: rows[i].line, tokens: row.ids.length + row.cut, labelled: row.labelled ?? labelCount(row.labels) }),
   );
-  return { columns, facts };
+  return { columns, facts, ...(label?.classes && { classes: label.classes }) };
 }
 
 export const labelCount = (labels: readonly number[] | undefined): number | undefined =>
@@ -166,12 +169,13 @@ export function refuseEmpty(
 export function labelColumn(
   rows: readonly Row[],
   name: string,
-  known: ReadonlyMap<string, number> | undefined,
+  numbering: Numbering,
   file: string,
   part: readonly [number, number?],
-): Column {
-  if (rows.length > 0 && Array.isArray(rows[0].values[name])) return givenColumn(rows.slice(...part), name, file);
-  return numberColumn(readLabels(rows, name, known, file).slice(...part));
+): { readonly column: Column; readonly classes?: ClassNames } {
+  if (rows.length > 0 && Array.isArray(rows[0].values[name])) return { column: givenColumn(rows.slice(...part), name, file) };
+  const { numbers, classes } = readLabels(rows, name, numbering, file);
+  return { column: numberColumn(numbers.slice(...part)), ...(classes && { classes }) };
 }
 
 export function givenColumn(rows: readonly Row[], name: string, file: string): Column {

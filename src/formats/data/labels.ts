@@ -4,11 +4,58 @@ import { describe, type Json } from "../files.ts";
 import { Numeral, numberOf } from "../numeral.ts";
 import type { Row } from "./records.ts";
 
+/** Names of classes to their numbers. */
+export type ClassNames = ReadonlyMap<string, number>;
+
+/** What says which number a class has. */
+export interface Numbering {
+  /** The model's configuration. */
+  readonly known: ClassNames | undefined;
+  /** The program: all classes in their order. */
+  readonly given?: readonly string[];
+  /** What the program trains on, for names that neither of these has. */
+  readonly book?: (names: readonly string[], file: string) => ClassNames | undefined;
+}
+
+/** Names in the order of their characters, from 0 on. */
+export const inOrder = (names: Iterable<string>): ClassNames => new Map([...new Set(names)].sort().map((name, i) => [name, i] as const));
+
+/** The numbers of these names, and who says so. P0706: the program and the configuration disagree. */
+function numbersOf(names: readonly string[], { known, given, book }: Numbering, file: string): { ids: ClassNames; who: string } {
+  if (given !== undefined) {
+    const odd = given.find((name, i) => known?.has(name) && known.get(name) !== i);
+    if (odd !== undefined)
+      throw new InputError(
+        "P0706",
+        `\`classes\` has ${JSON.stringify(odd)} as ${given.indexOf(odd)}, but the model's configuration as ${known!.get(odd)}`,
+        ["take `classes` away, or give the classes in the order of the model's `id2label`"],
+      );
+    return { ids: new Map(given.map((name, i) => [name, i])), who: "`classes`" };
+  }
+  if (known !== undefined) return { ids: known, who: "the model's configuration" };
+  const numbered = names.map((name) => /^LABEL_(\d+)$/.exec(name)?.[1]);
+  if (numbered.every((number) => number !== undefined))
+    return { ids: new Map(names.map((name, i) => [name, Number(numbered[i])])), who: "the number in them" };
+  return { ids: book?.([...new Set(names)], file) ?? inOrder(names), who: "what is trained on" };
+}
+
+/** The names in a column of labels; none: they are numbers. */
+export function namesIn(rows: readonly Row[], column: string): string[] {
+  const names = rows.map((row) => row.values[column]).filter((value): value is string => typeof value === "string");
+  return names.every(isNumeral) ? [] : [...new Set(names)];
+}
+
 /**
- * One number a row. Names get the numbers that `known` (the configuration's) gives them; where it has none, their place in sorted order. Strings that are numbers, as CSV
- * has them, are numbers if all are. P0705: missing · P0706: a name that the configuration lacks · P0707: of another kind, or names and numbers mixed · P0708: below 0 where whole.
+ * One number a row. Names get the numbers that the program, the model's configuration or what is trained on gives them; where none does, their place in sorted order. Strings that
+ * are numbers, as CSV has them, are numbers if all are. P0705: missing · P0706: a name that has no number · P0707: of another kind, or names and numbers mixed · P0708: below 0
+ * where whole.
  */
-export function readLabels(rows: readonly Row[], column: string, known: ReadonlyMap<string, number> | undefined, file: string): number[] {
+export function readLabels(
+  rows: readonly Row[],
+  column: string,
+  numbering: Numbering,
+  file: string,
+): { numbers: number[]; classes?: ClassNames } {
   const place = (row: Row) => `\`${file}\`, line ${row.line}: ${column}`;
   const values = rows.map((row) => {
     const value = row.values[column];
@@ -20,7 +67,8 @@ export function readLabels(rows: readonly Row[], column: string, known: Readonly
     return value;
   });
   const names = values.filter((value) => typeof value === "string");
-  if (names.length === 0 || (known === undefined && names.every(isNumeral))) {
+  const named = numbering.known !== undefined || numbering.given !== undefined;
+  if (names.length === 0 || (!named && names.every(isNumeral))) {
     const numbers = values.map(Number);
     const whole = numbers.every(Number.isInteger);
     const at = numbers.findIndex((value) => !Number.isFinite(value) || (whole && value < 0 && value !== -100));
@@ -28,7 +76,7 @@ export function readLabels(rows: readonly Row[], column: string, known: Readonly
       throw new InputError("P0708", `${place(rows[at])} is ${numbers[at]}, which is no label`, [
         "classes are counted from 0; -100 is passed over",
       ]);
-    return numbers;
+    return { numbers };
   }
   if (names.length < values.length) {
     const at = values.findIndex((value) => typeof value === "number");
@@ -37,16 +85,16 @@ export function readLabels(rows: readonly Row[], column: string, known: Readonly
       `${place(rows[at])} is the number ${values[at]}, where other rows have names such as ${JSON.stringify(names[0])}`,
     );
   }
-  const ids = known ?? new Map([...new Set(names)].sort().map((name, i) => [name, i] as const));
-  return names.map((name, i) => {
+  const { ids, who } = numbersOf(names, numbering, file);
+  const numbers = names.map((name, i) => {
     const id = ids.get(name) ?? (isNumeral(name) && [...ids.values()].includes(Number(name)) ? Number(name) : undefined);
-    if (id === undefined) {
-      throw new InputError("P0706", `${place(rows[i])} is ${JSON.stringify(name)}, which the model's configuration does not name`, [
+    if (id === undefined)
+      throw new InputError("P0706", `${place(rows[i])} is ${JSON.stringify(name)}, which ${who} does not name`, [
         `it names ${[...ids.keys()].join(", ")}`,
       ]);
-    }
     return id;
   });
+  return { numbers, classes: ids };
 }
 
 function isNumeral(text: string): boolean {

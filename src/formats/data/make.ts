@@ -2,12 +2,12 @@
 
 import { InputError, Limit } from "../../ir/errors.ts";
 import { own } from "../../ir/own.ts";
-import { labelIds, type ModelConfig, readConfig } from "../config.ts";
-import { joinPath } from "../files.ts";
+import { type ModelConfig, readConfig } from "../config.ts";
 import { loadTokenizer, type TextTokenizer } from "../tokenizer/tokenizer.ts";
 import { Chat } from "./chat.ts";
 import { chatTemplate } from "./chat-template.ts";
 import { type EncodedRows, encodeRows, givenColumn, labelColumn, labelCount } from "./encode.ts";
+import { namesIn } from "./labels.ts";
 import { average } from "./makers/average.ts";
 import { beside } from "./makers/beside.ts";
 import { bio } from "./makers/bio.ts";
@@ -27,7 +27,7 @@ import { packRows } from "./pack.ts";
 import { encodePairs } from "./pairs.ts";
 import type { Row } from "./records.ts";
 import { type ChatPlan, rowsOf, type Source, type TokenPlan } from "./source.ts";
-import type { Kitchen, Maker, TableContext, TableSpec } from "./spec.ts";
+import { given, isSpec, type Kitchen, type Maker, numberingOf, type TableContext, type TableSpec } from "./spec.ts";
 import { type Column, listColumn, type RowFacts, type Table } from "./table.ts";
 
 export type { TableContext, TableSpec } from "./spec.ts";
@@ -64,6 +64,21 @@ export function makeTable(spec: TableSpec, context: TableContext): Table | undef
   if (table !== undefined && table.rows === 0)
     throw new InputError("P0700", `${table.name} has no rows`, ["the file is empty, or the split or the sequence leaves nothing"]);
   return table;
+}
+
+/** Names of classes in the files that a table is made of, each with its file; none where labels are numbers. */
+export function classNames(spec: TableSpec, context: TableContext): { names: string[]; file: string }[] {
+  const maker = makerOf(spec);
+  const inner = spec.args.flat().filter(isSpec);
+  if (inner.length > 0) return inner.flatMap((one) => classNames(one, context));
+  if (given(spec.options.classes)) return [];
+  const found = maker.classes?.(spec, context) ?? classesOf(maker.source?.(spec, kitchenOf(context)));
+  return found === undefined || found.names.length === 0 ? [] : [found];
+}
+
+function classesOf(source: Source | undefined): { names: string[]; file: string } | undefined {
+  const label = source === undefined || !("label" in source.plan) ? undefined : source.plan.label;
+  return label === undefined ? undefined : { names: namesIn(source!.rows, label), file: source!.file };
 }
 
 /** Its rows before they are tokens; P0703 where it is made of something else. `undefined` as above. */
@@ -105,9 +120,9 @@ function tokenizerOf(context: TableContext, name: string): TextTokenizer {
 }
 
 function encoded(source: Source, kitchen: Kitchen): Table {
-  const { columns, facts, without, unread: more = [] } = encode(source, kitchen);
+  const { columns, facts, without, classes, unread: more = [] } = encode(source, kitchen);
   const unread = [...(source.unread ?? []), ...more];
-  const seen = { ...(without && { without }), ...(unread.length > 0 && { unread }) };
+  const seen = { ...(without && { without }), ...(unread.length > 0 && { unread }), ...(classes && { classes }) };
   const table = { name: `\`${source.file}\``, rows: facts.length, columns, facts, ...seen };
   return source.packed === undefined || kitchen.promptsOnly ? table : packRows(table, kitchen.sequence, source.packed);
 }
@@ -115,7 +130,7 @@ function encoded(source: Source, kitchen: Kitchen): Table {
 /** Rows as tokens, by the source's plan. */
 function encode(source: Source, kitchen: Kitchen): EncodedRows {
   const { file, rows: all, part, plan } = source;
-  const { files, tokenizer: folder, sequence, promptsOnly } = kitchen;
+  const { tokenizer: folder, sequence, promptsOnly } = kitchen;
   const rows = rowsOf(source);
   if (plan.kind === "tokens") return givenTokens(source, plan, kitchen);
   const tokenizer = kitchen.words(`\`${file}\``);
@@ -127,9 +142,8 @@ function encode(source: Source, kitchen: Kitchen): EncodedRows {
     case "pairs":
       return encodePairs(rows, { tokenizer, file, sequence, chat: () => chatOf(source, plan, tokenizer, kitchen) });
     case "text": {
-      const config: ModelConfig = readConfig(files, folder!) ?? {};
       const wanted = promptsOnly ? { ...plan, target: undefined, label: undefined, wordTags: undefined } : plan;
-      const labels = labelIds(config, joinPath(folder!, "config.json"));
+      const labels = numberingOf(source.spec ?? NO_CALL, kitchen, folder);
       return encodeRows(all, part, wanted, { file, tokenizer, sequence, separate: kitchen.separate === true, labels });
     }
   }
@@ -152,8 +166,12 @@ function chatOf(
   return new Chat(templateFor, tokenizer, source.file, given);
 }
 
+const NO_CALL = { make: "a table", options: {} };
+
 /** Rows that are tokens in the file. */
-function givenTokens(source: Source, plan: TokenPlan, { files, tokenizer: folder }: Kitchen): EncodedRows {
+function givenTokens(source: Source, plan: TokenPlan, kitchen: Kitchen): EncodedRows {
+  const { files, tokenizer: folder } = kitchen;
+  let label: ReturnType<typeof labelColumn> | undefined;
   const rows = rowsOf(source);
   const columns = new Map(plan.columns.map((name) => [name, givenColumn(rows, name, source.file)]));
   const config: ModelConfig = (folder === undefined ? undefined : readConfig(files, folder)) ?? {};
@@ -162,8 +180,8 @@ function givenTokens(source: Source, plan: TokenPlan, { files, tokenizer: folder
   if (texts !== undefined && texts.rank === 1 && !columns.has("attention_mask"))
     columns.set("attention_mask", maskOf(texts, rows.length, config));
   if (plan.label !== undefined) {
-    const known = labelIds(config, joinPath(folder ?? "", "config.json"));
-    columns.set("label", labelColumn(source.rows, plan.label, known, source.file, source.part));
+    label = labelColumn(source.rows, plan.label, numberingOf(source.spec ?? NO_CALL, kitchen, folder), source.file, source.part);
+    columns.set("label", label.column);
   }
   const labels = columns.get("labels");
   const facts = rows.map(
@@ -173,7 +191,7 @@ function givenTokens(source: Source, plan: TokenPlan, { files, tokenizer: folder
       labelled: labelCount(labels && Array.from(labels.row(i))),
     }),
   );
-  return { columns, facts };
+  return { columns, facts, ...(label?.classes && { classes: label.classes }) };
 }
 
 /** 1 for each token, 0 for a model's filling behind the last one, where no text ends with that. */

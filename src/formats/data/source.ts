@@ -42,6 +42,8 @@ export interface Source {
   readonly shape: string;
   /** How several rows go into one of `sequence` tokens, if they do. */
   readonly packed?: Packing;
+  /** The call that made it: what it says of classes. */
+  readonly spec?: { readonly make: string; readonly options: Readonly<Record<string, unknown>> };
   /** Columns of the file that nothing was made of. */
   readonly unread?: readonly string[];
 }

@@ -2,9 +2,11 @@
 
 import { InputError } from "../../ir/errors.ts";
 import { own } from "../../ir/own.ts";
-import { describe, type Files } from "../files.ts";
+import { labelIds, readConfig } from "../config.ts";
+import { describe, type Files, joinPath } from "../files.ts";
 import type { TextTokenizer } from "../tokenizer/tokenizer.ts";
 import type { Raster } from "./image/resample.ts";
+import type { Numbering } from "./labels.ts";
 import type { Row } from "./records.ts";
 import type { Packing, Source } from "./source.ts";
 import { splitAt, type Table } from "./table.ts";
@@ -33,6 +35,8 @@ export interface TableContext {
   readonly decodeImage?: (bytes: Uint8Array) => Raster;
   /** Rows of files that can only be read asynchronously, by path: see `loadRows`. */
   readonly loaded?: ReadonlyMap<string, readonly Row[]>;
+  /** Numbers of classes that neither the model's configuration nor the program names. */
+  readonly book?: Numbering["book"];
 }
 
 /** The context within makers: tables are made of tables. */
@@ -51,6 +55,8 @@ export interface Kitchen extends TableContext {
 export interface Maker {
   source?(spec: TableSpec, kitchen: Kitchen): Source | undefined;
   table?(spec: TableSpec, kitchen: Kitchen): Table | undefined;
+  /** Names of the classes in its labels, where it has no rows of text. */
+  classes?(spec: TableSpec, context: TableContext): { names: string[]; file: string } | undefined;
 }
 
 export const given = (value: unknown): boolean => value !== undefined && value !== null;
@@ -96,6 +102,20 @@ export function boolOption(spec: TableSpec, name: string): boolean {
   if (!given(value)) return false;
   if (typeof value === "boolean") return value;
   throw wrong(spec, `\`${name}\``, value, "true or false");
+}
+
+/** Who numbers the classes of a table: `folder` is its model's. P0703: `classes` that are no names, or one twice. */
+export function numberingOf(
+  spec: Pick<TableSpec, "make" | "options">,
+  { files, book }: TableContext,
+  folder: string | undefined,
+): Numbering {
+  const { classes } = spec.options;
+  const known = folder === undefined ? undefined : labelIds(readConfig(files, folder) ?? {}, joinPath(folder, "config.json"));
+  if (!given(classes)) return { known, book };
+  if (!Array.isArray(classes) || !classes.every((name) => typeof name === "string") || new Set(classes).size < classes.length)
+    throw new InputError("P0703", `\`classes\` of ${spec.make} is ${JSON.stringify(classes)} where a list of names, each once, is wanted`);
+  return { known, book, given: classes };
 }
 
 /** How several documents go into a row. P0703: in no way there is. */

@@ -35,6 +35,8 @@ export interface Table {
   readonly without?: { readonly rows: number; readonly why: string; readonly notes: readonly string[] };
   /** Columns of the file, and fields inside them, that nothing was made of. */
   readonly unread?: readonly string[];
+  /** Names of the classes in `label`, where they have names. */
+  readonly classes?: ReadonlyMap<string, number>;
   /** Rows of another table that come along with each batch: its columns are asked for by `prefix` and their name, `batch` rows at a time. */
   readonly beside?: { readonly prefix: string; readonly table: Table; readonly batch: number };
 }
@@ -111,7 +113,8 @@ export function joinTables(tables: readonly Table[], name: string): Table {
   }
   const facts = tables.every((table) => table.facts !== undefined) ? tables.flatMap((table) => table.facts!) : undefined;
   const unread = [...new Set(tables.flatMap((table) => table.unread ?? []))];
-  return { name, rows, columns, ...(facts && { facts }), ...(unread.length > 0 && { unread }) };
+  const classes = tables.find((table) => table.classes !== undefined)?.classes;
+  return { name, rows, columns, ...(facts && { facts }), ...(unread.length > 0 && { unread }), ...(classes && { classes }) };
 }
 
 /** Which rows are trained on and which are held: the first `split` of them and the rest, at least one each where there are two. */

@@ -10,11 +10,11 @@ const TALKS = ["template", "roles", "learn", "arguments", "date"];
 
 const readers: Readonly<Record<string, readonly string[]>> = {
   text: ["separator", "packed", "split"],
-  jsonl: ["input", "target", "label", "columns", "lower", ...TALKS, "packed", "split"],
-  csv: ["input", "target", "label", "columns", "lower", ...TALKS, "packed", "split"],
-  parquet: ["input", "target", "label", "columns", "lower", ...TALKS, "packed", "split"],
+  jsonl: ["input", "target", "label", "classes", "columns", "lower", ...TALKS, "packed", "split"],
+  csv: ["input", "target", "label", "classes", "columns", "lower", ...TALKS, "packed", "split"],
+  parquet: ["input", "target", "label", "classes", "columns", "lower", ...TALKS, "packed", "split"],
   chat: [...TALKS, "packed", "split"],
-  images: ["label", "columns", "split"],
+  images: ["label", "classes", "columns", "split"],
 };
 
 /** The share of a table that is trained on. */

@@ -1,12 +1,12 @@
 /** `images`: a folder with a folder of pictures for each class, or with a `metadata.jsonl` that names them; as columns `pixel_values` and `label`. */
 import { Bug, InputError } from "../../../ir/errors.ts";
 import { keyOf, threefry } from "../../../ir/random.ts";
-import { labelIds, readConfig } from "../../config.ts";
 import { baseName, type Files, joinPath, readBytes } from "../../files.ts";
 import { givenColumn, labelColumn } from "../encode.ts";
 import { type Preprocessor, readPreprocessor } from "../image/preprocess.ts";
+import { namesIn } from "../labels.ts";
 import { type Row, readJsonLines } from "../records.ts";
-import { given, type Kitchen, type Maker, partOf, pathOf, stringOption, type TableSpec, wrong } from "../spec.ts";
+import { given, type Kitchen, type Maker, numberingOf, partOf, pathOf, stringOption, type TableSpec, wrong } from "../spec.ts";
 import type { Column } from "../table.ts";
 
 const ENDINGS = /\.(png|jpe?g)$/i;
@@ -29,14 +29,20 @@ export const images: Maker = {
     const rows = pictures.slice(...part);
     const columns = new Map([["pixel_values", pixelColumn(rows, preprocessor, kitchen)]]);
     const label = labelOption(spec, pictures);
+    let made: ReturnType<typeof labelColumn> | undefined;
     if (label !== undefined) {
-      const names = labelIds(readConfig(files, model) ?? {}, joinPath(model, "config.json"));
-      columns.set("label", labelColumn(pictures, label, names, folder, part));
+      made = labelColumn(pictures, label, numberingOf(spec, kitchen, model), folder, part);
+      columns.set("label", made.column);
     }
     const { columns: wanted } = spec.options;
     if (given(wanted) && !Array.isArray(wanted)) throw wrong(spec, "`columns`", wanted, "a list of names");
     for (const name of (wanted ?? []) as string[]) columns.set(name, givenColumn(rows, name, folder));
-    return { name: `\`${folder}\``, rows: rows.length, columns };
+    return { name: `\`${folder}\``, rows: rows.length, columns, ...(made?.classes && { classes: made.classes }) };
+  },
+  classes(spec, { files }) {
+    const pictures = listPictures(files, pathOf(spec));
+    const label = labelOption(spec, pictures);
+    return label === undefined ? undefined : { names: namesIn(pictures, label), file: pathOf(spec) };
   },
 };
 

@@ -44,7 +44,7 @@ export function sourceOf(rows: readonly Row[], path: string, spec: TableSpec, ki
   if (rows.length === 0) throw new InputError("P0700", `\`${path}\` has no rows`);
   const part = partOf(spec, rows.length);
   if (part === undefined) return undefined;
-  const shared = { file: path, part, packed: packingOf(spec) };
+  const shared = { file: path, part, packed: packingOf(spec), spec };
   const columns = [...new Set(rows.flatMap((row) => Object.keys(row.values)))];
   const without = (read: ReadonlySet<string>) => columns.filter((name) => !read.has(name) && rows.some((row) => row.values[name] !== null));
   const all = <T extends { readonly row: Row; readonly read: ReadonlySet<string> }>(made: readonly T[]) => ({
