@@ -23,6 +23,9 @@ import { zeros } from "./values.ts";
 /** What generation asks of a tokenizer. */
 export interface PromptTokenizer {
   readonly ids: Readonly<Record<string, number>>;
+  readonly specials?: ReadonlySet<number>;
+  /** Tokens that end a text; without them `eos`, or else `sep`. */
+  readonly ends?: readonly number[];
   encode(text: string): number[];
   decode(ids: readonly number[]): string;
   /** A text's tokens with the special ones that a model reads around them. */
@@ -243,12 +246,15 @@ function encode(stage: GenerateStage, tokenizer: PromptTokenizer, prompt: Prompt
 const stopTexts = ({ stop }: GenerateStage): readonly string[] =>
   stop === undefined ? [] : (typeof stop === "string" ? [stop] : stop).filter((text) => text !== "");
 
-/** A text ends with the end token, or, where texts to stop at are given, with one of these. */
+/** A text ends with a token that ends texts, and with the texts to stop at too, where they are given. */
 function endingOf(stage: GenerateStage, tokenizer: PromptTokenizer): (tokens: readonly number[]) => "token" | "text" | undefined {
-  const end = stage.stop === undefined ? [tokenizer.ids.eos, tokenizer.ids.sep].find((id) => id !== undefined) : undefined;
+  const end = [tokenizer.ids.eos, tokenizer.ids.sep].find((id) => id !== undefined);
+  const ends = new Set(tokenizer.ends ?? (end === undefined ? [] : [end]));
   const texts = stopTexts(stage);
   return (tokens) => {
-    if (tokens[tokens.length - 1] === end) return "token";
+    const last = tokens[tokens.length - 1];
+    // a piece of text that ends texts is written, a special token is not
+    if (ends.has(last)) return tokenizer.specials?.has(last) === false ? "text" : "token";
     if (texts.length === 0) return undefined;
     const text = tokenizer.decode(tokens);
     return texts.some((stop) => text.includes(stop)) ? "text" : undefined;

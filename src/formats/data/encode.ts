@@ -53,6 +53,8 @@ interface Encoded extends Framed {
   /** Before anything was cut off: how many tokens have a label, and how many stand before the first of them. */
   readonly labelled?: number;
   readonly start?: number;
+  /** Whether the answer begins within a token of the prompt's. */
+  readonly merged?: boolean;
 }
 
 /**
@@ -134,7 +136,12 @@ export function encodeRows(
   if (label !== undefined) columns.set("label", label.column);
   for (const name of plan.columns) columns.set(name, givenColumn(rows, name, file));
   const facts = encoded.map(
-    (row, i): RowFacts => ({ line: rows[i].line, tokens: row.ids.length + row.cut, labelled: row.labelled ?? labelCount(row.labels) }),
+    (row, i): RowFacts => ({
+      line: rows[i].line,
+      tokens: row.ids.length + row.cut,
+      labelled: row.labelled ?? labelCount(row.labels),
+      ...(row.merged && { merged: true }),
+    }),
   );
   return { columns, facts, ...(label?.classes && { classes: label.classes }) };
 }
@@ -217,14 +224,17 @@ function encodeRow(row: Row, plan: RowPlan, context: EncodeContext): Encoded {
   if (plan.inputs.some(hasMask)) return encodeMasked(row, plan, context);
   const text = (template: Template) => renderRow(row, template, plan, file);
   if (plan.wordTags !== undefined) return encodeWords(row, text(plan.inputs[0]), plan.wordTags, context);
-  const [first, second] = plan.inputs.map((template) => tokenizer.encode(text(template)));
-  if (plan.target === undefined) return tokenizer.frame(first, second, most);
-  const target = tokenizer.encode(text(plan.target));
-  if (context.separate) {
-    const answer = tokenizer.frame(target, undefined, most);
+  const inputs = plan.inputs.map(text);
+  if (plan.target === undefined || context.separate) {
+    const [first, second] = inputs.map((one) => tokenizer.encode(one));
+    if (plan.target === undefined) return tokenizer.frame(first, second, most);
+    const answer = tokenizer.frame(tokenizer.encode(text(plan.target)), undefined, most);
     return { ...tokenizer.frame(first, second, most), labels: answer.ids, labelled: answer.ids.length + answer.cut, start: 0 };
   }
-  return followed(tokenizer.frame(first, second), target, most, tokenizer);
+  const target = text(plan.target);
+  const both = tokenizer.encodeBehind(inputs.at(-1)!, target);
+  const framed = inputs.length > 1 ? tokenizer.frame(tokenizer.encode(inputs[0]), both.first) : tokenizer.frame(both.first, undefined);
+  return { ...followed(framed, target === "" ? [] : both.second, most, tokenizer), merged: both.merged };
 }
 
 /** The target behind the input, in one row; what the tokenizer puts behind a text comes behind both. */

@@ -67,15 +67,19 @@ export function encodePairs(
 
 /** Texts: the prompt in the tokenizer's frame, then an answer, then the end. */
 function plainPair(prompt: string, chosen: string, rejected: string, tokenizer: TextTokenizer): PairRow {
-  const framed = tokenizer.frame(tokenizer.encode(prompt), undefined);
-  let head = framed.ids.length;
-  while (head > 0 && framed.special[head - 1] && tokenizer.specials.has(framed.ids[head - 1])) head--;
-  // all of it is special: an empty prompt, whose frame stands in front
-  const tail = head === 0 ? [] : framed.ids.slice(head);
-  const front = head === 0 ? framed.ids : framed.ids.slice(0, head);
-  const end = tail.length > 0 ? tail : tokenizer.ids.eos === undefined ? [] : [tokenizer.ids.eos];
-  const whole = (answer: string) => [...front, ...tokenizer.encode(answer), ...end];
-  return { chosen: whole(chosen), rejected: whole(rejected), prompt: front.length };
+  const whole = (answer: string) => {
+    const both = tokenizer.encodeBehind(prompt, answer);
+    const framed = tokenizer.frame(both.first, undefined);
+    let head = framed.ids.length;
+    while (head > 0 && framed.special[head - 1] && tokenizer.specials.has(framed.ids[head - 1])) head--;
+    // all of it is special: an empty prompt, whose frame stands in front
+    const tail = head === 0 ? [] : framed.ids.slice(head);
+    const front = head === 0 ? framed.ids : framed.ids.slice(0, head);
+    const end = tail.length > 0 ? tail : tokenizer.ids.eos === undefined ? [] : [tokenizer.ids.eos];
+    return { ids: [...front, ...both.second, ...end], front: front.length };
+  };
+  const [won, lost] = [whole(chosen), whole(rejected)];
+  return { chosen: won.ids, rejected: lost.ids, prompt: Math.min(won.front, lost.front) };
 }
 
 const turns = (row: Row, name: "prompt" | "chosen" | "rejected", file: string): Message[] => {

@@ -10,6 +10,8 @@ export interface Settings {
   readonly config: JsonRecord;
   /** `pad`, `mask`, `eos`, `bos`, `unk`, `cls`, `sep` to the token's text. */
   readonly special: Readonly<Record<string, string>>;
+  /** Numbers of tokens that end a text beside `eos`, as `generation_config.json` or `config.json` has them. */
+  readonly ends?: readonly number[];
 }
 
 interface Added {
@@ -56,6 +58,36 @@ export function fromBytePairs(files: Files, folder: string, settings: Settings):
       merges,
     },
   };
+}
+
+/** What classes of tokenizers take where no file says otherwise, by the type of model. */
+const GPT2 = { bos: "<|endoftext|>", eos: "<|endoftext|>", unk: "<|endoftext|>" };
+const ROBERTA = { bos: "<s>", eos: "</s>", unk: "<unk>", cls: "<s>", sep: "</s>", pad: "<pad>", mask: "<mask>" };
+const OPT = { bos: "</s>", eos: "</s>", unk: "</s>", pad: "<pad>" };
+const CLASSES: Readonly<Record<string, { readonly special: Readonly<Record<string, string>>; readonly config?: JsonRecord }>> = {
+  gpt2: { special: GPT2 },
+  gpt_neo: { special: GPT2 },
+  gptj: { special: GPT2 },
+  gpt_neox: { special: GPT2 },
+  roberta: { special: ROBERTA },
+  bart: { special: ROBERTA },
+  opt: { special: OPT, config: { add_bos_token: true } },
+};
+
+/** Settings with the defaults of the tokenizer's class, for the special tokens that no file names and the vocabulary has. */
+export function classDefaults(files: Files, folder: string, { config, special }: Settings): Settings {
+  const path = joinPath(folder, "config.json");
+  const type = files.stat(path) === undefined ? undefined : readRecord(files, path).model_type;
+  const vocab = readVocabulary(files, joinPath(folder, "vocab.json"));
+  const named = String(config.tokenizer_class ?? "")
+    .replace(/Tokenizer(Fast)?$/, "")
+    .toLowerCase();
+  const known =
+    CLASSES[String(type)] ??
+    CLASSES[named] ??
+    (vocab["<|endoftext|>"] === undefined ? (vocab["<mask>"] === undefined ? undefined : CLASSES.roberta) : CLASSES.gpt2);
+  const own = Object.entries(known?.special ?? {}).filter(([role, token]) => special[role] === undefined && vocab[token] !== undefined);
+  return { config: { ...known?.config, ...config }, special: { ...Object.fromEntries(own), ...special } };
 }
 
 /** WordPiece (BERT, DistilBERT): one token a line, its number the line's. P0650: a token twice, or none at all. */

@@ -2,9 +2,11 @@
 import { Tokenizer as Engine } from "@huggingface/tokenizers";
 import { InputError } from "../../ir/errors.ts";
 import { type Files, isRecord, type JsonRecord, joinPath, readRecord } from "../files.ts";
+import { withAdded } from "./added.ts";
+import { mend } from "./mend.ts";
 import { reduceDescription, reduceSettings } from "./reduce.ts";
 import { TextStream } from "./stream.ts";
-import { fromBytePairs, fromWordPieces, type Settings, specialTokens } from "./synthesise.ts";
+import { classDefaults, fromBytePairs, fromWordPieces, type Settings, specialTokens } from "./synthesise.ts";
 
 /** A row of tokens: numbers, which text each is of (0, 1), and which were put around the text or are special themselves. */
 export interface Framed {
@@ -35,6 +37,8 @@ export class TextTokenizer {
   private readonly pair: readonly FramePart[];
   private readonly cleanUp: boolean;
   private readonly joins: boolean;
+  /** Whether a text's first piece is another than the same piece within a text. */
+  private readonly marksBeginnings: boolean;
 
   /** `folder`: for messages. P0651: a part of the description that the engine does not know. */
   constructor(
@@ -44,6 +48,7 @@ export class TextTokenizer {
   ) {
     try {
       this.engine = new Engine({ added_tokens: [], ...json }, settings.config);
+      mend(this.engine, json);
     } catch (error) {
       throw new InputError(
         "P0651",
@@ -62,6 +67,7 @@ export class TextTokenizer {
     const roberta = usesProcessor(json.post_processor, "RobertaProcessing");
     this.single = this.frameOf(false, roberta);
     this.pair = this.frameOf(true, roberta);
+    this.marksBeginnings = marks(json.normalizer) || marks(json.pre_tokenizer);
     this.cleanUp = settings.config.clean_up_tokenization_spaces === true;
     this.joins = this.cleanUp || (isRecord(json.decoder) && json.decoder.cleanup === true);
   }
@@ -69,7 +75,14 @@ export class TextTokenizer {
   /** The same with some of its tokens alone, `kept` in the order of their new numbers. P0653: an order that it cannot have. */
   reduced(kept: readonly number[]): TextTokenizer {
     const config = reduceSettings(this.settings.config, kept);
-    return new TextTokenizer(reduceDescription(this.json, kept, this.folder), { ...this.settings, config }, this.folder);
+    const ends = this.ends.map((id) => kept.indexOf(id)).filter((id) => id >= 0);
+    return new TextTokenizer(reduceDescription(this.json, kept, this.folder), { ...this.settings, config, ends }, this.folder);
+  }
+
+  /** Numbers of the tokens that end what a model writes: `eos`, or else `sep`, and those that its folder names. */
+  get ends(): readonly number[] {
+    const own = this.ids.eos ?? this.ids.sep;
+    return [...new Set([...(own === undefined ? [] : [own]), ...(this.settings.ends ?? [])])];
   }
 
   /** What describes it, in files: a folder of its own needs no others. */
@@ -109,6 +122,19 @@ export class TextTokenizer {
       );
     }
     return ids;
+  }
+
+  /**
+   * Numbers of a text and of one that follows it. A tokenizer that marks beginnings (a space in front of whatever it is given, as Llama 2's) would take the second for a beginning,
+   * so both are cut as one text, and the second begins behind what the first has in common with the whole. `merged`: within a token that also holds the first's end.
+   */
+  encodeBehind(first: string, second: string): { readonly first: number[]; readonly second: number[]; readonly merged: boolean } {
+    const before = this.encode(first);
+    if (!this.marksBeginnings || first === "") return { first: before, second: this.encode(second), merged: false };
+    const whole = this.encode(first + second);
+    let shared = 0;
+    while (shared < before.length && before[shared] === whole[shared]) shared++;
+    return { first: whole.slice(0, shared), second: whole.slice(shared), merged: shared < before.length };
   }
 
   /** The token's text, if there is such a number. */
@@ -172,6 +198,17 @@ function chunkMaxima(values: readonly number[]): number[] {
   return maxima;
 }
 
+/** Whether a normaliser or a pre-tokenizer puts something in front of a text. */
+function marks(part: unknown): boolean {
+  if (!isRecord(part)) return false;
+  const inner = part.normalizers ?? part.pretokenizers;
+  if (Array.isArray(inner)) return inner.some(marks);
+  if (part.type === "Prepend") return part.prepend !== "";
+  if (part.type === "Metaspace")
+    return part.prepend_scheme === undefined ? part.add_prefix_space !== false : part.prepend_scheme !== "never";
+  return part.type === "ByteLevel" && part.add_prefix_space === true;
+}
+
 function usesProcessor(processor: unknown, type: string): boolean {
   if (!isRecord(processor)) return false;
   if (processor.type === type) return true;
@@ -201,16 +238,24 @@ export function loadTokenizer(files: Files, folder: string): TextTokenizer | und
   const has = (name: string) => files.stat(joinPath(folder, name))?.kind === "file";
   const optional = (name: string) => (has(name) ? readRecord(files, joinPath(folder, name)) : {});
   const config = optional("tokenizer_config.json");
-  const settings: Settings = { config, special: specialTokens(config, optional("special_tokens_map.json")) };
+  const special = specialTokens(config, optional("special_tokens_map.json"));
+  const made = (json: JsonRecord, roles: Readonly<Record<string, string>>): TextTokenizer => {
+    const whole = withAdded(
+      json,
+      { config, special: roles, map: optional("special_tokens_map.json"), added: optional("added_tokens.json") },
+      folder,
+    );
+    return new TextTokenizer(whole, { config, special: roles, ends: endsIn(optional) }, folder);
+  };
   if (has("tokenizer.json")) {
     const json = readRecord(files, joinPath(folder, "tokenizer.json"));
-    return new TextTokenizer(json, { config, special: { ...guessRoles(json), ...settings.special } }, folder);
+    return made(json, { ...guessRoles(json), ...special });
   }
-  if (has("vocab.json") && has("merges.txt")) return new TextTokenizer(fromBytePairs(files, folder, settings), settings, folder);
-  if (has("vocab.txt")) {
-    const special = { ...BERT_TOKENS, ...settings.special };
-    return new TextTokenizer(fromWordPieces(files, folder, settings), { config, special }, folder);
+  if (has("vocab.json") && has("merges.txt")) {
+    const settings = classDefaults(files, folder, { config, special });
+    return made(fromBytePairs(files, folder, settings), settings.special);
   }
+  if (has("vocab.txt")) return made(fromWordPieces(files, folder, { config, special }), { ...BERT_TOKENS, ...special });
   const pieces = ["spiece.model", "sentencepiece.bpe.model", "tokenizer.model"].find(has);
   if (pieces !== undefined) {
     throw new InputError("P0654", `\`${folder}\` has its tokenizer only as \`${pieces}\`, which is not read`, [
@@ -218,6 +263,12 @@ export function loadTokenizer(files: Files, folder: string): TextTokenizer | und
     ]);
   }
   return undefined;
+}
+
+/** Tokens that end what a model writes: of the file that says how it generates, or else of its configuration. */
+function endsIn(optional: (name: string) => JsonRecord): number[] {
+  const ends = optional("generation_config.json").eos_token_id ?? optional("config.json").eos_token_id;
+  return (Array.isArray(ends) ? ends : [ends]).filter((id): id is number => typeof id === "number" && id >= 0);
 }
 
 /** The tokenizer of a folder; with `kept`, those of its tokens alone. Errors as of `loadTokenizer`, and P0653. */
