@@ -120,6 +120,15 @@ describe("generation", () => {
     expect(one.tokens).toEqual([1]);
   });
 
+  test("texts to stop at are one more end; every token that ends texts ends them, and is written where it is a piece of text", async () => {
+    const run = async (over: object, words: object, text: string) =>
+      (await generate(stage({ maxTokens: 30, ...over }), host(), { ...tokenizer, ...words }, undefined, [{ text }]))[0];
+    // "55" goes on with the end token at once, "1" with 1, 2, 4, 8, …
+    expect((await run({ stop: "zzz" }, {}, "55")).tokens).toEqual([]);
+    expect((await run({}, { ends: [10, 4], specials: new Set([10, 4]) }, "1")).tokens).toEqual([1, 2]);
+    expect((await run({}, { ends: [10, 4], specials: new Set([10]) }, "1")).tokens).toEqual([1, 2, 4]);
+  });
+
   test("writes samples and says them", async () => {
     const h = host();
     const files = tinyFiles();
