@@ -70,7 +70,7 @@ export function messagesOfEntry(entry: Json, i: number, { bad, roles }: MessageP
   const calls = given.tool_calls ?? given.function_call;
   if (typeof role !== "string" || (contentField === undefined && calls === undefined))
     throw bad(`message ${i + 1} is ${JSON.stringify(entry)?.slice(0, 60)} where role and content are wanted`);
-  const known = roles[role] ?? ROLES[role.trim().toLowerCase()];
+  const known = own(roles, role) ?? own(ROLES, role.trim().toLowerCase());
   if (known === undefined)
     throw bad(
       `message ${i + 1} has the role ${JSON.stringify(role)}, which is not known`,

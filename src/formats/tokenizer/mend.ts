@@ -3,6 +3,7 @@
  * `é`), pieces split off go where `behavior` says, and a charsmap is looked up rather than guessed.
  */
 import type { Tokenizer as Engine } from "@huggingface/tokenizers";
+import { own } from "../../ir/own.ts";
 
 const SPACE = "\\p{White_Space}";
 const WORD = "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\p{Join_Control}";
@@ -47,7 +48,7 @@ export function cutBy(pattern: RegExp, behavior: string, invert: boolean): Cut {
       at = found.index + found[0].length;
     }
     if (at < text.length) parts.push({ text: text.slice(at), match: invert });
-    return JOINS[behavior.toLowerCase().replaceAll("_", "")]?.(parts) ?? parts.map((part) => part.text);
+    return own(JOINS, behavior.toLowerCase().replaceAll("_", ""))?.(parts) ?? parts.map((part) => part.text);
   };
 }
 
@@ -92,7 +93,7 @@ function cutter(part: Part | null | undefined, described: Described): void {
   (described.pretokenizers as Described[] | undefined)?.forEach((inner, i) => {
     cutter(part.tokenizers?.[i], inner);
   });
-  const cut = CUTS[String(described.type)]?.(described, part);
+  const cut = own(CUTS, String(described.type))?.(described, part);
   if (cut !== undefined) part.pre_tokenize_text = cut;
 }
 

@@ -3,6 +3,7 @@
  * conversion would make of them.
  */
 import { InputError } from "../../ir/errors.ts";
+import { own } from "../../ir/own.ts";
 import { describe, type Files, isRecord, type Json, type JsonRecord, joinPath, readRecord, readText } from "../files.ts";
 
 /** Special tokens by their role, and the settings of `tokenizer_config.json`. */
@@ -83,8 +84,8 @@ export function classDefaults(files: Files, folder: string, { config, special }:
     .replace(/Tokenizer(Fast)?$/, "")
     .toLowerCase();
   const known =
-    CLASSES[String(type)] ??
-    CLASSES[named] ??
+    own(CLASSES, String(type)) ??
+    own(CLASSES, named) ??
     (vocab["<|endoftext|>"] === undefined ? (vocab["<mask>"] === undefined ? undefined : CLASSES.roberta) : CLASSES.gpt2);
   const own = Object.entries(known?.special ?? {}).filter(([role, token]) => special[role] === undefined && vocab[token] !== undefined);
   return { config: { ...known?.config, ...config }, special: { ...Object.fromEntries(own), ...special } };
