@@ -118,7 +118,7 @@ model m = GPT2LMHeadModel(${GPT2})
 generate g { model = m  prompts = ["a"]  max_tokens = 4 }`);
     const { stage } = project.actions.find(({ kind }) => kind === "stage") as { stage: GenerateStage };
     const tokenizer = { ids: {}, encode: (text: string) => Array.from(text, (c) => c.charCodeAt(0) - 96), decode: () => "" };
-    const host = { engine: { build: () => Promise.reject(new Error("it went on")) } } as unknown as RunHost;
+    const host = { values: {}, engine: { build: () => Promise.reject(new Error("it went on")) } } as unknown as RunHost;
     const opened = (text: string) =>
       openGenerator(stage, host, tokenizer, [{ text }]).catch((error: Error & { code?: string; notes?: string[] }) =>
         [error.code, error.message, ...(error.notes ?? [])].join("\n"),

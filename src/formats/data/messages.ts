@@ -1,5 +1,6 @@
 /** Messages as files of many tools have them, made one: `role`, `content`, what a template reads besides, and what is to be learnt of each. */
 import type { InputError } from "../../ir/errors.ts";
+import { own } from "../../ir/own.ts";
 import { describe, isRecord, type Json, type JsonRecord } from "../files.ts";
 import { numberOf, parseExact } from "../numeral.ts";
 

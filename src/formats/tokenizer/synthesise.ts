@@ -87,8 +87,8 @@ export function classDefaults(files: Files, folder: string, { config, special }:
     own(CLASSES, String(type)) ??
     own(CLASSES, named) ??
     (vocab["<|endoftext|>"] === undefined ? (vocab["<mask>"] === undefined ? undefined : CLASSES.roberta) : CLASSES.gpt2);
-  const own = Object.entries(known?.special ?? {}).filter(([role, token]) => special[role] === undefined && vocab[token] !== undefined);
-  return { config: { ...known?.config, ...config }, special: { ...Object.fromEntries(own), ...special } };
+  const usual = Object.entries(known?.special ?? {}).filter(([role, token]) => special[role] === undefined && vocab[token] !== undefined);
+  return { config: { ...known?.config, ...config }, special: { ...Object.fromEntries(usual), ...special } };
 }
 
 /** WordPiece (BERT, DistilBERT): one token a line, its number the line's. P0650: a token twice, or none at all. */
