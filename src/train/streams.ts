@@ -3,7 +3,7 @@
  * not rebuilt as they were. Such a step has changed nothing, and is made again.
  */
 import { InputError } from "../ir/errors.ts";
-import { REVERSE_CHECK, REVERSE_RANGE, REVERSE_SCALE, REVERSE_UNIT } from "../ir/reverse/exact.ts";
+import { REVERSE_CHECK, REVERSE_ERROR, REVERSE_RANGE, REVERSE_SCALE, REVERSE_UNIT } from "../ir/reverse/exact.ts";
 import type { Program, Values } from "../runtime/program.ts";
 
 type Outputs = Record<string, Values>;
@@ -20,6 +20,8 @@ export class Streams {
   constructor(
     private readonly program: Program,
     private readonly say: (message: string) => void,
+    /** By how much rebuilt f32 streams may be off. */
+    private readonly most = 0,
     /** Bits of the fraction. */
     public fraction: number = FRACTION,
   ) {}
@@ -39,7 +41,7 @@ export class Streams {
    * fraction is short enough, or streams are not rebuilt as they were a second time.
    */
   async run(entry: string, call: StreamCall): Promise<Outputs> {
-    if (!this.has(entry)) return call({}, []);
+    if (!this.has(entry)) return this.rounded(entry, call);
     for (let wrong = 0; ; ) {
       const out = await call({ [REVERSE_SCALE]: 2 ** this.fraction, [REVERSE_UNIT]: 2 ** -this.fraction }, [REVERSE_RANGE, REVERSE_CHECK]);
       const { [REVERSE_RANGE]: range, [REVERSE_CHECK]: check, ...rest } = out;
@@ -51,6 +53,16 @@ export class Streams {
         ]);
       else this.say("a value that was rebuilt is not the one that was there: the step is made again");
     }
+  }
+
+  /** A run of an entry whose streams are f32, if it has any. Throws `InputError` (P0912) where what was rebuilt is off by too much. */
+  private async rounded(entry: string, call: StreamCall): Promise<Outputs> {
+    if (!this.program.entries.some((e) => e.name === entry && e.outputs.includes(REVERSE_ERROR))) return call({}, []);
+    const { [REVERSE_ERROR]: error, ...rest } = await call({}, [REVERSE_ERROR]);
+    if (Number(error[0]) <= this.most) return rest;
+    throw new InputError("P0912", `rebuilt values are off by ${Number(error[0]).toPrecision(2)}, more than \`reverse\` allows`, [
+      'nothing was updated; `reverse = "exact"` rebuilds to the bit, a smaller `reverse` keeps values more often',
+    ]);
   }
 
   private shorten(): void {

@@ -240,7 +240,7 @@ class TrainRun {
     private readonly folder: string,
     private readonly identity: Identity,
   ) {
-    this.streams = new Streams(ready.built.program, (message) => host.listen({ event: "note", message }));
+    this.streams = new Streams(ready.built.program, (message) => host.listen({ event: "note", message }), Number(ready.stage.reverse) || 0);
     this.journal = new Journal(host.files, joinPath(folder, "metrics.jsonl"));
   }
 

@@ -1,15 +1,24 @@
 import { order } from "../graph.ts";
 import { isBlocked } from "../loops/invert.ts";
-import { coupledLoops, withIntegerStreams } from "../reverse/exact.ts";
+import { coupledLoops, type Found, withIntegerStreams } from "../reverse/exact.ts";
+import { growthOf, segmentFor, withRoundedStreams } from "../reverse/rounded.ts";
 import type { Pass } from "./pass.ts";
 
 /** What a loop is called in notes. */
 const nameOf = (path: string, turns: number): string => `${path || "the loop"} (${turns} turns)`;
 
+/** The growth in the bodies that are run backwards: in all but one that only the first turn runs. */
+function growthIn({ loop, couplings }: Found): number {
+  if (isBlocked(couplings)) return 1;
+  const { bodies, turns } = loop.loop!;
+  const later = new Set(turns.slice(1).map((t) => t.body));
+  return Math.max(...bodies.flatMap((body, i) => (later.has(i) ? [growthOf(body, couplings[i])] : [])));
+}
+
 export const reverse: Pass = {
   name: "reverse",
   before: "loops have adjoint loops",
-  after: "where `options.reverse` asks for it, loops whose carried values are coupled carry integers",
+  after: "where `options.reverse` asks for it, loops whose carried values are coupled carry integers, or are coupled in f32",
   law: "gradients are those at the values that the forward half has, which are the same up to the integers' unit",
   run(graph, context) {
     if (context.options.reverse === undefined) return graph;
@@ -24,6 +33,18 @@ export const reverse: Pass = {
       context.note(`${name} runs backwards: no, ${at.op}${at.origin.path ? ` of ${at.origin.path}` : ""}: ${why}`);
       return false;
     });
-    return able.length > 0 ? withIntegerStreams(graph, able) : graph;
+    if (able.length === 0) return graph;
+    const { reverse: how } = context.options;
+    if (how === "exact") return withIntegerStreams(graph, able);
+    return withRoundedStreams(
+      graph,
+      able.map((f) => {
+        const growth = growthIn(f);
+        const segment = segmentFor(growth, how);
+        const name = nameOf(f.loop.origin.path, f.loop.loop!.turns.length);
+        context.note(`${name}: an error grows by ${growth.toPrecision(3)} a turn at most; values are kept every ${segment} turns`);
+        return { ...f, segment };
+      }),
+    );
   },
 };

@@ -17,6 +17,9 @@ export const REVERSE_UNIT = "reverse_unit";
 export const REVERSE_RANGE = "reverse_range";
 export const REVERSE_CHECK = "reverse_check";
 
+/** Output of a step with f32 streams: by how much values that were rebuilt are off from those kept, relatively, at the worst. */
+export const REVERSE_ERROR = "reverse_error";
+
 /** Streams stay below this, so that the sum of two of them does not wrap. */
 export const RANGE = 2 ** 30;
 

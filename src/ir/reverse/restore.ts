@@ -8,7 +8,7 @@ import { Bug } from "../errors.ts";
 import { type Graph, type Node, node, type Origin, order, type Result } from "../graph.ts";
 import { bitsAttr, isCouple, ratioOf, remainderBits } from "../ops/couplings.ts";
 import { isNeg } from "../ops/index.ts";
-import { REVERSE_CHECK, REVERSE_RANGE } from "./exact.ts";
+import { REVERSE_CHECK, REVERSE_ERROR, REVERSE_RANGE } from "./exact.ts";
 
 /** A stream that is found again. */
 interface Equation {
@@ -16,6 +16,8 @@ interface Equation {
   readonly y: Node;
   readonly f: Node;
   readonly negative: boolean;
+  /** The stream is kept rather than found again: there errors end. */
+  readonly kept: boolean;
   /** The packed remainder; absent where nothing is lost. */
   readonly words: Node | undefined;
 }
@@ -29,11 +31,21 @@ export interface Restored {
 
 const bytes = (n: Node): number => 4 * (n.type.shape as readonly number[]).reduce((p, d) => p * d, 1);
 
-/** Rewrites the backward half of a flat graph; the graph itself where nothing is coupled. */
-export function restore(graph: Graph): Restored {
+/**
+ * Rewrites the backward half of a flat graph; the graph itself where nothing is coupled. `error`: by how much f32 streams may be off; where they
+ * are off by more, all parameters and states stay what they were.
+ */
+export function restore(graph: Graph, error = 0): Restored {
   const nodes = order(graph.results.map((r) => r.node));
   if (!nodes.some((n) => isCouple(n) && !n.backward)) return { graph, streams: 0, bytes: 0 };
-  return new Restorer(graph, nodes).run();
+  return new Restorer(graph, nodes, error).run();
+}
+
+/** Whether the stream that goes into this turn is kept: f32 ones are, every so many turns from the end. */
+function isKept(y: Node): boolean {
+  const { segment } = y.attrs;
+  const { turn } = y.origin;
+  return typeof segment === "number" && turn !== undefined && (turn.of - turn.turn) % segment === 0;
 }
 
 /** `forward`: in its place · `again`: computed again for the backward half · `backward`: of the backward half, on what is computed again. */
@@ -59,6 +71,7 @@ class Restorer {
   constructor(
     private readonly graph: Graph,
     private readonly nodes: readonly Node[],
+    private readonly most: number,
   ) {
     this.position = new Map(nodes.map((n, i) => [n, i]));
   }
@@ -73,8 +86,8 @@ class Restorer {
     this.made = { forward: new Map(), again: new Map(), backward: new Map() };
     const graph = this.rebuilt();
     const used = [...this.equations.values()].filter((e) => this.made.again.has(e.x));
-    const kept = used.reduce((sum, e) => sum + (e.words ? bytes(e.words) : 0), 0);
-    return { graph, streams: used.length, bytes: kept };
+    const kept = used.reduce((sum, e) => sum + (e.kept ? bytes(e.x) : e.words ? bytes(e.words) : 0), 0);
+    return { graph, streams: used.filter((e) => !e.kept).length, bytes: kept };
   }
 
   private rebuilt(): Graph {
@@ -91,7 +104,7 @@ class Restorer {
       const negative = isNeg(given);
       const x = negative ? given.inputs[0] : given;
       if (!isCouple(x)) this.bases.add(x);
-      else if (!this.equations.has(x)) this.equations.set(x, { x, y, f, negative, words: this.wordsOf(y) });
+      else if (!this.equations.has(x)) this.equations.set(x, { x, y, f, negative, kept: isKept(y), words: this.wordsOf(y) });
     }
   }
 
@@ -235,6 +248,7 @@ class Restorer {
     const wait = this.early.has(n) ? undefined : this.waits.get(n);
     const waits: [Node, Task][] = wait ? [[wait, "backward"]] : [];
     const e = this.equations.get(n);
+    if (e?.kept) return [...waits, [n, "forward"]];
     if (!e) return this.bases.has(n) ? [...waits, [n, "forward"]] : n.inputs.map((x) => [x, "again"]);
     return [...waits, [e.y, "again"], [e.f, "again"], ...(e.words ? [[e.words, "forward"] as [Node, Task]] : [])];
   }
@@ -263,8 +277,8 @@ class Restorer {
       );
     if (this.stays(n)) return of("forward")(n);
     const e = this.equations.get(n);
-    if (e) return this.waiting(n, this.found(e));
-    if (this.bases.has(n)) return this.waiting(n, of("forward")(n));
+    if (e && !e.kept) return this.waiting(n, this.found(e));
+    if (e || this.bases.has(n)) return this.waiting(n, of("forward")(n));
     return node(n.op, n.inputs.map(of("again")), n.attrs, n.type, { ...marked(true), half: "backward" }, n.loop);
   }
 
@@ -303,14 +317,41 @@ class Restorer {
 
   // ---- checks
 
+  /** By how much what is rebuilt is off where it can be compared, in the Euclidean norm: at kept streams, and at what the first turn gives. */
+  private error(b: Builder): Node {
+    const off: Node[] = [];
+    const compare = (rebuilt: Node, wanted: Node): void => {
+      const norm = (v: Node) => b.reduce("sum", b.reduce("sum", b.mul(v, v), [-1]));
+      off.push(b.div(norm(b.sub(rebuilt, wanted)), b.max(norm(wanted), 1e-30)));
+    };
+    for (const e of [...this.equations.values()]) {
+      if (!this.made.again.has(e.x)) continue;
+      if (e.kept && this.made.again.has(e.y)) {
+        this.build(e.f, "again");
+        compare(this.found(e), this.build(e.x, "again"));
+      } else if (!e.kept && this.bases.has(isNeg(e.x.inputs[0]) ? e.x.inputs[0].inputs[0] : e.x.inputs[0]))
+        compare(this.made.again.get(e.x)!, this.build(e.x, "forward"));
+    }
+    return off.length > 0
+      ? b.unary(
+          "sqrt",
+          off.reduce((p, q) => b.max(p, q)),
+        )
+      : b.constant(0);
+  }
+
   /**
    * What the first turns give, computed again from what went into the loop, is what was rebuilt from its end; where not, or where a stream left
    * its range, all parameters and states stay what they were.
    */
   private guarded(results: readonly Result[]): Graph {
     const range = results.find((r) => r.name === REVERSE_RANGE)?.node;
-    if (!range) return { results };
     const b = new Builder({ path: "reverse", half: "backward" });
+    if (!range) {
+      const error = this.error(b);
+      const kept = this.unlessGood(results, b.compare("le", error, this.most));
+      return { results: [...kept, { role: "output", name: REVERSE_ERROR, node: error }] };
+    }
     const wrong: Node[] = [];
     for (const x of this.equations.keys()) {
       const [given, f] = x.inputs;
@@ -322,13 +363,18 @@ class Restorer {
       wrong.push(b.reduce("max", b.reduce("max", differs, [-1])));
     }
     const check = wrong.length > 0 ? wrong.reduce((p, q) => b.max(p, q)) : b.constant(0);
-    const good = b.eq(b.max(range, check), 0);
-    const kept = results.map((r): Result => {
+    const kept = this.unlessGood(results, b.eq(b.max(range, check), 0));
+    return { results: [...kept, { role: "output", name: REVERSE_CHECK, node: check }] };
+  }
+
+  /** Parameters and states with their next values only where `good` holds. */
+  private unlessGood(results: readonly Result[], good: Node): Result[] {
+    const b = new Builder(good.origin);
+    return results.map((r): Result => {
       if (r.role === "output") return r;
       const { dtype, shape } = r.node.type;
       const old = r.role === "param" ? b.param(r.name, shape) : b.state(r.name, { dtype, shape });
       return { ...r, node: b.where(good, r.node, old) };
     });
-    return { results: [...kept, { role: "output", name: REVERSE_CHECK, node: check }] };
   }
 }

@@ -1,0 +1,93 @@
+/**
+ * Loops whose carried values are coupled, run backwards in f32. What is rebuilt is off by rounding, which grows with each turn; so values are kept
+ * every so many turns, as many as the bound on the growth allows.
+ */
+import { Builder } from "../build.ts";
+import type { Body, Graph, Node } from "../graph.ts";
+import { isBlocked } from "../loops/invert.ts";
+import { makeLoop } from "../make.ts";
+import { rebuild, withInputs } from "../rebuild.ts";
+import type { Coupling } from "./couplings.ts";
+import type { Found } from "./exact.ts";
+
+/** f32's unit roundoff. */
+const UNIT = 2 ** -24;
+/** How much what is added to a stream is taken to move with what it is computed from, relatively: about 1 for layers with a residual of their own. */
+const SENSITIVITY = 1;
+
+/**
+ * By which factor an error grows for each turn back, at most: a_in = (a_out − f)/c has the error of a_out and that of what f is computed from,
+ * divided by c. The largest eigenvalue of these sums, by power iteration.
+ */
+export function growthOf(body: Body, couplings: readonly Coupling[]): number {
+  const carried = couplings.length;
+  const params = body.params.slice(0, carried);
+  const results = body.results.slice(0, carried);
+  const reads = couplings.map((c) => {
+    const seen = new Set<Node>();
+    const stack = c.rest ? [c.rest] : [];
+    const found = { params: new Set<number>(), results: new Set<number>() };
+    while (stack.length) {
+      const n = stack.pop()!;
+      if (seen.has(n)) continue;
+      seen.add(n);
+      const [p, r] = [params.indexOf(n), results.indexOf(n)];
+      if (r >= 0) found.results.add(r);
+      else if (p >= 0) found.params.add(p);
+      else stack.push(...n.inputs);
+    }
+    return found;
+  });
+  const back = (out: readonly number[]): number[] => {
+    const into = new Array<number | undefined>(carried).fill(undefined);
+    for (let left = carried; left > 0; left--)
+      couplings.forEach((c, k) => {
+        if (into[c.from] !== undefined || [...reads[k].params].some((p) => into[p] === undefined)) return;
+        const from = [...reads[k].params].map((p) => into[p]!).concat([...reads[k].results].map((r) => out[r]));
+        into[c.from] = ((out[k] + SENSITIVITY * from.reduce((x, y) => x + y, 0)) * c.ratio.den) / c.ratio.num;
+      });
+    return into.map((x) => x ?? 0);
+  };
+  let errors: number[] = new Array<number>(carried).fill(1);
+  let growth = 1;
+  for (let i = 0; i < 60; i++) {
+    const next = back(errors);
+    growth = Math.max(...next);
+    errors = next.map((x) => x / growth);
+  }
+  return growth;
+}
+
+/** Turns between kept values, so that what is rebuilt is off by at most `error`; at least 1. */
+export const segmentFor = (growth: number, error: number): number =>
+  growth <= 1 ? Number.MAX_SAFE_INTEGER : Math.max(1, Math.floor(Math.log(error / UNIT) / Math.log(growth)));
+
+/** The graph with the couplings of these loops as such, and with how many turns lie between kept values. */
+export function withRoundedStreams(graph: Graph, found: readonly (Found & { readonly segment: number })[]): Graph {
+  const of = new Map(found.map((f) => [f.loop, f]));
+  const roots = rebuild(
+    graph.results.map((r) => r.node),
+    new Map(),
+    (n, inputs) => {
+      const f = of.get(n);
+      if (!n.loop || !f || isBlocked(f.couplings)) return withInputs(n, inputs);
+      const couplings = f.couplings;
+      const bodies = n.loop.bodies.map((body, i) => coupledBody(body, couplings[i], f.segment));
+      return makeLoop(inputs, { ...n.loop, bodies }, n.origin, n.attrs);
+    },
+  );
+  return { results: graph.results.map((r, i) => ({ ...r, node: roots[i] })) };
+}
+
+function coupledBody(body: Body, couplings: readonly Coupling[], segment: number): Body {
+  const of = new Map(couplings.flatMap((c, k) => (c.rest ? [[body.results[k], { ...c, rest: c.rest }] as const] : [])));
+  const known = new Map<Node, Node>(body.params.map((p) => [p, p]));
+  const change = (n: Node, inputs: readonly Node[]): Node => {
+    const c = of.get(n);
+    if (!c) return withInputs(n, inputs);
+    const b = new Builder(n.origin);
+    const x = body.params[c.from];
+    return b.make("couple", [c.negative ? b.neg(x) : x, rebuild([c.rest], known, change)[0]], { ...c.ratio, segment });
+  };
+  return { params: body.params, results: rebuild(body.results, known, change) };
+}
