@@ -125,8 +125,10 @@ if (options.device !== "webgpu") {
   await measure(`wasm, ${workers} threads`, compiled, ({ program, module }) => openWasm(program, module, { workers, startThread }));
 }
 if (options.device !== "wasm") {
-  const { openGpu } = await import("./gpu-device.mjs");
-  const gpu = await openGpu();
+  const { dawn } = await import("../dist/src/node/dawn.js");
+  const { openDevice, openWebGPU } = await import("../dist/src/runtime/webgpu.js");
+  const gpu = await openDevice(await dawn());
   const compiled = await compileProgram([{ name: "main", graph: mlp() }], { target: "webgpu", limits: gpu.limits });
-  await measure(`webgpu, ${gpu.name}`, compiled, ({ program }) => gpu.open(program));
+  await measure(`webgpu, ${gpu.name}`, compiled, ({ program }) => openWebGPU(program, gpu));
+  await gpu.close();
 }

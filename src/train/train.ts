@@ -6,6 +6,7 @@ import type { Session } from "../runtime/program.ts";
 import { memoryOf, requireBudget } from "./budget.ts";
 import { type Checkpoint, type Held, listCheckpoints, readCheckpoint, type Snapshot, sweepPartial, writeCheckpoint } from "./checkpoint.ts";
 import { bindSizes, checkTable, countTokens, type DataTable, fillBatch, tablePieces } from "./columns.ts";
+import { sayingDensities } from "./densities.ts";
 import type { Built, EntryPoint } from "./engine.ts";
 import { entryName, entryPoints } from "./entries.ts";
 import { Evaluation, scalarsOf } from "./evaluate.ts";
@@ -295,7 +296,7 @@ class TrainRun {
       },
       checkpoint: (progress) => this.checkpoint(progress),
       interrupted: () => this.host.interrupted(),
-      listen: this.host.listen,
+      listen: sayingDensities(this.session, this.host.listen),
       now: () => this.host.now(),
       peakBytes: () => this.session.memory.planned + this.session.memory.platform,
       log: (entry) => this.journal.add(entry),
