@@ -7,7 +7,7 @@ import type { FuseLimits } from "./kernels/fuse.ts";
 import type { LoopLanguage } from "./kernels/kernel.ts";
 import { hoist, isDerived, type LoadGraph } from "./load.ts";
 import { lower } from "./lower.ts";
-import { checkSize, type PlannedStep, plan, sameRange } from "./plan.ts";
+import { checkSize, type PlannedStep, peakBytes, plan, sameRange } from "./plan.ts";
 import { singleLeaves } from "./prepare.ts";
 import { countedElements, countZeros, dense } from "./sparse.ts";
 import { assemble } from "./wasm/assemble.ts";
@@ -135,6 +135,18 @@ function loadOf({ pieces, ...load }: Omit<LoadGraph, "graph">, params: ReadonlyM
   const { count, whole, rest } = pieces;
   const made = Object.fromEntries(whole.map((name) => [name, params.get(name)!]));
   return { ...load, pieces: { count, made, ...(rest === undefined ? {} : { rest }) } };
+}
+
+/** Bytes of activations at the peak of one entry, as `compileProgram` places them. */
+export function activationBytes(graph: Graph, options: TargetOptions): number {
+  const limits = options.target === "wasm" ? WASM_LIMITS : webgpuLimits(options.limits);
+  const page = options.target === "wasm" ? Number.POSITIVE_INFINITY : pageBytes(options.limits);
+  const { graphs } = hoist([singleLeaves(graph)]);
+  const { arenas } = plan([{ name: "", ...lower(graphs[0], limits) }], {
+    alignment: options.target === "wasm" ? 16 : options.limits.alignment,
+    page,
+  });
+  return peakBytes(arenas.filter((a) => a.name === "activations"));
 }
 
 type Planned = Extract<PlannedStep, { kernel: LoopLanguage }>;

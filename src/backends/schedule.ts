@@ -1,6 +1,7 @@
 /**
  * The order of an entry's steps. Operands first; a step that overwrites a parameter or a state comes after all that read the old value, where
- * that is possible; steps that free more memory than they take run as soon as they can, the others in the order of the graph.
+ * that is possible; steps that free more memory than they take run as soon as they can, the others in the order of the graph. What is
+ * recomputed runs just before the first step that reads it: until then it would only take memory.
  */
 import type { Node, Result } from "../ir/graph.ts";
 import { rowOf } from "../ir/ops/index.ts";
@@ -71,12 +72,27 @@ export function schedule(steps: readonly Step[], results: readonly Result[]): Sc
   const gain = (i: number): number =>
     steps[i].reads.reduce((sum, n) => sum + (remaining.get(n) === 1 && !kept.has(n) ? elements(n) : 0), 0) - taken[i];
 
-  const waiting = before.map((b) => b.size);
+  const lazy = steps.map((s) => s.roots.length > 0 && s.roots.every((n) => n.origin.recomputed !== undefined && !kept.has(n)));
+  const { waiting, behind } = pulled(before, lazy);
   const ready = new Set<number>();
   waiting.forEach((n, i) => {
-    if (n === 0) ready.add(i);
+    if (n === 0 && !lazy[i]) ready.add(i);
   });
   const out: Step[] = [];
+  const done = new Set<number>();
+  const run = (i: number): void => {
+    done.add(i);
+    out.push(steps[i]);
+    for (const n of steps[i].reads) if (remaining.has(n)) remaining.set(n, remaining.get(n)! - 1);
+  };
+  /** The recomputed steps that `i` needs and that have not run, operands first. */
+  const pull = (i: number): void => {
+    for (const p of [...before[i]].sort((a, b) => a - b))
+      if (lazy[p] && !done.has(p)) {
+        pull(p);
+        run(p);
+      }
+  };
   while (ready.size) {
     let next = -1;
     let best = 0;
@@ -91,11 +107,39 @@ export function schedule(steps: readonly Step[], results: readonly Result[]): Sc
     }
     if (next < 0) next = first;
     ready.delete(next);
-    out.push(steps[next]);
-    for (const n of steps[next].reads) if (remaining.has(n)) remaining.set(n, remaining.get(n)! - 1);
-    for (const i of after[next]) if (--waiting[i] === 0) ready.add(i);
+    pull(next);
+    run(next);
+    for (const i of behind[next]) if (--waiting[i] === 0) ready.add(i);
   }
   return { steps: out, inPlace };
+}
+
+/**
+ * Of each step: how many steps that are not pulled in must have run before it and before what it pulls in, and the steps that wait for it so.
+ * `before` is acyclic, and steps come after most of what they need.
+ */
+function pulled(before: readonly ReadonlySet<number>[], lazy: readonly boolean[]): { waiting: number[]; behind: number[][] } {
+  const needs = new Map<number, ReadonlySet<number>>();
+  /** What a recomputed step needs that is not pulled in itself. */
+  const needsOf = (i: number): ReadonlySet<number> => {
+    const known = needs.get(i);
+    if (known) return known;
+    const out = new Set<number>();
+    needs.set(i, out);
+    for (const p of before[i]) {
+      if (!lazy[p]) out.add(p);
+      else for (const q of needsOf(p)) out.add(q);
+    }
+    return out;
+  };
+  const behind = before.map(() => [] as number[]);
+  const waiting = before.map((_, i) => {
+    if (lazy[i]) return 0;
+    const all = needsOf(i);
+    for (const p of all) behind[p].push(i);
+    return all.size;
+  });
+  return { waiting, behind };
 }
 
 function reach(after: readonly ReadonlySet<number>[], from: number): Set<number> {

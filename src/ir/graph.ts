@@ -39,6 +39,8 @@ export interface Origin {
   readonly half?: "backward";
   /** Of what is computed twice, forward and again for the backward half: nodes of one part are in both the same, and get the same kernels. */
   readonly again?: { readonly part: string; readonly index: number; readonly copy: boolean };
+  /** Set on what the backward half recomputes: where it is read, or on the way there, which it does not outlive. */
+  readonly recomputed?: "here" | "on the way";
 }
 
 export type Attr = number | string | boolean | Dim | readonly Dim[] | readonly number[] | readonly string[] | undefined;

@@ -7,7 +7,7 @@ import { cse } from "./passes/cse.ts";
 import { cut } from "./passes/cut.ts";
 import { expand } from "./passes/expand.ts";
 import { grad } from "./passes/grad.ts";
-import { type DriverHooks, type Pass, PassContext, type PassOptions, runPasses } from "./passes/pass.ts";
+import { type DriverHooks, type Pass, PassContext, type PassOptions, type Recomputed, requirePass, runPasses } from "./passes/pass.ts";
 import { products } from "./passes/products.ts";
 import { restore } from "./passes/restore.ts";
 import { reverse } from "./passes/reverse.ts";
@@ -58,13 +58,48 @@ export interface Compiled {
   readonly scalars: readonly HostScalar[];
   /** What the passes have to say to `plan`. */
   readonly notes: readonly { readonly pass: string; readonly text: string }[];
+  /** Of a graph with a backward half: what is recomputed, and what could be. */
+  readonly recompute?: Recomputed;
 }
 
-/** Runs the pipeline. Throws `Bug` with the name of the pass that failed, `Limit` and `TypeMismatch` as they come. */
-export function compileGraph(graph: Graph, options: CompileOptions = {}): Compiled {
-  const sizes = options.sizes ?? new Map<string, number>();
-  const context = new PassContext(sizes, options.options);
-  const bound = bind(graph, sizes, { values: options.values });
-  const out = runPasses(options.passes ?? pipeline, bound, context, { verify, print: (g) => print(g, { brief: true }) }, options);
-  return { graph: out, scalars: context.scalars, notes: context.notes };
+/**
+ * A graph on its way through the pipeline, which stops where it is decided what is recomputed: each decision is taken from there. Throws
+ * `Bug` with the name of the pass that failed, or for a hook that names none; `Limit` and `TypeMismatch` as they come.
+ */
+export class Compilation {
+  private readonly graph: Graph;
+  private readonly context: PassContext;
+  private readonly rest: readonly Pass[];
+
+  constructor(
+    graph: Graph,
+    private readonly options: CompileOptions = {},
+  ) {
+    const passes = options.passes ?? pipeline;
+    requirePass(passes, options);
+    const stop = passes.findIndex((p) => p.name === options.stopAfter);
+    const all = stop < 0 ? passes : passes.slice(0, stop + 1);
+    const at = all.indexOf(cut);
+    const first = at < 0 ? all : all.slice(0, at);
+    this.rest = all.slice(first.length);
+    const sizes = options.sizes ?? new Map<string, number>();
+    this.context = new PassContext(sizes, options.options);
+    this.graph = this.run(first, bind(graph, sizes, { values: options.values }), this.context);
+  }
+
+  /** `recompute`: a step of the graph's scale (`PassOptions.recompute`). */
+  finish(recompute = this.options.options?.recompute): Compiled {
+    const context = new PassContext(this.context.sizes, { ...this.options.options, recompute });
+    const graph = this.run(this.rest, this.graph, context);
+    const notes = [...this.context.notes, ...context.notes];
+    return { graph, scalars: context.scalars, notes, ...(context.recompute && { recompute: context.recompute }) };
+  }
+
+  private run(passes: readonly Pass[], graph: Graph, context: PassContext): Graph {
+    const { print: name, onPrint } = this.options;
+    return runPasses(passes, graph, context, { verify, print: (g) => print(g, { brief: true }) }, { print: name, onPrint });
+  }
 }
+
+/** Runs the pipeline; see `Compilation`. */
+export const compileGraph = (graph: Graph, options: CompileOptions = {}): Compiled => new Compilation(graph, options).finish();

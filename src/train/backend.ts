@@ -4,9 +4,10 @@ import { UPDATE_ROWS } from "../ir/accumulate.ts";
 import { Builder } from "../ir/build.ts";
 import { graphCost } from "../ir/flops.ts";
 import type { Graph, Node } from "../ir/graph.ts";
-import { type Compiled, type CompileOptions, compileGraph } from "../ir/pipeline.ts";
+import { Compilation, type CompileOptions } from "../ir/pipeline.ts";
 import type { Session } from "../runtime/program.ts";
 import type { BuildOptions, Built, Engine, EntryPoint } from "./engine.ts";
+import { fit } from "./fit.ts";
 
 /** What a device gives: how to compile for it, and how to run what was compiled. */
 export interface Driver {
@@ -37,26 +38,25 @@ export function backendEngine(driver: Driver, hooks: Hooks = {}): Engine {
 
 /** Compiles entry points that share parameters and states. Throws `Limit` where the target cannot hold them. */
 async function build(entries: readonly EntryPoint[], options: BuildOptions, target: TargetOptions, hooks: Hooks): Promise<Built> {
-  const lowered = entries.map((entry) => ({ name: entry.name, ...lower(entry, options, hooks) }));
+  const compiling = entries.map((entry) => ({ name: entry.name, compilation: compilationOf(entry, options, hooks) }));
+  const { lowered, planned, smallest } = await fit(compiling, target, options.memory ?? Number.POSITIVE_INFINITY);
+  const program = options.planOnly || smallest !== undefined ? planned : await compileProgram(lowered, target);
   return {
-    ...(await compileProgram(lowered, target, options.planOnly)),
+    ...program,
+    ...(smallest === undefined ? {} : { smallest }),
     notes: lowered.flatMap(({ name, notes }) => notes.map(({ text }) => `${name}: ${text}`)),
+    recomputed: Object.fromEntries(lowered.flatMap(({ name, recompute }) => (recompute ? [[name, recompute.added]] : []))),
     flops: Object.fromEntries(lowered.map(({ name, graph }) => [name, operations(graph)])),
   };
 }
 
-/** An entry point after the passes. With a hook that stops early, its graph is only to be looked at. */
-export function lower(
-  { graph, sizes, growing }: EntryPoint,
-  options: Pick<BuildOptions, "memory"> & Partial<BuildOptions>,
-  hooks: Hooks,
-): Compiled {
-  return compileGraph(graph, {
+/** An entry point on its way through the passes. */
+export function compilationOf({ graph, sizes, growing }: EntryPoint, options: Partial<BuildOptions>, hooks: Hooks): Compilation {
+  return new Compilation(graph, {
     ...hooks,
     sizes,
     values: valuesOf(growing),
     options: {
-      memory: options.memory,
       trained: options.trained,
       reverse: options.reverse || undefined,
       hostInputs: ["step", "steps", UPDATE_ROWS],

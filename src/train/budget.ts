@@ -1,6 +1,7 @@
 /** What a program takes, and whether that is allowed. */
 import { InputError } from "../ir/errors.ts";
 import type { ArenaName, Program } from "../runtime/program.ts";
+import type { Built } from "./engine.ts";
 
 export interface MemoryTable {
   readonly arenas: Readonly<Record<ArenaName, number>>;
@@ -37,7 +38,7 @@ export function memoryOf(program: Program): MemoryTable {
 export const arenaMeaning = (name: ArenaName): string => MEANING[name];
 
 /** P0901: the plan needs more than the budget; says where it goes. */
-export function requireBudget(program: Program, budget: number, source: string): MemoryTable {
+export function requireBudget({ program, smallest }: Pick<Built, "program" | "smallest">, budget: number, source: string): MemoryTable {
   const memory = memoryOf(program);
   if (memory.total <= budget) return memory;
   const parts = Object.entries(memory.arenas)
@@ -47,7 +48,13 @@ export function requireBudget(program: Program, budget: number, source: string):
   throw new InputError(
     "P0901",
     `this needs ${showBytes(memory.total)}, ${showBytes(memory.total - budget)} more than ${source} allows (${showBytes(budget)})`,
-    [...parts, "a smaller `batch` or `sequence` (with `accumulate` the update stays the same), fewer trained parameters, or more `memory`"],
+    [
+      ...parts,
+      ...(smallest !== undefined && smallest < memory.total
+        ? [`with all that can be recomputed it needs ${showBytes(smallest)} (${smallest} bytes): the smallest budget that fits`]
+        : []),
+      "a smaller `batch` or `sequence` (with `accumulate` the update stays the same), fewer trained parameters, or more `memory`",
+    ],
   );
 }
 

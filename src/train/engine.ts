@@ -26,8 +26,12 @@ export interface Built {
   readonly program: Program;
   /** The WebAssembly module, where the program has one. */
   readonly module?: Uint8Array;
+  /** The smallest budget that could be met, where the given one cannot: then there is no module, and `program` is the plan without a budget. */
+  readonly smallest?: number;
   /** What the passes have to say to people. */
   readonly notes: readonly string[];
+  /** Work that each entry with a backward half repeats, as a share of the whole, by the cost model. */
+  readonly recomputed: Readonly<Record<string, number>>;
   /** Arithmetic of one run of each entry, in operations. */
   readonly flops: Readonly<Record<string, number>>;
 }

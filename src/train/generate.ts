@@ -124,7 +124,7 @@ export async function openGenerator(
   const longest = Math.max(1, ...[...encoded.values()].map((ids) => ids.length));
   checkPrompts(stage, encoded);
   const { points, lengths } = generationPoints(stage, longest, stage.maxTokens, prompts[0]?.row?.table);
-  const opened = await openKept(stage.name, points, host, ({ program }) => requireBudget(program, host.engine.memory, "the device"));
+  const opened = await openKept(stage.name, points, host, (made) => requireBudget(made, host.engine.memory, "the device"));
   const { built, session } = opened;
   const { clock } = host.values;
   const finite = (scores: Float32Array): Float32Array => {

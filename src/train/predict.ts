@@ -25,7 +25,7 @@ async function tableOf(stage: EvaluateStage | PredictStage, host: RunHost): Prom
 /** Compiles entries that change nothing, opens them, and gives them the values there are; with the names of the parameters. */
 async function openFor(stage: string, points: readonly EntryPoint[], host: RunHost): Promise<{ session: Session; params: string[] }> {
   const built = await host.engine.build(points, { trained: [] });
-  requireBudget(built.program, host.engine.memory, "the device");
+  requireBudget(built, host.engine.memory, "the device");
   const session = await host.engine.open(built);
   await loadParams(session, built.program, { values: host.values, stage, listen: host.listen });
   for (const [name, index] of Object.entries(built.program.states)) {

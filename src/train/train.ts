@@ -67,7 +67,7 @@ export async function planTrain(stage: TrainStage, host: Pick<RunHost, "table" |
 
 /** P0901. */
 export function requireFit({ stage, built, budget }: PreparedTrain): void {
-  requireBudget(built.program, budget, stage.memory === undefined ? "the device" : "`memory`");
+  requireBudget(built, budget, stage.memory === undefined ? "the device" : "`memory`");
 }
 
 /** The part of `prepareTrain` that needs no device. */

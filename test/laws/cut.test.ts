@@ -6,7 +6,6 @@ import { type Graph, type Node, order, type Result } from "../../src/ir/graph.ts
 import { roll, unroll } from "../../src/ir/loops.ts";
 import { cse } from "../../src/ir/passes/cse.ts";
 import { cheap } from "../../src/ir/passes/cut/choose.ts";
-import { cutFlat } from "../../src/ir/passes/cut/flat.ts";
 import { FlowNetwork } from "../../src/ir/passes/cut/flow.ts";
 import { crossing, halvesOf, keptBytes } from "../../src/ir/passes/cut/halves.ts";
 import { cut } from "../../src/ir/passes/cut.ts";
@@ -19,6 +18,8 @@ import { difference, programs, run, withGradients } from "./loop-programs.ts";
 const context = () => new PassContext();
 const tidy = (g: Graph): Graph => cse.run(simplify.run(g, context()), context());
 const apply = (g: Graph): Graph => cut.run(g, context());
+/** The graph at a step of its scale. */
+const at = (g: Graph, recompute: number): Graph => cut.run(g, new PassContext(new Map(), { recompute }));
 
 describe("the cut", () => {
   test("keeps every value, and never more bytes", () => {
@@ -55,7 +56,7 @@ describe("the cut", () => {
         const graph = tidy(differentiate({ results: [{ role: "param", name: "w", node: b.grad(loss, w) }] }));
         const least = bruteForce(graph);
         if (least === undefined) return;
-        expect(keptBytes(cutFlat(graph))).toBe(least);
+        expect(keptBytes(at(graph, 0))).toBe(least);
       }),
       { numRuns: 60 },
     );
@@ -66,7 +67,7 @@ describe("the cut", () => {
     const loops = tidy(differentiate(roll(graph)));
     const flat = tidy(differentiate(graph));
     expect(order(loops.results.map((r) => r.node)).filter((n) => n.loop)).toHaveLength(2);
-    const [a, c] = [apply(loops), apply(flat)];
+    const [a, c] = [at(loops, 0), at(flat, 0)];
     const before = keptBytes(flat);
     expect(keptBytes(a) / before).toBeLessThan(0.35);
     expect(keptBytes(c) / before).toBeLessThan(0.35);
@@ -77,10 +78,13 @@ describe("the cut", () => {
     expect(difference(run(c), run(a))).toBeLessThan(1e-11);
   });
 
-  test("computes nothing dear again", () => {
-    const graph = tidy(differentiate(roll(transformer(3))));
+  test("without a budget, recomputes what costs next to nothing", () => {
+    const notes = context();
+    cut.run(tidy(differentiate(transformer(3))), notes);
+    expect(notes.recompute!.added).toBeLessThanOrEqual(0.02);
+    const inLoops = tidy(differentiate(roll(transformer(3))));
     const products = (g: Graph) => order(unroll(g).results.map((r) => r.node)).filter((n) => !cheap(n) && n.inputs.length > 0).length;
-    expect(products(apply(graph))).toBe(products(graph));
+    expect(products(apply(inLoops))).toBe(products(inLoops));
   });
 
   test("keeps nothing that depends on frozen parameters alone", () => {
@@ -94,21 +98,42 @@ describe("the cut", () => {
     expect(again).toHaveLength(1);
   });
 
-  test("under a budget, computes short products again, and no more than it must", () => {
-    const graph = tidy(differentiate(transformer(3)));
-    const usual = keptBytes(apply(graph));
-    const under = (memory: number) => {
-      const notes = new PassContext(new Map(), { memory });
-      const done = cut.run(graph, notes);
+  test("each step of the scale keeps what it means; the last keep a fraction, and levels need nothing of each other", () => {
+    const graph = tidy(differentiate(transformer(9)));
+    const notes = context();
+    cut.run(graph, notes);
+    const { steps, corners } = notes.recompute!;
+    let dearer = 0;
+    for (const step of corners) {
+      const told = new PassContext(new Map(), { recompute: step });
+      const done = cut.run(graph, told);
       verify(done);
       expect(difference(run(done), run(graph))).toBe(0);
-      return { kept: keptBytes(done), text: notes.notes[0].text };
-    };
-    expect(under(usual).kept).toBe(usual);
-    expect(under(usual).text).not.toMatch(/again/);
-    const tight = under(usual - 1);
-    expect(tight.kept).toBeLessThan(usual);
-    expect(tight.text).toMatch(/products over up to 32 elements are computed again$/);
+      if (told.recompute!.added > dearer) dearer = told.recompute!.added;
+    }
+    expect(dearer).toBeGreaterThan(0.2);
+    const last = at(graph, steps - 1);
+    expect(keptBytes(last)).toBeLessThan(0.1 * keptBytes(graph));
+    // segments: what is recomputed on the way to a level that is not kept is computed again for the level itself
+    const again = order(last.results.map((r) => r.node)).map((n) => n.origin.recomputed);
+    expect(again).toContain("on the way");
+    expect(again).toContain("here");
+  });
+
+  test("no level waits for what is recomputed for another", () => {
+    const graph = tidy(differentiate(transformer(6)));
+    const notes = context();
+    cut.run(graph, notes);
+    const done = at(graph, notes.recompute!.corners.at(-3)!);
+    const turns = new Map<Node, Set<number>>();
+    for (const n of order(done.results.map((r) => r.node))) {
+      if (n.origin.recomputed !== "here") continue;
+      const mine = new Set(n.inputs.flatMap((x) => [...(turns.get(x) ?? [])]));
+      if (n.origin.turn && !cheap(n)) mine.add(n.origin.turn.turn);
+      turns.set(n, mine);
+    }
+    expect(turns.size).toBeGreaterThan(50);
+    for (const [n, of] of turns) if (!cheap(n)) expect(of.size).toBeLessThanOrEqual(1);
   });
 
   test("a parameter that another graph updates is not fixed at loading", () => {

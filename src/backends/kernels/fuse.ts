@@ -123,7 +123,8 @@ export function fuse(graph: Graph, limits: FuseLimits): Step[] {
     return new Set(members.filter((n) => results.has(n) || [...(users.get(n) ?? [])].some((u) => !inside.has(u))));
   };
   const bytesStored = (members: readonly Node[]): number => [...storedOf(members)].reduce((sum, n) => sum + elements(n), 0);
-  const isForward = (c: Cluster): boolean => c.roots.some((n) => !n.backward);
+  /** When a cluster runs: with the forward half, with a walk through levels that are recomputed, with the backward half. */
+  const phase = (c: Cluster): number => Math.min(...c.roots.map((n) => (!n.backward ? 0 : n.origin.recomputed === "on the way" ? 1 : 2)));
   const build = (kind: Kind, members: readonly Node[]): Built => {
     const stored = storedOf(members);
     if (kind === "product") return buildProduct(members[0], members, stored, inMemory, signatures);
@@ -135,7 +136,7 @@ export function fuse(graph: Graph, limits: FuseLimits): Step[] {
     rest.delete(p);
     if (reaches(rest, p)) return undefined;
     const members = [...p.roots, ...c.roots].sort((a, b) => position.get(a)! - position.get(b)!);
-    if (isForward(p) && !isForward(c) && bytesStored(members) > bytesStored(p.roots)) return undefined;
+    if (phase(p) < phase(c) && bytesStored(members) > bytesStored(p.roots)) return undefined;
     if (p.kind === "product") members.splice(0, members.length, p.roots[0], ...members.filter((n) => n !== p.roots[0]));
     try {
       const { kernel } = build(p.kind, members);

@@ -3,7 +3,8 @@ import { guaranteed } from "../../backends/webgpu/limits.ts";
 import { InputError } from "../../ir/errors.ts";
 import { pipeline } from "../../ir/pipeline.ts";
 import { packageVersion } from "../../node/package.ts";
-import { backendEngine, lower } from "../../train/backend.ts";
+import { backendEngine, compilationOf } from "../../train/backend.ts";
+import { requireBudget } from "../../train/budget.ts";
 import type { EntryPoint } from "../../train/engine.ts";
 import { generationPoints } from "../../train/generate.ts";
 import { writePackage } from "../../train/package.ts";
@@ -75,14 +76,18 @@ export function build(program: Command, io: Io): void {
       if (options.print !== undefined || options.stopAfter !== undefined) {
         for (const point of points) {
           if (!session.json) io.out(`--- ${point.name}\n`);
-          lower(point, {}, hooks);
+          compilationOf(point, {}, hooks).finish();
         }
         return;
       }
       if (options.output === undefined) throw new Usage("where to? give a folder with -o");
       if (session.workspace.files.stat(options.output)?.kind === "file") throw new InputError("P0685", `\`${options.output}\` is a file`);
-      const built = await wasm.build(points, { trained });
-      const webgpu = await backendEngine({ ...driver, target: { target: "webgpu", limits: guaranteed } }).build(points, { trained });
+      const memory = stage?.verb === "train" ? stage.memory : undefined;
+      const [built, webgpu] = [
+        await wasm.build(points, { trained, memory }),
+        await backendEngine({ ...driver, target: { target: "webgpu", limits: guaranteed } }).build(points, { trained, memory }),
+      ];
+      if (memory !== undefined) for (const made of [built, webgpu]) requireBudget(made, memory, "`memory`");
       const written = writePackage(session.workspace.files, options.output, {
         wasm: built,
         webgpu,

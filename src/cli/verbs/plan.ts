@@ -96,6 +96,8 @@ interface PlanFacts {
   readonly peak_bytes: number;
   readonly budget_bytes: number;
   readonly flops_per_step: number;
+  /** Share of the work of a step that is done twice; of the entry that repeats most. */
+  readonly recomputed: number;
   readonly steps: number;
   readonly arenas: Readonly<Record<ArenaName, number>>;
   readonly notes: readonly string[];
@@ -116,6 +118,7 @@ function factsOf(project: Project, ready: PreparedTrain): PlanFacts {
     peak_bytes: memory.total,
     budget_bytes: ready.budget,
     flops_per_step: (flops.step ?? 0) * ready.stage.accumulate,
+    recomputed: Math.max(0, ...Object.values(ready.built.recomputed)),
     steps: ready.total,
     arenas: memory.arenas,
     notes,
@@ -132,6 +135,7 @@ function text(f: PlanFacts): string {
     ["activations", showBytes(f.activation_bytes)],
     ["peak", `${showBytes(f.peak_bytes)} of ${showBytes(f.budget_bytes)}`],
     ["operations a step", showFlops(f.flops_per_step)],
+    ["recomputed", `${(100 * f.recomputed).toFixed(1)} % of the work`],
     ["updates", grouped(f.steps)],
   ];
   const arenas = Object.entries(f.arenas).filter(([, bytes]) => bytes > 0);

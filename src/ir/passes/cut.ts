@@ -1,52 +1,63 @@
-import type { Graph, Node } from "../graph.ts";
-import { sizes } from "../graph.ts";
-import { axesOfDot } from "../ops/index.ts";
-import { type CutRules, cheap } from "./cut/choose.ts";
-import { cutFlat } from "./cut/flat.ts";
-import { keptBytes } from "./cut/halves.ts";
+import { type Graph, type Node, order } from "../graph.ts";
+import { applyFlat } from "./cut/flat.ts";
+import { halvesOf, keptBytes } from "./cut/halves.ts";
+import { levelsOf } from "./cut/levels.ts";
 import { cutLoops } from "./cut/loops.ts";
+import { Scale } from "./cut/scale.ts";
+import { secondsOf } from "./cut/work.ts";
 import type { Pass } from "./pass.ts";
 
 const mib = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(bytes < 10 * 2 ** 20 ? 2 : 0)} MiB`;
 
-/** Lengths of the sums in products that may be repeated, tried in turn: what a byte saved costs grows with them. */
-const LENGTHS = [32, 64, 128, 256, 1024, Number.POSITIVE_INFINITY];
-
-/** A product whose elements are short sums, such as attention's scores. */
-function shortProduct(n: Node, longest: number): boolean {
-  const axes = axesOfDot(n);
-  if (!axes) return false;
-  const lhs = sizes(n.inputs[0]);
-  return axes.lhsContract.reduce((p, a) => p * lhs[a], 1) <= longest;
-}
-
-const cutBy = (graph: Graph, rules: CutRules): Graph => cutFlat(cutLoops(graph, rules), rules);
-
 /**
- * Nothing that makes equal nodes one may run behind this pass without heeding `origin.half`: it would undo the cut. Where what is kept
- * exceeds the budget (`options.memory`), products are repeated as well, those first that cost least for each byte saved.
+ * Nothing that makes equal nodes one may run behind this pass: it would undo the cut. `options.recompute` is a step of the graph's scale
+ * (`cut/scale.ts`); who has a budget tries steps until the plan fits. Without it, whatever costs next to nothing is recomputed.
  */
 export const cut: Pass = {
   name: "cut",
   before: "the backward half reads whatever of the forward half it needs",
-  after: "it reads the cheapest set of values from which it can compute the rest again; the copies are of the backward half",
-  law: "every result is the same, to the bit; the bytes kept between the halves never grow",
+  after: "it reads the values that were worth keeping, and recomputes the others from them; the copies are of the backward half",
+  law: "every result is the same, to the bit",
   run(graph, context) {
-    const { memory, trained: changed } = context.options;
-    const before = keptBytes(graph, changed);
-    let done = cutBy(graph, { changed });
-    let kept = keptBytes(done, changed);
-    let repeated = "";
-    for (const longest of LENGTHS) {
-      if (memory === undefined || kept <= memory) break;
-      const more = cutBy(graph, { changed, mayRepeat: (n) => cheap(n) || shortProduct(n, longest) });
-      const bytes = keptBytes(more, changed);
-      if (bytes >= kept) continue;
-      done = more;
-      kept = bytes;
-      repeated = `; to fit ${mib(memory)}, products ${Number.isFinite(longest) ? `over up to ${longest} elements ` : ""}are computed again`;
-    }
-    if (before > 0) context.note(`kept for the backward half: ${mib(kept)}, of ${mib(before)} that it reads${repeated}`);
+    const { trained: changed } = context.options;
+    if (!order(graph.results.map((r) => r.node)).some((n) => n.backward)) return graph;
+    const { flat, before, scale, separated, total } = chainOf(graph, changed);
+    const step = Math.min(context.options.recompute ?? scale.usual, scale.length - 1);
+    const done = applyFlat(flat, scale.at(step), separated);
+    const added = total > 0 ? scale.added(step) / total : 0;
+    context.recompute = { step, steps: scale.length, usual: scale.usual, corners: scale.corners, added };
+    if (before > 0)
+      context.note(
+        `kept for the backward half: ${mib(keptBytes(done, changed))}, of ${mib(before)} that it reads; recomputing adds ${(100 * added).toFixed(1)} % of work`,
+      );
     return done;
   },
 };
+
+interface Chain {
+  readonly flat: Graph;
+  readonly before: number;
+  readonly scale: Scale;
+  readonly separated: ReadonlySet<Node>;
+  /** Seconds of the whole step. */
+  readonly total: number;
+}
+
+/** Of each graph, once: who looks for a step that fits a budget asks for many of one graph. */
+const chains = new WeakMap<Graph, Chain>();
+function chainOf(graph: Graph, changed: readonly string[] | undefined): Chain {
+  const known = chains.get(graph);
+  if (known) return known;
+  const flat = cutLoops(graph, changed);
+  const halves = halvesOf(flat, changed);
+  const levels = levelsOf(halves.nodes, halves.free);
+  const chain: Chain = {
+    flat,
+    before: keptBytes(graph, changed),
+    scale: new Scale(halves, levels, secondsOf),
+    separated: new Set(levels.separators.flatMap((s) => [...s])),
+    total: halves.nodes.reduce((sum, n) => sum + secondsOf(n), 0),
+  };
+  chains.set(graph, chain);
+  return chain;
+}

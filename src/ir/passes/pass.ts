@@ -12,14 +12,27 @@ export interface PassOptions {
   readonly accumulate?: number;
   /** Loops whose carried values can be found again run backwards: to the bit, over integers. */
   readonly reverse?: "exact" | number;
-  /** Budget for values kept between the halves, in bytes. */
-  readonly memory?: number;
   /** Bytes of a slice of what is computed in slices; `Infinity`: nothing is. A few MB, if left out. */
   readonly slice?: number;
+  /** How much is recomputed: a step of the scale that `cut` has for the graph; if left out, what costs next to nothing. */
+  readonly recompute?: number;
   /** Names of parameters that change from run to run, beside those that the graph itself updates; all others are fixed at loading. */
   readonly trained?: readonly string[];
   /** Names of scalar inputs that the host knows before a step runs; `step` and `steps`, if left out. */
   readonly hostInputs?: readonly string[];
+}
+
+/** Of a graph with a backward half. */
+export interface Recomputed {
+  /** The step of the scale that was taken; steps are 0..steps-1, each repeating more work than those before and keeping less. */
+  readonly step: number;
+  readonly steps: number;
+  /** The step without a budget. */
+  readonly usual: number;
+  /** Steps at which a kind of recomputing is complete: the least peak is at one of them. */
+  readonly corners: readonly number[];
+  /** Work repeated, as a share of the step's, by the cost model. */
+  readonly added: number;
 }
 
 /** Facts that passes leave for `plan` and for the runtime. A pass adds to it, no pass reads another's notes. */
@@ -28,6 +41,8 @@ export class PassContext {
   readonly notes: { readonly pass: string; readonly text: string }[] = [];
   /** Scalar inputs that the host computes each step. */
   readonly scalars: HostScalar[] = [];
+  /** What `cut` did, and what it could have done. */
+  recompute?: Recomputed;
   /** Name of the pass that runs. */
   pass = "";
   constructor(
@@ -70,19 +85,15 @@ const EXCERPT = 4000;
 
 /**
  * Runs the passes in order. Throws `Bug` with the name of the pass and an excerpt of the graph that it was given, or made, if a pass
- * throws something that is not for people (`Limit`, `InputError` go through), or leaves an ill-formed graph; `Bug` if a hook names no pass.
+ * throws something that is not for people (`Limit`, `InputError` go through), or leaves an ill-formed graph.
  */
 export function runPasses(
   passes: readonly Pass[],
   graph: Graph,
   context: PassContext,
   inspect: Inspection,
-  hooks: DriverHooks = {},
+  hooks: Omit<DriverHooks, "stopAfter"> = {},
 ): Graph {
-  const known = new Set(passes.map((p) => p.name));
-  for (const name of [hooks.print, hooks.stopAfter])
-    if (name !== undefined && name !== "*" && !known.has(name))
-      throw new Bug(`there is no pass ${name}; the passes are ${[...known].join(", ")}`);
   let current = graph;
   for (const pass of passes) {
     context.pass = pass.name;
@@ -90,9 +101,16 @@ export function runPasses(
     blame(pass, "left an ill-formed graph", next, inspect, () => inspect.verify(next));
     current = next;
     if (hooks.print === pass.name || hooks.print === "*") hooks.onPrint?.(pass.name, inspect.print(current));
-    if (hooks.stopAfter === pass.name) break;
   }
   return current;
+}
+
+/** Throws `Bug` if a hook names no pass of the list. */
+export function requirePass(passes: readonly Pass[], hooks: DriverHooks): void {
+  const known = new Set(passes.map((p) => p.name));
+  for (const name of [hooks.print, hooks.stopAfter])
+    if (name !== undefined && name !== "*" && !known.has(name))
+      throw new Bug(`there is no pass ${name}; the passes are ${[...known].join(", ")}`);
 }
 
 function blame<T>(pass: Pass, what: string, graph: Graph, inspect: Inspection, act: () => T): T {

@@ -39,27 +39,23 @@ export interface Choice {
   readonly again: ReadonlySet<Node>;
 }
 
-/** How a graph is cut, where it is not as usual. */
-export interface CutRules {
-  /** Parameters that change from run to run, beside those that the graph itself updates. */
-  readonly changed?: readonly string[];
-  /** What may be computed again; `cheap`, if left out. */
-  readonly mayRepeat?: (n: Node) => boolean;
-}
-
 export interface ChoiceRules {
   /** Costs nothing to have. */
   readonly free: (n: Node) => boolean;
+  /** What keeping costs: bytes, if left out. */
   readonly cost?: (n: Node) => number;
-  readonly mayRepeat?: CutRules["mayRepeat"];
+  /** What computing again costs, in the same unit; `Infinity`: it is not done. If left out, what is cheap costs nothing, all else is not done. */
+  readonly again?: (n: Node) => number;
 }
+
+const cheapAlone = (n: Node): number => (cheap(n) ? 0 : Number.POSITIVE_INFINITY);
 
 /**
  * The cheapest set of values from which all of `required` can be had: a minimum cut of the graph whose vertices are values,
- * split in two by an edge of their size. Among cheapest sets the one that computes least again. A value
- * costs its bytes, unless the rules say otherwise.
+ * split in two by an edge of what keeping them costs; an edge from the source stands for computing a value again. Among cheapest sets the
+ * one that computes least again. As the price of computing falls, the kept set only shrinks towards the source.
  */
-export function choose(required: Iterable<Node>, { free, cost = bytesOf, mayRepeat = cheap }: ChoiceRules): Choice {
+export function choose(required: Iterable<Node>, { free, cost = bytesOf, again: price = cheapAlone }: ChoiceRules): Choice {
   const wanted = [...new Set(required)].filter((n) => !free(n));
   const index = new Map<Node, number>();
   const values: Node[] = [];
@@ -68,15 +64,16 @@ export function choose(required: Iterable<Node>, { free, cost = bytesOf, mayRepe
     index.set(n, values.push(n) - 1);
   };
   wanted.forEach(add);
-  for (let i = 0; i < values.length; i++) if (mayRepeat(values[i])) values[i].inputs.forEach(add);
+  for (let i = 0; i < values.length; i++) if (price(values[i]) < Number.POSITIVE_INFINITY) values[i].inputs.forEach(add);
 
   const source = 2 * values.length;
   const target = source + 1;
   const network = new FlowNetwork(target + 1);
   values.forEach((n, i) => {
     network.edge(2 * i, 2 * i + 1, cost(n));
-    if (!mayRepeat(n)) network.edge(source, 2 * i, Number.POSITIVE_INFINITY);
-    else
+    const repeating = price(n);
+    if (repeating > 0) network.edge(source, 2 * i, repeating);
+    if (repeating < Number.POSITIVE_INFINITY)
       for (const x of n.inputs) {
         const j = index.get(x);
         if (j !== undefined) network.edge(2 * j + 1, 2 * i, Number.POSITIVE_INFINITY);
@@ -92,6 +89,7 @@ export function choose(required: Iterable<Node>, { free, cost = bytesOf, mayRepe
     if (side[2 * i]) again.add(n);
     else kept.add(n);
   });
-  for (const n of again) if (!mayRepeat(n)) throw new Bug(`the cut would compute ${n.op} of ${n.origin.path} again`);
+  for (const n of again)
+    if (price(n) === Number.POSITIVE_INFINITY) throw new Bug(`the cut would compute ${n.op} of ${n.origin.path} again`);
   return { kept, again };
 }

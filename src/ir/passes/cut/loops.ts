@@ -8,7 +8,7 @@ import { trim } from "../../loops/trim.ts";
 import { makeArg } from "../../make.ts";
 import { rowOf } from "../../ops/index.ts";
 import { constantNodes, isGet, orderUntil, rebuild, withInputs } from "../../rebuild.ts";
-import { bytesOf, type CutRules, choose } from "./choose.ts";
+import { bytesOf, choose } from "./choose.ts";
 import { halvesOf } from "./halves.ts";
 
 /** Turns of the forward loop that are decided together, and the body of each follower that goes with them. */
@@ -24,8 +24,8 @@ interface Remade {
   readonly loop: NonNullable<Node["loop"]>;
 }
 
-/** The graph whose adjoint bodies compute again what is not worth exporting. */
-export function cutLoops(graph: Graph, { changed, mayRepeat }: CutRules = {}): Graph {
+/** The graph whose adjoint bodies compute again what is cheap and not worth exporting. */
+export function cutLoops(graph: Graph, changed?: readonly string[]): Graph {
   const { nodes, free } = halvesOf(graph, changed);
   const exports = new LoopExports();
   const followersOf = new Map<Node, Node[]>();
@@ -36,8 +36,7 @@ export function cutLoops(graph: Graph, { changed, mayRepeat }: CutRules = {}): G
     followersOf.set(forward, [...(followersOf.get(forward) ?? []), n]);
   }
   const remade = new Map<Node, Remade>();
-  for (const [forward, followers] of followersOf)
-    for (const [n, r] of cutPair(forward, followers, free, exports, mayRepeat)) remade.set(n, r);
+  for (const [forward, followers] of followersOf) for (const [n, r] of cutPair(forward, followers, free, exports)) remade.set(n, r);
   if (remade.size === 0) return graph;
   const roots = rebuild(
     graph.results.map((r) => r.node),
@@ -60,13 +59,7 @@ function followedBy(n: Node): Node | undefined {
   return [...reads].sort((a, b) => b[1] - a[1])[0]?.[0];
 }
 
-function cutPair(
-  forward: Node,
-  followers: readonly Node[],
-  free: (n: Node) => boolean,
-  exports: LoopExports,
-  mayRepeat: CutRules["mayRepeat"],
-): Map<Node, Remade> {
+function cutPair(forward: Node, followers: readonly Node[], free: (n: Node) => boolean, exports: LoopExports): Map<Node, Remade> {
   const { carried } = forward.loop!;
   const groups = groupsOf(forward, followers);
   const makers = followers.map((n) => new FollowerMaker(n, forward, exports));
@@ -85,7 +78,7 @@ function cutPair(
       return shared ? (bytesOf(n) * new Set(uses(n)).size) / group.turns.length : bytesOf(n);
     };
     const required = new Set(positions.flatMap((of) => of.flatMap((m) => m ?? [])));
-    const { again } = choose(required, { free: isFree, cost, mayRepeat });
+    const { again } = choose(required, { free: isFree, cost });
     if ([...required].some((m) => again.has(m))) changed = true;
     makers.forEach((maker, f) => {
       if (group.bodies[f] >= 0) maker.add(group, group.bodies[f], positions[f], again, constants);

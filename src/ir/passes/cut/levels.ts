@@ -1,0 +1,63 @@
+/**
+ * The forward half as a chain: each value has a level, which is the turn of the loop it was written in; what comes behind all turns is a level
+ * of its own. Backwards, levels are met last first, so what is recomputed for one level must not need what is recomputed for a later one.
+ */
+import type { Node, Turn } from "../../graph.ts";
+import { choose } from "./choose.ts";
+
+export interface Levels {
+  /** Levels are 0..count-1. */
+  readonly count: number;
+  of(n: Node): number;
+  /** By level, for all but the last: the smallest set of values from which later levels can be had with cheap work alone. */
+  readonly separators: readonly ReadonlySet<Node>[];
+}
+
+function outermost(turn: Turn | undefined): Turn | undefined {
+  let t = turn;
+  while (t?.outer) t = t.outer;
+  return t;
+}
+
+/** `nodes`: all of the graph, operands first. */
+export function levelsOf(nodes: readonly Node[], free: (n: Node) => boolean): Levels {
+  const forward = nodes.filter((n) => !n.backward);
+  const base = new Map<string, number>();
+  let end = 0;
+  for (const n of forward) {
+    const turn = outermost(n.origin.turn);
+    if (!turn || base.has(turn.loop)) continue;
+    base.set(turn.loop, end);
+    end += turn.of;
+  }
+  // From the last node to the first: a value is of the earliest turn that needs it, whichever turn's place it carries. What no turn needs comes behind.
+  const level = new Map<Node, number>(forward.map((n) => [n, end]));
+  for (let i = forward.length - 1; i >= 0; i--) {
+    const n = forward[i];
+    const turn = outermost(n.origin.turn);
+    const at = Math.min(level.get(n)!, turn ? base.get(turn.loop)! + turn.turn : end);
+    level.set(n, at);
+    for (const x of n.inputs) level.set(x, Math.min(level.get(x)!, at));
+  }
+  // numbers without gaps
+  const used = [...new Set(level.values())].sort((x, y) => x - y);
+  const rank = new Map(used.map((l, i) => [l, i]));
+  const of = (n: Node): number => rank.get(level.get(n)!)!;
+  return { count: used.length, of, separators: separatorsOf(forward, used.length, of, free) };
+}
+
+function separatorsOf(forward: readonly Node[], count: number, of: (n: Node) => number, free: (n: Node) => boolean): Set<Node>[] {
+  const last = new Map<Node, number>();
+  for (const n of forward) for (const x of n.inputs) last.set(x, Math.max(last.get(x) ?? 0, of(n)));
+  const crossing = Array.from({ length: Math.max(0, count - 1) }, () => [] as Node[]);
+  for (const n of forward) if (!free(n)) for (let t = of(n); t < (last.get(n) ?? 0); t++) crossing[t].push(n);
+  const out: Set<Node>[] = [];
+  for (const wanted of crossing) {
+    // What the level before keeps is there: a value that passes by is kept once.
+    const before = out.at(-1) ?? new Set<Node>();
+    const { kept, again } = choose(wanted, { free: (n) => free(n) || before.has(n) });
+    const read = [...wanted, ...[...again].flatMap((n) => n.inputs)];
+    out.push(new Set([...kept, ...read.filter((n) => before.has(n))]));
+  }
+  return out;
+}

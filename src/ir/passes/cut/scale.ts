@@ -1,0 +1,87 @@
+/**
+ * From keeping all to recomputing most, in small steps: each saves memory and costs work. What is dear for the bytes it saves comes last:
+ * first ever dearer values, level by level; then separators of levels, in ever longer segments.
+ */
+import type { Node } from "../../graph.ts";
+import { chooseFlat, type FlatChoice, type Recompute } from "./flat.ts";
+import type { Halves } from "./halves.ts";
+import type { Levels } from "./levels.ts";
+
+/** Bytes that must be saved for a second of recomputing, from the dearest price, at which elementwise work alone is repeated, down. */
+const PRICES = Array.from({ length: 14 }, (_, i) => 2e10 / 2 ** i);
+
+/** Work that is repeated although no budget asks for it, as a share of the step's. */
+const UNASKED = 0.02;
+
+export class Scale {
+  private readonly steps: (Recompute | undefined)[] = [undefined];
+  private readonly choices = new Map<number, FlatChoice>();
+  /** The step taken where no budget is given. */
+  readonly usual: number;
+  /** Steps at which a kind of recomputing is complete: the least memory is at one of them. */
+  readonly corners: readonly number[];
+
+  constructor(
+    private readonly halves: Halves,
+    private readonly levels: Levels,
+    private readonly seconds: (n: Node) => number,
+  ) {
+    const total = halves.nodes.reduce((sum, n) => sum + seconds(n), 0);
+    const corners = [0];
+    let usual = 0;
+    let higher = Number.POSITIVE_INFINITY;
+    let kept = -1;
+    for (const lower of PRICES) {
+      const choice = chooseFlat(halves, levels, { price: () => lower, dropped: new Set() }, seconds);
+      const size = choice.kept.size + choice.again.size * 1e6;
+      if (size === kept) continue;
+      kept = size;
+      const above = higher;
+      for (let k = 1; k <= levels.count; k++) this.steps.push({ price: (level) => (level < k ? lower : above), dropped: new Set() });
+      const last = this.steps.length - 1;
+      this.choices.set(last, choice);
+      corners.push(last);
+      if (this.added(last) <= UNASKED * total) usual = last;
+      higher = lower;
+    }
+    const lowest = higher;
+    const borders = levels.count - 2;
+    for (let length = 2; borders >= length && length <= Math.ceil(Math.sqrt(borders)) + 1; length++) {
+      for (let long = length; long <= borders + 1; long += length) {
+        const every = (t: number) => (t < long ? length : length - 1);
+        const dropped = new Set(Array.from({ length: borders }, (_, t) => t).filter((t) => (t + 1) % every(t) !== 0));
+        this.steps.push({ price: () => lowest, dropped });
+      }
+      corners.push(this.steps.length - 1);
+    }
+    this.usual = usual;
+    this.corners = [...new Set(corners)];
+  }
+
+  get length(): number {
+    return this.steps.length;
+  }
+
+  at(step: number): FlatChoice {
+    let choice = this.choices.get(step);
+    if (!choice) {
+      const how = this.steps[step];
+      choice = how
+        ? chooseFlat(this.halves, this.levels, how, this.seconds)
+        : chooseFlat(
+            this.halves,
+            { ...this.levels, separators: [] },
+            { price: () => Number.POSITIVE_INFINITY, dropped: new Set() },
+            this.seconds,
+          );
+      this.choices.set(step, choice);
+    }
+    return choice;
+  }
+
+  /** Seconds of work that a step repeats. */
+  added(step: number): number {
+    const { again, walked } = this.at(step);
+    return [...again, ...walked].reduce((sum, n) => sum + this.seconds(n), 0);
+  }
+}

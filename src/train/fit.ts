@@ -1,0 +1,95 @@
+/**
+ * How much each entry recomputes so that the program fits its budget: as little as does. A plan is made for each try; bytes are those of the
+ * plan, not an estimate.
+ */
+import { activationBytes, type CompiledProgram, compileProgram, type TargetOptions } from "../backends/compile.ts";
+import type { Compilation, Compiled } from "../ir/pipeline.ts";
+import { memoryOf } from "./budget.ts";
+
+export interface Fitting {
+  readonly name: string;
+  readonly compilation: Compilation;
+}
+export interface Fitted {
+  readonly lowered: readonly (Compiled & { readonly name: string })[];
+  /** Planned, without a module. */
+  readonly planned: CompiledProgram;
+  /** The smallest budget that could be met; only where this one is not. */
+  readonly smallest?: number;
+}
+
+/** Peaks of one entry by the step of its scale. */
+export class Peaks {
+  private readonly known = new Map<number, { readonly bytes: number; readonly compiled: Compiled }>();
+  constructor(
+    private readonly compilation: Compilation,
+    private readonly target: TargetOptions,
+  ) {}
+  at(step: number): { readonly bytes: number; readonly compiled: Compiled } {
+    let peak = this.known.get(step);
+    if (!peak) {
+      const compiled = this.compilation.finish(step);
+      peak = { bytes: activationBytes(compiled.graph, this.target), compiled };
+      this.known.set(step, peak);
+    }
+    return peak;
+  }
+}
+
+/** How often the rest of the program may turn out larger, because other kernels take more scratch. */
+const TRIES = 3;
+
+/** Entries with as little recomputing as a budget asks for. Where none fits, the plan without one, and the smallest budget that could be met. */
+export async function fit(entries: readonly Fitting[], target: TargetOptions, memory: number): Promise<Fitted> {
+  const usual = entries.map(({ name, compilation }) => ({ name, ...compilation.finish() }));
+  const first = await compileProgram(usual, target, true);
+  const { total, arenas } = memoryOf(first.program);
+  if (total <= memory) return { lowered: usual, planned: first };
+  const peaks = entries.map(({ compilation }) => new Peaks(compilation, target));
+  let allowed = memory - (total - arenas.activations);
+  for (let attempt = 0; attempt < TRIES; attempt++) {
+    const steps = usual.map(({ recompute }, i) => (recompute ? firstWithin(peaks[i], recompute, allowed) : undefined));
+    if (steps.some((s, i) => s === undefined && usual[i].recompute !== undefined)) break;
+    const lowered = usual.map((u, i) =>
+      steps[i] === undefined || steps[i] === u.recompute!.step ? u : { name: u.name, ...peaks[i].at(steps[i]).compiled },
+    );
+    const planned = await compileProgram(lowered, target, true);
+    const now = memoryOf(planned.program).total;
+    if (now <= memory) return { lowered, planned };
+    allowed -= now - memory;
+  }
+  const least = usual.map(({ recompute }, i) =>
+    recompute ? Math.min(...cornersOf(recompute).map((s) => peaks[i].at(s).bytes)) : activationBytes(usual[i].graph, target),
+  );
+  return { lowered: usual, planned: first, smallest: total - arenas.activations + Math.max(...least) };
+}
+
+type Scale = NonNullable<Compiled["recompute"]>;
+
+/** Corners from the usual step on. */
+const cornersOf = ({ usual, corners }: Scale): number[] => [usual, ...corners.filter((c) => c > usual)];
+
+/** The first step from the usual one on that fits; `undefined`: no corner does, so a larger budget never fits less. */
+function firstWithin(peaks: Peaks, scale: Scale, allowed: number): number | undefined {
+  const fits = (step: number): boolean => peaks.at(step).bytes <= allowed;
+  const corners = cornersOf(scale);
+  if (fits(corners[0])) return corners[0];
+  let [low, high] = [0, corners.length - 1];
+  if (!fits(corners[high])) {
+    const other = corners.findIndex(fits);
+    if (other < 0) return undefined;
+    [low, high] = [other - 1, other];
+  }
+  while (high - low > 1) {
+    const middle = (low + high) >> 1;
+    if (fits(corners[middle])) high = middle;
+    else low = middle;
+  }
+  let [below, at] = [corners[low], corners[high]];
+  while (at - below > 1) {
+    const middle = (below + at) >> 1;
+    if (fits(middle)) at = middle;
+    else below = middle;
+  }
+  return at;
+}

@@ -1,0 +1,78 @@
+/** `memory =`: the peak that a run allocates, met by recomputing as little as will do. */
+import { beforeAll, describe, expect, test } from "@jest/globals";
+import { type Place, peftc, place, SPEC } from "./support.ts";
+import { writeTinyModel } from "./tiny-model.ts";
+
+const LAYERS = 4;
+let at: Place;
+beforeAll(() => {
+  at = place(
+    SPEC.replace('generate { model = gpt2  prompts = ["the "]  max_tokens = 6 }', "").replace(
+      'evaluate  = { metrics: ["perplexity"] }',
+      "",
+    ),
+  );
+  writeTinyModel(at.files, "models/tiny", LAYERS);
+});
+
+interface Planned {
+  readonly peak_bytes: number;
+  readonly recomputed: number;
+  readonly notes: readonly string[];
+}
+async function plan(memory?: number): Promise<{ code: number; planned: Planned; err: string }> {
+  const set = memory === undefined ? [] : ["--set", `train.memory=${memory}`];
+  const outcome = await peftc(at, ["plan", "main.peft", "--json", "--device", "wasm", ...set]);
+  const planned = outcome.events().find((e) => e.event === "plan") as unknown as Planned;
+  return { code: outcome.code, planned, err: JSON.stringify(outcome.events().at(-1)) };
+}
+/** Losses of a run, and what it allocated. */
+async function trained(memory?: number): Promise<{ losses: number[]; peak: number }> {
+  const set = memory === undefined ? [] : ["--set", `train.memory=${memory}`];
+  const outcome = await peftc(at, ["train", "main.peft", "--json", "--device", "wasm", "--output", `out-${memory ?? "free"}`, ...set]);
+  expect(outcome.code).toBe(0);
+  const events = outcome.events() as Record<string, number & string>[];
+  return {
+    losses: events.filter((e) => e.event === "step").map((e) => e.loss),
+    peak: events.find((e) => e.event === "plan")!.peak_bytes,
+  };
+}
+
+describe("a budget", () => {
+  let usual: Planned;
+  let smallest: number;
+  beforeAll(async () => {
+    usual = (await plan()).planned;
+    const refused = await plan(50_000);
+    expect(refused.code).toBe(1);
+    smallest = Number(/\((\d+) bytes\): the smallest budget that fits/.exec(refused.err)![1]);
+  });
+
+  test("that is refused names one that is not, well below the usual peak", async () => {
+    expect(smallest).toBeLessThan(0.75 * usual.peak_bytes);
+    const met = await plan(smallest);
+    expect(met.code).toBe(0);
+    expect(met.planned.peak_bytes).toBeLessThanOrEqual(smallest);
+    expect((await plan(smallest - 64)).code).toBe(1);
+  });
+
+  test("is met wherever it lies between, by less recomputing the larger it is", async () => {
+    let added = Number.POSITIVE_INFINITY;
+    for (let i = 1; i <= 3; i += 2) {
+      const memory = Math.floor(smallest + ((usual.peak_bytes - smallest) * i) / 3);
+      const { code, planned } = await plan(memory);
+      expect(code).toBe(0);
+      expect(planned.peak_bytes).toBeLessThanOrEqual(memory);
+      expect(planned.recomputed).toBeLessThanOrEqual(added);
+      added = planned.recomputed;
+    }
+    expect(added).toBe(usual.recomputed);
+  });
+
+  test("changes no loss", async () => {
+    const [free, tight] = [await trained(), await trained(smallest)];
+    expect(tight.peak).toBeLessThanOrEqual(smallest);
+    expect(free.losses).toHaveLength(6);
+    tight.losses.forEach((loss, i) => expect(loss).toBeCloseTo(free.losses[i], 5));
+  });
+});
