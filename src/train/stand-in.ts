@@ -24,7 +24,8 @@ export function standIn(stage: TrainStage, number: number): DataTable {
       }
       return Number(substitute(dim, sizes));
     });
-    const row = new Float32Array(shape.reduce((n, d) => n * d, 1));
+    // masks are true: rows are as long as the stage says
+    const row = new Float32Array(shape.reduce((n, d) => n * d, 1)).fill(decl.dtype === "bool" ? 1 : 0);
     made.set(decl.name, { rank: shape.length, pad: 0, row: () => row, shape: () => shape });
   }
   return { name: `the data of ${stage.name}`, rows: stage.batch * stage.accumulate, columns: made };

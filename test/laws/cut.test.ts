@@ -4,6 +4,7 @@ import { differentiate } from "../../src/ir/autodiff.ts";
 import { Builder } from "../../src/ir/build.ts";
 import { type Graph, type Node, order, type Result } from "../../src/ir/graph.ts";
 import { roll, unroll } from "../../src/ir/loops.ts";
+import { chunk } from "../../src/ir/passes/chunk.ts";
 import { cse } from "../../src/ir/passes/cse.ts";
 import { cheap } from "../../src/ir/passes/cut/choose.ts";
 import { FlowNetwork } from "../../src/ir/passes/cut/flow.ts";
@@ -118,6 +119,17 @@ describe("the cut", () => {
     const again = order(last.results.map((r) => r.node)).map((n) => n.origin.recomputed);
     expect(again).toContain("on the way");
     expect(again).toContain("here");
+  });
+
+  test("loops over slices are recomputed whole", () => {
+    const graph = chunk.run(tidy(differentiate(transformer(3))), new PassContext(new Map(), { slice: 256 }));
+    expect(order(graph.results.map((r) => r.node)).some((n) => n.loop?.sliced)).toBe(true);
+    const notes = context();
+    cut.run(graph, notes);
+    const done = at(graph, notes.recompute!.steps - 1);
+    verify(done);
+    expect(difference(run(done), run(graph))).toBe(0);
+    expect(order(done.results.map((r) => r.node)).some((n) => n.loop?.sliced && n.origin.recomputed)).toBe(true);
   });
 
   test("no level waits for what is recomputed for another", () => {

@@ -44,9 +44,12 @@ interface Chain {
 }
 
 /** Of each graph, once: who looks for a step that fits a budget asks for many of one graph. */
-const chains = new WeakMap<Graph, Chain>();
-function chainOf(graph: Graph, changed: readonly string[] | undefined): Chain {
-  const known = chains.get(graph);
+const chains = new WeakMap<Graph, Map<string, Chain>>();
+function chainOf(graph: Graph, changed: readonly string[] = []): Chain {
+  const made = chains.get(graph) ?? new Map<string, Chain>();
+  chains.set(graph, made);
+  const key = changed.join("\n");
+  const known = made.get(key);
   if (known) return known;
   const flat = cutLoops(graph, changed);
   const halves = halvesOf(flat, changed);
@@ -58,6 +61,6 @@ function chainOf(graph: Graph, changed: readonly string[] | undefined): Chain {
     separated: new Set(levels.separators.flatMap((s) => [...s])),
     total: halves.nodes.reduce((sum, n) => sum + secondsOf(n), 0),
   };
-  chains.set(graph, chain);
+  made.set(key, chain);
   return chain;
 }

@@ -4,8 +4,8 @@ import { type Node, sizes } from "../../graph.ts";
 import { rowOf } from "../../ops/index.ts";
 import { FlowNetwork } from "./flow.ts";
 
-/** What a value takes where it is kept: every dtype has four bytes an element. */
-export const bytesOf = (n: Node): number => 4 * sizes(n).reduce((p, d) => p * d, 1);
+/** What a value takes where it is kept: every dtype has four bytes an element. A loop is no value; what is read of it is. */
+export const bytesOf = (n: Node): number => (n.loop ? Number.POSITIVE_INFINITY : 4 * sizes(n).reduce((p, d) => p * d, 1));
 
 /**
  * Whether computing a node again is cheap enough to do so: elementwise functions, movement, draws, and reductions of whole rows. Products,

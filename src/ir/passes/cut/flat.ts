@@ -50,14 +50,17 @@ export function chooseFlat(halves: Halves, levels: Levels, how: Recompute, secon
 /** Computed by kernels, from operands alone. */
 const repeatable = (n: Node): boolean => {
   const { role, supply } = rowOf(n);
-  return !n.loop && supply === undefined && role !== "host" && role !== "region" && role !== "placeholder";
+  // loops over slices are repeated whole; loops of layers are cut body by body
+  if (role === "region") return (n.loop ?? n.inputs[0].loop)!.sliced !== undefined;
+  // what a reversible stream leaves behind is a remainder of integers: it is there so that the stream need not be
+  return n.type.dtype !== "i32" && supply === undefined && role !== "host" && role !== "placeholder";
 };
 
 /** The graph whose backward half recomputes what was chosen. What is walked has copies of its own, which live no longer than the walk. */
 export function applyFlat(graph: Graph, { again, walked }: FlatChoice, separated: ReadonlySet<Node>): Graph {
   if (again.size === 0 && walked.size === 0) return graph;
   const copy = (n: Node, inputs: readonly Node[], recomputed: Origin["recomputed"]): Node =>
-    node(n.op, inputs, n.attrs, n.type, { ...n.origin, half: "backward", recomputed });
+    node(n.op, inputs, n.attrs, n.type, { ...n.origin, half: "backward", recomputed }, n.loop);
   const ends = [...walked].filter((n) => separated.has(n));
   const steps = new Map<Node, Node>();
   rebuild(ends, steps, (n, inputs) => (walked.has(n) ? copy(n, inputs, "on the way") : n));

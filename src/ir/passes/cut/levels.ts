@@ -50,7 +50,7 @@ function separatorsOf(forward: readonly Node[], count: number, of: (n: Node) => 
   const last = new Map<Node, number>();
   for (const n of forward) for (const x of n.inputs) last.set(x, Math.max(last.get(x) ?? 0, of(n)));
   const crossing = Array.from({ length: Math.max(0, count - 1) }, () => [] as Node[]);
-  for (const n of forward) if (!free(n)) for (let t = of(n); t < (last.get(n) ?? 0); t++) crossing[t].push(n);
+  for (const n of forward) if (!n.loop && !free(n)) for (let t = of(n); t < (last.get(n) ?? 0); t++) crossing[t].push(n);
   const out: Set<Node>[] = [];
   for (const wanted of crossing) {
     // What the level before keeps is there: a value that passes by is kept once.

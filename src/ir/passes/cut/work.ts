@@ -1,6 +1,6 @@
 /** How long nodes take, so that recomputing can be weighed against keeping. */
 import { elementsOf, multiplyAdds } from "../../flops.ts";
-import { type Node, sizes } from "../../graph.ts";
+import { type Node, order, sizes } from "../../graph.ts";
 import { rowOf } from "../../ops/index.ts";
 
 /**
@@ -16,6 +16,10 @@ const elements = (n: Node): number => sizes(n).reduce((p, d) => p * d, 1);
 
 /** Seconds that computing `n` from its operands takes. Movement takes none: kernels that read it compute where its elements lie. */
 export function secondsOf(n: Node): number {
+  if (n.loop) {
+    const bodies = n.loop.bodies.map((body) => order(body.results).reduce((sum, x) => sum + secondsOf(x), 0));
+    return n.loop.turns.reduce((sum, turn) => sum + bodies[turn.body], 0);
+  }
   const products = multiplyAdds(n);
   if (products > 0) {
     const moved = elements(n) + n.inputs.reduce((sum, x) => sum + elements(x), 0);
