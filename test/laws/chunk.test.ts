@@ -49,6 +49,11 @@ describe("a training step in slices", () => {
     // what is left is the largest product that is not made to be used up at once: queries, keys and values
     expect(largest(compiled(graph, 1500))).toBe(shape.batch * shape.sequence * 3 * shape.dim);
     expect(3 * shape.dim * shape.sequence * shape.batch).toBeLessThan(Math.min(logits, scores));
+    // a mask is made of positions where it is read
+    const masks = loops(compiled(graph, 1500)).flatMap((n) =>
+      n.inputs.filter((x) => x.type.dtype === "bool" && elements(x) >= shape.sequence ** 2),
+    );
+    expect(masks).toEqual([]);
   });
 
   test("the head makes loss and gradient in one loop, and its product once each way", () => {

@@ -26,7 +26,7 @@ const ROWS = 16;
 /** A product is worth a slice's loop where it makes so many times as many elements as it reads. */
 const GROWTH = 2;
 /** Products over at most so many elements are repeated in the backward half; longer ones only where they make so many times as many elements. */
-const SHORT = 256;
+const SHORT = 128;
 const WIDE = 8;
 
 interface Cut {
@@ -66,13 +66,14 @@ function inSlices(roots: readonly Node[], bytes: number, found: (what: string) =
   const seen = new Set<Node>();
   for (const seed of seeds) {
     if (seen.has(seed)) continue;
-    const large = new Large(seed);
+    const large = new Large(seed, bytes);
     const core = component(seed, large, around);
     const fresh = core.every((n) => !seen.has(n));
     for (const n of core) seen.add(n);
     if (!fresh) continue;
     const made = cutsOf(core, large, around, bytes);
-    if (made.length) found(`${((4 * elements(seed)) / 1e6).toFixed(1)} MB around ${seed.origin.path || seed.op}`);
+    if (made.length)
+      found(`${((4 * elements(seed)) / 1e6).toFixed(1)} MB around ${(seed.origin.path || seed.op).replace(/\.\d+(?=\.|$)/g, "[*]")}`);
     cuts.push(...made);
   }
   return cuts.length ? rebuilt(roots, cuts, bytes) : roots;

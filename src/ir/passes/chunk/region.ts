@@ -58,12 +58,33 @@ export function depth(n: Node): number {
   return axes.lhsContract.reduce((p, a) => p * shape[a], 1);
 }
 
+/** What takes this part of a slice may as well stand whole. */
+const SMALL = 8;
+
 /** Which nodes are of a seed's size, and had only by work that is not repeated for each reader. */
 export class Large {
   private readonly known = new Map<Node, boolean>();
+  private readonly wide = new Map<Node, boolean>();
   readonly size: number;
-  constructor(seed: Node) {
+  /** `bytes`: of a slice. */
+  constructor(
+    seed: Node,
+    private readonly bytes: number,
+  ) {
     this.size = elements(seed) / 2;
+  }
+  /** Made by cheap work out of values that are small beside it (a mask out of positions), and not small beside a slice: made again where it is read. */
+  spread(n: Node): boolean {
+    let seen = this.wide.get(n);
+    if (seen === undefined) {
+      seen =
+        4 * elements(n) > this.bytes / SMALL &&
+        rowOf(n).role !== "region" &&
+        rowOf(n).supply === undefined &&
+        new Large(n, this.bytes).light(n);
+      this.wide.set(n, seen);
+    }
+    return seen;
   }
   is(n: Node): boolean {
     return elements(n) >= this.size;
@@ -202,7 +223,7 @@ export function regionAlong(seed: Node, axis: number, { own, clones }: Members, 
     }
     if (at === undefined) {
       if (whole.has(n) || given.get(n)?.has(undefined)) return;
-      if (moves(n) || (large.is(n) && large.light(n) && rowOf(n).supply === undefined)) {
+      if (moves(n) || large.spread(n)) {
         whole.add(n);
         for (const x of n.inputs) bring(x, undefined);
       } else give(n, undefined);
@@ -214,7 +235,7 @@ export function regionAlong(seed: Node, axis: number, { own, clones }: Members, 
       again.set(n, known);
     }
     if (known.has(at)) return;
-    const may = rowOf(n).supply === undefined && (moves(n) || (large.is(n) && large.light(n)));
+    const may = rowOf(n).supply === undefined && (moves(n) || (large.is(n) && large.light(n)) || large.spread(n));
     const tie = may ? tiesOf(n).find((t) => t.result === at) : undefined;
     known.set(at, tie);
     if (!tie) give(n, at);
