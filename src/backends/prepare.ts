@@ -53,6 +53,8 @@ export function singleLeaves(graph: Graph): Graph {
 
 /** Partial sums and extremes fill at least this many units of work, where there are elements enough. */
 const PARTS = 64;
+/** Within a turn of a loop: what is reduced in parts is stored for the second pass over it, and a turn is there to store little. */
+const TURN_PARTS = 8;
 /** Reductions of fewer elements stay whole. */
 const LARGE = 1 << 15;
 
@@ -60,28 +62,28 @@ const LARGE = 1 << 15;
  * Reductions of many elements to few go in two steps, so that there is work for all threads: first along some of the axes, or along parts of
  * an axis, then over the partial results. The order of a sum stays a function of its shape.
  */
-export function splitReductions(graph: Graph): Graph {
+export function splitReductions(graph: Graph, least = PARTS): Graph {
   const roots = rebuild(
     graph.results.map((r) => r.node),
     new Map(),
     (n, inputs) => {
       const row = rowOf(n);
-      return row.reduce && row.role === "reduce" && n.type.dtype === "f32" ? inParts(n, inputs[0]) : withInputs(n, inputs);
+      return row.reduce && row.role === "reduce" && n.type.dtype === "f32" ? inParts(n, inputs[0], least) : withInputs(n, inputs);
     },
   );
   return { results: graph.results.map((r, i) => ({ ...r, node: roots[i] })) };
 }
 
-function inParts(n: Node, x: Node): Node {
+function inParts(n: Node, x: Node, least: number): Node {
   const shape = sizes(x);
   const axes = [...(n.attrs.axes as readonly number[])].filter((a) => shape[a] > 1).sort((a, b) => a - b);
   const total = shape.reduce((a, b) => a * b, 1);
   const rows = total / axes.reduce((a, i) => a * shape[i], 1);
-  if (total < LARGE || rows >= PARTS || axes.length === 0) return withInputs(n, [x]);
+  if (total < LARGE || rows >= least || axes.length === 0) return withInputs(n, [x]);
   const op = n.op as ReduceName;
   // The leading reduced axes stay for the second step, as many as are needed.
   let kept = 0;
-  for (let parts = rows; kept < axes.length - 1 && parts < PARTS; kept++) parts *= shape[axes[kept]];
+  for (let parts = rows; kept < axes.length - 1 && parts < least; kept++) parts *= shape[axes[kept]];
   if (kept > 0) {
     const first = make(op, [x], { axes: axes.slice(kept) }, n.origin);
     const rest = axes.slice(0, kept).map((a) => a - axes.slice(kept).filter((b) => b < a).length);
@@ -98,7 +100,8 @@ function inParts(n: Node, x: Node): Node {
 }
 
 /** All of the above, in the order that suits. */
-export const prepare = (graph: Graph, apart = false): Graph => storableResults(splitReductions(thinProducts(singleLeaves(graph))), apart);
+export const prepare = (graph: Graph, apart = false): Graph =>
+  storableResults(splitReductions(thinProducts(singleLeaves(graph)), apart ? TURN_PARTS : PARTS), apart);
 
 /** Products with a side, or a depth, of 1 become sums of elementwise products: they are bound by memory, and a tile of one row is mostly empty. */
 export function thinProducts(graph: Graph): Graph {

@@ -22,7 +22,7 @@ import type { Pass } from "./pass.ts";
 /** A value that takes more is computed in slices, each of about as many bytes: more than what caches hold, less than what else a step needs. */
 const SLICE = 8 * 2 ** 20;
 /** Rows that a product of a slice has at least, where it has so many: fewer, and packing the other operand takes longer than multiplying. */
-const ROWS = 16;
+const ROWS = 8;
 /** A product is worth a slice's loop where it makes so many times as many elements as it reads. */
 const GROWTH = 2;
 /** Products over at most so many elements are repeated in the backward half; longer ones only where they make so many times as many elements. */
