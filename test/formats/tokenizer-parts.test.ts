@@ -116,6 +116,77 @@ describe("an answer behind a prompt is cut with it, where a tokenizer marks begi
   });
 });
 
+/** A message of SentencePiece's: pieces with scores and types, the kind of model, and how texts are made ready. */
+function sentencePiece(
+  pieces: readonly (readonly [string, number, number?])[],
+  kind: number,
+  ready: { prefix?: boolean; collapse?: boolean } = {},
+): Uint8Array {
+  const bytes = (field: number, inner: readonly number[]) => [field * 8 + 2, ...varint(inner.length), ...inner];
+  const varint = (value: number): number[] => (value < 128 ? [value] : [(value % 128) + 128, ...varint(Math.floor(value / 128))]);
+  const float = (value: number) => [...new Uint8Array(Float32Array.of(value).buffer)];
+  const out = pieces.flatMap(([text, score, type = 1]) =>
+    bytes(1, [...bytes(1, [...new TextEncoder().encode(text)]), 21, ...float(score), 24, type]),
+  );
+  const { prefix = true, collapse = true } = ready;
+  return Uint8Array.from([...out, ...bytes(2, [24, kind, ...varint(35 * 8), 1]), ...bytes(3, [24, Number(prefix), 32, Number(collapse)])]);
+}
+const loadModel = (name: string, model: Uint8Array, type: string): TextTokenizer =>
+  loadTokenizer(
+    new MemoryFiles([
+      [`m/${name}`, model],
+      ["m/config.json", JSON.stringify({ model_type: type })],
+    ]),
+    "m",
+  )!;
+
+describe("SentencePiece's own files", () => {
+  const BYTES = Array.from({ length: 256 }, (_, i) => [`<0x${i.toString(16).toUpperCase().padStart(2, "0")}>`, 0, 6] as const);
+  test("byte pairs: a space in front of whatever it is, pairs by their scores, bytes for the rest", () => {
+    const pieces = [
+      ["<unk>", 0, 2],
+      ["<s>", 0, 3],
+      ["</s>", 0, 3],
+      ...BYTES,
+      ["▁a", -1],
+      ["ab", 0],
+      ["▁", -9],
+      ["a", -9],
+      ["b", -9],
+    ] as const;
+    const t = loadModel("tokenizer.model", sentencePiece(pieces, 2, { collapse: false }), "llama");
+    const said = (text: string) => t.encode(text).map((id) => t.tokenOf(id));
+    expect(said("ab a")).toEqual(["▁", "ab", "▁a"]);
+    expect(said(" a")).toEqual(["▁", "▁a"]);
+    expect(said("é")).toEqual(["▁", "<0xC3>", "<0xA9>"]);
+    expect(t.frame(t.encode("a"), undefined).ids).toEqual([1, 259]);
+    expect(t.decode(t.encode("ab é a"))).toBe("ab é a");
+    expect([t.ids.bos, t.ids.eos, t.ids.unk]).toEqual([1, 2, 0]);
+  });
+  test("unigram: the best cut by scores, spaces made one, the end behind", () => {
+    const pieces = [
+      ["<pad>", 0, 3],
+      ["</s>", 0, 3],
+      ["<unk>", 0, 2],
+      ["▁", -3],
+      ["a", -3],
+      ["b", -3],
+      ["▁ab", -4],
+      ["b▁", -1],
+    ] as const;
+    const t = loadModel("spiece.model", sentencePiece(pieces, 1), "t5");
+    expect(t.encode("ab   ab ").map((id) => t.tokenOf(id))).toEqual(["▁ab", "▁ab"]);
+    expect(t.frame(t.encode("a"), undefined).ids).toEqual([3, 4, 1]);
+  });
+  test("what is no such file, or of a type that needs more", () => {
+    expect(refusal(() => loadModel("tokenizer.model", Uint8Array.of(10, 200), "llama"))).toMatch(/^P0650 `m\/tokenizer.model` is no sound/);
+    expect(refusal(() => loadModel("tokenizer.model", sentencePiece([["a", 0]], 4), "llama"))).toMatch(/^P0654.*of characters/);
+    expect(refusal(() => loadModel("sentencepiece.bpe.model", sentencePiece([["a", 0]], 1), "xlm-roberta"))).toMatch(
+      /^P0654.*"xlm-roberta"/,
+    );
+  });
+});
+
 describe("files beside tokenizer.json", () => {
   const json = wordPieces({ type: "WhitespaceSplit" }, ["a", "b"]);
   const token = (content: string, more: object = {}) => ({

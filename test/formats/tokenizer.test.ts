@@ -174,7 +174,7 @@ describe("tokenizer.json", () => {
     expect(code(() => load({ "tokenizer.json": { ...json, pre_tokenizer: { type: "Martian" } } }))).toMatch(/^P0651.*Martian/);
     expect(code(() => load({ "tokenizer.json": { a: 1 } }))).toMatch(/^P0651/);
   });
-  test("SentencePiece alone is refused with a recipe; nothing at all is nothing", () => {
+  test("SentencePiece alone, of a type that needs more, is refused with a recipe; nothing at all is nothing", () => {
     expect(code(() => load({ "spiece.model": "" }))).toMatch(/^P0654/);
     expect(load({ "config.json": {} })).toBeUndefined();
   });

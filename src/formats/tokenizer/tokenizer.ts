@@ -1,10 +1,11 @@
 /** Text to token numbers and back, over `@huggingface/tokenizers`, with what that leaves out: special numbers by role, frames that survive cutting, streams. */
 import { Tokenizer as Engine } from "@huggingface/tokenizers";
 import { InputError } from "../../ir/errors.ts";
-import { type Files, isRecord, type JsonRecord, joinPath, readRecord } from "../files.ts";
+import { type Files, isRecord, type JsonRecord, joinPath, readBytes, readRecord } from "../files.ts";
 import { withAdded } from "./added.ts";
 import { mend } from "./mend.ts";
 import { reduceDescription, reduceSettings } from "./reduce.ts";
+import { fromSentencePiece, sentencePieceSettings } from "./sentencepiece.ts";
 import { TextStream } from "./stream.ts";
 import { classDefaults, fromBytePairs, fromWordPieces, type Settings, specialTokens } from "./synthesise.ts";
 
@@ -231,7 +232,7 @@ export const TOKENIZER_FILES: readonly string[] = [
 ];
 
 /**
- * The tokenizer of a model's folder; `undefined`: it has none. P0654: only a SentencePiece model, which is not read; P0650, P0651 as above; P0685 to P0687 for files that are not
+ * The tokenizer of a model's folder; `undefined`: it has none. P0654: only a SentencePiece model, of a type that is not read; P0650, P0651 as above; P0685 to P0687 for files that are not
  * what they should be.
  */
 export function loadTokenizer(files: Files, folder: string): TextTokenizer | undefined {
@@ -258,9 +259,9 @@ export function loadTokenizer(files: Files, folder: string): TextTokenizer | und
   if (has("vocab.txt")) return made(fromWordPieces(files, folder, { config, special }), { ...BERT_TOKENS, ...special });
   const pieces = ["spiece.model", "sentencepiece.bpe.model", "tokenizer.model"].find(has);
   if (pieces !== undefined) {
-    throw new InputError("P0654", `\`${folder}\` has its tokenizer only as \`${pieces}\`, which is not read`, [
-      'in Python: `AutoTokenizer.from_pretrained("…").save_pretrained("…")` writes a tokenizer.json',
-    ]);
+    const path = joinPath(folder, pieces);
+    const settings = sentencePieceSettings(optional("config.json").model_type, path, { config, special });
+    return made(fromSentencePiece(readBytes(files, path), path, settings), settings.special);
   }
   return undefined;
 }
