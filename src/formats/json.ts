@@ -143,7 +143,8 @@ export function requireStrict(text: string, deepest: number): void {
     } else if (c === '"') string();
     else {
       const atom = match(ATOM);
-      if (/^[-\d]/.test(atom) && !/^\d+$/.test(atom)) throw new NotStrict(`${atom} stands where a whole number is wanted`);
+      if (/^[-\d]/.test(atom) && (!/^-?\d+$/.test(atom) || atom === "-0"))
+        throw new NotStrict(`${atom} stands where a whole number is wanted`);
     }
     match(SPACE);
   };

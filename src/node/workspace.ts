@@ -10,6 +10,7 @@ import type { RunHost } from "../train/host.ts";
 import type { FileHost } from "../train/run.ts";
 import { NodeFiles } from "./files.ts";
 import { decodeImage } from "./images.ts";
+import { claim } from "./lock.ts";
 import { librarySource, packageRoot, packageVersion } from "./package.ts";
 
 export interface Workspace {
@@ -35,6 +36,12 @@ export function openWorkspace(folder: string, sizesOnly = false): Workspace {
     files,
     sources,
     tables: (project) => new Tables(sources, decodeImage, project),
-    host: (project, engine, watch) => fileHost(project, sources, engine, { ...watch, version: packageVersion(), decodeImage }),
+    host: (project, engine, watch) =>
+      fileHost(project, sources, engine, {
+        ...watch,
+        version: packageVersion(),
+        decodeImage,
+        claim: (at) => claim(path.resolve(folder, at)),
+      }),
   };
 }

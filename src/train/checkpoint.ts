@@ -6,15 +6,17 @@
  *     optimizer.safetensors                            every state (of the optimiser, of methods)
  *     best.safetensors                                 parameters of the best evaluation, where one is kept
  *     trainer_state.json                               as transformers writes it: epoch, global_step, log_history ...
- *     peftc_state.json                                 how far it is, and what it was: hashes of spec, data, arithmetic
+ *     peftc_state.json                                 how far it is, and what it was: hashes of spec, data, arithmetic; size and CRC-32 of every file
  *
  * A folder is written under another name and renamed when all of it is on the disk, so a folder called `checkpoint-N` is whole.
  */
-import { type Files, isRecord, type Json, joinPath, readRecord, writeJson } from "../formats/files.ts";
+import { type Files, isRecord, type Json, type JsonRecord, joinPath, pythonJson, readRecord, writeJson } from "../formats/files.ts";
 import { openSafetensors } from "../formats/safetensors/read.ts";
 import { type OutTensor, writeSafetensors } from "../formats/safetensors/write.ts";
 import { InputError } from "../ir/errors.ts";
+import { own } from "../ir/own.ts";
 import type { StorageType, Values } from "../runtime/program.ts";
+import { crc32, sumsIn } from "./checksum.ts";
 import type { Identity } from "./identity.ts";
 import type { LogEntry, Progress } from "./loop.ts";
 
@@ -66,6 +68,7 @@ export interface CheckpointFacts {
 }
 
 const PARTIAL = ".partial";
+const OLD = ".old";
 const NAME = /^checkpoint-(\d+)$/;
 
 /**
@@ -89,9 +92,15 @@ export function writeCheckpoint(
     writeTensors(files, joinPath(draft, "optimizer.safetensors"), snapshot.states);
     if (snapshot.best !== undefined) writeTensors(files, joinPath(draft, "best.safetensors"), snapshot.best);
     writeJson(files, joinPath(draft, "trainer_state.json"), trainerState(facts), true);
-    writeJson(files, joinPath(draft, "peftc_state.json"), ownState(facts), true);
-    files.remove(final);
+    const state = { ...ownState(facts), files: sumsIn(files, draft) as unknown as Json };
+    writeJson(files, joinPath(draft, "peftc_state.json"), { ...state, checksum: stateSum(state) }, true);
+    if (files.stat(final) !== undefined) {
+      // one of this step stands until the new one is whole beside it
+      files.remove(`${final}${OLD}`);
+      files.rename(final, `${final}${OLD}`);
+    }
     files.rename(draft, final);
+    files.remove(`${final}${OLD}`);
   } catch (error) {
     files.remove(draft);
     throw error;
@@ -112,9 +121,16 @@ export function listCheckpoints(files: Files, folder: string): number[] {
     .sort((a, b) => b - a);
 }
 
-/** Removes what a run that was killed may have left of a checkpoint it was writing. */
+/** Removes what a run that was killed may have left of a checkpoint it was writing; one that was to give way to it comes back. */
 export function sweepPartial(files: Files, folder: string): void {
   if (files.stat(folder)?.kind !== "folder") return;
+  for (const name of files.list(folder)) {
+    if (!name.startsWith("checkpoint-") || !name.endsWith(OLD)) continue;
+    const path = joinPath(folder, name);
+    const final = path.slice(0, -OLD.length);
+    if (files.stat(final) === undefined) files.rename(path, final);
+    else files.remove(path);
+  }
   for (const name of files.list(folder)) if (name.startsWith("checkpoint-") && name.endsWith(PARTIAL)) files.remove(joinPath(folder, name));
 }
 
@@ -125,14 +141,31 @@ export interface Checkpoint {
   readonly snapshot: Snapshot;
 }
 
-/** P0824 where a checkpoint cannot be understood. */
+/** P0824 where a checkpoint cannot be understood, or is not as it was written. */
 export function readCheckpoint(files: Files, folder: string, step: number): Checkpoint {
   const path = joinPath(folder, `checkpoint-${step}`);
-  const state = readRecord(files, joinPath(path, "peftc_state.json"));
-  const { progress, identity } = state;
-  if (state.format !== "peftc-checkpoint" || state.version !== 1 || !isRecord(progress) || !isRecord(identity)) {
-    throw new InputError("P0824", `\`${path}\` was not written by this version of peftc`, ["start afresh in another folder"]);
+  const damaged = (what: string, ...notes: string[]) => new InputError("P0824", `\`${path}\` cannot be used: ${what}`, notes);
+  let state: JsonRecord;
+  try {
+    state = readRecord(files, joinPath(path, "peftc_state.json"));
+  } catch (error) {
+    if (error instanceof InputError) throw damaged(`its \`peftc_state.json\` cannot be read: ${error.message}`);
+    throw error;
   }
+  const { progress, identity, checksum, files: sums } = state;
+  if (state.format !== "peftc-checkpoint" || state.version !== VERSION || !isRecord(progress) || !isRecord(identity) || !isRecord(sums))
+    throw damaged("it was not written by this version of peftc", "start afresh in another folder");
+  if (checksum !== stateSum(Object.fromEntries(Object.entries(state).filter(([name]) => name !== "checksum"))))
+    throw damaged("`peftc_state.json` is not as it was written");
+  const found = sumsIn(files, path);
+  for (const [name, sum] of Object.entries(sums)) {
+    const now = own(found, name);
+    const { bytes, crc32 } = sum as { bytes?: Json; crc32?: Json };
+    if (now === undefined) throw damaged(`\`${name}\` is missing`);
+    if (now.bytes !== bytes) throw damaged(`\`${name}\` has ${now.bytes} bytes, and was written with ${String(bytes)}`);
+    if (now.crc32 !== crc32) throw damaged(`\`${name}\` is not as it was written`);
+  }
+  if (progress.step !== step) throw damaged(`it says that it is of step ${String(progress.step)}`);
   const best = joinPath(path, "best.safetensors");
   return {
     folder: path,
@@ -152,10 +185,17 @@ export function readCheckpoint(files: Files, folder: string, step: number): Chec
   };
 }
 
-function ownState({ progress, identity, total }: CheckpointFacts): Json {
+/** What is not finite has no number in JSON, and would make the whole of it unreadable. */
+const finite = (entry: LogEntry): JsonRecord =>
+  Object.fromEntries(Object.entries(entry).map(([name, x]) => [name, typeof x === "number" && !Number.isFinite(x) ? null : (x as Json)]));
+
+const VERSION = 2;
+const stateSum = (state: JsonRecord): number => crc32(new TextEncoder().encode(pythonJson(state)));
+
+function ownState({ progress, identity, total }: CheckpointFacts): JsonRecord {
   return {
     format: "peftc-checkpoint",
-    version: 1,
+    version: VERSION,
     total,
     identity: identity as unknown as Json,
     progress: {
@@ -163,7 +203,7 @@ function ownState({ progress, identity, total }: CheckpointFacts): Json {
       best: progress.best === undefined ? null : { step: progress.best.step, value: progress.best.value },
       sinceBest: progress.sinceBest,
       ...(progress.fraction === undefined ? {} : { fraction: progress.fraction }),
-      history: progress.history as readonly Json[],
+      history: progress.history.map(finite),
     },
   };
 }
@@ -181,7 +221,7 @@ function trainerState(facts: CheckpointFacts): Json {
     is_hyper_param_search: false,
     is_local_process_zero: true,
     is_world_process_zero: true,
-    log_history: progress.history.map((entry) => ({ ...entry })),
+    log_history: progress.history.map(finite),
     logging_steps: 1,
     max_steps: total,
     num_input_tokens_seen: 0,

@@ -14,6 +14,7 @@ import { ValueStore } from "./values.ts";
 export interface Watch extends Pick<RunHost, "listen" | "interrupted" | "now" | "version"> {
   /** Reads pictures, where the machine can. */
   readonly decodeImage?: TableContext["decodeImage"];
+  readonly claim?: RunHost["claim"];
 }
 
 export function fileHost(project: Project, sources: Sources, engine: Engine, watch: Watch): FileHost {

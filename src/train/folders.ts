@@ -55,7 +55,6 @@ export function chooseFolders(files: Files, stages: readonly StageFolder[], opti
           "without --output the folder is chosen and numbered",
         ]);
       }
-      clearRun(files, folder);
     }
     return distinct(folders);
   }
@@ -75,6 +74,9 @@ function distinct(folders: readonly string[]): string[] {
     return count === 1 ? folder : `${folder}.${count}`;
   });
 }
+
+/** Takes the mark of a finished run away: it goes on. */
+export const unfinish = (files: Files, folder: string): void => files.remove(joinPath(folder, MARKER));
 
 /** Takes away what an earlier run left, so that nothing of it is mistaken for the new one's. Files that no run writes stay. */
 export function clearRun(files: Files, folder: string): void {

@@ -28,6 +28,8 @@ export interface RunHost {
   table(request: TableRequest): Promise<DataTable | undefined>;
   /** Says where a stage wrote its table, for later stages that name the stage as data. */
   predicted(stage: PredictStage | GenerateStage, folder: string): void;
+  /** Makes a folder this run's alone until what it gives is called. P0829: another run has it. */
+  claim?(folder: string): () => void;
   readonly artefacts: Artefacts;
   readonly provenances: Provenances;
   readonly listen: Listen;

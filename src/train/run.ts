@@ -3,7 +3,7 @@ import type { Action, DatasetSpec, GenerateStage, Project, Stage, TokenizerSourc
 import type { Problem } from "../compiler/report/problem.ts";
 import { joinPath } from "../formats/files.ts";
 import { InputError, Limit } from "../ir/errors.ts";
-import { listCheckpoints, readCheckpoint } from "./checkpoint.ts";
+import { listCheckpoints } from "./checkpoint.ts";
 import { checkTables } from "./checks.ts";
 import type { Scalars } from "./events.ts";
 import { chooseFolders, isFinished, runFolder } from "./folders.ts";
@@ -15,6 +15,7 @@ import { dropSessions } from "./kept.ts";
 import { merge } from "./merge.ts";
 import { numberOf } from "./numbers.ts";
 import { evaluateStage, predictStage } from "./predict.ts";
+import { newestWhole } from "./resume.ts";
 import { type ScoreHost, scoreStage } from "./scores.ts";
 import { identityOf, prepareTrain, type TrainResult, train } from "./train.ts";
 
@@ -120,10 +121,11 @@ async function warnings(stage: Stage, host: FileHost): Promise<Problem[]> {
 
 /** Takes the values of a finished stage from its last checkpoint, if the folder holds one of the same run. */
 async function reuse(stage: Stage & { verb: "train" }, host: FileHost, folder: string): Promise<TrainResult | undefined> {
-  const [newest] = listCheckpoints(host.files, folder);
-  if (!isFinished(host.files, folder) || newest === undefined) return undefined;
-  const checkpoint = readCheckpoint(host.files, folder, newest);
+  if (!isFinished(host.files, folder) || listCheckpoints(host.files, folder).length === 0) return undefined;
   const ready = await prepareTrain(stage, host);
+  const checkpoint = newestWhole(host, folder)!;
+  // it is to be longer now than it was: it goes on
+  if (ready.total > Number(checkpoint.identity.settings.steps)) return undefined;
   requireSame(checkpoint.folder, checkpoint.identity, await identityOf(ready, host));
   const { params, states, best } = checkpoint.snapshot;
   host.values.clock = { step: Math.max(0, checkpoint.progress.step - 1), steps: ready.total };

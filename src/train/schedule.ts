@@ -7,6 +7,9 @@
  */
 import { keyOf, threefry } from "../ir/random.ts";
 
+/** Version of how rows are put in order and cut into updates: a run begun with another one would go on with other batches. */
+export const ORDER = 1;
+
 /** One update: batches of row numbers, all of one table. */
 export interface Update {
   readonly epoch: number;

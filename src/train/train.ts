@@ -4,22 +4,23 @@ import { joinPath } from "../formats/files.ts";
 import { InputError } from "../ir/errors.ts";
 import type { Session } from "../runtime/program.ts";
 import { memoryOf, requireBudget } from "./budget.ts";
-import { type Checkpoint, type Held, listCheckpoints, readCheckpoint, type Snapshot, sweepPartial, writeCheckpoint } from "./checkpoint.ts";
+import { type Checkpoint, type Held, type Snapshot, sweepPartial, writeCheckpoint } from "./checkpoint.ts";
 import { bindSizes, checkTable, countTokens, type DataTable, fillBatch, tablePieces } from "./columns.ts";
 import { sayingDensities } from "./densities.ts";
 import type { Built, EntryPoint } from "./engine.ts";
 import { entryName, entryPoints } from "./entries.ts";
 import { Evaluation, scalarsOf } from "./evaluate.ts";
 import type { Scalars } from "./events.ts";
-import { clearRun, writeMarker } from "./folders.ts";
+import { clearRun, unfinish, writeMarker } from "./folders.ts";
 import type { RunHost } from "./host.ts";
-import { describeGraph, type Identity, requireSame, STAMPED, sha256 } from "./identity.ts";
+import { describeGraph, type Identity, STAMPED, sha256 } from "./identity.ts";
 import { Journal } from "./journal.ts";
 import { dropSessions } from "./kept.ts";
 import { loadParams } from "./loading.ts";
 import { type LoopPlan, NonFinite, type Progress, runLoop, START } from "./loop.ts";
 import { blame } from "./nonfinite.ts";
-import { Schedule } from "./schedule.ts";
+import { findCheckpoint } from "./resume.ts";
+import { ORDER, Schedule } from "./schedule.ts";
 import { FRACTION, Streams } from "./streams.ts";
 import { Summing } from "./summing.ts";
 import { withTargets } from "./targets.ts";
@@ -141,9 +142,26 @@ export async function train(stage: TrainStage, host: RunHost, options: TrainOpti
   host.listen({ event: "stage", stage: stage.name, verb: "train", folder });
   const ready = await prepareTrain(stage, host);
   const identity = await identityOf(ready, host);
-  const checkpoint = options.resume ? findCheckpoint(stage, host, folder, identity) : undefined;
-  if (checkpoint === undefined) clearRun(host.files, folder);
-  sweepPartial(host.files, folder);
+  // two runs in one folder would take each other's files away
+  const release = host.claim?.(folder);
+  try {
+    if (options.resume) sweepPartial(host.files, folder);
+    const checkpoint = options.resume ? findCheckpoint(stage, host, folder, identity, ready.total) : undefined;
+    return await claimed(ready, host, folder, identity, checkpoint, started);
+  } finally {
+    release?.();
+  }
+}
+
+async function claimed(
+  ready: PreparedTrain,
+  host: RunHost,
+  folder: string,
+  identity: Identity,
+  checkpoint: Checkpoint | undefined,
+  started: number,
+): Promise<TrainResult> {
+  const { stage } = ready;
   host.listen({
     event: "plan",
     stage: stage.name,
@@ -158,6 +176,11 @@ export async function train(stage: TrainStage, host: RunHost, options: TrainOpti
   const run = new TrainRun(ready, host, session, folder, identity);
   try {
     await run.fill(checkpoint);
+    // from here on the run is known to start: only now does an earlier one give way
+    sweepPartial(host.files, folder);
+    if (checkpoint === undefined) clearRun(host.files, folder);
+    else unfinish(host.files, folder);
+    run.begin(checkpoint);
     const end = await run.loop(checkpoint?.progress ?? START);
     await run.finish(end.best !== undefined);
     host.values.clock = { step: Math.max(0, end.step - 1), steps: ready.total };
@@ -176,18 +199,6 @@ export async function train(stage: TrainStage, host: RunHost, options: TrainOpti
   } finally {
     await session.close();
   }
-}
-
-function findCheckpoint(stage: TrainStage, host: RunHost, folder: string, identity: Identity): Checkpoint | undefined {
-  const [newest] = listCheckpoints(host.files, folder);
-  if (newest === undefined) {
-    host.listen({ event: "resume", stage: stage.name, step: 0, from: null });
-    return undefined;
-  }
-  const checkpoint = readCheckpoint(host.files, folder, newest);
-  requireSame(checkpoint.folder, checkpoint.identity, identity);
-  host.listen({ event: "resume", stage: stage.name, step: newest, from: checkpoint.folder });
-  return checkpoint;
 }
 
 /** What the run is, for checkpoints. Weights are those it starts from, so this must be asked before training. */
@@ -213,6 +224,7 @@ export async function identityOf(ready: PreparedTrain, host: RunHost): Promise<I
   }
   const { batch, accumulate, sequence, seed, shuffle, precision, reverse, evaluate, checkpoint } = stage;
   const settings: Record<string, unknown> = { steps: ready.total, batch, accumulate, sequence, seed, shuffle, precision, reverse };
+  settings["order of rows"] = ORDER;
   settings["evaluate.every"] = evaluate?.every;
   settings["evaluate.best"] = evaluate?.best;
   settings["evaluate.stop_after"] = evaluate?.stopAfter;
@@ -259,6 +271,10 @@ class TrainRun {
     this.best = checkpoint?.snapshot.best;
     this.streams.fraction = checkpoint?.progress.fraction ?? FRACTION;
     this.origin = { step: checkpoint?.progress.step ?? 0, snapshot: await this.snapshot() };
+  }
+
+  /** Starts the record of the run. */
+  begin(checkpoint: Checkpoint | undefined): void {
     this.journal.begin(checkpoint?.progress);
   }
 
