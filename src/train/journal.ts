@@ -19,4 +19,8 @@ export class Journal {
   }
 }
 
-const line = (entry: LogEntry): string => `${JSON.stringify(entry)}\n`;
+/** Names in one order, so that what a checkpoint gave back is written as it was at first. */
+const line = ({ step, epoch, ...rest }: LogEntry): string => {
+  const named = Object.entries(rest).sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0));
+  return `${JSON.stringify({ step, epoch, ...Object.fromEntries(named) })}\n`;
+};
