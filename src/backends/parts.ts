@@ -28,7 +28,7 @@ interface Call {
 /** What a part is computed from stands behind a fence, in both uses. */
 const isFence = (n: Node): boolean => rowOf(n).role === "barrier" && n.inputs.length > 1;
 
-/** The graph with its parts as loops of one turn. Throws `Bug` where the two uses of a part are not the same. */
+/** The graph with its parts as loops of one turn. Throws `Bug` where the two uses of a part do not give the same values. */
 export function withCalls(graph: Graph): Graph {
   const nodes = order(graph.results.map((r) => r.node));
   const calls = callsOf(nodes, graph.results);
@@ -100,8 +100,9 @@ function callsOf(nodes: readonly Node[], results: readonly Result[]): Map<Node, 
         (n) => useOf(n) !== undefined,
       );
       first ??= made;
-      if (made.text !== first.text) throw new Bug(`${out[0]!.origin.path} is not computed again as it was computed before`);
-      const call: Call = { body: first.body, args: made.args, results: out as Node[] };
+      // what rewriting made differ has a body of its own; that the bits agree all the same is checked at every step
+      const { body } = made.text === first.text ? first : made;
+      const call: Call = { body, args: made.args, results: out as Node[] };
       for (const n of call.results) calls.set(n, call);
     }
   }

@@ -48,9 +48,17 @@ describe("the papers' training", () => {
   }, 300_000);
 
   test("MEFT", async () => {
-    const events = await paper.run("meft", [["for kind in [1, 2, 3]", "for kind in [3]"]]);
-    stages(events);
-    expect(saved(events)).toBeGreaterThan(0);
+    const losses: (readonly number[])[] = [];
+    for (const reverse of ['"exact"', "1e-3", "0"]) {
+      const events = await paper.run("meft", [
+        ["for kind in [1, 2, 3]", "for kind in [3]"],
+        ['reverse   = "exact"', `reverse   = ${reverse}`],
+      ]);
+      stages(events);
+      expect(saved(events)).toBeGreaterThan(0);
+      losses.push(events.flatMap((e) => (e.event === "step" ? [e.loss] : [])));
+    }
+    for (const l of losses) for (const [i, x] of l.entries()) expect(Math.abs(x - losses[2][i])).toBeLessThan(1e-4);
   }, 300_000);
 
   test("DEFT", async () => {

@@ -179,7 +179,9 @@ export function couplingsLike(body: Body, carried: number, like: readonly Coupli
     if (term) return { from: params.indexOf(term.leaf), ratio, negative, rest: without(r, term.way) };
     const b = new Builder(r.origin);
     const fits = (p: Node) => used.has(p) && String(p.type.shape) === String(r.type.shape);
+    // the value as another node: this one stands for what the coupling gives
+    const itself = node(r.op, r.inputs, r.attrs, r.type, r.origin, r.loop);
     const from = Math.max(0, params.findIndex(fits));
-    return { from, ratio, negative, rest: b.sub(r, b.mul(params[from], scale)) };
+    return { from, ratio, negative, rest: b.sub(itself, b.mul(params[from], scale)) };
   });
 }
