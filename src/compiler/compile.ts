@@ -6,7 +6,9 @@ import { checkSites } from "./elaborate/check.ts";
 import { Elaborator, type Overrides } from "./elaborate/elaborator.ts";
 import { checkHeads } from "./elaborate/heads.ts";
 import { Instance } from "./elaborate/instance.ts";
+import { Grow } from "./elaborate/load.ts";
 import { modelOf } from "./elaborate/model-of.ts";
+import { ties } from "./elaborate/models.ts";
 import { outcomeOf } from "./elaborate/outcome.ts";
 import { kindsOf } from "./elaborate/roles.ts";
 import { startGraph } from "./elaborate/starts.ts";
@@ -25,6 +27,15 @@ export type { Overrides } from "./elaborate/elaborator.ts";
  * is not to be run. `path` and the paths in it are resolved by `host`.
  */
 export function compile(path: string, host: Host, overrides: Overrides = {}): Project {
+  try {
+    return compileOnce(path, host, overrides);
+  } catch (error) {
+    if (!(error instanceof Grow)) throw error;
+    return compile(path, host, { ...overrides, vocabulary: { ...overrides.vocabulary, [error.model]: error.rows } });
+  }
+}
+
+function compileOnce(path: string, host: Host, overrides: Overrides): Project {
   const e = new Elaborator(host, path, overrides);
   try {
     return compiled(e, path, overrides);
@@ -84,6 +95,7 @@ function compiled(e: Elaborator, path: string, overrides: Overrides): Project {
         tokenizer: m.instance.tokenizer?.source ?? m.report.folder,
         params: stored.map((s) => s.name),
         shapes: Object.fromEntries(stored.map((s) => [s.path, s.shape])),
+        ties: Object.fromEntries([...ties(m.instance, new Set(stored))].map((tie) => [tie.path, tie.tiedTo])),
         modules: Object.fromEntries(tree.map((i) => [i.path, kindsOf(i)])),
       };
     }),

@@ -272,6 +272,8 @@ export interface ModelReport {
   readonly modules: Readonly<Record<string, readonly string[]>>;
   /** Path of each parameter to its shape. */
   readonly shapes: Readonly<Record<string, readonly number[]>>;
+  /** Other paths by which a parameter goes (a tied head), to its own. */
+  readonly ties: Readonly<Record<string, string>>;
   readonly span: Span;
 }
 
@@ -301,7 +303,7 @@ export interface Host {
   readTensors(folder: string): ReadonlyMap<string, { readonly dtype: string; readonly shape: readonly number[] }> | undefined;
   /** Which tensor of a checkpoint serves which parameter; a trunk's names with one first name too few or too many fit as well. */
   matchTensors(
-    params: readonly { readonly path: string; readonly shape: readonly number[]; readonly tiedTo?: string }[],
+    params: readonly { readonly path: string; readonly shape: readonly number[]; readonly tiedTo?: string; readonly grows?: boolean }[],
     folder: string,
   ): {
     readonly found: ReadonlyMap<string, string>;
@@ -350,6 +352,10 @@ export interface AdapterFile {
   }[];
   /** Trained parameters of the base that came along (`modules_to_save`): path in the model to key. */
   readonly heads: Readonly<Record<string, string>>;
+  /** Those of the heads that are tensors of their own, though the model may have them tied to another. */
+  readonly apart: readonly string[];
+  /** Where the tensors are not those that the configuration asks for, among modules with weights: what it names and the file lacks, and the other way round. */
+  elsewhere?(modules: readonly string[]): { readonly missing: readonly string[]; readonly extra: readonly string[] };
   /** What objectives trained of their own: name of the parameter (`goal.crf.transitions`) to key. */
   readonly objectives: Readonly<Record<string, string>>;
   readonly shapes: Readonly<Record<string, readonly number[]>>;

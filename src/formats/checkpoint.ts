@@ -62,6 +62,8 @@ export interface WantedParam {
   readonly shape: readonly number[];
   /** Path of the parameter whose storage it shares. */
   readonly tiedTo?: string;
+  /** It may have more rows than its tensor: those of a larger vocabulary. */
+  readonly grows?: boolean;
 }
 export interface CheckpointMatch {
   /** Path of a parameter to the tensor that serves it. A tied one is absent unless only the file's copy under its own name exists; then that serves both. */
@@ -194,6 +196,41 @@ export function matchCheckpoint(
   }
   const leftOver = [...tensors.keys()].filter((name) => !taken.has(name) && !BUFFERS.some((buffer) => buffer.test(name)));
   return { found, missing, wrongShape, leftOver, copies, prefix };
+}
+
+/**
+ * Tensors with fewer rows than the parameters that may grow: in their place stand larger ones, whose new rows are the mean of the others, as transformers starts words that
+ * are added. Gives the store that has them, and what then serves which parameter.
+ */
+export function grown(
+  store: TensorStore,
+  params: readonly WantedParam[],
+  match: CheckpointMatch,
+): { store: TensorStore; match: CheckpointMatch } {
+  const growing = new Set(params.filter((p) => p.grows).map(({ path }) => path));
+  const made = new Map<string, { shape: readonly number[]; values(): Float32Array }>();
+  const found = new Map(match.found);
+  const wrongShape = match.wrongShape.filter(({ path, tensor, wanted, seen }) => {
+    const fits =
+      seen.length === wanted.length && seen[0] > 0 && wanted[0] > seen[0] && seen.slice(1).every((size, i) => size === wanted[i + 1]);
+    if (!growing.has(path) || !fits) return true;
+    const name = `${tensor} (with ${wanted[0]} rows)`;
+    made.set(name, { shape: wanted, values: () => moreRows(store.read(tensor), seen[0], wanted[0]) });
+    found.set(path, name);
+    return false;
+  });
+  return made.size === 0 ? { store, match } : { store: store.withMade(new Set(), made), match: { ...match, found, wrongShape } };
+}
+
+function moreRows(values: ArrayLike<number>, rows: number, wanted: number): Float32Array {
+  const width = values.length / rows;
+  const out = new Float32Array(wanted * width);
+  for (let j = 0; j < width; j++) {
+    let sum = 0;
+    for (let i = 0; i < rows; i++) sum += values[i * width + j];
+    for (let i = 0; i < wanted; i++) out[i * width + j] = i < rows ? values[i * width + j] : sum / rows;
+  }
+  return out;
 }
 
 /** P0643: a parameter is served by whole numbers, which are codes for something. P0646: by nothing, since a save did not gather its pieces. `folder` is for the message. */

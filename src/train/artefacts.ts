@@ -92,6 +92,7 @@ export function outAdapters(
           module: model.module,
           config: configOf(model, files, mappings),
           shapes: new Map(Object.entries(model.shapes)),
+          ties: model.ties,
           kinds: new Set(Object.values(model.modules).flat()),
         },
       },

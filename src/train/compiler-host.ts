@@ -3,7 +3,7 @@ import type { Host, TokenizerSource } from "../compiler/project.ts";
 import type { AdapterFolder } from "../formats/adapters/folder.ts";
 import type { Mappings } from "../formats/adapters/mapping.ts";
 import { isAdapter, readAdapter } from "../formats/adapters/read.ts";
-import { checkCopies, checkServed, hasWeights, matchCheckpoint, openCheckpoint, type WantedParam } from "../formats/checkpoint.ts";
+import { checkCopies, checkServed, grown, hasWeights, matchCheckpoint, openCheckpoint, type WantedParam } from "../formats/checkpoint.ts";
 import { labelCount, readConfig } from "../formats/config.ts";
 import { type Files, readText } from "../formats/files.ts";
 import type { TensorStore } from "../formats/safetensors/read.ts";
@@ -57,11 +57,12 @@ export class Sources implements Host {
   matchTensors: Host["matchTensors"] = (params, folder) => {
     const store = this.checkpoint(folder);
     const match = matchCheckpoint([...params, ...otherNames(params, this.mappings)], store?.tensors ?? new Map());
-    if (store !== undefined) {
-      checkServed(store, match, folder);
-      checkCopies(store, match, folder);
-    }
-    return match;
+    if (store === undefined) return match;
+    checkServed(store, match, folder);
+    checkCopies(store, match, folder);
+    const larger = grown(store, params, match);
+    this.checkpoints.set(folder, larger.store);
+    return larger.match;
   };
 
   readTokenizer(source: TokenizerSource): TextTokenizer | undefined {

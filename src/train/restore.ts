@@ -173,11 +173,34 @@ function applyAdapter(project: Project, folder: string, adapter: AdapterFolder, 
     }
   }
   for (const [path, key] of Object.entries(adapter.heads)) {
-    const name = [...project.params.values()].find((p) => p.owner.kind === "model" && p.path === path)?.name;
+    const tied = project.models.map(({ ties }) => ties[path]).find((own) => own !== undefined);
+    if (tied !== undefined && adapter.heads[tied] !== undefined) {
+      requireEqual(folder, adapter, [path, key], [tied, adapter.heads[tied]]);
+      continue;
+    }
+    if (adapter.apart.includes(path) && (tied !== undefined || project.models.some(({ ties }) => Object.values(ties).includes(path))))
+      throw new InputError("P0691", `\`${folder}\` has \`${path}\` as a tensor of its own, which the file's model ties`, [
+        '`attach a = load("…") to m` unties it',
+      ]);
+    const name = [...project.params.values()].find((p) => p.owner.kind === "model" && p.path === (tied ?? path))?.name;
     if (name === undefined) throw new InputError("P0691", `\`${folder}\` holds a trained \`${path}\`, which no model of the file has`);
     set(name, key);
   }
   return [...new Set(project.attachments.filter((a) => taken.has(a.name)).map((a) => a.model))];
+}
+
+/** P0691: two tensors of a folder differ that are one parameter in the file's model. */
+function requireEqual(
+  folder: string,
+  adapter: AdapterFolder,
+  [path, key]: readonly [string, string],
+  [own, other]: readonly [string, string],
+): void {
+  const [a, b] = [adapter.read(key), adapter.read(other)];
+  if (a.length === b.length && a.every((x, i) => x === b[i])) return;
+  throw new InputError("P0691", `\`${folder}\` has other values for \`${path}\` than for \`${own}\`, which the file's model ties`, [
+    '`attach a = load("…") to m` unties them',
+  ]);
 }
 
 /** Whether the attachment draws a parameter, that the folder does not hold, as it was drawn there. P0691: for another option. */

@@ -120,7 +120,7 @@ describe("PEFT's other spellings", () => {
     expect(bare.parts[0].sites[0].params.lora_magnitude_vector).toBe("m.q.lora_magnitude_vector.weight");
   });
   test("ranks come from the tensors, alphas from the first pattern that fits", () => {
-    const config = { peft_type: "LORA", r: 8, lora_alpha: 8, alpha_pattern: { "m\\.q": 1, q: 2, ".*k": 3 } };
+    const config = { peft_type: "LORA", lora_alpha: 8, alpha_pattern: { "m\\.q": 1, q: 2, ".*k": 3 } };
     const tensors = {
       ...pair,
       "base_model.model.m.k.lora_A.weight": [5, 4],
@@ -133,6 +133,29 @@ describe("PEFT's other spellings", () => {
       [2, 1, "m.q"],
       [2, 2, "n.q"],
     ]);
+  });
+  test("a rank that the file says must be that of its tensors, by patterns too", () => {
+    const ranked = (more: object) => refusal(made({ peft_type: "LORA", lora_alpha: 4, ...more }, pair));
+    expect(ranked({ r: 2 })).toBe("nothing was refused");
+    expect(ranked({ r: 8, rank_pattern: { q: 2 } })).toBe("nothing was refused");
+    expect(ranked({ r: 8 })).toMatch(/^P0666\n.*says r = 8, and `lora_A.weight` at `m.q` has rank 2\n.*alpha over the rank/);
+    expect(ranked({ r: 2, rank_pattern: { "m.q": 3 } })).toMatch(/^P0666\n.*r = 3/);
+  });
+  test("what the configuration names and the tensors lack, and the other way round", () => {
+    const of = (more: object) => made({ peft_type: "LORA", ...more }, pair)().elsewhere?.(["m.q", "m.k", "n.q"]);
+    expect(of({ target_modules: ["q"] })).toEqual({ missing: ["n.q"], extra: [] });
+    expect(of({ target_modules: ["k"] })).toEqual({ missing: ["m.k"], extra: ["m.q"] });
+    expect(of({ target_modules: "m\\..*" })).toEqual({ missing: ["m.k"], extra: [] });
+    expect(of({ target_modules: ["q"], exclude_modules: ["n.q"] })).toEqual({ missing: [], extra: [] });
+    expect(of({ target_modules: ["elsewhere"] })).toEqual({ missing: [], extra: [] });
+    expect(of({ target_modules: "all-linear" })).toBeUndefined();
+  });
+  test("copies of whole modules are tensors of their own, unless ties were to be kept", () => {
+    const heads = { ...pair, "base_model.model.lm_head.weight": [3, 4], "base_model.model.n.bias": [3] };
+    const apart = (more: object) => made({ peft_type: "LORA", modules_to_save: ["lm_head"], ...more }, heads)().apart;
+    expect(apart({})).toEqual(["lm_head.weight"]);
+    expect(apart({ ensure_weight_tying: true })).toEqual([]);
+    expect(apart({ modules_to_save: null })).toEqual([]);
   });
   test("trained biases of adapted modules are heads", () => {
     expect(made({ peft_type: "LORA", bias: "lora_only" }, { ...pair, [`${Q}.base_layer.bias`]: [3] })().heads).toEqual({

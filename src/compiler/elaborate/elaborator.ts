@@ -55,6 +55,8 @@ import { Stopped, unexpected, Work } from "./work.ts";
 
 /** Values set from outside (`--set train.steps=10`): they win over what the file says. */
 export interface Overrides {
+  /** Rows of a model's tables of words, by its name: an adapter that is loaded has so many. */
+  readonly vocabulary?: Readonly<Record<string, number>>;
   readonly seed?: number;
   readonly set?: Readonly<Record<string, Static>>;
   /** A model that is used as if nothing were attached to it. */

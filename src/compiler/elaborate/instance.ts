@@ -1,3 +1,4 @@
+import { Bug } from "../../ir/errors.ts";
 import type { Span } from "../../ir/graph.ts";
 import type * as ast from "../ast.ts";
 import type { ParamDecl } from "../project.ts";
@@ -133,6 +134,19 @@ export class Instance extends Editable {
     return this.own.get(name) === storage;
   }
   private readonly own = new Map<string, Storage>();
+
+  /** Gives the module a tensor of its own for a parameter that it shares with another; it has the same source of values. */
+  untie(name: string): Storage {
+    const slot = this.slots.get(name);
+    if (slot?.kind !== "stored" || this.ownsStorage(name, slot.storage)) throw new Bug(`${this.fullPath}.${name} is tied to nothing`);
+    const { storage: of } = slot;
+    const place = () => ({ owner: this.owner, path: this.path === "" ? name : `${this.path}.${name}` });
+    const storage = new Storage("parameter", place, of.dtype, of.shape, of.start, of.frozen, of.span);
+    storage.source = of.source;
+    this.own.set(name, storage);
+    this.slots.set(name, { kind: "stored", storage });
+    return storage;
+  }
 
   /** What a parameter's name reads as outside any call. */
   parameter(name: string): Value {

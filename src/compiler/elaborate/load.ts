@@ -6,7 +6,7 @@ import type { Elaborator } from "./elaborator.ts";
 import { evaluate } from "./expressions.ts";
 import { fail } from "./fault.ts";
 import { Instance } from "./instance.ts";
-import { fromJson } from "./models.ts";
+import { fromJson, separate, ties } from "./models.ts";
 import { fixed, Names } from "./scope.ts";
 import { asSelection } from "./select.ts";
 import { Storage } from "./storage.ts";
@@ -70,8 +70,13 @@ export function attachLoaded(e: Elaborator, name: string, loaded: Loaded, to: Se
     made.push(a);
   }
   oneValueEach(root, made, loaded, span);
+  untie(e, root, loaded, span);
   const params = new Map([...root.tree()].flatMap((i) => [...i.stored()].map(([, s]) => [s.path, s] as const)));
-  take(params, loaded.file.heads, loaded, root.owner.name, span);
+  const { heads } = loaded.file;
+  const alike = new Map([...ties(root, new Set(params.values()))].map((tie) => [tie.path, tie.tiedTo]));
+  grow(e, root, params, alike, loaded, span);
+  take(params, onceEach(heads, alike, loaded, span), loaded, root.owner.name, span);
+  warnElsewhere(e, root, loaded, span);
   e.objectives.load(loaded, span);
   return made.length === 1 ? made[0] : made;
 }
@@ -92,6 +97,103 @@ function oneValueEach(root: Instance, made: readonly Attachment[], loaded: Loade
           },
         );
     }
+}
+
+/** Compiling is begun anew, with a model whose tables of words have so many rows. */
+export class Grow extends Error {
+  constructor(
+    readonly model: string,
+    readonly rows: number,
+  ) {
+    super(`${model} has ${rows} words`);
+  }
+}
+
+/** Throws `Grow` where the adapter was trained with words that were added, and says so once the model has them; its folder's tokenizer, where there is one, knows them. */
+function grow(
+  e: Elaborator,
+  root: Instance,
+  params: ReadonlyMap<string, Storage>,
+  alike: ReadonlyMap<string, string>,
+  loaded: Loaded,
+  span: Span,
+): void {
+  const entry = e.models.find((m) => m.instance === root);
+  const { heads, shapes } = loaded.file;
+  const tables = Object.entries(heads).flatMap(([path, key]) => {
+    const storage = params.get(path) ?? params.get(alike.get(path) ?? "");
+    return storage !== undefined && storage.shape[0] === entry?.report.config.vocab_size ? [{ storage, shape: shapes[key] ?? [] }] : [];
+  });
+  const name = root.owner.name;
+  const larger = tables.find(
+    ({ storage, shape }) => shape[0] > storage.shape[0] && shape.slice(1).join() === storage.shape.slice(1).join(),
+  );
+  const asked = e.overrides.vocabulary?.[name];
+  if (larger !== undefined && asked === undefined && entry?.report.folder !== undefined) throw new Grow(name, larger.shape[0]);
+  if (asked === undefined || entry?.report.folder === undefined || !tables.some(({ shape }) => shape[0] === asked)) return;
+  const own = e.host.readTokenizer(loaded.folder);
+  if (own !== undefined) root.tokenizer ??= e.tokenizerIn(loaded.folder, span);
+  e.problems.push({
+    code: "P0609",
+    severity: "warning",
+    message: `${loaded.folder} was trained with words that were added: the tables of \`${name}\` have ${asked} rows now`,
+    span,
+    notes: [
+      own === undefined ? "it brings no tokenizer, so that no text has the new words" : "its tokenizer is the model's now",
+      `\`${root.decl.name.text}(vocab_size: ${asked})\` says the same where the model is made`,
+    ],
+  });
+}
+
+/** What is tied in the model and a tensor of its own in the adapter's file becomes one here. P0607: it has no values to begin with. */
+function untie(e: Elaborator, root: Instance, loaded: Loaded, span: Span): void {
+  const own = new Set([...root.tree()].flatMap((i) => [...i.stored()].map(([, s]) => s)));
+  const { apart } = loaded.file;
+  for (const instance of root.tree())
+    for (const [name, slot] of [...instance.slots]) {
+      if (slot.kind !== "stored" || !own.has(slot.storage)) continue;
+      const path = instance.path === "" ? name : `${instance.path}.${name}`;
+      if (path === slot.storage.path || !(apart.includes(path) || apart.includes(slot.storage.path))) continue;
+      if (slot.storage.source === undefined)
+        fail(
+          "P0607",
+          span,
+          `${loaded.folder} has \`${path}\` and \`${slot.storage.path}\` as two tensors, which are one in a model that starts afresh`,
+          {
+            notes: ["load the model from a folder, or train the adapter with `ensure_weight_tying`"],
+          },
+        );
+      separate(e, instance, name);
+    }
+}
+
+/** Heads by the parameters' own paths. P0607: a tied parameter's two copies differ in shape. */
+function onceEach(heads: Loaded["file"]["heads"], alike: ReadonlyMap<string, string>, loaded: Loaded, span: Span): Record<string, string> {
+  const out: Record<string, string> = {};
+  for (const [path, key] of Object.entries(heads)) {
+    const own = alike.get(path);
+    if (own === undefined) out[path] = key;
+    else if (heads[own] === undefined) out[own] = key;
+    else if (loaded.file.shapes[heads[own]]?.join() !== loaded.file.shapes[key]?.join())
+      fail("P0607", span, `${loaded.folder} ties \`${path}\` to \`${own}\`, and has them in two shapes`);
+  }
+  return out;
+}
+
+/** P0608: the tensors are not at the places that the adapter's configuration names. */
+function warnElsewhere(e: Elaborator, root: Instance, loaded: Loaded, span: Span): void {
+  const weighted = [...root.tree()].filter((i) =>
+    [...i.slots].some(([name, slot]) => name === "weight" && slot.kind === "stored" && slot.storage.shape.length > 1),
+  );
+  const found = loaded.file.elsewhere?.(weighted.map(({ path }) => path));
+  if (found === undefined) return;
+  const some = (paths: readonly string[]) => `\`${paths[0]}\`${paths.length > 1 ? ` and ${paths.length - 1} more` : ""}`;
+  const push = (message: string, note: string) =>
+    e.problems.push({ code: "P0608", severity: "warning", message: `${loaded.folder}: ${message}`, span, notes: [note] });
+  if (found.missing.length > 0)
+    push(`target_modules names ${some(found.missing)}, and the weights have nothing for it`, "nothing is adapted there, as in PEFT");
+  if (found.extra.length > 0)
+    push(`the weights have tensors for ${some(found.extra)}, which target_modules does not name`, "they act here; PEFT passes over them");
 }
 
 type Part = Loaded["file"]["parts"][number];

@@ -13,6 +13,7 @@ import { Fault, fail } from "./fault.ts";
 import { Frame, type Passed } from "./frame.ts";
 import { forwardOf, Instance } from "./instance.ts";
 import { methodFrame } from "./method-frame.ts";
+import { separate } from "./models.ts";
 import { isTensorType } from "./signature.ts";
 import { nowhere } from "./step.ts";
 import type { Storage } from "./storage.ts";
@@ -76,7 +77,15 @@ class Folding {
         if (slot.kind !== "stored") continue;
         const target = twin.slots.get(name);
         if (target?.kind !== "stored") fail("P0605", span, `the merged model has no \`${slot.storage.path}\``);
-        this.say(target.storage, folded.get(name) ?? e.node(slot.storage, nowhere, span), i, slot.storage);
+        const path = i.path === "" ? name : `${i.path}.${name}`;
+        // what was untied stays so
+        const untied = slot.storage.path === path && target.storage.path !== path;
+        this.say(
+          untied ? separate(e, twin, name) : target.storage,
+          folded.get(name) ?? e.node(slot.storage, nowhere, span),
+          i,
+          slot.storage,
+        );
       }
     }
     this.settle();

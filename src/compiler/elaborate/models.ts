@@ -58,7 +58,8 @@ export function makeModel(e: Elaborator, s: ast.Model, scope: Scope): Instance {
     fail("P0601", from.span, `there is no model in ${source}`, { label: "no config.json there", notes: [`looked in ${folder}`] });
   e.configs.push({ folder: source, fields: config, span: from.span });
   const unknown: string[] = [];
-  const instance = makeFrom(e, module, config, args, scope, s.value.span, unknown);
+  const rows = e.overrides.vocabulary?.[name];
+  const instance = makeFrom(e, module, rows === undefined ? config : { ...config, vocab_size: rows }, args, scope, s.value.span, unknown);
   register(e, name, instance, folder, s.span, unknown);
   const skip = exceptions(e, instance, excepted, scope);
   fromFolder(e, name, instance, folder, source, skip, from.span);
@@ -137,6 +138,7 @@ function register(e: Elaborator, name: string, instance: Instance, folder: strin
     params: [],
     modules: {},
     shapes: {},
+    ties: {},
     span,
   };
   e.models.push({ name: instance.owner.name, instance, report });
@@ -179,9 +181,11 @@ function fromFolder(
     fail("P0603", span, `there are no weights in ${written}`, {
       notes: ["model.safetensors, or model.safetensors.index.json with its shards"],
     });
+  // a program may ask for more words than the folder has
+  const vocabulary = entry.report.changed.includes("vocab_size") ? entry.report.config.vocab_size : undefined;
   const wanted = params
     .filter((s) => !skip.has(s))
-    .map((s): { path: string; shape: readonly number[]; tiedTo?: string } => ({ path: s.path, shape: s.shape }));
+    .map((s): Wanted => ({ path: s.path, shape: s.shape, grows: s.shape[0] === vocabulary }));
   const found = reading(span, () => e.host.matchTensors([...wanted, ...ties(instance, new Set(params))], folder));
   const missing = found.missing;
   if (missing.length > 0)
@@ -206,7 +210,10 @@ function fromFolder(
       span,
       `\`${w.path}\` is [${w.wanted.join(", ")}] in ${instance.decl.name.text}, but [${w.seen.join(", ")}] in ${written}`,
       {
-        notes: found.wrongShape.slice(1, 6).map((x) => `${x.path}: [${x.wanted.join(", ")}] and [${x.seen.join(", ")}]`),
+        notes: [
+          ...found.wrongShape.slice(1, 6).map((x) => `${x.path}: [${x.wanted.join(", ")}] and [${x.seen.join(", ")}]`),
+          ...(w.wanted[0] === vocabulary ? ["`vocab_size` can be larger than the folder's, not smaller"] : []),
+        ],
       },
     );
   }
@@ -217,8 +224,22 @@ function fromFolder(
   entry.report = { ...entry.report, leftOver: found.leftOver };
 }
 
+/** Unties a parameter of a model, and says so in its configuration. */
+export function separate(e: Elaborator, instance: Instance, name: string): Storage {
+  const entry = e.models.find((m) => m.instance === instance.root);
+  if (entry !== undefined && "tie_word_embeddings" in entry.report.config)
+    entry.report = {
+      ...entry.report,
+      config: { ...entry.report.config, tie_word_embeddings: false },
+      changed: [...new Set([...entry.report.changed, "tie_word_embeddings"])],
+    };
+  return instance.untie(name);
+}
+
+type Wanted = Parameters<Elaborator["host"]["matchTensors"]>[0][number];
+
 /** Names under which a checkpoint may hold a tied parameter once more. */
-function* ties(
+export function* ties(
   instance: Instance,
   own: ReadonlySet<Storage>,
 ): IterableIterator<{ path: string; shape: readonly number[]; tiedTo: string }> {
@@ -268,7 +289,7 @@ export function copyModel(e: Elaborator, name: string, source: Instance, span: S
     remap.set(a, b);
     const others = new Map(b.stored());
     for (const [n, s] of a.stored()) {
-      const t = others.get(n)!;
+      const t = others.get(n) ?? separate(e, b, n);
       copyOf(e, s, t);
       pairs.push({ from: s.name, to: t.name });
       remap.set(s, t);

@@ -109,6 +109,8 @@ export const codes: Readonly<Record<string, string>> = {
   P0605: "A checkpoint lacks a tensor for a parameter.",
   P0606: "A tensor has another shape than the parameter it is for.",
   P0607: "An adapter cannot be taken from a folder.",
+  P0608: "An adapter's tensors are not at the places that its configuration names.",
+  P0609: "An adapter was trained with more words than its base has.",
   P0610: "A safetensors file is shorter than its header's length.",
   P0611: "A safetensors file has a header of an impossible length.",
   P0612: "The header of a safetensors file cannot be read.",

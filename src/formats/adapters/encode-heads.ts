@@ -35,6 +35,15 @@ export function encodeHeads(
       tensors.set(mapping.headPrefix + path, param);
     }
   }
+  const tied = Object.entries(adapter.base.ties ?? {}).filter(([path, of]) => adapter.heads[of] !== undefined && path.endsWith(".weight"));
+  for (const [path, of] of tied) {
+    const [module, own] = [path, of].map((name) => name.slice(0, -".weight".length));
+    if (!modules.has(own)) continue;
+    // PEFT copies a module to train it, and the other would keep the old values: both are named, and kept as one where PEFT can
+    modules.add(module);
+    tensors.set(mapping.headPrefix + path, adapter.heads[of]);
+    if ("ensure_weight_tying" in mapping.fields) config.ensure_weight_tying = true;
+  }
   // biases of modules that are trained whole are trained alone as well, and PEFT writes them twice
   if (every)
     for (const module of modules) {

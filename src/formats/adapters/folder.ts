@@ -41,6 +41,10 @@ export interface AdapterContents {
   readonly parts: readonly AdapterPart[];
   /** Trained parameters of the base that came along: path in the model to key. */
   readonly heads: Readonly<Record<string, string>>;
+  /** Those of the heads that are tensors of their own, though the base may have them tied to another. */
+  readonly apart: readonly string[];
+  /** What the configuration names and the tensors lack among modules with weights, and the other way round; absent: the layout names no modules. */
+  readonly elsewhere?: (modules: readonly string[]) => { readonly missing: readonly string[]; readonly extra: readonly string[] };
   /** Untrained copies of base weights that came along, not needed: path to key. */
   readonly copies: Readonly<Record<string, string>>;
   /** What objectives trained of their own: name of the parameter (`goal.crf.transitions`) to key. */
@@ -54,7 +58,7 @@ export interface AdapterContents {
 
 /** What a reader found; what a layout does not know may be left out. */
 type Found = Omit<AdapterContents, Rarely> & Partial<Pick<AdapterContents, Rarely>>;
-type Rarely = "heads" | "copies" | "objectives" | "unknownFields" | "notes";
+type Rarely = "apart" | "heads" | "copies" | "objectives" | "unknownFields" | "notes";
 
 /** A part of a tensor of the file, or one that lacks rows there, under a key of its own. */
 export type PartOfTensor =
@@ -70,6 +74,8 @@ export class AdapterFolder implements AdapterContents {
   readonly taskType;
   readonly parts;
   readonly heads: AdapterContents["heads"];
+  readonly apart: AdapterContents["apart"];
+  readonly elsewhere: AdapterContents["elsewhere"];
   readonly copies: AdapterContents["copies"];
   readonly objectives: AdapterContents["objectives"];
   readonly config;
@@ -89,6 +95,8 @@ export class AdapterFolder implements AdapterContents {
     this.taskType = contents.taskType;
     this.parts = contents.parts;
     this.heads = contents.heads ?? {};
+    this.apart = contents.apart ?? [];
+    this.elsewhere = contents.elsewhere;
     this.copies = contents.copies ?? {};
     this.config = contents.config;
     this.unknownFields = contents.unknownFields ?? [];

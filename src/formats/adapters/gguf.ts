@@ -26,6 +26,11 @@ export function encodeGguf(adapter: OutAdapter, mappings: Mappings): GgufAdapter
   const tensors: GgufTensor[] = [];
   for (const f of found) {
     const name = nameOf(f.path, mapping);
+    const tied = adapter.base.ties?.[`${f.path}.weight`];
+    if (tied !== undefined)
+      return new Unsayable(
+        `\`${f.path}\` is tied to \`${tied}\`, so that a GGUF file of the base has no \`${name ?? f.path}\` for an adapter to act on`,
+      );
     if (name === undefined) return new Unsayable(`llama.cpp has no adapter for \`${f.path}\``);
     const field = mapping.paired?.[name.replace(/^blk\.\d+\./, "")];
     const heads = field === undefined ? undefined : headCount(adapter.base.config, field);

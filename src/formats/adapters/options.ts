@@ -10,7 +10,7 @@ import type { OptionMapping } from "./mapping.ts";
 export type ShapeOf = (param: string) => readonly number[] | undefined;
 
 /**
- * All options of one site. `path` is its place, for patterns; `what` names the file. P0661: a field of the wrong kind or an unsound regular expression.
+ * All options of one site. `path` is its place, for patterns; `what` names the file; `ranked`: the file itself says a rank, which must be that of the tensors (P0666). P0661: a field of the wrong kind or an unsound regular expression.
  */
 export function readOptions(
   mappings: Readonly<Record<string, OptionMapping>>,
@@ -18,9 +18,11 @@ export function readOptions(
   path: string,
   shapeOf: ShapeOf,
   what: string,
+  ranked = false,
 ): Record<string, Json> {
   const options: Record<string, Json> = {};
   for (const [name, mapping] of Object.entries(mappings)) {
+    if (ranked) requireRank(mapping, config, path, shapeOf, what);
     const value = readOption(mapping, config, path, shapeOf, what);
     if (value !== undefined) options[name] = value;
   }
@@ -82,6 +84,23 @@ function readOption(mapping: OptionMapping, config: JsonRecord, path: string, sh
   }
   if (value === undefined) throw new InputError("P0661", `${what} lacks ${field}`);
   return value;
+}
+
+/** P0666: the configuration says another rank than the tensors have: the scale is made of it, and which was meant cannot be known. */
+function requireRank(
+  { field, pattern, size, times }: OptionMapping,
+  config: JsonRecord,
+  path: string,
+  shapeOf: ShapeOf,
+  what: string,
+): void {
+  if (field !== "r" || size === undefined || size[2] !== undefined || times !== undefined) return;
+  const there = shapeOf(size[0])?.[size[1]];
+  const said = (pattern === undefined ? undefined : byPattern(config[pattern], path, `${what}: ${pattern}`)) ?? config.r;
+  if (there === undefined || typeof said !== "number" || said === there) return;
+  throw new InputError("P0666", `${what} says r = ${said}, and \`${size[0]}\` at \`${path}\` has rank ${there}`, [
+    "the scale is alpha over the rank, so it cannot be known which was meant: set r (or rank_pattern) to what it was trained with",
+  ]);
 }
 
 const same = (a: Json | undefined, b: Json | undefined): boolean => JSON.stringify(a ?? null) === JSON.stringify(b ?? null);

@@ -55,6 +55,8 @@ export interface OutAdapter {
     readonly config: JsonRecord;
     /** Shapes of all its parameters, by path. */
     readonly shapes: ReadonlyMap<string, readonly number[]>;
+    /** Other paths by which parameters go (a tied head), to their own. */
+    readonly ties?: Readonly<Record<string, string>>;
     /** Kinds of its modules, with the roles that they fill; left out: not known. */
     readonly kinds?: ReadonlySet<string>;
   };

@@ -6,6 +6,7 @@ import { evaluate } from "./expression.ts";
 import { AdapterFolder, type AdapterPart, checkTable, comparePaths, PartBuilder, type PartOfTensor } from "./folder.ts";
 import { asInCheckpoints, type Mappings, type MethodMapping, type PeftMapping } from "./mapping.ts";
 import { readOptions, regex } from "./options.ts";
+import { matchTargets } from "./targets.ts";
 import { fillThinned } from "./thinned.ts";
 import { makeView } from "./view.ts";
 
@@ -31,7 +32,9 @@ export function readPeft(path: string, config: JsonRecord, open: () => TensorSto
   const complete: JsonRecord = { ...mapping.fields, ...config };
   const store = open();
   const { parts, views, rest } =
-    mapping.layout === "modules" ? readModules(path, complete, store, mapping, mappings) : readTable(path, complete, store, mapping);
+    mapping.layout === "modules"
+      ? readModules(path, complete, store, mapping, mappings, "r" in config)
+      : readTable(path, complete, store, mapping);
   const { heads, copies } = readRest(new Map([...rest].map(([bare, key]) => [asInCheckpoints(mappings, bare), key])), mapping);
   const along = new PartBuilder();
   const always = mappings.tasks.get(String(config.task_type));
@@ -49,6 +52,8 @@ export function readPeft(path: string, config: JsonRecord, open: () => TensorSto
       taskType: typeof config.task_type === "string" ? config.task_type : undefined,
       parts: made,
       heads,
+      apart: apartIn(complete, mapping, heads),
+      elsewhere: mapping.layout === "modules" && mapping.last === undefined ? placesIn(path, complete, made, mapping) : undefined,
       copies,
       config,
       unknownFields,
@@ -57,6 +62,36 @@ export function readPeft(path: string, config: JsonRecord, open: () => TensorSto
     store,
     views,
   );
+}
+
+/** Weights of modules that PEFT copies to train them whole: they are tensors of their own, unless it was told to keep ties. */
+function apartIn(config: JsonRecord, mapping: PeftMapping, heads: Readonly<Record<string, string>>): string[] {
+  if (config.ensure_weight_tying === true) return [];
+  const named = [
+    ...(Array.isArray(config.modules_to_save) ? config.modules_to_save : []),
+    ...(mapping.save[String(config.task_type)] ?? []),
+  ];
+  const fits = named.map((name) => regex(`^(?:.*\\.)?${String(name)}(?:\\..*)?$`, "modules_to_save"));
+  return Object.keys(heads).filter((head) => head.endsWith(".weight") && fits.some((fit) => fit.test(head.slice(0, -".weight".length))));
+}
+
+/** Compares the sites with what the configuration names. Names of another spelling of the model's modules meet none, and say nothing. */
+function placesIn(path: string, config: JsonRecord, parts: readonly AdapterPart[], { methods }: PeftMapping): AdapterFolder["elsewhere"] {
+  const target = config.target_modules;
+  if ((!Array.isArray(target) && typeof target !== "string") || target === "all-linear") return undefined;
+  const aside = (part: AdapterPart) => methods.some((m) => m.method === part.method && m.from === part.from && m.beside !== undefined);
+  const sites = parts.filter((part) => !aside(part)).flatMap((part) => part.sites);
+  const own = new Set(sites.flatMap((site) => [site.path, ...(site.also ?? [])]));
+  if (sites.some((site) => /[*:#]/.test(site.path))) return undefined;
+  return (modules) => {
+    const { modules: named } = matchTargets(config, [...new Set([...modules, ...own])], `\`${path}\``, () => []);
+    if (named.length === 0) return { missing: [], extra: [] };
+    const wanted = new Set(named);
+    return {
+      missing: named.filter((module) => modules.includes(module) && !own.has(module)),
+      extra: [...own].filter((site) => !wanted.has(site)),
+    };
+  };
 }
 
 function unknownType(path: string, type: string, mappings: Mappings): InputError {
@@ -124,7 +159,14 @@ function bareKey(key: string, aliases: Readonly<Record<string, string>>): string
   return bare;
 }
 
-function readModules(path: string, config: JsonRecord, store: TensorStore, mapping: PeftMapping, mappings: Mappings): Read {
+function readModules(
+  path: string,
+  config: JsonRecord,
+  store: TensorStore,
+  mapping: PeftMapping,
+  mappings: Mappings,
+  ranked: boolean,
+): Read {
   const methods = mapping.methods.filter((method) => !method.writeOnly);
   const ends = [...new Set(methods.flatMap((method) => Object.values(method.params ?? {})))].sort((a, b) => b.length - a.length);
   const shared = new Map(methods.flatMap((method) => Object.entries(method.shared ?? {}).map(([param, key]) => [key, param] as const)));
@@ -175,7 +217,7 @@ function readModules(path: string, config: JsonRecord, store: TensorStore, mappi
       const part = views.get(params[param]);
       return params[param] === undefined ? undefined : (part?.thinned?.shape ?? store.info(params[param]).shape);
     };
-    const optionsOf = (of: MethodMapping) => readOptions(of.options, config, site, shapeOf, `\`${path}\``);
+    const optionsOf = (of: MethodMapping) => readOptions(of.options, config, site, shapeOf, `\`${path}\``, ranked);
     const wanted = Object.keys(method.shared ?? {});
     const drawn = drawnAt(method, config, (param) => params[param] ?? sharedKeys[param]);
     const lacking = wanted.find((param) => sharedKeys[param] === undefined && !drawn?.params.includes(param));
