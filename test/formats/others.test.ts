@@ -1,5 +1,7 @@
 /** Checkpoints as other tools leave them: quantised, wrapped, as torch's files. */
+import { readFileSync } from "node:fs";
 import { describe, expect, test } from "@jest/globals";
+import { codes as CODES } from "../../src/compiler/report/codes.ts";
 import { checkServed, matchCheckpoint, openCheckpoint } from "../../src/formats/checkpoint.ts";
 import { MemoryFiles } from "../../src/formats/memory.ts";
 import { unwrapped } from "../../src/formats/names.ts";
@@ -292,6 +294,13 @@ describe("quantised weights are what they stand for", () => {
     expect(refusal(() => serve(raw("I8", [2], Int8Array.of(1, 2))))).toMatch(/^P0643\n.*`w` as whole numbers \(I8\)/);
     expect(refusal(() => serve(f32([0], [])))).toMatch(/^P0646\n.*`w` of `m` is empty[\s\S]*ZeRO-3/);
   });
+});
+
+test("the page on folders has a row for each packing, and codes that there are", () => {
+  const page = readFileSync("docs/folders.md", "utf8");
+  const rows = [...page.matchAll(/^\| `([\w-]+)` \|/gm)].map(([, name]) => name);
+  expect(rows).toEqual(["quant_method", ...QUANT_METHODS]);
+  for (const [code] of page.matchAll(/P0\d{3}/g)) expect(CODES).toHaveProperty(code);
 });
 
 describe("names", () => {

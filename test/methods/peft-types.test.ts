@@ -116,7 +116,9 @@ attach s = Shifted(3) to m.**: Positions`);
 
 test("Bone's folders are MiSS's", () => {
   const shapes = { bone_block: [4, 12] };
-  const files = new MemoryFiles([["a/adapter_config.json", JSON.stringify({ peft_type: "BONE", r: 4, target_modules: ["dense"] })]]);
+  const files = new MemoryFiles([
+    ["a/adapter_config.json", JSON.stringify({ peft_type: "BONE", r: 4, target_modules: ["layer.0.intermediate.dense"] })],
+  ]);
   const site = "bert.encoder.layer.0.intermediate.dense";
   const { p, values } = program(
     `import { MiSS } from "std/methods/miss"\nattach a = MiSS(rank: 4) to m.bert.encoder.layer[0].intermediate.dense`,
