@@ -32,9 +32,12 @@ export function processIo(): Io {
       };
       process.on("SIGINT", handler);
       process.on("SIGTERM", handler);
+      // the terminal is closed: what was learnt is kept all the same
+      process.on("SIGHUP", handler);
       return () => {
         process.off("SIGINT", handler);
         process.off("SIGTERM", handler);
+        process.off("SIGHUP", handler);
       };
     },
     now: () => performance.now() / 1000,

@@ -48,7 +48,7 @@ export function findCheckpoint(
     return undefined;
   }
   const before = Number(checkpoint.identity.settings.steps);
-  const longer = isFinished(host.files, folder) && total > before;
+  const longer = total > before && (checkpoint.progress.step >= before || isFinished(host.files, folder));
   requireSame(checkpoint.folder, checkpoint.identity, longer ? withSteps(identity, before) : identity);
   if (longer)
     host.listen({
