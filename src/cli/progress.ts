@@ -3,9 +3,10 @@ import { Presets, SingleBar } from "cli-progress";
 import pc from "picocolors";
 import { showBytes } from "../train/budget.ts";
 import type { Listen, RunEvent } from "../train/events.ts";
+import { shown } from "../train/report/report.ts";
 import { line } from "./errors.ts";
 import type { Io } from "./io.ts";
-import { grouped, short, showTime } from "./table.ts";
+import { grouped, short, showTime, table } from "./table.ts";
 
 export interface Display {
   readonly listen: Listen;
@@ -69,6 +70,11 @@ function sentence(event: RunEvent, color: boolean): string | undefined {
       return `    loads in ${event.message}`;
     case "sample":
       return `  ${bold(event.prompt)}${event.text.replaceAll("\n", "\n  ")}`;
+    case "report": {
+      const head = event.columns.map((name) => name.replaceAll("_", " "));
+      const cells = event.rows.map((row) => event.columns.map((name) => shown(name, row[name])));
+      return `${bold(event.title)}\n${table([head, ...cells], "  ").trimEnd()}\n  saved the report in ${event.folder}`;
+    }
     case "merged":
       return `  merged ${event.of} into ${event.to}: ${grouped(event.folded)} parameters changed${event.at === null ? "" : `, largest difference ${event.difference.toExponential(1)}${event.at === "" ? "" : ` (${event.at})`}`}`;
     case "note":

@@ -175,7 +175,22 @@ export interface GenerateStage extends StageBase {
   readonly stop: string | readonly string[] | undefined;
   readonly seed: number;
 }
-export type Stage = TrainStage | EvaluateStage | ScoreStage | PredictStage | GenerateStage;
+/** What a cell of a report holds: a value, or the name of a parameter that a number between stages is put into. */
+export type ReportCell = string | number | boolean | null | { readonly late: string };
+/** Results of stages before it as a table. */
+export interface ReportStage extends StageBase {
+  readonly verb: "report";
+  readonly title: string;
+  /** Names of columns, in order; a row may lack some. */
+  readonly columns: readonly string[];
+  readonly rows: readonly Readonly<Record<string, ReportCell>>[];
+  /** Folders of evaluations whose numbers are rows as well. */
+  readonly of: readonly string[];
+  /** The column over which rows are averaged. */
+  readonly over: string | undefined;
+  readonly curve: { readonly x: string; readonly y: string; readonly by?: string } | undefined;
+}
+export type Stage = TrainStage | EvaluateStage | ScoreStage | PredictStage | GenerateStage | ReportStage;
 
 /**
  * In the order of the file. `limit`: work that compiles but is not built; a run stops there. `copy` gives parameters of a copied model the values

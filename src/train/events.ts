@@ -2,7 +2,9 @@
  * What a run tells whoever watches it, as it happens: one object an event, which `--json` prints a line each and the terminal draws. Numbers
  * are plain; a scalar that is not finite is `null` in JSON, so consumers should expect that.
  */
+
 import type { Problem } from "../compiler/report/problem.ts";
+import type { ReportTable } from "./report/report.ts";
 
 export type Scalars = Readonly<Record<string, number>>;
 
@@ -44,6 +46,8 @@ export type RunEvent =
   | { readonly event: "saved"; readonly stage: string; readonly kind: "adapter" | "model" | "table"; readonly folder: string }
   /** Where the adapter that was saved will load, or why not: one event a tool. */
   | { readonly event: "loads"; readonly stage: string; readonly message: string }
+  /** A `report` stage's table. */
+  | ({ readonly event: "report"; readonly stage: string; readonly folder: string } & ReportTable)
   | { readonly event: "sample"; readonly stage: string; readonly prompt: string; readonly text: string; readonly tokens: number }
   /** Attachments were folded into parameters. `difference`: the largest, relative, of a module's output before and after. */
   | {

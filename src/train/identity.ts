@@ -49,6 +49,9 @@ export function requireSame(checkpoint: string, then: Identity, now: Identity): 
   ]);
 }
 
+/** Whether two runs are the same in all that they are made of. */
+export const isSame = (then: Identity, now: Identity): boolean => differences(then, now).length === 0;
+
 function union(a: Readonly<Record<string, unknown>>, b: Readonly<Record<string, unknown>>): string[] {
   return [...new Set([...Object.keys(a), ...Object.keys(b)])].sort();
 }

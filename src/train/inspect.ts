@@ -177,6 +177,7 @@ export async function stageTables(
       await add(stage.data, stage.entry, stage.sequence);
       break;
     case "generate":
+    case "report":
     case "score":
       break;
   }

@@ -13,6 +13,7 @@ import { attachedTo, holds } from "./held.ts";
 import { merge } from "./merge.ts";
 import { numberOf } from "./numbers.ts";
 import { type FileHost, reportLoaded, stagesOf } from "./run.ts";
+import { resultsIn } from "./train.ts";
 import type { ValueStore } from "./values.ts";
 
 /**
@@ -62,6 +63,7 @@ async function restoreMade(host: FileHost): Promise<void> {
     const folder = left(stage, LEFT[stage.verb]);
     if (folder === undefined) continue;
     if (stage.verb === "predict" || stage.verb === "generate") host.predicted(stage, folder);
+    if (stage.verb === "train") metrics.set(stage.folder, resultsIn(files, folder));
     if (stage.verb === "evaluate" || stage.verb === "score")
       metrics.set(stage.folder, readRecord(files, joinPath(folder, LEFT[stage.verb])) as Scalars);
   }
@@ -74,6 +76,7 @@ const LEFT: Readonly<Record<Stage["verb"], string>> = {
   generate: SAMPLES,
   evaluate: "metrics.json",
   score: "metrics.json",
+  report: "report.json",
 };
 
 /** Whether all that a number is made of was left. */

@@ -3,26 +3,32 @@ import type { Action, DatasetSpec, GenerateStage, Project, Stage, TokenizerSourc
 import type { Problem } from "../compiler/report/problem.ts";
 import { joinPath } from "../formats/files.ts";
 import { InputError, Limit } from "../ir/errors.ts";
-import { listCheckpoints } from "./checkpoint.ts";
+import { type Checkpoint, listCheckpoints } from "./checkpoint.ts";
 import { checkTables } from "./checks.ts";
 import type { Scalars } from "./events.ts";
-import { chooseFolders, isFinished, runFolder } from "./folders.ts";
+import { chooseFolders, finishedRuns, isFinished, runFolder } from "./folders.ts";
 import { generate, type Prompt, type PromptTokenizer } from "./generate.ts";
 import type { RunHost } from "./host.ts";
-import { requireSame } from "./identity.ts";
+import { isSame, requireSame } from "./identity.ts";
 import { stageTables, type Words } from "./inspect.ts";
 import { dropSessions } from "./kept.ts";
 import { merge } from "./merge.ts";
 import { numberOf } from "./numbers.ts";
 import { evaluateStage, predictStage } from "./predict.ts";
+import { report } from "./report/report.ts";
 import { newestWhole } from "./resume.ts";
 import { type ScoreHost, scoreStage } from "./scores.ts";
-import { identityOf, prepareTrain, type TrainResult, train } from "./train.ts";
+import { actionsFor } from "./slice.ts";
+import { identityOf, type PreparedTrain, prepareTrain, resultsIn, type TrainResult, train } from "./train.ts";
 
 export interface RunOptions {
   readonly output: string | undefined;
   readonly force: boolean;
   readonly resume: boolean;
+  /** Run the stages of this name alone, with what they need; of that, what is unchanged is taken from earlier runs. */
+  readonly stage?: string;
+  /** Take results of `train` stages from earlier runs whose settings, data, graph and weights were the same. */
+  readonly reuse?: boolean;
 }
 export interface FileHost extends RunHost, ScoreHost {
   /** Takes the numbers of classes that are kept with a result. */
@@ -45,16 +51,18 @@ export async function runFile(host: FileHost, options: RunOptions): Promise<Trai
 }
 
 async function runStages(host: FileHost, options: RunOptions): Promise<TrainResult[]> {
-  const stages = stagesOf(host.project);
+  const actions = options.stage === undefined ? host.project.actions : actionsFor(host.project, options.stage);
+  const stages = actions.flatMap((a) => (a.kind === "stage" ? [a.stage] : []));
   const folders = chooseFolders(
     host.files,
     stages.map((stage) => ({ name: stage.name, verb: stage.verb, folder: runFolder(host.project.file, stage.folder) })),
     options,
   );
+  const cached = options.reuse === true || options.stage !== undefined;
   const results: TrainResult[] = [];
   const metrics = new Map<string, Scalars>();
   let number = 0;
-  for (const action of host.project.actions) {
+  for (const action of actions) {
     if (action.kind === "limit") throw new Limit(`${action.what} is not built yet`, action.span);
     await reportLoaded(action, host);
     if (action.kind === "copy") {
@@ -72,11 +80,19 @@ async function runStages(host: FileHost, options: RunOptions): Promise<TrainResu
     const { stage } = action;
     const folder = folders[number++];
     switch (stage.verb) {
-      case "train":
+      case "train": {
         for (const problem of await warnings(stage, host)) host.listen({ event: "problem", problem });
-        results.push(
-          (options.resume && (await reuse(stage, host, folder))) || (await train(stage, host, { folder, resume: options.resume })),
-        );
+        const result =
+          (options.resume && (await reuse(stage, host, folder))) ||
+          (cached && (await reuseSame(stage, host, options))) ||
+          (await train(stage, host, { folder, resume: options.resume }));
+        metrics.set(stage.folder, result.results);
+        results.push(result);
+        break;
+      }
+      case "report":
+        host.listen({ event: "stage", stage: stage.name, verb: "report", folder });
+        report(stage, host, metrics, folder);
         break;
       case "generate":
         host.listen({ event: "stage", stage: stage.name, verb: "generate", folder });
@@ -127,6 +143,25 @@ async function reuse(stage: Stage & { verb: "train" }, host: FileHost, folder: s
   // it is to be longer now than it was: it goes on
   if (ready.total > Number(checkpoint.identity.settings.steps)) return undefined;
   requireSame(checkpoint.folder, checkpoint.identity, await identityOf(ready, host));
+  return take(stage, host, folder, checkpoint, ready);
+}
+
+/** The result of an earlier run of the stage that was the same in all that it is made of: the newest such. */
+async function reuseSame(stage: Stage & { verb: "train" }, host: FileHost, { output }: RunOptions): Promise<TrainResult | undefined> {
+  const name = runFolder(host.project.file, stage.folder);
+  const held = finishedRuns(host.files, name).filter((folder) => folder !== output);
+  if (held.length === 0) return undefined;
+  const ready = await prepareTrain(stage, host);
+  const identity = await identityOf(ready, host);
+  for (const folder of held) {
+    const checkpoint = listCheckpoints(host.files, folder).length === 0 ? undefined : newestWhole(host, folder);
+    if (checkpoint !== undefined && isSame(checkpoint.identity, identity)) return take(stage, host, folder, checkpoint, ready);
+  }
+  return undefined;
+}
+
+/** Leaves in the store what a finished stage's last checkpoint holds. */
+function take(stage: Stage & { verb: "train" }, host: FileHost, folder: string, checkpoint: Checkpoint, ready: PreparedTrain): TrainResult {
   const { params, states, best } = checkpoint.snapshot;
   host.values.clock = { step: Math.max(0, checkpoint.progress.step - 1), steps: ready.total };
   for (const [name, held] of checkpoint.progress.best === undefined ? params : (best ?? params))
@@ -135,7 +170,7 @@ async function reuse(stage: Stage & { verb: "train" }, host: FileHost, folder: s
     if (host.values.lasts(name)) host.values.setState(name, held);
   }
   host.listen({ event: "note", message: `stage \`${stage.name}\` is finished already: its result is taken from ${joinPath(folder, "")}` });
-  return { folder, progress: checkpoint.progress, stoppedEarly: false };
+  return { folder, progress: checkpoint.progress, stoppedEarly: false, results: resultsIn(host.files, folder) };
 }
 
 /** P0658 where a stage that reads or writes text has no tokenizer. */

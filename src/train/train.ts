@@ -1,6 +1,6 @@
 /** A `train` stage: data, program, session, loop, checkpoints, result. */
 import type { Entry, TrainStage } from "../compiler/project.ts";
-import { joinPath } from "../formats/files.ts";
+import { isRecord, joinPath, readRecord } from "../formats/files.ts";
 import { InputError } from "../ir/errors.ts";
 import type { Session } from "../runtime/program.ts";
 import { memoryOf, requireBudget } from "./budget.ts";
@@ -11,7 +11,7 @@ import type { Built, EntryPoint } from "./engine.ts";
 import { entryName, entryPoints } from "./entries.ts";
 import { Evaluation, scalarsOf } from "./evaluate.ts";
 import type { Scalars } from "./events.ts";
-import { clearRun, unfinish, writeMarker } from "./folders.ts";
+import { clearRun, MARKER, unfinish, writeMarker } from "./folders.ts";
 import type { RunHost } from "./host.ts";
 import { describeGraph, type Identity, STAMPED, sha256 } from "./identity.ts";
 import { Journal } from "./journal.ts";
@@ -133,6 +133,8 @@ export interface TrainResult {
   readonly folder: string;
   readonly progress: Progress;
   readonly stoppedEarly: boolean;
+  /** What later stages and reports may read: see `resultsOf`. */
+  readonly results: Scalars;
 }
 
 /** Runs the stage and leaves the trained values in the host's store. Throws `Interrupted` after saving. */
@@ -184,21 +186,45 @@ async function claimed(
     const end = await run.loop(checkpoint?.progress ?? START);
     await run.finish(end.best !== undefined);
     host.values.clock = { step: Math.max(0, end.step - 1), steps: ready.total };
-    writeMarker(host.files, folder, {
-      stage: stage.name,
-      step: end.step,
-      seconds: Math.round((host.now() - started) * 1000) / 1000,
-      identity: { ...identity },
-    });
-    const seconds = host.now() - started;
+    const seconds = Math.round((host.now() - started) * 1000) / 1000;
+    const peak = session.memory.planned + session.memory.platform;
+    const results = resultsOf(end, peak, seconds);
+    writeMarker(host.files, folder, { stage: stage.name, step: end.step, seconds, results, identity: { ...identity } });
     host.listen({ event: "done", stage: stage.name, folder, seconds, stopped_early: end.stoppedEarly });
-    return { folder, progress: end, stoppedEarly: end.stoppedEarly };
+    return { folder, progress: end, stoppedEarly: end.stoppedEarly, results };
   } catch (error) {
     if (error instanceof NonFinite) throw await blame(ready, host, error, (step, visit) => run.replay(step, visit));
     throw error;
   } finally {
     await session.close();
   }
+}
+
+/**
+ * Numbers of a finished run: `loss` and `watch/…` of the last update, `before/…` and `after/…` of the first and the last evaluation (of the best, where it is kept), `updates`,
+ * `seconds`, `peak_bytes`.
+ */
+function resultsOf({ step, history, best }: Progress, peakBytes: number, seconds: number): Record<string, number> {
+  const measured = history.filter((entry) => Object.keys(entry).some((name) => name.startsWith("eval_")));
+  const last = history.findLast((entry) => entry.loss !== undefined);
+  const numbers = (entry: (typeof history)[number] | undefined, from: string, to: string) =>
+    Object.entries(entry ?? {}).flatMap(([name, value]): [string, number][] =>
+      name.startsWith(from) && typeof value === "number" ? [[to + name.slice(from.length), value]] : [],
+    );
+  return Object.fromEntries([
+    ...numbers(last, "watch/", "watch/"),
+    ...numbers(measured[0], "eval_", "before/"),
+    ...numbers(best === undefined ? measured.at(-1) : measured.find((entry) => entry.step === best.step), "eval_", "after/"),
+    ...(last === undefined ? [] : [["loss", last.loss as number] as const]),
+    ["updates", step],
+    ["seconds", seconds],
+    ["peak_bytes", peakBytes],
+  ]);
+}
+/** Those that a finished run left in its folder. */
+export function resultsIn(files: RunHost["files"], folder: string): Scalars {
+  const { results } = readRecord(files, joinPath(folder, MARKER));
+  return (isRecord(results) ? results : {}) as Scalars;
 }
 
 /** What the run is, for checkpoints. Weights are those it starts from, so this must be asked before training. */

@@ -8,15 +8,19 @@ interface TrainCommand extends CommonOptions {
   readonly output?: string;
   readonly force?: boolean;
   readonly resume?: boolean;
+  readonly stage?: string;
+  readonly reuse?: boolean;
 }
 
 /** `train`: every stage of the file, in order. */
 export function train(program: Command, io: Io): void {
   common(program.command("train").argument("<file>", "a .peft file"))
-    .description("run every stage of a file, in order: train, evaluate, predict, generate")
+    .description("run every stage of a file, in order: train, evaluate, predict, generate, report")
     .option("--output <dir>", "folder for the result (default: runs/<file>/<stage>, numbered)")
     .option("--force", "write over a finished run in --output")
     .option("--resume", "go on from the newest whole checkpoint")
+    .option("--stage <name>", "run this stage alone and what it needs; what of that is unchanged comes from earlier runs")
+    .option("--reuse", "take the results of stages that are unchanged, in settings, data, graph and weights, from earlier runs")
     .addHelpText(
       "after",
       "\nExample:\n  peftc train specs/examples/quickstart.peft --output my-adapter --set train.steps=100\n\nCtrl-C saves a checkpoint and ends with code 130; --resume goes on from it.\n",
@@ -28,7 +32,13 @@ export function train(program: Command, io: Io): void {
       if (stagesOf(project).length === 0) throw new Usage(`${file} has no stage to run`, ["add `train { ... }`"]);
       const host = session.host(project, await session.engine());
       await session.interruptible(() =>
-        runFile(host, { output: options.output, force: options.force === true, resume: options.resume === true }),
+        runFile(host, {
+          output: options.output,
+          force: options.force === true,
+          resume: options.resume === true,
+          reuse: options.reuse === true,
+          stage: options.stage,
+        }),
       );
     });
 }

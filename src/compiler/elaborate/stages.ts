@@ -1,7 +1,6 @@
 import type { Span } from "../../ir/graph.ts";
 import { own } from "../../ir/own.ts";
 import type * as ast from "../ast.ts";
-import { METRICS } from "../metrics.ts";
 import type { DatasetSpec, EvaluateStage, GenerateStage, MetricSpec, PredictStage, ScoreStage, Stage, StagePrompt } from "../project.ts";
 import { decodeEntries } from "./decode.ts";
 import type { Elaborator } from "./elaborator.ts";
@@ -9,7 +8,8 @@ import { evaluate } from "./expressions.ts";
 import { fail } from "./fault.ts";
 import { Instance, writesApart } from "./instance.ts";
 import { fromJson } from "./models.ts";
-import { lateNumber } from "./numbers.ts";
+import { reportStage } from "./report-stage.ts";
+import { evaluateResult, trainResult } from "./results.ts";
 import type { Scope } from "./scope.ts";
 import { evaluationEntry, predictEntry } from "./step.ts";
 import { trainStage } from "./train-stage.ts";
@@ -166,6 +166,7 @@ const fields: Readonly<Record<string, readonly string[]>> = {
   ],
   evaluate: ["objective", "data", "metrics", "batch", "sequence"],
   predict: ["objective", "model", "data", "columns", "reduce", "batch", "sequence"],
+  report: ["rows", "of", "title", "over", "curve"],
   generate: ["model", "prompts", "data", "max_tokens", "beams", "length_penalty", "samples", "temperature", "top_p", "stop", "seed"],
 };
 
@@ -189,8 +190,9 @@ export function stage(e: Elaborator, s: ast.Stage, scope: Scope, turns: readonly
   const file = e.main.replace(/^.*\//, "").replace(/\.peft$/, "");
   const base = { name, span: s.span, folder: [file, turns.length > 0 ? `${name}-${turns.join("-")}` : name].join("/") };
   if (verb === "train") {
-    add(e, trainStage(e, settings, base));
-    return new Fields(new Map([["folder", base.folder]]));
+    const made = trainStage(e, settings, base);
+    add(e, made);
+    return trainResult(e, made);
   }
   if (verb === "evaluate") {
     if (!settings.has("objective")) {
@@ -203,7 +205,7 @@ export function stage(e: Elaborator, s: ast.Stage, scope: Scope, turns: readonly
         metrics: metricSpecs(e, settings.need("metrics"), settings.spanOf("metrics")),
       };
       add(e, stage);
-      return new Fields(new Map());
+      return evaluateResult(e, base.folder, undefined, stage.metrics, s.span);
     }
     const metrics = metricSpecs(e, settings.value("metrics"), settings.spanOf("metrics"));
     const { entry, ...reading } = evaluationEntry(e, settings, base.name, metrics);
@@ -218,8 +220,11 @@ export function stage(e: Elaborator, s: ast.Stage, scope: Scope, turns: readonly
       sequence: settings.int("sequence", undefined),
     };
     add(e, out);
-    const numbers = metrics.map(({ name }) => name).filter((name) => own(METRICS, name)?.number ?? true);
-    return new Fields(new Map(numbers.map((name) => [name, lateNumber(e, { kind: "metric", stage: base.folder, name }, s.span)])));
+    return evaluateResult(e, base.folder, entry, metrics, s.span);
+  }
+  if (verb === "report") {
+    add(e, reportStage(e, settings, base));
+    return undefined;
   }
   if (verb === "predict") {
     const columns = settings.strings("columns") ?? fail("P0204", s.verb.span, "`predict` needs `columns`");

@@ -244,6 +244,7 @@ export const codes: Readonly<Record<string, string>> = {
   P0827: "A run's folder does not fit the file.",
   P0828: "A number that a run makes between stages is asked for outside a run.",
   P0829: "Another run is at work in a folder.",
+  P0830: "No stage has the name that is asked for.",
 
   // ── memory, devices, values that are not finite ────────────────────────────────────────────────
   P0901: "A step needs more memory than is allowed.",

@@ -1,0 +1,188 @@
+/** The tasks of the papers' programs, told in the small world of `world.mjs`. */
+import { BAD, DISLIKED, ENGLISH, GOOD, LIKED, list, NAMES, opinion, PEOPLE, TOPICS, text, VERY } from "./world.mjs";
+
+const make = (n, one) => Array.from({ length: n }, (_, i) => one(i));
+const thingOf = (r, topic = r.pick(NAMES)) => r.pick(TOPICS[topic]);
+
+/** Texts to read. */
+export const corpus = (r, n) => make(n, () => ({ text: text(r).text }));
+
+/** Sentences with an opinion; now and then two, joined by a comma, that agree. */
+export const reviews = (r, n) =>
+  make(n, () => {
+    const good = r.below(2) === 1;
+    const topic = r.pick(NAMES);
+    const first = opinion(r, thingOf(r, topic), good);
+    const sentence = r.below(3) === 0 ? `${first} , and ${opinion(r, thingOf(r, topic), good)}` : first;
+    return { sentence, label: good ? "positive" : "negative" };
+  });
+
+/**
+ * A premise and what may follow from it: the same thing with the same opinion does, with the other opinion it does not, and of another thing nothing is
+ * known. Two classes: what follows, and what does not. `terse`: sentences of the plainest kind.
+ */
+export const pairs = (r, n, classes, terse = false) =>
+  make(n, (i) => {
+    const kind = i % classes;
+    const good = r.below(2) === 1;
+    const thing = thingOf(r);
+    const premise = opinion(r, thing, good, terse);
+    const other = kind === 2 ? thingOf(r) : thing;
+    const hypothesis = opinion(r, other, kind === 1 ? !good : kind === 2 ? r.below(2) === 1 : good, true);
+    const named = classes === 2 ? ["entailment", "not_entailment"] : ["entailment", "contradiction", "neutral"];
+    return { premise, hypothesis, label: named[kind], answer: ["yes", "no", "maybe"][kind] };
+  });
+
+/** Whether two sentences agree in opinion, are of one topic, are of one thing, or whether the second's words stand in order. */
+export const sentencePairs = (r, n, task) =>
+  make(n, (i) => {
+    const same = i % 2 === 1;
+    const good = r.below(2) === 1;
+    const topic = r.pick(NAMES);
+    const thing = thingOf(r, topic);
+    const elsewhere = r.pick(NAMES.filter((name) => name !== topic));
+    const sentence1 = opinion(r, thing, good);
+    const second = {
+      opinion: () => opinion(r, thingOf(r), same ? good : !good, true),
+      topic: () => opinion(r, thingOf(r, same ? topic : elsewhere), r.below(2) === 1, true),
+      thing: () => opinion(r, same ? thing : thingOf(r, elsewhere), r.below(2) === 1, true),
+      order: () => {
+        const words = opinion(r, thingOf(r), good, true).split(" ");
+        return (same ? words : [words[3], words[0], words[2], words[1]]).join(" ");
+      },
+    }[task]();
+    return { sentence1, sentence2: second, label: same ? "yes" : "no" };
+  });
+
+// ── pictures: four cells, each with a thing, seen as sixteen numbers ──
+
+const SEEN = list("film bread ball rain coin bridge cake storm");
+const CELLS = list("first second third fourth");
+const FEATURES = 16;
+/** What a thing looks like, with noise. */
+const look = (r, thing) => {
+  const at = SEEN.indexOf(thing);
+  return make(FEATURES, (i) => Math.round(100 * ((((at + 1) * (i + 3) * 7) % 11) / 5 - 1 + 0.3 * (r.next() - 0.5))) / 100);
+};
+const scene = (r) => make(4, () => r.pick(SEEN));
+
+export const vqa = (r, n) =>
+  make(n, (i) => {
+    const things = scene(r);
+    const at = r.below(4);
+    const grid = things.map((thing) => look(r, thing));
+    if (i % 2 === 0) return { question: `what is in the ${CELLS[at]} cell ?`, answer: things[at], grid, score: 1 };
+    const thing = r.pick(SEEN);
+    return { question: `is the ${thing} there ?`, answer: things.includes(thing) ? "yes" : "no", grid, score: r.below(4) === 0 ? 0.6 : 1 };
+  });
+export const captions = (r, n) =>
+  make(n, () => {
+    const things = scene(r);
+    return { text: `a ${things[0]} , a ${things[1]} , a ${things[2]} and a ${things[3]}`, grid: things.map((thing) => look(r, thing)) };
+  });
+
+// ── keyphrases ──
+
+/** Two present phrases, which a cue introduces, and an absent one: the topic. */
+export const keyphrases = (r, n) =>
+  make(n, () => {
+    const topic = r.pick(NAMES);
+    const [a, b, c, d] = r.shuffled(TOPICS[topic]);
+    const [one, two] = [`${a} ${b}`, `${r.pick([...GOOD, ...BAD])} ${c}`];
+    const abstract = `we study the ${one} . ${opinion(r, d, r.below(2) === 1)} . a new method for ${two} is shown , which helps the ${a}`;
+    return { title: `on the ${r.pick([one, two])}`, abstract, keyphrases: [one, two, topic] };
+  });
+
+// ── languages: English word by word in other words ──
+
+const SYLLABLES = {
+  hausa: list("ba da ka la ma na sa ta wa ya ru go"),
+  yoruba: list("fe gbe kpe le she te oju olo iya owo"),
+  swahili: list("ki vi mu wa ji ku nja mbo ndi pi"),
+  amharic: [..."ሀለሐመሠረሰቀበተኀነአከወ"],
+};
+/** Function words go into every language as they are read: what differs is a word for each word. */
+export function languages(r) {
+  const made = Object.entries(SYLLABLES).map(([name, syllables]) => {
+    const words = new Map();
+    const taken = new Set(ENGLISH);
+    for (const word of ENGLISH) {
+      if (!/^[a-z]{2,}$/.test(word)) continue;
+      let other;
+      do other = make(2 + r.below(2), () => r.pick(syllables)).join("");
+      while (taken.has(other));
+      taken.add(other);
+      words.set(word, other);
+    }
+    const say = (line) =>
+      line
+        .split(" ")
+        .map((word) => words.get(word) ?? word)
+        .join(" ");
+    return { name, words: [...words.values()], say };
+  });
+  return [...made, { name: "english", words: [], say: (line) => line }];
+}
+export const topicsOf = (r, n, say) =>
+  make(n, (i) => {
+    const topic = ["food", "sport", "weather"][i % 3];
+    const good = r.below(2) === 1;
+    return { text: say(`${opinion(r, thingOf(r, topic), good)} . ${opinion(r, thingOf(r, topic), good)}`), label: topic };
+  });
+
+// ── coding of arguments ──
+
+const SUBJECT = { near: list("kohle atom gas"), arms: list("waffen panzer raketen") };
+const PRO = list("hilfe schutz freiheit verteidigung rettung");
+const CONTRA = list("krieg gefahr eskalation leid kosten");
+const NOTHING = list("bericht sitzung termin zahl antrag");
+const GLUE = list("die der das sind bringen bedeuten ist ein wir brauchen keine mehr sagt im bundestag am montag heute dies dafur dagegen nichts frage antwort und weil");
+/** Claims on a subject; who says so is linked to what is said in the few labelled rows, and not elsewhere. */
+function claim(r, subjects, label, biased) {
+  const subject = r.pick(subjects);
+  const at = ["dagegen", "dafür", "nichts"].indexOf(label);
+  const who = biased ? PEOPLE[at * 5 + r.below(5)] : r.pick(PEOPLE);
+  const words = [CONTRA, PRO, NOTHING][at];
+  const said = [
+    () => `die ${subject} bringen ${r.pick(words)} und ${r.pick(words)}`,
+    () => `${r.pick(words)} , weil die ${subject} ${r.pick(words)} bedeuten`,
+    () => (at === 2 ? `ein ${r.pick(words)} im bundestag` : `wir brauchen ${at === 0 ? "keine" : "mehr"} ${subject}`),
+  ];
+  return `${who} sagt heute : ${r.pick(said)()} .`;
+}
+export function content(r) {
+  const labels = ["dagegen", "dafür", "nichts"];
+  const table = (n, subjects, biased) => make(n, (i) => ({ text: claim(r, subjects, labels[i % 3], biased), label: labels[i % 3] }));
+  const unlabelled = table(240, SUBJECT.arms, false).map(({ text }) => ({ text }));
+  const reading = [...table(600, [...SUBJECT.near, ...SUBJECT.arms], false)].map(({ text }) => ({ text }));
+  const tables = {
+    near: table(240, SUBJECT.near, false),
+    few: table(30, SUBJECT.arms, true),
+    unlabelled,
+    test: table(240, SUBJECT.arms, false),
+    reading,
+  };
+  return { tables, words: [...SUBJECT.near, ...SUBJECT.arms, ...PRO, ...CONTRA, ...NOTHING, ...GLUE] };
+}
+
+// ── conversations ──
+
+const talk = (asked, answer) => ({
+  messages: [{ role: "user", content: asked }, ...(answer === undefined ? [] : [{ role: "assistant", content: answer }])],
+});
+export const instructions = (r, n) =>
+  make(n, (i) => {
+    const topic = r.pick(NAMES);
+    const thing = thingOf(r, topic);
+    if (i % 3 === 0) return talk(`what is the ${thing} about ?`, `the ${thing} is about ${topic} .`);
+    const good = r.below(2) === 1;
+    return talk(
+      `did you like the ${thing} ? answer ${good ? "yes" : "no"} .`,
+      `${good ? "yes" : "no"} , i ${r.pick(good ? LIKED : DISLIKED)} the ${thing} . it was ${r.pick(VERY)} ${r.pick(good ? GOOD : BAD)} .`,
+    );
+  });
+export const questions = (r, n) =>
+  make(n, (i) => {
+    const thing = thingOf(r);
+    return talk(i % 2 === 0 ? `what is the ${thing} about ?` : `did you like the ${thing} ? answer yes .`);
+  });
