@@ -4,7 +4,7 @@
  */
 import { mkdirSync, writeFileSync } from "node:fs";
 import path from "node:path";
-import { captions, content, corpus, instructions, keyphrases, languages, pairs, questions, reviews, sentencePairs, topicsOf, vqa } from "./tasks.mjs";
+import { captions, content, corpus, halves, instructions, keyphrases, languages, pairs, questions, reviews, sentencePairs, topicsOf, vqa } from "./tasks.mjs";
 import { ENGLISH, PEOPLE, random } from "./world.mjs";
 
 const here = import.meta.dirname;
@@ -18,6 +18,7 @@ const lines = (name, all) => write(`data/${name}.txt`, `${all.join("\n")}\n`);
 
 const reading = corpus(random(1), 3000);
 rows("corpus", reading);
+rows("halves", halves(random(1), 3000));
 lines("stream", reading.map(({ text }) => text));
 
 // whole texts, and the same with a third of the words taken out
@@ -48,11 +49,11 @@ for (const { name, say } of tongues) {
 }
 
 const coded = content(random(40));
-// what the model of many languages has read: little of each of them, and German
-rows("many", [
-  ...tongues.flatMap(({ say }, i) => corpus(random(60 + i), 400).map(({ text }) => ({ text: say(text) }))),
-  ...coded.tables.reading,
-]);
+// what the model of many languages has read: a little of each of them, and German
+const said = tongues.flatMap(({ say }, i) =>
+  halves(random(60 + i), 500).map(({ first, second, label }) => ({ first: say(first), second: say(second), label })),
+);
+rows("many", random(70).shuffled([...said, ...coded.reading]));
 for (const [name, all] of Object.entries(coded.tables)) rows(`arms-${name}`, all);
 lines("people", PEOPLE);
 
