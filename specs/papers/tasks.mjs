@@ -32,40 +32,34 @@ export const reviews = (r, n) =>
   });
 
 /**
- * A premise and what may follow from it: the same thing with the same opinion does, with the other opinion it does not, and of another thing nothing is
- * known. Two classes: what follows, and what does not. `terse`: sentences of the plainest kind.
+ * A premise, which is favourable, and what may follow from it: another good word does, a bad one does not, and of what it is about nothing was said. So the hypothesis
+ * decides, which models of this size can learn. Two classes: what follows, and what does not. `terse`: sentences of the plainest kind.
  */
 export const pairs = (r, n, classes, terse = false) =>
   make(n, (i) => {
     const kind = i % classes;
-    const good = r.below(2) === 1;
-    const thing = thingOf(r);
-    const premise = opinion(r, thing, good, terse);
-    const other = kind === 2 ? thingOf(r) : thing;
-    const hypothesis = opinion(r, other, kind === 1 ? !good : kind === 2 ? r.below(2) === 1 : good, true);
+    const topic = r.pick(NAMES);
+    const premise = opinion(r, thingOf(r, topic), true, terse);
+    const hypothesis = kind === 2 ? `this is about ${r.pick(NAMES)}` : opinion(r, thingOf(r, topic), kind === 0, terse);
     const named = classes === 2 ? ["entailment", "not_entailment"] : ["entailment", "contradiction", "neutral"];
     return { premise, hypothesis, label: named[kind], answer: ["yes", "no", "maybe"][kind] };
   });
 
-/** Whether two sentences agree in opinion, are of one topic, are of one thing, or whether the second's words stand in order. */
+/** Whether the second sentence is favourable like the first, is about the weather as the first is, names somebody, or has its words in order. */
 export const sentencePairs = (r, n, task) =>
   make(n, (i) => {
-    const same = i % 2 === 1;
+    const yes = i % 2 === 1;
+    const sentence1 = opinion(r, thingOf(r, "weather"), true, true);
     const good = r.below(2) === 1;
-    const topic = r.pick(NAMES);
-    const thing = thingOf(r, topic);
-    const elsewhere = r.pick(NAMES.filter((name) => name !== topic));
-    const sentence1 = opinion(r, thing, good);
-    const second = {
-      opinion: () => opinion(r, thingOf(r), same ? good : !good, true),
-      topic: () => opinion(r, thingOf(r, same ? topic : elsewhere), r.below(2) === 1, true),
-      thing: () => opinion(r, same ? thing : thingOf(r, elsewhere), r.below(2) === 1, true),
-      order: () => {
-        const words = opinion(r, thingOf(r), good, true).split(" ");
-        return (same ? words : [words[3], words[0], words[2], words[1]]).join(" ");
-      },
+    const elsewhere = r.pick(NAMES.filter((name) => name !== "weather"));
+    const words = opinion(r, thingOf(r), good, true).split(" ");
+    const sentence2 = {
+      opinion: () => opinion(r, thingOf(r), yes),
+      topic: () => opinion(r, thingOf(r, yes ? "weather" : elsewhere), good),
+      person: () => (yes ? `${r.pick(PEOPLE)} ${r.pick(good ? LIKED : DISLIKED)} the ${thingOf(r)}` : words.join(" ")),
+      order: () => (yes ? words : [words[3], words[0], words[2], words[1]]).join(" "),
     }[task]();
-    return { sentence1, sentence2: second, label: same ? "yes" : "no" };
+    return { sentence1, sentence2, label: yes ? "yes" : "no" };
   });
 
 // ── pictures: four cells, each with a thing, seen as sixteen numbers ──
@@ -150,7 +144,9 @@ const SUBJECT = { near: list("kohle atom gas"), arms: list("waffen panzer rakete
 const PRO = list("hilfe schutz freiheit verteidigung rettung");
 const CONTRA = list("krieg gefahr eskalation leid kosten");
 const NOTHING = list("bericht sitzung termin zahl antrag");
-const GLUE = list("die der das sind bringen bedeuten ist ein wir brauchen keine mehr sagt im bundestag am montag heute dies dafur dagegen nichts frage antwort und weil");
+const GLUE = list(
+  "die der das sind bringen bedeuten ist ein wir brauchen keine mehr sagt im bundestag am montag heute dies dafur dagegen nichts frage antwort und weil",
+);
 /** Claims on a subject; who says so is linked to what is said in the few labelled rows, and not elsewhere. */
 function claim(r, subjects, label, biased) {
   const subject = r.pick(subjects);

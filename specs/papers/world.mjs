@@ -82,7 +82,9 @@ export const ENGLISH = [
     ...VERY,
     ...PEOPLE,
     ...PLACES,
-    ...list("the was not i it said of this is about all in . , ? ! : yes no maybe true false and a an answer question with what how many which"),
+    ...list(
+      "the was not i it said of this is about all in . , ? ! : yes no maybe true false and a an answer question with what how many which",
+    ),
   ]),
 ];
-export { LIKED, DISLIKED, VERY, PLACES, list };
+export { DISLIKED, LIKED, list, PLACES, VERY };
