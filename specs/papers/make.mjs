@@ -8,7 +8,6 @@ import {
   captions,
   content,
   corpus,
-  halves,
   instructions,
   keyphrases,
   languages,
@@ -17,6 +16,7 @@ import {
   reviews,
   sentencePairs,
   topicsOf,
+  verdicts,
   vqa,
 } from "./tasks.mjs";
 import { ENGLISH, PEOPLE, random } from "./world.mjs";
@@ -32,7 +32,7 @@ const lines = (name, all) => write(`data/${name}.txt`, `${all.join("\n")}\n`);
 
 const reading = corpus(random(1), 3000);
 rows("corpus", reading);
-rows("halves", halves(random(1), 3000));
+rows("verdicts", verdicts(random(15), 3000));
 lines(
   "stream",
   reading.map(({ text }) => text),
@@ -87,10 +87,7 @@ for (const { name, say } of tongues) {
 
 const coded = content(random(40));
 // what the model of many languages has read: a little of each of them, and German
-const said = tongues.flatMap(({ say }, i) =>
-  halves(random(60 + i), 500).map(({ first, second, label }) => ({ first: say(first), second: say(second), label })),
-);
-rows("many", random(70).shuffled([...said, ...coded.reading]));
+rows("many", [...tongues.flatMap(({ say }, i) => corpus(random(60 + i), 400).map(({ text }) => ({ text: say(text) }))), ...coded.reading]);
 for (const [name, all] of Object.entries(coded.tables)) rows(`arms-${name}`, all);
 // the same with numbers, as a classifier without words for its classes wants them
 rows(

@@ -7,19 +7,8 @@ const thingOf = (r, topic = r.pick(NAMES)) => r.pick(TOPICS[topic]);
 /** Texts to read. */
 export const corpus = (r, n) => make(n, () => ({ text: text(r).text }));
 
-/**
- * Two parts of a text, or of two texts: the second agrees with the first in topic and opinion (1), or has the other opinion or another topic (0).
- */
-export const halves = (r, n) =>
-  make(n, (i) => {
-    const same = i % 2 === 1;
-    const [topic, good] = [r.pick(NAMES), r.below(2) === 1];
-    const turned = !same && r.below(3) < 2;
-    const other = same || turned ? topic : r.pick(NAMES.filter((name) => name !== topic));
-    const first = make(1 + r.below(2), () => opinion(r, thingOf(r, topic), good)).join(" . ");
-    const second = opinion(r, thingOf(r, other), same ? good : turned ? !good : r.below(2) === 1);
-    return { first, second: `${second} . it was ${r.pick((same ? good : turned ? !good : good) ? GOOD : BAD)}`, label: Number(same) };
-  });
+/** Sentences with their opinion as a number. */
+export const verdicts = (r, n) => reviews(r, n).map(({ sentence, label }) => ({ sentence, label: Number(label === "positive") }));
 
 /** Sentences with an opinion; now and then two, joined by a comma, that agree. */
 export const reviews = (r, n) =>
@@ -164,12 +153,7 @@ export function content(r) {
   const labels = ["dagegen", "dafür", "nichts"];
   const table = (n, subjects, biased) => make(n, (i) => ({ text: claim(r, subjects, labels[i % 3], biased), label: labels[i % 3] }));
   const unlabelled = table(240, SUBJECT.arms, false).map(({ text }) => ({ text }));
-  const all = [...SUBJECT.near, ...SUBJECT.arms];
-  const reading = make(800, (i) => {
-    const same = i % 2 === 1;
-    const [a, b] = r.shuffled(labels);
-    return { first: claim(r, all, a, false), second: claim(r, all, same ? a : b, false), label: Number(same) };
-  });
+  const reading = table(600, [...SUBJECT.near, ...SUBJECT.arms], false).map(({ text }) => ({ text }));
   const tables = {
     near: table(240, SUBJECT.near, false),
     few: table(30, SUBJECT.arms, true),

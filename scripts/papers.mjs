@@ -1,0 +1,43 @@
+// Runs the papers' programs and writes their tables to docs/papers.md: node scripts/papers.mjs [NAME …]. What is unchanged is not run again.
+import { spawnSync } from "node:child_process";
+import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import path from "node:path";
+
+const root = path.resolve(import.meta.dirname, "..");
+const papers = path.join(root, "specs/papers");
+const names = readdirSync(papers).filter((name) => existsSync(path.join(papers, name, "run.peft")));
+const asked = process.argv.slice(2);
+
+for (const name of names) {
+  if (asked.length > 0 && !asked.includes(name)) continue;
+  const done = spawnSync("node", ["dist/src/cli/main.js", "train", `specs/papers/${name}/run.peft`, "--reuse"], {
+    cwd: root,
+    stdio: "inherit",
+  });
+  if (done.status !== 0) process.exit(done.status ?? 1);
+}
+
+/** The newest reports of a program, in the order they were written. */
+function reports(name) {
+  const runs = path.join(root, "runs/specs/papers", name, "run");
+  if (!existsSync(runs)) return [];
+  const found = readdirSync(runs)
+    .map((stage) => ({ stage: stage.replace(/-\d+$/, ""), file: path.join(runs, stage, "report.md") }))
+    .filter(({ file }) => existsSync(file))
+    .map((one) => ({ ...one, at: statSync(one.file).mtimeMs }))
+    .sort((a, b) => a.at - b.at);
+  return [...new Map(found.map((one) => [one.stage, one])).values()].map(({ file }) =>
+    readFileSync(file, "utf8").replace(/^# /, "**").replace("\n", "**\n"),
+  );
+}
+
+const parts = names.flatMap((name) => {
+  const tables = reports(name);
+  if (tables.length === 0) return [];
+  const [title, , claim] = readFileSync(path.join(papers, name, "README.md"), "utf8").split("\n");
+  return [`## ${title.replace(/^# /, "")}\n\n${claim}\n\n[The program](../specs/papers/${name}/run.peft)\n\n${tables.join("\n")}`];
+});
+writeFileSync(
+  path.join(root, "docs/papers.md"),
+  `# The papers' tables\n\nWhat the programs in [\`specs/papers\`](../specs/papers/README.md) print, on bases of a quarter of a million parameters or less: counts,\nmemory and directions, not the papers' scores. Written by \`node scripts/papers.mjs\`.\n\n${parts.join("\n")}`,
+);
