@@ -1,8 +1,8 @@
 /** What the name of a stage that trained or measured stands for: counts that are known now, and numbers that its run makes. */
 import type { Span } from "../../ir/graph.ts";
 import { order } from "../../ir/graph.ts";
-import { own } from "../../ir/own.ts";
 import { rowOf } from "../../ir/ops/index.ts";
+import { own } from "../../ir/own.ts";
 import { METRICS } from "../metrics.ts";
 import type { Entry, MetricSpec, TrainStage } from "../project.ts";
 import type { Elaborator } from "./elaborator.ts";
