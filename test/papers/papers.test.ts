@@ -57,6 +57,12 @@ describe("the papers' programs", () => {
       const head = D * D + D + 2 * D + 2; // pooler and classifier
       for (const way of ["adapters", "MEFT1"]) expect(by(rows, "way", way).trained).toBe(L * 2 * (2 * D * 8 + 8 + D) + head);
       for (const way of ["adapters", "MEFT1"]) expect(by(rows, "way", way).peak_bytes).toBeLessThan(by(rows, "way", "full").peak_bytes);
+      // rebuilt to the bit or kept: the same losses
+      const once = [["full", "adapters", "MEFT1", "MEFT2", "MEFT3"].map((way) => JSON.stringify(way)).join(", "), '"MEFT3"'] as const;
+      const [exact, kept] = [await run("meft", 2, [once]), await run("meft", 2, [once, ['if meft then "exact" else 0', "0"]])].map(
+        (ran) => ran.losses().get("run")!,
+      );
+      for (const [at, loss] of exact.entries()) expect(Math.abs(loss - kept[at])).toBeLessThan(1e-4);
     },
     TIME,
   );
