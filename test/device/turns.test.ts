@@ -2,13 +2,15 @@
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { compileProgram } from "../../src/backends/compile.ts";
 import { Builder } from "../../src/ir/build.ts";
-import type { Body, Graph, Node } from "../../src/ir/graph.ts";
+import { type Body, type Graph, type Node, order } from "../../src/ir/graph.ts";
 import { parse } from "../../src/ir/parse.ts";
+import { compileGraph, pipeline } from "../../src/ir/pipeline.ts";
 import { print } from "../../src/ir/print.ts";
 import { verify } from "../../src/ir/verify.ts";
 import type { WebGPUDevice } from "../../src/runtime/webgpu.ts";
+import { suppliesFor, trainingStep } from "../support/transformer.ts";
 import { tolerances } from "../tolerances.ts";
-import { difference, given, meaning, outputs, runWasm, values } from "./support/run.ts";
+import { difference, type Given, given, meaning, outputs, runWasm, values } from "./support/run.ts";
 import { differences, runWebGPU, testDevice } from "./support/webgpu.ts";
 
 const b = new Builder({ path: "turns" });
@@ -136,4 +138,16 @@ describe("a loop over slices", () => {
     };
     await agrees(graph, 11);
   });
+});
+
+test("a training step in slices: logits and scores in loops, some within others", async () => {
+  const graph = trainingStep({ layers: 1, batch: 2, sequence: 24, dim: 12, heads: 2, vocab: 96, rank: 2 });
+  const passes = pipeline.filter((p) => p.name !== "scalars");
+  const cut = compileGraph(graph, { options: { slice: 1500 }, passes }).graph;
+  expect(cut.results.some(({ node }) => order([node]).some((n) => n.loop))).toBe(true);
+  const g = suppliesFor(graph) as Given;
+  const meant = meaning(cut, g);
+  const seen = await runWasm(cut, g, { workers: 2 });
+  for (const [key, value] of meant) expect([key, difference(seen.get(key)!, value) <= tolerances.chain]).toEqual([key, true]);
+  expect(differences(cut, g, await runWebGPU(device, cut, g), 10 * tolerances.chain)).toEqual([]);
 });
