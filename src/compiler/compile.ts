@@ -6,7 +6,6 @@ import { checkSites } from "./elaborate/check.ts";
 import { Elaborator, type Overrides } from "./elaborate/elaborator.ts";
 import { checkHeads } from "./elaborate/heads.ts";
 import { Instance } from "./elaborate/instance.ts";
-import { Grow } from "./elaborate/load.ts";
 import { modelOf } from "./elaborate/model-of.ts";
 import { ties } from "./elaborate/models.ts";
 import { outcomeOf } from "./elaborate/outcome.ts";
@@ -15,7 +14,7 @@ import { startGraph } from "./elaborate/starts.ts";
 import { Run } from "./elaborate/statements.ts";
 import { Storage } from "./elaborate/storage.ts";
 import { checkUpdates } from "./elaborate/updates.ts";
-import { Stopped, unexpected } from "./elaborate/work.ts";
+import { Grow, Stopped, unexpected } from "./elaborate/work.ts";
 import { mostProblems } from "./limits.ts";
 import type { AttachmentReport, Host, ParamDecl, Project, SiteReport, StateDecl } from "./project.ts";
 import type { Problem } from "./report/problem.ts";
@@ -40,6 +39,7 @@ function compileOnce(path: string, host: Host, overrides: Overrides): Project {
   try {
     return compiled(e, path, overrides);
   } catch (error) {
+    if (error instanceof Grow) throw error;
     // whatever was thrown: what was found up to there is told, and the file is left for what it is
     const problem = error instanceof Stopped ? error.problem : unexpected(error, e.work.at);
     const nothing = { actions: [], params: new Map(), states: new Map(), models: [], attachments: [], unattached: undefined };

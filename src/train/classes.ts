@@ -1,8 +1,9 @@
 /** Numbers of classes that are named: the same for every table of a program, and kept with what was trained. */
-import { readProvenance } from "../formats/adapters/provenance.ts";
+import type { Problem } from "../compiler/report/problem.ts";
 import { type ClassNames, inOrder } from "../formats/data/labels.ts";
 import type { Files } from "../formats/files.ts";
 import { InputError } from "../ir/errors.ts";
+import { soundProvenance } from "./provenance.ts";
 
 interface Group {
   readonly from: string;
@@ -17,11 +18,13 @@ export class ClassBook {
 
   constructor(private readonly files: Files) {}
 
-  /** Takes the numbers that are kept with a result, if there are any. */
-  adopt(folder: string): void {
-    const ids = readProvenance(this.files, folder)?.classes;
-    if (ids === undefined || ids.size === 0) return;
+  /** Takes the numbers that are kept with a result, if there are any. Gives warnings where its record is not sound. */
+  adopt(folder: string): Problem[] {
+    const { record, problems } = soundProvenance(this.files, folder);
+    const ids = record?.classes;
+    if (ids === undefined || ids.size === 0) return problems;
     this.groups = [...this.groups.filter((group) => !shares(group.ids, [...ids.keys()])), { from: `\`${folder}\``, ids }];
+    return problems;
   }
 
   /** Names of tables that are trained on: those that share a name are one task, in the order of their names. What a result keeps stands. */

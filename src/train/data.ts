@@ -38,6 +38,7 @@ export class Tables {
     private readonly project?: Pick<Project, "actions" | "attachments">,
   ) {
     this.book = new ClassBook(sources.files);
+    // where a record is not sound, that is said when the file loads the adapter
     for (const folder of new Set(project?.attachments.map((a) => a.folder))) if (folder !== undefined) this.book.adopt(folder);
   }
 

@@ -38,6 +38,16 @@ export interface Comparison {
 
 type Value = (name: string) => Float32Array;
 
+/** An adapter's record, or a warning about it where it is not sound (P0697, P0685 to P0687): the adapter itself can be used without. Neither: it has none. */
+export function soundProvenance(files: Files, folder: string, span?: Span): { record?: Provenance; problems: Problem[] } {
+  try {
+    return { record: readProvenance(files, folder), problems: [] };
+  } catch (error) {
+    if (!(error instanceof InputError)) throw error;
+    return { problems: [{ code: error.code, severity: "warning", message: error.message, span, notes: error.notes }] };
+  }
+}
+
 export class Provenances {
   /** Hashes of tensors in files, and of arrays, which are never changed in place. */
   private readonly stored = new Map<string, Promise<string>>();
@@ -84,15 +94,8 @@ export class Provenances {
 
   /** Warnings about an adapter's folder on a model: P0695 another base · P0696 another tokenizer · P0697 and others where its record is not sound. None without a record. */
   async problems(folder: string, model: string, span?: Span): Promise<Problem[]> {
-    let record: Provenance | undefined;
-    try {
-      record = readProvenance(this.sources.files, folder);
-    } catch (error) {
-      // it says nothing about the adapter itself, which can be used
-      if (!(error instanceof InputError)) throw error;
-      return [{ code: error.code, severity: "warning", message: error.message, span, notes: error.notes }];
-    }
-    if (record === undefined) return [];
+    const { record, problems } = soundProvenance(this.sources.files, folder, span);
+    if (record === undefined) return problems;
     const { compared, differing, tokenizer, tokenizerFolder } = await this.compare(record, model);
     const out: Problem[] = [];
     if (differing.length > 0) {

@@ -33,7 +33,7 @@ async function restoreNewest(host: FileHost): Promise<string[]> {
       const [newest] = finishedRuns(files, runFolder(project.file, action.stage.folder));
       if (newest === undefined) continue;
       restoreRun(action.stage, files, newest, values);
-      host.adopt(newest);
+      for (const problem of host.adopt(newest)) host.listen({ event: "problem", problem });
       used.push(newest);
     }
   }
@@ -259,6 +259,7 @@ export async function useAdapter(host: FileHost, sources: Sources, folder: strin
     case "adapters":
       for (const path of held.folders) {
         const adapter = sources.readAdapter(path)!;
+        // what is wrong with its record is said below, with what its base tells
         host.adopt(path);
         for (const model of applyAdapter(project, path, adapter, values))
           for (const problem of await host.provenances.problems(path, model)) host.listen({ event: "problem", problem });

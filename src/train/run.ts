@@ -31,8 +31,8 @@ export interface RunOptions {
   readonly reuse?: boolean;
 }
 export interface FileHost extends RunHost, ScoreHost {
-  /** Takes the numbers of classes that are kept with a result. */
-  adopt(folder: string): void;
+  /** Takes the numbers of classes that are kept with a result. Gives warnings where its record is not sound. */
+  adopt(folder: string): Problem[];
   /** `undefined`: the folder has no tokenizer. */
   tokenizer(source: TokenizerSource): (PromptTokenizer & Words) | undefined;
   /** Prompts of a table, for `generate { data = ... }`. */

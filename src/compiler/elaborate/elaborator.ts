@@ -51,7 +51,7 @@ import {
   type Value,
 } from "./values.ts";
 import { type Edit, Editable, pick } from "./versions.ts";
-import { Stopped, unexpected, Work } from "./work.ts";
+import { Grow, Stopped, unexpected, Work } from "./work.ts";
 
 /** Values set from outside (`--set train.steps=10`): they win over what the file says. */
 export interface Overrides {
@@ -231,7 +231,7 @@ export class Elaborator implements Evaluator {
       else if (err instanceof InputError) {
         const { code, message, notes } = err;
         this.problems.push({ code, severity: "error", message, span: err.span ?? this.work.at, notes });
-      } else if (err instanceof Stopped) throw err;
+      } else if (err instanceof Stopped || err instanceof Grow) throw err;
       else this.problems.push(unexpected(err, this.work.at));
       return false;
     }

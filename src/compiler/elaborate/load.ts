@@ -11,6 +11,7 @@ import { fixed, Names } from "./scope.ts";
 import { asSelection } from "./select.ts";
 import { Storage } from "./storage.ts";
 import { Applied, type Loaded, MethodDecl, type Place, RoleDecl, Selection, type Value } from "./values.ts";
+import { Grow } from "./work.ts";
 
 /** `attach a = load("folder") to m`: each part of the adapter at the places it names, with its values; heads that came along are taken over. */
 export function attachLoaded(e: Elaborator, name: string, loaded: Loaded, to: Selection, span: Span): Value {
@@ -97,16 +98,6 @@ function oneValueEach(root: Instance, made: readonly Attachment[], loaded: Loade
           },
         );
     }
-}
-
-/** Compiling is begun anew, with a model whose tables of words have so many rows. */
-export class Grow extends Error {
-  constructor(
-    readonly model: string,
-    readonly rows: number,
-  ) {
-    super(`${model} has ${rows} words`);
-  }
 }
 
 /** Throws `Grow` where the adapter was trained with words that were added, and says so once the model has them; its folder's tokenizer, where there is one, knows them. */

@@ -11,6 +11,17 @@ export class Stopped extends Error {
   }
 }
 
+/** Compiling is begun anew, with a model whose tables of words have so many rows. As with `Stopped`, nobody goes on after it. */
+export class Grow extends Error {
+  override readonly name = "Grow";
+  constructor(
+    readonly model: string,
+    readonly rows: number,
+  ) {
+    super(`${model} has ${rows} words`);
+  }
+}
+
 const TRY = [
   "a list, a function or a file that goes on from itself may never come to an end",
   "what is this large on purpose is better made outside and read as data",

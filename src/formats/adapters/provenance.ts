@@ -50,7 +50,7 @@ export function readProvenance(files: Files, folder: string): Provenance | undef
   const json = readRecord(files, path);
   const bad = (where: string, value: Json | undefined, wanted: string) =>
     new InputError("P0697", `\`${path}\`: ${where} is ${describe(value)} where ${wanted} is wanted`, [
-      "without this file the adapter loads just as well, and its base is not compared",
+      "without this file the adapter loads just as well, its base is not compared, and the numbers of its named classes are not known",
     ]);
   if (json.format !== FORMAT) throw bad("format", json.format, `"${FORMAT}"`);
   if (json.version !== VERSION) throw bad("version", json.version, `${VERSION}`);

@@ -194,5 +194,16 @@ describe("what an adapter was made on", () => {
     at.put("adapter/peftc.json", '{"format": "peftc-adapter", "version": 1, "written_by": {}, "base": [], "tokenizer": {}}');
     const seen = await evaluate(at);
     expect([seen.code, codes(seen)]).toEqual([0, ["warning P0697"]]);
+    at.put("loaded.peft", LOADED);
+    const loaded = await evaluate(at, "loaded.peft");
+    expect([loaded.code, codes(loaded)]).toEqual([0, ["warning P0697"]]);
+  });
+
+  test("a newest run whose record is not sound is used, and that is said", async () => {
+    const at = place();
+    await peftc(at, ["train", "main.peft", "--set", "train.steps=1"]);
+    at.put("runs/main/train/peftc.json", "{");
+    const seen = await peftc(at, ["eval", "main.peft", "--json"]);
+    expect([seen.code, codes(seen)]).toEqual([0, [expect.stringMatching(/^warning P068\d$/)]]);
   });
 });
