@@ -6,7 +6,7 @@
 import { type Node, node, type Result, sizes } from "../ir/graph.ts";
 import { rowOf } from "../ir/ops/index.ts";
 import type { Step } from "./kernels/fuse.ts";
-import type { Count, LoopLanguage, Operand, ProductKernel } from "./kernels/kernel.ts";
+import type { Count, LoopKernel, LoopLanguage, Operand, ProductKernel } from "./kernels/kernel.ts";
 import type { SpecialBuilt } from "./kernels/special.ts";
 import { type Scheduled, storageKey } from "./schedule.ts";
 
@@ -116,19 +116,26 @@ export function dense(kernel: ProductKernel): ProductKernel {
 
 /** The kernel that counts what it stores of `n` as well, and where to. */
 function countIn(built: SpecialBuilt, n: Node, { slots, operands }: Counting): { built: SpecialBuilt; counts: Node } | undefined {
-  const { kernel, tensors } = built;
+  const { tensors } = built;
+  let { kernel } = built;
   if (kernel.kind !== "loop" && kernel.kind !== "product") return undefined;
   const of = tensors.findIndex((t, i) => t === n && kernel.operands[i].access !== "read");
   if (of < 0 || n.type.dtype !== "f32" || kernel.operands.length >= operands) return undefined;
   const into = kernel.operands.length;
   const count: Count = { of, into };
-  const withCount = (size: number) => {
+  const withCount = (plain: LoopKernel | ProductKernel, size: number) => {
     const operand: Operand = { name: `count${into}`, dtype: "i32", count: size, access: "write" };
-    return { ...kernel, operands: [...kernel.operands, operand], counts: [...(kernel.counts ?? []), count] };
+    return { ...plain, operands: [...plain.operands, operand], counts: [...(plain.counts ?? []), count] };
   };
-  const size = slots(withCount(1));
+  let size = slots(withCount(kernel, 1));
+  if (kernel.kind === "product" && kernel.skip) {
+    // the two kernels of a product that may skip count into the same places: where they do not have as many units, it multiplies everything
+    const all = dense(kernel);
+    const places = slots(withCount(all, 1));
+    if (places !== size) [kernel, size] = [all, places];
+  }
   const counts = node("iota", [], { axis: 0 }, { dtype: "i32", shape: [size] }, n.origin);
-  return { built: { ...built, kernel: withCount(size), tensors: [...tensors, counts] }, counts };
+  return { built: { ...built, kernel: withCount(kernel, size), tensors: [...tensors, counts] }, counts };
 }
 
 /** Elements of what is counted. */
