@@ -7,7 +7,7 @@ import type { Graph, Node } from "../ir/graph.ts";
 import { Compilation, type CompileOptions } from "../ir/pipeline.ts";
 import type { Session } from "../runtime/program.ts";
 import type { BuildOptions, Built, Engine, EntryPoint } from "./engine.ts";
-import { fit } from "./fit.ts";
+import { fit, front } from "./fit.ts";
 
 /** What a device gives: how to compile for it, and how to run what was compiled. */
 export interface Driver {
@@ -32,6 +32,11 @@ export function backendEngine(driver: Driver, hooks: Hooks = {}): Engine {
     memory,
     depth,
     build: (entries, options) => build(entries, options, target, hooks),
+    front: (entries, options) =>
+      front(
+        entries.map((entry) => ({ name: entry.name, compilation: compilationOf(entry, options, hooks) })),
+        target,
+      ),
     open: ({ program, module }) => driver.open(module === undefined ? { program } : { program, module }),
   };
 }

@@ -1,6 +1,7 @@
 /** What training asks of a backend: graphs in, a running session out. Implementations: `src/backends`, opened by `src/node` or a page. */
 import type { Graph } from "../ir/graph.ts";
 import type { Program, Session } from "../runtime/program.ts";
+import type { FrontPoint } from "./fit.ts";
 
 /** One entry point to be: a graph with symbolic sizes and the number for each symbol. */
 export interface EntryPoint {
@@ -45,6 +46,8 @@ export interface Engine {
   /** Entries that may be under way at once. */
   readonly depth: number;
   build(entries: readonly EntryPoint[], options: BuildOptions): Promise<Built>;
+  /** Peaks by how much is recomputed; only of engines that compile. */
+  front?(entries: readonly EntryPoint[], options: BuildOptions): Promise<readonly FrontPoint[]>;
   /** Memory is allocated and constants are written; parameters and states are not. */
   open(built: Built): Promise<Session>;
 }

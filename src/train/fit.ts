@@ -93,3 +93,32 @@ function firstWithin(peaks: Peaks, scale: Scale, allowed: number): number | unde
   }
   return at;
 }
+
+/** A program's peak with some recomputing, and the share of the step's work that this repeats. */
+export interface FrontPoint {
+  readonly bytes: number;
+  readonly added: number;
+}
+
+/**
+ * What recomputing buys: from the usual plan to the least memory, by steps of the entry whose peak is largest. A point that takes more memory than one that
+ * repeats less is left out.
+ */
+export async function front(entries: readonly Fitting[], target: TargetOptions): Promise<FrontPoint[]> {
+  const usual = entries.map(({ name, compilation }) => ({ name, ...compilation.finish() }));
+  const { total, arenas } = memoryOf((await compileProgram(usual, target, true)).program);
+  const bytes = usual.map(({ graph, recompute }) => (recompute ? activationBytes(graph, target) : 0));
+  const largest = bytes.indexOf(Math.max(...bytes));
+  const scale = usual[largest]?.recompute;
+  if (!scale) return [{ bytes: total, added: 0 }];
+  const peaks = new Peaks(entries[largest].compilation, target);
+  const corners = cornersOf(scale);
+  const steps = corners.flatMap((c, i) => (i === 0 ? [c] : [Math.round((corners[i - 1] + c) / 2), c]));
+  const out: FrontPoint[] = [];
+  for (const step of [...new Set(steps)]) {
+    const peak = peaks.at(step);
+    const point = { bytes: total - arenas.activations + peak.bytes, added: peak.compiled.recompute!.added };
+    if (out.every((p) => p.bytes > point.bytes)) out.push(point);
+  }
+  return out;
+}

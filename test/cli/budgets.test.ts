@@ -69,6 +69,16 @@ describe("a budget", () => {
     expect(added).toBe(usual.recomputed);
   });
 
+  test("can be read off the front: ever less memory for ever more work, down to the smallest", async () => {
+    const outcome = await peftc(at, ["plan", "main.peft", "--json", "--device", "wasm", "--front", "front.svg"]);
+    const { points } = outcome.events().find((e) => e.event === "front") as unknown as { points: { bytes: number; added: number }[] };
+    expect(points.length).toBeGreaterThan(4);
+    expect(points[0]).toEqual({ bytes: usual.peak_bytes, added: usual.recomputed });
+    for (let i = 1; i < points.length; i++) expect(points[i].bytes).toBeLessThan(points[i - 1].bytes);
+    expect(points.at(-1)!.bytes).toBeLessThanOrEqual(smallest);
+    expect(at.get("front.svg").match(/<circle/g)).toHaveLength(points.length);
+  });
+
   test("changes no loss", async () => {
     const [free, tight] = [await trained(), await trained(smallest)];
     expect(tight.peak).toBeLessThanOrEqual(smallest);

@@ -1,5 +1,6 @@
 import type { Command } from "commander";
 import type { Project, TrainStage } from "../../compiler/project.ts";
+import { writeFile } from "../../formats/files.ts";
 import type { ArenaName } from "../../runtime/program.ts";
 import { arenaMeaning, memoryOf, showBytes } from "../../train/budget.ts";
 import type { DataTable } from "../../train/columns.ts";
@@ -10,6 +11,7 @@ import { type PreparedTrain, planTrain, requireFit } from "../../train/train.ts"
 import { elements } from "../../train/values.ts";
 import { type CommonOptions, common, Session } from "../context.ts";
 import { line } from "../errors.ts";
+import { frontPicture, frontText } from "../front.ts";
 import type { Io } from "../io.ts";
 import { attachmentSize, modelSize, type Size, sizeOf } from "../sizes.ts";
 import { grouped, showFlops, table } from "../table.ts";
@@ -22,8 +24,9 @@ export function plan(program: Command, io: Io): void {
   common(program.command("plan").argument("<file>", "a .peft file"))
     .description("say what training takes: parameters, optimizer state, activations, peak bytes, operations a step")
     .option("--sizes", "count parameters only: no step is compiled")
+    .option("--front [svg]", "the peak against work that is repeated, from the usual plan to the least memory; as a picture, too")
     .addHelpText("after", "\nExample:\n  peftc plan specs/examples/quickstart.peft --set train.batch=16\n")
-    .action(async (file: string, options: CommonOptions & { readonly sizes?: boolean }) => {
+    .action(async (file: string, options: CommonOptions & { readonly sizes?: boolean; readonly front?: true | string }) => {
       const session = new Session(io, options, true);
       const project = session.open(file);
       const sizes = sizesOf(project);
@@ -38,6 +41,14 @@ export function plan(program: Command, io: Io): void {
         const facts = factsOf(project, ready);
         if (session.json) io.out(line({ event: "plan", file, ...facts }));
         else io.out(text(facts));
+        if (options.front !== undefined) {
+          const { trained, reverse } = stage;
+          const points = (await host.engine.front?.(ready.points, { trained, reverse, planOnly: true })) ?? [];
+          if (session.json) io.out(line({ event: "front", stage: stage.name, points }));
+          else io.out(frontText(stage.name, points));
+          if (typeof options.front === "string")
+            writeFile(session.workspace.files, options.front, new TextEncoder().encode(frontPicture(points)));
+        }
         requireFit(ready);
       }
     });
