@@ -50,7 +50,13 @@ const moves = (n: Node): boolean => {
 /** A product that makes more elements than it reads, and how many times as many. */
 export function growth(n: Node): number {
   if (!axesOfDot(n)) return 0;
-  return elements(n) / Math.max(...n.inputs.map(elements));
+  const made = n.inputs.filter((x) => !isWeight(x));
+  return elements(n) / Math.max(...(made.length > 0 ? made : n.inputs).map(elements));
+}
+/** A parameter, however it is turned: it is in memory whatever is cut. */
+export function isWeight(n: Node): boolean {
+  while (rowOf(n).role === "move" && n.inputs.length === 1) n = n.inputs[0];
+  return rowOf(n).supply === "param";
 }
 export function depth(n: Node): number {
   const axes = axesOfDot(n)!;
