@@ -53,9 +53,9 @@ export function growth(n: Node): number {
   const made = n.inputs.filter((x) => !isWeight(x));
   return elements(n) / Math.max(...(made.length > 0 ? made : n.inputs).map(elements));
 }
-/** A parameter, however it is turned: it is in memory whatever is cut. */
+/** A parameter, however it is turned or packed: it is in memory whatever is cut. */
 export function isWeight(n: Node): boolean {
-  while (rowOf(n).role === "move" && n.inputs.length === 1) n = n.inputs[0];
+  while ((moves(n) || rowOf(n).role === "host" || rowOf(n).role === "map") && n.inputs.length === 1) n = n.inputs[0];
   return rowOf(n).supply === "param";
 }
 export function depth(n: Node): number {
