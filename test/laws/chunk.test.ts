@@ -66,6 +66,20 @@ describe("a training step in slices", () => {
     expect(heads[0].backward).toBe(false);
   });
 
+  test("a head whose weight is larger than its logits, in 16 bits: cut by what it makes of activations", () => {
+    const b = new Builder({ path: "head" });
+    const words = b.make("narrow", [b.param("words", [512, 8])], { format: "bf16" });
+    const weight = b.make("widen", [words], { shape: [512, 8], format: "bf16" });
+    const logits = b.dot(b.input("x", { dtype: "f32", shape: [32, 8] }), weight, { lhsContract: [1], rhsContract: [1] });
+    const graph: Graph = { results: [{ role: "output", name: "y", node: b.reduce("sum", b.unary("exp", logits), [1]) }] };
+    const cut = compiled(graph, 16 * 512 * 4);
+    expect(loops(cut)).toHaveLength(1);
+    expect(largest(cut)).toBe(16 * 512);
+    // what is packed is packed once, outside
+    expect(order(cut.results.map((r) => r.node)).filter((n) => n.op === "narrow")).toHaveLength(1);
+    expect(allNodes(cut).filter((n) => n.op === "narrow")).toHaveLength(1);
+  });
+
   test("has as many nodes for many turns as for few", () => {
     const b = new Builder({ path: "rows" });
     const count = (rows: number): [number, number] => {

@@ -24,8 +24,9 @@ import type { Pass } from "./pass.ts";
 const SLICE = 8 * 2 ** 20;
 /** Rows that a product of a slice has at least, where it has so many: fewer, and packing the other operand takes longer than multiplying. */
 const ROWS = 8;
-/** The same where the other operand is a weight: each slice reads all of it, which takes as long as multiplying so many rows by it. */
+/** The same where the other operand is a weight that caches do not hold: each slice reads all of it, which takes as long as multiplying so many rows. */
 const ROWS_BY_WEIGHT = 64;
+const CACHE = 4 * 2 ** 20;
 /** A product is worth a slice's loop where it makes so many times as many elements as it reads. */
 const GROWTH = 2;
 /** Products over at most so many elements are repeated in the backward half; longer ones only where they make so many times as many elements. */
@@ -128,7 +129,7 @@ function leastPlaces(seed: Node, axis: number): number {
   const batch = axes.lhsBatch.length;
   const middle = batch + axes.lhsFree.length;
   const side = axis < middle ? sizes(seed).slice(batch, middle) : sizes(seed).slice(middle);
-  const rows = seed.inputs.some(isWeight) ? ROWS_BY_WEIGHT : ROWS;
+  const rows = seed.inputs.some((x) => isWeight(x) && 4 * elements(x) > CACHE) ? ROWS_BY_WEIGHT : ROWS;
   return Math.max(1, Math.ceil((rows * sizes(seed)[axis]) / side.reduce((p, d) => p * d, 1)));
 }
 

@@ -87,6 +87,7 @@ export class Large {
         4 * elements(n) > this.bytes / SMALL &&
         rowOf(n).role !== "region" &&
         rowOf(n).supply === undefined &&
+        !isWeight(n) &&
         new Large(n, this.bytes).light(n);
       this.wide.set(n, seen);
     }
@@ -102,8 +103,8 @@ export class Large {
     if (seen === undefined) {
       const row = rowOf(n);
       const easy = row.scalar !== undefined || moves(n) || isGather(n);
-      // what is handed in, and what another loop gives, lies in memory
-      seen = row.supply !== undefined || row.role === "region" || (easy && n.inputs.every((x) => this.light(x)));
+      // what is handed in, weights as they are packed, and what another loop gives, lie in memory
+      seen = row.supply !== undefined || row.role === "region" || isWeight(n) || (easy && n.inputs.every((x) => this.light(x)));
       this.known.set(n, seen);
     }
     return seen;
