@@ -4,6 +4,7 @@ import { UPDATE_ROWS } from "../ir/accumulate.ts";
 import { Builder } from "../ir/build.ts";
 import { graphCost } from "../ir/flops.ts";
 import type { Graph, Node } from "../ir/graph.ts";
+import { FINE } from "../ir/passes/chunk.ts";
 import { Compilation, type CompileOptions } from "../ir/pipeline.ts";
 import type { Session } from "../runtime/program.ts";
 import type { BuildOptions, Built, Engine, EntryPoint } from "./engine.ts";
@@ -43,8 +44,18 @@ export function backendEngine(driver: Driver, hooks: Hooks = {}): Engine {
 
 /** Compiles entry points that share parameters and states. Throws `Limit` where the target cannot hold them. */
 async function build(entries: readonly EntryPoint[], options: BuildOptions, target: TargetOptions, hooks: Hooks): Promise<Built> {
-  const compiling = entries.map((entry) => ({ name: entry.name, compilation: compilationOf(entry, options, hooks) }));
-  const { lowered, planned, smallest } = await fit(compiling, target, options.memory ?? Number.POSITIVE_INFINITY);
+  const tried = (slice?: number) =>
+    fit(
+      entries.map((entry) => ({ name: entry.name, compilation: compilationOf(entry, options, hooks, slice) })),
+      target,
+      options.memory ?? Number.POSITIVE_INFINITY,
+    );
+  const first = await tried();
+  // finer slices take longer: only where nothing else fits
+  const finer = first.smallest === undefined ? undefined : await tried(FINE);
+  const better = finer && (finer.smallest ?? 0) < first.smallest!;
+  const { lowered, planned } = better && finer.smallest === undefined ? finer : first;
+  const smallest = better ? finer.smallest : first.smallest;
   const program = options.planOnly || smallest !== undefined ? planned : await compileProgram(lowered, target);
   return {
     ...program,
@@ -56,13 +67,19 @@ async function build(entries: readonly EntryPoint[], options: BuildOptions, targ
 }
 
 /** An entry point on its way through the passes. */
-export function compilationOf({ graph, sizes, growing }: EntryPoint, options: Partial<BuildOptions>, hooks: Hooks): Compilation {
+export function compilationOf(
+  { graph, sizes, growing }: EntryPoint,
+  options: Partial<BuildOptions>,
+  hooks: Hooks,
+  slice?: number,
+): Compilation {
   return new Compilation(graph, {
     ...hooks,
     sizes,
     values: valuesOf(growing),
     options: {
       trained: options.trained,
+      slice,
       reverse: options.reverse || undefined,
       hostInputs: ["step", "steps", UPDATE_ROWS],
     },

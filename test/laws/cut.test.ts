@@ -9,6 +9,7 @@ import { cse } from "../../src/ir/passes/cse.ts";
 import { cheap } from "../../src/ir/passes/cut/choose.ts";
 import { FlowNetwork } from "../../src/ir/passes/cut/flow.ts";
 import { crossing, halvesOf, keptBytes } from "../../src/ir/passes/cut/halves.ts";
+import { levelsOf } from "../../src/ir/passes/cut/levels.ts";
 import { cut } from "../../src/ir/passes/cut.ts";
 import { PassContext } from "../../src/ir/passes/pass.ts";
 import { simplify } from "../../src/ir/passes/simplify.ts";
@@ -130,6 +131,14 @@ describe("the cut", () => {
     verify(done);
     expect(difference(run(done), run(graph))).toBe(0);
     expect(order(done.results.map((r) => r.node)).some((n) => n.loop?.sliced && n.origin.recomputed)).toBe(true);
+    // what only the backward loops read is of its turn, and does not pass by the turns between
+    const halves = halvesOf(graph);
+    const { separators } = levelsOf(
+      halves.nodes,
+      graph.results.map((r) => r.node),
+      halves.free,
+    );
+    expect(separators.map((s) => s.size)).toEqual([1, 1, 1]);
   });
 
   test("no level waits for what is recomputed for another", () => {

@@ -26,6 +26,9 @@ const SLICE = 8 * 2 ** 20;
 const ROWS = 8;
 /** The same where the other operand is a weight that caches do not hold: each slice reads all of it, which takes as long as multiplying so many rows. */
 const ROWS_BY_WEIGHT = 64;
+/** Under a budget that nothing else meets: slices of so many bytes, and so many rows for a weight. */
+export const FINE = 2 ** 20;
+const FINE_ROWS_BY_WEIGHT = 16;
 const CACHE = 4 * 2 ** 20;
 /** A product is worth a slice's loop where it makes so many times as many elements as it reads. */
 const GROWTH = 2;
@@ -115,7 +118,7 @@ function cutAlong(core: readonly Node[], members: Members, large: Large, around:
     const region = regionAlong(seed, axis, members, large, around);
     if (!region || !mayRepeat(region) || !joinable(region)) continue;
     const each = (4 * elements(seed)) / length;
-    const most = Math.min(length, Math.max(leastPlaces(seed, axis), Math.floor(bytes / each)));
+    const most = Math.min(length, Math.max(leastPlaces(seed, axis, bytes), Math.floor(bytes / each)));
     if (most === length) continue;
     return { region, turns: turnSizes(length, most) };
   }
@@ -123,13 +126,14 @@ function cutAlong(core: readonly Node[], members: Members, large: Large, around:
 }
 
 /** How many places of an axis of a product make rows enough. */
-function leastPlaces(seed: Node, axis: number): number {
+function leastPlaces(seed: Node, axis: number, bytes: number): number {
   const axes = axesOfDot(seed);
   if (!axes || axis < axes.lhsBatch.length) return 1;
   const batch = axes.lhsBatch.length;
   const middle = batch + axes.lhsFree.length;
   const side = axis < middle ? sizes(seed).slice(batch, middle) : sizes(seed).slice(middle);
-  const rows = seed.inputs.some((x) => isWeight(x) && 4 * elements(x) > CACHE) ? ROWS_BY_WEIGHT : ROWS;
+  const byWeight = seed.inputs.some((x) => isWeight(x) && 4 * elements(x) > CACHE);
+  const rows = byWeight ? (bytes < SLICE ? FINE_ROWS_BY_WEIGHT : ROWS_BY_WEIGHT) : ROWS;
   return Math.max(1, Math.ceil((rows * sizes(seed)[axis]) / side.reduce((p, d) => p * d, 1)));
 }
 

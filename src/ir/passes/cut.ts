@@ -53,7 +53,11 @@ function chainOf(graph: Graph, changed: readonly string[] = []): Chain {
   if (known) return known;
   const flat = cutLoops(graph, changed);
   const halves = halvesOf(flat, changed);
-  const levels = levelsOf(halves.nodes, halves.free);
+  const levels = levelsOf(
+    halves.nodes,
+    flat.results.map((r) => r.node),
+    halves.free,
+  );
   const chain: Chain = {
     flat,
     before: keptBytes(graph, changed),

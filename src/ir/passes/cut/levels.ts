@@ -2,7 +2,7 @@
  * The forward half as a chain: each value has a level, which is the turn of the loop it was written in; what comes behind all turns is a level
  * of its own. Backwards, levels are met last first, so what is recomputed for one level must not need what is recomputed for a later one.
  */
-import type { Node, Turn } from "../../graph.ts";
+import { type Node, order, type Turn } from "../../graph.ts";
 import { choose } from "./choose.ts";
 
 export interface Levels {
@@ -20,7 +20,7 @@ function outermost(turn: Turn | undefined): Turn | undefined {
 }
 
 /** `nodes`: all of the graph, operands first. */
-export function levelsOf(nodes: readonly Node[], free: (n: Node) => boolean): Levels {
+export function levelsOf(nodes: readonly Node[], results: readonly Node[], free: (n: Node) => boolean): Levels {
   const forward = nodes.filter((n) => !n.backward);
   const base = new Map<string, number>();
   let end = 0;
@@ -39,6 +39,14 @@ export function levelsOf(nodes: readonly Node[], free: (n: Node) => boolean): Le
     level.set(n, at);
     for (const x of n.inputs) level.set(x, Math.min(level.get(x)!, at));
   }
+  // What no forward result needs was written for the backward half: it is of the level whose values it is made of.
+  const needed = new Set(order(results.filter((n) => !n.backward)));
+  for (const n of forward)
+    if (!outermost(n.origin.turn) && !needed.has(n))
+      level.set(
+        n,
+        n.inputs.reduce((most, x) => Math.max(most, level.get(x)!), 0),
+      );
   // numbers without gaps
   const used = [...new Set(level.values())].sort((x, y) => x - y);
   const rank = new Map(used.map((l, i) => [l, i]));
