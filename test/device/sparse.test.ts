@@ -77,6 +77,28 @@ describe("WebAssembly", () => {
     }
   });
 
+  test.each([70, 300])("a product that may skip zeros and whose result is counted itself (%i rows)", async (rows) => {
+    const x = b.input("x", { dtype: "f32", shape: [rows, D] });
+    const shift = b.expand(b.reshape(b.input("shift", { dtype: "f32", shape: [] }), [1, 1]), [rows, F]);
+    const p = (name: string, shape: number[]) => b.param(name, shape);
+    const layer = (of: Node, weight: Node) => relu(b.add(b.dot(of, weight, { lhsContract: [1], rhsContract: [0] }), shift));
+    const last = b.dot(layer(layer(x, p("w1", [D, F])), p("w2", [F, F])), p("w3", [F, D]), { lhsContract: [1], rhsContract: [0] });
+    const graph = markSparse(outputs(last)).graph;
+    const g = given(graph, 3);
+    const session = await open(graph, g, "plain", 1);
+    try {
+      for (const at of [FULL, FEW, FEW]) {
+        const seen = await session.run("main", inputsOf(g, at));
+        const expected = meaning(graph, { ...g, inputs: new Map([...g.inputs, ["shift", scalar(at)]]) });
+        expect(difference(seen.y0, expected.get("output:y0")!)).toBeLessThan(1e-5);
+      }
+      expect(session.densities!()).toHaveLength(2);
+      expect(skipping(session)).toEqual([true, true]);
+    } finally {
+      await session.close();
+    }
+  });
+
   test("dense above one density, skipping below another, and between them as before", async () => {
     const graph = mlp(relu);
     const g = given(graph, 3);
