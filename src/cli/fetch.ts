@@ -1,6 +1,7 @@
 /** Before a verb runs: what its file, arguments and options name on the hub is fetched, with a line that says how far it is. */
 import type { Command } from "commander";
-import { isHub } from "../node/hub.ts";
+import { printable } from "../compiler/report/place.ts";
+import { isHub } from "../node/hub-names.ts";
 import { fetchSources, hubSources, type NamedSource } from "../node/sources.ts";
 import { openWorkspace } from "../node/workspace.ts";
 import { showBytes } from "../train/budget.ts";
@@ -16,13 +17,17 @@ export async function fetchNamed(command: Command, io: Io): Promise<void> {
   });
   const json = command.opts().json === true;
   let drawn = false;
+  const told = new Set<string>();
   await fetchSources(named, ({ source, file, done, bytes }) => {
+    const begins = !told.has(`${source} ${file}`);
+    told.add(`${source} ${file}`);
+    const shown = `fetching ${printable(source)}: ${printable(file)}`;
     if (json) {
-      if (done === 0) io.out(line({ event: "fetch", source, file, bytes }));
+      if (begins) io.out(line({ event: "fetch", source, file, bytes }));
     } else if (io.terminal) {
-      io.err(`\r\u001b[K  fetching ${source}: ${file} ${showBytes(done)} of ${showBytes(bytes)}`);
+      io.err(`\r\u001b[K  ${shown} ${showBytes(done)} of ${showBytes(bytes)}`);
       drawn = true;
-    } else if (done === 0) io.err(`  fetching ${source}: ${file} (${showBytes(bytes)})\n`);
+    } else if (begins) io.err(`  ${shown} (${showBytes(bytes)})\n`);
   });
   if (drawn) io.err("\r\u001b[K");
 }

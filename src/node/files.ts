@@ -3,7 +3,8 @@ import fs from "node:fs";
 import path from "node:path";
 import { printable } from "../compiler/report/place.ts";
 import { type Draft, type FileStat, type Files, fileFailure } from "../formats/files.ts";
-import { cachedPath, isHub } from "./hub.ts";
+import { cachedPath } from "./hub.ts";
+import { isHub } from "./hub-names.ts";
 
 /** The largest single read: `fs.readSync` takes lengths below 2 GiB only. */
 const PIECE = 1 << 30;

@@ -2,46 +2,17 @@
  * `hf://org/name[@revision][/path]` and `hf://datasets/org/name[@revision][/path]`: files of the Hugging Face hub, kept in its usual cache, so that other tools and this one share
  * what either has fetched. They are fetched before a program is compiled; what reads them afterwards reads files of this machine.
  */
-import { randomUUID } from "node:crypto";
 import fs from "node:fs";
 import { homedir } from "node:os";
 import path from "node:path";
-import { Readable } from "node:stream";
-import { pipeline } from "node:stream/promises";
-import type { ReadableStream } from "node:stream/web";
-import { datasetInfo, downloadFile, HubApiError, type ListFileEntry, listFiles, modelInfo } from "@huggingface/hub";
+import { datasetInfo, HubApiError, listFiles, modelInfo } from "@huggingface/hub";
+import { printable } from "../compiler/report/place.ts";
+import { fileFailure, isRecord } from "../formats/files.ts";
+import { parseJson } from "../formats/json.ts";
 import { InputError } from "../ir/errors.ts";
-
-const SCHEME = "hf://";
-export const isHub = (source: string): boolean => source.startsWith(SCHEME);
-
-export interface HubSource {
-  /** As it is written. */
-  readonly source: string;
-  readonly type: "model" | "dataset";
-  /** `org/name`. */
-  readonly name: string;
-  readonly revision: string;
-  /** Inside; empty: all of it. */
-  readonly path: string;
-}
-
-/** P0676: it does not name a repository. */
-export function parseSource(source: string): HubSource {
-  const match = /^hf:\/\/(datasets\/|models\/)?([^/@\s]+\/[^/@\s]+)(?:@([^/\s]+))?(?:\/(.*))?$/.exec(source);
-  if (match === null)
-    throw new InputError("P0676", `\`${source}\` names nothing on the hub`, [
-      "a model is `hf://org/name`, data are `hf://datasets/org/name/file.jsonl`; `@revision` may stand behind the name",
-    ]);
-  const [, type, name, revision = "main", inside = ""] = match;
-  return {
-    source,
-    type: type === "datasets/" ? "dataset" : "model",
-    name,
-    revision: decodeURIComponent(revision),
-    path: inside.replace(/\/+$/, ""),
-  };
-}
+import { download } from "./hub-download.ts";
+import { HubHttp, Unreachable } from "./hub-http.ts";
+import { type HubFile, type HubSource, hubFile, isCommit, parseSource } from "./hub-names.ts";
 
 /** What the environment says, as for Python's `huggingface_hub`. */
 export interface HubSettings {
@@ -49,24 +20,29 @@ export interface HubSettings {
   readonly endpoint: string;
   readonly token: string | undefined;
   readonly offline: boolean;
+  /** Seconds without a byte after which a connection is given up. */
+  readonly patience: number;
 }
 
 export function hubSettings(env: Readonly<Record<string, string | undefined>> = process.env): HubSettings {
   const home = env.HF_HOME ?? path.join(env.XDG_CACHE_HOME ?? path.join(homedir(), ".cache"), "huggingface");
   const cache = env.HF_HUB_CACHE ?? env.HUGGINGFACE_HUB_CACHE ?? path.join(home, "hub");
   const offline = ["1", "true", "yes", "on"].includes((env.HF_HUB_OFFLINE ?? "").toLowerCase());
-  return { cache, endpoint: (env.HF_ENDPOINT ?? "https://huggingface.co").replace(/\/+$/, ""), token: env.HF_TOKEN || undefined, offline };
+  const endpoint = (env.HF_ENDPOINT ?? "https://huggingface.co").replace(/\/+$/, "");
+  const seconds = Number(env.HF_HUB_DOWNLOAD_TIMEOUT);
+  return { cache, endpoint, token: env.HF_TOKEN?.trim() || undefined, offline, patience: seconds > 0 && seconds < 86_400 ? seconds : 30 };
 }
 
 const repoFolder = ({ type, name }: HubSource, { cache }: HubSettings): string =>
   path.join(cache, `${type}s--${name.replaceAll("/", "--")}`);
-const COMMIT = /^[0-9a-f]{40}$/;
 
 /** The commit that the cache knows a revision as. */
 function cachedCommit(at: HubSource, settings: HubSettings): string | undefined {
-  if (COMMIT.test(at.revision)) return at.revision;
+  if (isCommit(at.revision)) return at.revision;
   const ref = path.join(repoFolder(at, settings), "refs", at.revision);
-  return fs.existsSync(ref) ? fs.readFileSync(ref, "utf8").trim() : undefined;
+  if (fs.statSync(ref, { throwIfNoEntry: false })?.isFile() !== true) return undefined;
+  const commit = fs.readFileSync(ref, "utf8").trim();
+  return isCommit(commit) ? commit : undefined;
 }
 
 /** Where the cache has a source's files. P0678: it has none of the repository. */
@@ -107,23 +83,26 @@ export async function fetchSource(source: string, listen: HubListen = () => {}, 
     await new Fetch(at, settings, listen).run();
   } catch (error) {
     if (error instanceof HubApiError) throw refusal(at, settings, error);
-    if (!unreachable(error)) throw error;
+    if (isSystemError(error)) throw fileFailure(settings.cache, error.code, error.message);
+    if (!(error instanceof Unreachable)) throw error;
     const commit = cachedCommit(at, settings);
     if (commit !== undefined && fs.existsSync(path.join(repoFolder(at, settings), "snapshots", commit))) return;
     throw new InputError(
       "P0678",
       `\`${source}\` cannot be fetched: ${settings.endpoint} cannot be reached, and the cache does not have it`,
-      ["check the connection, or HF_ENDPOINT; once fetched it is read from the cache"],
+      [
+        printable(error.message),
+        "check the connection, or HF_ENDPOINT; once fetched it is read from the cache, and what broke off is gone on with",
+      ],
     );
   }
 }
 
-/** `fetch` wraps what the system says into a TypeError. */
-const unreachable = (error: unknown): boolean =>
-  typeof error === "object" && error !== null && "message" in error && error.message === "fetch failed";
+const isSystemError = (error: unknown): error is { code: string; message: string } =>
+  typeof error === "object" && error !== null && "code" in error && "syscall" in error;
 
 function refusal(at: HubSource, { endpoint, token }: HubSettings, error: HubApiError): InputError {
-  const said = typeof error.data?.error === "string" ? [`the hub says: ${error.data.error}`] : [];
+  const said = typeof error.data?.error === "string" ? [`the hub says: ${printable(error.data.error).slice(0, 500)}`] : [];
   const page = `${endpoint}/${at.type === "dataset" ? "datasets/" : ""}${at.name}`;
   switch (error.statusCode) {
     case 401:
@@ -153,26 +132,22 @@ function refusal(at: HubSource, { endpoint, token }: HubSettings, error: HubApiE
 class Fetch {
   private readonly params;
   private readonly folder: string;
+  private readonly http: HubHttp;
 
   constructor(
     private readonly at: HubSource,
     settings: HubSettings,
     private readonly listen: HubListen,
   ) {
-    const { endpoint, token } = settings;
-    this.params = { repo: { type: at.type, name: at.name }, hubUrl: endpoint, ...(token !== undefined && { accessToken: token }) };
+    this.http = new HubHttp(settings);
+    // without the token: `http` sends it to whom it is for
+    this.params = { repo: { type: at.type, name: at.name }, hubUrl: settings.endpoint, fetch: this.http.whole };
     this.folder = repoFolder(at, settings);
   }
 
   async run(): Promise<void> {
     const { at } = this;
-    const { name, revision } = at;
-    const { sha } =
-      at.type === "model"
-        ? await modelInfo({ ...this.params, name, revision, additionalFields: ["sha"] })
-        : await datasetInfo({ ...this.params, name, revision, additionalFields: ["sha"] });
-    const files: ListFileEntry[] = [];
-    for await (const entry of listFiles({ ...this.params, revision: sha, recursive: true })) if (entry.type === "file") files.push(entry);
+    const { files, sha } = await this.listing();
     const inside = at.path === "" ? files : files.filter((f) => f.path === at.path || f.path.startsWith(`${at.path}/`));
     if (inside.length === 0) throw this.noFile(files);
     for (const file of await this.wanted(inside, sha)) await this.get(file, sha);
@@ -180,22 +155,50 @@ class Fetch {
     if (at.revision !== sha) {
       const ref = path.join(this.folder, "refs", at.revision);
       fs.mkdirSync(path.dirname(ref), { recursive: true });
-      fs.writeFileSync(ref, sha);
+      fs.writeFileSync(`${ref}.${process.pid}.part`, sha);
+      fs.renameSync(`${ref}.${process.pid}.part`, ref);
     }
   }
 
-  private noFile(files: readonly ListFileEntry[]): InputError {
+  private async listing(): Promise<{ readonly files: readonly HubFile[]; readonly sha: string }> {
+    const { at } = this;
+    const { name, revision, source } = at;
+    const unsound = (what: string) =>
+      new InputError("P0677", `the hub answers about \`${source}\` with ${what}`, ["try again; is HF_ENDPOINT a hub?"]);
+    const answered = async <T>(work: Promise<T>): Promise<T> => {
+      try {
+        return await work;
+      } catch (error) {
+        if (["SyntaxError", "TypeError"].includes((error as { name?: string } | null)?.name ?? ""))
+          throw unsound("something that is not its JSON");
+        throw error;
+      }
+    };
+    const of = { ...this.params, name, revision, additionalFields: ["sha"] as "sha"[] };
+    const { sha } = await answered(at.type === "model" ? modelInfo(of) : datasetInfo(of));
+    if (!isCommit(sha)) throw unsound("no commit");
+    const files: HubFile[] = [];
+    await answered(
+      (async () => {
+        for await (const entry of listFiles({ ...this.params, revision: sha, recursive: true }))
+          if (entry.type === "file") files.push(hubFile(source, entry));
+      })(),
+    );
+    return { files, sha };
+  }
+
+  private noFile(files: readonly HubFile[]): InputError {
     const { at } = this;
     return new InputError("P0677", `\`${at.source}\` does not exist: ${at.name} has no \`${at.path}\``, [
       `it has: ${files
         .slice(0, 20)
-        .map((f) => f.path)
+        .map((f) => printable(f.path))
         .join(", ")}${files.length > 20 ? ", …" : ""}`,
     ]);
   }
 
   /** Of a model's or an adapter's folder what is read of it, safetensors before torch's files; anything else whole. */
-  private async wanted(files: readonly ListFileEntry[], sha: string): Promise<readonly ListFileEntry[]> {
+  private async wanted(files: readonly HubFile[], sha: string): Promise<readonly HubFile[]> {
     const { at } = this;
     const base = at.path === "" ? "" : `${at.path}/`;
     const own = files.filter((f) => !f.path.slice(base.length).includes("/"));
@@ -207,23 +210,29 @@ class Fetch {
       if (whole !== undefined) return [...small, whole];
       const index = named(`${name}.index.json`);
       if (index === undefined) continue;
-      const { weight_map } = JSON.parse(fs.readFileSync(await this.get(index, sha), "utf8")) as { weight_map?: Record<string, string> };
-      const shards = new Set(Object.values(weight_map ?? {}));
+      const read = parseJson(fs.readFileSync(await this.get(index, sha), "utf8"));
+      const map = "value" in read && isRecord(read.value) && isRecord(read.value.weight_map) ? read.value.weight_map : {};
+      const shards = new Set<unknown>(Object.values(map));
       return [...small, ...own.filter((f) => shards.has(f.path.slice(base.length)))];
     }
     const safe = own.filter((f) => f.path.endsWith(".safetensors"));
     return [...small, ...(safe.length > 0 ? safe : own.filter((f) => ADAPTERS.test(f.path.slice(base.length))))];
   }
 
-  /** The file in the snapshot, fetched if the cache lacks its bytes. */
-  private async get({ path: name, oid, lfs, size }: ListFileEntry, sha: string): Promise<string> {
-    const { source } = this.at;
-    const place = path.join(this.folder, "snapshots", sha, name);
-    const blob = path.join(this.folder, "blobs", lfs?.oid ?? oid ?? "");
-    if (!path.resolve(place).startsWith(path.resolve(this.folder)) || !/^[0-9a-f]+$/.test(path.basename(blob)))
-      throw new InputError("P0677", `the hub names a file of \`${source}\` that cannot be: ${JSON.stringify(name)}`);
+  /** The file in the snapshot, fetched if the cache lacks its bytes. Names were checked when they came. */
+  private async get(file: HubFile, sha: string): Promise<string> {
+    const { at } = this;
+    const { source } = at;
+    const place = path.join(this.folder, "snapshots", sha, file.path);
+    const blob = path.join(this.folder, "blobs", file.sha256 ?? file.blob);
     if (fs.existsSync(place)) return place;
-    if (!fs.existsSync(blob)) await this.download(name, sha, size, blob);
+    if (!fs.existsSync(blob)) {
+      const escaped = file.path.split("/").map(encodeURIComponent).join("/");
+      const address = `/${at.type === "dataset" ? "datasets/" : ""}${at.name}/resolve/${sha}/${escaped}`;
+      await download(this.http, { source, file, address, blob }, (done) =>
+        this.listen({ source, file: file.path, done, bytes: file.size }),
+      );
+    }
     fs.mkdirSync(path.dirname(place), { recursive: true });
     fs.rmSync(place, { force: true });
     try {
@@ -233,33 +242,6 @@ class Fetch {
       fs.copyFileSync(blob, place);
     }
     return place;
-  }
-
-  private async download(name: string, sha: string, bytes: number, blob: string): Promise<void> {
-    const { source } = this.at;
-    const tell = (done: number) => this.listen({ source, file: name, done, bytes });
-    tell(0);
-    const content = await downloadFile({ ...this.params, path: name, revision: sha });
-    if (content === null) throw new InputError("P0677", `\`${source}\` has no file \`${name}\``);
-    fs.mkdirSync(path.dirname(blob), { recursive: true });
-    // a name of its own, so that two runs at once do not write into each other's
-    const partial = `${blob}.${randomUUID()}.incomplete`;
-    let done = 0;
-    const counted = async function* (stream: AsyncIterable<Uint8Array>) {
-      for await (const piece of stream) {
-        done += piece.length;
-        tell(Math.min(done, bytes));
-        yield piece;
-      }
-    };
-    try {
-      await pipeline(Readable.fromWeb(content.stream() as ReadableStream), counted, fs.createWriteStream(partial));
-      if (done !== bytes) throw new InputError("P0677", `\`${source}\`: ${name} ended after ${done} of ${bytes} bytes`, ["try again"]);
-      fs.renameSync(partial, blob);
-    } finally {
-      fs.rmSync(partial, { force: true });
-    }
-    if (bytes === 0) tell(0);
   }
 }
 

@@ -5,7 +5,8 @@ import { limits } from "../compiler/limits.ts";
 import { parse } from "../compiler/read/parse.ts";
 import { InputError } from "../ir/errors.ts";
 import type { Span } from "../ir/graph.ts";
-import { fetchSource, type HubListen, isHub } from "./hub.ts";
+import { fetchSource, type HubListen } from "./hub.ts";
+import { isHub } from "./hub-names.ts";
 
 export interface NamedSource {
   readonly source: string;

@@ -3,7 +3,7 @@ import { lstatSync, mkdtempSync, readdirSync, readFileSync, readlinkSync } from 
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
-import { parseSource } from "../../src/node/hub.ts";
+import { parseSource } from "../../src/node/hub-names.ts";
 import { type FakeHub, fakeHub } from "../support/hub.ts";
 import { peftc, place } from "./support.ts";
 

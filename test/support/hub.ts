@@ -1,6 +1,6 @@
 /** A server that answers like the Hugging Face hub, as far as fetching asks: commits, trees, files. */
 import { createHash } from "node:crypto";
-import { createServer } from "node:http";
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 
 export interface HubRepo {
@@ -20,14 +20,24 @@ export interface FakeHub {
 }
 
 const bytesOf = (content: Uint8Array | string): Uint8Array => (typeof content === "string" ? new TextEncoder().encode(content) : content);
+/** As git names a content. */
+export const gitName = (content: Uint8Array | string) =>
+  createHash("sha1")
+    .update(`blob ${bytesOf(content).length}\0`)
+    .update(content)
+    .digest("hex");
 const hash = (kind: string, content: Uint8Array | string) => createHash(kind).update(content).digest("hex");
 
+/** Answers in the hub's place, and says whether it did. */
+export type Twist = (url: URL, request: IncomingMessage, response: ServerResponse) => boolean;
+
 /** `repos`: by `models/org/name` or `datasets/org/name`. */
-export async function fakeHub(repos: Readonly<Record<string, HubRepo>>): Promise<FakeHub> {
+export async function fakeHub(repos: Readonly<Record<string, HubRepo>>, twist: Twist = () => false): Promise<FakeHub> {
   const asked: string[] = [];
   const server = createServer((request, response) => {
     const url = new URL(request.url!, "http://localhost");
     asked.push(url.pathname);
+    if (twist(url, request, response)) return;
     const json = (status: number, value: object, headers: Record<string, string> = {}) => {
       response.writeHead(status, { "Content-Type": "application/json", ...headers });
       response.end(JSON.stringify(value));
@@ -50,7 +60,7 @@ export async function fakeHub(repos: Readonly<Record<string, HubRepo>>): Promise
       const entries = Object.entries(repo.files).map(([path, content]) => {
         const size = bytesOf(content).length;
         const lfs = path.endsWith(".safetensors") ? { lfs: { oid: hash("sha256", content), size, pointerSize: 130 } } : {};
-        return { type: "file", path, size, oid: hash("sha1", content), ...lfs };
+        return { type: "file", path, size, oid: gitName(content), ...lfs };
       });
       return json(200, entries);
     }
@@ -73,6 +83,10 @@ export async function fakeHub(repos: Readonly<Record<string, HubRepo>>): Promise
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     asked,
-    close: () => new Promise((done) => void server.close(() => done())),
+    close: () =>
+      new Promise((done) => {
+        server.close(() => done());
+        server.closeAllConnections();
+      }),
   };
 }
