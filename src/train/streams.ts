@@ -3,13 +3,18 @@
  * not rebuilt as they were. Such a step has changed nothing, and is made again.
  */
 import { InputError } from "../ir/errors.ts";
-import { REVERSE_CHECK, REVERSE_ERROR, REVERSE_RANGE, REVERSE_SCALE, REVERSE_UNIT } from "../ir/reverse/exact.ts";
+import { REVERSE_CHECK, REVERSE_ERROR, REVERSE_RANGE } from "../ir/reverse/exact.ts";
+import { REVERSE_SCALE, REVERSE_UNIT, REVERSE_WIDE_SCALE, REVERSE_WIDE_UNIT } from "../ir/reverse/streams.ts";
 import type { Program, Values } from "../runtime/program.ts";
 
 type Outputs = Record<string, Values>;
 
 /** Bits of the fraction to begin with: streams of magnitude below 256, as norms behind each layer leave them, to the precision of f32. */
 export const FRACTION = 22;
+/** So many more bits have integers of two words, of magnitude below 2²²: what streams that nothing holds grow to, outliers and all. */
+const MORE = 10;
+/** Bits beside the fraction: of one word, and of two. */
+const [WHOLE, WIDE_WHOLE] = [30, 54];
 /** By how many bits the fraction gets shorter where a stream leaves its range. */
 const STEP = 2;
 
@@ -26,9 +31,9 @@ export class Streams {
     public fraction: number = FRACTION,
   ) {}
 
-  /** Whether an entry has integer streams. */
-  private has(entry: string): boolean {
-    return this.program.entries.some((e) => e.name === entry && e.inputs.includes(REVERSE_SCALE));
+  /** Whether an entry has integer streams, of one word or, if so said, of two. */
+  private has(entry: string, scales: readonly string[] = [REVERSE_SCALE, REVERSE_WIDE_SCALE]): boolean {
+    return this.program.entries.some((e) => e.name === entry && e.inputs.some((name) => scales.includes(name)));
   }
 
   /** Whether some entry has them. */
@@ -43,10 +48,13 @@ export class Streams {
   async run(entry: string, call: StreamCall): Promise<Outputs> {
     if (!this.has(entry)) return this.rounded(entry, call);
     for (let wrong = 0; ; ) {
-      const out = await call({ [REVERSE_SCALE]: 2 ** this.fraction, [REVERSE_UNIT]: 2 ** -this.fraction }, [REVERSE_RANGE, REVERSE_CHECK]);
+      const wide = this.has(entry, [REVERSE_WIDE_SCALE]);
+      const bits = this.fraction + (wide ? MORE : 0);
+      const [scale, unit] = wide ? [REVERSE_WIDE_SCALE, REVERSE_WIDE_UNIT] : [REVERSE_SCALE, REVERSE_UNIT];
+      const out = await call({ [scale]: 2 ** bits, [unit]: 2 ** -bits }, [REVERSE_RANGE, REVERSE_CHECK]);
       const { [REVERSE_RANGE]: range, [REVERSE_CHECK]: check, ...rest } = out;
       if (Number(range[0]) === 0 && Number(check[0]) === 0) return rest;
-      if (Number(range[0]) !== 0) this.shorten();
+      if (Number(range[0]) !== 0) this.shorten(bits, (wide ? WIDE_WHOLE : WHOLE) - bits);
       else if (++wrong > 1)
         throw new InputError("P0912", "values that were rebuilt are not those that were there, twice in one step", [
           "the device does not compute the same twice: `reverse = 0` keeps values instead",
@@ -65,15 +73,15 @@ export class Streams {
     ]);
   }
 
-  private shorten(): void {
-    const before = this.fraction;
+  /** `range`: of magnitudes, the exponent of 2. */
+  private shorten(bits: number, range: number): void {
     this.fraction -= STEP;
-    if (this.fraction < 4)
-      throw new InputError("P0912", `a stream of a layer holds values beyond ${2 ** (30 - before)}, or no numbers`, [
+    if (bits - STEP < 4)
+      throw new InputError("P0912", `a stream of a layer holds values beyond ${2 ** range}, or no numbers`, [
         "such streams do not fit integers: `reverse = 0` keeps values instead",
       ]);
     this.say(
-      `a stream left the range of ±${2 ** (30 - before)}: the step is made again, and streams have ${this.fraction} bits of fraction from here on`,
+      `a stream left the range of ±${2 ** range}: the step is made again, and streams have ${bits - STEP} bits of fraction from here on`,
     );
   }
 }

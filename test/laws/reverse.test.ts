@@ -6,7 +6,7 @@ import { evaluate } from "../../src/ir/interpret.ts";
 import { tensor } from "../../src/ir/ops/index.ts";
 import { compileGraph } from "../../src/ir/pipeline.ts";
 import { rebuild, withInputs } from "../../src/ir/rebuild.ts";
-import { REVERSE_SCALE, REVERSE_UNIT } from "../../src/ir/reverse/exact.ts";
+import { REVERSE_SCALE, REVERSE_UNIT, REVERSE_WIDE_SCALE, REVERSE_WIDE_UNIT } from "../../src/ir/reverse/streams.ts";
 import { type Stack, stackStep, stored } from "../support/reversible.ts";
 import { suppliesFor } from "../support/transformer.ts";
 
@@ -16,6 +16,8 @@ function run(graph: ReturnType<typeof stackStep>, q = 20) {
   const inputs = new Map(given.inputs as Map<string, ReturnType<typeof scalar>>);
   inputs.set(REVERSE_SCALE, scalar(2 ** q));
   inputs.set(REVERSE_UNIT, scalar(2 ** -q));
+  inputs.set(REVERSE_WIDE_SCALE, scalar(2 ** (q + 10)));
+  inputs.set(REVERSE_WIDE_UNIT, scalar(2 ** -(q + 10)));
   const values = evaluate(
     graph.results.map((r) => r.node),
     { ...given, inputs },
@@ -28,8 +30,10 @@ describe("exact", () => {
     { kind: 1, layers: 4 },
     { kind: 2, layers: 4 },
     { kind: 3, layers: 4 },
+    { kind: 1, layers: 4, pre: true },
+    { kind: 3, layers: 4, pre: true },
     { kind: "revnet", layers: 4 },
-  ])("$kind", (s) => {
+  ])("$kind, norms in front: $pre", (s) => {
     const { graph } = compileGraph(stackStep(s), { options: { reverse: "exact" } });
     const again = run(graph);
     const kept = run(stored(graph));

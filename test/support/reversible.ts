@@ -17,6 +17,8 @@ export interface Stack {
   readonly packed?: boolean;
   /** Norms before each half rather than after. */
   readonly pre?: boolean;
+  /** What the second layer adds to one number of every text's first token. */
+  readonly outlier?: number;
 }
 
 const HEADS = 2;
@@ -74,7 +76,12 @@ export function stackStep(s: Stack): Graph {
       linear(b, gelu(b, linear(b, h, `${name}.up`, dim, 2 * dim)), `${name}.down`, 2 * dim, dim),
       adapter(b, h, `${name}.inner`),
     );
-    return pre ? b.add(x, out) : norm(b, b.add(x, out), `${name}.norm`);
+    const far = b.table(
+      Array.from({ length: sequence * dim }, (_, at) => (i === 1 && at === 1 ? s.outlier! : 0)),
+      [1, sequence, dim],
+    );
+    const more = s.outlier === undefined ? out : b.add(out, b.expand(far, out.type.shape));
+    return pre ? b.add(x, more) : norm(b, b.add(x, more), `${name}.norm`);
   };
   const whole = (b: Builder, x: Node, i: number) => second(b, first(b, x, i), i);
   const rev = (b: Builder, x: Node, i: number) => adapter(b, x, `h.${i}.rev`);

@@ -4,10 +4,10 @@
  */
 import type { DType, Node } from "../../ir/graph.ts";
 import { Bug, sizes as shapeOf } from "../../ir/graph.ts";
-import { perWord, type Ratio, ratioOf } from "../../ir/ops/couplings.ts";
 import { rowOf, splatOf } from "../../ir/ops/index.ts";
 import { packedAttrs } from "../../ir/ops/quantise.ts";
 import { GROUPS, PARITY, ROTATIONS } from "../../ir/random.ts";
+import { coupled } from "./couplings.ts";
 import { constant, flatten, type Index, keyOf, range, scale, shift, unflatten, valueIndex, zero } from "./index.ts";
 import type { ScalarFunction, Value } from "./kernel.ts";
 
@@ -124,7 +124,7 @@ export class Emitter {
   }
 }
 
-type Rule = (e: Emitter, n: Node, coords: readonly Index[], guard: number | undefined) => number;
+export type Rule = (e: Emitter, n: Node, coords: readonly Index[], guard: number | undefined) => number;
 
 /** Rows that only move elements, by the place of the operand's element. */
 const moves: Readonly<Record<string, Rule>> = {
@@ -231,73 +231,6 @@ const indexed: Readonly<Record<string, Rule>> = {
     return e.call("where", "f32", e.call("lt", "bool", top, i32(0)), e.call("neg", "f32", plain), plain);
   },
 };
-
-/** Rows of reversible streams. */
-const coupled: Readonly<Record<string, Rule>> = {
-  couple: (e, n, coords, guard) => {
-    const [x, f] = n.inputs.map((i) => e.at(i, coords, guard));
-    const r = ratioOf(n.attrs);
-    if (n.type.dtype === "i32") return e.call("add", "i32", nearest(e, x, r), f);
-    return e.call("add", "f32", e.call("mul", "f32", x, e.literal(r.num / r.den, "f32")), f);
-  },
-  uncouple: (e, n, coords, guard) => {
-    const [y, f, k] = n.inputs.map((i) => e.at(i, coords, guard));
-    const r = ratioOf(n.attrs);
-    const difference = e.call("sub", n.type.dtype, y, f);
-    if (n.type.dtype === "i32") return e.call("add", "i32", least(e, difference, r), k);
-    return e.call("mul", "f32", difference, e.literal(r.den / r.num, "f32"));
-  },
-  remainder: (e, n, coords, guard) => {
-    const x = e.at(n.inputs[0], coords, guard);
-    const r = ratioOf(n.attrs);
-    return e.call("sub", "i32", x, least(e, nearest(e, x, r), r));
-  },
-  pack: (e, n, [word], guard) => {
-    const bits = n.attrs.bits as number;
-    const [count] = shapeOf(n.inputs[0]);
-    const [words] = shapeOf(n);
-    let out: number | undefined;
-    for (let place = 0; place < perWord(bits) && place * words < count; place++) {
-      const at = shift(word, place * words);
-      const inside = e.within(at, 0, count);
-      if (inside === false) break;
-      const x = e.at(n.inputs[0], [at], e.both(guard, inside));
-      const digit = inside === undefined ? x : e.call("where", "i32", inside, x, e.literal(0, "i32"));
-      const moved = place === 0 ? digit : e.call("shl", "i32", digit, e.literal(place * bits, "i32"));
-      // the bits of the numbers do not meet, so that their sum is their union
-      out = out === undefined ? moved : e.call("add", "i32", out, moved);
-    }
-    return out!;
-  },
-  unpack: (e, n, coords, guard) => {
-    const bits = n.attrs.bits as number;
-    const [words] = shapeOf(n.inputs[0]);
-    const [place, word] = unflatten(flatten(coords, shapeOf(n)), [perWord(bits), words], e.sizes);
-    const top = e.index(shift(scale(place, -bits), 32 - bits));
-    return e.call("shr", "i32", e.call("shl", "i32", e.at(n.inputs[0], [word], guard), top), e.literal(32 - bits, "i32"));
-  },
-};
-
-const floorDiv = (e: Emitter, x: number, by: number): number => (by === 1 ? x : e.call("floor_div", "i32", x, e.literal(by, "i32")));
-const times = (e: Emitter, x: number, by: number): number => (by === 1 ? x : e.call("mul", "i32", x, e.literal(by, "i32")));
-const plus = (e: Emitter, x: number, c: number): number => (c === 0 ? x : e.call("add", "i32", x, e.literal(c, "i32")));
-
-/** num/den · x to the nearest integer, halves upward. The quotient by `den` is taken apart first, so that nothing wraps. */
-function nearest(e: Emitter, x: number, { num, den }: Ratio): number {
-  if (num === 1) return floorDiv(e, plus(e, x, Math.floor(den / 2)), den);
-  const whole = floorDiv(e, x, den);
-  const rest = e.call("sub", "i32", x, times(e, whole, den));
-  return e.call("add", "i32", times(e, whole, num), floorDiv(e, plus(e, times(e, rest, 2 * num), den), 2 * den));
-}
-
-/** The least integer that `nearest` takes to `q`. */
-function least(e: Emitter, q: number, { num, den }: Ratio): number {
-  if (num === 1) return plus(e, times(e, q, den), -Math.floor(den / 2));
-  const whole = floorDiv(e, q, num);
-  const rest = e.call("sub", "i32", q, times(e, whole, num));
-  const up = floorDiv(e, plus(e, times(e, rest, -2 * den), den), 2 * num);
-  return e.call("sub", "i32", times(e, whole, den), up);
-}
 
 /** Sources whose elements follow from their place. */
 const computed: Readonly<Record<string, Rule>> = {

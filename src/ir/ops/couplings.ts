@@ -1,36 +1,15 @@
 /**
  * Rows of reversible streams: y = c·x + f with c = num/den, and back. In f32 up to rounding; in i32, where a stream x stands for x·2⁻ᵠ, to the
  * bit: what a factor below 1 loses of an integer is its place among the integers that round to the same, which `remainder` gives and `pack`
- * puts away.
+ * puts away. Rows for integers of two words: wide.ts.
  */
 import { Bug } from "../errors.ts";
-import type { Attrs, DType, Node } from "../graph.ts";
+import type { Attrs, DType } from "../graph.ts";
 import { dimsAttr, numberAttr, numbersAttr } from "./attrs.ts";
+import { type Ratio, ratioOf } from "./integers.ts";
 import { needCount, needDType, needSameShape, refuse } from "./mismatch.ts";
 import type { CouplingName, Op } from "./op.ts";
 import { count, empty, type Tensor, tensor } from "./tensor.ts";
-
-/** Numerator and denominator of a factor: positive, without a common divisor, so small that sums of their product do not wrap. */
-export const LARGEST_TERM = 1 << 14;
-
-export interface Ratio {
-  readonly num: number;
-  readonly den: number;
-}
-export function ratioOf(attrs: Attrs): Ratio {
-  const [num, den] = [numberAttr(attrs, "num"), numberAttr(attrs, "den")];
-  for (const x of [num, den])
-    if (!Number.isInteger(x) || x < 1 || x > LARGEST_TERM) throw new Bug(`${num}/${den} is no ratio of small positive integers`);
-  return { num, den };
-}
-
-/** A stream that a turn gives. */
-export const isCouple = (n: Node): boolean => n.op === "couple";
-
-/** How many integers at most round to the same multiple: one more than the largest `remainder`. */
-export const preimages = ({ num, den }: Ratio): number => Math.ceil(den / num);
-/** Bits of a remainder; 0 where nothing is lost. */
-export const remainderBits = (ratio: Ratio): number => Math.ceil(Math.log2(preimages(ratio)));
 
 /** num/den · x, rounded to the nearest integer, halves upward. */
 const nearest = (x: number, { num, den }: Ratio): number => Math.floor((2 * num * x + den) / (2 * den));

@@ -12,7 +12,9 @@ import { orders } from "./order.ts";
 import { reductions } from "./reductions.ts";
 import { sources } from "./sources.ts";
 import { special } from "./special.ts";
+import { wides } from "./wide.ts";
 
+export * from "./integers.ts";
 export * from "./mismatch.ts";
 export type * from "./op.ts";
 export * from "./promote.ts";
@@ -30,6 +32,7 @@ export const ops: Readonly<Record<OpName, Op>> = {
   ...orders,
   ...hosts,
   ...couplings,
+  ...wides,
   ...special,
 };
 

@@ -36,6 +36,7 @@ export type OrderName = "cumsum" | "kth";
 export type SourceName = "const" | "iota" | "input" | "param" | "state" | "arg" | "draw";
 export type HostName = "svd_u" | "svd_s" | "svd_v" | "qr_q" | "qr_r" | "quantise" | "narrow" | "solve";
 export type CouplingName = "couple" | "uncouple" | "remainder" | "pack" | "unpack";
+export type WideName = "couple_wide" | "uncouple_wide" | "remainder_wide" | "to_words" | "from_words";
 export type SpecialName = "stop_gradient" | "fence" | "grad" | "jvp" | "loop" | "get";
 export type OpName =
   | MapName
@@ -47,6 +48,7 @@ export type OpName =
   | SourceName
   | HostName
   | CouplingName
+  | WideName
   | SpecialName;
 
 /**

@@ -1,6 +1,6 @@
 import { order } from "../graph.ts";
 import { isBlocked } from "../loops/invert.ts";
-import { coupledLoops, type Found, withIntegerStreams } from "../reverse/exact.ts";
+import { coupledLoops, type Found, growing, withIntegerStreams } from "../reverse/exact.ts";
 import { growthOf, segmentFor, withRoundedStreams } from "../reverse/rounded.ts";
 import type { Pass } from "./pass.ts";
 
@@ -35,7 +35,14 @@ export const reverse: Pass = {
     });
     if (able.length === 0) return graph;
     const { reverse: how } = context.options;
-    if (how === "exact") return withIntegerStreams(graph, able);
+    if (how === "exact") {
+      for (const f of able) {
+        const { growth, wide } = growing(f);
+        const name = nameOf(f.loop.origin.path, f.loop.loop!.turns.length);
+        if (wide) context.note(`${name}: streams have 64 bits, as no norm keeps them from growing by ${growth.toPrecision(3)} a turn`);
+      }
+      return withIntegerStreams(graph, able);
+    }
     return withRoundedStreams(
       graph,
       able.map((f) => {

@@ -5,8 +5,7 @@
 import { Builder } from "../build.ts";
 import { type Body, type Node, node, order } from "../graph.ts";
 import type { Blocked } from "../loops/invert.ts";
-import { LARGEST_TERM, type Ratio } from "../ops/couplings.ts";
-import { rowOf, splatOf } from "../ops/index.ts";
+import { LARGEST_TERM, type Ratio, rowOf, splatOf } from "../ops/index.ts";
 
 /** A carried-out value as c·a + f. */
 export interface Coupling {
@@ -184,4 +183,40 @@ export function couplingsLike(body: Body, carried: number, like: readonly Coupli
     const from = Math.max(0, params.findIndex(fits));
     return { from, ratio, negative, rest: b.sub(itself, b.mul(params[from], scale)) };
   });
+}
+
+/**
+ * By which factor carried values grow from turn to turn where nothing but sums and fixed factors is on the way: 1 and more lets them grow without
+ * end, as residuals that no norm ends do. The largest eigenvalue of what passes through, by power iteration.
+ */
+export function passingThrough(body: Body, carried: number): number {
+  const params = body.params.slice(0, carried);
+  const results = body.results.slice(0, carried);
+  const stop = new Set<Node>([...params, ...results]);
+  const shares = new Map<Node, number[]>();
+  const shareOf = (r: Node): number[] => {
+    let share = shares.get(r);
+    if (!share) {
+      share = params.map((p) => Number(p === r));
+      shares.set(r, share);
+      if (!params.includes(r))
+        for (const t of termsOf(r, stop)) {
+          const from = stop.has(t.leaf) ? shareOf(t.leaf) : params.map(() => 0);
+          share.forEach((_, j) => (share![j] += Math.abs(t.scale) * from[j]));
+        }
+    }
+    return share;
+  };
+  const matrix = results.map(shareOf);
+  let values: number[] = params.map(() => 1);
+  let grown = 0;
+  const rounds = 40;
+  for (let i = 0; i < rounds; i++) {
+    values = matrix.map((row) => row.reduce((sum, m, j) => sum + m * values[j], 0));
+    const most = Math.max(...values);
+    if (!(most > 0)) return 0;
+    grown += Math.log(most);
+    values = values.map((v) => v / most);
+  }
+  return Math.exp(grown / rounds);
 }

@@ -8,20 +8,15 @@ import type { Body, Graph, Node, Type } from "../graph.ts";
 import { type Blocked, isBlocked } from "../loops/invert.ts";
 import { makeArg, makeLoop } from "../make.ts";
 import { carriedRead, exportRead, isGet, rebuild, withInputs } from "../rebuild.ts";
-import { type Coupling, couplingsLike, couplingsOf } from "./couplings.ts";
+import { type Coupling, couplingsLike, couplingsOf, passingThrough } from "./couplings.ts";
+import { RANGE, REVERSE_SCALE, REVERSE_UNIT, REVERSE_WIDE_SCALE, REVERSE_WIDE_UNIT, Words } from "./streams.ts";
 
-/** Scalar inputs of a step with integer streams: 2ᵠ and 2⁻ᵠ. */
-export const REVERSE_SCALE = "reverse_scale";
-export const REVERSE_UNIT = "reverse_unit";
 /** Outputs of such a step: 1 where a stream left the range of its integers; 1 where what was rebuilt is not what was there. */
 export const REVERSE_RANGE = "reverse_range";
 export const REVERSE_CHECK = "reverse_check";
 
 /** Output of a step with f32 streams: by how much values that were rebuilt are off from those kept, relatively, at the worst. */
 export const REVERSE_ERROR = "reverse_error";
-
-/** Streams stay below this, so that the sum of two of them does not wrap. */
-export const RANGE = 2 ** 30;
 
 const SCALAR: Type = { dtype: "f32", shape: [] };
 
@@ -30,6 +25,15 @@ export interface Found {
   readonly loop: Node;
   /** By body; of a body that only the first turn runs, as it need not be run backwards, what the others do. */
   readonly couplings: readonly (readonly Coupling[])[] | Blocked;
+}
+
+/** Where what passes through shrinks by less than this from turn to turn, streams leave the range of one word. */
+const SHRINKING = 0.9;
+/** By how much streams grow from turn to turn if no norm holds them, and whether their integers need two words for it. */
+export function growing({ loop }: Found): { readonly growth: number; readonly wide: boolean } {
+  const { carried, bodies } = loop.loop!;
+  const growth = Math.max(...bodies.map((body) => passingThrough(body, carried)));
+  return { growth, wide: growth > SHRINKING };
 }
 
 /** Loops that the backward half follows, and how they are coupled. */
@@ -64,28 +68,21 @@ function couplingsIn(loop: Node): readonly (readonly Coupling[])[] | Blocked {
   return out;
 }
 
-/** v·2ᵠ to the nearest integer, ties to even; what is out of range, or no number, becomes `RANGE`. */
-function quantised(b: Builder, v: Node, scale: Node): Node {
-  const s = b.mul(v, scale);
-  return b.cast(b.where(b.compare("lt", b.unary("abs", s), RANGE), b.unary("round", s), RANGE), "i32");
-}
-const floated = (b: Builder, x: Node, unit: Node): Node => b.mul(b.cast(x, "f32"), unit);
-
 /** The graph with integer streams in these loops, and an output that says whether they kept their range. */
 export function withIntegerStreams(graph: Graph, found: readonly Found[]): Graph {
   const top = new Builder({ path: "reverse" });
-  const scale = top.input(REVERSE_SCALE, SCALAR);
-  const unit = top.input(REVERSE_UNIT, SCALAR);
+  const words = new Words(found.some((f) => growing(f).wide));
+  const scale = top.input(words.wide ? REVERSE_WIDE_SCALE : REVERSE_SCALE, SCALAR);
+  const unit = top.input(words.wide ? REVERSE_WIDE_UNIT : REVERSE_UNIT, SCALAR);
   const of = new Map(found.flatMap((f) => (isBlocked(f.couplings) ? [] : [[f.loop, f.couplings] as const])));
-  const made = new Map<Node, Node>();
   /** What goes in first, as an integer and as the f32 that this is. */
   const starts = new Map<Node, { integer: Node; float: Node }>();
   const startOf = (x: Node): { integer: Node; float: Node } => {
     let known = starts.get(x);
     if (!known) {
       const b = new Builder(x.origin);
-      const integer = quantised(b, x, scale);
-      known = { integer, float: floated(b, integer, unit) };
+      const integer = words.quantised(b, x, scale);
+      known = { integer, float: words.floated(b, integer, unit) };
       starts.set(x, known);
     }
     return known;
@@ -99,7 +96,7 @@ export function withIntegerStreams(graph: Graph, found: readonly Found[]): Graph
       // whoever reads what went in first reads it as the turns do
       const rest = inputs.slice(carried).map((x) => starts.get(x)?.float ?? x);
       const all = [...first.map((s) => s.integer), ...rest, unit, scale];
-      const bodies = n.loop.bodies.map((body, i) => integerBody(body, carried, couplings[i]));
+      const bodies = n.loop.bodies.map((body, i) => integerBody(body, carried, couplings[i], words));
       const args = [all.length - 2 - carried, all.length - 1 - carried];
       const loop = makeLoop(
         all,
@@ -107,7 +104,6 @@ export function withIntegerStreams(graph: Graph, found: readonly Found[]): Graph
         n.origin,
         n.attrs,
       );
-      made.set(n, loop);
       turns.forEach((t, at) => {
         const { results } = bodies[t.body];
         flags.push(exportRead(loop, at, results.length - 1 - carried, results[results.length - 1]));
@@ -117,7 +113,7 @@ export function withIntegerStreams(graph: Graph, found: readonly Found[]): Graph
     if (isGet(n) && of.has(n.inputs[0])) {
       const [loop] = inputs;
       if (n.attrs.output !== "carried") return withInputs(n, inputs);
-      return floated(new Builder(n.origin), carriedRead(loop, n.attrs.index as number), unit);
+      return words.floated(new Builder(n.origin), carriedRead(loop, n.attrs.index as number), unit);
     }
     if (n.loop && n.attrs.follows !== undefined) {
       const all = inputs.map((x, i) => (i < n.loop!.carried ? x : (starts.get(x)?.float ?? x)));
@@ -137,12 +133,12 @@ export function withIntegerStreams(graph: Graph, found: readonly Found[]): Graph
 }
 
 /** A body with integers for what is carried; its last export says whether they left their range. */
-function integerBody(body: Body, carried: number, couplings: readonly Coupling[]): Body {
-  const streams = body.params.slice(0, carried).map((p, i) => makeArg(i, { dtype: "i32", shape: p.type.shape }, p.origin));
+function integerBody(body: Body, carried: number, couplings: readonly Coupling[], words: Words): Body {
+  const streams = body.params.slice(0, carried).map((p, i) => makeArg(i, words.type(p.type.shape), p.origin));
   const [unit, scale] = [0, 1].map((i) => makeArg(body.params.length + i, SCALAR, body.params[0].origin));
   const known = new Map<Node, Node>();
   body.params.forEach((p, i) => {
-    known.set(p, i < carried ? floated(new Builder(p.origin), streams[i], unit) : p);
+    known.set(p, i < carried ? words.floated(new Builder(p.origin), streams[i], unit) : p);
   });
   const coupled = new Map<Node, Node>();
   const bad: Node[] = [];
@@ -155,14 +151,16 @@ function integerBody(body: Body, carried: number, couplings: readonly Coupling[]
     const c = of.get(n);
     if (!c) return withInputs(n, inputs);
     const b = new Builder(n.origin);
-    const f = c.rest ? quantised(b, rebuild([c.rest], known, change)[0], scale) : b.constant(0, "i32", n.type.shape);
     const x = streams[c.from];
-    const y = b.make("couple", [c.negative ? b.neg(x) : x, f], { ...c.ratio });
+    const f = c.rest ? words.quantised(b, rebuild([c.rest], known, change)[0], scale) : b.zeros(x.type);
+    const y = words.coupled(b, x, f, c.negative, c.ratio);
     coupled.set(n, y);
-    const out = (v: Node) => b.compare("ge", b.unary("abs", v), RANGE);
-    const either = b.cast(b.logic("or", out(f), out(y)), "f32");
-    bad.push(b.reduce("max", b.reduce("max", either, [-1])));
-    return floated(b, y, unit);
+    const { num, den } = c.ratio;
+    // a multiple of a stream may wrap where the stream itself is in range
+    const wraps = num > den ? [words.outside(b, x, Math.floor((RANGE / num) * den))] : [];
+    const either = [words.outside(b, f), words.outside(b, y), ...wraps].reduce((p, q) => b.logic("or", p, q));
+    bad.push(b.reduce("max", b.reduce("max", b.cast(either, "f32"), [-1])));
+    return words.floated(b, y, unit);
   };
   const results = rebuild(body.results, known, change);
   const b = new Builder(body.results[0].origin);

@@ -6,9 +6,9 @@
 import { Builder } from "../build.ts";
 import { Bug } from "../errors.ts";
 import { type Graph, type Node, node, type Origin, order, type Result } from "../graph.ts";
-import { bitsAttr, isCouple, ratioOf, remainderBits } from "../ops/couplings.ts";
 import { isNeg } from "../ops/index.ts";
 import { REVERSE_CHECK, REVERSE_ERROR, REVERSE_RANGE } from "./exact.ts";
+import { elementsShape, isCouple, packedRemainder, uncoupled } from "./streams.ts";
 
 /** A stream that is found again. */
 interface Equation {
@@ -54,6 +54,8 @@ type Task = "forward" | "again" | "backward";
 class Restorer {
   private readonly equations = new Map<Node, Equation>();
   private readonly bases = new Set<Node>();
+  /** By stream, the shape of its values. */
+  private readonly shapes = new Map<Node, string>();
   /** By forward node that depends on streams: the streams that it is computed from, in the order of the graph. */
   private readonly streams = new Map<Node, string>();
   private readonly level = new Map<Node, number>();
@@ -103,19 +105,11 @@ class Restorer {
       const [given, f] = y.inputs;
       const negative = isNeg(given);
       const x = negative ? given.inputs[0] : given;
+      this.shapes.set(x, String(elementsShape(y)));
       if (!isCouple(x)) this.bases.add(x);
-      else if (!this.equations.has(x)) this.equations.set(x, { x, y, f, negative, kept: isKept(y), words: this.wordsOf(y) });
+      else if (!this.equations.has(x))
+        this.equations.set(x, { x, y, f, negative, kept: isKept(y), words: packedRemainder(new Builder(y.origin), y) });
     }
-  }
-
-  private wordsOf(y: Node): Node | undefined {
-    const [given] = y.inputs;
-    if (y.type.dtype !== "i32") return undefined;
-    const bits = remainderBits(ratioOf(y.attrs));
-    if (bits === 0) return undefined;
-    const b = new Builder(y.origin);
-    const count = (y.type.shape as readonly number[]).reduce((p, d) => p * d, 1);
-    return b.make("pack", [b.reshape(b.make("remainder", [given], y.attrs), [count])], { bits });
   }
 
   /** Operands that a forward node is computed again from. */
@@ -190,7 +184,7 @@ class Restorer {
         for (const [level, xs] of byLevel) {
           if (level > deep || level <= this.depth.get(m)!) continue;
           for (const x of xs) {
-            if (String(x.type.shape) !== String(m.type.shape)) continue;
+            if (this.shapes.get(x) !== String(m.type.shape)) continue;
             const before = this.waits.get(x);
             if (!before || this.later(m, before)) this.waits.set(x, m);
           }
@@ -296,17 +290,10 @@ class Restorer {
   }
 
   /** A stream from the one after it. */
-  private found({ x, y, f, negative, words }: Equation): Node {
+  private found({ y, f, negative, words }: Equation): Node {
     const b = new Builder({ ...y.origin, half: "backward" });
-    const [after, added] = [this.made.again.get(y)!, this.made.again.get(f)!];
-    if (y.type.dtype === "f32") {
-      const out = b.make("uncouple", [after, added], y.attrs);
-      return negative ? b.neg(out) : out;
-    }
     const kept = words && this.made.forward.get(words)!;
-    const k = kept ? b.make("unpack", [kept], { bits: bitsAttr(kept.attrs), shape: x.type.shape }) : b.zeros(x.type);
-    const out = b.make("uncouple", [after, added, k], y.attrs);
-    return negative ? b.neg(out) : out;
+    return uncoupled(b, y, this.made.again.get(y)!, this.made.again.get(f)!, kept, negative);
   }
 
   private waiting(x: Node, value: Node): Node {
@@ -358,7 +345,7 @@ class Restorer {
       const from = isNeg(given) ? given.inputs[0] : given;
       if (!this.bases.has(from) || !this.made.again.has(x)) continue;
       const start = this.build(from, "again");
-      const first = b.make("couple", [given === from ? start : b.neg(start), this.build(f, "again")], x.attrs);
+      const first = b.make(x.op as "couple", [given === from ? start : b.neg(start), this.build(f, "again")], x.attrs);
       const differs = b.cast(b.compare("ne", first, this.made.again.get(x)!), "f32");
       wrong.push(b.reduce("max", b.reduce("max", differs, [-1])));
     }
