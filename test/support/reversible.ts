@@ -64,6 +64,11 @@ export function stackStep(s: Stack): Graph {
     const p = b.div(e, b.reduce("sum", e, [-1], true));
     return linear(b, b.reshape(b.permute(b.matmul(p, head("v")), [0, 2, 1, 3]), [batch, sequence, dim]), `${name}.o`, dim, dim);
   };
+  /** A number for the first token, of every text. */
+  const far = (b: Builder, value: number) => {
+    const at = Array.from({ length: sequence * dim }, (_, place) => (place === 1 ? value : 0));
+    return b.expand(b.table(at, [1, sequence, dim]), [batch, sequence, dim]);
+  };
   const first = (b: Builder, x: Node, i: number) => {
     const name = `h.${i}.attn`;
     const out = dropped(b, attention(b, pre ? norm(b, x, `${name}.norm`) : x, name), i);
@@ -76,11 +81,7 @@ export function stackStep(s: Stack): Graph {
       linear(b, gelu(b, linear(b, h, `${name}.up`, dim, 2 * dim)), `${name}.down`, 2 * dim, dim),
       adapter(b, h, `${name}.inner`),
     );
-    const far = b.table(
-      Array.from({ length: sequence * dim }, (_, at) => (i === 1 && at === 1 ? s.outlier! : 0)),
-      [1, sequence, dim],
-    );
-    const more = s.outlier === undefined ? out : b.add(out, b.expand(far, out.type.shape));
+    const more = s.outlier === undefined ? out : b.add(out, far(b, i === 1 ? s.outlier : 0));
     return pre ? b.add(x, more) : norm(b, b.add(x, more), `${name}.norm`);
   };
   const whole = (b: Builder, x: Node, i: number) => second(b, first(b, x, i), i);
@@ -101,7 +102,8 @@ export function stackStep(s: Stack): Graph {
     const y2 = b.add(b.mul(beta, c), g(b, y1, i));
     [a, c] = kind === 3 ? [y1, y2] : [y2, y1];
   }
-  const out = top.div(top.add(a, c), 2);
+  const mean = top.div(top.add(a, c), 2);
+  const out = pre ? norm(top, mean, "final") : mean;
   const logits = linear(top, top.reduce("mean", out, [1]), "head", dim, CLASSES);
   const logp = top.sub(logits, top.unary("log", top.reduce("sum", top.unary("exp", logits), [-1], true)));
   const hit = top.eq(top.iota([batch, CLASSES], 1), top.reshape(label, [batch, 1]));
