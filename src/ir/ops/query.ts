@@ -15,3 +15,8 @@ export function isConstant(n: Node): boolean {
   const moved = n.op === "expand" || n.op === "reshape" || n.op === "permute" || n.op === "slice" || n.op === "cast";
   return n.op === "const" || (moved && isConstant(n.inputs[0]));
 }
+
+/** A stream that a turn gives. */
+export const isCouple = (n: Node): boolean => n.op === "couple" || isWideCouple(n);
+/** One whose integers have two words. */
+export const isWideCouple = (n: Node): boolean => n.op === "couple_wide";

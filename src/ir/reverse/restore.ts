@@ -6,9 +6,9 @@
 import { Builder } from "../build.ts";
 import { Bug } from "../errors.ts";
 import { type Graph, type Node, node, type Origin, order, type Result } from "../graph.ts";
-import { isNeg } from "../ops/index.ts";
+import { isCouple, isNeg } from "../ops/index.ts";
 import { REVERSE_CHECK, REVERSE_ERROR, REVERSE_RANGE } from "./exact.ts";
-import { elementsShape, isCouple, packedRemainder, uncoupled } from "./streams.ts";
+import { elementsShape, packedRemainder, uncoupled } from "./streams.ts";
 
 /** A stream that is found again. */
 interface Equation {

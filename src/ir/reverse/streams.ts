@@ -4,7 +4,7 @@
  */
 import type { Builder } from "../build.ts";
 import type { Node, Type } from "../graph.ts";
-import { type Ratio, ratioOf, remainderBits } from "../ops/index.ts";
+import { isWideCouple, type Ratio, ratioOf, remainderBits } from "../ops/index.ts";
 import { WORD } from "../ops/wide.ts";
 
 /** Scalar inputs of a step with integer streams: 2ᵠ and 2⁻ᵠ, for those of one word and for those of two. */
@@ -16,12 +16,8 @@ export const REVERSE_WIDE_UNIT = "reverse_wide_unit";
 /** Streams, and high words of streams of two, stay below this, so that the sum of two of them does not wrap. */
 export const RANGE = 2 ** 30;
 
-/** A stream that a turn gives. */
-export const isCouple = (n: Node): boolean => n.op === "couple" || n.op === "couple_wide";
-const isWide = (couple: Node): boolean => couple.op === "couple_wide";
-
 /** The shape of a stream's values. */
-export const elementsShape = (couple: Node): Type["shape"] => (isWide(couple) ? couple.type.shape.slice(1) : couple.type.shape);
+export const elementsShape = (couple: Node): Type["shape"] => (isWideCouple(couple) ? couple.type.shape.slice(1) : couple.type.shape);
 
 /** Streams of so many words. */
 export class Words {
@@ -62,7 +58,7 @@ export function packedRemainder(b: Builder, couple: Node): Node | undefined {
   if (bits === 0) return undefined;
   const { num, den } = ratioOf(couple.attrs);
   const count = (elementsShape(couple) as readonly number[]).reduce((p, d) => p * d, 1);
-  const places = b.make(isWide(couple) ? "remainder_wide" : "remainder", [couple.inputs[0]], { num, den });
+  const places = b.make(isWideCouple(couple) ? "remainder_wide" : "remainder", [couple.inputs[0]], { num, den });
   return b.make("pack", [b.reshape(places, [count])], { bits });
 }
 
@@ -73,7 +69,7 @@ export function uncoupled(b: Builder, couple: Node, y: Node, f: Node, packed: No
   const shape = elementsShape(couple);
   const bits = remainderBits(ratioOf(couple.attrs));
   const k = packed ? b.make("unpack", [packed], { bits, shape }) : b.constant(0, "i32", shape);
-  if (!isWide(couple)) return signed(b.make("uncouple", [y, f, k], couple.attrs));
+  if (!isWideCouple(couple)) return signed(b.make("uncouple", [y, f, k], couple.attrs));
   const x = b.make("uncouple_wide", [y, f, k], couple.attrs);
   // the low words of −X are out of their range: a multiple by 1 puts them there
   return negative ? b.make("couple_wide", [b.neg(x), b.constant(0, "i32", x.type.shape)], { num: 1, den: 1 }) : x;
