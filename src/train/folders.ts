@@ -1,10 +1,13 @@
 /** Where a run's artefacts go. A finished run is never written over: the next one's folder is numbered. */
+import { asideOf, resultsAt, settle } from "../formats/aside.ts";
 import { type Files, type Json, joinPath, writeJson } from "../formats/files.ts";
 import { InputError } from "../ir/errors.ts";
 import { listCheckpoints } from "./checkpoint.ts";
 
 /** Its presence says that a folder holds a finished run; written last. */
 export const MARKER = "finished.json";
+
+export const SAVED = "saved.json";
 
 export const isFinished = (files: Files, folder: string): boolean => files.stat(joinPath(folder, MARKER)) !== undefined;
 
@@ -37,33 +40,57 @@ export function runFolder(file: string, stage: string): string {
   return [...path.slice(0, -1), stage].join("/");
 }
 
+export interface Chosen {
+  /** One for each stage, in order. */
+  readonly folders: readonly string[];
+  /** What takes the place of `output` when all stages are done lies in `asideOf(output)` until then. */
+  readonly replaces?: string;
+}
+
 /**
  * A folder for every stage of a file, in order. Without `output`: `runs/<file>/<name>`, all with one number behind them if any stage's folder holds
- * a finished run, or checkpoints of one that was not resumed. With it: that folder for the only `train` stage, `<output>/<name>` for the others.
- * P0821: `output` holds a finished run and neither `force` nor `resume` was given.
+ * a finished run, or checkpoints of one that was not resumed. With it: that folder for the only `train` stage, `<output>/<name>` for the others; with `force`, where
+ * something is there, the same below `asideOf(output)`, and resuming looks there first. P0821: `output` holds something and neither `force` nor `resume` was given.
  */
-export function chooseFolders(files: Files, stages: readonly StageFolder[], options: FolderOptions): string[] {
+export function chooseFolders(files: Files, stages: readonly StageFolder[], options: FolderOptions): Chosen {
   const { output } = options;
   if (output !== undefined) {
     const alone = stages.filter((s) => s.verb === "train").length === 1;
-    const folders = stages.map((s) => (alone && s.verb === "train" ? output : joinPath(output, s.folder.split("/").slice(-1)[0])));
-    for (const folder of new Set([output, ...folders])) {
-      if (!isFinished(files, folder) || options.resume) continue;
-      if (!options.force) {
-        throw new InputError("P0821", `\`${folder}\` holds a finished run`, [
-          "--force writes over it, --resume takes its result",
-          "without --output the folder is chosen and numbered",
-        ]);
-      }
+    const below = (root: string) =>
+      stages.map((s) => (alone && s.verb === "train" ? root : joinPath(root, s.folder.split("/").slice(-1)[0])));
+    settle(files, output);
+    const aside = asideOf(output);
+    if (options.resume && files.stat(aside) !== undefined) return { folders: distinct(below(aside)), replaces: output };
+    for (const folder of new Set([output, ...below(output)])) {
+      const held = heldIn(files, folder);
+      if (held === undefined || (options.resume && held !== FOREIGN)) continue;
+      if (options.force) return { folders: distinct(below(aside)), replaces: output };
+      throw new InputError("P0821", `\`${folder}\` holds ${held}`, [
+        held === FOREIGN
+          ? "--force puts the new result in its place"
+          : "--force puts a new run in its place, --resume goes on with it or takes its result",
+        "without --output the folder is chosen and numbered",
+      ]);
     }
-    return distinct(folders);
+    return { folders: distinct(below(output)) };
   }
   const numbered = (n: number) => stages.map((s) => joinPath(RUNS, n === 1 ? s.folder : `${s.folder}-${n}`));
   const used = (n: number) => numbered(n).some((folder) => isFinished(files, folder) || listCheckpoints(files, folder).length > 0);
   let next = 1;
   while (used(next)) next++;
-  return distinct(numbered(options.resume && next > 1 ? next - 1 : next));
+  return { folders: distinct(numbered(options.resume && next > 1 ? next - 1 : next)) };
 }
+
+const FOREIGN = "a model or an adapter";
+/** What a folder holds that would be lost; `undefined`: nothing. */
+function heldIn(files: Files, folder: string): string | undefined {
+  if (isFinished(files, folder)) return "a finished run";
+  if (listCheckpoints(files, folder).length > 0) return "the checkpoints of a run that was not finished";
+  return resultsAt(files, folder).some((name) => !JOURNALS.includes(name)) ? FOREIGN : undefined;
+}
+
+/** What a run leaves from its first moment on, before there is anything to lose. */
+const JOURNALS = ["metrics.jsonl", "metrics.json", SAVED];
 
 /** Stages that would share a folder (two without a name) get numbers of their own. */
 function distinct(folders: readonly string[]): string[] {
@@ -82,7 +109,7 @@ export const unfinish = (files: Files, folder: string): void => files.remove(joi
 export function clearRun(files: Files, folder: string): void {
   files.remove(joinPath(folder, MARKER));
   for (const step of listCheckpoints(files, folder)) files.remove(joinPath(folder, `checkpoint-${step}`));
-  files.remove(joinPath(folder, "metrics.jsonl"));
+  for (const name of ["metrics.jsonl", SAVED]) files.remove(joinPath(folder, name));
 }
 
 /** Folders that runs gave a stage, with the runs' numbers, the newest first. */

@@ -1,6 +1,7 @@
 /** A whole file: every stage in order, copies between them, what one stage leaves for the next. */
 import type { Action, DatasetSpec, GenerateStage, Project, Stage, TokenizerSource } from "../compiler/project.ts";
 import type { Problem } from "../compiler/report/problem.ts";
+import { asideOf, install } from "../formats/aside.ts";
 import { joinPath } from "../formats/files.ts";
 import { InputError, Limit } from "../ir/errors.ts";
 import { type Checkpoint, listCheckpoints } from "./checkpoint.ts";
@@ -17,6 +18,7 @@ import { numberOf } from "./numbers.ts";
 import { evaluateStage, predictStage } from "./predict.ts";
 import { report } from "./report/report.ts";
 import { newestWhole } from "./resume.ts";
+import { requireFree } from "./saving.ts";
 import { type ScoreHost, scoreStage } from "./scores.ts";
 import { actionsFor } from "./slice.ts";
 import { identityOf, type PreparedTrain, prepareTrain, resultsIn, type TrainResult, train } from "./train.ts";
@@ -53,12 +55,23 @@ export async function runFile(host: FileHost, options: RunOptions): Promise<Trai
 async function runStages(host: FileHost, options: RunOptions): Promise<TrainResult[]> {
   const actions = options.stage === undefined ? host.project.actions : actionsFor(host.project, options.stage);
   const stages = actions.flatMap((a) => (a.kind === "stage" ? [a.stage] : []));
-  const folders = chooseFolders(
+  const { folders, replaces } = chooseFolders(
     host.files,
     stages.map((stage) => ({ name: stage.name, verb: stage.verb, folder: runFolder(host.project.file, stage.folder) })),
     options,
   );
   const cached = options.reuse === true || options.stage !== undefined;
+  const mine = new Set<string>();
+  const how = { resume: options.resume, force: options.force, mine };
+  // known before the first stage, where none of them may turn out to be finished already
+  if (!cached && !options.resume) {
+    const later = new Set<string>();
+    for (const [i, stage] of stages.entries()) {
+      if (stage.verb !== "train") continue;
+      requireFree(host.files, stage, folders[i], { ...how, mine: later });
+      if (stage.save !== undefined) later.add(stage.save);
+    }
+  }
   const results: TrainResult[] = [];
   const metrics = new Map<string, Scalars>();
   let number = 0;
@@ -85,7 +98,8 @@ async function runStages(host: FileHost, options: RunOptions): Promise<TrainResu
         const result =
           (options.resume && (await reuse(stage, host, folder))) ||
           (cached && (await reuseSame(stage, host, options))) ||
-          (await train(stage, host, { folder, resume: options.resume }));
+          (await train(stage, host, { folder, ...how }));
+        if (stage.save !== undefined) mine.add(stage.save);
         metrics.set(stage.folder, result.results);
         results.push(result);
         break;
@@ -113,7 +127,19 @@ async function runStages(host: FileHost, options: RunOptions): Promise<TrainResu
         break;
     }
   }
-  return results;
+  if (replaces === undefined) return results;
+  const release = host.claim?.(replaces);
+  try {
+    install(host.files, replaces);
+  } finally {
+    release?.();
+  }
+  const aside = asideOf(replaces);
+  host.listen({ event: "note", message: `what is in \`${aside}\` is in \`${replaces}\` now, in the place of what was there` });
+  return results.map((result) => ({
+    ...result,
+    folder: result.folder === aside ? replaces : result.folder.replace(`${aside}/`, `${joinPath(replaces, "")}`),
+  }));
 }
 
 /** Warns about adapters that the file loads, when the base is what it is for them: earlier stages may have made it. */

@@ -20,6 +20,7 @@ import { loadParams } from "./loading.ts";
 import { type LoopPlan, NonFinite, type Progress, runLoop, START } from "./loop.ts";
 import { blame } from "./nonfinite.ts";
 import { findCheckpoint } from "./resume.ts";
+import { requireFree, type SaveOptions, saveResult } from "./saving.ts";
 import { ORDER, Schedule } from "./schedule.ts";
 import { FRACTION, Streams } from "./streams.ts";
 import { Summing } from "./summing.ts";
@@ -125,9 +126,8 @@ export async function prepareEvaluation(stage: TrainStage, host: Pick<RunHost, "
   return new Evaluation(entries, tables, { batch, sequence, metrics: evaluate?.metrics ?? [], best: evaluate?.best }, host);
 }
 
-export interface TrainOptions {
+export interface TrainOptions extends SaveOptions {
   readonly folder: string;
-  readonly resume: boolean;
 }
 export interface TrainResult {
   readonly folder: string;
@@ -142,6 +142,7 @@ export async function train(stage: TrainStage, host: RunHost, options: TrainOpti
   const started = host.now();
   const { folder } = options;
   host.listen({ event: "stage", stage: stage.name, verb: "train", folder });
+  requireFree(host.files, stage, folder, options);
   const ready = await prepareTrain(stage, host);
   const identity = await identityOf(ready, host);
   // two runs in one folder would take each other's files away
@@ -440,13 +441,6 @@ class TrainRun {
       // an optimiser's state lives as long as the stage, an attachment's goes on
       if (host.values.lasts(name)) host.values.setState(name, held);
     }
-    const target = stage.save ?? this.folder;
-    const value = (name: string) => host.values.either(name);
-    const made = await host.provenances.of(stage, value);
-    for (const folder of host.artefacts.adapter(target, stage, value, made))
-      host.listen({ event: "saved", stage: stage.name, kind: "adapter", folder });
-    for (const message of host.artefacts.verdicts(stage, value)) host.listen({ event: "loads", stage: stage.name, message });
-    for (const folder of host.artefacts.models(target, stage, value))
-      host.listen({ event: "saved", stage: stage.name, kind: "model", folder });
+    await saveResult(stage, host, this.folder, (name) => host.values.either(name));
   }
 }

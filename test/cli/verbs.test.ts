@@ -105,7 +105,16 @@ describe("a run", () => {
     const { code, err } = await peftc(at, ["train", "main.peft", "--output", "other", "--device", "wasm"]);
     expect([code, err]).toEqual([1, expect.stringContaining("P0821")]);
     expect(at.bytes("other/adapter_model.safetensors")).toEqual(before);
-    expect((await peftc(at, ["train", "main.peft", "--output", "other", "--force", "--device", "wasm"])).code).toBe(0);
+    const force = ["train", "main.peft", "--output", "other", "--device", "wasm"];
+    // stopped in the middle, what was there stands
+    const stopped = await peftc(at, [...force, "--force", "--json"], { interruptAfter: 6 });
+    expect([stopped.code, stopped.events().at(-1)]).toEqual([130, expect.objectContaining({ event: "interrupted" })]);
+    expect([at.bytes("other/adapter_model.safetensors"), at.has("other/finished.json")]).toEqual([before, true]);
+    const resumed = await peftc(at, [...force, "--resume"]);
+    expect([resumed.code, resumed.err]).toEqual([0, expect.stringContaining("in `other` now, in the place of what was there")]);
+    expect(at.files.list("other").filter((name) => name.startsWith("."))).toEqual([]);
+    expect(at.has("other/generate/samples.jsonl")).toBe(true);
+    expect((await peftc(at, [...force, "--force"])).code).toBe(0);
     expect(at.bytes("other/adapter_model.safetensors")).toEqual(at.bytes(ADAPTER));
   });
 

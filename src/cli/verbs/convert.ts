@@ -11,6 +11,7 @@ import { writeStack } from "../../formats/adapters/setup.ts";
 import { notLibrary } from "../../formats/adapters/verdicts.ts";
 import { notPeft, writeAdapter } from "../../formats/adapters/write.ts";
 import { writeLibrary } from "../../formats/adapters/write-library.ts";
+import { asideOf, holdsResult, settle, written } from "../../formats/aside.ts";
 import { type Files, joinPath } from "../../formats/files.ts";
 import { writeGguf } from "../../formats/gguf.ts";
 import { InputError } from "../../ir/errors.ts";
@@ -114,7 +115,7 @@ export function convert(program: Command, io: Io): void {
     .requiredOption("--to <layout>", `one of ${layouts}; bank: the adapters in a folder's folders as the rows of one LoRABank`)
     .requiredOption("--output <dir>", "folder to write (for gguf also a file that ends so)")
     .option("--base <dir>", "the adapter's base model (default: where the adapter says)")
-    .option("--force", "write over an adapter that is there")
+    .option("--force", "put it in the place of what is there, when it is whole")
     .addHelpText("after", "\nExample:\n  peftc convert my-adapter --to gguf --output my-adapter.gguf --base models/llama\n")
     .action((folder: string, options: ConvertCommand) => {
       const session = new Session(io, options, true);
@@ -126,38 +127,39 @@ export function convert(program: Command, io: Io): void {
       const parts = options.to === BANK || stacked ? foldersBelow(files, folder) : [folder];
       if (!parts.every((part) => isAdapter(files, part)) || parts.length === 0)
         throw new InputError("P0660", `\`${folder}\` has no ${options.to === BANK ? "folders of adapters" : "adapter_config.json"}`);
-      if (!options.force && (isAdapter(files, options.output) || files.stat(options.output)?.kind === "file"))
+      settle(files, options.output);
+      if (!options.force && (holdsResult(files, options.output) || files.stat(options.output)?.kind === "file"))
         throw new InputError("P0825", `\`${options.output}\` is there already`, ["--force writes over"]);
       const programs = new OwnPrograms(session, io, "converted.peft");
       const adapters = parts.map((part) => loadOnBase(session, programs, part, options.base).adapter);
       const records = parts.map((part) => readProvenance(files, part));
-      const made = records.every((record) => JSON.stringify(record) === JSON.stringify(records[0])) ? records[0] : undefined;
+      const record = records.every((record) => JSON.stringify(record) === JSON.stringify(records[0])) ? records[0] : undefined;
       if (stacked) {
         const mappings = session.workspace.sources.mappings;
         for (const [i, adapter] of adapters.entries()) {
           const why = notLibrary(adapter, mappings);
           if (why !== undefined) throw new InputError("P0671", `\`${parts[i]}\` cannot be had as ${options.to}`, [why]);
         }
-        writeStack(
-          files,
-          options.output,
-          adapters.map((adapter, i) => [nameOf(parts[i]), adapter] as const),
-          mappings,
-        );
+        const named = adapters.map((adapter, i) => [nameOf(parts[i]), adapter] as const);
+        written(files, options.output, (aside) => writeStack(files, aside, named, mappings));
         if (session.json) io.out(line({ event: "convert", adapter: folder, to: options.to, output: options.output }));
         else io.out(`wrote ${options.output}: ${parts.map(nameOf).join(", ")}, one on top of the other\n`);
         return;
       }
       const gathered = options.to === BANK ? bankOf(adapters, session.workspace.sources.mappings) : adapters[0];
-      const written = gathered instanceof Unsayable ? gathered : (writer ?? WRITERS.peftc)(gathered, options.output, session.workspace);
-      if (written instanceof Unsayable) throw new InputError("P0671", `\`${folder}\` cannot be had as ${options.to}`, [written.why]);
-      carryProvenance(files, made, written.folders);
-      if (options.to !== BANK) carryObjectives(files, folder, written.folders);
-      else if (!session.json) for (const [i, part] of parts.entries()) io.out(`${i} is ${part}\n`);
+      const write = (output: string): Converted => {
+        const made = gathered instanceof Unsayable ? gathered : (writer ?? WRITERS.peftc)(gathered, output, session.workspace);
+        if (made instanceof Unsayable) throw new InputError("P0671", `\`${folder}\` cannot be had as ${options.to}`, [made.why]);
+        carryProvenance(files, record, made.folders);
+        if (options.to !== BANK) carryObjectives(files, folder, made.folders);
+        return made;
+      };
+      const { output } = options;
+      const intoFile = options.to === "gguf" && output.endsWith(".gguf");
+      const done = intoFile ? write(output).output : written(files, output, write).output.replace(asideOf(output), output);
+      if (options.to === BANK && !session.json) for (const [i, part] of parts.entries()) io.out(`${i} is ${part}\n`);
       if (session.json)
-        io.out(
-          line({ event: "convert", adapter: folder, to: options.to, ...(options.to === BANK && { rows: parts }), output: written.output }),
-        );
-      else io.out(`wrote ${written.output}\n`);
+        io.out(line({ event: "convert", adapter: folder, to: options.to, ...(options.to === BANK && { rows: parts }), output: done }));
+      else io.out(`wrote ${done}\n`);
     });
 }

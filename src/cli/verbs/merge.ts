@@ -1,7 +1,8 @@
 import type { Command } from "commander";
 import type { PredictStage, Project } from "../../compiler/project.ts";
+import { holdsResult, settle, written } from "../../formats/aside.ts";
 import { type FloatDType, readConfig } from "../../formats/config.ts";
-import { type Files, joinPath } from "../../formats/files.ts";
+import type { Files } from "../../formats/files.ts";
 import { InputError } from "../../ir/errors.ts";
 import { keyOf } from "../../ir/random.ts";
 import { wholeModelOf } from "../../train/held.ts";
@@ -37,7 +38,7 @@ export function merge(program: Command, io: Io): void {
     .option("--model <name>", "which model of the file (default: the last one with attachments)")
     .option("--dtype <type>", "f32, bf16 or f16 (default: as the model's folder says)")
     .option("--rounding <way>", "nearest, or stochastic: keeps small changes on average; --seed draws others", "nearest")
-    .option("--force", "write over a model that is there")
+    .option("--force", "put it in the place of a model that is there, when it is whole")
     .addHelpText("after", "\nExample:\n  peftc merge specs/examples/quickstart.peft --adapter my-adapter --output merged --dtype bf16\n")
     .action(async (file: string, options: MergeCommand) => {
       const session = new Session(io, options);
@@ -46,8 +47,11 @@ export function merge(program: Command, io: Io): void {
         throw new Usage(`--rounding ${options.rounding}: there is no such way`, ["the ways are: nearest, stochastic"]);
       if (options.dtype !== undefined && DTYPES[options.dtype] === undefined)
         throw new Usage(`--dtype ${options.dtype}: there is no such type`, [`the types are: ${Object.keys(DTYPES).join(", ")}`]);
-      if (files.stat(joinPath(options.output, "config.json")) !== undefined && !options.force)
-        throw new InputError("P0825", `\`${options.output}\` holds a model already`, ["--force writes over"]);
+      settle(files, options.output);
+      if (holdsResult(files, options.output) && !options.force)
+        throw new InputError("P0825", `\`${options.output}\` holds a model or a result already`, [
+          "--force puts the merged model in its place",
+        ]);
       let names: { of: string; to: string } | undefined;
       const project = session.open(file, (p) => {
         names = chooseModel(p, file, options.model);
@@ -68,12 +72,8 @@ export function merge(program: Command, io: Io): void {
         const [before] = await probe(checks(project).slice(0, 1), host.engine, host.values, seed);
         const losses = store(project, action, host.values, dtype, options.rounding === "stochastic" ? seed : undefined);
         const [after] = await probe(checks(project).slice(1), host.engine, host.values, seed);
-        host.artefacts.models(
-          options.output,
-          { models: [action.to], attachments: [], heads: [], objectives: objectivesWithValues(project, host.values) },
-          (name) => host.values.param(name),
-          dtype,
-        );
+        const parts = { models: [action.to], attachments: [], heads: [], objectives: objectivesWithValues(project, host.values) };
+        written(files, options.output, (aside) => host.artefacts.models(aside, parts, (name) => host.values.param(name), dtype));
         const logits = compared(before, after);
         if (session.json)
           io.out(line({ event: "merge", file, output: options.output, dtype, rounding: options.rounding, ...losses, logits }));

@@ -17,7 +17,7 @@ export function train(program: Command, io: Io): void {
   common(program.command("train").argument("<file>", "a .peft file"))
     .description("run every stage of a file, in order: train, evaluate, predict, generate, report")
     .option("--output <dir>", "folder for the result (default: runs/<file>/<stage>, numbered)")
-    .option("--force", "write over a finished run in --output")
+    .option("--force", "put the new result in the place of what lies in --output or where `save` points, when it is whole")
     .option("--resume", "go on from the newest whole checkpoint")
     .option("--stage <name>", "run this stage alone and what it needs; what of that is unchanged comes from earlier runs")
     .option("--reuse", "take the results of stages that are unchanged, in settings, data, graph and weights, from earlier runs")
