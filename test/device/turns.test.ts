@@ -8,6 +8,7 @@ import { compileGraph, pipeline } from "../../src/ir/pipeline.ts";
 import { print } from "../../src/ir/print.ts";
 import { verify } from "../../src/ir/verify.ts";
 import type { WebGPUDevice } from "../../src/runtime/webgpu.ts";
+import { attention, padded } from "../support/attention.ts";
 import { suppliesFor, trainingStep } from "../support/transformer.ts";
 import { tolerances } from "../tolerances.ts";
 import { difference, type Given, given, meaning, outputs, runWasm, values } from "./support/run.ts";
@@ -72,6 +73,15 @@ describe("a loop over slices", () => {
     const graph = outputs(b.joined(rows(x, w, [2, 3, 1]), 0), y);
     const [parts, whole] = [...meaning(graph, given(graph, 5)).values()];
     expect(difference(values(parts), whole)).toBeLessThan(1e-7);
+  });
+
+  test("whose turns leave out what a mask hides: bodies of several lengths, sums that a turn adds to in part", async () => {
+    const graph = compileGraph(attention(padded()), {
+      options: { slice: 2 ** 23 },
+      passes: pipeline.filter((p) => p.name !== "scalars"),
+    }).graph;
+    expect(order(graph.results.map((r) => r.node)).flatMap((n) => (n.loop ? [n.loop.bodies.length] : []))).toEqual([4, 4]);
+    await agrees(graph, 7);
   });
 
   test("is text, and comes back from it", () => {

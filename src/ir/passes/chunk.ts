@@ -1,6 +1,7 @@
 /** Large values that are made, used and gone are computed in slices: attention without its scores, a head without its logits. */
 import { type Node, node, order, sizes } from "../graph.ts";
-import { axesOfDot, rowOf } from "../ops/index.ts";
+import { axesOfDot, isWhere, rowOf } from "../ops/index.ts";
+import { boxOf, Spans } from "../ops/spans.ts";
 import { withInputs } from "../rebuild.ts";
 import { buildLoop, turnSizes } from "./chunk/build.ts";
 import {
@@ -36,6 +37,10 @@ const GROWTH = 2;
 const SHORT = 128;
 const WIDE = 8;
 
+/** What a mask hides of an axis is looked for where it, and the other one, are as long as this; turns then take at least so many places. */
+const HIDING = 512;
+const HIDING_ROWS = 128;
+
 interface Cut {
   readonly region: Region;
   readonly turns: readonly number[];
@@ -65,7 +70,7 @@ export const chunk: Pass = {
 function inSlices(roots: readonly Node[], bytes: number, found: (what: string) => void = () => {}): readonly Node[] {
   const nodes = order(roots);
   const seeds = nodes
-    .filter((n) => axesOfDot(n) && 4 * elements(n) > bytes && growth(n) >= GROWTH)
+    .filter((n) => axesOfDot(n) && (4 * elements(n) > bytes || mayHide(n)) && growth(n) >= GROWTH)
     .sort((a, b) => elements(b) - elements(a));
   if (seeds.length === 0) return roots;
   const around = surroundings(nodes, roots);
@@ -77,7 +82,7 @@ function inSlices(roots: readonly Node[], bytes: number, found: (what: string) =
     const core = component(seed, large, around);
     const fresh = core.every((n) => !seen.has(n));
     for (const n of core) seen.add(n);
-    if (!fresh) continue;
+    if (!fresh || (4 * elements(seed) <= bytes && !masked(core))) continue;
     const made = cutsOf(core, large, around, bytes);
     if (made.length)
       found(`${((4 * elements(seed)) / 1e6).toFixed(1)} MB around ${(seed.origin.path || seed.op).replace(/\.\d+(?=\.|$)/g, "[*]")}`);
@@ -112,6 +117,14 @@ function cutsOf(core: readonly Node[], large: Large, around: Surroundings, bytes
 function cutAlong(core: readonly Node[], members: Members, large: Large, around: Surroundings, bytes: number): Cut | undefined {
   const seed = core.find((n) => large.is(n) && axesOfDot(n)) ?? core.find((n) => large.is(n));
   if (!seed) return undefined;
+  const hidden = masked(core);
+  if (hidden) {
+    const length = sizes(hidden.at)[hidden.axis];
+    const most = Math.max(HIDING_ROWS, Math.floor(length / 8));
+    const region = (4 * elements(hidden.at) * most) / length <= bytes && regionAlong(hidden.at, hidden.axis, members, large, around);
+    if (region && mayRepeat(region) && joinable(region)) return { region, turns: turnSizes(length, most) };
+  }
+  if (4 * elements(seed) <= bytes) return undefined;
   const shape = sizes(seed);
   for (const [axis, length] of shape.entries()) {
     if (length === 1) continue;
@@ -121,6 +134,32 @@ function cutAlong(core: readonly Node[], members: Members, large: Large, around:
     const most = Math.min(length, Math.max(leastPlaces(seed, axis, bytes), Math.floor(bytes / each)));
     if (most === length) continue;
     return { region, turns: turnSizes(length, most) };
+  }
+  return undefined;
+}
+
+/** A product whose result may be worth cutting because masks hide part of it. */
+const mayHide = (n: Node): boolean => sizes(n).filter((d) => d >= HIDING).length >= 2;
+
+/** A choice among the values of a core that positions alone make for whole corners of it, and the axis along which turns would see that. */
+function masked(core: readonly Node[]): { readonly at: Node; readonly axis: number } | undefined {
+  for (const at of core) {
+    if (!isWhere(at)) continue;
+    const shape = sizes(at);
+    const long = shape.flatMap((d, i) => (d >= HIDING ? [i] : []));
+    for (const axis of long)
+      for (const other of long) {
+        if (other === axis) continue;
+        const corner = (first: boolean): boolean => {
+          const quarter = (i: number, begin: boolean) => {
+            const part = Math.floor(shape[i] / 4);
+            return begin ? ([0, part] as const) : ([shape[i] - part, shape[i]] as const);
+          };
+          const box = boxOf(at).map((all, i) => (i === axis ? quarter(i, first) : i === other ? quarter(i, !first) : all));
+          return new Spans().at(at.inputs[0], box).hi === 0;
+        };
+        if (corner(true) || corner(false)) return { at, axis };
+      }
   }
   return undefined;
 }

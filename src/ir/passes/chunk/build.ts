@@ -6,6 +6,7 @@ import { makeArg } from "../../make.ts";
 import { iotaAxis, isDraw, type OpName, rowOf } from "../../ops/index.ts";
 import { cutAttrs } from "../../ops/ties.ts";
 import type { Region } from "./region.ts";
+import { narrowed } from "./windows.ts";
 
 /** How many places of the axis each turn takes: as equal as can be. */
 export function turnSizes(length: number, most: number): number[] {
@@ -40,6 +41,14 @@ function back(b: Builder, x: Node, shape: readonly number[], axis: number): Node
         x,
         shape.map((_, i) => order.indexOf(i)),
       );
+}
+
+/** At most so many bodies for turns that look at different stretches. */
+const GROUPS = 8;
+/** Neighbouring turns that share a body. */
+function grouped(turns: readonly number[]): number[][] {
+  const each = Math.ceil(turns.length / GROUPS);
+  return Array.from({ length: Math.ceil(turns.length / each) }, (_, i) => turns.slice(i * each, (i + 1) * each));
 }
 
 /** A node's place within the step is told by the loop it stands in. */
@@ -145,15 +154,27 @@ export function buildLoop(
   const kinds = [...new Set(turns)];
   const made = kinds.map(bodyOf);
   const counts = made.some((m) => m.counts);
-  const bodies = made.map(
-    ({ body: { params, results } }): Body => ({ params: counts ? params : params.slice(0, -1), results: within(results) }),
-  );
+  const bodies: Body[] = [];
+  const bodyOfTurn = new Array<number>(turns.length);
+  for (const [k, { body }] of made.entries()) {
+    const own = turns.flatMap((size, t) => (size === kinds[k] ? [t] : []));
+    const { params } = body;
+    for (const group of counts ? grouped(own) : [own]) {
+      const span = { lo: starts[group[0]], hi: starts[group[group.length - 1]] };
+      const seen = counts ? narrowed(body, params[params.length - 1], span) : body;
+      const known = seen === body ? bodies.indexOf(body) : -1;
+      const index = known >= 0 ? known : bodies.push(seen) - 1;
+      for (const t of group) bodyOfTurn[t] = index;
+    }
+  }
+  for (const [i, { params, results }] of bodies.entries())
+    bodies[i] = { params: counts ? params : params.slice(0, -1), results: within(results) };
   const zeros = sums.map((n) => node("const", [], { shape: n.type.shape, dtype: n.type.dtype, data: [0] }, n.type, origin));
   const all = [...inputs.keys(), ...(counts ? [inputs.length] : [])];
   const loop = b.loop([...zeros, ...inputs, ...(counts ? [numbered] : [])], {
     carried: sums.length,
     bodies,
-    turns: turns.map((size) => ({ body: kinds.indexOf(size), args: all })),
+    turns: bodyOfTurn.map((index) => ({ body: index, args: all })),
     sliced: [...sliced, ...(counts ? [inputs.length] : [])],
   });
   return new Map([

@@ -47,6 +47,9 @@ const moves = (n: Node): boolean => {
   if (row.supply !== undefined || row.role === "region") return false;
   return row.role === "move" || row.role === "barrier" || row.packed === true || row.role === "source";
 };
+/** Elementwise work on positions and constants: known without any data. */
+const positional = (n: Node): boolean =>
+  (moves(n) || rowOf(n).scalar !== undefined) && (rowOf(n).role !== "source" || n.inputs.length === 0) && n.inputs.every(positional);
 /** A product that makes more elements than it reads, and how many times as many. */
 export function growth(n: Node): number {
   if (!axesOfDot(n)) return 0;
@@ -79,16 +82,17 @@ export class Large {
   ) {
     this.size = elements(seed) / 2;
   }
-  /** Made by cheap work out of values that are small beside it (a mask out of positions), and not small beside a slice: made again where it is read. */
+  /** Made by cheap work out of values that are small beside it, and not small beside a slice, or a mask; or of positions alone: made again where it is read. */
   spread(n: Node): boolean {
     let seen = this.wide.get(n);
     if (seen === undefined) {
       seen =
-        4 * elements(n) > this.bytes / SMALL &&
-        rowOf(n).role !== "region" &&
-        rowOf(n).supply === undefined &&
-        !isWeight(n) &&
-        new Large(n, this.bytes).light(n);
+        positional(n) ||
+        ((4 * elements(n) > this.bytes / SMALL || n.type.dtype === "bool") &&
+          rowOf(n).role !== "region" &&
+          rowOf(n).supply === undefined &&
+          !isWeight(n) &&
+          new Large(n, this.bytes).light(n));
       this.wide.set(n, seen);
     }
     return seen;
