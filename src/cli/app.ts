@@ -19,6 +19,7 @@ const VERBS: Readonly<Record<string, () => Promise<Verb>>> = {
   inspect: async () => (await import("./verbs/inspect.ts")).inspect,
   convert: async () => (await import("./verbs/convert.ts")).convert,
   merge: async () => (await import("./verbs/merge.ts")).merge,
+  explain: async () => (await import("./verbs/explain.ts")).explain,
   fmt: async () => (await import("./verbs/fmt.ts")).fmt,
 };
 

@@ -1,7 +1,22 @@
 import { describe, expect, test } from "@jest/globals";
 import { peftc, place, SPEC } from "./support.ts";
 
-const VERBS = ["check", "data", "plan", "build", "train", "eval", "generate", "init", "import", "inspect", "convert", "merge", "fmt"];
+const VERBS = [
+  "check",
+  "data",
+  "plan",
+  "build",
+  "train",
+  "eval",
+  "generate",
+  "init",
+  "import",
+  "inspect",
+  "convert",
+  "merge",
+  "explain",
+  "fmt",
+];
 const ADAPTER = "runs/main/train/adapter_model.safetensors";
 
 describe("the command line", () => {
@@ -48,6 +63,17 @@ describe("the command line", () => {
       models: [{ name: "gpt2", left_over: [], unknown_fields: ["architectures", "model_type", "bos_token_id", "eos_token_id"] }],
       attachments: [{ name: "lora", parameters: 256 }],
     });
+  });
+
+  test("explains codes, stages and fields", async () => {
+    const at = place();
+    expect((await peftc(at, ["explain", "p0312"])).out).toMatch(/^P0312 \(selectors and roles\)\n {2}\w.*\.\n$/);
+    expect((await peftc(at, ["explain", "train.evaluate"])).out).toMatch(/train\.evaluate\.stop_after: a whole number of at least 1\n/);
+    expect((await peftc(at, ["explain", "generate.top_p"])).out).toMatch(/^generate\.top_p: .*, 1 when left out\n/);
+    const { code, err } = await peftc(at, ["explain", "trian"]);
+    expect(code).toBe(1);
+    expect(err).toContain("is it train?");
+    expect((await peftc(at, ["explain", "train.batch_size"])).err).toContain("it has: objective");
   });
 
   test("formats, and says what it would change", async () => {

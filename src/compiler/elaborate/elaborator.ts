@@ -225,7 +225,7 @@ export class Elaborator implements Evaluator {
       return true;
     } catch (err) {
       if (err instanceof Fault) {
-        if (!err.follows) this.problems.push(this.configured(err));
+        for (const fault of [err, ...err.beside]) if (!fault.follows) this.problems.push(this.configured(fault));
       } else if (err instanceof Limit)
         this.problems.push({ code: "P0001", severity: "error", message: `${err.message}: not built yet`, span: err.span });
       else if (err instanceof InputError) {

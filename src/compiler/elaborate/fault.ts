@@ -10,6 +10,8 @@ export class Fault extends Error {
     readonly problem: Problem,
     /** Whether it only follows from a mistake that was reported already. */
     readonly follows = false,
+    /** Mistakes of the same statement that were found beside it, in order. */
+    readonly beside: readonly Fault[] = [],
   ) {
     super(problem.message);
   }
@@ -34,4 +36,18 @@ export interface Details {
 /** Stops the statement at hand with an error at `span`. */
 export function fail(code: string, span: Span | undefined, message: string, details: Details = {}): never {
   throw new Fault({ code, severity: "error", message, span, ...details });
+}
+
+/** Runs all checks of a statement, and stops it with all that they find. */
+export function failTogether(checks: readonly (() => void)[]): void {
+  const found: Fault[] = [];
+  for (const check of checks)
+    try {
+      check();
+    } catch (e) {
+      if (!(e instanceof Fault)) throw e;
+      found.push(e, ...e.beside);
+    }
+  if (found.length === 1) throw found[0];
+  if (found.length > 1) throw new Fault(found[0].problem, found[0].follows, found.slice(1));
 }

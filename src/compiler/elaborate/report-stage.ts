@@ -7,7 +7,7 @@ import type { Settings } from "./stages.ts";
 import { Storage } from "./storage.ts";
 import { describe, Fields, type Value } from "./values.ts";
 
-export function reportStage(e: Elaborator, s: Settings, base: { name: string; span: Span; folder: string }): ReportStage {
+export function reportStage(e: Elaborator, s: Settings<"report">, base: { name: string; span: Span; folder: string }): ReportStage {
   const at = s.spanOf("rows");
   const given = s.value("rows") ?? [];
   const rows = (Array.isArray(given) ? (given as readonly Value[]) : [given]).map((row) => {
@@ -30,21 +30,21 @@ export function reportStage(e: Elaborator, s: Settings, base: { name: string; sp
       });
     return name;
   };
-  const curve = s.record("curve", ["x", "y", "by"]);
-  const axis = (name: string): string | undefined => column(curve?.entries.get(name) as string | undefined, "curve");
+  const curve = s.record("curve");
+  const axis = (name: string): string | undefined => column(curve[name] as string | undefined, "curve");
   const [x, y] = [axis("x"), axis("y")];
-  if (curve !== undefined && (x === undefined || y === undefined))
+  if (s.has("curve") && (x === undefined || y === undefined))
     fail("P0204", s.spanOf("curve"), "`curve` needs `x` and `y`, names of columns");
   return {
     ...base,
     verb: "report",
     tokenizer: undefined,
     separate: false,
-    title: s.string("title", base.name),
+    title: s.string("title") ?? base.name,
     columns,
     rows,
     of,
-    over: column(s.string("over", undefined), "over"),
+    over: column(s.string("over"), "over"),
     curve: x === undefined || y === undefined ? undefined : { x, y, by: axis("by") },
   };
 }

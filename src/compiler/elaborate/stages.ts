@@ -5,7 +5,8 @@ import type { DatasetSpec, EvaluateStage, GenerateStage, MetricSpec, PredictStag
 import { decodeEntries } from "./decode.ts";
 import type { Elaborator } from "./elaborator.ts";
 import { evaluate } from "./expressions.ts";
-import { fail } from "./fault.ts";
+import { fail, failTogether } from "./fault.ts";
+import { type Field, type FieldName, type Given, misfit, stageFields, type Verb } from "./fields.ts";
 import { Instance, writesApart } from "./instance.ts";
 import { fromJson } from "./models.ts";
 import { reportStage } from "./report-stage.ts";
@@ -15,17 +16,15 @@ import { evaluationEntry, predictEntry } from "./step.ts";
 import { trainStage } from "./train-stage.ts";
 import { Applied, Dataset, describe, Fields, MethodDecl, type Value } from "./values.ts";
 
-const MOST = 2 ** 31 - 1;
-
 /** The settings of a stage: expressions are kept, since some (`objective`, `params`) are evaluated inside the graph they make. */
-export class Settings {
+export class Settings<V extends Verb = Verb> {
   readonly exprs = new Map<string, { value: () => Value; expr: ast.Expr | undefined; span: Span }>();
 
   constructor(
     readonly e: Elaborator,
     readonly statement: ast.Stage,
     readonly scope: Scope,
-    known: readonly string[],
+    readonly fields: Readonly<Record<string, Field>>,
     overrides: Readonly<Record<string, unknown>>,
   ) {
     for (const s of statement.settings) {
@@ -43,12 +42,38 @@ export class Settings {
       const value = inner.length === 0 ? () => fromJson(v) : () => overridden(e, before?.value(), inner, fromJson(v), span);
       this.exprs.set(k, { value, expr: undefined, span });
     }
-    for (const [k, { span }] of this.exprs)
-      if (!known.includes(k))
-        fail("P0203", span, `\`${statement.verb.text}\` has no field \`${k}\``, {
-          label: "unknown field",
-          notes: [...e.suggestions(k, known), `it has: ${known.join(", ")}`],
-        });
+    failTogether(
+      [...this.exprs].map(
+        ([k, { span, value }]) =>
+          () =>
+            this.check(k, value, span),
+      ),
+    );
+  }
+  private check(name: string, value: () => Value, span: Span): void {
+    const verb = this.statement.verb.text;
+    const field = own(this.fields, name) ?? this.unknown(name, `\`${verb}\``, this.fields, span, "unknown field");
+    if (field.kind.fits === "late") return;
+    const v = value();
+    if (v === null) return;
+    const wrong = misfit(field.kind, v, `\`${name}\``);
+    if (wrong !== undefined) fail("P0206", span, wrong, { notes: field.kind.notes });
+    const inner = field.kind.fields;
+    if (inner === undefined || !(v instanceof Fields)) return;
+    failTogether(
+      [...v.entries].map(([key, value]) => () => {
+        const { kind } = own(inner, key) ?? this.unknown(key, `\`${name}\``, inner, span);
+        const wrong = value === null ? undefined : misfit(kind, value, `\`${key}\` of \`${name}\``);
+        if (wrong !== undefined) fail("P0206", span, wrong, { notes: kind.notes });
+      }),
+    );
+  }
+  private unknown(name: string, of: string, fields: object, span: Span, label?: string): never {
+    const known = Object.keys(fields);
+    fail("P0203", span, `${of} has no field \`${name}\``, {
+      label,
+      notes: [...this.e.suggestions(name, known), `it has: ${known.join(", ")}`],
+    });
   }
   get span(): Span {
     return this.statement.span;
@@ -67,71 +92,37 @@ export class Settings {
     if (v === undefined) fail("P0204", this.statement.verb.span, `\`${this.statement.verb.text}\` needs \`${name}\``);
     return v;
   }
-  private typed<T>(name: string, what: string, is: (v: Value) => v is T & Value, otherwise: T): T {
-    const v = this.value(name);
-    if (v === undefined) return otherwise;
-    if (!is(v)) fail("P0206", this.spanOf(name), `\`${name}\` must be ${what}, this is ${describe(v)}`);
-    return v;
+  /** A field that was checked against its row; left out or `none`, what the row says. */
+  private given<N extends FieldName<V>, T extends Value>(name: N): Given<V, N, T> {
+    return (this.value(name) ?? own(this.fields, name)?.otherwise) as Given<V, N, T>;
   }
-  int(name: string, otherwise: number | undefined, least = 1): number {
-    const v = this.value(name);
-    if (v === undefined || v === null) return otherwise as number;
-    return this.whole(v, name, `\`${name}\``, least);
+  number<N extends FieldName<V>>(name: N): Given<V, N, number> {
+    return this.given<N, number>(name);
   }
-  /** A whole number in a record that is a field of the stage (`evaluate = { every: 10 }`); `undefined` where it has none. */
-  intIn(record: Fields | undefined, name: string, field: string, least = 1): number | undefined {
-    const v = record?.entries.get(field);
-    return v === undefined || v === null ? undefined : this.whole(v, name, `\`${field}\` of \`${name}\``, least);
+  bool<N extends FieldName<V>>(name: N): Given<V, N, boolean> {
+    return this.given<N, boolean>(name);
   }
-  private whole(v: Value, name: string, what: string, least: number): number {
-    if (typeof v !== "number" || !Number.isInteger(v) || v < least)
-      fail("P0206", this.spanOf(name), `${what} must be a whole number of at least ${least}, this is ${describe(v)}`);
-    // a graph holds steps and seeds as i32
-    if (v > MOST) fail("P0206", this.spanOf(name), `${what} is ${v}: at most ${MOST} is possible`);
-    return v;
+  string<N extends FieldName<V>>(name: N): Given<V, N, string> {
+    return this.given<N, string>(name);
   }
-  number(name: string, otherwise: number | undefined): number {
-    return this.typed<number>(name, "a number", (v): v is number => typeof v === "number", otherwise as number);
+  strings(name: FieldName<V>): readonly string[] | undefined {
+    const v = this.value(name) as string | readonly string[] | null | undefined;
+    return typeof v === "string" ? [v] : (v ?? undefined);
   }
-  bool(name: string, otherwise: boolean): boolean {
-    return this.typed<boolean>(name, "true or false", (v): v is boolean => typeof v === "boolean", otherwise);
-  }
-  string(name: string, otherwise: string | undefined): string {
-    return this.typed<string>(name, "a string", (v): v is string => typeof v === "string", otherwise as string);
-  }
-  strings(name: string): readonly string[] | undefined {
-    const v = this.value(name);
-    if (v === undefined || v === null) return undefined;
-    const list = typeof v === "string" ? [v] : v;
-    if (!Array.isArray(list) || !list.every((x) => typeof x === "string"))
-      fail("P0206", this.spanOf(name), `\`${name}\` must be a list of strings, this is ${describe(v)}`);
-    return list as readonly string[];
-  }
-  record(name: string, fields: readonly string[]): Fields | undefined {
-    const v = this.value(name);
-    if (v === undefined || v === null) return undefined;
-    if (!(v instanceof Fields)) fail("P0206", this.spanOf(name), `\`${name}\` must be a record, this is ${describe(v)}`);
-    for (const k of v.entries.keys())
-      if (!fields.includes(k))
-        fail("P0203", this.spanOf(name), `\`${name}\` has no field \`${k}\``, {
-          notes: [...this.e.suggestions(k, fields), `it has: ${fields.join(", ")}`],
-        });
-    return v;
+  /** A record that is a field: its own fields by name, with what the table says of those left out. */
+  record(name: FieldName<V>): Readonly<Record<string, Value | undefined>> {
+    const v = this.value(name) as Fields | null | undefined;
+    const inner = own(this.fields, name)?.kind.fields ?? {};
+    return Object.fromEntries(Object.entries(inner).map(([key, field]) => [key, v?.entries.get(key) ?? field.otherwise]));
   }
   dataset(name: string): DatasetSpec {
     const v = this.need(name);
-    if (!(v instanceof Dataset))
-      fail("P0206", this.spanOf(name), `\`${name}\` must be a table of data, this is ${describe(v)}`, {
-        notes: ['such as `text("data/corpus.txt", split: 0.95)`'],
-      });
-    return v.spec;
+    if (v instanceof Dataset) return v.spec;
+    return fail("P0206", this.spanOf(name), `\`${name}\` must be one table of data here, this is ${describe(v)}`);
   }
   datasets(name: string): DatasetSpec[] {
     const v = this.need(name);
-    return (Array.isArray(v) ? (v as readonly Value[]) : [v]).map((table) => {
-      if (table instanceof Dataset) return table.spec;
-      return fail("P0206", this.spanOf(name), `\`${name}\` must be a table of data, or a list of them, this is ${describe(table)}`);
-    });
+    return (Array.isArray(v) ? (v as readonly Dataset[]) : [v as Dataset]).map((table) => table.spec);
   }
   model(name: string): Instance {
     const v = this.need(name);
@@ -141,42 +132,13 @@ export class Settings {
   }
 }
 
-const fields: Readonly<Record<string, readonly string[]>> = {
-  train: [
-    "objective",
-    "data",
-    "params",
-    "steps",
-    "epochs",
-    "batch",
-    "accumulate",
-    "sequence",
-    "clip",
-    "optimizer",
-    "schedule",
-    "memory",
-    "reverse",
-    "precision",
-    "seed",
-    "shuffle",
-    "evaluate",
-    "watch",
-    "save",
-    "checkpoint",
-  ],
-  evaluate: ["objective", "data", "metrics", "batch", "sequence"],
-  predict: ["objective", "model", "data", "columns", "reduce", "batch", "sequence"],
-  report: ["rows", "of", "title", "over", "curve"],
-  generate: ["model", "prompts", "data", "max_tokens", "beams", "length_penalty", "samples", "temperature", "top_p", "stop", "seed"],
-};
-
 /** Makes one stage of the file; what its name then stands for. */
 export function stage(e: Elaborator, s: ast.Stage, scope: Scope, turns: readonly number[]): Value | undefined {
   const verb = s.verb.text;
-  const known = own(fields, verb);
+  const known: Readonly<Record<string, Field>> | undefined = own(stageFields, verb);
   if (!known)
     fail("P0219", s.verb.span, `there is no stage \`${verb}\``, {
-      notes: [...e.suggestions(verb, Object.keys(fields)), `the stages are: ${Object.keys(fields).join(", ")}`],
+      notes: [...e.suggestions(verb, Object.keys(stageFields)), `the stages are: ${Object.keys(stageFields).join(", ")}`],
     });
   const name = s.name?.text ?? verb;
   const set = e.overrides.set ?? {};
@@ -185,16 +147,17 @@ export function stage(e: Elaborator, s: ast.Stage, scope: Scope, turns: readonly
     const [stageName, ...field] = k.split(".");
     if (field.length > 0 && (stageName === name || stageName === verb)) overrides[field.join(".")] = v;
   }
-  if (e.overrides.seed !== undefined && known.includes("seed")) overrides.seed = e.overrides.seed;
-  const settings = new Settings(e, s, scope, known, overrides);
+  if (e.overrides.seed !== undefined && known.seed !== undefined) overrides.seed = e.overrides.seed;
+  const settingsOf = <V extends Verb>(_verb: V): Settings<V> => new Settings<V>(e, s, scope, known, overrides);
   const file = e.main.replace(/^.*\//, "").replace(/\.peft$/, "");
   const base = { name, span: s.span, folder: [file, turns.length > 0 ? `${name}-${turns.join("-")}` : name].join("/") };
   if (verb === "train") {
-    const made = trainStage(e, settings, base);
+    const made = trainStage(e, settingsOf(verb), base);
     add(e, made);
     return trainResult(e, made);
   }
   if (verb === "evaluate") {
+    const settings = settingsOf(verb);
     if (!settings.has("objective")) {
       const stage: ScoreStage = {
         ...base,
@@ -216,17 +179,18 @@ export function stage(e: Elaborator, s: ast.Stage, scope: Scope, turns: readonly
       evaluation: entry,
       data: settings.dataset("data"),
       metrics,
-      batch: settings.int("batch", 8),
-      sequence: settings.int("sequence", undefined),
+      batch: settings.number("batch"),
+      sequence: settings.number("sequence"),
     };
     add(e, out);
     return evaluateResult(e, base.folder, entry, metrics, s.span);
   }
   if (verb === "report") {
-    add(e, reportStage(e, settings, base));
+    add(e, reportStage(e, settingsOf(verb), base));
     return undefined;
   }
   if (verb === "predict") {
+    const settings = settingsOf(verb);
     const columns = settings.strings("columns") ?? fail("P0204", s.verb.span, "`predict` needs `columns`");
     const { entry, ...reading } = predictEntry(e, settings, base.name, columns);
     const out: PredictStage = {
@@ -236,16 +200,17 @@ export function stage(e: Elaborator, s: ast.Stage, scope: Scope, turns: readonly
       entry,
       data: settings.dataset("data"),
       columns,
-      batch: settings.int("batch", 8),
-      sequence: settings.int("sequence", undefined),
+      batch: settings.number("batch"),
+      sequence: settings.number("sequence"),
     };
     add(e, out);
     return new Dataset({ kind: "dataset", make: "predicted", args: [base.folder], options: { columns }, part: "main", span: s.span });
   }
+  const settings = settingsOf("generate");
   const model = settings.model("model");
-  const beams = settings.int("beams", 1);
-  const samples = settings.int("samples", 1);
-  const temperature = settings.number("temperature", 0);
+  const beams = settings.number("beams");
+  const samples = settings.number("samples");
+  const temperature = settings.number("temperature");
   if (beams > 1 && temperature > 0)
     fail("P0812", settings.spanOf("temperature"), "beams take the likeliest texts: they draw nothing", {
       label: "give `beams` or `temperature`",
@@ -262,14 +227,14 @@ export function stage(e: Elaborator, s: ast.Stage, scope: Scope, turns: readonly
     ...decodeEntries(e, model, base.name, beams, s.span),
     prompts: promptsOf(settings),
     data: settings.has("data") ? settings.dataset("data") : undefined,
-    maxTokens: settings.int("max_tokens", 40),
+    maxTokens: settings.number("max_tokens"),
     temperature,
-    topP: settings.number("top_p", 1),
+    topP: settings.number("top_p"),
     samples,
     beams,
-    lengthPenalty: settings.number("length_penalty", 1),
+    lengthPenalty: settings.number("length_penalty"),
     stop: stop === undefined ? undefined : (e.staticValue(stop, s.span) as string),
-    seed: settings.int("seed", 0, 0),
+    seed: settings.number("seed"),
   };
   if (!out.prompts && !out.data) fail("P0204", s.verb.span, "`generate` needs `prompts` or `data`");
   add(e, out);
@@ -277,7 +242,7 @@ export function stage(e: Elaborator, s: ast.Stage, scope: Scope, turns: readonly
 }
 
 /** Texts, or records of a `text` and the columns that go with it. */
-function promptsOf(settings: Settings): readonly StagePrompt[] | undefined {
+function promptsOf(settings: Settings<"generate">): readonly StagePrompt[] | undefined {
   const v = settings.value("prompts");
   if (v === undefined || v === null) return undefined;
   const at = settings.spanOf("prompts");

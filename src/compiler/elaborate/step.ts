@@ -118,9 +118,7 @@ export function evaluationEntry(
 
 /** Values of a model or objective, by path, as columns of a table. */
 export function predictEntry(e: Elaborator, settings: Settings, stage: string, columns: readonly string[]): { entry: Entry } & Reading {
-  const reduce = settings.value("reduce");
-  if (reduce !== undefined && reduce !== "mean")
-    fail("P0206", settings.spanOf("reduce"), `\`reduce\` can be "mean", this is ${describe(reduce)}`);
+  const reduce = settings.value("reduce") ?? undefined;
   const ctx = new Context("evaluate", 0, stage, e.inUse);
   return within(ctx, () => {
     const source =

@@ -3,7 +3,7 @@ import { type Node, order, type Result, type Span } from "../../ir/graph.ts";
 import { halveFrozen } from "../../ir/half.ts";
 import { isHalfFormat } from "../../ir/ops/halves.ts";
 import { rowOf } from "../../ir/ops/index.ts";
-import type { DatasetSpec, Entry, TrainStage } from "../project.ts";
+import type { Entry, TrainStage } from "../project.ts";
 import { attach } from "./attach.ts";
 import type { Attachment, Site } from "./attachment.ts";
 import { callFunction } from "./calls.ts";
@@ -18,21 +18,21 @@ import { metricSpecs, type Settings } from "./stages.ts";
 import { entryOf, evaluationOf, namedScalars, nowhere, objectiveLoss, readingOf } from "./step.ts";
 import type { Storage } from "./storage.ts";
 import { touches, updateNames } from "./updates.ts";
-import { Applied, Closure, Dataset, describe, MethodDecl, Selection, Tensor, type Value } from "./values.ts";
+import { Applied, Closure, Dataset, describe, Fields, MethodDecl, Selection, Tensor, type Value } from "./values.ts";
 
 /** `train { … }`: the step as one graph, and the same objective for evaluating. */
-export function trainStage(e: Elaborator, s: Settings, base: { name: string; span: Span; folder: string }): TrainStage {
-  const steps = s.int("steps", undefined);
-  const epochs = s.int("epochs", undefined);
+export function trainStage(e: Elaborator, s: Settings<"train">, base: { name: string; span: Span; folder: string }): TrainStage {
+  const steps = s.number("steps");
+  const epochs = s.number("epochs");
   if ((steps === undefined) === (epochs === undefined))
     fail(
       "P0803",
       s.statement.verb.span,
       steps === undefined ? "say how long to train: `steps` or `epochs`" : "`steps` and `epochs` are both given: one is enough",
     );
-  const seed = s.int("seed", 0, 0);
+  const seed = s.number("seed");
   const objective = s.exprs.get("objective") ?? fail("P0204", s.statement.verb.span, "`train` needs `objective`");
-  const data = tables(s);
+  const data = s.datasets("data");
   const count = objectiveCount(objective.expr);
   if (count !== undefined && count !== data.length)
     fail("P0804", objective.span, `${count} objectives for ${data.length} tables of data`, {
@@ -48,20 +48,17 @@ export function trainStage(e: Elaborator, s: Settings, base: { name: string; spa
   for (const p of first.trained) e.trained.add(p);
   const rest = data.slice(1).map((_, i) => step(e, s, pick(i + 1), base.name, owner, seed, objective.span, first));
   const all = [first, ...rest];
-  const evaluate = s.record("evaluate", ["every", "data", "metrics", "best", "stop_after"]);
-  const checkpoint = s.record("checkpoint", ["every", "keep"]);
-  const get = (r: typeof evaluate, k: string): Value | undefined => r?.entries.get(k);
-  const best = get(evaluate, "best") as string | undefined;
-  const metrics = metricSpecs(e, get(evaluate, "metrics"), s.spanOf("evaluate"));
+  const evaluate = s.record("evaluate");
+  const checkpoint = s.record("checkpoint");
+  const best = evaluate.best as string | undefined;
+  const metrics = metricSpecs(e, evaluate.metrics, s.spanOf("evaluate"));
   const asked = best === undefined ? metrics : [...metrics, { name: best, options: {} }];
   const evaluation = data.map((_, i) =>
     evaluationOf(e, pick(count === undefined ? 0 : i), base.name, seed, objective.span, asked, first.trained),
   );
-  const held = get(evaluate, "data");
+  const held = evaluate.data;
   const owners = new Set(first.trained.map((p) => `${p.owner.kind} ${p.owner.name}`));
-  const precision = s.string("precision", "f32");
-  if (precision !== "f32" && !isHalfFormat(precision))
-    fail("P0206", s.spanOf("precision"), `\`precision\` is "f32", "f16" or "bf16", this is "${precision}"`);
+  const precision = s.string("precision");
   /** The same with frozen weights of that precision. */
   const kept = (entry: Entry): Entry => {
     if (!isHalfFormat(precision)) return entry;
@@ -78,37 +75,31 @@ export function trainStage(e: Elaborator, s: Settings, base: { name: string; spa
     data,
     steps,
     epochs,
-    batch: s.int("batch", 8),
-    accumulate: s.int("accumulate", 1),
-    sequence: s.int("sequence", undefined),
-    memory: s.number("memory", undefined),
-    reverse: reverseOf(s),
+    batch: s.number("batch"),
+    accumulate: s.number("accumulate"),
+    sequence: s.number("sequence"),
+    memory: s.number("memory"),
+    reverse: (s.value("reverse") as "exact" | number | null | undefined) ?? 0,
     precision,
     seed,
-    shuffle: s.bool("shuffle", true),
-    evaluate: evaluate && {
-      every: s.intIn(evaluate, "evaluate", "every"),
-      data: held instanceof Dataset ? held.spec : undefined,
-      metrics,
-      best,
-      stopAfter: s.intIn(evaluate, "evaluate", "stop_after"),
-    },
-    save: s.string("save", undefined),
-    checkpoint: { every: s.intIn(checkpoint, "checkpoint", "every"), keep: s.intIn(checkpoint, "checkpoint", "keep") ?? 2 },
+    shuffle: s.bool("shuffle"),
+    evaluate: s.value("evaluate")
+      ? {
+          every: evaluate.every as number | undefined,
+          data: held instanceof Dataset ? held.spec : undefined,
+          metrics,
+          best,
+          stopAfter: evaluate.stop_after as number | undefined,
+        }
+      : undefined,
+    save: s.string("save"),
+    checkpoint: { every: checkpoint.every as number | undefined, keep: checkpoint.keep as number },
     attachments: e.attachments.filter((a) => !a.maker && owners.has(`attachment ${a.name}`)).map((a) => a.name),
     ...wholeOrHeads(e, first.trained),
     objectives: [...e.objectives.parameters()]
       .filter((p) => owners.has(`objective ${p.owner.name}`) && e.used.has(p.name))
       .map((p) => p.name),
   };
-}
-
-function reverseOf(s: Settings): "exact" | number {
-  const v = s.value("reverse");
-  if (v === undefined || v === "exact") return v ?? 0;
-  if (typeof v !== "number" || !(v >= 0 && v < 1))
-    fail("P0206", s.spanOf("reverse"), `\`reverse\` is "exact", 0, or a relative error below 1, this is ${describe(v)}`);
-  return v;
 }
 
 /** Models of which most is trained are saved whole; a head trained beside attachments goes with them. */
@@ -125,14 +116,6 @@ function wholeOrHeads(e: Elaborator, trained: readonly Storage[]): { models: str
   return { models, heads };
 }
 
-function tables(s: Settings): DatasetSpec[] {
-  const v = s.need("data");
-  const list = Array.isArray(v) ? (v as readonly Value[]) : [v];
-  return list.map((d) => {
-    if (!(d instanceof Dataset)) fail("P0206", s.spanOf("data"), `\`data\` must be a table of data, this is ${describe(d)}`);
-    return d.spec;
-  });
-}
 const objectiveCount = (expr: { kind: string; items?: readonly unknown[] } | undefined): number | undefined =>
   expr?.kind === "List" ? expr.items!.length : undefined;
 
@@ -144,7 +127,7 @@ interface Step {
 /** One update: loss, gradients, clipping, what methods say of both, the optimiser, and all next values. */
 function step(
   e: Elaborator,
-  s: Settings,
+  s: Settings<"train">,
   objective: () => Value,
   stage: string,
   owner: string,
@@ -186,7 +169,7 @@ function step(
       "sqrt",
       squares.reduce((x, y) => b.add(x, y), b.constant(0)),
     );
-    const clip = s.has("clip") ? s.number("clip", undefined) : undefined;
+    const clip = s.has("clip") ? s.number("clip") : undefined;
     const factor = clip === undefined ? undefined : b.min(b.div(b.constant(clip), b.add(norm, 1e-6)), 1);
 
     const optimizer = optimiser(e, s, trained, owner, span);
@@ -222,7 +205,7 @@ function step(
       { role: "output", name: "grad_norm", node: norm },
       ...namedScalars(e),
     ];
-    for (const [name, v] of s.record("watch", [...(watchNames(s) ?? [])])?.entries ?? [])
+    for (const [name, v] of watched(s))
       results.push({ role: "output", name: `watch/${name}`, node: e.node(v, nowhere, s.spanOf("watch")) });
     for (const p of trained) {
       const next = b.cast(e.node(e.readStorage(p, "next", nowhere, span), nowhere, span), "f32");
@@ -241,10 +224,13 @@ function step(
     return { entry, trained };
   });
 }
-const watchNames = (s: Settings): string[] | undefined => {
-  const v = s.value("watch");
-  return v !== null && typeof v === "object" && "kind" in v && v.kind === "record" ? [...v.entries.keys()] : undefined;
-};
+/** Scalars by name; they have a value only inside the step. */
+function watched(s: Settings<"train">): ReadonlyMap<string, Value> {
+  const v = s.value("watch") ?? undefined;
+  if (v === undefined) return new Map();
+  if (!(v instanceof Fields)) fail("P0206", s.spanOf("watch"), `\`watch\` must be a record, this is ${describe(v)}`);
+  return v.entries;
+}
 
 function optionLr(scope: Scope | undefined, span: Span): Value {
   const v = scope?.find("lr")?.(scope.here);
@@ -253,7 +239,7 @@ function optionLr(scope: Scope | undefined, span: Span): Value {
 }
 
 /** What the stage may train, before it is known what the loss reaches: an objective may ask for `params` while it is made. */
-function candidates(e: Elaborator, s: Settings): readonly Storage[] {
+function candidates(e: Elaborator, s: Settings<"train">): readonly Storage[] {
   const given = s.exprs.get("params");
   const scope = new Names(
     new Map([
@@ -274,7 +260,7 @@ function candidates(e: Elaborator, s: Settings): readonly Storage[] {
 }
 
 /** `params`, by default `new`: what this file made rather than loaded, where the loss reaches it. */
-function trainedBy(e: Elaborator, s: Settings, loss: Node): Storage[] {
+function trainedBy(e: Elaborator, s: Settings<"train">, loss: Node): Storage[] {
   const reached = new Set<string>();
   for (const n of order([loss])) if (rowOf(n).supply === "param") reached.add(String(n.attrs.name));
   const learns = learning(e, loss);
@@ -375,7 +361,7 @@ function handedOver(v: Value): Attachment[] {
   return v !== null && typeof v === "object" && "kind" in v && v.kind === "attachment" ? [v] : [];
 }
 
-function optimiser(e: Elaborator, s: Settings, trained: readonly Storage[], owner: string, span: Span): Attachment | undefined {
+function optimiser(e: Elaborator, s: Settings<"train">, trained: readonly Storage[], owner: string, span: Span): Attachment | undefined {
   const v = s.value("optimizer") ?? e.library("std/defaults", "optimizer", span);
   const applied = v instanceof MethodDecl ? new Applied(v, [], s.scope, s.spanOf("optimizer")) : v;
   if (!(applied instanceof Applied))
@@ -391,7 +377,7 @@ function optimiser(e: Elaborator, s: Settings, trained: readonly Storage[], owne
   return made;
 }
 
-function schedule(e: Elaborator, s: Settings, span: Span): () => Node {
+function schedule(e: Elaborator, s: Settings<"train">, span: Span): () => Node {
   const f = s.value("schedule");
   const b = new Builder({ path: "update.schedule" });
   const t = () => new Tensor(b.input("step", { dtype: "i32", shape: [] }));

@@ -1,0 +1,73 @@
+/** Fields of stages: checked against their table, all at once, and listed by it. */
+import { describe, expect, test } from "@jest/globals";
+import { pages, written } from "../../scripts/pages.ts";
+import { stageFields } from "../../src/compiler/elaborate/fields.ts";
+import { compileText } from "../support/compile.ts";
+
+const HEAD = `
+import { GPT2LMHeadModel } from "std/models/gpt2"
+import { causal_lm } from "std/objectives"
+model m = GPT2LMHeadModel(vocab_size: 11, n_positions: 16, n_embd: 8, n_layer: 1, n_head: 2)
+`;
+const problems = (stage: string): string[] => compileText(HEAD + stage).problems.map((p) => `${p.code} ${p.message}`);
+const train = (fields: string): string => `train {
+  objective = causal_lm(m)
+  data = text("a.txt")
+  params = m
+  ${fields}
+}`;
+
+describe("fields of stages", () => {
+  test("every wrong field of a stage is told at once, inner ones too", () => {
+    expect(
+      problems(
+        train(`steps = 2.5
+  batch = "8"
+  clip = 0
+  memory = -1
+  reverse = 2
+  precision = "f64"
+  shuffle = 1
+  evaluate = { every: "often", stop_after: -3, evry: 1 }
+  checkpoint = { every: "never" }
+  bacth = 3`),
+      ),
+    ).toEqual([
+      "P0206 `steps` must be a whole number of at least 1, this is the float 2.5",
+      'P0206 `batch` must be a whole number of at least 1, this is the string "8"',
+      "P0206 `clip` must be a number above 0, this is the int 0",
+      "P0206 `memory` must be a number above 0, this is the int -1",
+      'P0206 `reverse` must be "exact", 0, or a relative error below 1, this is the int 2',
+      'P0206 `precision` must be "f32" or "f16" or "bf16", this is the string "f64"',
+      "P0206 `shuffle` must be true or false, this is the int 1",
+      'P0206 `every` of `evaluate` must be a whole number of at least 1, this is the string "often"',
+      "P0206 `stop_after` of `evaluate` must be a whole number of at least 1, this is the int -3",
+      "P0203 `evaluate` has no field `evry`",
+      'P0206 `every` of `checkpoint` must be a whole number of at least 1, this is the string "never"',
+      "P0203 `train` has no field `bacth`",
+    ]);
+  });
+
+  test("what is left out, or `none`, is what the table says", () => {
+    const project = compileText(HEAD + train("steps = 1\n  batch = none\n  checkpoint = { every: 5 }"));
+    expect(project.problems).toEqual([]);
+    const [action] = project.actions.filter((a) => a.kind === "stage");
+    const { batch, accumulate, seed, shuffle } = stageFields.train;
+    expect(action.stage).toMatchObject({
+      batch: batch.otherwise,
+      accumulate: accumulate.otherwise,
+      seed: seed.otherwise,
+      shuffle: shuffle.otherwise,
+      checkpoint: { every: 5, keep: stageFields.train.checkpoint.kind.fields!.keep.otherwise },
+      evaluate: undefined,
+    });
+  });
+
+  test("a whole number that a graph cannot hold is told as such", () => {
+    expect(problems(train("steps = 3000000000"))).toEqual(["P0206 `steps` is 3000000000: at most 2147483647 is possible"]);
+  });
+});
+
+test("the pages made of tables are up to date (npx tsx scripts/pages.ts)", () => {
+  for (const [path, text] of pages()) expect([path, written(path)]).toEqual([path, text]);
+});
