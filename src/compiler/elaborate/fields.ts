@@ -88,7 +88,10 @@ export const stageFields = {
     accumulate: { kind: whole(1), otherwise: 1, doc: "Batches of one update; their gradients are summed, counted by labels." },
     sequence,
     clip: { kind: above(0), doc: "The most that the norm of all gradients together may be; they are scaled down to it." },
-    optimizer: { kind: late("a method on Parameter"), doc: "What an update does: a method of `std/training`, with its options. Left out: that of `std/defaults`." },
+    optimizer: {
+      kind: late("a method on Parameter"),
+      doc: "What an update does: a method of `std/training`, with its options. Left out: that of `std/defaults`.",
+    },
     schedule: { kind: late("a function of the step"), doc: "What the rate is multiplied with, such as `linear(warmup: 0.1)`." },
     memory: {
       kind: above(0),
