@@ -2,6 +2,22 @@
 import { keyOf } from "./kernels/index.ts";
 import { type LoopLanguage, needed, type Operand, rootsOf, type Store, type Value } from "./kernels/kernel.ts";
 
+/** What follows from a kernel and two of its operands, once: steps of equal structure have the same kernel. */
+class PerKernel<T> {
+  private readonly known = new WeakMap<LoopLanguage, Map<string, T>>();
+  constructor(private readonly make: (kernel: LoopLanguage, operand: number, out: number) => T) {}
+  of(kernel: LoopLanguage, operand: number, out: number): T {
+    const found = this.known.get(kernel) ?? new Map<string, T>();
+    this.known.set(kernel, found);
+    const key = `${operand} ${out}`;
+    const known = found.get(key);
+    if (known !== undefined) return known;
+    const made = this.make(kernel, operand, out);
+    found.set(key, made);
+    return made;
+  }
+}
+
 /** Every store of `operand`, with its stage (0 where there are no stages). */
 function storesOf(kernel: LoopLanguage, operand: number): { store: Store; stage: number }[] {
   if (kernel.kind === "loop")
@@ -13,7 +29,9 @@ function storesOf(kernel: LoopLanguage, operand: number): { store: Store; stage:
 /**
  * Whether `out` may lie where `operand` lies: both hold the same type, all loads are of the element about to be stored, and none comes in a later pass than the store.
  */
-export function mayOverwrite(kernel: LoopLanguage, operand: number, out: number): boolean {
+export const mayOverwrite = (kernel: LoopLanguage, operand: number, out: number): boolean => overwriting.of(kernel, operand, out);
+const overwriting = new PerKernel(canOverwrite);
+function canOverwrite(kernel: LoopLanguage, operand: number, out: number): boolean {
   const [from, to] = [kernel.operands[operand], kernel.operands[out]];
   // one binding has one type, also where all numbers take four bytes
   if (from.count !== to.count || from.dtype !== to.dtype || from.access !== "read") return false;
@@ -33,7 +51,9 @@ export function mayOverwrite(kernel: LoopLanguage, operand: number, out: number)
 }
 
 /** The kernel with `out` and `operand` as one operand (at the place of `operand`, access "both"); operands after `out` move up. */
-export function merge<K extends LoopLanguage>(kernel: K, operand: number, out: number): K {
+export const merge = (kernel: LoopLanguage, operand: number, out: number): LoopLanguage => merging.of(kernel, operand, out);
+const merging = new PerKernel(merged);
+function merged(kernel: LoopLanguage, operand: number, out: number): LoopLanguage {
   const to = (o: number): number => {
     const target = o === out ? operand : o;
     return target > out ? target - 1 : target;

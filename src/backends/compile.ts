@@ -5,6 +5,7 @@ import type { Graph } from "../ir/graph.ts";
 import type { Dispatch, Entry, HostScalar, HostStep, Kernel, Load, Placed, Program } from "../runtime/program.ts";
 import type { FuseLimits } from "./kernels/fuse.ts";
 import type { LoopLanguage } from "./kernels/kernel.ts";
+import { SharedKernels } from "./kernels/shared.ts";
 import { hoist, isDerived, type LoadGraph } from "./load.ts";
 import { lower } from "./lower.ts";
 import { checkSize, type PlannedStep, peakBytes, plan, sameRange } from "./plan.ts";
@@ -50,15 +51,20 @@ const SLACK = 64;
 /**
  * Compiles entries that share parameters and states by name. What depends on frozen parameters alone may move to entries that
  * sessions run by themselves when parameters have been written (`Program.loads`). Throws `Limit` where the program does not fit the target. `planOnly`: it need not fit,
- * and has no module. */
-export async function compileProgram(entries: readonly EntrySource[], options: TargetOptions, planOnly = false): Promise<CompiledProgram> {
+ * and has no module. `shared`: kernels that were built for other plans. */
+export async function compileProgram(
+  entries: readonly EntrySource[],
+  options: TargetOptions,
+  planOnly = false,
+  shared = new SharedKernels(),
+): Promise<CompiledProgram> {
   const limits = options.target === "wasm" ? WASM_LIMITS : webgpuLimits(options.limits);
   const page = options.target === "wasm" ? Number.POSITIVE_INFINITY : pageBytes(options.limits);
   const hoisted = hoist(entries.map((e) => singleLeaves(e.graph)));
   const sources: EntrySource[] = entries.map((e, i) => ({ ...e, graph: hoisted.graphs[i] }));
   sources.unshift(...hoisted.loads.map(({ entry, graph }) => ({ name: entry, graph })));
   const target: Target = options.target === "wasm" ? new WasmTarget(options.arithmetic === "relaxed") : new WebGPUTarget(options.limits);
-  const lowered = sources.map(({ name, graph }) => ({ name, ...lower(graph, limits) }));
+  const lowered = sources.map(({ name, graph }) => ({ name, ...lower(graph, limits, shared) }));
   const counted = countZeros(lowered, { slots: (kernel) => target.slots(kernel), operands: limits.operands });
   const inputs = counted.entries;
   const planned = plan(inputs, { alignment: options.target === "wasm" ? 16 : options.limits.alignment, page }, counted);
@@ -138,11 +144,11 @@ function loadOf({ pieces, ...load }: Omit<LoadGraph, "graph">, params: ReadonlyM
 }
 
 /** Bytes of activations at the peak of one entry, as `compileProgram` places them. */
-export function activationBytes(graph: Graph, options: TargetOptions): number {
+export function activationBytes(graph: Graph, options: TargetOptions, shared = new SharedKernels()): number {
   const limits = options.target === "wasm" ? WASM_LIMITS : webgpuLimits(options.limits);
   const page = options.target === "wasm" ? Number.POSITIVE_INFINITY : pageBytes(options.limits);
   const { graphs } = hoist([singleLeaves(graph)]);
-  const { arenas } = plan([{ name: "", ...lower(graphs[0], limits) }], {
+  const { arenas } = plan([{ name: "", ...lower(graphs[0], limits, shared) }], {
     alignment: options.target === "wasm" ? 16 : options.limits.alignment,
     page,
   });

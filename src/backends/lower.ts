@@ -1,6 +1,7 @@
 /** From flat graphs with loops over slices to steps: a graph, and the bodies of its loops, each once. */
 import type { Body, Graph, Result } from "../ir/graph.ts";
 import { type FuseLimits, fuse } from "./kernels/fuse.ts";
+import { SharedKernels } from "./kernels/shared.ts";
 import { withCalls } from "./parts.ts";
 import { prepare } from "./prepare.ts";
 import { type Scheduled, schedule } from "./schedule.ts";
@@ -12,14 +13,14 @@ export interface Lowered {
   readonly bodies: ReadonlyMap<Body, Lowered>;
 }
 
-/** Prepares, fuses and orders a graph, and the bodies of the loops that it has. */
-export function lower(graph: Graph, limits: FuseLimits, apart = false): Lowered {
+/** Prepares, fuses and orders a graph, and the bodies of the loops that it has. `shared` has kernels that were built before. */
+export function lower(graph: Graph, limits: FuseLimits, shared = new SharedKernels(), apart = false): Lowered {
   const { results } = prepare(withCalls(graph), apart);
-  const scheduled = schedule(fuse({ results }, limits), results);
+  const scheduled = schedule(fuse({ results }, limits, shared), results);
   const bodies = new Map<Body, Lowered>();
   for (const { loop } of scheduled.steps)
     for (const body of loop?.loop?.bodies ?? [])
-      if (!bodies.has(body)) bodies.set(body, lower(asGraph(body, loop!.loop!.carried), limits, true));
+      if (!bodies.has(body)) bodies.set(body, lower(asGraph(body, loop!.loop!.carried), limits, shared, true));
   return { results, scheduled, bodies };
 }
 

@@ -237,6 +237,7 @@ export function plan(inputs: readonly PlanInput[], options: PlanOptions, counted
     };
     for (const s of steps) for (const n of s.reads) if (isLeaf(n)) leaf(n);
 
+    const makers = makersOf(steps);
     const copies: { from: Node; to: number; label: string }[] = [];
     for (const r of entry.results) {
       if (r.role === "output") {
@@ -245,7 +246,7 @@ export function plan(inputs: readonly PlanInput[], options: PlanOptions, counted
         continue;
       }
       const target = persistent(r.role, r.name, r.node.type.dtype, sizes(r.node));
-      if (inPlace.has(r) && !where.has(r.node) && overwrites(steps, r, target, where)) where.set(r.node, target);
+      if (inPlace.has(r) && !where.has(r.node) && overwrites(makers.get(r.node), r, target, where)) where.set(r.node, target);
       else copies.push({ from: r.node, to: target, label: labelOf(r.node) });
     }
 
@@ -299,9 +300,12 @@ export function plan(inputs: readonly PlanInput[], options: PlanOptions, counted
 
 export const sameRange = (a: Placed, b: Placed): boolean => a.arena === b.arena && a.page === b.page && a.offset === b.offset;
 
+/** The step that makes each root. */
+export const makersOf = (steps: readonly Step[]): ReadonlyMap<Node, Step> =>
+  new Map(steps.flatMap((s) => s.roots.map((n) => [n, s] as const)));
+
 /** Whether the step that makes a next value may write it over the old one, which it may read itself. */
-export function overwrites<T>(steps: readonly Step[], r: Result, target: T, where: ReadonlyMap<Node, T>): boolean {
-  const step = steps.find((s) => s.roots.includes(r.node));
+export function overwrites<T>(step: Step | undefined, r: Result, target: T, where: ReadonlyMap<Node, T>): boolean {
   if (!step || step.host || step.loop) return false;
   return step.built.every((b) => {
     const out = b.tensors.indexOf(r.node);

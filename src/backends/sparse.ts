@@ -48,6 +48,7 @@ export function countZeros<E extends CountedEntry>(entries: readonly E[], counti
   const places = new Map<Node | string, number>();
   const counted = new Map<Step, SpecialBuilt>();
   const measureOf = new Map<Node, number>();
+  const kernels: CountingKernels = new WeakMap();
   /** What a node is called in all entries, if it is kept between runs. */
   const key = (n: Node): Node | string => (rowOf(n).supply === "param" ? storageKey("param", n.attrs.name) : n);
 
@@ -73,7 +74,7 @@ export function countZeros<E extends CountedEntry>(entries: readonly E[], counti
     const maker = makers.get(key(n));
     if (maker?.step.built.length !== 1) return undefined;
     const built = counted.get(maker.step) ?? maker.step.built[0];
-    const with_ = countIn(built, maker.node, counting);
+    const with_ = countIn(built, maker.node, counting, kernels);
     if (!with_) return undefined;
     counted.set(maker.step, with_.built);
     const flag = node("iota", [], { axis: 0 }, { dtype: "i32", shape: [1] }, n.origin);
@@ -110,32 +111,56 @@ export function countZeros<E extends CountedEntry>(entries: readonly E[], counti
 
 /** The kernel that multiplies everything. */
 export function dense(kernel: ProductKernel): ProductKernel {
+  const known = denser.get(kernel);
+  if (known) return known;
   const { skip: _, ...rest } = kernel;
+  denser.set(kernel, rest);
   return rest;
 }
+const denser = new WeakMap<ProductKernel, ProductKernel>();
+
+/** A kernel that counts what it stores, and how many numbers it counts into. */
+interface CountingKernel {
+  readonly kernel: LoopKernel | ProductKernel;
+  readonly size: number;
+}
+/** By kernel and the operand counted, once: steps of equal structure have the same kernel. */
+type CountingKernels = WeakMap<LoopLanguage, Map<number, CountingKernel>>;
 
 /** The kernel that counts what it stores of `n` as well, and where to. */
-function countIn(built: SpecialBuilt, n: Node, { slots, operands }: Counting): { built: SpecialBuilt; counts: Node } | undefined {
-  const { tensors } = built;
-  let { kernel } = built;
+function countIn(
+  built: SpecialBuilt,
+  n: Node,
+  counting: Counting,
+  known: CountingKernels,
+): { built: SpecialBuilt; counts: Node } | undefined {
+  const { tensors, kernel } = built;
   if (kernel.kind !== "loop" && kernel.kind !== "product") return undefined;
   const of = tensors.findIndex((t, i) => t === n && kernel.operands[i].access !== "read");
-  if (of < 0 || n.type.dtype !== "f32" || kernel.operands.length >= operands) return undefined;
+  if (of < 0 || n.type.dtype !== "f32" || kernel.operands.length >= counting.operands) return undefined;
+  const found = known.get(kernel) ?? new Map<number, CountingKernel>();
+  known.set(kernel, found);
+  const made = found.get(of) ?? countingKernel(kernel, of, counting);
+  found.set(of, made);
+  const counts = node("iota", [], { axis: 0 }, { dtype: "i32", shape: [made.size] }, n.origin);
+  return { built: { ...built, kernel: made.kernel, tensors: [...tensors, counts] }, counts };
+}
+
+function countingKernel(kernel: LoopKernel | ProductKernel, of: number, { slots }: Counting): CountingKernel {
   const into = kernel.operands.length;
   const count: Count = { of, into };
   const withCount = (plain: LoopKernel | ProductKernel, size: number) => {
     const operand: Operand = { name: `count${into}`, dtype: "i32", count: size, access: "write" };
     return { ...plain, operands: [...plain.operands, operand], counts: [...(plain.counts ?? []), count] };
   };
-  let size = slots(withCount(kernel, 1));
+  const size = slots(withCount(kernel, 1));
   if (kernel.kind === "product" && kernel.skip) {
     // the two kernels of a product that may skip count into the same places: where they do not have as many units, it multiplies everything
     const all = dense(kernel);
     const places = slots(withCount(all, 1));
-    if (places !== size) [kernel, size] = [all, places];
+    if (places !== size) return { kernel: withCount(all, places), size: places };
   }
-  const counts = node("iota", [], { axis: 0 }, { dtype: "i32", shape: [size] }, n.origin);
-  return { built: { ...built, kernel: withCount(kernel, size), tensors: [...tensors, counts] }, counts };
+  return { kernel: withCount(kernel, size), size };
 }
 
 /** Elements of what is counted. */

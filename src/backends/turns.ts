@@ -16,6 +16,7 @@ import {
   type Life,
   labelOf,
   lifetimes,
+  makersOf,
   overwrites,
   type PlannedKernel,
   type PlanOptions,
@@ -136,10 +137,11 @@ export class Inner {
     low.results.forEach((r, i) => {
       if (i >= carried && read.has(i - carried)) where.set(r.node, rangeOf(`export ${i - carried}`, r.node));
     });
+    const makers = makersOf(steps);
     const copies: { from: Node; to: Range }[] = [];
     low.results.slice(0, carried).forEach((r, i) => {
       const target = where.get(params[i])!;
-      if (inPlace.has(r) && overwrites(steps, r, target, where)) where.set(r.node, target);
+      if (inPlace.has(r) && overwrites(makers.get(r.node), r, target, where)) where.set(r.node, target);
       else copies.push({ from: r.node, to: target });
     });
     const { all, lives } = lifetimes(steps, copies, (n) => where.has(n));

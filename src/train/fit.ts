@@ -3,6 +3,7 @@
  * plan, not an estimate.
  */
 import { activationBytes, type CompiledProgram, compileProgram, type TargetOptions } from "../backends/compile.ts";
+import { SharedKernels } from "../backends/kernels/shared.ts";
 import type { Compilation, Compiled } from "../ir/pipeline.ts";
 import { memoryOf } from "./budget.ts";
 
@@ -24,12 +25,13 @@ export class Peaks {
   constructor(
     private readonly compilation: Compilation,
     private readonly target: TargetOptions,
+    private readonly shared = new SharedKernels(),
   ) {}
   at(step: number): { readonly bytes: number; readonly compiled: Compiled } {
     let peak = this.known.get(step);
     if (!peak) {
       const compiled = this.compilation.finish(step);
-      peak = { bytes: activationBytes(compiled.graph, this.target), compiled };
+      peak = { bytes: activationBytes(compiled.graph, this.target, this.shared), compiled };
       this.known.set(step, peak);
     }
     return peak;
@@ -42,10 +44,11 @@ const TRIES = 3;
 /** Entries with as little recomputing as a budget asks for. Where none fits, the plan without one, and the smallest budget that could be met. */
 export async function fit(entries: readonly Fitting[], target: TargetOptions, memory: number): Promise<Fitted> {
   const usual = entries.map(({ name, compilation }) => ({ name, ...compilation.finish() }));
-  const first = await compileProgram(usual, target, true);
+  const shared = new SharedKernels();
+  const first = await compileProgram(usual, target, true, shared);
   const { total, arenas } = memoryOf(first.program);
   if (total <= memory) return { lowered: usual, planned: first };
-  const peaks = entries.map(({ compilation }) => new Peaks(compilation, target));
+  const peaks = entries.map(({ compilation }) => new Peaks(compilation, target, shared));
   let allowed = memory - (total - arenas.activations);
   for (let attempt = 0; attempt < TRIES; attempt++) {
     const steps = usual.map(({ recompute }, i) => (recompute ? firstWithin(peaks[i], recompute, allowed) : undefined));
@@ -53,13 +56,13 @@ export async function fit(entries: readonly Fitting[], target: TargetOptions, me
     const lowered = usual.map((u, i) =>
       steps[i] === undefined || steps[i] === u.recompute!.step ? u : { name: u.name, ...peaks[i].at(steps[i]).compiled },
     );
-    const planned = await compileProgram(lowered, target, true);
+    const planned = await compileProgram(lowered, target, true, shared);
     const now = memoryOf(planned.program).total;
     if (now <= memory) return { lowered, planned };
     allowed -= now - memory;
   }
   const least = usual.map(({ recompute }, i) =>
-    recompute ? Math.min(...cornersOf(recompute).map((s) => peaks[i].at(s).bytes)) : activationBytes(usual[i].graph, target),
+    recompute ? Math.min(...cornersOf(recompute).map((s) => peaks[i].at(s).bytes)) : activationBytes(usual[i].graph, target, shared),
   );
   return { lowered: usual, planned: first, smallest: total - arenas.activations + Math.max(...least) };
 }
@@ -106,12 +109,13 @@ export interface FrontPoint {
  */
 export async function front(entries: readonly Fitting[], target: TargetOptions): Promise<FrontPoint[]> {
   const usual = entries.map(({ name, compilation }) => ({ name, ...compilation.finish() }));
-  const { total, arenas } = memoryOf((await compileProgram(usual, target, true)).program);
-  const bytes = usual.map(({ graph, recompute }) => (recompute ? activationBytes(graph, target) : 0));
+  const shared = new SharedKernels();
+  const { total, arenas } = memoryOf((await compileProgram(usual, target, true, shared)).program);
+  const bytes = usual.map(({ graph, recompute }) => (recompute ? activationBytes(graph, target, shared) : 0));
   const largest = bytes.indexOf(Math.max(...bytes));
   const scale = usual[largest]?.recompute;
   if (!scale) return [{ bytes: total, added: 0 }];
-  const peaks = new Peaks(entries[largest].compilation, target);
+  const peaks = new Peaks(entries[largest].compilation, target, shared);
   const corners = cornersOf(scale);
   const steps = corners.flatMap((c, i) => (i === 0 ? [c] : [Math.round((corners[i - 1] + c) / 2), c]));
   const out: FrontPoint[] = [];

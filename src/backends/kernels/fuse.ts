@@ -4,11 +4,13 @@
  * their derivatives), maps join the product whose result they read. Kernels stay acyclic and within the device's number of operands. What the
  * backward half computes joins a kernel of the forward half only where that kernel stores no more for it: else the cut's choice of what is kept would be undone.
  */
-import { Bug, type Graph, type Node } from "../../ir/graph.ts";
+import type { Graph, Node } from "../../ir/graph.ts";
 import { rowOf } from "../../ir/ops/index.ts";
 import { isGet } from "../../ir/rebuild.ts";
-import { type Built, buildLoop, buildProduct, dotShape, type InMemory } from "./build.ts";
+import { buildLoop, buildProduct, dotShape, type InMemory } from "./build.ts";
+import { type Cluster, Clusters, type Kind } from "./clusters.ts";
 import { chooseRoots, elements, inPieces, isLeaf, type RootLimits } from "./roots.ts";
+import { SharedKernels } from "./shared.ts";
 import { isReduction, Misfit, reducedAxes, Signatures, spaceOf } from "./space.ts";
 import { buildSpecial, isSpecial, type SpecialBuilt } from "./special.ts";
 
@@ -29,14 +31,6 @@ export interface Step {
   readonly host?: Node;
   /** The loop over slices that the step runs; `built` is empty, and the roots are what is read of it. */
   readonly loop?: Node;
-}
-
-type Kind = "loop" | "product" | "special" | "host" | "turns";
-interface Cluster {
-  readonly kind: Kind;
-  readonly roots: Node[];
-  /** Position of the first root in the graph's order. */
-  readonly first: number;
 }
 
 /** Rows shorter than this, or at least this many rows: then a kernel may hold a row and what follows from it. */
@@ -65,8 +59,8 @@ function alongRows(n: Node): boolean {
   return rows >= FEW_ROWS || elements(n.inputs[0]) / rows <= LONG_ROW;
 }
 
-/** Cuts a flat graph with bound sizes into steps, operands before users. */
-export function fuse(graph: Graph, limits: FuseLimits): Step[] {
+/** Cuts a flat graph with bound sizes into steps, operands before users. `shared` has what was built before. */
+export function fuse(graph: Graph, limits: FuseLimits, shared = new SharedKernels()): Step[] {
   const { roots, order } = chooseRoots(graph, limits);
   const results = new Set(graph.results.map((r) => r.node));
   const inMemory: InMemory = (n) => roots.has(n) || isLeaf(n);
@@ -92,81 +86,59 @@ export function fuse(graph: Graph, limits: FuseLimits): Step[] {
     }
   }
 
-  const clusterOf = new Map<Node, Cluster>();
-  const clusters = new Set<Cluster>();
-  const producers = (c: Cluster): Set<Cluster> => {
-    const out = new Set<Cluster>();
-    for (const n of c.roots)
-      for (const x of reads.get(n)!) {
-        const p = clusterOf.get(x);
-        if (p && p !== c) out.add(p);
-      }
-    return out;
-  };
-  /** Whether `from` needs `target`, at any distance. */
-  const reaches = (from: Iterable<Cluster>, target: Cluster): boolean => {
-    const stack = [...from];
-    const seen = new Set<Cluster>(stack);
-    while (stack.length) {
-      const c = stack.pop()!;
-      if (c === target) return true;
-      for (const p of producers(c))
-        if (!seen.has(p)) {
-          seen.add(p);
-          stack.push(p);
-        }
-    }
-    return false;
-  };
+  const clusters = new Clusters(reads);
   const storedOf = (members: readonly Node[]): Set<Node> => {
     const inside = new Set(members);
-    return new Set(members.filter((n) => results.has(n) || [...(users.get(n) ?? [])].some((u) => !inside.has(u))));
+    const outside = (n: Node): boolean => {
+      for (const u of users.get(n) ?? []) if (!inside.has(u)) return true;
+      return false;
+    };
+    return new Set(members.filter((n) => results.has(n) || outside(n)));
   };
   const bytesStored = (members: readonly Node[]): number => [...storedOf(members)].reduce((sum, n) => sum + elements(n), 0);
   /** When a cluster runs: with the forward half, with a walk through levels that are recomputed, with the backward half. */
   const phase = (c: Cluster): number => Math.min(...c.roots.map((n) => (!n.backward ? 0 : n.origin.recomputed === "on the way" ? 1 : 2)));
-  const build = (kind: Kind, members: readonly Node[]): Built => {
+  const build = (kind: Kind, members: readonly Node[]): readonly SpecialBuilt[] => {
     const stored = storedOf(members);
-    if (kind === "product") return buildProduct(members[0], members, stored, inMemory, signatures);
-    return buildLoop(members, stored, inMemory, signatures);
+    return shared.of(
+      kind,
+      members,
+      (n) => stored.has(n),
+      inMemory,
+      () => {
+        if (kind === "special") return buildSpecial(members[0], inMemory);
+        if (kind === "product") return [buildProduct(members[0], members, stored, inMemory, signatures)];
+        return [buildLoop(members, stored, inMemory, signatures)];
+      },
+    );
   };
   const join = (c: Cluster, p: Cluster): Cluster | undefined => {
     if (c.roots.length + p.roots.length > limits.roots) return undefined;
-    const rest = producers(c);
-    rest.delete(p);
-    if (reaches(rest, p)) return undefined;
     const members = [...p.roots, ...c.roots].sort((a, b) => position.get(a)! - position.get(b)!);
     if (phase(p) < phase(c) && bytesStored(members) > bytesStored(p.roots)) return undefined;
+    if (!clusters.joinable(c, p)) return undefined;
     if (p.kind === "product") members.splice(0, members.length, p.roots[0], ...members.filter((n) => n !== p.roots[0]));
     try {
-      const { kernel } = build(p.kind, members);
+      const [{ kernel }] = build(p.kind, members);
       if (kernel.operands.length > limits.operands || kernel.values.length > 4 * limits.cost) return undefined;
     } catch (e) {
       if (e instanceof Misfit) return undefined;
       throw e;
     }
-    const joined: Cluster = { kind: p.kind, roots: members, first: Math.min(p.first, c.first) };
-    clusters.delete(p);
-    clusters.delete(c);
-    clusters.add(joined);
-    for (const n of members) clusterOf.set(n, joined);
-    return joined;
+    return clusters.join(c, p, members);
   };
 
   const turns = new Map<Node, Cluster>();
   for (const n of list) {
     const same = isGet(n) ? turns.get(n.inputs[0]) : undefined;
     if (same) {
-      same.roots.push(n);
-      clusterOf.set(n, same);
+      clusters.extend(same, n);
       continue;
     }
-    let mine: Cluster = { kind: kindOf(n), roots: [n], first: position.get(n)! };
-    clusters.add(mine);
-    clusterOf.set(n, mine);
+    let mine = clusters.add(kindOf(n), n, position.get(n)!);
     if (mine.kind === "turns") turns.set(n.inputs[0], mine);
     if (mine.kind !== "loop" || (isReduction(n) && !alongRows(n))) continue;
-    const candidates = [...producers(mine)].filter((p) => {
+    const candidates = [...clusters.needs(mine)].filter((p) => {
       if (p.kind === "product") return !isReduction(n);
       return p.kind === "loop" && p.roots.every((r) => !isReduction(r) || alongRows(r));
     });
@@ -180,31 +152,11 @@ export function fuse(graph: Graph, limits: FuseLimits): Step[] {
     }
   }
 
-  return ordered([...clusters], producers).map((c): Step => {
+  return clusters.ordered().map((c): Step => {
     const inside = new Set(c.roots);
     const outer = new Set(c.roots.flatMap((n) => [...reads.get(n)!]).filter((x) => !inside.has(x)));
     if (c.kind === "host") return { roots: c.roots, reads: [...outer], built: [], host: c.roots[0] };
     if (c.kind === "turns") return { roots: c.roots, reads: [...outer], built: [], loop: c.roots[0].inputs[0] };
-    const built = c.kind === "special" ? buildSpecial(c.roots[0], inMemory) : [build(c.kind, c.roots)];
-    return { roots: c.roots, reads: [...outer], built };
+    return { roots: c.roots, reads: [...outer], built: build(c.kind, c.roots) };
   });
-}
-
-/** Operands first; among those ready, the one whose first root comes first in the graph. */
-function ordered(clusters: Cluster[], producers: (c: Cluster) => Set<Cluster>): Cluster[] {
-  clusters.sort((a, b) => a.first - b.first);
-  const done = new Set<Cluster>();
-  const open = new Set<Cluster>();
-  const out: Cluster[] = [];
-  const visit = (c: Cluster) => {
-    if (done.has(c)) return;
-    if (open.has(c)) throw new Bug(`kernels need each other around ${c.roots[0].op} in ${c.roots[0].origin.path}`);
-    open.add(c);
-    for (const p of [...producers(c)].sort((a, b) => a.first - b.first)) visit(p);
-    open.delete(c);
-    done.add(c);
-    out.push(c);
-  };
-  for (const c of clusters) visit(c);
-  return out;
 }
