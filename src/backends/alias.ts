@@ -1,6 +1,6 @@
 /** Whether a kernel may write a result over one of its operands, and the kernel that does. */
 import { keyOf } from "./kernels/index.ts";
-import { type LoopLanguage, needed, type Operand, rootsOf, type Store, type Value } from "./kernels/kernel.ts";
+import { type LoopLanguage, needed, type Operand, rootsOf, type Store, sumsOf, type Value } from "./kernels/kernel.ts";
 
 /** What follows from a kernel and two of its operands, once: steps of equal structure have the same kernel. */
 class PerKernel<T> {
@@ -42,7 +42,12 @@ function canOverwrite(kernel: LoopLanguage, operand: number, out: number): boole
   const loads = kernel.values.flatMap((v, i) => (v.kind === "load" && v.operand === operand ? [{ v, i }] : []));
   if (loads.some(({ v }) => v.kind !== "load" || v.guard !== undefined || keyOf(v.index) !== at)) return false;
   if (kernel.kind === "product") {
-    const sides = new Set(needed(kernel.values, [kernel.lhs, kernel.rhs]));
+    const sides = new Set(
+      needed(
+        kernel.values,
+        sumsOf(kernel).flatMap(({ lhs, rhs, gate }) => (gate === undefined ? [lhs, rhs] : [lhs, rhs, gate])),
+      ),
+    );
     return !loads.some(({ i }) => sides.has(i));
   }
   if (kernel.kind !== "loop") return false;

@@ -1,9 +1,8 @@
 /** Builds kernels out of sets of roots: loop kernels (maps and rows) and products with their epilogues. */
 import { type Node, sizes as shapeOf } from "../../ir/graph.ts";
-import { dotAxes } from "../../ir/ops/contraction.ts";
 import { rowOf } from "../../ir/ops/index.ts";
 import { Emitter } from "./emit.ts";
-import { axesOf, axisIndex, flatten, type Index, sameIndex, substitute, unflatten, zero } from "./index.ts";
+import { axesOf, axisIndex, flatten, type Index, sameIndex, substitute, zero } from "./index.ts";
 import {
   dependence,
   type LoopKernel,
@@ -18,6 +17,7 @@ import {
 } from "./kernel.ts";
 import { elements } from "./roots.ts";
 import { bindAll, isReduction, keptCoords, Misfit, reducedAxes, type Signatures, spaceOf } from "./space.ts";
+import { alignedShapes, isGate, Vanishing } from "./sums.ts";
 
 /** A kernel and the tensors its operands are, each named by the node whose value it holds. */
 export interface Built {
@@ -279,50 +279,9 @@ function rewriteIndices(kernel: LoopKernel, f: (i: Index) => Index): LoopKernel 
   };
 }
 
-/** Sizes and coordinates of a `dot`. */
-export interface DotShape {
-  readonly axes: readonly [number, number, number, number];
-  readonly out: readonly Index[];
-  readonly lhs: readonly Index[];
-  readonly rhs: readonly Index[];
-}
-
-/** The coordinates of a dot's result and operands in terms of axes b, m, n, k. */
-export function dotShape(dot: Node): DotShape {
-  const [l, r] = dot.inputs.map(shapeOf);
-  const a = dotAxes(dot.attrs, l.length, r.length);
-  const pick = (shape: readonly number[], list: readonly number[]) => list.map((i) => shape[i]);
-  const count = (list: readonly number[]) => list.reduce((x, y) => x * y, 1);
-  const boxes = [pick(l, a.lhsBatch), pick(l, a.lhsFree), pick(r, a.rhsFree), pick(l, a.lhsContract)];
-  const axes = boxes.map(count) as unknown as readonly [number, number, number, number];
-  const coords = boxes.map((dims, i) => (axes[i] === 1 ? dims.map(() => zero) : unflatten(axisIndex(i), dims, axes)));
-  const operand = (rank: number, lists: readonly (readonly [readonly number[], readonly Index[]])[]): Index[] => {
-    const out = new Array<Index>(rank);
-    for (const [list, at] of lists)
-      list.forEach((axis, i) => {
-        out[axis] = at[i];
-      });
-    return out;
-  };
-  return {
-    axes,
-    out: [...coords[0], ...coords[1], ...coords[2]],
-    lhs: operand(l.length, [
-      [a.lhsBatch, coords[0]],
-      [a.lhsFree, coords[1]],
-      [a.lhsContract, coords[3]],
-    ]),
-    rhs: operand(r.length, [
-      [a.rhsBatch, coords[0]],
-      [a.rhsFree, coords[2]],
-      [a.rhsContract, coords[3]],
-    ]),
-  };
-}
-
 /**
- * A product with the roots of its epilogue (maps over the same elements). Throws `Misfit`. `dot` is the product; `roots` holds it and the
- * maps, operands first.
+ * A product with the roots of its epilogue (maps over the same elements), and with further products that are added to it. Throws `Misfit`.
+ * `dot` is the product; `roots` holds it, the other products and the maps, operands first.
  */
 export function buildProduct(
   dot: Node,
@@ -331,27 +290,73 @@ export function buildProduct(
   inMemory: InMemory,
   signatures: Signatures,
 ): Built {
-  const { axes, out, lhs, rhs } = dotShape(dot);
+  const others = roots.filter((n) => n !== dot && rowOf(n).role === "product");
+  const [main, ...further] = alignedShapes([dot, ...others]);
+  const { out } = main;
+  const axes = [...main.axes, ...further.map((s) => s.axes[3])] as unknown as ProductKernel["axes"];
   const operands = new Operands();
   const members = new Set(roots);
+  const addends = new Set(others);
+  const vanishing = new Vanishing(addends);
+  if (others.length > 0 && [dot, ...others].some((n) => stored.has(n))) throw new Misfit("a part of a sum is wanted by itself");
   const bound = new Map<Node, readonly Index[]>([[dot, out]]);
-  bindProduct(roots, bound, axes, signatures);
+  const epilogue = roots.filter((n) => !addends.has(n));
+  bindProduct(epilogue, bound, axes, signatures, addends);
+  const own = flat(out, dot);
+  /** Conditions met on the way to a product that is added, and those of each. */
+  const open: number[] = [];
+  const gates = new Map<Node, number>();
   const emitter: Emitter = new Emitter(axes, (n, coords, guard, e) => {
-    if (members.has(n)) {
-      const own = bound.get(n)!;
-      if (guard !== undefined || coords.some((c, i) => !sameIndex(c, own[i]))) throw new Misfit(`${n.op} is read elsewhere`);
-      return n === dot ? e.value({ kind: "acc", dtype: "f32" }, "acc") : undefined;
+    if (addends.has(n)) {
+      if (guard !== undefined || !sameIndex(flat(coords, n), own)) throw new Misfit("products are added in another order");
+      const [first, ...rest] = open;
+      if (first !== undefined)
+        gates.set(
+          n,
+          rest.reduce((a, c) => e.call("and", "bool", a, c), first),
+        );
+      return e.literal(0, "f32");
     }
+    if (isGate(n) && vanishing.has(n)) {
+      open.push(e.at(n.inputs[0], coords, guard));
+      const nothing = e.at(n.inputs[1], coords, guard);
+      open.pop();
+      return nothing;
+    }
+    if (members.has(n)) {
+      const at = bound.get(n)!;
+      if (guard !== undefined || coords.some((c, i) => !sameIndex(c, at[i]))) throw new Misfit(`${n.op} is read elsewhere`);
+      if (n === dot) return e.value({ kind: "acc", dtype: "f32" }, "acc");
+    }
+    const rest = vanishing.rest(n);
+    if (rest) {
+      for (const x of n.inputs) if (x !== rest) e.at(x, coords, guard);
+      return e.at(rest, coords, guard);
+    }
+    if (members.has(n)) return undefined;
     return inMemory(n) ? e.load(operands.read(n), n.type.dtype, flat(coords, n), guard) : undefined;
   });
-  const left = emitter.at(dot.inputs[0], lhs);
-  const right = emitter.at(dot.inputs[1], rhs);
-  const skip = dot.inputs.length < 3 ? undefined : skipOf(dot, emitter);
+  const left = emitter.at(dot.inputs[0], main.lhs);
+  const right = emitter.at(dot.inputs[1], main.rhs);
+  const more = further.map((shape, i) => {
+    const own = (index: Index) => substitute(index, (a) => axisIndex(a === 3 ? 4 + i : a), axes);
+    const [lhs, rhs] = [shape.lhs, shape.rhs].map((coords, side) => emitter.at(others[i].inputs[side], coords.map(own)));
+    for (const v of [lhs, rhs]) {
+      const value = emitter.values[v];
+      if (value.kind !== "load" || value.guard !== undefined) throw new Misfit("a factor that is computed");
+    }
+    return { lhs, rhs };
+  });
+  const [first, ...same] = [main, ...further].map((s) => s.axes.slice(0, 3).join());
+  if (same.some((s) => s !== first)) throw new Misfit("products of other shapes");
   const total = axes[0] * axes[1] * axes[2];
-  const values = roots.map((n) => {
+  const values = epilogue.map((n) => {
     if (elements(n) !== total) throw new Misfit("an epilogue over other elements");
     return { n, value: emitter.at(n, bound.get(n)!) };
   });
+  // zeros of a side are skipped row by row of it, and so are rows
+  const skips = dot.inputs.length === 3 && !(gates.size > 0 && dot.attrs.zeros === "rhs");
+  const skip = skips ? skipOf(dot, emitter) : undefined;
   const stores = values
     .filter(({ n }) => stored.has(n))
     .map(({ n, value }) => ({ operand: operands.write(n), index: flat(bound.get(n)!, n), value }));
@@ -363,12 +368,14 @@ export function buildProduct(
     values: emitter.values,
     lhs: left,
     rhs: right,
+    ...(more.length > 0 && { more: more.map((sides, i) => (gates.has(others[i]) ? { ...sides, gate: gates.get(others[i])! } : sides)) }),
     stores,
     ...(skip === undefined ? {} : { skip }),
   };
   // The epilogue must not see k.
   const deps = dependence(kernel);
-  if (kernel.stores.some((s) => deps[s.value] & 8)) throw new Misfit("an epilogue that varies with k");
+  if (kernel.stores.some((s) => deps[s.value] & ~0b0111)) throw new Misfit("an epilogue that varies with k");
+  if ([...gates.values()].some((gate) => deps[gate] & ~0b0011)) throw new Misfit("a gate that varies along a row");
   return { kernel, tensors: operands.tensors };
 }
 
@@ -381,10 +388,16 @@ const skipOf = (dot: Node, e: Emitter): ProductKernel["skip"] => ({
   guard: e.call("lt", "bool", e.at(dot.inputs[2], []), e.literal(FINITE, "f32")),
 });
 
-/** As `bindAll`, with the product as the one bound root; its own operands are not epilogue. */
-function bindProduct(roots: readonly Node[], bound: Map<Node, readonly Index[]>, axes: readonly number[], signatures: Signatures): void {
+/** As `bindAll`, with the product as the one bound root; its own operands are not epilogue, and other products are nothing to bind by. */
+function bindProduct(
+  roots: readonly Node[],
+  bound: Map<Node, readonly Index[]>,
+  axes: readonly number[],
+  signatures: Signatures,
+  addends: ReadonlySet<Node>,
+): void {
   const dot = roots[0];
   bindAll(roots, bound, axes, 0, {
-    of: (n: Node) => (n === dot ? [] : signatures.of(n)),
-  } as Signatures);
+    of: (n: Node) => (n === dot ? [] : signatures.of(n).filter((ref) => !addends.has(ref.node))),
+  });
 }

@@ -1,18 +1,20 @@
 /**
  * Which roots share a kernel. Starting from one kernel a root, a root joins the kernels that make what it reads, where one iteration space
  * serves both: maps join maps, reductions along rows join what feeds them and what follows from them (softmax, norms, cross-entropy and
- * their derivatives), maps join the product whose result they read. Kernels stay acyclic and within the device's number of operands. What the
+ * their derivatives), maps join the product whose result they read, and so do products that are added to it. Kernels stay acyclic and within the device's number of operands. What the
  * backward half computes joins a kernel of the forward half only where that kernel stores no more for it: else the cut's choice of what is kept would be undone.
  */
 import type { Graph, Node } from "../../ir/graph.ts";
 import { rowOf } from "../../ir/ops/index.ts";
 import { isGet } from "../../ir/rebuild.ts";
-import { buildLoop, buildProduct, dotShape, type InMemory } from "./build.ts";
+import { buildLoop, buildProduct, type InMemory } from "./build.ts";
 import { type Cluster, Clusters, type Kind } from "./clusters.ts";
+import { dotShape } from "./dots.ts";
 import { chooseRoots, elements, inPieces, isLeaf, type RootLimits } from "./roots.ts";
 import { SharedKernels } from "./shared.ts";
 import { isReduction, Misfit, reducedAxes, Signatures, spaceOf } from "./space.ts";
 import { buildSpecial, isSpecial, type SpecialBuilt } from "./special.ts";
+import { commonSum, type Uses, worthOne } from "./sums.ts";
 
 export interface FuseLimits extends RootLimits {
   /** Most operands of one kernel, read and written. */
@@ -86,6 +88,15 @@ export function fuse(graph: Graph, limits: FuseLimits, shared = new SharedKernel
     }
   }
 
+  const direct = new Map<Node, Set<Node>>();
+  for (const n of order)
+    for (const x of n.inputs) {
+      if (!direct.has(x)) direct.set(x, new Set());
+      direct.get(x)!.add(n);
+    }
+  const uses: Uses = { users: (n) => [...(direct.get(n) ?? [])], isResult: (n) => results.has(n) };
+  const lengthOf = (n: Node) => dotShape(n).axes[3];
+
   const clusters = new Clusters(reads);
   const storedOf = (members: readonly Node[]): Set<Node> => {
     const inside = new Set(members);
@@ -117,7 +128,10 @@ export function fuse(graph: Graph, limits: FuseLimits, shared = new SharedKernel
     const members = [...p.roots, ...c.roots].sort((a, b) => position.get(a)! - position.get(b)!);
     if (phase(p) < phase(c) && bytesStored(members) > bytesStored(p.roots)) return undefined;
     if (!clusters.joinable(c, p)) return undefined;
-    if (p.kind === "product") members.splice(0, members.length, p.roots[0], ...members.filter((n) => n !== p.roots[0]));
+    if (p.kind === "product") {
+      const main = c.kind === "product" ? c.roots[0] : p.roots[0];
+      members.splice(0, members.length, main, ...members.filter((n) => n !== main));
+    }
     try {
       const [{ kernel }] = build(p.kind, members);
       if (kernel.operands.length > limits.operands || kernel.values.length > 4 * limits.cost) return undefined;
@@ -126,6 +140,12 @@ export function fuse(graph: Graph, limits: FuseLimits, shared = new SharedKernel
       throw e;
     }
     return clusters.join(c, p, members);
+  };
+
+  /** Whether all products of the clusters are parts of one sum, and the first one of `c` is the longest. */
+  const addsUp = (c: Cluster, p: Cluster): boolean => {
+    const [main, ...others] = [...c.roots, ...p.roots].filter((n) => rowOf(n).role === "product");
+    return phase(c) === phase(p) && others.every((n) => commonSum(main, n, uses)) && worthOne([main, ...others].map(lengthOf));
   };
 
   const turns = new Map<Node, Cluster>();
@@ -142,12 +162,12 @@ export function fuse(graph: Graph, limits: FuseLimits, shared = new SharedKernel
       if (p.kind === "product") return !isReduction(n);
       return p.kind === "loop" && p.roots.every((r) => !isReduction(r) || alongRows(r));
     });
-    const weight = (p: Cluster) => (p.kind === "product" ? 1e12 + dotShape(p.roots[0]).axes[3] : Math.max(...p.roots.map(elements)));
+    const weight = (p: Cluster) => (p.kind === "product" ? 1e12 + lengthOf(p.roots[0]) : Math.max(...p.roots.map(elements)));
     candidates.sort((a, b) => weight(b) - weight(a));
     for (const p of candidates) {
-      if (p.kind === "product" && mine.kind === "product") continue;
       if (p.kind === "loop" && mine.kind === "product") continue;
       if (!clusters.has(p)) continue;
+      if (p.kind === "product" && mine.kind === "product" && !addsUp(mine, p)) continue;
       mine = join(mine, p) ?? mine;
     }
   }

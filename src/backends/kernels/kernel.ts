@@ -130,10 +130,15 @@ export interface LoopKernel extends Base {
  */
 export interface ProductKernel extends Base {
   readonly kind: "product";
-  /** [batch, m, n, k]. */
-  readonly axes: readonly [number, number, number, number];
+  /** [batch, m, n, k], then the axis of each further sum. */
+  readonly axes: readonly [number, number, number, number, ...number[]];
   readonly lhs: number;
   readonly rhs: number;
+  /**
+   * Further products that the same accumulator goes on with, in this order: the sum of the i-th runs along axis 4 + i. Their factors are loads
+   * without a guard. `gate`: a bool value over batch and row; where it does not hold nothing is added, whatever the factors are.
+   */
+  readonly more?: readonly { readonly lhs: number; readonly rhs: number; readonly gate?: number }[];
   readonly stores: readonly Store[];
   /**
    * Zeros of that side add nothing, and may be left out of the sum, where `guard` (a bool value without axes) holds: what they are multiplied
@@ -174,6 +179,28 @@ export interface SelectKernel extends Base {
   readonly value: number;
   readonly k: number;
   readonly out: number;
+}
+
+/** One of the sums that make up a product's result. */
+export interface Sum {
+  readonly lhs: number;
+  readonly rhs: number;
+  readonly gate?: number;
+  /** The axis that it runs along, and its length. */
+  readonly axis: number;
+  readonly size: number;
+  /** How many products are added before its first one. */
+  readonly from: number;
+}
+
+/** The sums of a product, in their order. */
+export function sumsOf({ axes, lhs, rhs, more = [] }: ProductKernel): Sum[] {
+  let from = 0;
+  return [{ lhs, rhs }, ...more].map((sides, i) => {
+    const sum: Sum = { ...sides, axis: 3 + i, size: axes[3 + i], from };
+    from += sum.size;
+    return sum;
+  });
 }
 
 export type LoopLanguage = LoopKernel | ProductKernel | ScatterKernel | ScanKernel | SelectKernel;

@@ -70,7 +70,7 @@ export function bindAll(
   bound: Map<Node, readonly Index[]>,
   axes: readonly number[],
   row: number,
-  signatures: Signatures,
+  signatures: Pick<Signatures, "of">,
 ): void {
   const members = new Set(roots);
   const first = axes.length - row;

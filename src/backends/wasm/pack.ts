@@ -1,11 +1,11 @@
 /** Copies blocks of a product's operands into scratch, in the order in which the tiles read them. */
-import { strideOf } from "../kernels/index.ts";
-import type { ProductKernel } from "../kernels/kernel.ts";
+import { type Index, strideOf } from "../kernels/index.ts";
+import { type ProductKernel, type Sum, sumsOf } from "../kernels/kernel.ts";
 import { add, type Code, get, i32, mul, splatF } from "./text.ts";
 import { type LaneState, offsetText, type Printer } from "./values.ts";
 
 /**
- * Packs the columns n0..n1 of B: for every panel of 8 and every k, 8 values side by side. Columns beyond n hold whatever lies there. `width`: the
+ * Packs the columns n0..n1 of B: for every panel of 8 and every k of all sums, 8 values side by side. Columns beyond n hold whatever lies there. `width`: the
  * panels lie side by side in rows of so many columns, one row for every k, rather than one behind the other.
  */
 export function packColumns(
@@ -16,19 +16,16 @@ export function packColumns(
 ): void {
   /** Bytes from one k to the next. */
   const step = side === undefined ? 32 : 4 * side;
-  const [, , n, depth] = kernel.axes;
-  const rhs = kernel.values[kernel.rhs];
+  const n = kernel.axes[2];
   const column = code.let("i32", "n", get(n0));
   const bytes = code.local("i32", "x");
   const out = code.let("i32", "to", get(B));
-  const plain = rhs.kind === "load" && rhs.guard === undefined;
-  const transposed = plain && strideOf(rhs.index, 3) === 1 && strideOf(rhs.index, 2) !== 1 && depth >= 4;
   const lanes = (offset: number, valid: number): LaneState => ({ axis: 2, bytes, offset, valid });
-  const copy = (from: string, end: string, width: number) => {
+  const copy = (sum: Sum, from: string, end: string, width: number) => {
     code.set(k, from);
     code.loop(k, end, 1, () => {
       p.scope(() => {
-        p.setAxis(3, k);
+        p.setAxis(sum.axis, k);
         for (const offset of [0, 16]) {
           const valid = Math.min(4, width - offset / 4);
           if (valid <= 0) {
@@ -36,8 +33,8 @@ export function packColumns(
             continue;
           }
           p.withLanes(lanes(offset, valid), () => {
-            p.need([kernel.rhs]);
-            code.line(`(v128.store ${offsetText(offset)} ${get(out)} ${p.of(kernel.rhs)})`);
+            p.need([sum.rhs]);
+            code.line(`(v128.store ${offsetText(offset)} ${get(out)} ${p.of(sum.rhs)})`);
           });
         }
       });
@@ -46,15 +43,22 @@ export function packColumns(
   };
   const whole = (width: number) => {
     code.set(bytes, mul(get(column), 4));
+    for (const sum of sumsOf(kernel)) one(sum, width);
+  };
+  const one = (sum: Sum, width: number) => {
+    const rhs = kernel.values[sum.rhs];
+    const depth = sum.size;
+    const plain = rhs.kind === "load" && rhs.guard === undefined;
+    const transposed = plain && strideOf(rhs.index, sum.axis) === 1 && strideOf(rhs.index, 2) !== 1 && depth >= 4;
     if (transposed && width === 8) {
       const even = depth - (depth % 4);
       code.set(k, i32(0));
       code.loop(k, i32(even), 4, () => {
         p.scope(() => {
-          p.setAxis(3, k);
+          p.setAxis(sum.axis, k);
           for (const half of [0, 4]) {
             const row = [0, 1, 2, 3].map((c) => {
-              const at = add(get(p.pointers[rhs.kind === "load" ? rhs.operand : 0]), mul(inColumn(p, kernel, bytes, half + c), 4));
+              const at = add(get(p.pointers[rhs.operand]), mul(inColumn(p, rhs.index, bytes, half + c), 4));
               return get(code.let("v128", "r", `(v128.load ${at})`));
             });
             const low = (x: string, y: string) => get(code.let("v128", "t", shuffle(x, y, [0, 4, 1, 5])));
@@ -73,8 +77,8 @@ export function packColumns(
         });
         code.set(out, add(get(out), i32(4 * step)));
       });
-      if (depth % 4) copy(i32(even), i32(depth), 8);
-    } else copy(i32(0), i32(depth), width);
+      if (depth % 4) copy(sum, i32(even), i32(depth), 8);
+    } else copy(sum, i32(0), i32(depth), width);
   };
   const rest = n % 8;
   code.loop(column, get(n1), 8, () => {
@@ -93,43 +97,51 @@ const shuffle = (x: string, y: string, lanes: readonly number[]): string =>
   `(i8x16.shuffle ${lanes.flatMap((l) => [0, 1, 2, 3].map((b) => 4 * l + b)).join(" ")} ${x} ${y})`;
 
 /** The element index of B in the column `lane` of the panel at `bytes`. */
-function inColumn(p: Printer, kernel: ProductKernel, bytes: string, lane: number): string {
-  const rhs = kernel.values[kernel.rhs];
+function inColumn(p: Printer, index: Index, bytes: string, lane: number): string {
   let out = "";
   p.withLanes({ axis: 2, bytes, offset: 0, valid: 4 }, () => {
-    out = rhs.kind === "load" ? p.scalarIndex(rhs.index, lane) : "";
+    out = p.scalarIndex(index, lane);
   });
   return out;
 }
 
-/** Packs the rows m0..m1 of A: for every group of 4 rows and every k, 4 values side by side. */
+/** Packs the rows m0..m1 of A: for every group of 4 rows and every k of these sums, 4 values side by side. */
 export function packRows(
   kernel: ProductKernel,
   p: Printer,
   code: Code,
-  { m0, m1, k, scratch }: { m0: string; m1: string; k: string; scratch: string },
+  { m0, m1, k, scratch, sums }: { m0: string; m1: string; k: string; scratch: string; sums: readonly Sum[] },
 ): void {
-  const [, m, , depth] = kernel.axes;
+  const m = kernel.axes[1];
+  const depth = sums.reduce((total, { size }) => total + size, 0);
+  for (const sum of sums) packSum(p, code, { m, m0, m1, k, scratch, sum, depth });
+}
+
+function packSum(
+  p: Printer,
+  code: Code,
+  { m, m0, m1, k, scratch, sum, depth }: { m: number; m0: string; m1: string; k: string; scratch: string; sum: Sum; depth: number },
+): void {
   const bytes = code.local("i32", "x");
   const out = code.local("i32", "to");
   const rest = m % 4;
   code.set(k, i32(0));
-  code.loop(k, i32(depth), 1, () => {
+  code.loop(k, i32(sum.size), 1, () => {
     p.scope(() => {
-      p.setAxis(3, k);
-      code.set(out, add(get(scratch), mul(get(k), 16)));
+      p.setAxis(sum.axis, k);
+      code.set(out, add(get(scratch), add(mul(get(k), 16), i32(16 * sum.from))));
       code.set(bytes, mul(get(m0), 4));
       const end = get(code.let("i32", "end", mul(get(m1), 4)));
       const body = (valid: number) => {
         p.scope(() => {
           p.withLanes({ axis: 1, bytes, offset: 0, valid }, () => {
-            p.need([kernel.lhs]);
-            code.line(`(v128.store ${get(out)} ${p.of(kernel.lhs)})`);
+            p.need([sum.lhs]);
+            code.line(`(v128.store ${get(out)} ${p.of(sum.lhs)})`);
           });
         });
       };
       p.futureLane = 1;
-      p.lift([kernel.lhs]);
+      p.lift([sum.lhs]);
       code.loop(bytes, end, 16, () => {
         if (rest === 0) body(4);
         else if (m < 4) body(rest);

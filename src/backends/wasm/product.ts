@@ -4,7 +4,7 @@
  * of it is packed as well. The loop over k is not unrolled: V8 would spill accumulators. Sums run over ascending k in one accumulator each.
  */
 import { strideOf } from "../kernels/index.ts";
-import { needed, type ProductKernel, usesOfStore } from "../kernels/kernel.ts";
+import { needed, type ProductKernel, type Sum, sumsOf, usesOfStore } from "../kernels/kernel.ts";
 import type { Printed } from "./loop.ts";
 import { packColumns, packRows } from "./pack.ts";
 import { add, type Code, divU, get, i32, mul, remU, splatF } from "./text.ts";
@@ -22,6 +22,17 @@ export interface ProductSchedule {
 
 export const ceil = (n: number, by: number): number => Math.ceil(n / by) * by;
 
+/** How many products one result adds up. */
+export const depthOf = (kernel: ProductKernel): number => sumsOf(kernel).reduce((total, { size }) => total + size, 0);
+
+/** The stride along a sum, in elements, with which the rows of A are read in place; `undefined` where they are not. */
+export function strideInPlace(kernel: ProductKernel, { lhs, axis, size }: Sum): number | undefined {
+  const value = kernel.values[lhs];
+  if (value.kind !== "load" || value.guard !== undefined) return undefined;
+  const stride = strideOf(value.index, axis);
+  return stride === 1 || size === 1 ? stride : undefined;
+}
+
 /** A panel of this depth takes 16 KiB, half of the smallest first cache there is. */
 const DEPTH = 512;
 
@@ -29,7 +40,8 @@ export function productSchedule(kernel: ProductKernel, relaxed: boolean): Produc
   const [batch, m, n, k] = kernel.axes;
   // A packed block of B stays within a megabyte; with few units, blocks become smaller, so that workers have even shares.
   let columns = Math.min(ceil(n, 8), 64);
-  while (columns > 8 && columns * k * 4 > 2 ** 20) columns = ceil(columns / 2, 8);
+  const all = depthOf(kernel);
+  while (columns > 8 && columns * all * 4 > 2 ** 20) columns = ceil(columns / 2, 8);
   let rows = Math.min(ceil(m, 4), 64);
   const units = () => batch * Math.ceil(m / rows) * Math.ceil(n / columns);
   while (units() < 8 && rows > 16) rows = ceil(rows / 2, 4);
@@ -50,12 +62,12 @@ export function printProduct(
   const [batch, m, n, k] = kernel.axes;
   const { rows, columns, depth, relaxed } = schedule;
   const [rowBlocks, columnBlocks] = [Math.ceil(m / rows), Math.ceil(n / columns)];
-  const lhs = kernel.values[kernel.lhs];
-  const stride = lhs.kind === "load" && lhs.guard === undefined ? strideOf(lhs.index, 3) : undefined;
-  // Rows that can be walked with the stride 1 are read in place; and so is a single column.
-  const inPlace = lhs.kind === "load" && stride !== undefined && (stride === 1 || k === 1);
-  const packedA = inPlace ? 0 : rows * k * 4;
-  const packedB = columns * k * 4;
+  const sums = sumsOf(kernel);
+  const all = depthOf(kernel);
+  const strides = sums.map((sum) => strideInPlace(kernel, sum));
+  const inPlace = strides.every((stride) => stride !== undefined);
+  const packedA = inPlace ? 0 : rows * all * 4;
+  const packedB = columns * all * 4;
   const tile = packedA + packedB;
   /** Sums of a block that are not finished, one tile after the other. */
   const partial = depth < k ? rows * columns * 4 : 0;
@@ -82,24 +94,24 @@ export function printProduct(
         code.set(held, group);
         packColumns(kernel, p, code, { n0, n1, k: kk, B });
       });
-      if (!inPlace) packRows(kernel, p, code, { m0, m1, k: kk, scratch });
+      if (!inPlace) packRows(kernel, p, code, { m0, m1, k: kk, scratch, sums });
       const column = i("n");
-      const block = (k0: string, k1: string, sums: string | undefined) => {
-        code.set(panel, add(get(B), mul(k0, 32)));
+      const block = (k0: string, k1: string, unfinished: string | undefined) => {
+        code.set(panel, get(B));
         code.set(column, get(n0));
-        if (sums) code.set(sums, add(get(scratch), i32(tile + 128)));
+        if (unfinished) code.set(unfinished, add(get(scratch), i32(tile + 128)));
         code.loop(column, get(n1), 8, () => {
-          const at = { column, panel, m0, m1, kk, k0, k1, sums, scratch, tile };
-          tiles(kernel, p, code, { ...at, stride: inPlace ? (stride ?? 0) : undefined, relaxed });
-          code.set(panel, add(get(panel), i32(32 * k)));
+          const at = { column, panel, m0, m1, kk, k0, k1, unfinished, scratch, tile };
+          tiles(kernel, p, code, { ...at, sums, all, strides: inPlace ? strides : undefined, relaxed });
+          code.set(panel, add(get(panel), i32(32 * all)));
         });
       };
       if (depth === k) block(i32(0), i32(k), undefined);
       else {
-        const [k0, k1, sums] = [i("k0"), i("k1"), i("sums")];
+        const [k0, k1, unfinished] = [i("k0"), i("k1"), i("sums")];
         code.loop(k0, i32(k), depth, () => {
           code.set(k1, least(add(get(k0), i32(depth)), k));
-          block(get(k0), get(k1), sums);
+          block(get(k0), get(k1), unfinished);
         });
       }
     });
@@ -112,20 +124,24 @@ export const least = (e: string, limit: number): string => `(select ${e} ${i32(l
 
 interface TileState {
   readonly column: string;
+  /** i32 local: where the panel begins. */
   readonly panel: string;
   readonly m0: string;
   readonly m1: string;
   readonly kk: string;
-  /** The part of k at hand, from k0 on and before k1 (expressions). */
+  /** The part of the first sum at hand, from k0 on and before k1 (expressions); behind its last part come the other sums. */
   readonly k0: string;
   readonly k1: string;
-  /** i32 local: where the next tile's unfinished sums are; absent where k is done at once. */
-  readonly sums: string | undefined;
+  /** i32 local: where the next tile's unfinished sums are; absent where the first sum is done at once. */
+  readonly unfinished: string | undefined;
+  readonly sums: readonly Sum[];
+  /** The length of all sums together. */
+  readonly all: number;
   readonly scratch: string;
   /** Offset in scratch of room for one tile. */
   readonly tile: number;
-  /** A's stride along k, in elements, where it is read in place. */
-  readonly stride: number | undefined;
+  /** A's stride along each sum, in elements, where it is read in place. */
+  readonly strides: readonly (number | undefined)[] | undefined;
   readonly relaxed: boolean;
 }
 
@@ -134,53 +150,65 @@ export const SMALL_EPILOGUE = 4;
 
 /** All tiles of the rows m0..m1 in one panel. */
 function tiles(kernel: ProductKernel, p: Printer, code: Code, t: TileState): void {
-  const [, , n, depth] = kernel.axes;
+  const n = kernel.axes[2];
   const row = code.let("i32", "m", get(t.m0));
   const packed = code.local("i32", "pa");
-  const group = code.let("i32", "ga", add(get(t.scratch), mul(t.k0, 16)));
+  const group = code.let("i32", "ga", get(t.scratch));
   const at = [0, 1, 2, 3].map((r) => code.local("i32", `r${r}`));
   const acc = Array.from({ length: 8 }, () => code.local("v128", "c"));
   const pb = code.local("i32", "pb");
   const end = code.local("i32", "end");
+  /** For each of the four rows of a sum with a gate: all bits where it is open. */
+  const gates = t.sums.some((sum) => sum.gate !== undefined) ? [0, 1, 2, 3].map((r) => code.local("v128", `g${r}`)) : [];
   const bytes = code.let("i32", "nb", mul(get(t.column), 4));
   code.loop(row, get(t.m1), 4, () => {
     p.scope(() => {
       const zero = () => {
         for (const c of acc) code.set(c, splatF(0));
       };
-      const { sums } = t;
-      if (sums)
+      const { unfinished } = t;
+      if (unfinished)
         code.if(`(i32.eqz ${t.k0})`, zero, () => {
           acc.forEach((c, i) => {
-            code.set(c, `(v128.load ${offsetText(16 * i)} ${get(sums)})`);
+            code.set(c, `(v128.load ${offsetText(16 * i)} ${get(unfinished)})`);
           });
         });
       else zero();
-      code.set(pb, get(t.panel));
-      code.set(end, add(get(t.panel), mul(`(i32.sub ${t.k1} ${t.k0})`, 32)));
-      code.set(packed, get(group));
-      if (t.stride !== undefined) rowPointers(kernel, p, code, t, row, at);
       const madd = (c: string, a: string, b: string) =>
         t.relaxed ? `(f32x4.relaxed_madd ${a} ${b} ${get(c)})` : `(f32x4.add ${get(c)} (f32x4.mul ${a} ${b}))`;
       const [b0, b1, a] = [code.local("v128", "b"), code.local("v128", "b"), code.local("v128", "a")];
-      code.loop(pb, get(end), 32, () => {
-        code.set(b0, `(v128.load ${get(pb)})`);
-        code.set(b1, `(v128.load offset=16 ${get(pb)})`);
-        for (let r = 0; r < 4; r++) {
-          code.set(
-            a,
-            t.stride === undefined ? `(v128.load32_splat ${offsetText(4 * r)} ${get(packed)})` : `(v128.load32_splat ${get(at[r])})`,
-          );
-          code.set(acc[2 * r], madd(acc[2 * r], get(a), get(b0)));
-          code.set(acc[2 * r + 1], madd(acc[2 * r + 1], get(a), get(b1)));
-        }
-        if (t.stride === undefined) code.set(packed, add(get(packed), i32(16)));
-        else for (let r = 0; r < 4; r++) code.set(at[r], add(get(at[r]), i32(4 * t.stride)));
-      });
-      code.set(group, add(get(group), i32(16 * depth)));
+      const along = (sum: Sum, k0: string, k1: string) => {
+        const stride = t.strides?.[sum.axis - 3];
+        code.set(pb, add(get(t.panel), add(mul(k0, 32), i32(32 * sum.from))));
+        code.set(end, add(get(pb), mul(subtracted(k1, k0), 32)));
+        if (stride === undefined) code.set(packed, add(get(group), add(mul(k0, 16), i32(16 * sum.from))));
+        else rowPointers(kernel, p, code, t, { sum, k0, row, at });
+        if (sum.gate !== undefined) gatesOf(kernel, p, code, { gate: sum.gate, row, gates });
+        const added = (i: number, b: string) => {
+          const more = madd(acc[i], get(a), b);
+          code.set(acc[i], sum.gate === undefined ? more : `(v128.bitselect ${more} ${get(acc[i])} ${get(gates[i >> 1])})`);
+        };
+        const all = () =>
+          code.loop(pb, get(end), 32, () => {
+            code.set(b0, `(v128.load ${get(pb)})`);
+            code.set(b1, `(v128.load offset=16 ${get(pb)})`);
+            for (let r = 0; r < 4; r++) {
+              const place = stride === undefined ? `${offsetText(4 * r)} ${get(packed)}` : get(at[r]);
+              code.set(a, `(v128.load32_splat ${place})`);
+              added(2 * r, get(b0));
+              added(2 * r + 1, get(b1));
+            }
+            if (stride === undefined) code.set(packed, add(get(packed), i32(16)));
+            else for (let r = 0; r < 4; r++) code.set(at[r], add(get(at[r]), i32(4 * stride)));
+          });
+        if (sum.gate === undefined) all();
+        else code.if(`(v128.any_true ${gates.map(get).reduce((x, y) => `(v128.or ${x} ${y})`)})`, all);
+      };
+      along(t.sums[0], t.k0, t.k1);
       const rest = n % 8;
       const width = (columns: number) => epilogue(kernel, p, code, t, { row, bytes, acc, width: columns });
       const finish = () => {
+        for (const sum of t.sums.slice(1)) along(sum, i32(0), i32(sum.size));
         if (rest === 0) width(8);
         else if (n < 8) width(rest);
         else
@@ -190,31 +218,62 @@ function tiles(kernel: ProductKernel, p: Printer, code: Code, t: TileState): voi
             () => width(rest),
           );
       };
-      if (!sums) return finish();
-      code.if(`(i32.eq ${t.k1} ${i32(depth)})`, finish, () => {
-        acc.forEach((c, i) => {
-          code.line(`(v128.store ${offsetText(16 * i)} ${get(sums)} ${get(c)})`);
+      if (!unfinished) finish();
+      else {
+        code.if(`(i32.eq ${t.k1} ${i32(t.sums[0].size)})`, finish, () => {
+          acc.forEach((c, i) => {
+            code.line(`(v128.store ${offsetText(16 * i)} ${get(unfinished)} ${get(c)})`);
+          });
         });
-      });
-      code.set(sums, add(get(sums), i32(128)));
+        code.set(unfinished, add(get(unfinished), i32(128)));
+      }
+      code.set(group, add(get(group), i32(16 * t.all)));
     });
   });
 }
 
-/** Where the four rows of A begin; rows beyond the last repeat it. */
-function rowPointers(kernel: ProductKernel, p: Printer, code: Code, t: TileState, row: string, at: readonly string[]): void {
-  const lhs = kernel.values[kernel.lhs];
+const subtracted = (a: string, b: string): string => (b === i32(0) ? a : `(i32.sub ${a} ${b})`);
+
+/** Where the four rows of A begin, at `k0` of a sum; rows beyond the last repeat it. */
+function rowPointers(
+  kernel: ProductKernel,
+  p: Printer,
+  code: Code,
+  t: TileState,
+  { sum, k0, row, at }: { readonly sum: Sum; readonly k0: string; readonly row: string; readonly at: readonly string[] },
+): void {
+  const lhs = kernel.values[sum.lhs];
   if (lhs.kind !== "load") return;
   const m = kernel.axes[1];
-  code.set(t.kk, t.k0);
+  code.set(t.kk, k0);
   const r = code.local("i32", "r");
   at.forEach((local, i) => {
     const element = add(get(row), i32(i));
     code.set(r, i > 0 && m % 4 ? least(element, m - 1) : element);
     p.scope(() => {
       p.setAxis(1, r);
-      p.setAxis(3, t.kk);
+      p.setAxis(sum.axis, t.kk);
       code.set(local, add(get(p.pointers[lhs.operand]), mul(p.scalarIndex(lhs.index, 0), 4)));
+    });
+  });
+}
+
+/** Where the gate of a sum is open, for four rows; rows beyond the last repeat it. */
+function gatesOf(
+  kernel: ProductKernel,
+  p: Printer,
+  code: Code,
+  { gate, row, gates }: { readonly gate: number; readonly row: string; readonly gates: readonly string[] },
+): void {
+  const m = kernel.axes[1];
+  const r = code.local("i32", "r");
+  gates.forEach((local, i) => {
+    const element = add(get(row), i32(i));
+    code.set(r, i > 0 && m % 4 ? least(element, m - 1) : element);
+    p.scope(() => {
+      p.setAxis(1, r);
+      p.need([gate]);
+      code.set(local, p.of(gate));
     });
   });
 }

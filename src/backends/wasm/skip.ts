@@ -6,11 +6,11 @@
  */
 
 import { strideOf } from "../kernels/index.ts";
-import { needed, type ProductKernel, usesOfStore } from "../kernels/kernel.ts";
+import { needed, type ProductKernel, sumsOf, usesOfStore } from "../kernels/kernel.ts";
 import { swapSides } from "../kernels/swap.ts";
 import type { Printed } from "./loop.ts";
 import { packColumns, packRows } from "./pack.ts";
-import { ceil, least, SMALL_EPILOGUE } from "./product.ts";
+import { ceil, depthOf, least, SMALL_EPILOGUE } from "./product.ts";
 import { add, type Code, divU, get, i32, mul, remU, splatF } from "./text.ts";
 import { type LaneState, offsetText, Printer } from "./values.ts";
 
@@ -32,8 +32,9 @@ export function printSkip(
   const kernel = given.skip?.side === "rhs" ? swapSides(given) : given;
   const p = new Printer(kernel, code, pointers);
   const [batch, m, n, k] = kernel.axes;
+  const all = depthOf(kernel);
   let columns = Math.min(ceil(n, STRIP), 256);
-  while (columns > STRIP && columns * k * 4 > BLOCK) columns = ceil(columns / 2, STRIP);
+  while (columns > STRIP && columns * all * 4 > BLOCK) columns = ceil(columns / 2, STRIP);
   let rows = Math.min(ceil(m, 4), 64);
   const units = () => batch * Math.ceil(m / rows) * Math.ceil(n / columns);
   while (units() < 8 && rows > 16) rows = ceil(rows / 2, 4);
@@ -44,9 +45,9 @@ export function printSkip(
   // rows that lie in one piece are read where they are
   const inPlace = lhs.kind === "load" && lhs.guard === undefined && strideOf(lhs.index, 3) === 1;
   const packedA = inPlace ? 0 : ceil(rows, 4) * k * 4;
-  const packedB = columns * k * 4;
+  const packedB = columns * all * 4;
   // an item is written ahead of knowing whether it counts, four at a time
-  const list = ITEM * (k + 4);
+  const list = ITEM * (all + 4);
   const spill = packedA + packedB + list;
 
   const i = (hint: string, value = i32(0)) => code.let("i32", hint, value);
@@ -61,7 +62,7 @@ export function printSkip(
   const skip = kernel.skip!;
   p.need([skip.guard]);
   /** All lanes set where nothing may be left out. */
-  const all = code.let("v128", "all", `(v128.not ${p.of(skip.guard)})`);
+  const every = code.let("v128", "all", `(v128.not ${p.of(skip.guard)})`);
 
   code.loop(unit, get(to), 1, () => {
     p.startCounts();
@@ -76,13 +77,15 @@ export function printSkip(
         code.set(held, group);
         packColumns(kernel, p, code, { n0, n1, k: kk, B, width: columns });
       });
-      if (!inPlace) packRows(kernel, p, code, { m0, m1, k: kk, scratch });
+      if (!inPlace) packRows(kernel, p, code, { m0, m1, k: kk, scratch, sums: sumsOf(kernel).slice(0, 1) });
       code.set(row, get(m0));
       code.loop(row, get(m1), 1, () => {
         p.scope(() => {
           p.setAxis(1, row);
-          if (inPlace) listRow(kernel, p, code, { kk, first, end, all, step: 4 * columns });
-          else listPacked(k, code, { row, m0, kk, scratch, first, end, all, step: 4 * columns });
+          const state = { kk, first, end, all: every, step: 4 * columns };
+          if (inPlace) listRow(kernel, p, code, state);
+          else listPacked(k, code, { ...state, row, m0, scratch });
+          listOthers(kernel, p, code, state);
           const strips = (from: string, until: string, width: number) => {
             code.set(column, from);
             code.loop(column, until, width, () => strip(kernel, p, code, { column, first, end, B, n0, relaxed, spill, scratch, width }));
@@ -169,6 +172,32 @@ function listPacked(
     code.set(end, add(get(end), `(i32.and ${nonzero(get(a), all)} ${i32(ITEM)})`));
     code.set(at, add(get(at), i32(16)));
   });
+}
+
+/** Puts the row's numbers of the further sums on the list, all of them where the gate is open. */
+function listOthers(kernel: ProductKernel, p: Printer, code: Code, { kk, end, step }: ListState): void {
+  for (const sum of sumsOf(kernel).slice(1)) {
+    const lhs = kernel.values[sum.lhs];
+    if (lhs.kind !== "load") continue;
+    const a = code.local("v128", "a");
+    const all = () => {
+      code.set(kk, i32(0));
+      code.loop(kk, i32(sum.size), 1, () => {
+        p.scope(() => {
+          p.setAxis(sum.axis, kk);
+          code.set(a, `(v128.load32_splat ${add(get(p.pointers[lhs.operand]), mul(p.scalarIndex(lhs.index, 0), 4))})`);
+        });
+        code.line(`(i32.store ${get(end)} ${mul(add(get(kk), i32(sum.from)), step)})`);
+        code.line(`(v128.store32_lane offset=4 0 ${get(end)} ${get(a)})`);
+        code.set(end, add(get(end), i32(ITEM)));
+      });
+    };
+    if (sum.gate === undefined) all();
+    else {
+      p.need([sum.gate]);
+      code.if(`(v128.any_true ${p.of(sum.gate)})`, all);
+    }
+  }
 }
 
 interface StripState {

@@ -38,7 +38,7 @@ function restrict(kernel: Whole, axis: number, from: number, size: number): Whol
     case "loop":
       return { ...kernel, name, axes, values, stages: kernel.stages.map((s) => ({ ...s, stores: stores(s.stores) })) };
     case "product":
-      return { ...kernel, name, axes: [axes[0], axes[1], axes[2], axes[3]], values, stores: stores(kernel.stores) };
+      return { ...kernel, name, axes: [axes[0], axes[1], axes[2], axes[3], ...axes.slice(4)], values, stores: stores(kernel.stores) };
     case "scan":
       return { ...kernel, name, axes, values, stores: stores(kernel.stores) };
     case "select":
@@ -65,17 +65,18 @@ export function cutSum(kernel: ProductKernel, count: number): ProductKernel[] | 
     const from = Math.floor((i * size) / count);
     const piece = restrict(kernel, 3, from, Math.floor(((i + 1) * size) / count) - from) as ProductKernel;
     const whole = i === 0 ? piece : { ...piece, operands, ...continued(piece, acc, place) };
-    // only what is stored in the end is counted
-    const partial: Pick<ProductKernel, "stores" | "counts"> = {
+    // only what is stored in the end is counted; further sums come last
+    const partial: Pick<ProductKernel, "stores" | "counts" | "more"> = {
       stores: [{ operand: place.operand, index: place.index, value: i === 0 ? acc : acc + 2 }],
       counts: undefined,
+      more: undefined,
     };
     return i === count - 1 ? whole : { ...whole, ...partial };
   });
 }
 
 /** Values and stores in which the sum starts from what lies at `place`: the value `acc` becomes the sum of that and the product's own. */
-function continued(kernel: ProductKernel, acc: number, place: Store): Pick<ProductKernel, "values" | "stores" | "lhs" | "rhs"> {
+function continued(kernel: ProductKernel, acc: number, place: Store): Pick<ProductKernel, "values" | "stores" | "lhs" | "rhs" | "more"> {
   const own: Value = { kind: "acc", dtype: "f32" };
   const before: Value = { kind: "load", dtype: "f32", operand: place.operand, index: place.index };
   const total: Value = { kind: "call", dtype: "f32", fn: "add", args: [acc, acc + 1] };
@@ -100,5 +101,6 @@ function continued(kernel: ProductKernel, acc: number, place: Store): Pick<Produ
     value: to(s.value),
     ...(s.guard === undefined ? {} : { guard: to(s.guard) }),
   }));
-  return { values, stores, lhs: to(kernel.lhs), rhs: to(kernel.rhs) };
+  const more = kernel.more?.map(({ lhs, rhs, gate }) => ({ lhs: to(lhs), rhs: to(rhs), ...(gate !== undefined && { gate: to(gate) }) }));
+  return { values, stores, lhs: to(kernel.lhs), rhs: to(kernel.rhs), ...(more && { more }) };
 }

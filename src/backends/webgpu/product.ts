@@ -1,6 +1,5 @@
 /** Products: a tile of outputs in registers; operands straight from memory, or through workgroup memory. */
-import type { ProductKernel } from "../kernels/kernel.ts";
-import { usesOfStore } from "../kernels/kernel.ts";
+import { type ProductKernel, type Sum, sumsOf, usesOfStore } from "../kernels/kernel.ts";
 import type { ProductSchedule, RegisterSchedule, TiledSchedule } from "./schedule.ts";
 import { atom } from "./spelling.ts";
 import type { Template } from "./template.ts";
@@ -8,8 +7,6 @@ import { type Names, names } from "./text.ts";
 import { type Fours, foursOf } from "./vector.ts";
 
 const [B, M, N, K] = [0, 1, 2, 3];
-/** The axis of the sum, as a bit set. */
-const SUM = 0b1000;
 const LANES = ["x", "y", "z", "w"];
 /** A row of a tile is a scalar or a vector. */
 const vector = (n: number): string => (n === 1 ? "f32" : `vec${n}f`);
@@ -23,7 +20,7 @@ const edge = (first: string, i: number, size: number, whole: boolean): string =>
 };
 
 export function printRegisters(kernel: ProductKernel, schedule: RegisterSchedule, t: Template): void {
-  const [batch, m, n, k] = kernel.axes;
+  const [batch, m, n] = kernel.axes;
   const [tm, tn] = schedule.tile;
   const { threads, slices } = schedule;
   const { out, writer } = t;
@@ -62,39 +59,40 @@ export function printRegisters(kernel: ProductKernel, schedule: RegisterSchedule
   for (const j of times(tn).slice(1)) out.add(`let n${j} = ${edge("n0", j, n, n % tn === 0)};`);
   for (const i of times(tm)) out.add(`var acc${i} = ${vector(tn)}(0.0);`);
 
-  // What does not change along the sum is computed before the loop: the row a gather reads, scales.
-  const left = times(tm).map((i) =>
-    names(
-      new Map([
-        [M, `m${i}`],
-        [K, "k"],
-      ]),
+  for (const sum of sumsOf(kernel)) {
+    const bit = 1 << sum.axis;
+    // What does not change along the sum is computed before the loop: the row a gather reads, scales. Of further sums nothing is.
+    const suffix = sum.axis === K ? "" : `${sum.axis}`;
+    const side = (axis: number, at: string, tag: string) =>
+      names(
+        new Map([
+          [axis, at],
+          [sum.axis, "k"],
+        ]),
+        outer,
+        `_${tag}${suffix}`,
+      );
+    const left = times(tm).map((i) => side(M, `m${i}`, `a${i}`));
+    const right = times(tn).map((j) => side(N, `n${j}`, `b${j}`));
+    for (const scope of left) writer.hoist([sum.lhs], bit, scope, out);
+    for (const scope of right) writer.hoist([sum.rhs], bit, scope, out);
+    const gates = gatesOf(
+      sum,
+      times(tm).map((i) => `m${i}`),
       outer,
-      `_a${i}`,
-    ),
-  );
-  const right = times(tn).map((j) =>
-    names(
-      new Map([
-        [N, `n${j}`],
-        [K, "k"],
-      ]),
-      outer,
-      `_b${j}`,
-    ),
-  );
-  for (const scope of left) writer.hoist([kernel.lhs], SUM, scope, out);
-  for (const scope of right) writer.hoist([kernel.rhs], SUM, scope, out);
-  out.block(slices === 1 ? `for (var k = 0; k < ${k}; k++)` : `for (var k = slice; k < ${k}; k += ${slices})`, () => {
-    const say = (scope: Names, value: number) => {
-      const inner = names(new Map(), scope);
-      writer.values([value], inner, out);
-      return writer.say(value, inner);
-    };
-    const columns = right.map((scope) => say(scope, kernel.rhs));
-    out.add(`let columns = ${gather(columns)};`);
-    for (const [i, scope] of left.entries()) out.add(`acc${i} += ${atom(say(scope, kernel.lhs))} * columns;`);
-  });
+      t,
+    );
+    out.block(slices === 1 ? `for (var k = 0; k < ${sum.size}; k++)` : `for (var k = slice; k < ${sum.size}; k += ${slices})`, () => {
+      const say = (scope: Names, value: number) => {
+        const inner = names(new Map(), scope);
+        writer.values([value], inner, out);
+        return writer.say(value, inner);
+      };
+      const columns = right.map((scope) => say(scope, sum.rhs));
+      out.add(`let columns = ${gather(columns)};`);
+      for (const [i, scope] of left.entries()) out.add(added(i, atom(say(scope, sum.lhs)), gates?.[i]));
+    });
+  }
   if (slices > 1) {
     const shared = t.shared(vector(tn), wide * slices, "");
     for (const i of times(tm)) {
@@ -110,11 +108,25 @@ export function printRegisters(kernel: ProductKernel, schedule: RegisterSchedule
   epilogue(kernel, schedule, names(new Map(), outer), t);
 }
 
+/** The statement that adds to a row of the tile, where the gate is open. */
+const added = (i: number, a: string, gate: string | undefined): string =>
+  gate === undefined ? `acc${i} += ${a} * columns;` : `acc${i} = select(acc${i}, acc${i} + ${a} * columns, ${gate});`;
+
+/** Names, before a loop along the sum, whether its gate is open in each of these rows; `undefined` where it has none. */
+function gatesOf({ gate, axis }: Sum, rows: readonly string[], outer: Names, { out, writer }: Template): string[] | undefined {
+  if (gate === undefined) return undefined;
+  return rows.map((row, i) => {
+    const scope = names(new Map([[M, row]]), outer, `_g${i}_${axis}`);
+    writer.values([gate], scope, out, true);
+    return writer.say(gate, scope);
+  });
+}
+
 const scaled = (text: string, by: number): string =>
   by === 1 ? text : /^\d+$/.test(text) ? String(Number(text) * by) : `${/^\w+$/.test(text) ? text : `(${text})`} * ${by}`;
 
 export function printTiled(kernel: ProductKernel, schedule: TiledSchedule, t: Template): void {
-  const [batch, m, n, k] = kernel.axes;
+  const [batch, m, n] = kernel.axes;
   const [tm, tn] = schedule.tile;
   const [threadsDown, threadsAcross] = schedule.threads;
   const { depth } = schedule;
@@ -155,6 +167,7 @@ export function printTiled(kernel: ProductKernel, schedule: TiledSchedule, t: Te
 
   /** Brings rows `first..first+width` of an operand, `depth` of the sum from `k0`, into workgroup memory as [k][row]. */
   const bring = (
+    { axis: K, size: k }: Sum,
     value: number,
     axis: number,
     first: string,
@@ -216,9 +229,9 @@ export function printTiled(kernel: ProductKernel, schedule: TiledSchedule, t: Te
       put(`${suffix}k`, `${suffix}row`, inside ? `select(0.0, ${text}, ${inside})` : text);
     });
   };
-  out.block(`for (var k0 = 0; k0 < ${k}; k0 += ${depth})`, () => {
-    bring(kernel.lhs, M, "first_m", tall, tileA, foursA, "a", fours.lhs);
-    bring(kernel.rhs, N, "first_n", wide, tileB, foursB, "b", fours.rhs);
+  const along = (sum: Sum, { lhs, rhs }: ReturnType<typeof foursOf>, gates: readonly string[] | undefined) => {
+    bring(sum, sum.lhs, M, "first_m", tall, tileA, foursA, "a", lhs);
+    bring(sum, sum.rhs, N, "first_n", wide, tileB, foursB, "b", rhs);
     out.add("workgroupBarrier();");
     out.block(`for (var k = 0; k < ${depth}; k++)`, () => {
       if (foursA) out.add(`let rows = ${tileA}[k * ${tall / 4} + thread_m];`);
@@ -228,10 +241,15 @@ export function printTiled(kernel: ProductKernel, schedule: TiledSchedule, t: Te
         out.add(`let from_b = k * ${wide} + thread_n * ${tn};`);
         out.add(`let columns = ${gather(times(tn).map((j) => `${tileB}[from_b + ${j}]`))};`);
       }
-      for (const i of times(tm)) out.add(`acc${i} += ${foursA ? `rows.${LANES[i]}` : `${tileA}[from_a + ${i}]`} * columns;`);
+      for (const i of times(tm)) out.add(added(i, foursA ? `rows.${LANES[i]}` : `${tileA}[from_a + ${i}]`, gates?.[i]));
     });
     out.add("workgroupBarrier();");
-  });
+  };
+  for (const sum of sumsOf(kernel)) {
+    const rows = times(tm).map((i) => (m % tall === 0 ? `(m0 + ${i})` : `min(m0 + ${i}, ${m - 1})`));
+    const gates = gatesOf(sum, rows, outer, t);
+    out.block(`for (var k0 = 0; k0 < ${sum.size}; k0 += ${depth})`, () => along(sum, sum.axis === K ? fours : {}, gates));
+  }
   if (m % tall !== 0 || n % wide !== 0) out.add(`if (m0 >= ${m} || n0 >= ${n}) { return; }`);
   for (const i of times(tm).slice(1)) out.add(`let m${i} = m0 + ${i};`);
   for (const j of times(tn).slice(1)) out.add(`let n${j} = n0 + ${j};`);
