@@ -48,12 +48,12 @@ function rowsGiven(graph: Graph): Given {
   return g;
 }
 
-const SIZES = [
+const SIZES: readonly (readonly [number, number, number, number])[] = [
   [5, 7, 9, 3],
   [70, 33, 130, 8],
   [66, 700, 20, 4],
   [8, 1300, 64, 1],
-] as const;
+];
 
 const agree = (graph: Graph, g: Given, seen: ReadonlyMap<string, ArrayLike<number>>, tolerance: number): void => {
   for (const [name, t] of meaning(graph, g)) {
@@ -155,11 +155,11 @@ describe("WebGPU", () => {
 
   test.each(["software", "hardware"] as const)("on schedules for %s adapters", async (deviceClass) => {
     const limits = { ...device.limits, deviceClass };
-    for (const sizes of SIZES.slice(0, 3)) {
-      const graph = outputs(b.mul(site(...sizes).y, 0.5));
+    for (const [rows, inner, outer, rank] of SIZES.slice(0, 2)) {
+      const graph = outputs(b.mul(site(rows, inner, outer, rank).y, 0.5));
       const g = given(graph, 17);
       expect((await programFor([{ name: "main", graph }], limits)).entries[0].steps.length).toBe(2);
-      agree(graph, g, await runWebGPU(device, graph, g, limits), tolerances.sum(sizes[1]));
+      agree(graph, g, await runWebGPU(device, graph, g, limits), tolerances.sum(inner));
     }
     const graph = byRows(4, 64, 20, 26);
     const g = rowsGiven(graph);
