@@ -51,8 +51,10 @@ function passes(): string {
     if (!first.has(p.name)) first.set(p.name, i);
   });
   const order = `In this order: ${pipeline.map((p) => `\`${p.name}\``).join(" → ")}. \`peftc plan FILE --print NAME\` prints the graph behind a pass.`;
-  const rows = pipeline.filter((p, i) => first.get(p.name) === i).map((p) => [`\`${p.name}\``, p.before, p.after, p.law]);
-  return page("Passes", order, table(["pass", "expects", "gives", "stays equal"], rows));
+  const rows = pipeline
+    .filter((p, i) => first.get(p.name) === i)
+    .map((p) => [`\`${p.name}\``, p.before, p.after, p.law, p.optional ? "yes" : ""]);
+  return page("Passes", order, table(["pass", "expects", "gives", "stays equal", "optional"], rows));
 }
 
 function opTable(): string {

@@ -75,13 +75,14 @@ export class Compilation {
     graph: Graph,
     private readonly options: CompileOptions = {},
   ) {
-    const passes = options.passes ?? pipeline;
-    requirePass(passes, options);
+    const all = options.passes ?? pipeline;
+    requirePass(all, options);
+    const passes = all.filter((p) => !options.without?.includes(p.name));
     const stop = passes.findIndex((p) => p.name === options.stopAfter);
-    const all = stop < 0 ? passes : passes.slice(0, stop + 1);
-    const at = all.indexOf(cut);
-    const first = at < 0 ? all : all.slice(0, at);
-    this.rest = all.slice(first.length);
+    const upTo = stop < 0 ? passes : passes.slice(0, stop + 1);
+    const at = upTo.indexOf(cut);
+    const first = at < 0 ? upTo : upTo.slice(0, at);
+    this.rest = upTo.slice(first.length);
     const sizes = options.sizes ?? new Map<string, number>();
     this.context = new PassContext(sizes, options.options);
     this.graph = this.run(first, bind(graph, sizes, { values: options.values }), this.context);

@@ -23,7 +23,7 @@ export interface Driver {
   open(compiled: CompiledProgram): Promise<Session>;
 }
 
-export type Hooks = Pick<CompileOptions, "print" | "onPrint" | "stopAfter">;
+export type Hooks = Pick<CompileOptions, "print" | "onPrint" | "stopAfter" | "without">;
 
 export function backendEngine(driver: Driver, hooks: Hooks = {}): Engine {
   const { target, device, reason, memory, depth } = driver;

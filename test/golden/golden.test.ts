@@ -2,13 +2,14 @@
  * The golden vectors of published libraries: every case of a folder's `manifest.json` on one device.
  *
  * `PEFTC_GOLDEN`: the folder, by default this one. `PEFTC_DEVICE`: wasm (default), webgpu or reference. `PEFTC_GOLDEN_REPORT`: a file for
- * `{"passed": [...], "failed": [...], "unsupported": [...]}`. What the language or its library does not have is reported as unsupported, with the reason.
+ * `{"passed": [...], "failed": [...], "unsupported": [...]}`. `PEFTC_WITHOUT`: optional passes that are left out, separated by commas. What the language or its library does not have is reported as unsupported, with the reason.
  */
 import { writeFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { readMappings } from "../../src/formats/adapters/mapping.ts";
+import { pipeline } from "../../src/ir/pipeline.ts";
 import { type DeviceChoice, openEngine } from "../../src/node/engine.ts";
 import { NodeFiles } from "../../src/node/files.ts";
 import type { Engine } from "../../src/train/engine.ts";
@@ -21,6 +22,7 @@ const given = process.env.PEFTC_GOLDEN;
 const goldens = readManifest(given === undefined ? here : resolve(given));
 const library = resolve(here, "../../specs");
 const device = (process.env.PEFTC_DEVICE ?? "wasm") as DeviceChoice;
+const without = process.env.PEFTC_WITHOUT?.split(",");
 const report = { passed: [] as string[], failed: [] as string[], unsupported: [] as string[] };
 const reasons: string[] = [];
 
@@ -30,7 +32,7 @@ describe(`goldens on ${device}`, () => {
   const mappings = readMappings(files, join(library, "std/methods"), join(library, "std/models"));
   beforeAll(async () => {
     if (device === "webgpu") loadVulkan();
-    engine = await openEngine(device);
+    engine = await openEngine(device, without && { without });
   });
 
   for (const one of goldens.cases) {
@@ -53,6 +55,14 @@ describe(`goldens on ${device}`, () => {
       expect(problems).toEqual([]);
     }, 600_000);
   }
+
+  // all cases at once: PEFTC_WITHOUT
+  const [small] = goldens.cases.filter((c) => c.kind === "peft");
+  const optional = new Set(pipeline.filter((p) => p.optional).map((p) => p.name));
+  test.each(small && device !== "reference" && without === undefined ? [...optional] : [])("without the pass %s", async (pass) => {
+    const engine = await openEngine(device, { without: [pass] });
+    expect(await runCase({ goldens, files, engine, library, mappings }, small)).toEqual([]);
+  });
 
   afterAll(() => {
     const { passed, failed, unsupported } = report;

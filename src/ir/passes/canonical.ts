@@ -17,6 +17,7 @@ export const canonical: Pass = {
   before: "any graph; simplified, if much is to move",
   after: "no slice, and no gather of rows, stands behind a node that could be computed for less",
   law: "results are equal",
+  optional: true,
   run: (graph: Graph) => withRoots(graph, region(graph.results.map((r) => r.node))),
 };
 

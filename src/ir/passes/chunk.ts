@@ -52,6 +52,7 @@ export const chunk: Pass = {
   after:
     "large values that nothing reads whole are computed in loops over slices; the backward half computes them again, or in the same loop",
   law: "results are equal but for the order of sums over slices",
+  optional: true,
   run(graph, context) {
     const bytes = context.options.slice ?? SLICE;
     if (!Number.isFinite(bytes)) return graph;

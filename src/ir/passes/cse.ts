@@ -13,6 +13,7 @@ export const cse: Pass = {
   before: "any graph",
   after: "no two nodes of a region have the same op, operands and attributes",
   law: "results are equal",
+  optional: true,
   run: (graph: Graph) =>
     mapRegions(graph, (roots, known) => (rewriteLoop) => {
       const scope = new Scope();

@@ -18,6 +18,7 @@ export const cut: Pass = {
   before: "the backward half reads whatever of the forward half it needs",
   after: "it reads the values that were worth keeping, and recomputes the others from them; the copies are of the backward half",
   law: "every result is the same, to the bit",
+  optional: true,
   run(graph, context) {
     const { trained: changed } = context.options;
     if (!order(graph.results.map((r) => r.node)).some((n) => n.backward)) return graph;

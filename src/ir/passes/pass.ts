@@ -62,6 +62,8 @@ export interface Pass {
   readonly after: string;
   /** What stays equal. */
   readonly law: string;
+  /** Graphs can be lowered without it: it makes them smaller or faster, and nothing else. */
+  readonly optional?: true;
   run(graph: Graph, context: PassContext): Graph;
 }
 
@@ -78,6 +80,8 @@ export interface DriverHooks {
   readonly onPrint?: (pass: string, text: string) => void;
   /** Ends after this pass. */
   readonly stopAfter?: string;
+  /** Optional passes that are left out, to see what they are worth. */
+  readonly without?: readonly string[];
 }
 
 /** How many characters of a graph a message shows. */
@@ -111,6 +115,11 @@ export function requirePass(passes: readonly Pass[], hooks: DriverHooks): void {
   for (const name of [hooks.print, hooks.stopAfter])
     if (name !== undefined && name !== "*" && !known.has(name))
       throw new Bug(`there is no pass ${name}; the passes are ${[...known].join(", ")}`);
+  for (const name of hooks.without ?? [])
+    if (!passes.some((p) => p.name === name && p.optional))
+      throw new Bug(
+        `no pass ${name} can be left out; these can: ${[...new Set(passes.flatMap((p) => (p.optional ? [p.name] : [])))].join(", ")}`,
+      );
 }
 
 function blame<T>(pass: Pass, what: string, graph: Graph, inspect: Inspection, act: () => T): T {

@@ -15,6 +15,7 @@ export const products: Pass = {
   before: "no placeholders; simplified, so that equal nodes are one",
   after: "contractions are in the cheapest order found; products are distributed over sums with thin terms where that costs less",
   law: "results are equal up to rounding; the cost does not grow",
+  optional: true,
   run: (graph, context) => {
     const updated = graph.results.flatMap((r) => (r.role === "param" ? [r.name] : []));
     const trained = new Set([...updated, ...(context.options.trained ?? [])]);

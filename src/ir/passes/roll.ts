@@ -6,5 +6,6 @@ export const roll: Pass = {
   before: "the turns of static loops one behind the other, with tags",
   after: "one loop node for each static loop, one body for turns of equal structure",
   law: "every result is the same, to the bit",
+  optional: true,
   run: rollGraph,
 };

@@ -23,6 +23,7 @@ export const sparse: Pass = {
   before: "a flat graph, sizes bound",
   after: "products that may skip zeros say on which side (`zeros`), and have Σ|other side| as a third operand",
   law: "results are equal",
+  optional: true,
   run: (graph, context) => {
     const out = markSparse(graph);
     if (out.marked > 0)
