@@ -93,7 +93,9 @@ export class Compilation {
     const context = new PassContext(this.context.sizes, { ...this.options.options, recompute });
     const graph = this.run(this.rest, this.graph, context);
     const notes = [...this.context.notes, ...context.notes];
-    return { graph, scalars: context.scalars, notes, ...(context.recompute && { recompute: context.recompute }) };
+    // without `cut` there is nothing to decide: all passes ran at the start
+    const made = [...this.context.scalars, ...context.scalars];
+    return { graph, scalars: made, notes, ...(context.recompute && { recompute: context.recompute }) };
   }
 
   private run(passes: readonly Pass[], graph: Graph, context: PassContext): Graph {
