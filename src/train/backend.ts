@@ -81,6 +81,7 @@ export function compilationOf(
       trained: options.trained,
       slice,
       reverse: options.reverse || undefined,
+      place: options.place,
       hostInputs: ["step", "steps", UPDATE_ROWS],
     },
   });

@@ -1,5 +1,5 @@
 /** What training asks of a backend: graphs in, a running session out. Implementations: `src/backends`, opened by `src/node` or a page. */
-import type { Graph } from "../ir/graph.ts";
+import type { Graph, Span } from "../ir/graph.ts";
 import type { Program, Session } from "../runtime/program.ts";
 import type { FrontPoint } from "./fit.ts";
 
@@ -19,6 +19,8 @@ export interface BuildOptions {
   readonly memory?: number;
   /** How loops that can be run backwards are; see `PassOptions`. */
   readonly reverse?: "exact" | number;
+  /** Says where in the sources a node comes from, for notes. */
+  readonly place?: (span: Span) => string | undefined;
   /** Only the plan is wanted: the program need not fit the device, and cannot be opened. */
   readonly planOnly?: boolean;
 }

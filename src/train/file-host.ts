@@ -1,5 +1,6 @@
 /** A host for runs over `Sources`: data, tokenizers, values and results all come from and go to its files. */
 import type { GenerateStage, Project } from "../compiler/project.ts";
+import { placeOf } from "../compiler/report/place.ts";
 import type { TableContext } from "../formats/data/make.ts";
 import { InputError } from "../ir/errors.ts";
 import { artefactsFor } from "./artefacts.ts";
@@ -26,6 +27,7 @@ export function fileHost(project: Project, sources: Sources, engine: Engine, wat
     files: sources.files,
     engine,
     values,
+    place: (span) => placeOf(span, (file) => sources.readSource(file)),
     table: async (request) => tables.table(request),
     written: (spec) => tables.written(spec),
     adopt: (folder) => tables.book.adopt(folder),

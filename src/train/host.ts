@@ -3,6 +3,7 @@ import type { DatasetSpec, GenerateStage, PredictStage, Project, TokenizerSource
 import type { Provenance } from "../formats/adapters/provenance.ts";
 import type { FloatDType } from "../formats/config.ts";
 import type { Files } from "../formats/files.ts";
+import type { Span } from "../ir/graph.ts";
 import type { DataTable } from "./columns.ts";
 import type { Engine } from "./engine.ts";
 import type { Listen } from "./events.ts";
@@ -33,6 +34,8 @@ export interface RunHost {
   readonly artefacts: Artefacts;
   readonly provenances: Provenances;
   readonly listen: Listen;
+  /** File and line of a place in the sources. */
+  readonly place?: (span: Span) => string | undefined;
   interrupted(): boolean;
   /** Seconds on a monotonic clock. */
   now(): number;

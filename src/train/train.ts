@@ -60,10 +60,15 @@ export async function prepareTrain(stage: TrainStage, host: RunHost): Promise<Pr
 }
 
 /** The same without a word on whether it fits; with `planOnly` it may be larger than the device holds, and is only to be looked at. */
-export async function planTrain(stage: TrainStage, host: Pick<RunHost, "table" | "engine">, planOnly = true): Promise<PreparedTrain> {
+export async function planTrain(
+  stage: TrainStage,
+  host: Pick<RunHost, "table" | "engine" | "place">,
+  planOnly = true,
+): Promise<PreparedTrain> {
   const laid = await layTrain(stage, host);
   const budget = stage.memory ?? host.engine.memory;
-  const built = await host.engine.build(laid.points, { trained: stage.trained, memory: budget, reverse: stage.reverse, planOnly });
+  const { trained, reverse } = stage;
+  const built = await host.engine.build(laid.points, { trained, memory: budget, reverse, place: host.place, planOnly });
   return { ...laid, built, budget };
 }
 

@@ -33,8 +33,13 @@ describe("exact", () => {
     { kind: 1, layers: 4, pre: true },
     { kind: 3, layers: 4, pre: true },
     { kind: "revnet", layers: 4 },
-  ])("$kind, norms in front: $pre", (s) => {
-    const { graph } = compileGraph(stackStep(s), { options: { reverse: "exact" } });
+    { kind: 1, layers: 5, first: true },
+  ])("$kind, norms in front: $pre, only the first token is read: $first", (s) => {
+    const { graph, notes } = compileGraph(stackStep(s), { options: { reverse: "exact" } });
+    const said = notes.find((n) => n.text.includes("runs backwards"))!.text;
+    if (s.first)
+      expect(said).toMatch(/^h \(5 turns\) runs backwards: turns 1 to 3; the others no, .* only a part of what is carried goes on$/);
+    else expect(said).toBe("h (4 turns) runs backwards: yes");
     const again = run(graph);
     const kept = run(stored(graph));
     expect(again.get("output reverse_check")).toEqual([0]);

@@ -17,6 +17,8 @@ export interface Stack {
   readonly packed?: boolean;
   /** Norms before each half rather than after. */
   readonly pre?: boolean;
+  /** Only the first token of a text is read at the end. */
+  readonly first?: boolean;
   /** What the second layer adds to one number of every text's first token. */
   readonly outlier?: number;
 }
@@ -103,7 +105,8 @@ export function stackStep(s: Stack): Graph {
     [a, c] = kind === 3 ? [y1, y2] : [y2, y1];
   }
   const mean = top.div(top.add(a, c), 2);
-  const out = pre ? norm(top, mean, "final") : mean;
+  const all = pre ? norm(top, mean, "final") : mean;
+  const out = s.first ? top.sliceAxis(all, 1, 0, 1) : all;
   const logits = linear(top, top.reduce("mean", out, [1]), "head", dim, CLASSES);
   const logp = top.sub(logits, top.unary("log", top.reduce("sum", top.unary("exp", logits), [-1], true)));
   const hit = top.eq(top.iota([batch, CLASSES], 1), top.reshape(label, [batch, 1]));

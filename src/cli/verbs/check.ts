@@ -1,5 +1,7 @@
 import type { Command } from "commander";
 import type { AttachmentReport, ModelReport, Project, Stage } from "../../compiler/project.ts";
+import { placeOf } from "../../compiler/report/place.ts";
+import { backwards } from "../../train/backwards.ts";
 import { stagesOf } from "../../train/run.ts";
 import { type CommonOptions, common, Session } from "../context.ts";
 import { line } from "../errors.ts";
@@ -15,13 +17,17 @@ export function check(program: Command, io: Io): void {
     .action((file: string, options: CommonOptions) => {
       const session = new Session(io, options);
       const project = session.open(file);
-      if (session.json) io.out(line({ event: "check", file, ...facts(project) }));
-      else io.out(text(project));
+      const verdicts: Verdicts = (stage) => (stage.verb === "train" ? backwards(stage, (span) => placeOf(span, session.source)) : []);
+      if (session.json) io.out(line({ event: "check", file, ...facts(project, verdicts) }));
+      else io.out(text(project, verdicts));
     });
 }
 
+/** What is said of a stage's loops that `reverse` would run backwards. */
+type Verdicts = (stage: Stage) => string[];
+
 /** The documented shape of `check --json`. */
-function facts(project: Project): Record<string, unknown> {
+function facts(project: Project, verdicts: Verdicts): Record<string, unknown> {
   return {
     models: project.models.map((m) => ({
       name: m.name,
@@ -48,7 +54,9 @@ function facts(project: Project): Record<string, unknown> {
     stages: stagesOf(project).map((stage) => ({
       name: stage.name,
       verb: stage.verb,
-      ...(stage.verb === "train" ? { trained: sizeOf(project, stage.trained), columns: stage.step.map(columnsOf) } : {}),
+      ...(stage.verb === "train"
+        ? { trained: sizeOf(project, stage.trained), columns: stage.step.map(columnsOf), backwards: verdicts(stage) }
+        : {}),
     })),
   };
 }
@@ -56,11 +64,11 @@ function facts(project: Project): Record<string, unknown> {
 const columnsOf = (entry: { columns: readonly { name: string; dtype: string; shape: readonly unknown[] }[] }) =>
   Object.fromEntries(entry.columns.map((c) => [c.name, `${c.dtype}[${c.shape.map(String).join(", ")}]`]));
 
-function text(project: Project): string {
+function text(project: Project, verdicts: Verdicts): string {
   const parts = [
     ...project.models.map((m) => modelText(project, m)),
     ...project.attachments.map((a) => attachmentText(project, a)),
-    ...stagesOf(project).map((s) => stageText(project, s)),
+    ...stagesOf(project).map((s) => stageText(project, s, verdicts(s))),
   ];
   return `${parts.join("\n")}\n${project.file} is sound\n`;
 }
@@ -93,7 +101,7 @@ function attachmentText(project: Project, a: AttachmentReport): string {
   return `${head}  ${a.sites.length} ${a.sites.length === 1 ? "site" : "sites"}, ${learning(attachmentSize(project, a))}\n${table([...rows, ...shared], "    ")}`;
 }
 
-function stageText(project: Project, stage: Stage): string {
+function stageText(project: Project, stage: Stage, verdicts: readonly string[]): string {
   const head = `${stage.verb}${stage.name === stage.verb ? "" : ` ${stage.name}`}`;
   if (stage.verb !== "train") return `${head}\n`;
   const columns = stage.step.map((entry) =>
@@ -101,5 +109,5 @@ function stageText(project: Project, stage: Stage): string {
       .map(([name, type]) => `${name}: ${type}`)
       .join(", "),
   );
-  return `${head}: ${grouped(sizeOf(project, stage.trained))} parameters trained in ${stage.trained.length} tensors\n${columns.map((c) => `  columns ${c}\n`).join("")}`;
+  return `${head}: ${grouped(sizeOf(project, stage.trained))} parameters trained in ${stage.trained.length} tensors\n${[...columns.map((c) => `columns ${c}`), ...verdicts].map((l) => `  ${l}\n`).join("")}`;
 }

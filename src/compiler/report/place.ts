@@ -1,4 +1,5 @@
 /** From offsets to lines and columns, and how wide text is on a terminal. */
+import type { Span } from "../../ir/graph.ts";
 
 /** A line and column, both from 1. Columns count UTF-16 units, as editors do. */
 export interface Position {
@@ -31,6 +32,12 @@ export class Lines {
   line(n: number): string {
     return this.text.slice(this.starts[n - 1], this.starts[n] ?? this.text.length).replace(/[\r\n]+$/, "");
   }
+}
+
+/** The file and line where a span begins, by the text of its file; the file alone where that is not there. */
+export function placeOf({ file, start }: Span, source: (file: string) => string | undefined): string {
+  const text = source(file);
+  return text === undefined ? file : `${file}:${new Lines(text).position(start).line}`;
 }
 
 /**

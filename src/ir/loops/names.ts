@@ -76,6 +76,15 @@ export function followNames(loop: Node, picked: readonly number[]): Attrs {
   };
 }
 
+/** The attributes for a loop that is the turns `from`..`to`-1 of another. */
+export function namesOf(loop: Node, from: number, to: number): Attrs {
+  const numbers = loop.attrs.turns as readonly number[] | undefined;
+  const paths = loop.attrs.paths as readonly string[] | undefined;
+  if (!numbers || !paths) return loop.attrs;
+  const width = paths.length / numbers.length;
+  return { ...loop.attrs, turns: numbers.slice(from, to), paths: paths.slice(from * width, to * width) };
+}
+
 /** For a loop node: where a node of its body comes from, in a turn. */
 export function originsIn(loop: Node): (t: number, origin: Origin) => Origin {
   const { id, of } = loop.attrs;

@@ -3,7 +3,7 @@
  * result reaches is gone by itself. The driver, not the pass, verifies what came out and blames by name.
  */
 import { Bug } from "../errors.ts";
-import type { Graph } from "../graph.ts";
+import type { Graph, Span } from "../graph.ts";
 import type { HostScalar } from "./scalars.ts";
 
 /** What the caller fixes before compiling. */
@@ -12,6 +12,8 @@ export interface PassOptions {
   readonly accumulate?: number;
   /** Loops whose carried values can be found again run backwards: to the bit, over integers. */
   readonly reverse?: "exact" | number;
+  /** Says where in the sources a node comes from, for notes. */
+  readonly place?: (span: Span) => string | undefined;
   /** Bytes of a slice of what is computed in slices; `Infinity`: nothing is. A few MB, if left out. */
   readonly slice?: number;
   /** How much is recomputed: a step of the scale that `cut` has for the graph; if left out, what costs next to nothing. */

@@ -154,13 +154,17 @@ export function couplingsOf(body: Body, carried: number): readonly Coupling[] | 
     }
   }
   if (found.size === carried) return results.map((_, k) => found.get(k)!);
-  const at = results.find((_, k) => !found.has(k))!;
   if (blocked) return blocked;
+  const open = results.filter((_, k) => !found.has(k));
+  const at = open[0];
+  const carriedIn = (n: Node): Node[] => [...readsOf(n), ...n.inputs.flatMap((x) => [...readsOf(x)])].filter((x) => place.has(x));
   const scaled = order([at]).find((n) => rowOf(n).role === "scale" && n.inputs.some((x) => params.includes(x)) && !factorOf(n));
+  const part = open.find((n) => carriedIn(n).some((x) => !taken(place.get(x)!) && sizeOf(n) < sizeOf(x)));
+  if (part) return { at: part, why: "only a part of what is carried goes on" };
   if (scaled) return { at: scaled, why: "the factor is no static number" };
-  const depends = [...readsOf(at), ...at.inputs.flatMap((x) => [...readsOf(x)])].some((x) => place.has(x));
-  return { at, why: depends ? `${at.op} cannot be undone` : "nothing that is carried out depends on this value" };
+  return { at, why: carriedIn(at).length > 0 ? `${at.op} cannot be undone` : "nothing that is carried out depends on this value" };
 }
+const sizeOf = ({ type }: Node): number => (type.shape as readonly number[]).reduce((p, d) => p * d, 1);
 
 /** The same factors for a body that is not to be run backwards, whose summands may hide where a is: f is what is left of the value. */
 export function couplingsLike(body: Body, carried: number, like: readonly Coupling[]): readonly Coupling[] {
@@ -207,7 +211,8 @@ export function passingThrough(body: Body, carried: number): number {
     }
     return share;
   };
-  const matrix = results.map(shareOf);
+  // what a turn leaves as it is adds nothing
+  const matrix = results.map((r, k) => (r === params[k] ? params.map(() => 0) : shareOf(r)));
   let values: number[] = params.map(() => 1);
   let grown = 0;
   const rounds = 40;

@@ -5,10 +5,10 @@
  */
 import { Builder } from "../build.ts";
 import type { Body, Graph, Node, Type } from "../graph.ts";
-import { type Blocked, isBlocked } from "../loops/invert.ts";
 import { makeArg, makeLoop } from "../make.ts";
 import { carriedRead, exportRead, isGet, rebuild, withInputs } from "../rebuild.ts";
-import { type Coupling, couplingsLike, couplingsOf, passingThrough } from "./couplings.ts";
+import type { Coupling } from "./couplings.ts";
+import { growing, type Reversible } from "./found.ts";
 import { RANGE, REVERSE_SCALE, REVERSE_UNIT, REVERSE_WIDE_SCALE, REVERSE_WIDE_UNIT, Words } from "./streams.ts";
 
 /** Outputs of such a step: 1 where a stream left the range of its integers; 1 where what was rebuilt is not what was there. */
@@ -20,61 +20,13 @@ export const REVERSE_ERROR = "reverse_error";
 
 const SCALAR: Type = { dtype: "f32", shape: [] };
 
-/** What can be said of a loop that has an adjoint. */
-export interface Found {
-  readonly loop: Node;
-  /** By body; of a body that only the first turn runs, as it need not be run backwards, what the others do. */
-  readonly couplings: readonly (readonly Coupling[])[] | Blocked;
-}
-
-/** Where what passes through shrinks by less than this from turn to turn, streams leave the range of one word. */
-const SHRINKING = 0.9;
-/** By how much streams grow from turn to turn if no norm holds them, and whether their integers need two words for it. */
-export function growing({ loop }: Found): { readonly growth: number; readonly wide: boolean } {
-  const { carried, bodies } = loop.loop!;
-  const growth = Math.max(...bodies.map((body) => passingThrough(body, carried)));
-  return { growth, wide: growth > SHRINKING };
-}
-
-/** Loops that the backward half follows, and how they are coupled. */
-export function coupledLoops(nodes: readonly Node[]): Found[] {
-  const followed = new Set<Node>();
-  const loops = nodes.filter((n) => n.loop);
-  for (const n of loops) {
-    if (n.attrs.follows === undefined) continue;
-    for (const x of n.inputs) if (isGet(x) && x.inputs[0].attrs.follows === undefined) followed.add(x.inputs[0]);
-  }
-  return loops.filter((n) => followed.has(n)).map((loop) => ({ loop, couplings: couplingsIn(loop) }));
-}
-
-function couplingsIn(loop: Node): readonly (readonly Coupling[])[] | Blocked {
-  const { carried, bodies, turns } = loop.loop!;
-  const wrong = loop.inputs.slice(0, carried).find((x) => x.type.dtype !== "f32");
-  if (wrong) return { at: wrong, why: `a value of ${wrong.type.dtype} is carried` };
-  if (carried < 2)
-    return {
-      at: bodies[turns[turns.length - 1].body].results[0] ?? loop,
-      why: "one value is carried, and both sides of its sum depend on it",
-    };
-  const solved = bodies.map((body) => couplingsOf(body, carried));
-  const onlyFirst = (i: number) => turns.every((t, at) => t.body !== i || at === 0);
-  const like = solved.find((s, i): s is readonly Coupling[] => !isBlocked(s) && !onlyFirst(i));
-  const out: (readonly Coupling[])[] = [];
-  for (const [i, s] of solved.entries()) {
-    if (!isBlocked(s)) out.push(s);
-    else if (!like || !onlyFirst(i)) return s;
-    else out.push(couplingsLike(bodies[i], carried, like));
-  }
-  return out;
-}
-
 /** The graph with integer streams in these loops, and an output that says whether they kept their range. */
-export function withIntegerStreams(graph: Graph, found: readonly Found[]): Graph {
+export function withIntegerStreams(graph: Graph, found: readonly Reversible[]): Graph {
   const top = new Builder({ path: "reverse" });
   const words = new Words(found.some((f) => growing(f).wide));
   const scale = top.input(words.wide ? REVERSE_WIDE_SCALE : REVERSE_SCALE, SCALAR);
   const unit = top.input(words.wide ? REVERSE_WIDE_UNIT : REVERSE_UNIT, SCALAR);
-  const of = new Map(found.flatMap((f) => (isBlocked(f.couplings) ? [] : [[f.loop, f.couplings] as const])));
+  const of = new Map(found.map((f) => [f.loop, f.couplings]));
   /** What goes in first, as an integer and as the f32 that this is. */
   const starts = new Map<Node, { integer: Node; float: Node }>();
   const startOf = (x: Node): { integer: Node; float: Node } => {

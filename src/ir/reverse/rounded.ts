@@ -4,11 +4,10 @@
  */
 import { Builder } from "../build.ts";
 import type { Body, Graph, Node } from "../graph.ts";
-import { isBlocked } from "../loops/invert.ts";
 import { makeLoop } from "../make.ts";
 import { rebuild, withInputs } from "../rebuild.ts";
 import type { Coupling } from "./couplings.ts";
-import type { Found } from "./exact.ts";
+import type { Reversible } from "./found.ts";
 
 /** f32's unit roundoff. */
 const UNIT = 2 ** -24;
@@ -63,14 +62,14 @@ export const segmentFor = (growth: number, error: number): number =>
   growth <= 1 ? Number.MAX_SAFE_INTEGER : Math.max(1, Math.floor(Math.log(error / UNIT) / Math.log(growth)));
 
 /** The graph with the couplings of these loops as such, and with how many turns lie between kept values. */
-export function withRoundedStreams(graph: Graph, found: readonly (Found & { readonly segment: number })[]): Graph {
+export function withRoundedStreams(graph: Graph, found: readonly (Reversible & { readonly segment: number })[]): Graph {
   const of = new Map(found.map((f) => [f.loop, f]));
   const roots = rebuild(
     graph.results.map((r) => r.node),
     new Map(),
     (n, inputs) => {
       const f = of.get(n);
-      if (!n.loop || !f || isBlocked(f.couplings)) return withInputs(n, inputs);
+      if (!n.loop || !f) return withInputs(n, inputs);
       const couplings = f.couplings;
       const bodies = n.loop.bodies.map((body, i) => coupledBody(body, couplings[i], f.segment));
       return makeLoop(inputs, { ...n.loop, bodies }, n.origin, n.attrs);
