@@ -1,6 +1,7 @@
 /** Files of this machine, the standard library, and hosts for runs on them. */
 import path from "node:path";
 import type { Project } from "../compiler/project.ts";
+import { placeOf } from "../compiler/report/place.ts";
 import { readMappings } from "../formats/adapters/mapping.ts";
 import { Sources } from "../train/compiler-host.ts";
 import { Tables } from "../train/data.ts";
@@ -41,6 +42,7 @@ export function openWorkspace(folder: string, sizesOnly = false): Workspace {
         ...watch,
         version: packageVersion(),
         decodeImage,
+        place: (span) => placeOf(span, (file) => sources.readSource(file)),
         claim: (at) => claim(path.resolve(folder, at)),
       }),
   };

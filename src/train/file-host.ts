@@ -1,6 +1,5 @@
 /** A host for runs over `Sources`: data, tokenizers, values and results all come from and go to its files. */
 import type { GenerateStage, Project } from "../compiler/project.ts";
-import { placeOf } from "../compiler/report/place.ts";
 import type { TableContext } from "../formats/data/make.ts";
 import { InputError } from "../ir/errors.ts";
 import { artefactsFor } from "./artefacts.ts";
@@ -16,6 +15,7 @@ export interface Watch extends Pick<RunHost, "listen" | "interrupted" | "now" | 
   /** Reads pictures, where the machine can. */
   readonly decodeImage?: TableContext["decodeImage"];
   readonly claim?: RunHost["claim"];
+  readonly place?: RunHost["place"];
 }
 
 export function fileHost(project: Project, sources: Sources, engine: Engine, watch: Watch): FileHost {
@@ -27,7 +27,6 @@ export function fileHost(project: Project, sources: Sources, engine: Engine, wat
     files: sources.files,
     engine,
     values,
-    place: (span) => placeOf(span, (file) => sources.readSource(file)),
     table: async (request) => tables.table(request),
     written: (spec) => tables.written(spec),
     adopt: (folder) => tables.book.adopt(folder),
