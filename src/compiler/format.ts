@@ -1,7 +1,7 @@
 /** The one way to lay out a file. */
 import { layout } from "./format/layout.ts";
 import { pieces } from "./format/pieces.ts";
-import { parse } from "./read/parse.ts";
+import { parseConcrete } from "./read/parse.ts";
 import type { Problem } from "./report/problem.ts";
 
 export interface Formatted {
@@ -18,11 +18,11 @@ const TURNS = 4;
  * once more changes nothing.
  */
 export function format(text: string, file: string): Formatted {
-  const { problems, concrete } = parse(text, file);
+  const { problems, concrete } = parseConcrete(text, file);
   if (problems.some((p) => p.severity === "error")) return { text, problems };
   let laid = layout(pieces(concrete));
   for (let turn = 0; turn < TURNS; turn++) {
-    const again = layout(pieces(parse(laid, file).concrete));
+    const again = layout(pieces(parseConcrete(laid, file).concrete));
     if (again === laid) break;
     laid = again;
   }

@@ -7,7 +7,7 @@ import { backendEngine, type Driver, type Hooks } from "../train/backend.ts";
 import type { Engine } from "../train/engine.ts";
 import { referenceEngine } from "../train/reference.ts";
 import { dawn } from "./dawn.ts";
-import { enableRelaxed, optimiseAtOnce, parallelism, startThread } from "./threads.ts";
+import { collect, compileOptimised, enableRelaxed, parallelism, startThread } from "./threads.ts";
 
 /** auto: a hardware WebGPU adapter if there is one, else WebAssembly. */
 export type DeviceChoice = "auto" | "webgpu" | "wasm" | "reference";
@@ -48,7 +48,6 @@ async function hardware(): Promise<WebGPUDevice | string> {
 
 function wasmDriver(reason: string): Driver {
   enableRelaxed();
-  optimiseAtOnce();
   const arithmetic = hasRelaxed() ? "relaxed" : "plain";
   const workers = Math.min(WORKERS, parallelism());
   return {
@@ -57,7 +56,10 @@ function wasmDriver(reason: string): Driver {
     reason,
     memory: Math.min(4 * 2 ** 30, totalmem() / 2),
     depth: 1,
-    open: ({ program, module }) => openWasm(program, module!, { workers, startThread }),
+    open: async ({ program, module }) => {
+      await collect();
+      return openWasm(program, module!, { workers, startThread, compile: compileOptimised });
+    },
   };
 }
 

@@ -9,7 +9,8 @@ import { hasRelaxed } from "../runtime/wasm.ts";
 export const startThread: StartThread = () => {
   const code = `const { parentPort } = require("node:worker_threads");
 ${workerSource}((f) => parentPort.on("message", (m) => f(m).catch((x) => parentPort.postMessage({ kind: "failed", message: String(x) }))), (m) => parentPort.postMessage(m));`;
-  const worker = new Worker(code, { eval: true });
+  // it computes in memory that is there already, and needs next to none of its own
+  const worker = new Worker(code, { eval: true, resourceLimits: { maxYoungGenerationSizeMb: 1, maxOldGenerationSizeMb: 64 } });
   worker.unref();
   let ended = false;
   return {
@@ -37,11 +38,43 @@ export function enableRelaxed(): void {
   if (!hasRelaxed()) setFlagsFromString("--experimental-wasm-relaxed-simd");
 }
 
+/** What the engine is told for modules that are compiled at once and well, and what it does otherwise. */
+const OPTIMISE = ["--no-liftoff", "--no-wasm-lazy-compilation"];
+const USUAL = ["--liftoff", "--wasm-lazy-compilation"];
+let compiling = 0;
+
 /**
- * Has modules compiled by the optimising compiler at once, all functions on all cores, while weights are loaded. Otherwise the first step would run on
- * what the baseline compiler makes, several times slower.
+ * Has a module compiled by the optimising compiler at once, all functions on all cores, while weights are loaded. Otherwise the first step would run on
+ * what the baseline compiler makes, several times slower. What is compiled before and after is not: a tool that runs once would wait for it, and the compiler's memory
+ * would stand beside the run's.
  */
-export function optimiseAtOnce(): void {
-  setFlagsFromString("--no-liftoff");
-  setFlagsFromString("--no-wasm-lazy-compilation");
+export async function compileOptimised(module: BufferSource): Promise<WebAssembly.Module> {
+  compiling++;
+  for (const flag of OPTIMISE) setFlagsFromString(flag);
+  try {
+    return await WebAssembly.compile(module);
+  } finally {
+    if (--compiling === 0) for (const flag of USUAL) setFlagsFromString(flag);
+  }
+}
+
+/** Bytes of JavaScript's heap below which it is not worth the time to look for what can go. */
+const LARGE = 48 * 2 ** 20;
+
+/**
+ * Gives back what JavaScript no longer needs: what was compiled from would otherwise lie there beside the weights for as long as a run takes. An engine
+ * without an inspector keeps it until it collects by itself.
+ */
+export async function collect(): Promise<void> {
+  if (process.memoryUsage().heapTotal + process.memoryUsage().external < LARGE || !process.features.inspector) return;
+  const { Session } = await import("node:inspector");
+  const session = new Session();
+  session.connect();
+  try {
+    await new Promise<void>((resolve, reject) => {
+      session.post("HeapProfiler.collectGarbage", (error) => (error ? reject(error) : resolve()));
+    });
+  } finally {
+    session.disconnect();
+  }
 }

@@ -12,7 +12,7 @@
  */
 import { type Files, isRecord, type Json, type JsonRecord, joinPath, pythonJson, readRecord, writeJson } from "../formats/files.ts";
 import { openSafetensors } from "../formats/safetensors/read.ts";
-import { type OutTensor, writeSafetensors } from "../formats/safetensors/write.ts";
+import { writeSafetensorsOf } from "../formats/safetensors/write.ts";
 import { InputError } from "../ir/errors.ts";
 import { own } from "../ir/own.ts";
 import type { StorageType, Values } from "../runtime/program.ts";
@@ -27,6 +27,27 @@ export interface Held {
 }
 export type Tensors = ReadonlyMap<string, Held>;
 
+/** A tensor that lies on a device, or in a file: it is asked for when its turn comes. */
+export interface Lent extends Omit<Held, "values"> {
+  read(): Promise<Values>;
+}
+export const lent = (tensors: Tensors): ReadonlyMap<string, Lent> =>
+  new Map([...tensors].map(([name, { shape, dtype, values }]) => [name, { shape, dtype, read: async () => values }]));
+
+/** All of them at once. */
+export async function readAll(tensors: ReadonlyMap<string, Lent>): Promise<Map<string, Held>> {
+  const out = new Map<string, Held>();
+  for (const [name, { shape, dtype, read }] of tensors) out.set(name, { shape, dtype, values: await read() });
+  return out;
+}
+
+/** What a checkpoint is written from: one tensor at a time stands beside those of the device. */
+export interface Source {
+  readonly params: ReadonlyMap<string, Lent>;
+  readonly states: ReadonlyMap<string, Lent>;
+  readonly best?: Tensors;
+}
+
 export interface Snapshot {
   readonly params: Tensors;
   readonly states: Tensors;
@@ -36,14 +57,12 @@ export interface Snapshot {
 
 const STORED = { f32: "F32", i32: "I32", bool: "BOOL" } as const;
 
-export function writeTensors(files: Files, path: string, tensors: Tensors): void {
-  const out: OutTensor[] = [...tensors].map(([name, { shape, dtype, values }]) => ({
-    name,
-    shape,
-    dtype: STORED[dtype],
-    values: () => values,
-  }));
-  writeSafetensors(files, path, out);
+export function writeTensors(files: Files, path: string, tensors: ReadonlyMap<string, Lent>): Promise<void> {
+  return writeSafetensorsOf(
+    files,
+    path,
+    [...tensors].map(([name, { shape, dtype, read }]) => ({ name, shape, dtype: STORED[dtype], values: read })),
+  );
 }
 
 export function readTensors(files: Files, path: string): Map<string, Held> {
@@ -75,22 +94,22 @@ const NAME = /^checkpoint-(\d+)$/;
  * Writes `checkpoint-N` below `folder`, then removes older ones beyond `keep`. `adapters` writes the usable form into the folder it is given.
  * Whatever fails leaves the earlier checkpoints as they were. Gives the folder's path.
  */
-export function writeCheckpoint(
+export async function writeCheckpoint(
   files: Files,
   folder: string,
-  snapshot: Snapshot,
+  source: Source,
   facts: CheckpointFacts,
   adapters: (folder: string) => void,
   keep: number,
-): string {
+): Promise<string> {
   const final = joinPath(folder, `checkpoint-${facts.progress.step}`);
   const draft = `${final}${PARTIAL}`;
   files.remove(draft);
   try {
     adapters(draft);
-    writeTensors(files, joinPath(draft, "parameters.safetensors"), snapshot.params);
-    writeTensors(files, joinPath(draft, "optimizer.safetensors"), snapshot.states);
-    if (snapshot.best !== undefined) writeTensors(files, joinPath(draft, "best.safetensors"), snapshot.best);
+    await writeTensors(files, joinPath(draft, "parameters.safetensors"), source.params);
+    await writeTensors(files, joinPath(draft, "optimizer.safetensors"), source.states);
+    if (source.best !== undefined) await writeTensors(files, joinPath(draft, "best.safetensors"), lent(source.best));
     writeJson(files, joinPath(draft, "trainer_state.json"), trainerState(facts), true);
     const state = { ...ownState(facts), files: sumsIn(files, draft) as unknown as Json };
     writeJson(files, joinPath(draft, "peftc_state.json"), { ...state, checksum: stateSum(state) }, true);
@@ -138,7 +157,8 @@ export interface Checkpoint {
   readonly folder: string;
   readonly progress: Progress;
   readonly identity: Identity;
-  readonly snapshot: Snapshot;
+  /** Reads the values. */
+  snapshot(): Snapshot;
 }
 
 /** P0824 where a checkpoint cannot be understood, or is not as it was written. */
@@ -177,11 +197,11 @@ export function readCheckpoint(files: Files, folder: string, step: number): Chec
       history: (progress.history as Json[]).map((entry) => entry as LogEntry),
     },
     identity: identity as unknown as Identity,
-    snapshot: {
+    snapshot: () => ({
       params: readTensors(files, joinPath(path, "parameters.safetensors")),
       states: readTensors(files, joinPath(path, "optimizer.safetensors")),
       ...(files.stat(best) === undefined ? {} : { best: readTensors(files, best) }),
-    },
+    }),
   };
 }
 

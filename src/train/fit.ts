@@ -19,22 +19,27 @@ export interface Fitted {
   readonly smallest?: number;
 }
 
-/** Peaks of one entry by the step of its scale. */
+/** Peaks of one entry by the step of its scale. Graphs that were looked at once may go: they are many, and large beside a small budget. */
 export class Peaks {
-  private readonly known = new Map<number, { readonly bytes: number; readonly compiled: Compiled }>();
+  private readonly known = new Map<number, { readonly bytes: number; readonly added: number; compiled: WeakRef<Compiled> }>();
   constructor(
     private readonly compilation: Compilation,
     private readonly target: TargetOptions,
     private readonly shared = new SharedKernels(),
   ) {}
-  at(step: number): { readonly bytes: number; readonly compiled: Compiled } {
+  /** Bytes, and the share of the work that is repeated. */
+  at(step: number): { readonly bytes: number; readonly added: number } {
     let peak = this.known.get(step);
     if (!peak) {
       const compiled = this.compilation.finish(step);
-      peak = { bytes: activationBytes(compiled.graph, this.target, this.shared), compiled };
+      const bytes = activationBytes(compiled.graph, this.target, this.shared);
+      peak = { bytes, added: compiled.recompute!.added, compiled: new WeakRef(compiled) };
       this.known.set(step, peak);
     }
     return peak;
+  }
+  compiled(step: number): Compiled {
+    return this.known.get(step)?.compiled.deref() ?? this.compilation.finish(step);
   }
 }
 
@@ -54,7 +59,7 @@ export async function fit(entries: readonly Fitting[], target: TargetOptions, me
     const steps = usual.map(({ recompute }, i) => (recompute ? firstWithin(peaks[i], recompute, allowed) : undefined));
     if (steps.some((s, i) => s === undefined && usual[i].recompute !== undefined)) break;
     const lowered = usual.map((u, i) =>
-      steps[i] === undefined || steps[i] === u.recompute!.step ? u : { name: u.name, ...peaks[i].at(steps[i]).compiled },
+      steps[i] === undefined || steps[i] === u.recompute!.step ? u : { name: u.name, ...peaks[i].compiled(steps[i]) },
     );
     const planned = await compileProgram(lowered, target, true, shared);
     const now = memoryOf(planned.program).total;
@@ -121,7 +126,7 @@ export async function front(entries: readonly Fitting[], target: TargetOptions):
   const out: FrontPoint[] = [];
   for (const step of [...new Set(steps)]) {
     const peak = peaks.at(step);
-    const point = { bytes: total - arenas.activations + peak.bytes, added: peak.compiled.recompute!.added };
+    const point = { bytes: total - arenas.activations + peak.bytes, added: peak.added };
     if (out.every((p) => p.bytes > point.bytes)) out.push(point);
   }
   return out;

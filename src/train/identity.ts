@@ -57,11 +57,11 @@ function union(a: Readonly<Record<string, unknown>>, b: Readonly<Record<string, 
 }
 
 /** Hexadecimal SHA-256 of pieces, in order. */
-export async function sha256(pieces: Iterable<string | ArrayBufferView>): Promise<string> {
+export async function sha256(pieces: Iterable<string | ArrayBufferView> | AsyncIterable<string | ArrayBufferView>): Promise<string> {
   const encoder = new TextEncoder();
   // pieces are hashed one by one and their digests together: the whole need not be in memory at once
   const digests: Uint8Array[] = [];
-  for (const piece of pieces) {
+  for await (const piece of pieces) {
     const bytes = typeof piece === "string" ? encoder.encode(piece) : new Uint8Array(piece.buffer, piece.byteOffset, piece.byteLength);
     digests.push(await digest(bytes));
   }

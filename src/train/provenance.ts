@@ -18,6 +18,7 @@ import { TensorStore } from "../formats/safetensors/read.ts";
 import { TOKENIZER_FILES, tokenizerOf } from "../formats/tokenizer/tokenizer.ts";
 import { Bug, InputError } from "../ir/errors.ts";
 import type { Span } from "../ir/graph.ts";
+import type { Weights } from "../ir/weights.ts";
 import { digestOf, sha256 } from "./identity.ts";
 import type { OpenFolder, ValueStore } from "./values.ts";
 
@@ -53,6 +54,7 @@ export class Provenances {
   private readonly stored = new Map<string, Promise<string>>();
   private readonly held = new WeakMap<Float32Array, Promise<string>>();
   private readonly said = new Set<AttachmentReport>();
+  private room: Float32Array | undefined;
 
   constructor(
     private readonly project: Project,
@@ -189,11 +191,28 @@ export class Provenances {
     return once(this.stored, JSON.stringify([folder, tensor]), () => {
       const store = open(folder);
       if (store === undefined) throw new Bug(`${folder} had weights and has none`);
-      return hashOf(
-        param.shape,
-        store instanceof TensorStore ? store.pieces(tensor, PIECE) : pieces(Float32Array.from(store.read(tensor))),
-      );
+      if (!(store instanceof TensorStore)) return hashOf(param.shape, pieces(Float32Array.from(store.read(tensor))));
+      return this.hashWeights(param.shape, store.weights(tensor));
     });
+  }
+
+  /** Reads into one room, again and again: a room a piece would stand in memory until somebody collects it. */
+  private async hashWeights(shape: readonly number[], weights: Weights): Promise<string> {
+    const size = Math.min(PIECE, weights.length);
+    const room = this.room !== undefined && this.room.length >= size ? this.room : new Float32Array(size);
+    this.room = undefined;
+    const hash = await hashOf(
+      shape,
+      (async function* () {
+        for (let at = 0; at < weights.length || at === 0; at += PIECE) {
+          const piece = room.subarray(0, Math.min(PIECE, weights.length - at));
+          await weights.fill(piece, at);
+          yield piece;
+        }
+      })(),
+    );
+    this.room = room;
+    return hash;
   }
 
   private hashArray({ shape }: ParamDecl, values: Float32Array): Promise<string> {
@@ -233,11 +252,11 @@ function* pieces(values: Float32Array): Generator<Float32Array> {
   for (let at = 0; at < values.length || at === 0; at += PIECE) yield values.subarray(at, at + PIECE);
 }
 
-function hashOf(shape: readonly number[], values: Iterable<ArrayLike<number>>): Promise<string> {
+function hashOf(shape: readonly number[], values: Iterable<Float32Array> | AsyncIterable<Float32Array>): Promise<string> {
   return sha256(
-    (function* () {
+    (async function* () {
       yield `f32[${shape.join(",")}]`;
-      for (const piece of values) yield piece instanceof Float32Array ? piece : Float32Array.from(piece);
+      yield* values;
     })(),
   );
 }

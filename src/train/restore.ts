@@ -104,7 +104,9 @@ function restoreRun(stage: TrainStage, files: Files, folder: string, values: Val
   const [newest] = listCheckpoints(files, folder);
   if (newest === undefined)
     throw new InputError("P0826", `\`${folder}\` has no checkpoint to take values from`, ["name an adapter's folder with --adapter"]);
-  const { snapshot, progress } = readCheckpoint(files, folder, newest);
+  const checkpoint = readCheckpoint(files, folder, newest);
+  const { progress } = checkpoint;
+  const snapshot = checkpoint.snapshot();
   const params = progress.best === undefined ? snapshot.params : (snapshot.best ?? snapshot.params);
   for (const [name, held] of params) {
     const same = stage.trained.includes(name) && held.shape.join() === values.shape(name).join();

@@ -188,7 +188,7 @@ async function reuseSame(stage: Stage & { verb: "train" }, host: FileHost, { out
 
 /** Leaves in the store what a finished stage's last checkpoint holds. */
 function take(stage: Stage & { verb: "train" }, host: FileHost, folder: string, checkpoint: Checkpoint, ready: PreparedTrain): TrainResult {
-  const { params, states, best } = checkpoint.snapshot;
+  const { params, states, best } = checkpoint.snapshot();
   host.values.clock = { step: Math.max(0, checkpoint.progress.step - 1), steps: ready.total };
   for (const [name, held] of checkpoint.progress.best === undefined ? params : (best ?? params))
     host.values.setParam(name, held.values as Float32Array);

@@ -1,10 +1,20 @@
 /** A `train` stage: data, program, session, loop, checkpoints, result. */
 import type { Entry, TrainStage } from "../compiler/project.ts";
 import { isRecord, joinPath, readRecord } from "../formats/files.ts";
-import { InputError } from "../ir/errors.ts";
+import { Bug, InputError } from "../ir/errors.ts";
 import type { Session } from "../runtime/program.ts";
 import { memoryOf, requireBudget } from "./budget.ts";
-import { type Checkpoint, type Held, type Snapshot, sweepPartial, writeCheckpoint } from "./checkpoint.ts";
+import {
+  type Checkpoint,
+  type Held,
+  type Lent,
+  readAll,
+  readCheckpoint,
+  type Snapshot,
+  type Source,
+  sweepPartial,
+  writeCheckpoint,
+} from "./checkpoint.ts";
 import { bindSizes, checkTable, countTokens, type DataTable, fillBatch, tablePieces } from "./columns.ts";
 import { sayingDensities } from "./densities.ts";
 import type { Built, EntryPoint } from "./engine.ts";
@@ -275,8 +285,8 @@ class TrainRun {
   private best: ReadonlyMap<string, Held> | undefined;
   private readonly journal: Journal;
   private readonly streams: Streams;
-  /** Where `replay` starts: the last values known to be good. */
-  private origin: { step: number; snapshot: Snapshot } | undefined;
+  /** Where `replay` starts: the checkpoint with the last values known to be good; none: those that the stage began with. They are read again, not kept. */
+  private origin: number | undefined;
 
   constructor(
     private readonly ready: PreparedTrain,
@@ -293,16 +303,17 @@ class TrainRun {
   async fill(checkpoint: Checkpoint | undefined): Promise<void> {
     const { program } = this.ready.built;
     const { values } = this.host;
-    const kept = checkpoint?.snapshot.params ?? new Map<string, Held>();
+    const snapshot = checkpoint?.snapshot();
+    const kept = snapshot?.params ?? new Map<string, Held>();
     const { listen } = this.host;
     await loadParams(this.session, program, { values, stage: this.ready.stage.name, listen, without: (name) => kept.has(name) });
     for (const [name, held] of kept) if (program.params[name] !== undefined) await this.session.write("param", name, held.values);
     for (const name of Object.keys(program.states)) {
-      await this.session.write("state", name, (checkpoint?.snapshot.states.get(name) ?? this.startOf(name)).values);
+      await this.session.write("state", name, (snapshot?.states.get(name) ?? this.startOf(name)).values);
     }
-    this.best = checkpoint?.snapshot.best;
+    this.best = snapshot?.best;
     this.streams.fraction = checkpoint?.progress.fraction ?? FRACTION;
-    this.origin = { step: checkpoint?.progress.step ?? 0, snapshot: await this.snapshot() };
+    this.origin = checkpoint?.progress.step;
   }
 
   /** Starts the record of the run. */
@@ -340,7 +351,7 @@ class TrainRun {
       tokens: (step) => this.tokens(step),
       evaluate: (step) => evaluation!.run(this.session, Math.max(0, step - 1), total),
       keepBest: async () => {
-        this.best = await this.readParams();
+        this.best = await readAll(this.source.params);
       },
       checkpoint: (progress) => this.checkpoint(progress),
       interrupted: () => this.host.interrupted(),
@@ -374,9 +385,7 @@ class TrainRun {
 
   /** Runs the updates from the last known good values up to `to`, calling `visit` before each and after the last. */
   async replay(to: number, visit: (step: number, snapshot: Snapshot) => Promise<boolean>): Promise<void> {
-    const { step: from, snapshot } = this.origin!;
-    for (const [name, held] of snapshot.params) await this.session.write("param", name, held.values);
-    for (const [name, held] of snapshot.states) await this.session.write("state", name, held.values);
+    const from = await this.rewind();
     for (let step = from; step <= to; step++) {
       if (await visit(step, await this.snapshot())) return;
       await this.update(step);
@@ -384,33 +393,64 @@ class TrainRun {
     await visit(to + 1, await this.snapshot());
   }
 
-  private async readParams(): Promise<Map<string, Held>> {
-    const out = new Map<string, Held>();
-    for (const name of this.ready.stage.trained) {
-      out.set(name, { dtype: "f32", shape: this.host.values.shape(name), values: await this.session.read("param", name) });
+  /** Writes the last good values to the device; gives the updates that they have had. */
+  private async rewind(): Promise<number> {
+    const { host, folder, origin: step } = this;
+    let checkpoint: Checkpoint | undefined;
+    try {
+      checkpoint = step === undefined ? undefined : readCheckpoint(host.files, folder, step);
+    } catch (error) {
+      // gone or damaged since: the start is there in any case
+      if (!(error instanceof InputError)) throw error;
     }
-    return out;
+    const snapshot = checkpoint?.snapshot();
+    for (const name of this.ready.stage.trained)
+      await this.session.write("param", name, snapshot?.params.get(name)?.values ?? host.values.weights(name));
+    for (const name of Object.keys(this.ready.built.program.states))
+      await this.session.write("state", name, (snapshot?.states.get(name) ?? this.startOf(name)).values);
+    return checkpoint?.progress.step ?? 0;
+  }
+
+  /** What is trained, and the states, where they lie. */
+  private get source(): Source {
+    const { states, tensors } = this.ready.built.program;
+    const params = new Map<string, Lent>();
+    for (const name of this.ready.stage.trained)
+      params.set(name, { dtype: "f32", shape: this.host.values.shape(name), read: () => this.session.read("param", name) });
+    const stateOf = (name: string): Lent => {
+      const { dtype, shape } = tensors[states[name]];
+      return { dtype, shape, read: () => this.session.read("state", name) };
+    };
+    return {
+      params,
+      states: new Map(this.states.map((name) => [name, stateOf(name)])),
+      ...(this.best === undefined ? {} : { best: this.best }),
+    };
   }
 
   private async snapshot(): Promise<Snapshot> {
-    const states = new Map<string, Held>();
-    const { states: indices, tensors } = this.ready.built.program;
-    for (const name of this.states) {
-      const { dtype, shape } = tensors[indices[name]];
-      states.set(name, { dtype, shape, values: await this.session.read("state", name) });
-    }
-    return { params: await this.readParams(), states, ...(this.best === undefined ? {} : { best: this.best }) };
+    const { params, states, best } = this.source;
+    return { params: await readAll(params), states: await readAll(states), ...(best === undefined ? {} : { best }) };
+  }
+
+  /** What the usable form of a checkpoint is written from: nothing where the stage trains no adapter. */
+  private async usable(): Promise<Snapshot> {
+    const { stage } = this.ready;
+    if (stage.attachments.length === 0 && stage.objectives.length === 0) return { params: new Map(), states: new Map() };
+    const { params, states } = this.source;
+    const lasting = new Map([...states].filter(([name]) => this.host.values.lasts(name)));
+    return { params: await readAll(params), states: await readAll(lasting) };
   }
 
   private async checkpoint(progress: Progress): Promise<string> {
     const { stage, schedule, total } = this.ready;
-    const snapshot = await this.snapshot();
-    const value = (name: string) => this.valueIn(snapshot, name);
+    const usable = await this.usable();
+    const value = (name: string) => this.valueIn(usable, name);
     const made = await this.host.provenances.of(stage, value);
-    const path = writeCheckpoint(
+    const path = await writeCheckpoint(
       this.host.files,
       this.folder,
-      snapshot,
+      this.source,
       {
         progress: this.streams.any ? { ...progress, fraction: this.streams.fraction } : progress,
         identity: this.identity,
@@ -426,12 +466,13 @@ class TrainRun {
       },
       stage.checkpoint.keep,
     );
-    this.origin = { step: progress.step, snapshot };
+    this.origin = progress.step;
     return path;
   }
 
   private valueIn({ params, states }: Snapshot, name: string): Float32Array {
     const held = params.get(name) ?? states.get(name);
+    if (held === undefined && this.ready.stage.trained.includes(name)) throw new Bug(`${name} is asked for as it was`);
     return held === undefined ? this.host.values.either(name) : (narrow("f32", held.values) as Float32Array);
   }
 
@@ -439,12 +480,12 @@ class TrainRun {
   async finish(useBest: boolean): Promise<void> {
     const { stage } = this.ready;
     const { host } = this;
-    const end = await this.snapshot();
-    const params = useBest && this.best !== undefined ? this.best : end.params;
+    const end = this.source;
+    const params = useBest && this.best !== undefined ? this.best : await readAll(end.params);
     for (const [name, held] of params) host.values.setParam(name, held.values as Float32Array);
-    for (const [name, held] of end.states) {
+    for (const [name, lent] of end.states) {
       // an optimiser's state lives as long as the stage, an attachment's goes on
-      if (host.values.lasts(name)) host.values.setState(name, held);
+      if (host.values.lasts(name)) host.values.setState(name, { ...lent, values: await lent.read() });
     }
     await saveResult(stage, host, this.folder, (name) => host.values.either(name));
   }

@@ -1,6 +1,7 @@
 /** Kernels on WebAssembly over many shapes: products, rows, columns, scatters; and random graphs. */
 import { describe, expect, test } from "@jest/globals";
 import fc from "fast-check";
+import { compileProgram } from "../../src/backends/compile.ts";
 import { Builder } from "../../src/ir/build.ts";
 import type { Graph, Node } from "../../src/ir/graph.ts";
 import { print } from "../../src/ir/print.ts";
@@ -51,6 +52,33 @@ describe("products", () => {
         await check(outputs(...nodes), tolerances.sum(k), { arithmetic });
       }
     });
+
+  test("sums so long that operands are packed a piece at a time, whose scratch is bounded", async () => {
+    const long = (k: number, m = 3, n = 10) => {
+      const layouts = [0, 1].flatMap((ta) =>
+        [0, 1].map((tb) =>
+          b.dot(ta ? f("at", k, m) : f("a", m, k), tb ? f("bt", n, k) : f("b", k, n), {
+            lhsContract: [ta ? 0 : 1],
+            rhsContract: [tb ? 1 : 0],
+          }),
+        ),
+      );
+      return outputs(...layouts, b.dot(b.unary("exp", f("a", m, k)), f("b", k, n), { lhsContract: [1], rhsContract: [0] }));
+    };
+    await check(long(33_001), tolerances.sum(33_001));
+    await check(long(33_002, 5, 3), tolerances.sum(33_002));
+    const scratchOf = async (k: number) => {
+      const { program } = await compileProgram(
+        [{ name: "run", graph: long(k, 64, 64) }],
+        { target: "wasm", arithmetic: "relaxed", workers: 1 },
+        true,
+      );
+      return program.arenas.find((a) => a.name === "scratch")!.pages[0];
+    };
+    const [short, wide] = [await scratchOf(16_384), await scratchOf(262_144)];
+    expect(wide).toBeLessThanOrEqual(short);
+    expect(wide).toBeLessThan(8 * 2 ** 20);
+  });
 
   test("batches, several contracted axes, permuted and sliced operands", async () => {
     const q = b.permute(b.reshape(f("q", 2, 5, 12), [2, 5, 3, 4]), [0, 2, 1, 3]);

@@ -2,7 +2,7 @@ import { describe, expect, test } from "@jest/globals";
 import fc from "fast-check";
 import { lexer } from "../../grammar/tokens.ts";
 import { format } from "../../src/compiler/format.ts";
-import { parse } from "../../src/compiler/read/parse.ts";
+import { parse, parseConcrete } from "../../src/compiler/read/parse.ts";
 import { bare, soup, specs, spoilt } from "./support.ts";
 
 const fmt = (text: string): string => {
@@ -11,7 +11,8 @@ const fmt = (text: string): string => {
   return out;
 };
 const tree = (text: string) => bare(parse(text, "f.peft").program);
-const comments = (text: string) => (parse(text, "f.peft").concrete.comments ?? []).map((c) => c.image.replace(/^\/\/\s*/, "").trim());
+const comments = (text: string) =>
+  (parseConcrete(text, "f.peft").concrete.comments ?? []).map((c) => c.image.replace(/^\/\/\s*/, "").trim());
 
 describe("the programs", () => {
   test.each([...specs])("%s is laid out already", (_file, text) => {

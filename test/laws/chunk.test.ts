@@ -80,6 +80,26 @@ describe("a training step in slices", () => {
     expect(allNodes(cut).filter((n) => n.op === "narrow")).toHaveLength(1);
   });
 
+  test("a head whose weight is in 4 bits, with scales and levels: cut as well, and unpacked where it is read", () => {
+    const b = new Builder({ path: "head" });
+    const words = b.param("words", [512, 8]);
+    const scale = b.reduce("max", b.unary("abs", b.reshape(words, [64, 64])), [1]);
+    const levels = b.table(
+      Array.from({ length: 16 }, (_, i) => i / 8 - 1),
+      [16],
+    );
+    const weight = b.make("dequantise", [b.make("quantise", [words, scale, levels], { block: 64 }), scale, levels], {
+      shape: [512, 8],
+      block: 64,
+    });
+    const logits = b.dot(b.input("x", { dtype: "f32", shape: [32, 8] }), weight, { lhsContract: [1], rhsContract: [1] });
+    const graph: Graph = { results: [{ role: "output", name: "y", node: b.reduce("sum", b.unary("exp", logits), [1]) }] };
+    const cut = compiled(graph, 16 * 512 * 4);
+    expect(loops(cut)).toHaveLength(1);
+    expect(largest(cut)).toBe(16 * 512);
+    expect(allNodes(cut).filter((n) => n.op === "quantise")).toHaveLength(1);
+  });
+
   test("has as many nodes for many turns as for few", () => {
     const b = new Builder({ path: "rows" });
     const count = (rows: number): [number, number] => {

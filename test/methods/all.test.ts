@@ -57,9 +57,12 @@ const rows: Readonly<Record<string, Row>> = {
   PiSSA: linear("PiSSA(rank: 2)"),
   DeltaLoRA: linear("DeltaLoRA(rank: 2)"),
   NF4: linear("NF4(block: 8)"),
+  NF4Embedding: { call: "NF4Embedding(block: 8)", to: "m.bert.embeddings.word_embeddings", merge: true },
   // what rounding changes is too little to see here
   Half: { ...linear(), silent: true },
   Int8: { ...linear(), silent: true },
+  HalfEmbedding: { to: "m.bert.embeddings.word_embeddings", merge: true, silent: true },
+  Int8Embedding: { to: "m.bert.embeddings.word_embeddings", merge: true, silent: true },
   LoRABank: linear("LoRABank(count: 2, rank: 2)", /batch|row/),
   LoftQ: linear("LoftQ(rank: 2, block: 8)"),
   DoRA: linear("DoRA(rank: 2)"),

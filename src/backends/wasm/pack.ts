@@ -1,18 +1,33 @@
 /** Copies blocks of a product's operands into scratch, in the order in which the tiles read them. */
 import { type Index, strideOf } from "../kernels/index.ts";
-import { type ProductKernel, type Sum, sumsOf } from "../kernels/kernel.ts";
+import type { ProductKernel, Sum } from "../kernels/kernel.ts";
 import { add, type Code, get, i32, mul, splatF } from "./text.ts";
 import { type LaneState, offsetText, type Printer } from "./values.ts";
 
+/** The part of the first sum from k0 on and before k1 (expressions); k0 is a multiple of 4. */
+export interface Piece {
+  readonly k0: string;
+  readonly k1: string;
+}
+
 /**
  * Packs the columns n0..n1 of B: for every panel of 8 and every k of all sums, 8 values side by side. Columns beyond n hold whatever lies there. `width`: the
- * panels lie side by side in rows of so many columns, one row for every k, rather than one behind the other.
+ * panels lie side by side in rows of so many columns, one row for every k, rather than one behind the other. `piece`: of the first sum that part alone,
+ * in panels of `all` k.
  */
 export function packColumns(
   kernel: ProductKernel,
   p: Printer,
   code: Code,
-  { n0, n1, k, B, width: side }: { n0: string; n1: string; k: string; B: string; width?: number },
+  {
+    n0,
+    n1,
+    k,
+    B,
+    sums,
+    width: side,
+    piece,
+  }: { n0: string; n1: string; k: string; B: string; sums: readonly Sum[]; width?: number; piece?: Piece & { readonly all: number } },
 ): void {
   /** Bytes from one k to the next. */
   const step = side === undefined ? 32 : 4 * side;
@@ -43,17 +58,23 @@ export function packColumns(
   };
   const whole = (width: number) => {
     code.set(bytes, mul(get(column), 4));
-    for (const sum of sumsOf(kernel)) one(sum, width);
+    const panel = piece && get(code.let("i32", "panel", get(out)));
+    for (const [i, sum] of sums.entries()) {
+      if (panel !== undefined) code.set(out, add(panel, i32(32 * sum.from)));
+      one(sum, width, i === 0 ? piece : undefined);
+    }
+    if (panel !== undefined) code.set(out, add(panel, i32(32 * piece!.all)));
   };
-  const one = (sum: Sum, width: number) => {
+  const one = (sum: Sum, width: number, part: Piece | undefined) => {
     const rhs = kernel.values[sum.rhs];
     const depth = sum.size;
     const plain = rhs.kind === "load" && rhs.guard === undefined;
     const transposed = plain && strideOf(rhs.index, sum.axis) === 1 && strideOf(rhs.index, 2) !== 1 && depth >= 4;
     if (transposed && width === 8) {
       const even = depth - (depth % 4);
-      code.set(k, i32(0));
-      code.loop(k, i32(even), 4, () => {
+      const end = part ? `(select ${part.k1} ${i32(even)} (i32.lt_s ${part.k1} ${i32(even)}))` : i32(even);
+      code.set(k, part?.k0 ?? i32(0));
+      code.loop(k, end, 4, () => {
         p.scope(() => {
           p.setAxis(sum.axis, k);
           for (const half of [0, 4]) {
@@ -77,8 +98,10 @@ export function packColumns(
         });
         code.set(out, add(get(out), i32(4 * step)));
       });
-      if (depth % 4) copy(sum, i32(even), i32(depth), 8);
-    } else copy(sum, i32(0), i32(depth), width);
+      const rest = () => copy(sum, i32(even), i32(depth), 8);
+      if (depth % 4 && part) code.if(`(i32.eq ${part.k1} ${i32(depth)})`, rest);
+      else if (depth % 4) rest();
+    } else copy(sum, part?.k0 ?? i32(0), part?.k1 ?? i32(depth), width);
   };
   const rest = n % 8;
   code.loop(column, get(n1), 8, () => {
@@ -105,31 +128,38 @@ function inColumn(p: Printer, index: Index, bytes: string, lane: number): string
   return out;
 }
 
-/** Packs the rows m0..m1 of A: for every group of 4 rows and every k of these sums, 4 values side by side. */
+/** Packs the rows m0..m1 of A: for every group of 4 rows and every k of these sums, `all` together, 4 values side by side. `piece`: of the first sum that part alone. */
 export function packRows(
   kernel: ProductKernel,
   p: Printer,
   code: Code,
-  { m0, m1, k, scratch, sums }: { m0: string; m1: string; k: string; scratch: string; sums: readonly Sum[] },
+  { sums, piece, ...rest }: Rows & { readonly sums: readonly Sum[]; readonly piece?: Piece },
 ): void {
-  const m = kernel.axes[1];
-  const depth = sums.reduce((total, { size }) => total + size, 0);
-  for (const sum of sums) packSum(p, code, { m, m0, m1, k, scratch, sum, depth });
+  for (const [i, sum] of sums.entries()) packSum(p, code, kernel.axes[1], { ...rest, sum, part: i === 0 ? piece : undefined });
+}
+interface Rows {
+  readonly m0: string;
+  readonly m1: string;
+  readonly k: string;
+  readonly scratch: string;
+  readonly all: number;
 }
 
 function packSum(
   p: Printer,
   code: Code,
-  { m, m0, m1, k, scratch, sum, depth }: { m: number; m0: string; m1: string; k: string; scratch: string; sum: Sum; depth: number },
+  m: number,
+  { m0, m1, k, scratch, all, sum, part }: Rows & { readonly sum: Sum; readonly part: Piece | undefined },
 ): void {
   const bytes = code.local("i32", "x");
   const out = code.local("i32", "to");
   const rest = m % 4;
-  code.set(k, i32(0));
-  code.loop(k, i32(sum.size), 1, () => {
+  code.set(k, part?.k0 ?? i32(0));
+  code.loop(k, part?.k1 ?? i32(sum.size), 1, () => {
     p.scope(() => {
       p.setAxis(sum.axis, k);
-      code.set(out, add(get(scratch), add(mul(get(k), 16), i32(16 * sum.from))));
+      const place = part ? `(i32.sub ${get(k)} ${part.k0})` : get(k);
+      code.set(out, add(get(scratch), add(mul(place, 16), i32(16 * sum.from))));
       code.set(bytes, mul(get(m0), 4));
       const end = get(code.let("i32", "end", mul(get(m1), 4)));
       const body = (valid: number) => {
@@ -151,7 +181,7 @@ function packSum(
             () => body(4),
             () => body(rest),
           );
-        code.set(out, add(get(out), i32(16 * depth)));
+        code.set(out, add(get(out), i32(16 * all)));
       });
     });
   });

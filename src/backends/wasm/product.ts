@@ -2,6 +2,7 @@
  * Prints products: tiles of 4 rows by 8 columns in eight accumulators. B is packed into panels of 8 columns in the worker's scratch, once
  * for all tiles of a column block that the worker takes; A is read in place by splats where its rows can be walked along k, otherwise a block
  * of it is packed as well. The loop over k is not unrolled: V8 would spill accumulators. Sums run over ascending k in one accumulator each.
+ * Where k is so long that what is packed would not stay small, both are packed a piece of the first sum at a time.
  */
 import { strideOf } from "../kernels/index.ts";
 import { needed, type ProductKernel, type Sum, sumsOf, usesOfStore } from "../kernels/kernel.ts";
@@ -16,6 +17,8 @@ export interface ProductSchedule {
   readonly columns: number;
   /** How much of k is worked off at a time: so much of a panel stays in the first cache. The order of additions does not depend on it. */
   readonly depth: number;
+  /** Whether no more of the first sum than that is packed at a time. */
+  readonly pieces: boolean;
   /** Fused multiply-adds, if the engine has them. */
   readonly relaxed: boolean;
 }
@@ -35,19 +38,26 @@ export function strideInPlace(kernel: ProductKernel, { lhs, axis, size }: Sum): 
 
 /** A panel of this depth takes 16 KiB, half of the smallest first cache there is. */
 const DEPTH = 512;
+/** Bytes of a packed block, of B and of A: a worker's scratch is bounded by them. */
+const MOST = 2 ** 20;
+const MOST_A = 2 ** 22;
 
 export function productSchedule(kernel: ProductKernel, relaxed: boolean): ProductSchedule {
   const [batch, m, n, k] = kernel.axes;
+  let rows = Math.min(ceil(m, 4), 64);
+  const all = depthOf(kernel);
+  const there = sumsOf(kernel).every((sum) => strideInPlace(kernel, sum) !== undefined);
+  // each block of rows packs B again: only where a panel alone is too long
+  const pieces = k > DEPTH + DEPTH / 4 && (8 * all * 4 > MOST || (!there && rows * all * 4 > MOST_A));
   // A packed block of B stays within a megabyte; with few units, blocks become smaller, so that workers have even shares.
   let columns = Math.min(ceil(n, 8), 64);
-  const all = depthOf(kernel);
-  while (columns > 8 && columns * all * 4 > 2 ** 20) columns = ceil(columns / 2, 8);
-  let rows = Math.min(ceil(m, 4), 64);
+  while (!pieces && columns > 8 && columns * all * 4 > MOST) columns = ceil(columns / 2, 8);
   const units = () => batch * Math.ceil(m / rows) * Math.ceil(n / columns);
   while (units() < 8 && rows > 16) rows = ceil(rows / 2, 4);
   while (units() < 8 && columns > 16) columns = ceil(columns / 2, 8);
-  const depth = k <= DEPTH + DEPTH / 4 ? k : Math.ceil(k / Math.ceil(k / DEPTH));
-  return { rows, columns, depth, relaxed };
+  const even = Math.ceil(k / Math.ceil(k / DEPTH));
+  const depth = k <= DEPTH + DEPTH / 4 ? k : pieces ? ceil(even, 4) : even;
+  return { rows, columns, depth, pieces, relaxed };
 }
 
 export function printProduct(
@@ -60,10 +70,12 @@ export function printProduct(
 ): Printed {
   const p = new Printer(kernel, code, pointers);
   const [batch, m, n, k] = kernel.axes;
-  const { rows, columns, depth, relaxed } = schedule;
+  const { rows, columns, depth, pieces, relaxed } = schedule;
   const [rowBlocks, columnBlocks] = [Math.ceil(m / rows), Math.ceil(n / columns)];
-  const sums = sumsOf(kernel);
-  const all = depthOf(kernel);
+  // what is packed of the first sum is a piece, and the others lie behind it
+  const less = pieces ? k - depth : 0;
+  const sums = sumsOf(kernel).map((sum) => ({ ...sum, from: Math.max(0, sum.from - less) }));
+  const all = depthOf(kernel) - less;
   const strides = sums.map((sum) => strideInPlace(kernel, sum));
   const inPlace = strides.every((stride) => stride !== undefined);
   const packedA = inPlace ? 0 : rows * all * 4;
@@ -90,18 +102,24 @@ export function printProduct(
       code.set(n0, mul(remU(group, columnBlocks), columns));
       code.set(n1, least(add(get(n0), i32(columns)), n));
       code.set(m1, least(add(get(m0), i32(rows)), m));
-      code.if(`(i32.ne ${group} ${get(held)})`, () => {
-        code.set(held, group);
-        packColumns(kernel, p, code, { n0, n1, k: kk, B });
-      });
-      if (!inPlace) packRows(kernel, p, code, { m0, m1, k: kk, scratch, sums });
+      if (!pieces) {
+        code.if(`(i32.ne ${group} ${get(held)})`, () => {
+          code.set(held, group);
+          packColumns(kernel, p, code, { n0, n1, k: kk, B, sums });
+        });
+        if (!inPlace) packRows(kernel, p, code, { m0, m1, k: kk, scratch, sums, all });
+      }
       const column = i("n");
       const block = (k0: string, k1: string, unfinished: string | undefined) => {
+        if (pieces) {
+          packColumns(kernel, p, code, { n0, n1, k: kk, B, sums, piece: { k0, k1, all } });
+          if (!inPlace) packRows(kernel, p, code, { m0, m1, k: kk, scratch, sums, all, piece: { k0, k1 } });
+        }
         code.set(panel, get(B));
         code.set(column, get(n0));
         if (unfinished) code.set(unfinished, add(get(scratch), i32(tile + 128)));
         code.loop(column, get(n1), 8, () => {
-          const at = { column, panel, m0, m1, kk, k0, k1, unfinished, scratch, tile };
+          const at = { column, panel, m0, m1, kk, k0, k1, pieces, unfinished, scratch, tile };
           tiles(kernel, p, code, { ...at, sums, all, strides: inPlace ? strides : undefined, relaxed });
           code.set(panel, add(get(panel), i32(32 * all)));
         });
@@ -134,6 +152,8 @@ interface TileState {
   readonly k1: string;
   /** i32 local: where the next tile's unfinished sums are; absent where the first sum is done at once. */
   readonly unfinished: string | undefined;
+  /** Of the first sum only the part at hand is packed. */
+  readonly pieces: boolean;
   readonly sums: readonly Sum[];
   /** The length of all sums together. */
   readonly all: number;
@@ -179,9 +199,10 @@ function tiles(kernel: ProductKernel, p: Printer, code: Code, t: TileState): voi
       const [b0, b1, a] = [code.local("v128", "b"), code.local("v128", "b"), code.local("v128", "a")];
       const along = (sum: Sum, k0: string, k1: string) => {
         const stride = t.strides?.[sum.axis - 3];
-        code.set(pb, add(get(t.panel), add(mul(k0, 32), i32(32 * sum.from))));
+        const first = t.pieces && sum.axis === 3 ? i32(0) : k0;
+        code.set(pb, add(get(t.panel), add(mul(first, 32), i32(32 * sum.from))));
         code.set(end, add(get(pb), mul(subtracted(k1, k0), 32)));
-        if (stride === undefined) code.set(packed, add(get(group), add(mul(k0, 16), i32(16 * sum.from))));
+        if (stride === undefined) code.set(packed, add(get(group), add(mul(first, 16), i32(16 * sum.from))));
         else rowPointers(kernel, p, code, t, { sum, k0, row, at });
         if (sum.gate !== undefined) gatesOf(kernel, p, code, { gate: sum.gate, row, gates });
         const added = (i: number, b: string) => {

@@ -75,9 +75,9 @@ export function printSkip(
       code.set(m1, least(add(get(m0), i32(rows)), m));
       code.if(`(i32.ne ${group} ${get(held)})`, () => {
         code.set(held, group);
-        packColumns(kernel, p, code, { n0, n1, k: kk, B, width: columns });
+        packColumns(kernel, p, code, { n0, n1, k: kk, B, sums: sumsOf(kernel), width: columns });
       });
-      if (!inPlace) packRows(kernel, p, code, { m0, m1, k: kk, scratch, sums: sumsOf(kernel).slice(0, 1) });
+      if (!inPlace) packRows(kernel, p, code, { m0, m1, k: kk, scratch, all: sumsOf(kernel)[0].size, sums: sumsOf(kernel).slice(0, 1) });
       code.set(row, get(m0));
       code.loop(row, get(m1), 1, () => {
         p.scope(() => {

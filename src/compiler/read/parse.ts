@@ -21,7 +21,6 @@ export interface Parsed {
   readonly program: Program;
   /** In the order of the text. Without errors among them the tree is the whole text. */
   readonly problems: readonly Problem[];
-  readonly concrete: Concrete;
 }
 
 let parser: PeftParser | undefined;
@@ -33,13 +32,16 @@ const KNOWN = 64;
 export function parse(text: string, file: string): Parsed {
   const before = known.get(file);
   if (before?.text === text) return before.parsed;
-  const parsed = read(text, file);
+  // what the parser made on the way takes ten times the tree's memory: it is not kept
+  const { program, problems } = parseConcrete(text, file);
+  const parsed = { program, problems };
   if (known.size >= KNOWN) known.clear();
   known.set(file, { text, parsed });
   return parsed;
 }
 
-function read(text: string, file: string): Parsed {
+/** The same with all that the text holds; nothing is remembered. */
+export function parseConcrete(text: string, file: string): Parsed & { readonly concrete: Concrete } {
   // its self-analysis takes a while, so it is made once, and only when something is read
   parser ??= new PeftParser();
   const { tokens, groups, errors } = lexer.tokenize(text);

@@ -3,12 +3,17 @@ import { Bug } from "../../ir/errors.ts";
 import { type Files, joinPath, writeDraft, writeJson } from "../files.ts";
 import { bitsOf, narrow, type StoredDType } from "./dtype.ts";
 
-export interface OutTensor {
+interface Described {
   readonly name: string;
   readonly shape: readonly number[];
   readonly dtype: StoredDType;
+}
+export interface OutTensor extends Described {
   /** Row-major; asked for once, when its turn to be written comes. */
   readonly values: () => ArrayLike<number>;
+}
+export interface LentTensor extends Described {
+  readonly values: () => Promise<ArrayLike<number>>;
 }
 
 const META: Readonly<Record<string, string>> = { format: "pt" };
@@ -16,16 +21,16 @@ const META: Readonly<Record<string, string>> = { format: "pt" };
 /** Types by alignment, the widest first, then by name: as the reference writer orders them, so that every tensor is aligned. */
 const RANK: readonly StoredDType[] = ["I64", "F32", "I32", "BF16", "F16", "I16", "U8", "BOOL"];
 
-function ordered(tensors: readonly OutTensor[]): OutTensor[] {
+function ordered<T extends Described>(tensors: readonly T[]): T[] {
   return [...tensors].sort((a, b) => RANK.indexOf(a.dtype) - RANK.indexOf(b.dtype) || (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
 }
 
-function bytesOf(tensor: OutTensor): number {
+function bytesOf(tensor: Described): number {
   return (tensor.shape.reduce((product, size) => product * size, 1) * bitsOf(tensor.dtype)!) / 8;
 }
 
 /** The length and the JSON, padded with spaces so that data starts at a multiple of 8. */
-function header(tensors: readonly OutTensor[], metadata: Readonly<Record<string, string>>): Uint8Array {
+function header(tensors: readonly Described[], metadata: Readonly<Record<string, string>>): Uint8Array {
   const entries: string[] = [];
   if (Object.keys(metadata).length > 0) {
     const sorted = Object.fromEntries(Object.entries(metadata).sort(([a], [b]) => (a < b ? -1 : 1)));
@@ -57,22 +62,44 @@ export function writeSafetensors(
   tensors: readonly OutTensor[],
   metadata: Readonly<Record<string, string>> = META,
 ): void {
+  const order = distinct(path, tensors);
+  writeDraft(files, path, (draft) => {
+    draft.write(header(order, metadata));
+    for (const tensor of order) draft.write(stored(path, tensor, tensor.values()));
+  });
+}
+
+/** The same for values that must be waited for, one tensor at a time. */
+export async function writeSafetensorsOf(files: Files, path: string, tensors: readonly LentTensor[]): Promise<void> {
+  const order = distinct(path, tensors);
+  const draft = files.draft(path);
+  try {
+    draft.write(header(order, META));
+    for (const tensor of order) draft.write(stored(path, tensor, await tensor.values()));
+    draft.commit();
+  } catch (error) {
+    draft.abandon();
+    throw error;
+  }
+}
+
+/** In the order of the file. */
+function distinct<T extends Described>(path: string, tensors: readonly T[]): T[] {
   const order = ordered(tensors);
   const names = new Set<string>();
   for (const { name } of order) {
     if (names.has(name) || name === "__metadata__") throw new Bug(`tensor \`${name}\` would be written twice to \`${path}\``);
     names.add(name);
   }
-  writeDraft(files, path, (draft) => {
-    draft.write(header(order, metadata));
-    for (const tensor of order) {
-      const bytes = narrow(tensor.dtype, tensor.values(), `tensor \`${tensor.name}\` of \`${path}\``);
-      if (bytes.length !== bytesOf(tensor)) {
-        throw new Bug(`tensor \`${tensor.name}\` of shape [${tensor.shape.join(", ")}] would be written with ${bytes.length} bytes`);
-      }
-      draft.write(bytes);
-    }
-  });
+  return order;
+}
+
+function stored(path: string, tensor: Described, values: ArrayLike<number>): Uint8Array {
+  const bytes = narrow(tensor.dtype, values, `tensor \`${tensor.name}\` of \`${path}\``);
+  if (bytes.length !== bytesOf(tensor)) {
+    throw new Bug(`tensor \`${tensor.name}\` of shape [${tensor.shape.join(", ")}] would be written with ${bytes.length} bytes`);
+  }
+  return bytes;
 }
 
 /** transformers' own bound on a shard. */

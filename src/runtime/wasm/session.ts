@@ -22,6 +22,8 @@ export interface WasmOptions {
   readonly workers: number;
   /** Starts threads; needed for more than one worker. */
   readonly startThread?: StartThread;
+  /** Compiles the module; by default as the engine likes. */
+  readonly compile?: (module: BufferSource) => Promise<WebAssembly.Module>;
 }
 
 const PAGE = 65536;
@@ -115,7 +117,8 @@ export class WasmSession implements Session {
         `the engine says: ${String(e)}`,
       ]);
     }
-    const compiling = WebAssembly.compile((shared ? module : unshared(module)) as BufferSource);
+    const compile = options.compile ?? WebAssembly.compile;
+    const compiling = compile((shared ? module : unshared(module)) as BufferSource);
     const session = new WasmSession(program, layout, memory, scratch.at, workers);
     for (const c of program.constants)
       session.put(program.tensors[c.tensor], arrayOf(program.tensors[c.tensor].dtype, expand(c.data, program.tensors[c.tensor])));

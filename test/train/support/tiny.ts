@@ -8,7 +8,6 @@ import { Builder } from "../../../src/ir/build.ts";
 import { symbol } from "../../../src/ir/dim.ts";
 import type { Graph, Node, Origin, Result } from "../../../src/ir/graph.ts";
 import { keyOf, threefry } from "../../../src/ir/random.ts";
-import { writeTensors } from "../../../src/train/checkpoint.ts";
 import type { DataTable } from "../../../src/train/columns.ts";
 import type { RunEvent } from "../../../src/train/events.ts";
 import type { RunHost } from "../../../src/train/host.ts";
@@ -183,11 +182,9 @@ export function tinyHost(project: Project, files: Files, over: Partial<RunHost> 
     artefacts: {
       adapter: (folder, { attachments }, value) => {
         if (attachments.length === 0) return [];
-        writeTensors(
-          files,
-          `${folder}/adapter_model.safetensors`,
-          new Map([["a", { dtype: "f32", shape: [WIDTH], values: value("lora.a") }]]),
-        );
+        writeSafetensors(files, `${folder}/adapter_model.safetensors`, [
+          { name: "a", dtype: "F32", shape: [WIDTH], values: () => value("lora.a") },
+        ]);
         return [folder];
       },
       verdicts: () => [],

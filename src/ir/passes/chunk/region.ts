@@ -58,7 +58,13 @@ export function growth(n: Node): number {
 }
 /** A parameter, however it is turned or packed: it is in memory whatever is cut. */
 export function isWeight(n: Node): boolean {
-  while ((moves(n) || rowOf(n).role === "host" || rowOf(n).role === "map") && n.inputs.length === 1) n = n.inputs[0];
+  for (;;) {
+    const { role, packed } = rowOf(n);
+    // codes go with scales and levels
+    const few = packed === true || role === "host";
+    if (!(few || ((moves(n) || role === "map") && n.inputs.length === 1))) break;
+    n = n.inputs[0];
+  }
   return rowOf(n).supply === "param";
 }
 export function depth(n: Node): number {
