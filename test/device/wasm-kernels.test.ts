@@ -63,7 +63,13 @@ describe("products", () => {
           }),
         ),
       );
-      return outputs(...layouts, b.dot(b.unary("exp", f("a", m, k)), f("b", k, n), { lhsContract: [1], rhsContract: [0] }));
+      return outputs(
+        ...layouts,
+        b.add(
+          b.dot(b.unary("exp", f("a", m, k)), f("b", k, n), { lhsContract: [1], rhsContract: [0] }),
+          b.dot(f("u", m, 4), f("v", 4, n), { lhsContract: [1], rhsContract: [0] }),
+        ),
+      );
     };
     await check(long(33_001), tolerances.sum(33_001));
     await check(long(33_002, 5, 3), tolerances.sum(33_002));
