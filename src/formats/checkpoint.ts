@@ -64,6 +64,8 @@ export interface WantedParam {
   readonly tiedTo?: string;
   /** It may have more rows than its tensor: those of a larger vocabulary. */
   readonly grows?: boolean;
+  /** Path of the tensor that serves it where the file has none of its own: older versions of transformers wrote one where newer ones write two. */
+  readonly otherwise?: string;
 }
 export interface CheckpointMatch {
   /** Path of a parameter to the tensor that serves it. A tied one is absent unless only the file's copy under its own name exists; then that serves both. */
@@ -182,6 +184,12 @@ export function matchCheckpoint(
     const of = found.get(tiedTo);
     if (of !== undefined) copies.push({ path, tensor, of });
     else found.set(tiedTo, tensor).set(path, tensor);
+  }
+  for (const { path, tiedTo, otherwise } of paths) {
+    const tensor = otherwise === undefined || tiedTo !== undefined || found.has(path) ? undefined : lookup(otherwise);
+    if (tensor === undefined) continue;
+    found.set(path, tensor);
+    taken.add(tensor);
   }
   const missing: string[] = [];
   const wrongShape: { path: string; tensor: string; wanted: readonly number[]; seen: readonly number[] }[] = [];

@@ -56,7 +56,10 @@ export class Sources implements Host {
 
   matchTensors: Host["matchTensors"] = (params, folder) => {
     const store = this.checkpoint(folder);
-    const match = matchCheckpoint([...params, ...otherNames(params, this.mappings)], store?.tensors ?? new Map());
+    const match = matchCheckpoint(
+      [...params.map((p) => standIn(p, this.mappings)), ...otherNames(params, this.mappings)],
+      store?.tensors ?? new Map(),
+    );
     if (store === undefined) return match;
     checkServed(store, match, folder);
     checkCopies(store, match, folder);
@@ -79,6 +82,12 @@ export class Sources implements Host {
   private checkpoint(folder: string): TensorStore | undefined {
     return once(this.checkpoints, folder, () => openCheckpoint(this.files, folder));
   }
+}
+
+/** With the tensor that serves the parameter where a checkpoint has none of its own. */
+function standIn(param: WantedParam, { otherwise }: Mappings): WantedParam {
+  const rule = otherwise.find(([pattern]) => pattern.test(param.path));
+  return rule === undefined ? param : { ...param, otherwise: param.path.replace(...rule) };
 }
 
 /** Names under which checkpoints hold a parameter, beside its own. */

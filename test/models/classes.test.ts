@@ -81,14 +81,127 @@ const deberta = {
   num_labels: 3,
 };
 
+type ClassCase = readonly [string, string, Record<string, unknown>, readonly string[], Readonly<Record<string, readonly number[]>>];
+const small = { ...llama, pad_token_id: 0 };
+const moe = { ...small, num_experts: 3, num_experts_per_tok: 2, moe_intermediate_size: 6, mlp_only_layers: [] };
+const modern = { ...small, num_key_value_heads: undefined };
+const logits = ["logits"];
+const spans = ["start_logits", "end_logits"];
+const gate = "model.layers.0.mlp.gate_proj.weight";
+const decoders: readonly ClassCase[] = [
+  [
+    "Gemma2ForSequenceClassification",
+    "gemma2",
+    { ...small, head_dim: 6 },
+    logits,
+    { "score.weight": [3, 8], "model.layers.0.self_attn.k_proj.weight": [12, 8], [gate]: [12, 8] },
+  ],
+  [
+    "Gemma2ForTokenClassification",
+    "gemma2",
+    { ...small, head_dim: 6 },
+    logits,
+    { "score.bias": [3], "model.layers.0.post_feedforward_layernorm.weight": [8] },
+  ],
+  [
+    "Gemma3TextForSequenceClassification",
+    "gemma3",
+    { ...small, head_dim: 6 },
+    logits,
+    { "score.weight": [3, 8], "model.layers.0.self_attn.k_norm.weight": [6] },
+  ],
+  ["Phi3ForSequenceClassification", "phi3", small, logits, { "score.weight": [3, 8], "model.layers.0.self_attn.qkv_proj.weight": [16, 8] }],
+  ["Phi3ForTokenClassification", "phi3", small, logits, { "score.bias": [3], "model.layers.0.mlp.gate_up_proj.weight": [24, 8] }],
+  [
+    "PhiForSequenceClassification",
+    "phi",
+    { ...small, partial_rotary_factor: 1 },
+    logits,
+    { "score.weight": [3, 8], "model.layers.0.self_attn.dense.bias": [8] },
+  ],
+  [
+    "PhiForTokenClassification",
+    "phi",
+    { ...small, partial_rotary_factor: 1 },
+    logits,
+    { "score.bias": [3], "model.layers.0.mlp.fc1.bias": [12] },
+  ],
+  [
+    "StableLmForSequenceClassification",
+    "stablelm",
+    { ...small, partial_rotary_factor: 1 },
+    logits,
+    { "score.weight": [3, 8], "model.norm.bias": [8] },
+  ],
+  ["StableLmForTokenClassification", "stablelm", { ...small, partial_rotary_factor: 1 }, logits, { "score.bias": [3], [gate]: [12, 8] }],
+  ["SmolLM3ForSequenceClassification", "smollm3", small, logits, { "score.weight": [3, 8], [gate]: [12, 8] }],
+  ["SmolLM3ForTokenClassification", "smollm3", small, logits, { "score.bias": [3], "model.layers.0.self_attn.k_proj.weight": [4, 8] }],
+  ["SmolLM3ForQuestionAnswering", "smollm3", small, spans, { "qa_outputs.bias": [2], "transformer.norm.weight": [8] }],
+  [
+    "MixtralForSequenceClassification",
+    "mixtral",
+    { ...small, num_local_experts: 3 },
+    logits,
+    { "model.layers.0.block_sparse_moe.experts.2.w2.weight": [8, 12] },
+  ],
+  [
+    "MixtralForTokenClassification",
+    "mixtral",
+    { ...small, num_local_experts: 3 },
+    logits,
+    { "score.bias": [3], "model.layers.0.block_sparse_moe.gate.weight": [3, 8] },
+  ],
+  [
+    "Qwen3MoeForSequenceClassification",
+    "qwen3_moe",
+    moe,
+    logits,
+    { "score.weight": [3, 8], "model.layers.0.mlp.experts.2.down_proj.weight": [8, 6] },
+  ],
+  ["Qwen3MoeForTokenClassification", "qwen3_moe", moe, logits, { "score.bias": [3], "model.layers.0.mlp.gate.weight": [3, 8] }],
+  ["Qwen3MoeForQuestionAnswering", "qwen3_moe", moe, spans, { "qa_outputs.bias": [2], "transformer.layers.0.mlp.gate.weight": [3, 8] }],
+  ...(["SequenceClassification", "TokenClassification"] as const).map(
+    (task): ClassCase => [
+      `DeepseekV3For${task}`,
+      "deepseek_v3",
+      {
+        ...{
+          ...small,
+          moe_intermediate_size: 6,
+          n_routed_experts: 4,
+          n_group: 2,
+          topk_group: 1,
+          num_experts_per_tok: 2,
+          first_k_dense_replace: 0,
+        },
+        ...{ kv_lora_rank: 5, q_lora_rank: null, qk_rope_head_dim: 4, qk_nope_head_dim: 4, v_head_dim: 3 },
+      },
+      logits,
+      {
+        "score.weight": [3, 8],
+        "model.layers.0.mlp.gate.e_score_correction_bias": [4],
+        "model.layers.0.mlp.shared_experts.up_proj.weight": [6, 8],
+      },
+    ],
+  ),
+  [
+    "ModernBertForQuestionAnswering",
+    "modernbert",
+    modern,
+    spans,
+    { "classifier.bias": [2], "model.layers.0.attn.Wqkv.weight": [24, 8], "head.dense.weight": [8, 8] },
+  ],
+  [
+    "ModernBertForTokenClassification",
+    "modernbert",
+    modern,
+    logits,
+    { "classifier.bias": [3], "model.layers.0.mlp.Wi.weight": [24, 8], "head.norm.weight": [8] },
+  ],
+];
+
 /** Class, file, configuration, outputs, parameters that only this class has or that are easily got wrong. */
-const classes: readonly (readonly [
-  string,
-  string,
-  Record<string, unknown>,
-  readonly string[],
-  Readonly<Record<string, readonly number[]>>,
-])[] = [
+const classes: readonly ClassCase[] = [
   [
     "LlamaForSequenceClassification",
     "llama",
@@ -106,6 +219,7 @@ const classes: readonly (readonly [
     ["logits"],
     { "model.layers.0.self_attn.q_norm.weight": [6], "model.layers.0.self_attn.q_proj.weight": [24, 8] },
   ],
+  ...decoders,
   ["MistralForTokenClassification", "llama", { ...llama, sliding_window: 2 }, ["logits"], { "score.bias": [3] }],
   [
     "GPTNeoXForSequenceClassification",

@@ -128,7 +128,8 @@ predict look { model = m data = jsonl("x") columns = ["logits"] }`,
     expect(String(logits({ rope_scaling: { rope_type: "longrope", short_factor: [1], long_factor: [1] } }))).toMatch(
       /P0217 .*for each pair/,
     );
-    expect(String(logits({ partial_rotary_factor: 0.5 }))).toMatch(/P0217 .*as a whole/);
+    expect(String(logits({ partial_rotary_factor: 0.6 }))).not.toMatch(/P0/);
+    for (const partial_rotary_factor of [0.3, 1.5]) expect(String(logits({ partial_rotary_factor }))).toMatch(/P0217 .*part of a head/);
     expect(String(logits({ rope_parameters: { full_attention: { rope_type: "default" } } }))).toMatch(/P0217 .*kind of layer/);
     // the text of five is longer than these four; what an older version keeps beside the record is in it now
     const pairs = { short_factor: [1, 2], long_factor: [3, 5] };

@@ -287,6 +287,8 @@ export interface Mappings {
   readonly renamed: readonly (readonly [RegExp, string])[];
   /** Paths of parameters, and further names under which checkpoints hold them. */
   readonly copied: readonly (readonly [RegExp, string])[];
+  /** Paths of parameters, and the tensor that serves each where a checkpoint has none of its own. */
+  readonly otherwise: readonly (readonly [RegExp, string])[];
   /** By PEFT's name of the task. */
   readonly tasks: ReadonlyMap<string, TaskMapping>;
   /** Types known by name that are not built, and what they are. */
@@ -310,6 +312,7 @@ export function readMappings(files: Files, ...folders: readonly string[]): Mappi
   const tasks = new Map<string, TaskMapping>();
   const renamed: (readonly [RegExp, string])[] = [];
   const copied: (readonly [RegExp, string])[] = [];
+  const otherwise: (readonly [RegExp, string])[] = [];
   for (const folder of folders) {
     for (const name of files.list(folder).filter((entry) => entry.endsWith(".hf.json"))) {
       const path = joinPath(folder, name);
@@ -350,6 +353,7 @@ export function readMappings(files: Files, ...folders: readonly string[]): Mappi
       for (const [from, to] of entries(file.renamed, path, "renamed")) renamed.push([new RegExp(from), String(to)]);
       for (const [from, to] of entries(file.copied, path, "copied"))
         for (const name of list(to, path, `copied.${from}`)) copied.push([new RegExp(from), String(name)]);
+      for (const [from, to] of entries(file.otherwise, path, "otherwise")) otherwise.push([new RegExp(from), String(to)]);
       for (const [task, entry] of entries(file.tasks, path, "tasks")) {
         checkKeys(entry, ["method", "from", "options", "at", "why", "params"], path, `tasks.${task}`);
         tasks.set(task, entry as unknown as TaskMapping);
@@ -357,7 +361,7 @@ export function readMappings(files: Files, ...folders: readonly string[]): Mappi
       for (const [type, what] of entries(file.refused, path, "refused")) refused.set(type, String(what));
     }
   }
-  return { lowRank, banks, gguf, peft, library, architectures, modelTypes, renamed, copied, tasks, refused };
+  return { lowRank, banks, gguf, peft, library, architectures, modelTypes, renamed, copied, otherwise, tasks, refused };
 }
 
 function list(value: Json | undefined, path: string, field: string): readonly Json[] {

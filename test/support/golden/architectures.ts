@@ -64,6 +64,10 @@ const architectures: Readonly<Record<string, Architecture>> = {
   mixtral: llama("std/models/mixtral"),
   qwen3_moe: llama("std/models/qwen3_moe"),
   deepseek_v3: llama("std/models/deepseek_v3"),
+  modernbert: {
+    file: "std/models/modernbert",
+    streams: { hidden_states: { layers: "model.layers", input: "hidden_states", last: "model.layered" } },
+  },
   gpt_neox: {
     file: "std/models/gpt_neox",
     streams: { hidden_states: { layers: "gpt_neox.layers", input: "hidden_states", last: "gpt_neox.last_hidden_state" } },
