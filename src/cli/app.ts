@@ -1,5 +1,6 @@
 /** The command line as a function of its arguments: gives the exit code, and touches the outside through `Io` only. */
 import { Command, CommanderError } from "commander";
+import { printable } from "../ir/printable.ts";
 import { packageVersion } from "../node/package.ts";
 import { EXIT, type Io } from "./io.ts";
 
@@ -30,7 +31,9 @@ function wanted(argv: readonly string[]): readonly string[] {
   return named !== undefined && Object.hasOwn(VERBS, named) ? [named] : Object.keys(VERBS);
 }
 
-export async function run(argv: readonly string[], io: Io): Promise<number> {
+export async function run(argv: readonly string[], outside: Io): Promise<number> {
+  // names and texts of files are in what verbs print
+  const io: Io = { ...outside, out: (text) => outside.out(printable(text, "\n\t")), asIs: outside.asIs ?? outside.out };
   const program = new Command("peftc")
     .description("a compiler for parameter-efficient fine-tuning")
     .version(packageVersion())

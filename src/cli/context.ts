@@ -90,6 +90,7 @@ export class Session {
         ]);
       }
     }
+    this.io.listen?.();
     return project;
   }
 
@@ -111,6 +112,7 @@ export class Session {
       },
       interrupted: () => this.stopping,
       now: () => this.io.now(),
+      plainly: this.io.plainly && ((work) => this.io.plainly!(work)),
     });
   }
 
@@ -119,7 +121,7 @@ export class Session {
     const undo = this.io.onInterrupt(() => {
       this.stopping = true;
       this.display.end();
-      if (!this.json) this.io.err("stopping after this update; once more ends at once\n");
+      if (!this.json) this.io.err("stopping as soon as what is under way is done; once more ends at once\n");
     });
     try {
       return await work();

@@ -5,6 +5,7 @@ import type { Problem } from "../compiler/report/problem.ts";
 import { type ReadSource, renderProblem } from "../compiler/report/render.ts";
 import { InputError, Limit } from "../ir/errors.ts";
 import { TypeMismatch } from "../ir/ops/index.ts";
+import { printable } from "../ir/printable.ts";
 import { DeviceError } from "../runtime/errors.ts";
 import { Interrupted } from "../train/events.ts";
 import { RunProblem } from "../train/nonfinite.ts";
@@ -73,7 +74,7 @@ export function report(error: unknown, io: Io, json: boolean, source: ReadSource
 
 function plain(kind: string, message: string, notes: readonly string[], io: Io, json: boolean): void {
   if (json) io.out(line({ event: "error", kind, message, notes }));
-  else io.err(`${kind === "usage" ? "" : `${kind}: `}${message}\n${notes.map((note) => `   = ${note}\n`).join("")}`);
+  else io.err(printable(`${kind === "usage" ? "" : `${kind}: `}${message}\n${notes.map((note) => `   = ${note}\n`).join("")}`, "\n\t"));
 }
 
 /** Problems as frames with carets, or an object a line. */
@@ -84,5 +85,6 @@ export function reportProblems(problems: readonly Problem[], io: Io, json: boole
   }
 }
 
-/** One object as one line of JSON; numbers that JSON has no way to write become null. */
-export const line = (value: unknown): string => `${JSON.stringify(value)}\n`;
+/** One object as one line of JSON; numbers that JSON has no way to write become null, and what would steer a terminal is written as an escape. */
+export const line = (value: unknown): string =>
+  `${JSON.stringify(value).replace(/[\u007f-\u009f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`)}\n`;

@@ -1,6 +1,6 @@
 /** Before a verb runs: what its file, arguments and options name on the hub is fetched, with a line that says how far it is. */
 import type { Command } from "commander";
-import { printable } from "../compiler/report/place.ts";
+import { printable } from "../ir/printable.ts";
 import { isHub } from "../node/hub-names.ts";
 import { fetchSources, hubSources, type NamedSource } from "../node/sources.ts";
 import { openWorkspace } from "../node/workspace.ts";

@@ -1,14 +1,19 @@
 #!/usr/bin/env node
 import { run } from "./app.ts";
-import { processIo } from "./io.ts";
+import { EXIT, processIo } from "./io.ts";
 
 // past `ulimit -f` a write fails (EFBIG), as on a full disk; without a listener the system would end the process in the middle
 if (process.platform !== "win32") process.on("SIGXFSZ", () => {});
 
-// who read the output has gone (`peftc … | head`): what is being made is finished all the same, and nothing more is said
+// who read the output has gone (`peftc … | head`, a closed terminal), or there is no room for it: what is being made is finished all the same
+let full: string | undefined;
 for (const stream of [process.stdout, process.stderr])
   stream.on("error", (error: NodeJS.ErrnoException) => {
-    if (error.code !== "EPIPE") throw error;
+    if (stream === process.stdout && error.code !== "EPIPE" && error.code !== "EIO") full ??= error.message;
   });
 
-process.exitCode = await run(process.argv.slice(2), processIo());
+const code = await run(process.argv.slice(2), processIo());
+// the last error of a stream comes when the loop turns
+await new Promise((resolve) => setImmediate(resolve));
+if (full !== undefined) process.stderr.write(`standard output could not be written (${full}); what was to be saved is saved\n`);
+process.exitCode = full !== undefined && code === EXIT.ok ? EXIT.mistake : code;

@@ -1,6 +1,7 @@
 /** What a run shows while it runs: one line that is redrawn on a terminal, a plain line now and then elsewhere, an object a line under `--json`. */
 import { Presets, SingleBar } from "cli-progress";
 import pc from "picocolors";
+import { printable } from "../ir/printable.ts";
 import { showBytes } from "../train/budget.ts";
 import type { Listen, RunEvent } from "../train/events.ts";
 import { shown } from "../train/report/report.ts";
@@ -16,7 +17,16 @@ export interface Display {
 
 export function display(io: Io, json: boolean): Display {
   if (json) return { listen: (event) => io.out(line(flat(event))), end: () => {} };
-  return io.terminal ? drawn(io) : lines(io);
+  const { listen, end } = io.terminal ? drawn(io) : lines(io);
+  return { listen: (event) => listen(tame(event)), end };
+}
+
+/** What happened with its texts, which come from files and models, made fit for a terminal. */
+function tame<T>(value: T): T {
+  if (typeof value === "string") return printable(value, "\n\t") as T;
+  if (Array.isArray(value)) return value.map(tame) as T;
+  if (typeof value !== "object" || value === null) return value;
+  return Object.fromEntries(Object.entries(value).map(([name, x]) => [name, tame(x)])) as T;
 }
 
 /** The scalars of a step beside its loss, as fields of their own. */

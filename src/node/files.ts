@@ -1,10 +1,11 @@
 /** The file system of Node behind the `Files` interface. */
 import fs from "node:fs";
 import path from "node:path";
-import { printable } from "../compiler/report/place.ts";
 import { type Draft, type FileStat, type Files, fileFailure } from "../formats/files.ts";
+import { printable } from "../ir/printable.ts";
 import { cachedPath } from "./hub.ts";
 import { isHub } from "./hub-names.ts";
+import { whenLeaving } from "./leaving.ts";
 
 /** The largest single read: `fs.readSync` takes lengths below 2 GiB only. */
 const PIECE = 1 << 30;
@@ -101,6 +102,7 @@ export class NodeFiles implements Files {
       if (statOf(target)?.isDirectory()) throw fileFailure(file, "EISDIR", "");
       return fs.openSync(beside, "w");
     });
+    const stay = whenLeaving(() => fs.rmSync(beside, { force: true }));
     let open = true;
     const close = () => {
       if (open) {
@@ -118,10 +120,12 @@ export class NodeFiles implements Files {
           fs.fsyncSync(handle);
           close();
           fs.renameSync(beside, target);
+          stay();
           syncFolder(path.dirname(target));
         }),
       abandon: () => {
         close();
+        stay();
         fs.rmSync(beside, { force: true });
       },
     };

@@ -14,6 +14,8 @@ export interface HttpSettings {
   readonly token: string | undefined;
   /** Seconds without a byte after which a connection is given up. */
   readonly patience: number;
+  /** Instead of `MOST_ANSWERS`. */
+  readonly answers?: number;
 }
 
 /** Bytes of an answer that is read whole: a page of a listing, what is known of a repository. */
@@ -43,8 +45,9 @@ export class HubHttp {
 
   /** In the shape of `fetch`, for the hub's library: the whole answer of the hub itself. */
   readonly whole = async (input: string | URL | Request): Promise<Response> => {
-    if (++this.answers > MOST_ANSWERS)
-      throw new InputError("P0677", `${this.settings.endpoint} does not come to an end: ${MOST_ANSWERS} answers and more for one source`);
+    const most = this.settings.answers ?? MOST_ANSWERS;
+    if (++this.answers > most)
+      throw new InputError("P0677", `${this.settings.endpoint} does not come to an end: ${most} answers and more for one source`);
     const url = input instanceof Request ? input.url : String(input);
     const { response, pieces, drop } = await this.ask(url, { accept: "application/json" }, false);
     const parts: Uint8Array[] = [];

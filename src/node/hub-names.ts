@@ -2,8 +2,9 @@
  * Names that come from outside: what a program writes and what a server answers. Each is checked here before it becomes a part of a path, so that whatever
  * is fetched lies in the cache, in the folder of its own repository.
  */
-import { printable } from "../compiler/report/place.ts";
+
 import { InputError } from "../ir/errors.ts";
+import { printable } from "../ir/printable.ts";
 
 export const SCHEME = "hf://";
 export const isHub = (source: string): boolean => source.startsWith(SCHEME);

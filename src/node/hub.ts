@@ -6,10 +6,10 @@ import fs from "node:fs";
 import { homedir } from "node:os";
 import path from "node:path";
 import { datasetInfo, HubApiError, listFiles, modelInfo } from "@huggingface/hub";
-import { printable } from "../compiler/report/place.ts";
 import { fileFailure, isRecord } from "../formats/files.ts";
 import { parseJson } from "../formats/json.ts";
 import { InputError } from "../ir/errors.ts";
+import { printable } from "../ir/printable.ts";
 import { download } from "./hub-download.ts";
 import { HubHttp, Unreachable } from "./hub-http.ts";
 import { type HubFile, type HubSource, hubFile, isCommit, parseSource } from "./hub-names.ts";
@@ -22,6 +22,8 @@ export interface HubSettings {
   readonly offline: boolean;
   /** Seconds without a byte after which a connection is given up. */
   readonly patience: number;
+  /** Answers to one source before it counts as endless. */
+  readonly answers?: number;
 }
 
 export function hubSettings(env: Readonly<Record<string, string | undefined>> = process.env): HubSettings {

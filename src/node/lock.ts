@@ -6,6 +6,7 @@ import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { InputError } from "../ir/errors.ts";
+import { whenLeaving } from "./leaving.ts";
 
 export const LOCK = ".peftc-lock";
 
@@ -22,10 +23,15 @@ export function claim(folder: string): () => void {
   for (let tries = 0; ; tries++) {
     try {
       fs.writeFileSync(file, JSON.stringify(own), { flag: "wx" });
-      return () => {
+      const release = () => {
         fs.rmSync(file, { force: true });
         // a run that never began leaves nothing behind
         if (fs.existsSync(folder) && fs.readdirSync(folder).length === 0) fs.rmdirSync(folder);
+      };
+      const stay = whenLeaving(release);
+      return () => {
+        stay();
+        release();
       };
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;

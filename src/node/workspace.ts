@@ -6,8 +6,7 @@ import { readMappings } from "../formats/adapters/mapping.ts";
 import { Sources } from "../train/compiler-host.ts";
 import { Tables } from "../train/data.ts";
 import type { Engine } from "../train/engine.ts";
-import { fileHost } from "../train/file-host.ts";
-import type { RunHost } from "../train/host.ts";
+import { fileHost, type Watch } from "../train/file-host.ts";
 import type { FileHost } from "../train/run.ts";
 import { NodeFiles } from "./files.ts";
 import { decodeImage } from "./images.ts";
@@ -20,7 +19,7 @@ export interface Workspace {
   /** Tables of data, for those who only look at them. */
   tables(project?: Project): Tables;
   /** What a run of `project` needs. */
-  host(project: Project, engine: Engine, watch: Pick<RunHost, "listen" | "interrupted" | "now">): FileHost;
+  host(project: Project, engine: Engine, watch: Pick<Watch, "listen" | "interrupted" | "now" | "plainly">): FileHost;
 }
 
 /** `folder`: what paths are relative to. `sizesOnly`: a model's folder may lack its weights. */

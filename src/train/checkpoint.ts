@@ -194,6 +194,7 @@ export function readCheckpoint(files: Files, folder: string, step: number): Chec
       best: isRecord(progress.best) ? { step: progress.best.step as number, value: progress.best.value as number } : undefined,
       sinceBest: progress.sinceBest as number,
       ...(typeof progress.fraction === "number" ? { fraction: progress.fraction } : {}),
+      ...(progress.owes === true ? { owes: true } : {}),
       history: (progress.history as Json[]).map((entry) => entry as LogEntry),
     },
     identity: identity as unknown as Identity,
@@ -223,6 +224,7 @@ function ownState({ progress, identity, total }: CheckpointFacts): JsonRecord {
       best: progress.best === undefined ? null : { step: progress.best.step, value: progress.best.value },
       sinceBest: progress.sinceBest,
       ...(progress.fraction === undefined ? {} : { fraction: progress.fraction }),
+      ...(progress.owes ? { owes: true } : {}),
       history: progress.history.map(finite),
     },
   };

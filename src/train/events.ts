@@ -73,6 +73,10 @@ export class Interrupted extends Error {
     readonly step: number,
     readonly checkpoint: string | undefined,
   ) {
-    super(checkpoint === undefined ? "interrupted" : `interrupted after step ${step}; saved ${checkpoint}`);
+    super(
+      checkpoint === undefined
+        ? "interrupted: nothing was saved, and nothing that was there is lost"
+        : `interrupted after step ${step}; saved ${checkpoint}`,
+    );
   }
 }

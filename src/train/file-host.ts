@@ -16,18 +16,25 @@ export interface Watch extends Pick<RunHost, "listen" | "interrupted" | "now" | 
   readonly decodeImage?: TableContext["decodeImage"];
   readonly claim?: RunHost["claim"];
   readonly place?: RunHost["place"];
+  /** Runs work that nobody can stop between two parts of it, and that has nothing to save: what asks to stop may end the process. */
+  readonly plainly?: <T>(work: () => Promise<T>) => Promise<T>;
 }
 
 export function fileHost(project: Project, sources: Sources, engine: Engine, watch: Watch): FileHost {
   const tables = new Tables(sources, watch.decodeImage, project);
+  const plainly: NonNullable<Watch["plainly"]> = watch.plainly ?? ((work) => work());
   const values = new ValueStore(project, sources.open);
   return {
     ...watch,
     project,
     files: sources.files,
-    engine,
+    engine: {
+      ...engine,
+      build: (entries, options) => plainly(() => engine.build(entries, options)),
+      open: (built) => plainly(() => engine.open(built)),
+    },
     values,
-    table: async (request) => tables.table(request),
+    table: (request) => plainly(async () => tables.table(request)),
     written: (spec) => tables.written(spec),
     adopt: (folder) => tables.book.adopt(folder),
     predicted: (stage, folder) => tables.predicted(stage, folder),

@@ -6,6 +6,7 @@ import { activationBytes, type CompiledProgram, compileProgram, type TargetOptio
 import { SharedKernels } from "../backends/kernels/shared.ts";
 import type { Compilation, Compiled } from "../ir/pipeline.ts";
 import { memoryOf } from "./budget.ts";
+import { turn } from "./stopping.ts";
 
 export interface Fitting {
   readonly name: string;
@@ -48,7 +49,11 @@ const TRIES = 3;
 
 /** Entries with as little recomputing as a budget asks for. Where none fits, the plan without one, and the smallest budget that could be met. */
 export async function fit(entries: readonly Fitting[], target: TargetOptions, memory: number): Promise<Fitted> {
-  const usual = entries.map(({ name, compilation }) => ({ name, ...compilation.finish() }));
+  const usual: (Compiled & { readonly name: string })[] = [];
+  for (const { name, compilation } of entries) {
+    await turn();
+    usual.push({ name, ...compilation.finish() });
+  }
   const shared = new SharedKernels();
   const first = await compileProgram(usual, target, true, shared);
   const { total, arenas } = memoryOf(first.program);

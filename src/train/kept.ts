@@ -7,6 +7,7 @@ import type { Built, EntryPoint } from "./engine.ts";
 import type { RunHost } from "./host.ts";
 import { describeGraph, sha256 } from "./identity.ts";
 import { loadParams } from "./loading.ts";
+import { stopIfAsked, stoppable } from "./stopping.ts";
 import type { ValueStore } from "./values.ts";
 
 interface Kept {
@@ -34,7 +35,7 @@ export interface Opened {
 export async function openKept(
   stage: string,
   points: readonly EntryPoint[],
-  host: Pick<RunHost, "engine" | "values" | "listen">,
+  host: Pick<RunHost, "engine" | "values" | "listen" | "interrupted">,
   check: (built: Built) => void,
 ): Promise<Opened> {
   const { engine, values, listen } = host;
@@ -63,7 +64,7 @@ export async function openKept(
     for (const old of all.filter((k) => !k.busy && k !== mine).slice(0, Math.max(0, all.length - MOST))) all.splice(all.indexOf(old), 1);
     mine.session ??= await engine.open(mine.built);
     const { program } = mine.built;
-    await loadParams(mine.session, program, {
+    await loadParams(stoppable(mine.session, host), program, {
       values,
       stage,
       listen,
@@ -86,6 +87,7 @@ export async function openKept(
       write: (kind, name, data) => session.write(kind, name, data),
       read: (kind, name) => session.read(kind, name),
       run: async (entry, inputs, outputs) => {
+        await stopIfAsked(host);
         sound = false;
         const out = await session.run(entry, inputs, outputs);
         sound = true;

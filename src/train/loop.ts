@@ -3,6 +3,7 @@
  * update, an evaluation and a snapshot are is handed in, so that the order of events is tested by itself.
  */
 import { Interrupted, type Listen, type Scalars } from "./events.ts";
+import { turn } from "./stopping.ts";
 
 /** What has to be remembered beside the tensors, for a resumed loop to end as one that was not stopped. */
 export interface Progress {
@@ -13,6 +14,8 @@ export interface Progress {
   readonly sinceBest: number;
   /** Bits of fraction that integer streams have by now; absent where nothing has them. */
   readonly fraction?: number;
+  /** The evaluation after this many updates is still to be made: it was interrupted. */
+  readonly owes?: true;
   readonly history: readonly LogEntry[];
 }
 /** One entry of `log_history`: of a step, or of an evaluation (`eval_...`). */
@@ -117,7 +120,10 @@ export async function runLoop(plan: LoopPlan, from: Progress, act: LoopActions):
   };
   const evaluate = async () => {
     if (plan.evaluate === undefined) return;
-    const metrics = await act.evaluate(step);
+    const metrics = await act.evaluate(step).catch(async (error: unknown) => {
+      if (!(error instanceof Interrupted)) throw error;
+      throw new Interrupted(step, await checkpoint({ owes: true }));
+    });
     const metric = plan.evaluate.best;
     let better = false;
     if (metric !== undefined) {
@@ -139,15 +145,20 @@ export async function runLoop(plan: LoopPlan, from: Progress, act: LoopActions):
     // time spent here says nothing about the speed of updates
     arrivals.splice(0, arrivals.length, { at: act.now(), tokens: 0 });
   };
-  const checkpoint = async () => {
-    const folder = await act.checkpoint({ step, best, sinceBest, history: [...history] });
+  const checkpoint = async (more: Pick<Progress, "owes"> = {}) => {
+    const folder = await act.checkpoint({ step, best, sinceBest, history: [...history], ...more });
     act.listen({ event: "checkpoint", stage: plan.stage, step, folder });
     return folder;
   };
 
   stopped = plan.evaluate?.stopAfter !== undefined && sinceBest >= plan.evaluate.stopAfter;
-  if (step === 0 && history.length === 0) await evaluate();
+  if (from.owes || (step === 0 && history.length === 0)) {
+    await evaluate();
+    // what the interrupted run would have saved next
+    if (from.owes && step > 0 && (step === plan.total || stopped || step % plan.checkpointEvery === 0)) await checkpoint();
+  }
   while (step < plan.total && !stopped) {
+    await turn();
     if (act.interrupted()) {
       await drain();
       throw new Interrupted(step, await checkpoint());

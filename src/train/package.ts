@@ -7,6 +7,7 @@
  *     index.mjs, index.d.ts                     one function an entry point, with the names and shapes of its inputs and outputs
  */
 import { type Files, joinPath, writeDraft, writeFile } from "../formats/files.ts";
+import { printable } from "../ir/printable.ts";
 import type { Entry, Program, StorageType, Values } from "../runtime/program.ts";
 import type { Built } from "./engine.ts";
 
@@ -84,7 +85,7 @@ function moduleText({ wasm: { program }, title, version }: PackageContents): str
   const methods = called(program)
     .map((e) => `    ${methodName(e.name)}: (inputs, outputs) => session.run(${JSON.stringify(e.name)}, inputs, outputs),`)
     .join("\n");
-  return `// ${title}, built by peftc ${version}. Needs only peftc/runtime.
+  return `// ${printable(title)}, built by peftc ${version}. Needs only peftc/runtime.
 import { openDevice, openWasm, openWebGPU } from "peftc/runtime";
 
 const text = (bytes) => new TextDecoder().decode(bytes);
@@ -144,7 +145,7 @@ function typesText({ wasm: { program }, title, version }: PackageContents): stri
     (e) => `  ${methodName(e.name)}(inputs: ${name(e)}Inputs, outputs?: readonly (keyof ${name(e)}Outputs)[]): Promise<${name(e)}Outputs>;`,
   );
   const union = (names: string[]) => (names.length === 0 ? "never" : names.map((n) => JSON.stringify(n)).join(" | "));
-  return `// ${title}, built by peftc ${version}.
+  return `// ${printable(title)}, built by peftc ${version}.
 import type { Session, StartThread } from "peftc/runtime";
 
 ${entries.join("\n")}

@@ -6,13 +6,14 @@ import { InputError } from "../ir/errors.ts";
 import type { Session } from "../runtime/program.ts";
 import { requireBudget } from "./budget.ts";
 import { bindSizes, checkTable, type DataTable, fillBatch } from "./columns.ts";
-import type { EntryPoint } from "./engine.ts";
+import type { Built, EntryPoint } from "./engine.ts";
 import { batchesOf, entryName, entryPoints } from "./entries.ts";
 import { Evaluation } from "./evaluate.ts";
 import type { Scalars } from "./events.ts";
 import type { RunHost } from "./host.ts";
 import { loadParams } from "./loading.ts";
 import { blameHeld } from "./nonfinite.ts";
+import { stopIfAsked, stoppable } from "./stopping.ts";
 import { prepareEvaluation } from "./train.ts";
 import { zeros } from "./values.ts";
 
@@ -26,7 +27,18 @@ async function tableOf(stage: EvaluateStage | PredictStage, host: RunHost): Prom
 async function openFor(stage: string, points: readonly EntryPoint[], host: RunHost): Promise<{ session: Session; params: string[] }> {
   const built = await host.engine.build(points, { trained: [] });
   requireBudget(built, host.engine.memory, "the device");
-  const session = await host.engine.open(built);
+  await stopIfAsked(host);
+  const session = stoppable(await host.engine.open(built), host);
+  try {
+    await fillFor(stage, built, points, session, host);
+  } catch (error) {
+    await session.close();
+    throw error;
+  }
+  return { session, params: Object.keys(built.program.params) };
+}
+
+async function fillFor(stage: string, built: Built, points: readonly EntryPoint[], session: Session, host: RunHost): Promise<void> {
   await loadParams(session, built.program, { values: host.values, stage, listen: host.listen });
   for (const [name, index] of Object.entries(built.program.states)) {
     // sums over batches are no states of the program's
@@ -34,7 +46,6 @@ async function openFor(stage: string, points: readonly EntryPoint[], host: RunHo
     const held = declared ? host.values.state(name, points[0].sizes) : zeros(built.program.tensors[index]);
     await session.write("state", name, held.values);
   }
-  return { session, params: Object.keys(built.program.params) };
 }
 
 /** P0910: the loss is no number. */

@@ -21,6 +21,7 @@ import { newestWhole } from "./resume.ts";
 import { requireFree } from "./saving.ts";
 import { type ScoreHost, scoreStage } from "./scores.ts";
 import { actionsFor } from "./slice.ts";
+import { stopIfAsked } from "./stopping.ts";
 import { identityOf, type PreparedTrain, prepareTrain, resultsIn, type TrainResult, train } from "./train.ts";
 
 export interface RunOptions {
@@ -77,6 +78,7 @@ async function runStages(host: FileHost, options: RunOptions): Promise<TrainResu
   let number = 0;
   for (const action of actions) {
     if (action.kind === "limit") throw new Limit(`${action.what} is not built yet`, action.span);
+    await stopIfAsked(host);
     await reportLoaded(action, host);
     if (action.kind === "copy") {
       for (const { from, to } of action.params) host.values.copy(from, to);

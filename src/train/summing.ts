@@ -73,7 +73,10 @@ export class Summing {
         const inputs = { ...fillBatch(entry.columns, table, rows, sizes), ...numbers, [UPDATE_ROWS]: total, [ROWS_BEFORE]: before };
         const name = entryName(kind, number, rows.length, lengths[0]);
         const call: StreamCall = (more, also) => session.run(name, { ...inputs, ...more }, also);
-        parts.push(streams === undefined ? call({}, []) : streams.run(name, call));
+        const part = streams === undefined ? call({}, []) : streams.run(name, call);
+        // where one fails that failure is told; those under way beside it fail with it
+        part.catch(() => {});
+        parts.push(part);
         // a batch that does not count is made again before the next one adds to the sums
         if (streams?.any) await parts.shift();
         before += rows.length;

@@ -32,6 +32,7 @@ import { blame } from "./nonfinite.ts";
 import { findCheckpoint } from "./resume.ts";
 import { requireFree, type SaveOptions, saveResult } from "./saving.ts";
 import { ORDER, Schedule } from "./schedule.ts";
+import { stopIfAsked, stoppable } from "./stopping.ts";
 import { FRACTION, Streams } from "./streams.ts";
 import { Summing } from "./summing.ts";
 import { withTargets } from "./targets.ts";
@@ -160,6 +161,7 @@ export async function train(stage: TrainStage, host: RunHost, options: TrainOpti
   requireFree(host.files, stage, folder, options);
   const ready = await prepareTrain(stage, host);
   const identity = await identityOf(ready, host);
+  await stopIfAsked(host);
   // two runs in one folder would take each other's files away
   const release = host.claim?.(folder);
   try {
@@ -306,7 +308,12 @@ class TrainRun {
     const snapshot = checkpoint?.snapshot();
     const kept = snapshot?.params ?? new Map<string, Held>();
     const { listen } = this.host;
-    await loadParams(this.session, program, { values, stage: this.ready.stage.name, listen, without: (name) => kept.has(name) });
+    await loadParams(stoppable(this.session, this.host), program, {
+      values,
+      stage: this.ready.stage.name,
+      listen,
+      without: (name) => kept.has(name),
+    });
     for (const [name, held] of kept) if (program.params[name] !== undefined) await this.session.write("param", name, held.values);
     for (const name of Object.keys(program.states)) {
       await this.session.write("state", name, (snapshot?.states.get(name) ?? this.startOf(name)).values);
@@ -349,7 +356,7 @@ class TrainRun {
     return runLoop(plan, from, {
       update: (step) => this.update(step),
       tokens: (step) => this.tokens(step),
-      evaluate: (step) => evaluation!.run(this.session, Math.max(0, step - 1), total),
+      evaluate: (step) => evaluation!.run(stoppable(this.session, this.host), Math.max(0, step - 1), total),
       keepBest: async () => {
         this.best = await readAll(this.source.params);
       },

@@ -19,8 +19,10 @@ export function evaluate(program: Command, io: Io): void {
       const session = new Session(io, options);
       const project = session.open(file, undefined, options.adapter);
       const host = session.host(project, await session.engine());
-      session.display.listen({ event: "note", message: await useAdapter(host, session.workspace.sources, options.adapter) });
-      const results = await session.interruptible(() => evaluateAll(host));
+      const results = await session.interruptible(async () => {
+        session.display.listen({ event: "note", message: await useAdapter(host, session.workspace.sources, options.adapter) });
+        return evaluateAll(host);
+      });
       if (results.length === 0)
         throw new Usage(`${file} has nothing to evaluate`, ["add `evaluate { ... }`, or a `split:` to the data of `train`"]);
       for (const { stage, metrics } of results) {

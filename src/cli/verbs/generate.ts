@@ -53,12 +53,14 @@ export function generate(program: Command, io: Io): void {
         options,
       );
       const host = session.host(project, await session.engine());
-      session.display.listen({ event: "note", message: await useAdapter(host, session.workspace.sources, options.adapter) });
-      const prompts = await promptsFor(stage, options, (s) => host.prompts(s));
       const samples = await session
-        .interruptible(() => generateTexts(stage, host, tokenizerOf(stage, host), undefined, prompts))
+        .interruptible(async () => {
+          session.display.listen({ event: "note", message: await useAdapter(host, session.workspace.sources, options.adapter) });
+          const prompts = await promptsFor(stage, options, (s) => host.prompts(s));
+          return generateTexts(stage, host, tokenizerOf(stage, host), undefined, prompts);
+        })
         .finally(() => dropSessions(host.values));
-      if (!session.json) for (const { prompt, text } of samples) io.out(`${prompt}${text}\n`);
+      if (!session.json) for (const { prompt, text } of samples) (io.asIs ?? io.out)(`${prompt}${text}\n`);
     });
 }
 

@@ -63,22 +63,20 @@ export function merge(program: Command, io: Io): void {
       });
       const host = session.host(project, await session.engine());
       session.display.listen({ event: "note", message: await useAdapter(host, session.workspace.sources, options.adapter) });
-      await session.interruptible(async () => {
-        const action = project.actions.findLast((a): a is Merge => a.kind === "merge" && a.to === names!.to)!;
-        const merged = mergeModel(action, host.values);
-        session.display.listen({ event: "merged", ...merged });
-        const dtype = options.dtype === undefined ? dtypeOf(project, action.of, files) : DTYPES[options.dtype];
-        const seed = options.seed === undefined ? 0 : wholeNumber("--seed", options.seed);
-        const [before] = await probe(checks(project).slice(0, 1), host.engine, host.values, seed);
-        const losses = store(project, action, host.values, dtype, options.rounding === "stochastic" ? seed : undefined);
-        const [after] = await probe(checks(project).slice(1), host.engine, host.values, seed);
-        const parts = { models: [action.to], attachments: [], heads: [], objectives: objectivesWithValues(project, host.values) };
-        written(files, options.output, (aside) => host.artefacts.models(aside, parts, (name) => host.values.param(name), dtype));
-        const logits = compared(before, after);
-        if (session.json)
-          io.out(line({ event: "merge", file, output: options.output, dtype, rounding: options.rounding, ...losses, logits }));
-        else io.out(text(options, dtype, losses, logits));
-      });
+      const action = project.actions.findLast((a): a is Merge => a.kind === "merge" && a.to === names!.to)!;
+      const merged = mergeModel(action, host.values);
+      session.display.listen({ event: "merged", ...merged });
+      const dtype = options.dtype === undefined ? dtypeOf(project, action.of, files) : DTYPES[options.dtype];
+      const seed = options.seed === undefined ? 0 : wholeNumber("--seed", options.seed);
+      const [before] = await probe(checks(project).slice(0, 1), host.engine, host.values, seed);
+      const losses = store(project, action, host.values, dtype, options.rounding === "stochastic" ? seed : undefined);
+      const [after] = await probe(checks(project).slice(1), host.engine, host.values, seed);
+      const parts = { models: [action.to], attachments: [], heads: [], objectives: objectivesWithValues(project, host.values) };
+      written(files, options.output, (aside) => host.artefacts.models(aside, parts, (name) => host.values.param(name), dtype));
+      const logits = compared(before, after);
+      if (session.json)
+        io.out(line({ event: "merge", file, output: options.output, dtype, rounding: options.rounding, ...losses, logits }));
+      else io.out(text(options, dtype, losses, logits));
     });
 }
 

@@ -3,7 +3,8 @@
  * `=` what there is instead.
  */
 import type { Span } from "../../ir/graph.ts";
-import { clipped, Lines, printable, width } from "./place.ts";
+import { printable } from "../../ir/printable.ts";
+import { clipped, Lines, width } from "./place.ts";
 import type { Problem } from "./problem.ts";
 
 export interface RenderOptions {
