@@ -1,5 +1,6 @@
 /** From the graph of a program to the graph that backends lower: flat, without placeholders, with numbers for sizes. */
 import { type BindOptions, bind } from "./bind.ts";
+import { shorten } from "./depth/shorten.ts";
 import type { Graph } from "./graph.ts";
 import { canonical } from "./passes/canonical.ts";
 import { chunk } from "./passes/chunk.ts";
@@ -50,6 +51,8 @@ export interface CompileOptions extends DriverHooks {
   readonly values?: BindOptions["values"];
   readonly options?: PassOptions;
   readonly passes?: readonly Pass[];
+  /** Every layer goes through the passes by itself, however many are alike; so it is where a hook looks at passes. */
+  readonly apart?: boolean;
 }
 
 export interface Compiled {
@@ -84,8 +87,30 @@ export class Compilation {
     const first = at < 0 ? upTo : upTo.slice(0, at);
     this.rest = upTo.slice(first.length);
     const sizes = options.sizes ?? new Map<string, number>();
-    this.context = new PassContext(sizes, options.options);
-    this.graph = this.run(first, bind(graph, sizes, { values: options.values }), this.context);
+    const bound = bind(graph, sizes, { values: options.values });
+    const made = this.short(first, bound, sizes);
+    this.context = made?.context ?? new PassContext(sizes, options.options);
+    this.graph = made?.graph ?? this.run(first, bound, this.context);
+  }
+
+  /** The passes over a graph with fewer layers, where many are alike; `undefined`: they are not, or passes did not treat them alike. */
+  private short(
+    passes: readonly Pass[],
+    bound: Graph,
+    sizes: ReadonlyMap<string, number>,
+  ): { graph: Graph; context: PassContext } | undefined {
+    const { apart, print: printed, stopAfter, options } = this.options;
+    // values are kept every so many layers of all there are
+    if (apart || printed !== undefined || stopAfter !== undefined || typeof options?.reverse === "number") return undefined;
+    const short = shorten(bound);
+    if (!short) return undefined;
+    const context = new PassContext(sizes, options);
+    const graph = short.lengthen(this.run(passes, short.graph, context));
+    if (!graph) return undefined;
+    verify(graph);
+    const kept = `with ${short.of - short.out} of ${short.of} layers, the others are alike`;
+    context.notes = context.notes.map(({ pass, text }) => ({ pass, text: `${text} (${kept})` }));
+    return { graph, context };
   }
 
   /** `recompute`: a step of the graph's scale (`PassOptions.recompute`). */

@@ -40,7 +40,7 @@ export interface Recomputed {
 /** Facts that passes leave for `plan` and for the runtime. A pass adds to it, no pass reads another's notes. */
 export class PassContext {
   /** Lines for people, by the pass that wrote them. */
-  readonly notes: { readonly pass: string; readonly text: string }[] = [];
+  notes: readonly { readonly pass: string; readonly text: string }[] = [];
   /** Scalar inputs that the host computes each step. */
   readonly scalars: HostScalar[] = [];
   /** What `cut` did, and what it could have done. */
@@ -53,7 +53,7 @@ export class PassContext {
     readonly options: PassOptions = {},
   ) {}
   note(text: string): void {
-    this.notes.push({ pass: this.pass, text });
+    this.notes = [...this.notes, { pass: this.pass, text }];
   }
 }
 
