@@ -173,6 +173,9 @@ function lengthened(whole: Graph, made: Graph, before: Layers, last: number, out
     if (!of || layers.of(of.node) !== last) return undefined;
     results.push({ ...of, name: r.name, node: build({ place: at(of.node), turn: l - last }) });
   }
+  // what passes add, such as whether streams kept their range
+  const named = new Set(whole.results.map((r) => `${r.role} ${r.name}`));
+  for (const r of made.results) if (!named.has(`${r.role} ${r.name}`)) results.push({ ...r, node: build(r.node) });
   return { results };
 }
 
