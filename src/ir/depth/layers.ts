@@ -1,6 +1,6 @@
 /** The layers of a flat graph: which nodes each turn of its largest static loop stands for, with the updates of its parameters, and which layers are alike. */
 import { type Body, type Graph, type Node, order } from "../graph.ts";
-import { rowOf } from "../ops/index.ts";
+import { isConst, rowOf } from "../ops/index.ts";
 import { attrsKey } from "../rewrite.ts";
 
 /** Results that are the next value of something. */
@@ -46,7 +46,7 @@ function tagOf(n: Node): { readonly loop: string; readonly turn: number } | unde
 const readBy = (n: Node): readonly Node[] => (rowOf(n).role === "placeholder" ? n.inputs.slice(1) : n.inputs);
 
 /** A value of its own: a constant that only one layer has, or what is handed in. */
-export const isOwn = (n: Node): boolean => n.inputs.length === 0 && (n.op === "const" || rowOf(n).supply !== undefined);
+export const isOwn = (n: Node): boolean => n.inputs.length === 0 && (isConst(n) || rowOf(n).supply !== undefined);
 
 /** The layers by the static loop with most nodes; `undefined`: there is none. */
 export function layersOf(graph: Graph): Layers | undefined {
@@ -195,7 +195,7 @@ function lineOf(n: Node, l: number, layer: ReadonlyMap<Node, number>, at: Readon
   const inputs = n.inputs.map((x, i) => {
     const from = layer.get(x);
     if (from !== undefined && i >= named) return `${from - l}:${at.get(x)}`;
-    return x.op === "const" ? `(${attrsKey(x.attrs)})` : `=${x.id}`;
+    return isConst(x) ? `(${attrsKey(x.attrs)})` : `=${x.id}`;
   });
   const { again } = n.origin;
   return `${n.op} ${attrsKey(n.attrs)} ${type} ${inputs.join()}${again ? ` again ${again.index} ${again.copy}` : ""}${loopText(n)}`;
