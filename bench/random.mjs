@@ -1,6 +1,6 @@
 /**
  * Folders of random weights in the shapes of models that people tune, so that loading, memory and steps can be measured without a download:
- * `node bench/random.mjs SHAPE FOLDER`, or without arguments the names of the shapes. A folder holds `config.json`, `model.safetensors`, a tokenizer of
+ * `node bench/random.mjs SHAPE FOLDER` (with `config` behind it no weights), or without arguments the names of the shapes. A folder holds `config.json`, `model.safetensors`, a tokenizer of
  * single bytes, rows to train on, and `lora.peft`.
  */
 import { closeSync, mkdirSync, openSync, writeFileSync, writeSync } from "node:fs";
@@ -209,6 +209,20 @@ const SHAPES = {
       num_key_value_heads: 8,
     },
   },
+  "llama-3.2-3b": {
+    tensors: llama,
+    dtype: "BF16",
+    spec: ofLlama("LlamaForCausalLM", "bf16"),
+    config: {
+      ...llama3,
+      hidden_size: 3072,
+      intermediate_size: 8192,
+      num_hidden_layers: 28,
+      num_attention_heads: 24,
+      num_key_value_heads: 8,
+      head_dim: 128,
+    },
+  },
   gpt2: { tensors: gpt2, dtype: "F32", spec: ofGpt2, config: { ...gpt, n_embd: 768, n_layer: 12, n_head: 12 } },
   "gpt2-medium": { tensors: gpt2, dtype: "F32", spec: ofGpt2, config: { ...gpt, n_embd: 1024, n_layer: 24, n_head: 16 } },
   "roberta-large": {
@@ -357,7 +371,7 @@ function tokenizer(folder, config) {
   writeFileSync(join(folder, "tokenizer_config.json"), JSON.stringify({ ...roles, model_max_length: 512 }));
 }
 
-function make(name, folder) {
+function make(name, folder, whole) {
   const { tensors, config, dtype, spec } = SHAPES[name];
   mkdirSync(folder, { recursive: true });
   writeFileSync(
@@ -372,11 +386,12 @@ function make(name, folder) {
   writeFileSync(join(folder, "rows.txt"), `${lines.join("\n")}\n`);
   writeFileSync(join(folder, "rows.jsonl"), `${lines.map((text, i) => JSON.stringify({ text, label: i % 2 })).join("\n")}\n`);
   writeFileSync(join(folder, "lora.peft"), spec);
-  weights(join(folder, "model.safetensors"), tensors(config), dtype);
+  // `plan` needs no weights
+  if (whole) weights(join(folder, "model.safetensors"), tensors(config), dtype);
 }
 
-const [name, folder] = process.argv.slice(2);
+const [name, folder, only] = process.argv.slice(2);
 if (SHAPES[name] === undefined || folder === undefined) {
-  console.log(`node bench/random.mjs SHAPE FOLDER, where SHAPE is one of ${Object.keys(SHAPES).join(", ")}`);
+  console.log(`node bench/random.mjs SHAPE FOLDER [config], where SHAPE is one of ${Object.keys(SHAPES).join(", ")}`);
   process.exitCode = 2;
-} else make(name, folder);
+} else make(name, folder, only !== "config");

@@ -1,16 +1,18 @@
 /** From flat graphs to a program: kernels, plan, text, for one target. */
 
 import { Bug } from "../ir/errors.ts";
-import type { Graph } from "../ir/graph.ts";
+import { type Graph, type Node, order } from "../ir/graph.ts";
+import { rowOf } from "../ir/ops/index.ts";
 import type { Dispatch, Entry, HostScalar, HostStep, Kernel, Load, Placed, Program } from "../runtime/program.ts";
 import type { FuseLimits } from "./kernels/fuse.ts";
 import type { LoopLanguage } from "./kernels/kernel.ts";
 import { SharedKernels } from "./kernels/shared.ts";
-import { hoist, isDerived, type LoadGraph } from "./load.ts";
+import { hoist, isDerived, type Loaded, type LoadGraph } from "./load.ts";
 import { lower } from "./lower.ts";
-import { checkSize, type PlannedStep, peakBytes, plan, sameRange } from "./plan.ts";
+import { bytesOf, checkSize, type PlannedStep, peakBytes, plan, sameRange } from "./plan.ts";
 import { singleLeaves } from "./prepare.ts";
 import { countedElements, countZeros, dense } from "./sparse.ts";
+import { LEAST, type StreamedPlan, streamed } from "./stream.ts";
 import { assemble } from "./wasm/assemble.ts";
 import { type PrintedKernel, printKernel, printModule } from "./wasm/print.ts";
 import { aligned, COUNT_SLOTS, overlap, pageBytes } from "./webgpu/bindings.ts";
@@ -51,12 +53,13 @@ const SLACK = 64;
 /**
  * Compiles entries that share parameters and states by name. What depends on frozen parameters alone may move to entries that
  * sessions run by themselves when parameters have been written (`Program.loads`). Throws `Limit` where the program does not fit the target. `planOnly`: it need not fit,
- * and has no module. `shared`: kernels that were built for other plans. */
+ * and has no module. `shared`: kernels that were built for other plans. `stream`: frozen parameters that may stay in their files, on WebAssembly. */
 export async function compileProgram(
   entries: readonly EntrySource[],
   options: TargetOptions,
   planOnly = false,
   shared = new SharedKernels(),
+  stream?: ReadonlySet<string>,
 ): Promise<CompiledProgram> {
   const limits = options.target === "wasm" ? WASM_LIMITS : webgpuLimits(options.limits);
   const page = options.target === "wasm" ? Number.POSITIVE_INFINITY : pageBytes(options.limits);
@@ -67,7 +70,9 @@ export async function compileProgram(
   const lowered = sources.map(({ name, graph }) => ({ name, ...lower(graph, limits, shared) }));
   const counted = countZeros(lowered, { slots: (kernel) => target.slots(kernel), operands: limits.operands });
   const inputs = counted.entries;
-  const planned = plan(inputs, { alignment: options.target === "wasm" ? 16 : options.limits.alignment, page }, counted);
+  const placing = { alignment: options.target === "wasm" ? 16 : options.limits.alignment, page };
+  const left = stream && options.target === "wasm" ? streamable(stream, hoisted, sources) : undefined;
+  const planned = left ? streamed(plan(inputs, { ...placing, stream: left }, counted), placing) : plan(inputs, placing, counted);
 
   const tensors = [...planned.tensors];
   const out = planned.entries.map((e, i): Entry => {
@@ -99,6 +104,8 @@ export async function compileProgram(
   }
   const qualified = (pick: "inputs" | "outputs") =>
     Object.fromEntries(planned.entries.flatMap((e) => [...e[pick]].map(([name, t]) => [`${e.name}/${name}`, t])));
+  const brings = [...("brings" in planned ? (planned as StreamedPlan).brings : [])];
+  const given = new Map(hoisted.halves.map(({ param, as }) => [as, param]));
   const program: Program = {
     format: "peftc-program",
     version: 1,
@@ -110,6 +117,13 @@ export async function compileProgram(
     entries: out,
     ...(hoisted.loads.length > 0 ? { loads: hoisted.loads.map(({ graph, ...load }) => loadOf(load, planned.params)) } : {}),
     ...(hoisted.halves.length > 0 ? { halves: Object.fromEntries(hoisted.halves.map(({ param, format }) => [param, format])) } : {}),
+    ...(brings.length > 0
+      ? {
+          brings: Object.fromEntries(
+            brings.map(([entry, list]) => [entry, list.map((b) => ({ ...b, param: given.get(b.param) ?? b.param }))]),
+          ),
+        }
+      : {}),
     params: Object.fromEntries([
       ...hoisted.halves.map(({ param, as }) => [param, planned.params.get(as)!] as const),
       ...[...planned.params].filter(([name]) => !isDerived(name)),
@@ -134,6 +148,24 @@ export async function compileProgram(
     ...(wat === undefined ? {} : { wat }),
   };
   return module ? { program, module } : { program };
+}
+
+/** Names, in the plan, of those that no entry computes from at loading and that are large. */
+function streamable(stream: ReadonlySet<string>, { halves, loads }: Loaded, sources: readonly EntrySource[]): Set<string> {
+  const nodesOf = (graph: Graph) => order(graph.results.map((r) => r.node)).filter((n) => rowOf(n).supply === "param");
+  const nameOf = (n: Node) => String(n.attrs.name);
+  const loading = new Set(loads.flatMap(({ graph, handed }) => [...handed, ...nodesOf(graph).map(nameOf)]));
+  const allowed = new Set([
+    ...[...stream].filter((name) => !loading.has(name)),
+    ...halves.filter((h) => stream.has(h.param)).map((h) => h.as),
+  ]);
+  return new Set(
+    sources.flatMap(({ graph }) =>
+      nodesOf(graph)
+        .filter((n) => allowed.has(nameOf(n)) && bytesOf(n) >= LEAST)
+        .map(nameOf),
+    ),
+  );
 }
 
 function loadOf({ pieces, ...load }: Omit<LoadGraph, "graph">, params: ReadonlyMap<string, number>): Load {

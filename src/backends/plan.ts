@@ -22,6 +22,8 @@ export interface PlanOptions {
   readonly alignment: number;
   /** Bytes of the largest page; larger tensors go on in the pages after. */
   readonly page: number;
+  /** Frozen parameters that stay in their files: see `stream.ts`. */
+  readonly stream?: ReadonlySet<string>;
 }
 
 /** A kernel and the places of its operands: tensors of the program, or ranges within a turn of a loop. */
@@ -185,7 +187,8 @@ export function plan(inputs: readonly PlanInput[], options: PlanOptions, counted
         throw new Bug(`${role} ${name} has different sizes in different entries`);
       return seen;
     }
-    const arena: ArenaName = role === "state" ? "states" : updated.has(key) && !isDerived(name) ? "trained" : "frozen";
+    const kept: ArenaName = role === "state" ? "states" : updated.has(key) && !isDerived(name) ? "trained" : "frozen";
+    const arena: ArenaName = kept === "frozen" && options.stream?.has(name) ? "file" : kept;
     const t = put(arena, spaceOf(arena).append(4 * shape.reduce((a, b) => a * b, 1)), dtype, shape);
     shared.set(key, t);
     (role === "param" ? params : states).set(name, t);

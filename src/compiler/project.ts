@@ -96,6 +96,8 @@ export interface TrainStage extends StageBase {
   readonly accumulate: number;
   readonly sequence: number | undefined;
   readonly memory: number | undefined;
+  /** Whether frozen weights stay in their files; `undefined`: where nothing else meets the budget. */
+  readonly offload?: boolean;
   /** How loops that can be run backwards are: not at all (0), to the bit, or with rebuilt values off by at most so much, relatively. */
   readonly reverse: "exact" | number;
   readonly precision: string;

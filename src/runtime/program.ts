@@ -19,9 +19,10 @@ export interface Placed {
 /**
  * frozen: weights that no update changes · trained: trained parameters and optimiser state (`state`) · states: caches ·
  * activations: offsets by lifetime · io: inputs and outputs · constants: tables · measures: what is
- * counted of tensors, and what was made of it · scratch: workers' packing space
+ * counted of tensors, and what was made of it · scratch: workers' packing space · streamed: frozen weights on their way from a file ·
+ * file: where such weights would lie; nothing is allocated for it
  */
-export type ArenaName = "frozen" | "trained" | "states" | "activations" | "io" | "constants" | "measures" | "scratch";
+export type ArenaName = "streamed" | "file" | "frozen" | "trained" | "states" | "activations" | "io" | "constants" | "measures" | "scratch";
 
 export interface Arena {
   readonly name: ArenaName;
@@ -93,6 +94,14 @@ export interface Load {
   };
 }
 
+/** A frozen weight that stays in its file is brought into a tensor's place: from when step `begin` of the entry may start on, and before step `before` does. */
+export interface Bring {
+  readonly param: string;
+  readonly tensor: number;
+  readonly begin: number;
+  readonly before: number;
+}
+
 /** A tensor of which a run counts the elements that are not 0. */
 export interface Measure {
   /** Tensors: i32 numbers that add up to the count, and one that is 1 while products skip zeros of it. */
@@ -127,6 +136,8 @@ export interface Program {
   /** Parameters that lie as words of 16 bits, two to an i32, the first in the lower half; they are written as f32 all the same. */
   readonly halves?: Readonly<Record<string, HalfFormat>>;
   readonly measures?: readonly Measure[];
+  /** By entry: weights that are not kept, but brought in again in each run. Their tensors in `params` have no place. */
+  readonly brings?: Readonly<Record<string, readonly Bring[]>>;
   /** Names to tensors. Inputs and outputs are qualified as `entry/name`. */
   readonly params: Readonly<Record<string, number>>;
   readonly states: Readonly<Record<string, number>>;

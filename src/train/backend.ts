@@ -6,7 +6,7 @@ import { graphCost } from "../ir/flops.ts";
 import type { Graph, Node } from "../ir/graph.ts";
 import { FINE } from "../ir/passes/chunk.ts";
 import { Compilation, type CompileOptions } from "../ir/pipeline.ts";
-import type { Session } from "../runtime/program.ts";
+import type { Program, Session } from "../runtime/program.ts";
 import type { BuildOptions, Built, Engine, EntryPoint } from "./engine.ts";
 import { fit, front } from "./fit.ts";
 
@@ -32,6 +32,7 @@ export function backendEngine(driver: Driver, hooks: Hooks = {}): Engine {
     reason,
     memory,
     depth,
+    offloads: target.target === "wasm",
     build: (entries, options) => build(entries, options, target, hooks),
     front: (entries, options) =>
       front(
@@ -44,26 +45,50 @@ export function backendEngine(driver: Driver, hooks: Hooks = {}): Engine {
 
 /** Compiles entry points that share parameters and states. Throws `Limit` where the target cannot hold them. */
 async function build(entries: readonly EntryPoint[], options: BuildOptions, target: TargetOptions, hooks: Hooks): Promise<Built> {
-  const tried = (slice?: number) =>
-    fit(
+  const tried = async (slice?: number, stream?: ReadonlySet<string>) => {
+    const fitted = await fit(
       entries.map((entry) => ({ name: entry.name, compilation: compilationOf(entry, options, hooks, slice) })),
       target,
       options.memory ?? Number.POSITIVE_INFINITY,
+      stream,
     );
-  const first = await tried();
-  // finer slices take longer: only where nothing else fits
-  const finer = first.smallest === undefined ? undefined : await tried(FINE);
-  const better = finer && (finer.smallest ?? 0) < first.smallest!;
-  const { lowered, planned } = better && finer.smallest === undefined ? finer : first;
-  const smallest = better ? finer.smallest : first.smallest;
-  const program = options.planOnly || smallest !== undefined ? planned : await compileProgram(lowered, target);
+    return { ...fitted, stream };
+  };
+  const { offload, stored } = options;
+  const files = target.target === "wasm" && stored !== undefined && stored.size > 0 ? stored : undefined;
+  // finer slices take longer, and so does reading weights again in each step: only where nothing else fits
+  const ways: (() => ReturnType<typeof tried>)[] = [
+    ...(offload === true && files !== undefined ? [] : [() => tried(), () => tried(FINE)]),
+    ...(offload === false || files === undefined ? [] : [() => tried(undefined, files), () => tried(FINE, files)]),
+  ];
+  let best: Awaited<ReturnType<typeof tried>> | undefined;
+  let smallest: number | undefined;
+  for (const way of ways) {
+    const found = await way();
+    best = best === undefined || found.smallest === undefined ? found : best;
+    smallest = found.smallest === undefined ? undefined : Math.min(smallest ?? found.smallest, found.smallest);
+    if (smallest === undefined) break;
+  }
+  const { lowered, planned, stream } = best!;
+  const program = options.planOnly || smallest !== undefined ? planned : await compileProgram(lowered, target, false, undefined, stream);
   return {
     ...program,
     ...(smallest === undefined ? {} : { smallest }),
-    notes: lowered.flatMap(({ name, notes }) => notes.map(({ text }) => `${name}: ${text}`)),
+    notes: [...lowered.flatMap(({ name, notes }) => notes.map(({ text }) => `${name}: ${text}`)), ...broughtIn(program.program)],
     recomputed: Object.fromEntries(lowered.flatMap(({ name, recompute }) => (recompute ? [[name, recompute.added]] : []))),
     flops: Object.fromEntries(lowered.map(({ name, graph }) => [name, operations(graph)])),
   };
+}
+
+/** What is read again in each run of an entry, in words. */
+function broughtIn({ brings = {}, tensors, params }: Program): string[] {
+  const mb = (bytes: number) => `${(bytes / 1e6).toFixed(1)} MB`;
+  return Object.entries(brings).map(([entry, list]) => {
+    const held = new Set(list.map((b) => b.param));
+    const all = [...held].reduce((sum, name) => sum + tensors[params[name]].bytes, 0);
+    const read = list.reduce((sum, b) => sum + tensors[b.tensor].bytes, 0);
+    return `${entry}: ${mb(all)} of frozen weights stay in their files: ${mb(read)} are read in each run`;
+  });
 }
 
 /** An entry point on its way through the passes. */

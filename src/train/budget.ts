@@ -11,6 +11,8 @@ export interface MemoryTable {
 
 const MEANING: Readonly<Record<ArenaName, string>> = {
   frozen: "frozen weights",
+  streamed: "frozen weights on their way from their files",
+  file: "frozen weights in their files",
   trained: "trained parameters, their gradients and optimizer state",
   states: "states",
   activations: "activations",
@@ -23,6 +25,8 @@ const MEANING: Readonly<Record<ArenaName, string>> = {
 export function memoryOf(program: Program): MemoryTable {
   const arenas: Record<ArenaName, number> = {
     frozen: 0,
+    streamed: 0,
+    file: 0,
     trained: 0,
     states: 0,
     activations: 0,

@@ -21,6 +21,9 @@ export interface BuildOptions {
   readonly reverse?: "exact" | number;
   /** Says where in the sources a node comes from, for notes. */
   readonly place?: (span: Span) => string | undefined;
+  /** Parameters that lie in files and may be left there, and whether they are: in any case, never, or where nothing else meets the budget. */
+  readonly stored?: ReadonlySet<string>;
+  readonly offload?: boolean;
   /** Only the plan is wanted: the program need not fit the device, and cannot be opened. */
   readonly planOnly?: boolean;
 }
@@ -50,6 +53,8 @@ export interface Engine {
   build(entries: readonly EntryPoint[], options: BuildOptions): Promise<Built>;
   /** Peaks by how much is recomputed; only of engines that compile. */
   front?(entries: readonly EntryPoint[], options: BuildOptions): Promise<readonly FrontPoint[]>;
+  /** Whether frozen weights may be read from their files while a step runs. */
+  readonly offloads?: boolean;
   /** Memory is allocated and constants are written; parameters and states are not. */
   open(built: Built): Promise<Session>;
 }

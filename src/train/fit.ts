@@ -47,15 +47,23 @@ export class Peaks {
 /** How often the rest of the program may turn out larger, because other kernels take more scratch. */
 const TRIES = 3;
 
-/** Entries with as little recomputing as a budget asks for. Where none fits, the plan without one, and the smallest budget that could be met. */
-export async function fit(entries: readonly Fitting[], target: TargetOptions, memory: number): Promise<Fitted> {
+/**
+ * Entries with as little recomputing as a budget asks for. Where none fits, the plan without one, and the smallest budget that could be met. `stream`: frozen
+ * parameters that stay in their files.
+ */
+export async function fit(
+  entries: readonly Fitting[],
+  target: TargetOptions,
+  memory: number,
+  stream?: ReadonlySet<string>,
+): Promise<Fitted> {
   const usual: (Compiled & { readonly name: string })[] = [];
   for (const { name, compilation } of entries) {
     await turn();
     usual.push({ name, ...compilation.finish() });
   }
   const shared = new SharedKernels();
-  const first = await compileProgram(usual, target, true, shared);
+  const first = await compileProgram(usual, target, true, shared, stream);
   const { total, arenas } = memoryOf(first.program);
   if (total <= memory) return { lowered: usual, planned: first };
   const peaks = entries.map(({ compilation }) => new Peaks(compilation, target, shared));
@@ -66,7 +74,7 @@ export async function fit(entries: readonly Fitting[], target: TargetOptions, me
     const lowered = usual.map((u, i) =>
       steps[i] === undefined || steps[i] === u.recompute!.step ? u : { name: u.name, ...peaks[i].compiled(steps[i]) },
     );
-    const planned = await compileProgram(lowered, target, true, shared);
+    const planned = await compileProgram(lowered, target, true, shared, stream);
     const now = memoryOf(planned.program).total;
     if (now <= memory) return { lowered, planned };
     allowed -= now - memory;

@@ -21,7 +21,9 @@ const TIMES = 20;
 /** Writes every parameter of a program from where it lies; what a file holds goes from there to its place a piece at a time. */
 export async function loadParams(session: Session, program: Program, { values, stage, listen, without }: LoadingOptions): Promise<void> {
   const names = Object.keys(program.params).filter((name) => without?.(name) !== true);
-  const total = names.reduce((sum, name) => sum + values.count(name), 0);
+  /** It stays in its file, and is read in each run. */
+  const stays = (name: string) => program.tensors[program.params[name]].arena === "file";
+  const total = names.reduce((sum, name) => sum + (stays(name) ? 0 : values.count(name)), 0);
   let done = 0;
   let told = 0;
   const passed = (count: number) => {
@@ -32,7 +34,7 @@ export async function loadParams(session: Session, program: Program, { values, s
   };
   for (const name of names) {
     const weights = values.weights(name);
-    await session.write("param", name, counted(weights, passed));
+    await session.write("param", name, stays(name) ? weights : counted(weights, passed));
   }
 }
 

@@ -73,14 +73,27 @@ export async function prepareTrain(stage: TrainStage, host: RunHost): Promise<Pr
 /** The same without a word on whether it fits; with `planOnly` it may be larger than the device holds, and is only to be looked at. */
 export async function planTrain(
   stage: TrainStage,
-  host: Pick<RunHost, "table" | "engine" | "place">,
+  host: Pick<RunHost, "table" | "engine" | "place" | "project" | "values">,
   planOnly = true,
 ): Promise<PreparedTrain> {
   const laid = await layTrain(stage, host);
   const budget = stage.memory ?? host.engine.memory;
-  const { trained, reverse } = stage;
-  const built = await host.engine.build(laid.points, { trained, memory: budget, reverse, place: host.place, planOnly });
+  const { trained, reverse, offload } = stage;
+  if (offload === true && host.engine.offloads !== true)
+    throw new InputError("P0902", `\`offload\` reads weights while a step runs, and ${host.engine.device} cannot wait for that`, [
+      "`--device wasm` can; without it weights are loaded once",
+    ]);
+  const stored = storedWeights(stage, host);
+  const built = await host.engine.build(laid.points, { trained, memory: budget, reverse, place: host.place, stored, offload, planOnly });
   return { ...laid, built, budget };
+}
+
+/** Numbers from which on a frozen weight may be left in its file. */
+const WORTH = 2 ** 18;
+/** Weights that the stage only reads, and that a file holds as they are. */
+function storedWeights({ trained }: TrainStage, { project, values }: Pick<RunHost, "project" | "values">): Set<string> {
+  const changed = new Set(trained);
+  return new Set([...project.params.keys()].filter((name) => !changed.has(name) && values.count(name) >= WORTH && values.inFile(name)));
 }
 
 /** P0901. */

@@ -21,6 +21,8 @@ export interface ReadsTensors {
   read(key: string): Data;
   /** The same a piece at a time, where its file can be read so. */
   weights?(key: string): Weights;
+  /** Whether it lies in a file as it is, and is computed from nothing. */
+  inFile?(key: string): boolean;
   /** What tells its values from others without reading them: see `ValueStore.stamp`. */
   stamp?(key: string): string | undefined;
 }
@@ -82,6 +84,19 @@ export class ValueStore {
     const { source } = this.declaration(name);
     if (this.params.has(name) || source.kind !== "file") return undefined;
     return this.folder(name, source.folder).stamp?.(source.tensor);
+  }
+
+  /** Whether its values can be read from a file whenever they are wanted, as they lie there. */
+  inFile(name: string): boolean {
+    const { source } = this.declaration(name);
+    if (this.params.has(name) || source.kind !== "file") return false;
+    try {
+      return this.folder(name, source.folder).inFile?.(source.tensor) === true;
+    } catch (error) {
+      if (!(error instanceof InputError)) throw error;
+      // a model whose weights are not there is only planned for; who reads them says what is missing
+      return true;
+    }
   }
 
   /** Equal as long as its value is the same: an array that holds it is never changed in place. */

@@ -9,13 +9,13 @@ const text = (files: Files, path: string, content: string) => writeFile(files, p
 export const EMBED = 16;
 export const VOCAB = 257;
 
-export function writeTinyModel(files: Files, folder: string, layers = 2): void {
+export function writeTinyModel(files: Files, folder: string, layers = 2, embed = EMBED): void {
   const config = {
     architectures: ["GPT2LMHeadModel"],
     model_type: "gpt2",
     vocab_size: VOCAB,
     n_positions: 64,
-    n_embd: EMBED,
+    n_embd: embed,
     n_layer: layers,
     n_head: 2,
     activation_function: "gelu_new",
@@ -28,7 +28,7 @@ export function writeTinyModel(files: Files, folder: string, layers = 2): void {
     tie_word_embeddings: true,
   };
   text(files, `${folder}/config.json`, JSON.stringify(config));
-  writeSafetensors(files, `${folder}/model.safetensors`, tensors(layers));
+  writeSafetensors(files, `${folder}/model.safetensors`, tensors(layers, embed));
   const vocab = Object.fromEntries([...bytes().map((c, i) => [c, i] as const), ["<|endoftext|>", 256] as const]);
   text(files, `${folder}/vocab.json`, JSON.stringify(vocab));
   text(files, `${folder}/merges.txt`, "#version: 0.2\n");
@@ -50,13 +50,12 @@ export function writeCorpus(files: Files, path: string, lines = 60): void {
   text(files, path, `${corpus.join("\n")}\n`);
 }
 
-function tensors(layers: number): OutTensor[] {
+function tensors(layers: number, d: number): OutTensor[] {
   const make = (name: string, shape: number[], std: number, mean = 0): OutTensor => {
     const data = new Float64Array(shape.reduce((a, b) => a * b, 1));
     drawInto(data, "normal", keyOf(1, name), 0);
     return { name, shape, dtype: "F32", values: () => Float32Array.from(data, (x) => mean + std * x) };
   };
-  const d = EMBED;
   const block = (i: number): OutTensor[] => {
     const at = (name: string) => `transformer.h.${i}.${name}`;
     return [

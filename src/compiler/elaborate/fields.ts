@@ -97,6 +97,10 @@ export const stageFields = {
       kind: above(0),
       doc: "The most bytes that the run allocates, such as `256MB`: see [memory](memory.md). Left out: what the device has.",
     },
+    offload: {
+      kind: flag,
+      doc: "Whether frozen weights stay in their files and are read again in each step. Left out: where nothing else meets `memory`.",
+    },
     reverse: {
       kind: {
         what: '"exact", 0, or a relative error below 1',

@@ -79,6 +79,7 @@ export function trainStage(e: Elaborator, s: Settings<"train">, base: { name: st
     accumulate: s.number("accumulate"),
     sequence: s.number("sequence"),
     memory: s.number("memory"),
+    offload: (s.value("offload") as boolean | null | undefined) ?? undefined,
     reverse: (s.value("reverse") as "exact" | number | null | undefined) ?? 0,
     precision,
     seed,

@@ -81,6 +81,11 @@ export class TensorStore {
     return `${name} ${dtype}[${shape.join(",")}] at ${offset} of ${stat.size} bytes of ${stat.changed}`;
   }
 
+  /** Whether the values lie in a file, rather than being computed from what does. */
+  inFile(name: string): boolean {
+    return !this.made.has(name);
+  }
+
   /** The same values for a device, which asks for them piece by piece and has each read straight into its place. P0620, P0621. */
   weights(name: string): Weights {
     const info = this.info(name);

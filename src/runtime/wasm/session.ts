@@ -9,7 +9,7 @@ import { DeviceLost, OutOfMemory } from "../errors.ts";
 import { arrayOf, hostScalars, runHostStep } from "../host.ts";
 import { type Layout, layoutOf } from "../layout.ts";
 import { type Device, type Due, Loads, requireLength, runDue } from "../loads.ts";
-import type { Density, Entry, HostStep, Placed, Program, Session, Values } from "../program.ts";
+import type { Bring, Density, Entry, HostStep, Placed, Program, Session, Values } from "../program.ts";
 import { Skipping } from "../skipping.ts";
 import type { StartThread } from "../threads.ts";
 import { inPieces, isWeights, weightsOf, wholeOf } from "../weights.ts";
@@ -34,7 +34,14 @@ const SLACK = 64;
 const LITTLE = 32 * 1024;
 
 /** A run of dispatches between host steps: which of the entry's dispatches. */
-type Segment = { readonly from: number; readonly to: number } | { readonly host: HostStep };
+type Segment = Run | { readonly host: HostStep };
+interface Run {
+  readonly from: number;
+  readonly to: number;
+  /** Weights that may be brought in from now on, and those that must be there. */
+  readonly begins: readonly Bring[];
+  readonly needs: readonly Bring[];
+}
 
 interface Prepared {
   readonly entry: Entry;
@@ -56,6 +63,8 @@ export class WasmSession implements Session {
   /** The engine compiles, and threads start, while weights are written. */
   private ready: Promise<void> = Promise.resolve();
   private readonly skipping: Skipping;
+  /** What is brought in again in each run. */
+  private readonly sources = new Map<string, Weights>();
 
   private constructor(
     private readonly program: Program,
@@ -72,12 +81,21 @@ export class WasmSession implements Session {
     program.entries.forEach((entry, number) => {
       const steps: WorkerStep[] = [];
       const segments: Segment[] = [];
-      for (const s of entry.steps) {
+      const brings = program.brings?.[entry.name] ?? [];
+      const borders = new Set(brings.flatMap((b) => [b.begin, b.before]));
+      let begins: Bring[] = [];
+      let needs: Bring[] = [];
+      for (const [i, s] of entry.steps.entries()) {
+        if (borders.has(i)) {
+          begins.push(...brings.filter((b) => b.begin === i));
+          needs.push(...brings.filter((b) => b.before === i));
+        }
         if ("host" in s) segments.push({ host: s });
         else if (s.units !== 0) {
           const last = segments[segments.length - 1];
-          if (last && "to" in last) segments[segments.length - 1] = { from: last.from, to: last.to + 1 };
-          else segments.push({ from: steps.length, to: steps.length + 1 });
+          if (last && "to" in last && begins.length + needs.length === 0) segments[segments.length - 1] = { ...last, to: last.to + 1 };
+          else segments.push({ from: steps.length, to: steps.length + 1, begins, needs });
+          [begins, needs] = [[], []];
           const operands = s.operands.map((t) => program.tensors[t]);
           const little = operands.reduce((sum, { bytes }) => sum + bytes, 0) <= LITTLE;
           const units = s.units ?? 1;
@@ -150,6 +168,10 @@ export class WasmSession implements Session {
     const pieces = kind === "param" && this.loads.inPieces(name);
     requireLength(kind, name, placed, data.length, format !== undefined, pieces);
     return this.inOrder(async () => {
+      if (placed.arena === "file") {
+        this.sources.set(name, isWeights(data) ? data : weightsOf((data as Float32Array).slice()));
+        return;
+      }
       if (format !== undefined) return this.feedWords(placed, isWeights(data) ? data : weightsOf(data as Float32Array), format);
       if (kind === "state" || !this.loads.takes(name)) {
         if (kind === "param") this.loads.written(name, data);
@@ -164,7 +186,7 @@ export class WasmSession implements Session {
     const placed = this.find(kind, name);
     if (kind === "param" && (this.loads.takes(name) || this.program.halves?.[name] !== undefined))
       throw new InputError("P0801", `the parameter ${name} is not kept, only what is computed from it`);
-    return this.inOrder(async () => this.take(placed));
+    return this.inOrder(async () => (placed.arena === "file" ? wholeOf(this.source(name)) : this.take(placed)));
   }
 
   run(name: string, inputs: Readonly<Record<string, Values | number>>, outputs?: readonly string[]): Promise<Record<string, Values>> {
@@ -215,6 +237,18 @@ export class WasmSession implements Session {
     const place = new Float32Array(this.buffer, this.layout.address(to), to.bytes / 4);
     return inPieces(place.length, (i, count) => weights.fill(place.subarray(i, i + count), at + i));
   }
+  /** A weight that is not kept, into the place that it has for some steps. */
+  private async bring({ param, tensor }: Bring): Promise<void> {
+    const placed = this.program.tensors[tensor];
+    const format = this.program.halves?.[param];
+    const source = this.source(param);
+    await (format === undefined ? this.feed(placed, source, 0) : this.feedWords(placed, source, format));
+  }
+  private source(param: string): Weights {
+    const source = this.sources.get(param);
+    if (source === undefined) throw new InputError("P0801", `the parameter ${param} has not been written`);
+    return source;
+  }
   private feedWords(to: Placed, weights: Weights, format: HalfFormat): Promise<void> {
     const place = new Uint16Array(this.buffer, this.layout.address(to), weights.length);
     return inPieces(place.length, (i, count) => weights.fillWords(place.subarray(i, i + count), i, format));
@@ -222,10 +256,25 @@ export class WasmSession implements Session {
 
   private async execute(prepared: Prepared): Promise<void> {
     await this.ready;
-    for (const segment of prepared.segments) {
-      if ("host" in segment) this.host(segment.host);
-      else if (this.team) await this.team.run(prepared.number, segment.from, segment.to);
-      else this.compute(prepared, segment.from, segment.to);
+    const coming = new Map<Bring, Promise<void>>();
+    try {
+      for (const segment of prepared.segments) {
+        if ("host" in segment) this.host(segment.host);
+        else {
+          for (const bring of segment.begins) {
+            const reading = this.bring(bring);
+            // it is told where it is needed
+            reading.catch(() => {});
+            coming.set(bring, reading);
+          }
+          for (const bring of segment.needs) await coming.get(bring);
+          if (this.team) await this.team.run(prepared.number, segment.from, segment.to);
+          else this.compute(prepared, segment.from, segment.to);
+        }
+      }
+    } finally {
+      // nothing is written any more when a run is over, whatever became of it
+      await Promise.allSettled(coming.values());
     }
     for (const i of this.skipping.of(prepared.entry.name)) {
       const { counts, flag } = this.skipping.measure(i);
