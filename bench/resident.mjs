@@ -1,7 +1,7 @@
 /**
  * What a run holds in memory beside what was planned: `node bench/resident.mjs [NAME…]`, behind `npm run build`. For each case it makes a folder of random
- * weights (`bench/random.mjs`), trains three updates, and prints the bytes planned, the bytes that the session allocated, the peak of the whole process
- * (VmHWM, with its page cache of mapped files left out where the system tells), and what an empty Node takes. Linux only.
+ * weights (`bench/random.mjs`) below `PEFTC_BENCH`, trains three updates (`PEFTC_STEPS`), and prints the bytes planned, the bytes that the session allocated, the peak of the whole process
+ * (VmHWM), that above an empty Node, and above both. Linux only.
  */
 import { execFileSync, spawn } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
@@ -14,18 +14,21 @@ const at = (path) => fileURLToPath(new URL(path, import.meta.url));
 const cli = at("../dist/src/cli/main.js");
 const home = process.env.PEFTC_BENCH ?? join(tmpdir(), "peftc-bench");
 
-/** The folder's own program with a base in 4 bits under it, in which the adapter's sites are left whole. */
+/** The folder's own program on a base in 4 bits, the table of words as well. */
 const inFour = (spec) =>
-  spec
-    .replace("\nattach lora", "\nattach base = NF4() to m.**:Linear | m.**:Embedding\n\nattach lora")
-    .replace("import { LoRA }", 'import { NF4 } from "std/methods/quantised"\nimport { LoRA }');
+  spec.replace("{ LoRA }", "{ LoRA, NF4, NF4Embedding }").replace(
+    "attach lora",
+    `attach four = NF4(double: true) to m.model.layers[*].{self_attn.{q_proj, k_proj, v_proj, o_proj}, mlp.{gate_proj, up_proj, down_proj}}
+attach words = NF4Embedding(double: true) to m.model.embed_tokens
+attach lora`,
+  );
 
 const CASES = {
-  quickstart: { file: at("../specs/examples/quickstart.peft"), set: ["train.steps=3"] },
+  quickstart: { file: at("../specs/examples/quickstart.peft") },
   gpt2: { shape: "gpt2" },
   "qwen2.5-0.5b": { shape: "qwen2.5-0.5b" },
-  "qwen2.5-0.5b-4bit": { shape: "qwen2.5-0.5b", edit: inFour },
-  "llama-3.2-1b-4bit": { shape: "llama-3.2-1b", edit: inFour },
+  "qwen2.5-0.5b-4bit": { shape: "qwen2.5-0.5b", edit: inFour, set: ["train.memory=330000000"] },
+  "llama-3.2-1b-4bit": { shape: "llama-3.2-1b", edit: inFour, set: ["train.memory=780000000"] },
 };
 
 function fileOf(name, { file, shape, edit }) {
@@ -41,7 +44,7 @@ function fileOf(name, { file, shape, edit }) {
   return path;
 }
 
-/** Megabytes of a process: now and at most. */
+/** The most bytes that were resident. */
 const resident = (pid) => {
   const status = readFileSync(`/proc/${pid}/status`, "utf8");
   return Number(/VmHWM:\s+(\d+)/.exec(status)?.[1] ?? 0) * 1024;
@@ -50,7 +53,7 @@ const empty = Number(execFileSync(process.execPath, ["-e", "console.log(process.
 
 function run(file, set) {
   return new Promise((resolve, reject) => {
-    const more = ["train.steps=3", ...set].flatMap((s) => ["--set", s]);
+    const more = [`train.steps=${steps}`, ...set].flatMap((s) => ["--set", s]);
     const child = spawn(process.execPath, [cli, "train", file, "--device", "wasm", "--json", ...more], {
       cwd: home,
       stdio: ["ignore", "pipe", "inherit"],
@@ -81,6 +84,7 @@ function run(file, set) {
   });
 }
 
+const steps = process.env.PEFTC_STEPS ?? "3";
 const names = process.argv.slice(2);
 for (const name of names) if (CASES[name] === undefined) throw new Error(`no case ${name}: there are ${Object.keys(CASES).join(", ")}`);
 mkdirSync(home, { recursive: true });
