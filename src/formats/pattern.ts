@@ -153,6 +153,13 @@ class Reader {
       const code = Number.parseInt(hex, 16);
       return (x) => x === code;
     }
+    if (c === "p" || c === "P") {
+      const name = /^\{[\w=]{1,40}\}/.exec(this.chars.slice(this.at, this.at + 42).join(""))?.[0];
+      if (name === undefined) throw new SyntaxError("a property of characters lacks its name");
+      this.at += name.length;
+      const property = new RegExp(`\\${c}${name}`, "u");
+      return (x) => property.test(String.fromCodePoint(x));
+    }
     if (/[1-9]/.test(c)) throw new SyntaxError("references to groups are not read");
     const control = CONTROLS.get(c);
     if (control === undefined && /[A-Za-z]/.test(c)) throw new SyntaxError(`\\${c} is not read`);
@@ -323,6 +330,20 @@ export class Pattern {
 
   test(text: string): boolean {
     return this.exec(text) !== null;
+  }
+
+  /** Places of the program: what each place of a text may cost. */
+  get size(): number {
+    return this.code.length;
+  }
+
+  /** The first match that begins at `from` or behind it. */
+  find(text: string, from: number): { readonly start: number; readonly end: number } | undefined {
+    for (let start = from; start <= text.length; start += (text.codePointAt(start) ?? 0) > 0xffff ? 2 : 1) {
+      const end = matchAt(this.code, text, start, []);
+      if (end !== undefined) return { start, end };
+    }
+    return undefined;
   }
 
   /** The first match, as `RegExp.exec` gives it: the whole, then the groups. */

@@ -6,8 +6,11 @@ import { regex } from "../../src/formats/adapters/options.ts";
 import { JinjaTemplate } from "../../src/formats/data/jinja.ts";
 import { readJsonLines } from "../../src/formats/data/records.ts";
 import { DEEPEST_JSON, parseJson } from "../../src/formats/json.ts";
+import { MemoryFiles } from "../../src/formats/memory.ts";
 import { Pattern } from "../../src/formats/pattern.ts";
 import { readHeader } from "../../src/formats/safetensors/header.ts";
+import { isRisky } from "../../src/formats/tokenizer/bounds.ts";
+import { loadTokenizer } from "../../src/formats/tokenizer/tokenizer.ts";
 import { InputError } from "../../src/ir/errors.ts";
 import { NodeFiles } from "../../src/node/files.ts";
 import { decodeImage } from "../../src/node/images.ts";
@@ -54,6 +57,59 @@ test.each(readdirSync(`${folder}/chat`))("template %s ends", (name) => {
 });
 test("a macro that calls itself", () => {
   expect(() => new JinjaTemplate("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}").render({})).toThrow();
+});
+
+describe("tokenizers of folders", () => {
+  const letters = (more: object) =>
+    new MemoryFiles([
+      [
+        "t/tokenizer.json",
+        JSON.stringify({
+          added_tokens: [],
+          normalizer: null,
+          pre_tokenizer: null,
+          post_processor: null,
+          decoder: null,
+          model: { type: "BPE", unk_token: "?", vocab: { "?": 0, a: 1, "!": 2 }, merges: [] },
+          ...more,
+        }),
+      ],
+    ]);
+  const parts = (name: string) => JSON.parse(readFileSync(`${folder}/${name}`, "utf8")) as object;
+  const encoded = (more: object, text: string) => loadTokenizer(letters(more), "t")!.encode(text);
+  test("a pattern that takes engines for ever is matched in little time, and right", () => {
+    const long = `${"a".repeat(400)}!`;
+    expect(encoded(parts("tokenizer_redos.json"), long)).toEqual([...Array<number>(400).fill(1), 2]);
+    const split = (Regex: string) => ({ pre_tokenizer: { type: "Split", pattern: { Regex }, behavior: "Removed", invert: false } });
+    expect(encoded(split("(a|aa)+!"), "!aaa!!")).toEqual([2, 2]);
+    expect(encoded({ normalizer: { type: "Replace", pattern: { Regex: "(\\p{L}+)+b" }, content: "!" } }, `aab${"a".repeat(300)}`)).toEqual([
+      2,
+      ...Array<number>(300).fill(1),
+    ]);
+    expect(code(() => encoded(parts("tokenizer_redos.json"), "a".repeat(20_000)))).toBe("P0652");
+    expect(code(() => encoded(split("(a+)\\1+"), "aa"))).toBe("P0651");
+  });
+  test("patterns of usual tokenizers are the engine's", () => {
+    for (const usual of [
+      "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+",
+      "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+",
+      "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{M}]*[\\p{Ll}\\p{M}]+(?i:'s|'t)?|\\p{N}{1,3}",
+    ])
+      expect(isRisky(usual)).toBe(false);
+    for (const risky of ["(a+)+$", "(a|aa)+", "(?:a*)*", "a*a*a*a*b", "(a)\\1", "(?:a{2,})+", "((a+)b?)*"])
+      expect(isRisky(risky)).toBe(true);
+  });
+  test("rules that let a text grow without an end", () => {
+    expect(code(() => encoded(parts("tokenizer_grows.json"), "aaaa"))).toBe("P0652");
+  });
+  test("numbers that no table of words has, lengths that do not get on", () => {
+    for (const id of [1e15, -1, 0.5, null, "1", 4e9]) {
+      expect(code(() => encoded({ model: { type: "BPE", vocab: { a: id }, merges: [] } }, "a"))).toBe("P0651");
+      expect(code(() => encoded({ added_tokens: [{ id, content: "x" }] }, "a"))).toBe("P0651");
+    }
+    for (const length of [0, -1, 0.5, null])
+      expect(code(() => encoded({ pre_tokenizer: { type: "FixedLength", length } }, "aaa"))).toBe("P0651");
+  });
 });
 
 describe("patterns of folders", () => {

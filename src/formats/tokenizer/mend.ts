@@ -33,7 +33,7 @@ const CUTS: Readonly<Record<string, (config: Readonly<Record<string, unknown>>, 
   Punctuation: ({ behavior }) => cutBy(new RegExp(`[${PUNCTUATION}]`, "gu"), String(behavior ?? "Isolated"), false),
   Digits: ({ individual_digits }) => cutBy(/\p{N}/gu, individual_digits === true ? "Isolated" : "Contiguous", false),
   Split: ({ behavior, invert }, { pattern }) =>
-    pattern instanceof RegExp ? cutBy(pattern, String(behavior ?? "Isolated"), invert === true) : undefined,
+    pattern !== null && pattern !== undefined ? cutBy(pattern as RegExp, String(behavior ?? "Isolated"), invert === true) : undefined,
 };
 
 /** The text at the pattern's matches (`invert`: at what lies between them), which go where `behavior` says: away, on their own, to a neighbour, or together. */

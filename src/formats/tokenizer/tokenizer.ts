@@ -3,6 +3,7 @@ import { Tokenizer as Engine } from "@huggingface/tokenizers";
 import { InputError } from "../../ir/errors.ts";
 import { type Files, isRecord, type JsonRecord, joinPath, readBytes, readRecord } from "../files.ts";
 import { withAdded } from "./added.ts";
+import { bound, checkDescription } from "./bounds.ts";
 import { mend } from "./mend.ts";
 import { reduceDescription, reduceSettings } from "./reduce.ts";
 import { fromSentencePiece, sentencePieceSettings } from "./sentencepiece.ts";
@@ -47,10 +48,13 @@ export class TextTokenizer {
     private readonly settings: Settings,
     readonly folder: string,
   ) {
+    checkDescription(json, folder);
     try {
       this.engine = new Engine({ added_tokens: [], ...json }, settings.config);
+      bound(this.engine, folder);
       mend(this.engine, json);
     } catch (error) {
+      if (error instanceof InputError) throw error;
       throw new InputError(
         "P0651",
         `the tokenizer of \`${folder}\` cannot be read: ${error instanceof Error ? error.message : String(error)}`,
