@@ -28,6 +28,9 @@ const llama = (file: string): Architecture => {
   });
   return { file, streams: streams("model"), others: [[/ForQuestionAnswering$/, streams("transformer")]] };
 };
+const tower: Architecture["streams"] = {
+  hidden_states: { layers: "vision_model.encoder.layers", input: "hidden_states", last: "vision_model.encoder.y" },
+};
 const vit = (trunk: string): Architecture => ({
   file: "std/models/vit",
   streams: { hidden_states: { layers: `${trunk}.encoder.layer`, input: "x", last: `${trunk}.encoder.y` } },
@@ -68,6 +71,8 @@ const architectures: Readonly<Record<string, Architecture>> = {
     file: "std/models/modernbert",
     streams: { hidden_states: { layers: "model.layers", input: "hidden_states", last: "model.layered" } },
   },
+  clip: { file: "std/models/clip", streams: tower },
+  siglip: { file: "std/models/siglip", streams: tower },
   gpt_neox: {
     file: "std/models/gpt_neox",
     streams: { hidden_states: { layers: "gpt_neox.layers", input: "hidden_states", last: "gpt_neox.last_hidden_state" } },
@@ -105,7 +110,7 @@ export function architectureOf(test: Case): Architecture {
 /** Path, from an objective that calls its model `lm`, of the output `key` (`loss`, `logits`, `hidden_states.1`), given all such keys; `undefined`: no output of these. */
 export function outputPath(test: Case, key: string, lm: string, keys: readonly string[]): string | undefined {
   if (key === "loss") return key;
-  if (/^(start_|end_)?logits$/.test(key)) return `${lm}.${key}`;
+  if (/^((start_|end_)?logits|logits_per_text|(text|image)_embeds)$/.test(key)) return `${lm}.${key}`;
   const hidden = /^(.*hidden_states)\.(\d+)$/.exec(key);
   if (hidden === null) return key === "encoder_last_hidden_state" ? `${lm}.${streamOf(test, "encoder_hidden_states").last}` : undefined;
   const { layers, input, last } = streamOf(test, hidden[1]);

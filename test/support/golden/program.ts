@@ -72,6 +72,8 @@ module translation(lm: Seq2Seq) {
 }`,
   },
   qa: { objective: "answer_span", labels: "labels" },
+  contrast: { objective: "image_text", labels: "labels" },
+  "contrast siglip": { objective: "image_text_pairs", labels: "labels" },
   image: recognition("i32[B]", "token_loss(logits, label)"),
   "image regression": recognition("f32[B, 1]", "mean((logits - label) ** 2)"),
 };
@@ -93,14 +95,14 @@ module recognition(lm: ImageClassifier) {
 }
 
 export function taskOf({ test, problem }: Pick<Wanted, "test" | "problem">): Task {
-  const found = tasks[`${test.task} ${problem}`] ?? tasks[test.task];
+  const found = tasks[`${test.task} ${problem}`] ?? tasks[`${test.task} ${test.arch}`] ?? tasks[test.task];
   if (found === undefined) throw new Unsupported(`no objective for the task ${test.task}`);
   return found;
 }
 
 /** The objective's name for its model. */
 export const modelName = (task: Task): string =>
-  ["classification", "regression", "multi_label", "tagging", "answer_span"].includes(task.objective) ? "model" : "lm";
+  ["classification", "regression", "multi_label", "tagging", "answer_span", "image_text", "image_text_pairs"].includes(task.objective) ? "model" : "lm";
 
 /** `bert.encoder.layer.0.output` as the language writes it. */
 export const selector = (path: string): string => path.replace(/\.(\d+)(?=\.|$)/g, "[$1]");
