@@ -102,7 +102,9 @@ export function taskOf({ test, problem }: Pick<Wanted, "test" | "problem">): Tas
 
 /** The objective's name for its model. */
 export const modelName = (task: Task): string =>
-  ["classification", "regression", "multi_label", "tagging", "answer_span", "image_text", "image_text_pairs"].includes(task.objective) ? "model" : "lm";
+  ["classification", "regression", "multi_label", "tagging", "answer_span", "image_text", "image_text_pairs"].includes(task.objective)
+    ? "model"
+    : "lm";
 
 /** `bert.encoder.layer.0.output` as the language writes it. */
 export const selector = (path: string): string => path.replace(/\.(\d+)(?=\.|$)/g, "[$1]");
