@@ -8,7 +8,16 @@ import { cse } from "./passes/cse.ts";
 import { cut } from "./passes/cut.ts";
 import { expand } from "./passes/expand.ts";
 import { grad } from "./passes/grad.ts";
-import { type DriverHooks, type Pass, PassContext, type PassOptions, type Recomputed, requirePass, runPasses } from "./passes/pass.ts";
+import {
+  type DriverHooks,
+  type Pass,
+  PassContext,
+  type PassOptions,
+  type Recomputed,
+  type Rounded,
+  requirePass,
+  runPasses,
+} from "./passes/pass.ts";
 import { products } from "./passes/products.ts";
 import { restore } from "./passes/restore.ts";
 import { reverse } from "./passes/reverse.ts";
@@ -61,6 +70,8 @@ export interface Compiled {
   readonly scalars: readonly HostScalar[];
   /** What the passes have to say to `plan`. */
   readonly notes: readonly { readonly pass: string; readonly text: string }[];
+  /** Loops that run backwards in f32. */
+  readonly rounded: readonly Rounded[];
   /** Of a graph with a backward half: what is recomputed, and what could be. */
   readonly recompute?: Recomputed;
 }
@@ -120,7 +131,7 @@ export class Compilation {
     const notes = [...this.context.notes, ...context.notes];
     // without `cut` there is nothing to decide: all passes ran at the start
     const made = [...this.context.scalars, ...context.scalars];
-    return { graph, scalars: made, notes, ...(context.recompute && { recompute: context.recompute }) };
+    return { graph, scalars: made, notes, rounded: this.context.rounded, ...(context.recompute && { recompute: context.recompute }) };
   }
 
   private run(passes: readonly Pass[], graph: Graph, context: PassContext): Graph {

@@ -75,6 +75,7 @@ async function build(entries: readonly EntryPoint[], options: BuildOptions, targ
     ...program,
     ...(smallest === undefined ? {} : { smallest }),
     notes: [...lowered.flatMap(({ name, notes }) => notes.map(({ text }) => `${name}: ${text}`)), ...broughtIn(program.program)],
+    rounded: lowered.flatMap(({ rounded }) => rounded),
     recomputed: Object.fromEntries(lowered.flatMap(({ name, recompute }) => (recompute ? [[name, recompute.added]] : []))),
     flops: Object.fromEntries(lowered.map(({ name, graph }) => [name, operations(graph)])),
   };
@@ -106,6 +107,7 @@ export function compilationOf(
       trained: options.trained,
       slice,
       reverse: options.reverse || undefined,
+      segment: options.segment,
       place: options.place,
       hostInputs: ["step", "steps", UPDATE_ROWS],
     },

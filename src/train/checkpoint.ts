@@ -195,6 +195,7 @@ export function readCheckpoint(files: Files, folder: string, step: number): Chec
       sinceBest: progress.sinceBest as number,
       ...(typeof progress.fraction === "number" ? { fraction: progress.fraction } : {}),
       ...(progress.owes === true ? { owes: true } : {}),
+      ...(typeof progress.segment === "number" ? { segment: progress.segment } : {}),
       history: (progress.history as Json[]).map((entry) => entry as LogEntry),
     },
     identity: identity as unknown as Identity,
@@ -225,6 +226,7 @@ function ownState({ progress, identity, total }: CheckpointFacts): JsonRecord {
       sinceBest: progress.sinceBest,
       ...(progress.fraction === undefined ? {} : { fraction: progress.fraction }),
       ...(progress.owes ? { owes: true } : {}),
+      ...(progress.segment === undefined ? {} : { segment: progress.segment }),
       history: progress.history.map(finite),
     },
   };

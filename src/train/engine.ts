@@ -1,5 +1,6 @@
 /** What training asks of a backend: graphs in, a running session out. Implementations: `src/backends`, opened by `src/node` or a page. */
 import type { Graph, Span } from "../ir/graph.ts";
+import type { Rounded } from "../ir/passes/pass.ts";
 import type { Program, Session } from "../runtime/program.ts";
 import type { FrontPoint } from "./fit.ts";
 
@@ -19,6 +20,8 @@ export interface BuildOptions {
   readonly memory?: number;
   /** How loops that can be run backwards are; see `PassOptions`. */
   readonly reverse?: "exact" | number;
+  /** Most turns between values that are kept of loops that run backwards in f32. */
+  readonly segment?: number;
   /** Says where in the sources a node comes from, for notes. */
   readonly place?: (span: Span) => string | undefined;
   /** Parameters that lie in files and may be left there, and whether they are: in any case, never, or where nothing else meets the budget. */
@@ -36,6 +39,8 @@ export interface Built {
   readonly smallest?: number;
   /** What the passes have to say to people. */
   readonly notes: readonly string[];
+  /** Loops that run backwards in f32. */
+  readonly rounded: readonly Rounded[];
   /** Work that each entry with a backward half repeats, as a share of the whole, by the cost model. */
   readonly recomputed: Readonly<Record<string, number>>;
   /** Arithmetic of one run of each entry, in operations. */

@@ -16,6 +16,8 @@ export interface Progress {
   readonly fraction?: number;
   /** The evaluation after this many updates is still to be made: it was interrupted. */
   readonly owes?: true;
+  /** Turns between kept f32 values, where they had to become fewer than planned. */
+  readonly segment?: number;
   readonly history: readonly LogEntry[];
 }
 /** One entry of `log_history`: of a step, or of an evaluation (`eval_...`). */

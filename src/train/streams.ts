@@ -4,8 +4,10 @@
  */
 import { InputError } from "../ir/errors.ts";
 import { REVERSE_CHECK, REVERSE_ERROR, REVERSE_RANGE } from "../ir/reverse/exact.ts";
+import { growthFrom, segmentFor } from "../ir/reverse/rounded.ts";
 import { REVERSE_SCALE, REVERSE_UNIT, REVERSE_WIDE_SCALE, REVERSE_WIDE_UNIT } from "../ir/reverse/streams.ts";
 import type { Program, Values } from "../runtime/program.ts";
+import type { Built } from "./engine.ts";
 
 type Outputs = Record<string, Values>;
 
@@ -21,24 +23,47 @@ const STEP = 2;
 /** Runs an entry with further inputs; gives the outputs named, or all. */
 export type StreamCall = (inputs: Readonly<Record<string, number>>, outputs: readonly string[]) => Promise<Outputs>;
 
+/** What streams ask of a run. */
+export interface StreamHost {
+  /** The program at hand. */
+  readonly built: () => Built;
+  readonly say: (message: string) => void;
+  /** By how much rebuilt f32 streams may be off. */
+  readonly most: number;
+  /** Goes on with a program that keeps values at least every so many turns; nothing is lost. */
+  readonly reopen: (segment: number) => Promise<void>;
+}
+
 export class Streams {
-  constructor(
-    private readonly program: Program,
-    private readonly say: (message: string) => void,
-    /** By how much rebuilt f32 streams may be off. */
-    private readonly most = 0,
-    /** Bits of the fraction. */
-    public fraction: number = FRACTION,
-  ) {}
+  /** Bits of the fraction. */
+  fraction = FRACTION;
+  /** Turns between kept f32 values, where they had to become fewer. */
+  segment: number | undefined;
+  private measured = false;
+
+  constructor(private readonly host: StreamHost) {}
+
+  private get program(): Program {
+    return this.host.built().program;
+  }
 
   /** Whether an entry has integer streams, of one word or, if so said, of two. */
   private has(entry: string, scales: readonly string[] = [REVERSE_SCALE, REVERSE_WIDE_SCALE]): boolean {
     return this.program.entries.some((e) => e.name === entry && e.inputs.some((name) => scales.includes(name)));
   }
 
-  /** Whether some entry has them. */
-  get any(): boolean {
+  /** Whether an entry's f32 streams are rebuilt, and compared with those that are kept. */
+  private rebuilds(entry: string): boolean {
+    return this.program.entries.some((e) => e.name === entry && e.outputs.includes(REVERSE_ERROR));
+  }
+
+  /** Whether some entry has integer streams. */
+  get integer(): boolean {
     return this.program.entries.some((e) => this.has(e.name));
+  }
+  /** Whether runs of some entry may not count. */
+  get any(): boolean {
+    return this.program.entries.some((e) => this.has(e.name) || this.rebuilds(e.name));
   }
 
   /**
@@ -59,18 +84,33 @@ export class Streams {
         throw new InputError("P0912", "values that were rebuilt are not those that were there, twice in one step", [
           "the device does not compute the same twice: `reverse = 0` keeps values instead",
         ]);
-      else this.say("a value that was rebuilt is not the one that was there: the step is made again");
+      else this.host.say("a value that was rebuilt is not the one that was there: the step is made again");
     }
   }
 
-  /** A run of an entry whose streams are f32, if it has any. Throws `InputError` (P0912) where what was rebuilt is off by too much. */
+  /** A run of an entry whose streams are f32, if it has any. Where what was rebuilt is off by too much, values are kept more often from there on. */
   private async rounded(entry: string, call: StreamCall): Promise<Outputs> {
-    if (!this.program.entries.some((e) => e.name === entry && e.outputs.includes(REVERSE_ERROR))) return call({}, []);
-    const { [REVERSE_ERROR]: error, ...rest } = await call({}, [REVERSE_ERROR]);
-    if (Number(error[0]) <= this.most) return rest;
-    throw new InputError("P0912", `rebuilt values are off by ${Number(error[0]).toPrecision(2)}, more than \`reverse\` allows`, [
-      'nothing was updated; `reverse = "exact"` rebuilds to the bit, a smaller `reverse` keeps values more often',
-    ]);
+    while (this.rebuilds(entry)) {
+      const { [REVERSE_ERROR]: error, ...rest } = await call({}, [REVERSE_ERROR]);
+      const off = Number(error[0]);
+      // the loop in which errors grow most speaks for all
+      const [worst] = [...this.host.built().rounded].sort((p, q) => q.growth - p.growth);
+      const growth = growthFrom(off, worst.segment);
+      if (!this.measured && off > 0 && Number.isFinite(growth)) {
+        this.measured = true;
+        this.host.say(
+          `rebuilt values are off by ${off.toPrecision(2)} after ${worst.segment} turns: an error grows by ${growth.toPrecision(3)} a turn, as with Jacobians of norm ${worst.sensitivityFor(growth).toPrecision(2)}; the bound was ${worst.growth.toPrecision(3)}, for 1`,
+        );
+      }
+      if (off <= this.host.most) return rest;
+      const { segment } = worst;
+      this.segment = Number.isFinite(growth) ? Math.max(1, Math.min(segment - 1, segmentFor(growth, this.host.most))) : 1;
+      this.host.say(
+        `rebuilt values are off by ${off.toPrecision(2)}, more than \`reverse\` allows: the step is made again, and values are kept every ${this.segment === 1 ? "turn" : `${this.segment} turns`} from here on`,
+      );
+      await this.host.reopen(this.segment);
+    }
+    return call({}, []);
   }
 
   /** `range`: of magnitudes, the exponent of 2. */
@@ -80,7 +120,7 @@ export class Streams {
       throw new InputError("P0912", `a stream of a layer holds values beyond ${2 ** range}, or no numbers`, [
         "such streams do not fit integers: `reverse = 0` keeps values instead",
       ]);
-    this.say(
+    this.host.say(
       `a stream left the range of ±${2 ** range}: the step is made again, and streams have ${bits - STEP} bits of fraction from here on`,
     );
   }

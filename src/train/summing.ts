@@ -59,7 +59,7 @@ export class Summing {
 
   /** Gives the results over all rows of these batches. The sums are zero before and after. */
   async run(
-    session: Session,
+    session: Pick<Session, "run">,
     batches: readonly (readonly number[])[],
     numbers: Readonly<Record<string, number>>,
     streams?: Streams,

@@ -2,7 +2,7 @@
 import type { Entry, TrainStage } from "../compiler/project.ts";
 import { isRecord, joinPath, readRecord } from "../formats/files.ts";
 import { Bug, InputError } from "../ir/errors.ts";
-import type { Session } from "../runtime/program.ts";
+import type { Session, Values } from "../runtime/program.ts";
 import { memoryOf, requireBudget } from "./budget.ts";
 import {
   type Checkpoint,
@@ -218,7 +218,7 @@ async function claimed(
     await run.finish(end.best !== undefined);
     host.values.clock = { step: Math.max(0, end.step - 1), steps: ready.total };
     const seconds = Math.round((host.now() - started) * 1000) / 1000;
-    const peak = session.memory.planned + session.memory.platform;
+    const peak = run.peakBytes;
     const results = resultsOf(end, peak, seconds);
     writeMarker(host.files, folder, { stage: stage.name, step: end.step, seconds, results, identity: { ...identity } });
     host.listen({ event: "done", stage: stage.name, folder, seconds, stopped_early: end.stoppedEarly });
@@ -227,7 +227,7 @@ async function claimed(
     if (error instanceof NonFinite) throw await blame(ready, host, error, (step, visit) => run.replay(step, visit));
     throw error;
   } finally {
-    await session.close();
+    await run.close();
   }
 }
 
@@ -304,13 +304,18 @@ class TrainRun {
   private origin: number | undefined;
 
   constructor(
-    private readonly ready: PreparedTrain,
+    private ready: PreparedTrain,
     private readonly host: RunHost,
-    private readonly session: Session,
+    private session: Session,
     private readonly folder: string,
     private readonly identity: Identity,
   ) {
-    this.streams = new Streams(ready.built.program, (message) => host.listen({ event: "note", message }), Number(ready.stage.reverse) || 0);
+    this.streams = new Streams({
+      built: () => this.ready.built,
+      say: (message) => host.listen({ event: "note", message }),
+      most: Number(ready.stage.reverse) || 0,
+      reopen: (segment) => this.reopen(segment),
+    });
     this.journal = new Journal(host.files, joinPath(folder, "metrics.jsonl"));
   }
 
@@ -334,6 +339,42 @@ class TrainRun {
     this.best = snapshot?.best;
     this.streams.fraction = checkpoint?.progress.fraction ?? FRACTION;
     this.origin = checkpoint?.progress.step;
+    this.streams.segment = checkpoint?.progress.segment;
+    if (this.streams.segment !== undefined) await this.reopen(this.streams.segment);
+  }
+
+  /** The session at hand, which another may take the place of. */
+  private readonly running: Pick<Session, "run"> = { run: (...call) => this.session.run(...call) };
+
+  get peakBytes(): number {
+    return this.session.memory.planned + this.session.memory.platform;
+  }
+  close(): Promise<void> {
+    return this.session.close();
+  }
+
+  /** Goes on, from the values as they are, with a program that keeps streams at least every so many turns. P0901 where that one does not fit. */
+  private async reopen(segment: number): Promise<void> {
+    const { stage, points, budget } = this.ready;
+    const { engine, place, values, listen } = this.host;
+    const { trained, reverse } = stage;
+    const built = await engine.build(points, { trained, memory: budget, reverse, segment, place });
+    const ready = { ...this.ready, built };
+    requireFit(ready);
+    const params = await readAll(this.source.params);
+    const states = new Map<string, Values>();
+    for (const name of Object.keys(this.ready.built.program.states)) states.set(name, await this.session.read("state", name));
+    await this.session.close();
+    this.ready = ready;
+    this.session = await engine.open(built);
+    await loadParams(stoppable(this.session, this.host), built.program, {
+      values,
+      stage: stage.name,
+      listen,
+      without: (name) => params.has(name),
+    });
+    for (const [name, held] of params) if (built.program.params[name] !== undefined) await this.session.write("param", name, held.values);
+    for (const [name, held] of states) await this.session.write("state", name, held);
   }
 
   /** Starts the record of the run. */
@@ -375,9 +416,9 @@ class TrainRun {
       },
       checkpoint: (progress) => this.checkpoint(progress),
       interrupted: () => this.host.interrupted(),
-      listen: sayingDensities(this.session, this.host.listen),
+      listen: sayingDensities({ densities: () => this.session.densities?.() ?? [] }, this.host.listen),
       now: () => this.host.now(),
-      peakBytes: () => this.session.memory.planned + this.session.memory.platform,
+      peakBytes: () => this.peakBytes,
       log: (entry) => this.journal.add(entry),
     });
   }
@@ -390,7 +431,7 @@ class TrainRun {
     const { schedule, stage, tables, sizes, total, full, summing } = this.ready;
     const { table, batches } = schedule.update(step);
     const { streams } = this;
-    if (summing !== undefined) return scalarsOf(await summing[table].run(this.session, batches, { step, steps: total }, streams));
+    if (summing !== undefined) return scalarsOf(await summing[table].run(this.running, batches, { step, steps: total }, streams));
     const [rows] = batches;
     const inputs = fillBatch(stage.step[table].columns, tables[table], rows, sizes[table]);
     const name = entryName("step", table, rows.length, full[table]);
@@ -472,7 +513,11 @@ class TrainRun {
       this.folder,
       this.source,
       {
-        progress: this.streams.any ? { ...progress, fraction: this.streams.fraction } : progress,
+        progress: {
+          ...progress,
+          ...(this.streams.integer ? { fraction: this.streams.fraction } : {}),
+          ...(this.streams.segment === undefined ? {} : { segment: this.streams.segment }),
+        },
         identity: this.identity,
         total,
         epochs: Math.ceil(total / schedule.updatesPerEpoch),

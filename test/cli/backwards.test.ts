@@ -1,8 +1,13 @@
 /** What `check` and `plan` say of `reverse`, on stacks of the library and on one written out in the file. */
 import { expect, test } from "@jest/globals";
-import { peftc, place } from "./support.ts";
+import { type Place, peftc, place } from "./support.ts";
 
-const bert = (wiring: string, layers = 4): string => `import { BertForSequenceClassification } from "std/models/bert"
+const bert = (
+  wiring: string,
+  layers = 4,
+  reverse = `"exact"`,
+  steps = 1,
+): string => `import { BertForSequenceClassification } from "std/models/bert"
 import { Block } from "std/nn"
 import { MEFT1, MEFT3 } from "std/couplings"
 import { classification } from "std/objectives"
@@ -15,17 +20,20 @@ train {
   data      = jsonl("rows.jsonl", input: "{text}", label: "label")
   params    = new
   sequence  = 12
-  optimizer = sgd(lr: 0.1)
-  steps     = 1
-  reverse   = "exact"
+  optimizer = sgd(lr: 1e-3)
+  batch     = 2
+  shuffle   = false
+  steps     = ${steps}
+  checkpoint = { every: 1 }
+  reverse   = ${reverse}
 }
 `;
-const own = (first: string): string => `method Own() on [Block] {
+const own = (first: string, second = "b + f(y1)"): string => `method Own() on [Block] {
   a = x
   b = x
   for f in blocks {
     y1 = ${first}
-    y2 = b + f(y1)
+    y2 = ${second}
     a, b = y1, y2
   }
   y := a + b
@@ -57,3 +65,55 @@ test("where the end of a stack reads the first token only, the turns before it r
     /wiring.bert.encoder \(6 turns\) runs backwards: turns 1 to 4; the others no, .*: only a part of what is carried goes on/,
   );
 });
+
+const ROWS = ["the sea", "a king of old", "what is", "the way of it"].map((text, i) => JSON.stringify({ text, label: i % 2 })).join("\n");
+/** Trains a file in a folder of its own; gives the lines, and the losses. */
+async function trained(spec: string, again?: Place, more: readonly string[] = [], interruptAfter?: number): Promise<Run> {
+  const at = again ?? place(spec);
+  if (!again) at.put("rows.jsonl", ROWS);
+  const run = await peftc(at, ["train", "main.peft", "--device", "wasm", "--json", ...more], { interruptAfter });
+  const events = run.events();
+  const notes = events.filter((e) => e.event === "note").map((e) => String(e.message));
+  return {
+    at,
+    notes,
+    losses: events.filter((e) => e.event === "step").map((e) => Number(e.loss)),
+    err: events
+      .filter((e) => e.severity === "error")
+      .map((e) => String(e.message))
+      .join(),
+  };
+}
+interface Run {
+  readonly at: Place;
+  readonly notes: string[];
+  readonly losses: number[];
+  readonly err: string;
+}
+
+test("beyond its bound a run in f32 keeps values more often, says so, and loses nothing", async () => {
+  const wiring = own("a + f(sin(8 * b))", "b + f(sin(8 * y1))");
+  const run = await trained(bert(wiring, 5, "1e-3", 2));
+  const said = run.notes.join("\n");
+  expect(said).toMatch(
+    /rebuilt values are off by .* after \d+ turns: an error grows by .* a turn, as with Jacobians of norm .*; the bound was .*, for 1/,
+  );
+  expect(said).toMatch(/more than `reverse` allows: the step is made again, and values are kept every (turn|\d turns) from here on/);
+  expect([run.err, run.losses.length]).toEqual(["", 2]);
+  const stored = await trained(bert(wiring, 5, "0", 2));
+  run.losses.forEach((loss, i) => expect(Math.abs(loss - stored.losses[i])).toBeLessThan(1e-2 * stored.losses[i]));
+}, 120_000);
+
+test("a stream out of its range costs bits of fraction, which a resumed run goes on with", async () => {
+  const spec = bert(own("0.1 * a + 1000 * f(b)", "0.1 * b + 1000 * f(y1)"), 3, `"exact"`, 3);
+  const whole = await trained(spec);
+  expect(whole.notes.filter((n) => n.includes("left the range"))).toEqual([
+    "a stream left the range of ±256: the step is made again, and streams have 20 bits of fraction from here on",
+    "a stream left the range of ±1024: the step is made again, and streams have 18 bits of fraction from here on",
+  ]);
+  const part = await trained(spec, undefined, [], 8);
+  expect(part.losses.length).toBeLessThan(3);
+  const rest = await trained(spec, part.at, ["--resume"]);
+  expect(rest.notes.filter((n) => n.includes("left the range"))).toEqual([]);
+  expect([...part.losses, ...rest.losses]).toEqual(whole.losses);
+}, 120_000);

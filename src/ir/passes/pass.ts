@@ -12,6 +12,8 @@ export interface PassOptions {
   readonly accumulate?: number;
   /** Loops whose carried values can be found again run backwards: to the bit, over integers. */
   readonly reverse?: "exact" | number;
+  /** Most turns between kept values of loops that run backwards in f32; as many as the bound on their errors allows, if left out. */
+  readonly segment?: number;
   /** Says where in the sources a node comes from, for notes. */
   readonly place?: (span: Span) => string | undefined;
   /** Bytes of a slice of what is computed in slices; `Infinity`: nothing is. A few MB, if left out. */
@@ -37,12 +39,24 @@ export interface Recomputed {
   readonly added: number;
 }
 
+/** Of a loop that runs backwards in f32. */
+export interface Rounded {
+  /** Turns between kept values. */
+  readonly segment: number;
+  /** By which factor an error grows a turn, at most, if the Jacobians of what turns add have norm 1. */
+  readonly growth: number;
+  /** The norm for which that is the factor. */
+  readonly sensitivityFor: (growth: number) => number;
+}
+
 /** Facts that passes leave for `plan` and for the runtime. A pass adds to it, no pass reads another's notes. */
 export class PassContext {
   /** Lines for people, by the pass that wrote them. */
   notes: readonly { readonly pass: string; readonly text: string }[] = [];
   /** Scalar inputs that the host computes each step. */
   readonly scalars: HostScalar[] = [];
+  /** Loops that run backwards in f32. */
+  readonly rounded: Rounded[] = [];
   /** What `cut` did, and what it could have done. */
   recompute?: Recomputed;
   /** Name of the pass that runs. */

@@ -1,7 +1,8 @@
 import { type Node, order } from "../graph.ts";
+import { carrierBytes, carriers, integerBytes, segmentBytes } from "../reverse/cost.ts";
 import { withIntegerStreams } from "../reverse/exact.ts";
 import { growing, type Reversible, type Verdict, verdicts, withRuns } from "../reverse/found.ts";
-import { growthOf, segmentFor, withRoundedStreams } from "../reverse/rounded.ts";
+import { growthIn, segmentFor, sensitivityIn, withRoundedStreams } from "../reverse/rounded.ts";
 import type { Pass, PassContext } from "./pass.ts";
 
 /** What a loop is called in notes. */
@@ -21,11 +22,26 @@ function sentenceOf({ loop, run, blocked }: Verdict, { options }: PassContext): 
     : `${nameOf(loop)} runs backwards: turns ${run.from + 1} to ${run.to}; the others no, ${why}`;
 }
 
-/** The growth in the bodies that are run backwards: in all but one that only the first turn runs. */
-function growthIn({ loop, couplings }: Reversible): number {
-  const { bodies, turns } = loop.loop!;
-  const later = new Set(turns.slice(1).map((t) => t.body));
-  return Math.max(...bodies.flatMap((body, i) => (later.has(i) ? [growthOf(body, couplings[i])] : [])));
+/** `1 of 2 streams is kept at every turn`. */
+function keeping(found: Reversible): string {
+  const [kept, all] = [carriers(found).size, found.loop.loop!.carried];
+  return `${kept} of ${all} streams ${kept === 1 ? "is" : "are"} kept at every turn`;
+}
+
+/** How many turns lie between kept values: as many as the bound allows, or 1 where keeping carriers alone takes no more. */
+function segmentIn(found: Reversible, error: number, context: PassContext): number {
+  const name = nameOf(found.loop);
+  const growth = growthIn(found);
+  const segment = Math.min(segmentFor(growth, error), context.options.segment ?? Number.POSITIVE_INFINITY);
+  const bound = `${name}: an error grows by ${growth.toPrecision(3)} a turn at most, for Jacobians of norm 1`;
+  if (segment === 1 || carrierBytes(found) <= segmentBytes(found, segment)) {
+    const than = segment === 1 ? "" : `, no more bytes than all every ${segment} turns`;
+    context.note(`${bound}; ${keeping(found)}${than}: nothing is rebuilt`);
+    return 1;
+  }
+  context.note(`${bound}; values are kept every ${segment} turns`);
+  context.rounded.push({ segment, growth, sensitivityFor: (measured) => sensitivityIn(found, measured) });
+  return segment;
 }
 
 export const reverse: Pass = {
@@ -40,24 +56,23 @@ export const reverse: Pass = {
     for (const f of found) context.note(sentenceOf(f, context));
     const { graph: split, loops } = withRuns(graph, found);
     if (loops.length === 0) return graph;
-    if (how === "exact") {
-      for (const f of loops) {
-        const { growth, wide } = growing(f);
-        if (wide)
-          context.note(`${nameOf(f.loop)}: streams have 64 bits, as no norm keeps them from growing by ${growth.toPrecision(3)} a turn`);
-      }
-      return withIntegerStreams(split, loops);
+    if (how !== "exact")
+      return withRoundedStreams(
+        split,
+        loops.map((f) => ({ ...f, segment: segmentIn(f, how, context) })),
+      ).graph;
+    const kept = new Set(loops.filter((f) => carrierBytes(f) <= integerBytes(f)));
+    for (const f of loops) {
+      const { growth, wide } = growing(f);
+      if (kept.has(f)) context.note(`${nameOf(f.loop)}: ${keeping(f)}, no more bytes than integer streams take: nothing is rebuilt`);
+      else if (wide)
+        context.note(`${nameOf(f.loop)}: streams have 64 bits, as no norm keeps them from growing by ${growth.toPrecision(3)} a turn`);
     }
-    return withRoundedStreams(
+    const { graph: carried, moved } = withRoundedStreams(
       split,
-      loops.map((f) => {
-        const growth = growthIn(f);
-        const segment = segmentFor(growth, how);
-        context.note(
-          `${nameOf(f.loop)}: an error grows by ${growth.toPrecision(3)} a turn at most; values are kept every ${segment} turns`,
-        );
-        return { ...f, segment };
-      }),
+      [...kept].map((f) => ({ ...f, segment: 1 })),
     );
+    const left = loops.filter((f) => !kept.has(f)).map((f) => ({ ...f, loop: moved.get(f.loop)! }));
+    return left.length > 0 ? withIntegerStreams(carried, left) : carried;
   },
 };

@@ -313,7 +313,9 @@ class Restorer {
     };
     for (const e of [...this.equations.values()]) {
       if (!this.made.again.has(e.x)) continue;
-      if (e.kept && this.made.again.has(e.y)) {
+      // a stream that is kept as well, or was the last, was not rebuilt
+      const rebuilt = this.equations.get(e.y)?.kept === false;
+      if (e.kept && rebuilt && this.made.again.has(e.y)) {
         this.build(e.f, "again");
         compare(this.found(e), this.build(e.x, "again"));
       } else if (!e.kept && this.bases.has(isNeg(e.x.inputs[0]) ? e.x.inputs[0].inputs[0] : e.x.inputs[0]))
@@ -331,16 +333,18 @@ class Restorer {
    * What the first turns give, computed again from what went into the loop, is what was rebuilt from its end; where not, or where a stream left
    * its range, all parameters and states stay what they were.
    */
-  private guarded(results: readonly Result[]): Graph {
+  private guarded(results: Result[]): Graph {
     const range = results.find((r) => r.name === REVERSE_RANGE)?.node;
     const b = new Builder({ path: "reverse", half: "backward" });
     if (!range) {
+      if ([...this.equations.values()].every((e) => e.kept)) return { results };
       const error = this.error(b);
       const kept = this.unlessGood(results, b.compare("le", error, this.most));
       return { results: [...kept, { role: "output", name: REVERSE_ERROR, node: error }] };
     }
     const wrong: Node[] = [];
-    for (const x of this.equations.keys()) {
+    for (const [x, { kept }] of this.equations) {
+      if (kept) continue;
       const [given, f] = x.inputs;
       const from = isNeg(given) ? given.inputs[0] : given;
       if (!this.bases.has(from) || !this.made.again.has(x)) continue;

@@ -11,18 +11,20 @@ import type { Reversible } from "./found.ts";
 
 /** f32's unit roundoff. */
 const UNIT = 2 ** -24;
-/** How much what is added to a stream is taken to move with what it is computed from, relatively: about 1 for layers with a residual of their own. */
+/**
+ * How much what is added to a stream is taken to move with what it is computed from, relatively (a norm of its Jacobian): about 1 for layers with a
+ * residual of their own. What a run measures takes its place.
+ */
 const SENSITIVITY = 1;
 
-/**
- * By which factor an error grows for each turn back, at most: a_in = (a_out − f)/c has the error of a_out and that of what f is computed from,
- * divided by c. The largest eigenvalue of these sums, by power iteration.
- */
-export function growthOf(body: Body, couplings: readonly Coupling[]): number {
-  const carried = couplings.length;
-  const params = body.params.slice(0, carried);
-  const results = body.results.slice(0, carried);
-  const reads = couplings.map((c) => {
+/** Which carried values the summands of a turn's couplings are computed from: those carried in, and those carried out. */
+export function readsOf(
+  body: Body,
+  couplings: readonly Coupling[],
+): { readonly params: ReadonlySet<number>; readonly results: ReadonlySet<number> }[] {
+  const params = body.params.slice(0, couplings.length);
+  const results = body.results.slice(0, couplings.length);
+  return couplings.map((c) => {
     const seen = new Set<Node>();
     const stack = c.rest ? [c.rest] : [];
     const found = { params: new Set<number>(), results: new Set<number>() };
@@ -37,13 +39,22 @@ export function growthOf(body: Body, couplings: readonly Coupling[]): number {
     }
     return found;
   });
+}
+
+/**
+ * By which factor an error grows for each turn back, at most: a_in = (a_out − f)/c has the error of a_out and that of what f is computed from,
+ * divided by c. The largest eigenvalue of these sums, by power iteration.
+ */
+export function growthOf(body: Body, couplings: readonly Coupling[], sensitivity = SENSITIVITY): number {
+  const carried = couplings.length;
+  const reads = readsOf(body, couplings);
   const back = (out: readonly number[]): number[] => {
     const into = new Array<number | undefined>(carried).fill(undefined);
     for (let left = carried; left > 0; left--)
       couplings.forEach((c, k) => {
         if (into[c.from] !== undefined || [...reads[k].params].some((p) => into[p] === undefined)) return;
         const from = [...reads[k].params].map((p) => into[p]!).concat([...reads[k].results].map((r) => out[r]));
-        into[c.from] = ((out[k] + SENSITIVITY * from.reduce((x, y) => x + y, 0)) * c.ratio.den) / c.ratio.num;
+        into[c.from] = ((out[k] + sensitivity * from.reduce((x, y) => x + y, 0)) * c.ratio.den) / c.ratio.num;
       });
     return into.map((x) => x ?? 0);
   };
@@ -61,21 +72,54 @@ export function growthOf(body: Body, couplings: readonly Coupling[]): number {
 export const segmentFor = (growth: number, error: number): number =>
   growth <= 1 ? Number.MAX_SAFE_INTEGER : Math.max(1, Math.floor(Math.log(error / UNIT) / Math.log(growth)));
 
-/** The graph with the couplings of these loops as such, and with how many turns lie between kept values. */
-export function withRoundedStreams(graph: Graph, found: readonly (Reversible & { readonly segment: number })[]): Graph {
+/** The growth that an error after so many turns speaks of. */
+export const growthFrom = (error: number, turns: number): number => (error / UNIT) ** (1 / turns);
+
+/** Bodies that some turn runs but the first, which need not go backwards. */
+export function laterBodies({ loop }: Reversible): number[] {
+  return [...new Set(loop.loop!.turns.slice(1).map((t) => t.body))];
+}
+
+/** The bound on the growth in a loop, for a norm of the Jacobians of what its turns add. */
+export const growthIn = (found: Reversible, sensitivity?: number): number =>
+  Math.max(...laterBodies(found).map((i) => growthOf(found.loop.loop!.bodies[i], found.couplings[i], sensitivity)));
+
+/** The norm of the Jacobians for which the bound on the growth is the measured one. */
+export function sensitivityIn(found: Reversible, growth: number): number {
+  let [low, high] = [0, 1];
+  while (growthIn(found, high) < growth && high < 1e6) high *= 2;
+  for (let i = 0; i < 40; i++) {
+    const middle = (low + high) / 2;
+    if (growthIn(found, middle) < growth) low = middle;
+    else high = middle;
+  }
+  return high;
+}
+
+/** The graph with the couplings of these loops as such, and with how many turns lie between kept values; and where its loops went. */
+export function withRoundedStreams(
+  graph: Graph,
+  found: readonly (Reversible & { readonly segment: number })[],
+): { readonly graph: Graph; readonly moved: ReadonlyMap<Node, Node> } {
+  const moved = new Map<Node, Node>();
   const of = new Map(found.map((f) => [f.loop, f]));
   const roots = rebuild(
     graph.results.map((r) => r.node),
     new Map(),
     (n, inputs) => {
       const f = of.get(n);
-      if (!n.loop || !f) return withInputs(n, inputs);
-      const couplings = f.couplings;
-      const bodies = n.loop.bodies.map((body, i) => coupledBody(body, couplings[i], f.segment));
-      return makeLoop(inputs, { ...n.loop, bodies }, n.origin, n.attrs);
+      if (!n.loop) return withInputs(n, inputs);
+      const made = f ? coupledLoop(n, inputs, f) : withInputs(n, inputs);
+      moved.set(n, made);
+      return made;
     },
   );
-  return { results: graph.results.map((r, i) => ({ ...r, node: roots[i] })) };
+  return { graph: { results: graph.results.map((r, i) => ({ ...r, node: roots[i] })) }, moved };
+}
+
+function coupledLoop(n: Node, inputs: readonly Node[], { couplings, segment }: Reversible & { readonly segment: number }): Node {
+  const bodies = n.loop!.bodies.map((body, i) => coupledBody(body, couplings[i], segment));
+  return makeLoop(inputs, { ...n.loop!, bodies }, n.origin, n.attrs);
 }
 
 function coupledBody(body: Body, couplings: readonly Coupling[], segment: number): Body {
