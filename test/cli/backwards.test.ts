@@ -92,28 +92,28 @@ interface Run {
 }
 
 test("beyond its bound a run in f32 keeps values more often, says so, and loses nothing", async () => {
-  const wiring = own("a + f(sin(8 * b))", "b + f(sin(8 * y1))");
-  const run = await trained(bert(wiring, 5, "1e-3", 2));
+  const wiring = own("a + f(sin(400 * b))", "b + f(sin(400 * y1))");
+  const run = await trained(bert(wiring, 3, "1e-5"));
   const said = run.notes.join("\n");
   expect(said).toMatch(
     /rebuilt values are off by .* after \d+ turns: an error grows by .* a turn, as with Jacobians of norm .*; the bound was .*, for 1/,
   );
   expect(said).toMatch(/more than `reverse` allows: the step is made again, and values are kept every (turn|\d turns) from here on/);
-  expect([run.err, run.losses.length]).toEqual(["", 2]);
-  const stored = await trained(bert(wiring, 5, "0", 2));
+  expect([run.err, run.losses.length]).toEqual(["", 1]);
+  const stored = await trained(bert(wiring, 3, "0"));
   run.losses.forEach((loss, i) => expect(Math.abs(loss - stored.losses[i])).toBeLessThan(1e-2 * stored.losses[i]));
-}, 120_000);
+}, 300_000);
 
 test("a stream out of its range costs bits of fraction, which a resumed run goes on with", async () => {
-  const spec = bert(own("0.1 * a + 1000 * f(b)", "0.1 * b + 1000 * f(y1)"), 3, `"exact"`, 3);
+  const spec = bert(own("0.1 * a + 1000 * f(b)", "0.1 * b + 1000 * f(y1)"), 3, `"exact"`, 2);
   const whole = await trained(spec);
   expect(whole.notes.filter((n) => n.includes("left the range"))).toEqual([
     "a stream left the range of ±256: the step is made again, and streams have 20 bits of fraction from here on",
     "a stream left the range of ±1024: the step is made again, and streams have 18 bits of fraction from here on",
   ]);
-  const part = await trained(spec, undefined, [], 8);
-  expect(part.losses.length).toBeLessThan(3);
+  const part = await trained(spec, undefined, [], 7);
+  expect(part.losses.length).toBeLessThan(2);
   const rest = await trained(spec, part.at, ["--resume"]);
   expect(rest.notes.filter((n) => n.includes("left the range"))).toEqual([]);
   expect([...part.losses, ...rest.losses]).toEqual(whole.losses);
-}, 120_000);
+}, 300_000);

@@ -32,7 +32,7 @@ function keeping(found: Reversible): string {
 function segmentIn(found: Reversible, error: number, context: PassContext): number {
   const name = nameOf(found.loop);
   const growth = growthIn(found);
-  const segment = Math.min(segmentFor(growth, error), context.options.segment ?? Number.POSITIVE_INFINITY);
+  const segment = Math.min(segmentFor(growth, error), found.loop.loop!.turns.length, context.options.segment ?? Number.POSITIVE_INFINITY);
   const bound = `${name}: an error grows by ${growth.toPrecision(3)} a turn at most, for Jacobians of norm 1`;
   if (segment === 1 || carrierBytes(found) <= segmentBytes(found, segment)) {
     const than = segment === 1 ? "" : `, no more bytes than all every ${segment} turns`;
