@@ -101,6 +101,8 @@ function keeps(n: Node, of: readonly Kind[]): boolean {
     return n.inputs.every((i, k) => (of[k] === "cut" ? first(i) === first(n) : uniform(i) || sizes(i).length === 0));
   if (row.runs !== undefined) return n.inputs.every((_, k) => of[k] === (row.runs!.includes(k) ? "cut" : "free"));
   if (isReshape(n)) return true;
+  // words of two numbers: leading indices begin with a word
+  if (row.packed === true && n.inputs.length === 1) return (elements(n) / first(n)) % 2 === 0;
   if (isExpand(n)) return first(x) === first(n);
   return row.role === "reduce" && !(n.attrs.axes as readonly number[]).includes(0);
 }

@@ -5,7 +5,7 @@ import { Builder } from "../../src/ir/build.ts";
 import { type Graph, type Node, sizes } from "../../src/ir/graph.ts";
 import { fromBrain, fromHalf, narrowWords, toBrain, toHalf, widenWords } from "../../src/ir/ops/halves.ts";
 import type { Weights } from "../../src/ir/weights.ts";
-import type { Program, Session } from "../../src/runtime/program.ts";
+import type { Program, Session, Values } from "../../src/runtime/program.ts";
 import { openWasm } from "../../src/runtime/wasm.ts";
 import { openWebGPU, type WebGPUDevice } from "../../src/runtime/webgpu.ts";
 import { PIECE, weightsOf } from "../../src/runtime/weights.ts";
@@ -103,6 +103,24 @@ describe("on wasm", () => {
     const session = await openWasm(program, module!, { workers: 1 });
     await check(graph, program, session);
     await session.close();
+  });
+  test("numbers in 16 bits are packed into 4 a piece at a time, as they are without the 16", async () => {
+    const seen: Values[] = [];
+    for (const graph of [graphOf((w) => packed(w, true)), graphOf((w) => packed(half(w), true))]) {
+      const { program, module } = await compileProgram([{ name: "main", graph }], { target: "wasm", arithmetic: "plain", workers: 1 });
+      const g = given(graph, 5);
+      const session = await openWasm(program, module!, { workers: 1 });
+      // numbers that 16 bits hold as they are
+      const weights = watched(Float32Array.from(g.params.get("w")!.data, (x) => Math.round(x * 64) / 64));
+      await session.write("param", "w", weights);
+      seen.push((await session.run("main", { x: Float32Array.from(g.inputs.get("x")!.data) })).y0);
+      await session.close();
+      expect(weights.most).toBeLessThanOrEqual(PIECE);
+      expect(bytesIn(program, "io")).toBeLessThan(5e6);
+      // a piece on its way from 16 bits to 4
+      expect(bytesIn(program, "activations")).toBeLessThan(8e6);
+    }
+    expect(seen[1]).toEqual(seen[0]);
   });
   test("nothing but 16 bits needs no entry and no room on the way", async () => {
     const { program } = await compileProgram([{ name: "main", graph: graphOf(half) }], { target: "wasm", arithmetic: "plain", workers: 1 });
