@@ -1,10 +1,12 @@
 /** Tables that are made of tables, and rows of Parquet files. */
+import { readFileSync } from "node:fs";
 import path from "node:path";
 import { describe, expect, test } from "@jest/globals";
 import { makeSource } from "../../src/formats/data/make.ts";
-import { loadRows } from "../../src/formats/data/parquet.ts";
+import { loadRows, readParquet } from "../../src/formats/data/parquet.ts";
 import { porterStem } from "../../src/formats/data/porter.ts";
 import type { Row } from "../../src/formats/data/records.ts";
+import { MemoryFiles } from "../../src/formats/memory.ts";
 import { InputError } from "../../src/ir/errors.ts";
 import { NodeFiles } from "../../src/node/files.ts";
 import { ids, lines, made, refusal, rows, spec, WORDS, wordFiles } from "./words.ts";
@@ -29,6 +31,16 @@ describe("Parquet", () => {
       loaded,
     });
     expect(rows(talk, "labels")[3]).toEqual([-100, -100, -100, ...ids("sat [EOS]")]);
+  });
+  test("numbers are spelt as Python spells those of their columns", async () => {
+    const bytes = readFileSync(path.join(folder, "none.parquet"));
+    // the column of 64 bits holds 1 and 0: the 1 becomes a number that no double is
+    const at = bytes.indexOf(Buffer.from([1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]));
+    bytes.writeBigInt64LE(9007199254740993n, at);
+    const [first, , , last] = await readParquet(new MemoryFiles([["x.parquet", new Uint8Array(bytes)]]), "x.parquet");
+    expect(String(first.values.label)).toBe("9007199254740993");
+    expect([first.values.n, String(last.values.n)]).toEqual([0.5, "-1.0"]);
+    expect(first.values.grid).toEqual([1, 2]);
   });
   test("what is no Parquet file is refused", async () => {
     const files = wordFiles({ "x.parquet": "PAR1 nothing" });
