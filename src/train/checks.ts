@@ -3,7 +3,7 @@
 import type { Static } from "../compiler/project.ts";
 import type { Problem } from "../compiler/report/problem.ts";
 import { placeOf, roundUp } from "./columns.ts";
-import { classesOf, cutRows, type Inspected, labelsKept, type StageTable, viewsOf } from "./inspect.ts";
+import { classesOf, cutRows, type Inspected, labelsKept, type StageTable, unreadIn, viewsOf } from "./inspect.ts";
 import { targetless } from "./targets.ts";
 
 type Check = (inspected: Inspected) => Omit<Problem, "severity" | "span"> | undefined;
@@ -146,11 +146,13 @@ const CHECKS: readonly Check[] = [
       ],
     };
   },
-  function unread({ table, spec }) {
-    if (table.unread === undefined || asked(spec.options)) return undefined;
+  function unread(inspected) {
+    const { table, spec } = inspected;
+    const unread = (inspected as StageTable).verb === "train" ? unreadIn(inspected) : (table.unread ?? []);
+    if (unread.length === 0 || asked(spec.options)) return undefined;
     return {
       code: "P0750",
-      message: `nothing was made of ${table.unread.map((name) => `\`${name}\``).join(", ")} of ${table.name}`,
+      message: `nothing was made of ${unread.map((name) => `\`${name}\``).join(", ")} of ${table.name}`,
       notes: ["`input` and `target` say what the model reads and learns, `columns` what goes through as it is"],
     };
   },

@@ -25,6 +25,18 @@ const codes = (err: string) => [...err.matchAll(/(error|warning) (P\d+)/g)].map(
 const answered = (prompt: string, completion: string) => ({ prompt, completion });
 
 describe("data", () => {
+  test("a label that the objective does not read is listed, and warned of", async () => {
+    const at = withRows([
+      { ...answered("hi ", "yes"), label: true },
+      { ...answered("so ", "no"), label: false },
+    ]);
+    const { out, err } = await peftc(at, ["data", "main.peft"]);
+    expect(out).toMatch(/not used +label\n/);
+    expect(codes(err)).toContain("warning P0750");
+    expect((await peftc(at, ["data", "main.peft", "--json"])).events().find((e) => e.event === "data")).toMatchObject({
+      unread: ["label"],
+    });
+  });
   test("shows rows with what is learnt, lengths, and the line of each row", async () => {
     const at = withRows([answered("hi ", "yes"), answered("so\nwhat? ", "no")]);
     const { code, out, err } = await peftc(at, ["data", "main.peft"]);

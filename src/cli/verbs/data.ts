@@ -4,7 +4,7 @@ import type { DatasetSpec, Project, Stage } from "../../compiler/project.ts";
 import { InputError } from "../../ir/errors.ts";
 import { checkTables } from "../../train/checks.ts";
 import { checkTable } from "../../train/columns.ts";
-import { type Facts, factsOf, type StageTable, stageTables, type View, viewsOf, type Words } from "../../train/inspect.ts";
+import { type Facts, factsOf, type StageTable, stageTables, unreadIn, type View, viewsOf, type Words } from "../../train/inspect.ts";
 import { stagesOf } from "../../train/run.ts";
 import { type CommonOptions, common, Session, wholeNumber } from "../context.ts";
 import { line, Rejected, reportProblems, Usage } from "../errors.ts";
@@ -89,7 +89,8 @@ function later(stage: Stage, { io, json }: Session): void {
 }
 
 /** The documented shape of `data --json`, one object a table. */
-function factsJson({ stage, part, table, spec }: StageTable, f: Facts): string {
+function factsJson(inspected: StageTable, f: Facts): string {
+  const { stage, part, table, spec } = inspected;
   return line({
     event: "data",
     stage,
@@ -103,7 +104,7 @@ function factsJson({ stage, part, table, spec }: StageTable, f: Facts): string {
     sequence: f.sequence ?? null,
     padding: f.padding ?? null,
     cut: f.cut,
-    unread: table.unread ?? [],
+    unread: unreadIn(inspected),
     classes: f.classes === undefined ? null : Object.fromEntries(f.classes),
     class_names: table.classes === undefined ? null : Object.fromEntries(table.classes),
   });
@@ -111,7 +112,10 @@ function factsJson({ stage, part, table, spec }: StageTable, f: Facts): string {
 
 const percent = (share: number): string => `${(100 * share).toPrecision(3)} %`;
 
-function factsText({ stage, part, table: { name, columns, unread, classes } }: StageTable, f: Facts): string {
+function factsText(inspected: StageTable, f: Facts): string {
+  const { stage, part } = inspected;
+  const { name, columns, classes } = inspected.table;
+  const unread = unreadIn(inspected);
   const rows: (string | number)[][] = [["rows", grouped(f.rows)]];
   if (f.tokens !== undefined) {
     const { least, median, mean, most } = f.tokens;
@@ -128,7 +132,7 @@ function factsText({ stage, part, table: { name, columns, unread, classes } }: S
     rows.push(["labels", `${shown.join(", ")}${f.classes.size > CLASSES ? ", …" : ""}`]);
   }
   rows.push(["columns", [...columns.keys()].join(", ")]);
-  if (unread !== undefined) rows.push(["not used", unread.join(", ")]);
+  if (unread.length > 0) rows.push(["not used", unread.join(", ")]);
   return `${stage}${part === "held" ? " (held part)" : ""}: ${name}\n${table(rows)}`;
 }
 const CLASSES = 10;
