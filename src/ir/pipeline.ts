@@ -23,6 +23,7 @@ import { restore } from "./passes/restore.ts";
 import { reverse } from "./passes/reverse.ts";
 import { roll } from "./passes/roll.ts";
 import { type HostScalar, scalars } from "./passes/scalars.ts";
+import { scaled } from "./passes/scaled.ts";
 import { simplify } from "./passes/simplify.ts";
 import { sparse } from "./passes/sparse.ts";
 import { unroll } from "./passes/unroll.ts";
@@ -45,6 +46,7 @@ export const pipeline: readonly Pass[] = [
   simplify,
   products,
   simplify,
+  scaled,
   cse,
   chunk,
   restore,

@@ -4,6 +4,7 @@
  */
 import { type Graph, type Node, order, sizes } from "../../ir/graph.ts";
 import { rowOf, splatOf } from "../../ir/ops/index.ts";
+import { constantAxes, isTimes } from "../../ir/passes/rules/facts.ts";
 import { isGet } from "../../ir/rebuild.ts";
 import { isTable, transparent } from "./emit.ts";
 
@@ -57,6 +58,28 @@ export function pieceOf(n: Node, inMemory: (n: Node) => boolean): { readonly nod
     n = from;
   }
   return { node: n, offset };
+}
+
+/** A side of a product is scaled where it is read if it is this long both along the sum and across. */
+const WEIGHT = 64;
+
+/**
+ * Of a side of a product that is a parameter with rows or columns scaled: what it is scaled by. It is brought into the kernel's own memory anyway, and
+ * scaled on the way, so that no second tensor of its size is made.
+ */
+export function scaledWeight(dot: Node, side: number): Node[] | undefined {
+  const found: Node[] = [];
+  let n = under(dot.inputs[side]);
+  while (isTimes(n)) {
+    const i = n.inputs.findIndex((x) => constantAxes(x).size > 0 && elements(under(x)) < elements(n));
+    if (i < 0) return undefined;
+    found.push(n.inputs[i]);
+    n = under(n.inputs[1 - i]);
+  }
+  const sums = elements(dot.inputs[0]) * elements(dot.inputs[1]);
+  const depth = Math.sqrt(sums / elements(dot));
+  const large = depth >= WEIGHT && elements(n) >= WEIGHT * depth;
+  return found.length > 0 && rowOf(n).supply === "param" && elements(n) === elements(dot.inputs[side]) && large ? found : undefined;
 }
 
 /** The number of which all elements of a loop's carried value are before its first turn, where it is one: then it is not read from memory. */
@@ -162,7 +185,11 @@ export function chooseRoots(graph: Graph, limits: RootLimits): Roots {
       continue;
     }
     if (row.role === "product") {
-      for (const x of n.inputs) if (!isPacked(x)) store(x);
+      n.inputs.forEach((x, side) => {
+        const scaled = side < 2 ? scaledWeight(n, side) : undefined;
+        if (scaled) for (const s of scaled) store(s);
+        else if (!isPacked(x)) store(x);
+      });
       roots.add(n);
       continue;
     }

@@ -7,7 +7,18 @@ import type { ScopedBuilder } from "../../rewrite.ts";
 import { range, sameList } from "../rules/facts.ts";
 import { type Plan, planOf } from "./plan.ts";
 import type { Prices } from "./prices.ts";
-import { collected, type Expression, type Factor, factorsKey, type Index, type Indices, type Term, UNIT } from "./terms.ts";
+import {
+  collected,
+  type Expression,
+  type Factor,
+  factorsKey,
+  type Index,
+  type Indices,
+  permutations,
+  sumKey,
+  type Term,
+  UNIT,
+} from "./terms.ts";
 
 /** A computed product: a node and the index of each of its axes, none of them `UNIT`. */
 interface Part {
@@ -31,6 +42,61 @@ export class Parts {
   add(key: string, names: ReadonlyMap<Index, number>, part: Part): void {
     if (!this.known.has(key)) this.known.set(key, { node: part.node, axes: part.axes.map((index) => names.get(index)!) });
   }
+
+  private readonly sums = new Map<string, { readonly node: Node; readonly coefficient: number }>();
+
+  /** Tells that `node`, of these axes, is the value of a sum of several products. */
+  addSum(terms: readonly Term[], axes: readonly Index[], node: Node): void {
+    const { key, coefficient } = sumKey(terms, axes);
+    if (!this.sums.has(key)) this.sums.set(key, { node, coefficient });
+  }
+  /** A sum of products that is computed anyway, and what it has to be multiplied by to be this one. */
+  findSum(terms: readonly Term[], kept: readonly Index[]): { readonly part: Part; readonly times: number } | undefined {
+    if (this.sums.size === 0 || kept.length > MOST_KEPT) return undefined;
+    for (const axes of permutations(kept)) {
+      const { key, coefficient } = sumKey(terms, axes);
+      const found = this.sums.get(key);
+      if (found) return { part: { node: found.node, axes }, times: coefficient / found.coefficient };
+    }
+    return undefined;
+  }
+}
+
+/** Sums of more axes are not looked for: all orders of them are tried. */
+const MOST_KEPT = 3;
+
+const sameFactor = (f: Factor, g: Factor): boolean => f.node === g.node && sameList(f.axes, g.axes);
+
+/** Factors that all terms have. */
+function commonFactors(terms: readonly Term[]): Factor[] {
+  const [first, ...others] = terms;
+  const left = others.map((t) => [...t.factors]);
+  return first.factors.filter((f) => {
+    const places = left.map((factors) => factors.findIndex((g) => sameFactor(f, g)));
+    if (places.some((at) => at < 0)) return false;
+    places.forEach((at, i) => {
+      left[i].splice(at, 1);
+    });
+    return true;
+  });
+}
+
+function without(t: Term, gone: readonly Factor[]): Term {
+  const factors = [...t.factors];
+  for (const f of gone)
+    factors.splice(
+      factors.findIndex((g) => sameFactor(f, g)),
+      1,
+    );
+  return { ...t, factors };
+}
+
+/** The lists that leave out some of a short list, the longest first; the empty one is not among them. */
+function subsets(list: readonly Factor[]): Factor[][] {
+  if (list.length > 4) return [[...list]];
+  const masks = range(1 << list.length).filter((mask) => mask > 0);
+  const count = (mask: number) => list.filter((_, i) => mask & (1 << i)).length;
+  return masks.sort((a, b) => count(b) - count(a)).map((mask) => list.filter((_, i) => mask & (1 << i)));
 }
 
 export class Contraction {
@@ -44,13 +110,52 @@ export class Contraction {
   /** A node that computes the expression, of the shape given. */
   build(expression: Expression, shape: readonly number[]): Node {
     const terms = collected(expression.terms, expression.out);
+    const { out } = expression;
+    if (terms.length < 2) return terms.length === 0 ? this.b.constant(0, "f32", shape) : this.term(terms[0], out, shape);
+    const common = commonFactors(terms);
+    const known = this.knownSum(terms, common, out);
+    if (known) return this.term(known, out, shape);
+    // what all terms are scaled by scales their sum, a row scale of a weight, say; and so does the number of the one with fewest factors
+    const scales = common.filter((f) => f.axes.every((index) => index === UNIT || out.includes(index)));
+    const { coefficient } = terms.reduce((a, t) => (t.factors.length < a.factors.length ? t : a));
+    const rest = terms.map((t) => ({ ...without(t, scales), coefficient: t.coefficient / coefficient }));
+    const whole = rest.every((t) => out.every((index) => index === UNIT || t.factors.some((f) => f.axes.includes(index))));
+    if ((scales.length === 0 && Math.abs(coefficient) === 1) || !whole) return this.sum(terms, out, shape);
+    const sum = this.sum(rest, out, shape);
+    const axes = out.filter((index) => index !== UNIT);
+    this.parts.addSum(
+      rest,
+      axes,
+      this.b.reshape(
+        sum,
+        axes.map((index) => this.indices.sizes[index]),
+      ),
+    );
+    return this.b.mul(sum, this.term({ coefficient, factors: scales }, out, shape));
+  }
+
+  private sum(terms: readonly Term[], out: readonly Index[], shape: readonly number[]): Node {
     let sum: Node | undefined;
     for (const t of terms) {
       const negative = sum !== undefined && t.coefficient < 0;
-      const one = this.term(negative ? { ...t, coefficient: -t.coefficient } : t, expression.out, shape);
+      const one = this.term(negative ? { ...t, coefficient: -t.coefficient } : t, out, shape);
       sum = sum ? (negative ? this.b.sub(sum, one) : this.b.add(sum, one)) : one;
     }
-    return sum ?? this.b.constant(0, "f32", shape);
+    return sum!;
+  }
+
+  /** The terms as one, where without what is common to them they are a sum that is computed anyway. */
+  private knownSum(terms: readonly Term[], common: readonly Factor[], out: readonly Index[]): Term | undefined {
+    for (const gone of subsets(common)) {
+      const rest = terms.map((t) => without(t, gone));
+      const outside = new Set([...out, ...gone.flatMap((f) => f.axes)]);
+      const kept = [...new Set(rest.flatMap((t) => t.factors.flatMap((f) => f.axes)))].filter(
+        (index) => index !== UNIT && outside.has(index),
+      );
+      const known = this.parts.findSum(rest, kept);
+      if (known) return { coefficient: known.times, factors: [...gone, { node: known.part.node, axes: known.part.axes }] };
+    }
+    return undefined;
   }
 
   /** Tells that `node` is the value of an expression, if that is a single product. */

@@ -56,6 +56,12 @@ export function planOf(t: Term, out: readonly Index[], sizes: readonly number[],
     );
     return keys[s];
   };
+  const weights = t.factors.flatMap((f, i) => {
+    const axes = f.axes.filter((index) => index !== UNIT);
+    return prices.level(f.node) === 0 && axes.length > 1 ? [{ factor: 1 << i, axes: own[i] }] : [];
+  });
+  /** Whether all factors of a subset have some of these axes, not all. */
+  const scales = (s: number, axes: number) => own.every((mine, i) => !(s & (1 << i)) || (mine & axes) !== axes);
   const cost = new Float64Array(count);
   /** What storing a subset's value costs, if it is computed here. */
   const stored = new Float64Array(count);
@@ -65,6 +71,11 @@ export function planOf(t: Term, out: readonly Index[], sizes: readonly number[],
     if (single && kept[s] === union[s]) continue;
     if (parts.has(key(s).key)) continue;
     if (s !== all) stored[s] = prices.stored(sizeOf(kept[s]), level[s] as Level);
+    // a second tensor of the size of a frozen weight; but one whose rows or columns are scaled is scaled where it is read
+    const weight = s === all || single || level[s] === 2 ? undefined : weights.find((w) => s & w.factor && (kept[s] & w.axes) === w.axes);
+    if (weight)
+      stored[s] =
+        union[s] === weight.axes && kept[s] === union[s] && scales(s ^ weight.factor, weight.axes) ? 0 : prices.weight(sizeOf(kept[s]));
     if (single) {
       cost[s] = prices.product(sizeOf(union[s]), level[s] as Level);
       continue;

@@ -13,6 +13,7 @@ export type Level = 0 | 1 | 2;
 
 /** Multiply-adds that storing an element and reading it again is worth, by level. What is fixed at loading costs memory alone. */
 const STORE: Readonly<Record<Level, number>> = { 0: 2, 1: 128, 2: 16 };
+const WEIGHT = 1 << 16;
 /** An elementwise function is computed where its operand is made or read. */
 const MAP = 2;
 export const highest = (levels: readonly Level[]): Level => Math.max(0, ...levels) as Level;
@@ -38,6 +39,11 @@ export class Prices {
   }
   stored(size: number, level: Level): number {
     return STORE[level] * size;
+  }
+
+  /** What it costs beside, that a tensor is as large as a frozen weight that it is made of: more than to scale what the weight is multiplied with. */
+  weight(size: number): number {
+    return WEIGHT * size;
   }
 
   /** Of one node of a graph. */

@@ -278,7 +278,16 @@ function orders(factors: readonly Factor[]): readonly (readonly Factor[])[] {
   }
   return out;
 }
-function permutations(list: readonly number[]): number[][] {
+
+/** Text that equals for sums of equal products over these axes, up to the names of summed indices and a number that all are multiplied by. */
+export function sumKey(terms: readonly Term[], axes: readonly Index[]): { readonly key: string; readonly coefficient: number } {
+  const keyed = terms.map((t) => ({ key: [...signatures(t, axes)].sort()[0], coefficient: t.coefficient }));
+  keyed.sort((a, b) => (a.key < b.key ? -1 : 1));
+  const [{ coefficient }] = keyed;
+  return { key: keyed.map((t) => `${t.coefficient / coefficient} ${t.key}`).join("+"), coefficient };
+}
+
+export function permutations(list: readonly number[]): number[][] {
   if (list.length <= 1) return [[...list]];
   return list.flatMap((x, i) => permutations([...list.slice(0, i), ...list.slice(i + 1)]).map((p) => [x, ...p]));
 }
