@@ -11,6 +11,7 @@ import { hoist, isDerived, type Loaded, type LoadGraph } from "./load.ts";
 import { lower } from "./lower.ts";
 import { bytesOf, checkSize, type PlannedStep, peakBytes, plan, sameRange } from "./plan.ts";
 import { singleLeaves } from "./prepare.ts";
+import { type Sites, sitesOf } from "./sites.ts";
 import { countedElements, countZeros, dense } from "./sparse.ts";
 import { LEAST, type StreamedPlan, streamed } from "./stream.ts";
 import { assemble } from "./wasm/assemble.ts";
@@ -39,6 +40,8 @@ export type TargetOptions =
 
 export interface CompiledProgram {
   readonly program: Program;
+  /** What became of low rank beside frozen products, by entry. */
+  readonly sites: Readonly<Record<string, Sites>>;
   /** The WebAssembly module. */
   readonly module?: Uint8Array;
 }
@@ -147,7 +150,9 @@ export async function compileProgram(
       : {}),
     ...(wat === undefined ? {} : { wat }),
   };
-  return module ? { program, module } : { program };
+  const trained = new Set(entries.flatMap((e) => e.graph.results.flatMap((r) => (r.role === "param" ? [r.name] : []))));
+  const sites = Object.fromEntries(lowered.map((l) => [l.name, sitesOf(l, trained)]));
+  return module ? { program, sites, module } : { program, sites };
 }
 
 /** Names, in the plan, of those that no entry computes from at loading and that are large. */

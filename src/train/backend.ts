@@ -20,7 +20,7 @@ export interface Driver {
   readonly memory: number;
   /** Runs that may be under way at once. */
   readonly depth: number;
-  open(compiled: CompiledProgram): Promise<Session>;
+  open(compiled: Pick<CompiledProgram, "program" | "module">): Promise<Session>;
 }
 
 export type Hooks = Pick<CompileOptions, "print" | "onPrint" | "stopAfter" | "without">;

@@ -1,4 +1,5 @@
 /** What training asks of a backend: graphs in, a running session out. Implementations: `src/backends`, opened by `src/node` or a page. */
+import type { Sites } from "../backends/sites.ts";
 import type { Graph, Span } from "../ir/graph.ts";
 import type { Rounded } from "../ir/passes/pass.ts";
 import type { Program, Session } from "../runtime/program.ts";
@@ -43,6 +44,8 @@ export interface Built {
   readonly rounded: readonly Rounded[];
   /** Work that each entry with a backward half repeats, as a share of the whole, by the cost model. */
   readonly recomputed: Readonly<Record<string, number>>;
+  /** Of an engine that compiles: what became of low rank beside frozen products, by entry. */
+  readonly sites?: Readonly<Record<string, Sites>>;
   /** Arithmetic of one run of each entry, in operations. */
   readonly flops: Readonly<Record<string, number>>;
 }

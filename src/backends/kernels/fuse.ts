@@ -33,6 +33,8 @@ export interface Step {
   readonly host?: Node;
   /** The loop over slices that the step runs; `built` is empty, and the roots are what is read of it. */
   readonly loop?: Node;
+  /** Of a product that is added to another, and could not go on with its sum: which, and why. */
+  readonly apart?: { readonly beside: Node; readonly why: string };
 }
 
 /** Rows shorter than this, or at least this many rows: then a kernel may hold a row and what follows from it. */
@@ -123,30 +125,39 @@ export function fuse(graph: Graph, limits: FuseLimits, shared = new SharedKernel
       },
     );
   };
-  const join = (c: Cluster, p: Cluster): Cluster | undefined => {
-    if (c.roots.length + p.roots.length > limits.roots) return undefined;
+  /** The two as one, or why they cannot be. */
+  const join = (c: Cluster, p: Cluster): Cluster | string => {
+    if (c.roots.length + p.roots.length > limits.roots) return "one kernel would compute too many values";
     const members = [...p.roots, ...c.roots].sort((a, b) => position.get(a)! - position.get(b)!);
-    if (phase(p) < phase(c) && bytesStored(members) > bytesStored(p.roots)) return undefined;
-    if (!clusters.joinable(c, p)) return undefined;
+    if (phase(p) < phase(c) && bytesStored(members) > bytesStored(p.roots)) return "more would be kept";
+    if (!clusters.joinable(c, p)) return "something between them needs one and is needed by the other";
     if (p.kind === "product") {
       const main = c.kind === "product" ? c.roots[0] : p.roots[0];
       members.splice(0, members.length, main, ...members.filter((n) => n !== main));
     }
     try {
       const [{ kernel }] = build(p.kind, members);
-      if (kernel.operands.length > limits.operands || kernel.values.length > 4 * limits.cost) return undefined;
+      if (kernel.operands.length > limits.operands)
+        return `one kernel would touch ${kernel.operands.length} tensors, and the device binds ${limits.operands}`;
+      if (kernel.values.length > 4 * limits.cost) return "one kernel would be too long";
     } catch (e) {
-      if (e instanceof Misfit) return undefined;
+      if (e instanceof Misfit) return e.message;
       throw e;
     }
     return clusters.join(c, p, members);
   };
 
-  /** Whether all products of the clusters are parts of one sum, and the first one of `c` is the longest. */
-  const addsUp = (c: Cluster, p: Cluster): boolean => {
+  /** Why the products of the clusters are not parts of one sum of which the first one of `c` is the longest; `undefined` if they are. */
+  const whyApart = (c: Cluster, p: Cluster): string | undefined => {
     const [main, ...others] = [...c.roots, ...p.roots].filter((n) => rowOf(n).role === "product");
-    return phase(c) === phase(p) && others.every((n) => commonSum(main, n, uses)) && worthOne([main, ...others].map(lengthOf));
+    if (phase(c) !== phase(p)) return "they belong to different halves of the step";
+    if (!others.every((n) => commonSum(main, n, uses))) {
+      const shared = [main, ...others].some((n) => uses.isResult(n) || uses.users(n).length > 1);
+      return shared ? "one of the two is wanted by itself" : "more than additions lie between them";
+    }
+    return worthOne([main, ...others].map(lengthOf)) ? undefined : "both are long";
   };
+  const apart = new Map<Node, { readonly beside: Node; readonly why: string }>();
 
   const turns = new Map<Node, Cluster>();
   for (const n of list) {
@@ -167,8 +178,10 @@ export function fuse(graph: Graph, limits: FuseLimits, shared = new SharedKernel
     for (const p of candidates) {
       if (p.kind === "loop" && mine.kind === "product") continue;
       if (!clusters.has(p)) continue;
-      if (p.kind === "product" && mine.kind === "product" && !addsUp(mine, p)) continue;
-      mine = join(mine, p) ?? mine;
+      const sums = p.kind === "product" && mine.kind === "product";
+      const joined = (sums ? whyApart(mine, p) : undefined) ?? join(mine, p);
+      if (typeof joined !== "string") mine = joined;
+      else if (sums) apart.set(p.roots[0], { beside: mine.roots[0], why: joined });
     }
   }
 
@@ -177,6 +190,7 @@ export function fuse(graph: Graph, limits: FuseLimits, shared = new SharedKernel
     const outer = new Set(c.roots.flatMap((n) => [...reads.get(n)!]).filter((x) => !inside.has(x)));
     if (c.kind === "host") return { roots: c.roots, reads: [...outer], built: [], host: c.roots[0] };
     if (c.kind === "turns") return { roots: c.roots, reads: [...outer], built: [], loop: c.roots[0].inputs[0] };
-    return { roots: c.roots, reads: [...outer], built: build(c.kind, c.roots) };
+    const other = apart.get(c.roots[0]);
+    return { roots: c.roots, reads: [...outer], built: build(c.kind, c.roots), ...(other && { apart: other }) };
   });
 }

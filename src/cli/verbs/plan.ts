@@ -1,4 +1,5 @@
 import type { Command } from "commander";
+import type { Sites } from "../../backends/sites.ts";
 import type { Project, TrainStage } from "../../compiler/project.ts";
 import { writeFile } from "../../formats/files.ts";
 import type { ArenaName } from "../../runtime/program.ts";
@@ -109,6 +110,8 @@ interface PlanFacts {
   readonly flops_per_step: number;
   /** Share of the work of a step that is done twice; of the entry that repeats most. */
   readonly recomputed: number;
+  /** Sites of low rank in the forward half of a step: how many go on with the sum of the frozen product beside them, and which do not. */
+  readonly low_rank: Sites;
   readonly steps: number;
   readonly arenas: Readonly<Record<ArenaName, number>>;
   readonly notes: readonly string[];
@@ -130,10 +133,23 @@ function factsOf(project: Project, ready: PreparedTrain): PlanFacts {
     budget_bytes: ready.budget,
     flops_per_step: (flops.step ?? 0) * ready.stage.accumulate,
     recomputed: Math.max(0, ...Object.values(ready.built.recomputed)),
+    low_rank: ready.built.sites?.step ?? { fused: 0, apart: [] },
     steps: ready.total,
     arenas: memory.arenas,
     notes,
   };
+}
+
+function lowRank({ fused, apart }: Sites): string[][] {
+  const sites = fused + apart.length;
+  return sites === 0 ? [] : [["low rank", `fused ${fused}/${sites} ${sites === 1 ? "site" : "sites"}`]];
+}
+
+/** Sites that are not fused, by why they are not. */
+function apartText({ apart }: Sites): string {
+  const reasons = new Map<string, string[]>();
+  for (const { site, why } of apart) reasons.set(why, [...(reasons.get(why) ?? []), site]);
+  return [...reasons].map(([why, sites]) => `not fused, as ${why}: ${sites.join(", ")}\n`).join("");
 }
 
 function text(f: PlanFacts): string {
@@ -147,9 +163,11 @@ function text(f: PlanFacts): string {
     ["peak", `${showBytes(f.peak_bytes)} of ${showBytes(f.budget_bytes)}`],
     ["operations a step", showFlops(f.flops_per_step)],
     ["recomputed", `${(100 * f.recomputed).toFixed(1)} % of the work`],
+    ...lowRank(f.low_rank),
     ["updates", grouped(f.steps)],
   ];
   const arenas = Object.entries(f.arenas).filter(([, bytes]) => bytes > 0);
   const memory = arenas.map(([name, bytes]) => [arenaMeaning(name as ArenaName), showBytes(bytes), grouped(bytes)]);
-  return `${f.stage}\n${table(rows)}memory\n${table(memory)}${f.notes.map((note) => `note: ${note}\n`).join("")}`;
+  const apart = apartText(f.low_rank);
+  return `${f.stage}\n${table(rows)}${apart}memory\n${table(memory)}${f.notes.map((note) => `note: ${note}\n`).join("")}`;
 }
