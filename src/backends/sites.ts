@@ -90,7 +90,12 @@ class Facts {
     const [, m, columns, rank] = dotShape(n).axes;
     const factor = (x: Node) => this.of(under(x));
     const matrix = n.inputs.slice(0, 2).findIndex((x) => factor(x).trained && !through(x));
-    return matrix >= 0 && factor(n.inputs[1 - matrix]).varies && 2 * rank <= [m, columns][matrix] && beside.inputs.slice(0, 2).some((x) => factor(x).frozen > 0 && !through(x));
+    return (
+      matrix >= 0 &&
+      factor(n.inputs[1 - matrix]).varies &&
+      2 * rank <= [m, columns][matrix] &&
+      beside.inputs.slice(0, 2).some((x) => factor(x).frozen > 0 && !through(x))
+    );
   }
 
   /** Whether one side is a tensor that a kernel stores, made of a frozen weight of its size and of trained parameters. */
