@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, test } from "@jest/globals";
 import fc from "fast-check";
-import { checkCopies, openCheckpoint } from "../../src/formats/checkpoint.ts";
+import { checkCopies, matchCheckpoint, openCheckpoint } from "../../src/formats/checkpoint.ts";
 import { type Files, fileFailure } from "../../src/formats/files.ts";
 import { MemoryFiles } from "../../src/formats/memory.ts";
 import { narrow, widen } from "../../src/formats/safetensors/dtype.ts";
@@ -289,6 +289,22 @@ describe("shards", () => {
     expect(extra).toMatchObject({ code: "P0619", message: expect.stringContaining("`z`") });
   });
 
+  test("a tensor serves a parameter that older files have no other for; one of its own comes first", () => {
+    const wanted = [
+      { path: "head.bias", shape: [2] },
+      { path: "head.decoder.bias", shape: [2], otherwise: "head.bias" },
+    ];
+    const file = (...names: string[]) => new Map(names.map((name) => [name, { shape: [2] }]));
+    const own = matchCheckpoint(wanted, file("head.bias", "head.decoder.bias"));
+    expect(own.found.get("head.decoder.bias")).toBe("head.decoder.bias");
+    const old = matchCheckpoint(wanted, file("m.head.bias"));
+    expect([...old.found]).toEqual([
+      ["head.bias", "m.head.bias"],
+      ["head.decoder.bias", "m.head.bias"],
+    ]);
+    expect(old.missing).toEqual([]);
+    expect(matchCheckpoint(wanted, file("head.decoder.bias")).missing).toEqual(["head.bias"]);
+  });
   test("a second copy of a tied parameter that differs in its last value is refused", () => {
     const of = (last: number, dtype: OutTensor["dtype"]) => {
       const files = new MemoryFiles();

@@ -75,6 +75,8 @@ export function encodeMlx(
   const places = found.map((f) => /^model\.layers\.(\d+)\.(.+)$/.exec(f.path));
   const outside = found[places.indexOf(null)];
   if (outside !== undefined) return new Unsayable(`mlx-lm adapts what is in \`model.layers\`; \`${outside.path}\` is not`);
+  const expert = found.find((f) => /\.experts\.\d+\./.test(f.path));
+  if (expert !== undefined) return new Unsayable(`mlx-lm holds the experts of a layer in one tensor; \`${expert.path}\` is one of several`);
   const layers = places.map((p) => Number(p![1]));
   const count = 1 + Math.max(...[...adapter.base.shapes.keys()].map((path) => Number(/^model\.layers\.(\d+)\./.exec(path)?.[1] ?? -1)));
   const rank = Math.max(...found.map((f) => f.rank));

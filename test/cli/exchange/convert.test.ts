@@ -65,6 +65,15 @@ const product = (b: ArrayLike<number>, a: ArrayLike<number>, rows: number, rank:
 const near = (a: ArrayLike<number>, b: ArrayLike<number>) => Math.max(...Array.from(a, (v, i) => Math.abs(v - b[i])));
 
 describe("peftc convert", () => {
+  test("mlx-lm has no place for adapters of single experts", async () => {
+    const at = place();
+    const golden = path.resolve(import.meta.dirname, "../../golden");
+    const { code, err } = await peftc(at, [
+      ...["convert", `${golden}/peft/h-lora-mixtral`, "--to", "mlx", "--output", "mlx", "--base", `${golden}/models/h-mixtral`],
+    ]);
+    expect(code).toBe(1);
+    expect(err).toMatch(/experts of a layer in one tensor.*experts\.0\.w1/);
+  });
   test("mlx-lm: the matrices turned, one rank and scale for all, and back again", async () => {
     const at = place();
     const { hidden, inner, layers } = adapter(at);
