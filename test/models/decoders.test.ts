@@ -1,5 +1,8 @@
 /** Configurations of decoders that say the same in two ways, experts, and what is refused. */
 import { describe, expect, test } from "@jest/globals";
+import type { PredictStage } from "../../src/compiler/project.ts";
+import { markSparse } from "../../src/ir/passes/sparse.ts";
+import { compileGraph } from "../../src/ir/pipeline.ts";
 import { bools, floats, ints, predicted, problems, project } from "./support.ts";
 
 const base = {
@@ -139,6 +142,21 @@ predict look { model = m data = jsonl("x") columns = ["y", "even"] }`);
         { ...deepseek, topk_group: 2 },
       ],
     );
+  });
+  test("products of an expert may leave out the tokens that do not ask it", () => {
+    const wide = { vocab_size: 16, hidden_size: 64, intermediate_size: 64, num_hidden_layers: 1, num_local_experts: 4 };
+    const p = project(
+      `import { MixtralForCausalLM } from "std/models/mixtral"
+model m = MixtralForCausalLM from "c"
+predict look { model = m data = jsonl("x") columns = ["logits"] }`,
+      { c: { ...base, ...wide } as never },
+    );
+    const stage = p.actions.flatMap((a): PredictStage[] => (a.kind === "stage" && a.stage.verb === "predict" ? [a.stage] : []))[0];
+    const sizes = new Map([
+      ["B", 2],
+      ["S", 128],
+    ]);
+    expect(markSparse(compileGraph(stage.entry.graph, { sizes }).graph).marked).toBe(3 * 4 + 1); // and weights of words that are not looked at
   });
   test("what cannot be is refused by name", () => {
     const cases: readonly (readonly [string, string, object, RegExp])[] = [
