@@ -1,5 +1,6 @@
 /** Weights on their way to a device, with word of how far they are. */
 
+import { InputError } from "../ir/errors.ts";
 import type { Weights } from "../ir/weights.ts";
 import type { Program, Session } from "../runtime/program.ts";
 import type { Listen } from "./events.ts";
@@ -34,8 +35,30 @@ export async function loadParams(session: Session, program: Program, { values, s
   };
   for (const name of names) {
     const weights = values.weights(name);
-    await session.write("param", name, stays(name) ? weights : counted(weights, passed));
+    await session.write("param", name, stays(name) ? unchanged(weights, name, values) : counted(weights, passed));
   }
+}
+
+/** Weights that are read while a run goes on: from a large file, only as long as it is the one that the run began with. */
+function unchanged(weights: Weights, name: string, values: ValueStore): Weights {
+  const before = values.stamp(name);
+  const check = () => {
+    if (values.stamp(name) === before) return;
+    throw new InputError("P0684", `the file that holds \`${name}\` was changed while a run reads from it`, [
+      "put it back and `--resume`: the checkpoints of the run are of the weights it had",
+    ]);
+  };
+  return {
+    length: weights.length,
+    fill: async (into, at) => {
+      check();
+      await weights.fill(into, at);
+    },
+    fillWords: async (into, at, format) => {
+      check();
+      await weights.fillWords(into, at, format);
+    },
+  };
 }
 
 function counted(weights: Weights, passed: (count: number) => void): Weights {

@@ -14,7 +14,7 @@ async function told(count: number): Promise<RunEvent[]> {
   const write = async (_kind: string, _name: string, data: Weights) => {
     for (let at = 0; at < count; at += count / 64) await data.fill({ length: count / 64 } as Float32Array, at);
   };
-  const program = { params: { a: 0, b: 1, c: 2 } } as unknown as Program;
+  const program = { params: { a: 0, b: 1, c: 2 }, tensors: [0, 1, 2].map(() => ({ arena: "frozen" })) } as unknown as Program;
   await loadParams({ write } as unknown as Session, program, {
     values,
     stage: "train",
@@ -30,6 +30,22 @@ test("a large model's loading is told about twenty times, a small one's not at a
   expect(events.length).toBeGreaterThan(15);
   expect(events.length).toBeLessThanOrEqual(20);
   expect(events[0]).toEqual({ event: "loading", stage: "train", parameters: expect.any(Number), of: 1 << 26 });
+});
+
+test("weights that stay in a file are not told about, and are refused once it is another one", async () => {
+  let [stamp, read] = ["one", 0];
+  const weights: Weights = { length: 8, fill: () => void read++, fillWords: () => void read++ };
+  const values = { count: () => 8, weights: () => weights, stamp: () => stamp } as unknown as ValueStore;
+  const given: Weights[] = [];
+  const session = { write: async (_kind: string, _name: string, data: Weights) => void given.push(data) } as unknown as Session;
+  const program = { params: { a: 0 }, tensors: [{ arena: "file" }] } as unknown as Program;
+  await loadParams(session, program, { values, stage: "train", listen: () => expect(true).toBe(false) });
+  await given[0].fill(new Float32Array(8), 0);
+  await given[0].fillWords(new Uint16Array(8), 0, "bf16");
+  stamp = "another";
+  await expect(given[0].fill(new Float32Array(8), 0)).rejects.toThrow("`a` was changed while a run reads from it");
+  await expect(given[0].fillWords(new Uint16Array(8), 0, "bf16")).rejects.toThrow("was changed");
+  expect(read).toBe(2);
 });
 
 test("a run whose weights were not read is told apart by their files, and says so", () => {
