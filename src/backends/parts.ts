@@ -28,7 +28,7 @@ interface Call {
 /** What a part is computed from stands behind a fence, in both uses. */
 const isFence = (n: Node): boolean => rowOf(n).role === "barrier" && n.inputs.length > 1;
 
-/** The graph with its parts as loops of one turn. Throws `Bug` where the two uses of a part do not give the same values. */
+/** The graph with its parts as loops of one turn. */
 export function withCalls(graph: Graph): Graph {
   const nodes = order(graph.results.map((r) => r.node));
   const calls = callsOf(nodes, graph.results);
@@ -88,21 +88,21 @@ function callsOf(nodes: readonly Node[], results: readonly Result[]): Map<Node, 
   for (const uses of parts.values()) {
     // what one half alone computes is a body as well, so that both ways of having it agree
     const both = uses.filter((u) => u.members.size > 0);
-    const places = [...new Set(both.flatMap((u) => [...u.read]))].sort((p, q) => p - q);
+    // what one half alone still has is no part of what both compute: whoever reads it has it computed apart
+    const places = [...new Set(both.flatMap((u) => [...u.read]))].filter((i) => both.every((u) => u.members.has(i))).sort((p, q) => p - q);
+    if (places.length === 0) continue;
     let first: { body: Body; text: string } | undefined;
     for (const use of both) {
-      const out = places.map((i) => use.members.get(i));
-      const lost = out.findIndex((n) => !n);
-      if (lost >= 0) throw new Bug(`value ${places[lost]} of a part is computed once only`);
+      const out = places.map((i) => use.members.get(i)!);
       const made = outlined(
-        out as Node[],
+        out,
         (n) => useOf(n) === use,
         (n) => useOf(n) !== undefined,
       );
       first ??= made;
       // what rewriting made differ has a body of its own; that the bits agree all the same is checked at every step
       const { body } = made.text === first.text ? first : made;
-      const call: Call = { body, args: made.args, results: out as Node[] };
+      const call: Call = { body, args: made.args, results: out };
       for (const n of call.results) calls.set(n, call);
     }
   }

@@ -17,7 +17,7 @@ import {
 } from "./checkpoint.ts";
 import { bindSizes, checkTable, countTokens, type DataTable, fillBatch, tablePieces } from "./columns.ts";
 import { sayingDensities } from "./densities.ts";
-import type { Built, EntryPoint } from "./engine.ts";
+import type { BuildOptions, Built, EntryPoint } from "./engine.ts";
 import { entryName, entryPoints } from "./entries.ts";
 import { Evaluation, scalarsOf } from "./evaluate.ts";
 import type { Scalars } from "./events.ts";
@@ -61,6 +61,8 @@ export interface LaidTrain {
 export interface PreparedTrain extends LaidTrain {
   readonly built: Built;
   readonly budget: number;
+  /** What it was built with. */
+  readonly options: BuildOptions;
 }
 
 /** Reads and checks the data, compiles. Nothing is written; P07.. for data, P08.. for the stage, P0901 for memory. */
@@ -84,8 +86,8 @@ export async function planTrain(
       "`--device wasm` can; without it weights are loaded once",
     ]);
   const stored = storedWeights(stage, host);
-  const built = await host.engine.build(laid.points, { trained, memory: budget, reverse, place: host.place, stored, offload, planOnly });
-  return { ...laid, built, budget };
+  const options = { trained, memory: budget, reverse, place: host.place, stored, offload, planOnly };
+  return { ...laid, built: await host.engine.build(laid.points, options), budget, options };
 }
 
 /** Numbers from which on a frozen weight may be left in its file. */
@@ -355,10 +357,9 @@ class TrainRun {
 
   /** Goes on, from the values as they are, with a program that keeps streams at least every so many turns. P0901 where that one does not fit. */
   private async reopen(segment: number): Promise<void> {
-    const { stage, points, budget } = this.ready;
-    const { engine, place, values, listen } = this.host;
-    const { trained, reverse } = stage;
-    const built = await engine.build(points, { trained, memory: budget, reverse, segment, place });
+    const { stage, points, options } = this.ready;
+    const { engine, values, listen } = this.host;
+    const built = await engine.build(points, { ...options, segment });
     const ready = { ...this.ready, built };
     requireFit(ready);
     const params = await readAll(this.source.params);
