@@ -1,7 +1,7 @@
 /** Which device runs it: asked for, or the best there is. */
 import { totalmem } from "node:os";
 import { NoDevice } from "../runtime/errors.ts";
-import { hasRelaxed, openWasm } from "../runtime/wasm.ts";
+import { hasRelaxed, multiplyAdd, openWasm } from "../runtime/wasm.ts";
 import { openDevice, openWebGPU, type WebGPUDevice } from "../runtime/webgpu.ts";
 import { backendEngine, type Driver, type Hooks } from "../train/backend.ts";
 import type { Engine } from "../train/engine.ts";
@@ -56,6 +56,7 @@ function wasmDriver(reason: string): Driver {
     reason,
     memory: Math.min(4 * 2 ** 30, totalmem() / 2),
     depth: 1,
+    ...(arithmetic === "relaxed" && { rounding: multiplyAdd() }),
     open: async ({ program, module }) => {
       await collect();
       return openWasm(program, module!, { workers, startThread, compile: compileOptimised });

@@ -1,5 +1,5 @@
 /** Running a compiled program on WebAssembly: in a page, and in Node. */
-export { hasRelaxed, hasSharedMemory } from "./wasm/probe.ts";
+export { hasRelaxed, hasSharedMemory, multiplyAdd } from "./wasm/probe.ts";
 export type { WasmOptions } from "./wasm/session.ts";
 
 import type { Program, Session } from "./program.ts";

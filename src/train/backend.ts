@@ -20,18 +20,21 @@ export interface Driver {
   readonly memory: number;
   /** Runs that may be under way at once. */
   readonly depth: number;
+  /** See `Engine`. */
+  readonly rounding?: string;
   open(compiled: Pick<CompiledProgram, "program" | "module">): Promise<Session>;
 }
 
 export type Hooks = Pick<CompileOptions, "print" | "onPrint" | "stopAfter" | "without">;
 
 export function backendEngine(driver: Driver, hooks: Hooks = {}): Engine {
-  const { target, device, reason, memory, depth } = driver;
+  const { target, device, reason, memory, depth, rounding } = driver;
   return {
     device,
     reason,
     memory,
     depth,
+    ...(rounding !== undefined && { rounding }),
     offloads: target.target === "wasm",
     build: (entries, options) => build(entries, options, target, hooks),
     front: (entries, options) =>

@@ -58,6 +58,8 @@ export interface Engine {
   readonly memory: number;
   /** Entries that may be under way at once. */
   readonly depth: number;
+  /** How the processor rounds what programs leave to it, in a word: another one gives other bits. */
+  readonly rounding?: string;
   build(entries: readonly EntryPoint[], options: BuildOptions): Promise<Built>;
   /** Peaks by how much is recomputed; only of engines that compile. */
   front?(entries: readonly EntryPoint[], options: BuildOptions): Promise<readonly FrontPoint[]>;

@@ -293,7 +293,7 @@ export async function identityOf(ready: PreparedTrain, host: RunHost): Promise<I
     graph: await sha256([...stage.step, ...stage.evaluation].map((entry) => describeGraph(entry.graph))),
     data,
     weights,
-    arithmetic: `${ready.built.program.target} ${ready.built.program.arithmetic}, peftc ${host.version}`,
+    arithmetic: `${ready.built.program.target} ${ready.built.program.arithmetic}${host.engine.rounding === undefined ? "" : ` ${host.engine.rounding}`}, peftc ${host.version}`,
   };
 }
 

@@ -81,6 +81,18 @@ test("a finished run that is to be longer goes on, and says so", async () => {
   expect((await run(files, true, { steps: 16, batch: 3 })).error).toMatchObject({ code: "P0823" });
 });
 
+test("a processor that rounds otherwise is another arithmetic, and is named", async () => {
+  const files = tinyFiles();
+  const engine = (rounding: string) => ({ engine: { ...tinyHost(tinyProject(), files).engine, rounding } });
+  await run(files, false, {}, engine("fused"));
+  files.content.delete(`${RUN}/finished.json`);
+  const { error } = await run(files, true, {}, engine("apart"));
+  expect(error).toMatchObject({
+    code: "P0823",
+    notes: expect.arrayContaining([expect.stringMatching(/arithmetic: was .* fused, .* is .* apart,/)]),
+  });
+});
+
 test("--force takes nothing away before the new run is known to start", async () => {
   const files = tinyFiles();
   await run(files, false);
