@@ -70,7 +70,7 @@ function seconds(layers, config, program) {
   mkdirSync(path.join(folder, "model"), { recursive: true });
   writeFileSync(path.join(folder, "model/config.json"), JSON.stringify(config(layers)));
   writeFileSync(path.join(folder, "run.peft"), program);
-  const tell = "process.on('exit',()=>{const{user,system}=process.cpuUsage();process.stderr.write(`\\nCPU ${(user+system)/1e6}\\n`)})";
+  const tell = "process.on('exit',()=>{const{user,system}=process.cpuUsage();process.stderr.write('\\nCPU '+(user+system)/1e6+'\\n')})";
   const preload = `data:text/javascript,${encodeURIComponent(tell)}`;
   const { stderr, status } = spawnSync(process.execPath, ["--import", preload, cli, "plan", "run.peft", "--device", "wasm"], {
     cwd: folder,

@@ -118,21 +118,29 @@ export function sizes(n: Node): readonly number[] {
 export function order(roots: readonly Node[]): Node[] {
   const done = new Set<Node>();
   const out: Node[] = [];
-  const stack: [Node, number][] = [];
+  /** The nodes being visited, and which operand of each is next. Every pass walks so, several times: no pair is made for a node. */
+  const path: Node[] = [];
+  const next: number[] = [];
   for (const root of roots) {
     if (done.has(root)) continue;
-    stack.push([root, 0]);
     done.add(root);
-    while (stack.length) {
-      const top = stack[stack.length - 1];
-      const next = top[0].inputs[top[1]++];
-      if (next === undefined) {
-        out.push(top[0]);
-        stack.pop();
-      } else if (!done.has(next)) {
-        done.add(next);
-        stack.push([next, 0]);
+    path.push(root);
+    next.push(0);
+    while (path.length) {
+      const top = path.length - 1;
+      const { inputs } = path[top];
+      let i = next[top];
+      while (i < inputs.length && done.has(inputs[i])) i++;
+      if (i === inputs.length) {
+        out.push(path[top]);
+        path.pop();
+        next.pop();
+        continue;
       }
+      next[top] = i + 1;
+      done.add(inputs[i]);
+      path.push(inputs[i]);
+      next.push(0);
     }
   }
   return out;

@@ -33,21 +33,29 @@ export function rebuild(
 export function orderUntil(roots: readonly Node[], stop: (n: Node) => boolean): Node[] {
   const done = new Set<Node>();
   const out: Node[] = [];
-  const stack: [Node, number][] = [];
+  const path: Node[] = [];
+  const next: number[] = [];
+  const open = (n: Node): void => {
+    done.add(n);
+    path.push(n);
+    next.push(stop(n) ? n.inputs.length : 0);
+  };
   for (const root of roots) {
     if (done.has(root)) continue;
-    stack.push([root, 0]);
-    done.add(root);
-    while (stack.length) {
-      const top = stack[stack.length - 1];
-      const next = stop(top[0]) ? undefined : top[0].inputs[top[1]++];
-      if (next === undefined) {
-        out.push(top[0]);
-        stack.pop();
-      } else if (!done.has(next)) {
-        done.add(next);
-        stack.push([next, 0]);
+    open(root);
+    while (path.length) {
+      const top = path.length - 1;
+      const { inputs } = path[top];
+      let i = next[top];
+      while (i < inputs.length && done.has(inputs[i])) i++;
+      next[top] = i + 1;
+      if (i < inputs.length) {
+        open(inputs[i]);
+        continue;
       }
+      out.push(path[top]);
+      path.pop();
+      next.pop();
     }
   }
   return out;

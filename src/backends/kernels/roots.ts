@@ -116,8 +116,8 @@ export interface Roots {
 export function chooseRoots(graph: Graph, limits: RootLimits): Roots {
   const results = new Set(graph.results.map((r) => r.node));
   const all = order([...results]);
-  const consumers = new Map<Node, Set<Node>>(all.map((n) => [n, new Set()]));
-  for (const n of all) for (const x of n.inputs) consumers.get(x)!.add(n);
+  const consumers = new Map<Node, Node[]>(all.map((n) => [n, []]));
+  for (const n of all) n.inputs.forEach((x, i) => n.inputs.indexOf(x) === i && consumers.get(x)!.push(n));
   const uses = new Map<Node, number>();
   for (let i = all.length - 1; i >= 0; i--) {
     const n = all[i];
@@ -131,6 +131,12 @@ export function chooseRoots(graph: Graph, limits: RootLimits): Roots {
   const inMemory = (n: Node) => roots.has(n) || isLeaf(n);
   const measure = (n: Node): Inlined => {
     let cost = ownCost(n);
+    const only = n.inputs.length === 1 && !inMemory(n.inputs[0]) ? inlined.get(n.inputs[0])! : undefined;
+    if (only) {
+      const out = { cost: cost + only.cost, leaves: only.leaves };
+      inlined.set(n, out);
+      return out;
+    }
     const leaves = new Set<Node>();
     for (const x of n.inputs) {
       if (inMemory(x)) leaves.add(x);

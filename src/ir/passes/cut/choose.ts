@@ -64,32 +64,86 @@ export function choose(required: Iterable<Node>, { free, cost = bytesOf, again: 
     index.set(n, values.push(n) - 1);
   };
   wanted.forEach(add);
-  for (let i = 0; i < values.length; i++) if (price(values[i]) < Number.POSITIVE_INFINITY) values[i].inputs.forEach(add);
+  const prices: number[] = [];
+  for (let i = 0; i < values.length; i++) {
+    prices.push(price(values[i]));
+    if (prices[i] < Number.POSITIVE_INFINITY) values[i].inputs.forEach(add);
+  }
+  /** What each is computed from, where that is no infinite price. */
+  const operands = values.map((n, i) => (prices[i] < Number.POSITIVE_INFINITY ? n.inputs.flatMap((x) => index.get(x) ?? []) : []));
+  const ends = new Set(wanted.map((n) => index.get(n)!));
+  const kept = new Set<Node>();
+  const again = new Set<Node>();
+  const solved = new Map<string, readonly Side[]>();
+  const sideOf = new Array<Side>(values.length);
+  for (const part of parts(operands)) {
+    // levels of equal layers hang together in themselves, and are cut alike
+    const at = new Map(part.map((i, k) => [i, k]));
+    const problem = part.map(
+      (i): Value => ({
+        cost: cost(values[i]),
+        price: prices[i],
+        wanted: ends.has(i),
+        operands: operands[i].map((j) => at.get(j)!),
+      }),
+    );
+    const key = problem.map((v) => `${v.cost} ${v.price} ${v.wanted} ${v.operands}`).join("\n");
+    const sides = solved.get(key) ?? cheapest(problem);
+    solved.set(key, sides);
+    sides.forEach((side, k) => {
+      sideOf[part[k]] = side;
+    });
+  }
+  values.forEach((n, i) => {
+    if (sideOf[i] === "kept") kept.add(n);
+    if (sideOf[i] === "again") again.add(n);
+  });
+  return { kept, again };
+}
 
+type Side = "kept" | "again" | "left";
+interface Value {
+  readonly cost: number;
+  readonly price: number;
+  readonly wanted: boolean;
+  readonly operands: readonly number[];
+}
+
+/** Values that hang together, each list in ascending order. */
+function parts(operands: readonly (readonly number[])[]): number[][] {
+  const parent = operands.map((_, i) => i);
+  const find = (i: number): number => {
+    let j = i;
+    while (parent[j] !== j) j = parent[j] = parent[parent[j]];
+    return j;
+  };
+  operands.forEach((list, i) => {
+    for (const j of list) parent[find(j)] = find(i);
+  });
+  const out = new Map<number, number[]>();
+  for (let i = 0; i < operands.length; i++) {
+    const root = find(i);
+    const list = out.get(root);
+    if (list) list.push(i);
+    else out.set(root, [i]);
+  }
+  return [...out.values()];
+}
+
+/** The minimum cut of one part. */
+function cheapest(values: readonly Value[]): Side[] {
   const source = 2 * values.length;
   const target = source + 1;
   const network = new FlowNetwork(target + 1);
-  values.forEach((n, i) => {
-    network.edge(2 * i, 2 * i + 1, cost(n));
-    const repeating = price(n);
-    if (repeating > 0) network.edge(source, 2 * i, repeating);
-    if (repeating < Number.POSITIVE_INFINITY)
-      for (const x of n.inputs) {
-        const j = index.get(x);
-        if (j !== undefined) network.edge(2 * j + 1, 2 * i, Number.POSITIVE_INFINITY);
-      }
+  values.forEach((v, i) => {
+    network.edge(2 * i, 2 * i + 1, v.cost);
+    if (v.price > 0) network.edge(source, 2 * i, v.price);
+    for (const j of v.operands) network.edge(2 * j + 1, 2 * i, Number.POSITIVE_INFINITY);
+    if (v.wanted) network.edge(2 * i + 1, target, Number.POSITIVE_INFINITY);
   });
-  for (const n of wanted) network.edge(2 * index.get(n)! + 1, target, Number.POSITIVE_INFINITY);
   const side = network.targetSide(source, target);
-
-  const kept = new Set<Node>();
-  const again = new Set<Node>();
-  values.forEach((n, i) => {
-    if (!side[2 * i + 1]) return;
-    if (side[2 * i]) again.add(n);
-    else kept.add(n);
-  });
-  for (const n of again)
-    if (price(n) === Number.POSITIVE_INFINITY) throw new Bug(`the cut would compute ${n.op} of ${n.origin.path} again`);
-  return { kept, again };
+  const out = values.map((_, i): Side => (!side[2 * i + 1] ? "left" : side[2 * i] ? "again" : "kept"));
+  if (out.some((s, i) => s === "again" && values[i].price === Number.POSITIVE_INFINITY))
+    throw new Bug("the cut would compute again what cannot be");
+  return out;
 }
