@@ -102,6 +102,11 @@ const CHEAP = 4;
 /** A repeated element (under `expand`) is worth storing from this cost on. */
 const REPEATED = 8;
 
+/** A number that is joined with another to a number of the same kind, and so on: the sum of all gradients' squares. */
+const goesOn = (n: Node): boolean => elements(n) === 1 && n.inputs.some((x) => x.op === n.op) && rowOf(n).algebra?.commutative === true;
+/** One number from before and a power of two of new ones: kernels along such a chain then have the same operands, whichever layer they begin at. */
+const evenly = (leaves: number): number => 1 + 2 ** Math.floor(Math.log2(Math.max(1, leaves - 1)));
+
 interface Inlined {
   cost: number;
   leaves: Set<Node>;
@@ -157,9 +162,10 @@ export function chooseRoots(graph: Graph, limits: RootLimits): Roots {
   };
   /** Stores operands, the dearest first, until `n` reads few enough tensors. */
   const fit = (n: Node) => {
+    const most = goesOn(n) ? evenly(limits.leaves) : limits.leaves;
     for (;;) {
       const { cost, leaves } = measure(n);
-      if (leaves.size <= limits.leaves && cost <= limits.cost) return;
+      if (leaves.size <= most && cost <= limits.cost) return;
       const dearest = n.inputs
         .filter((x) => !inMemory(under(x)) && inlined.get(x)!.cost > 0)
         .sort((a, b) => inlined.get(b)!.leaves.size - inlined.get(a)!.leaves.size || inlined.get(b)!.cost - inlined.get(a)!.cost)[0];
