@@ -23,10 +23,22 @@ export const cut: Pass = {
     const { trained: changed } = context.options;
     if (!order(graph.results.map((r) => r.node)).some((n) => n.backward)) return graph;
     const { flat, before, scale, separated, total } = chainOf(graph, changed);
-    const step = Math.min(context.options.recompute ?? scale.usual, scale.length - 1);
+    const asked = context.options.recompute;
+    const step = asked === undefined ? scale.usual : Math.min(asked, scale.length - 1);
     const done = applyFlat(flat, scale.at(step), separated);
     const added = total > 0 ? scale.added(step) / total : 0;
-    context.recompute = { step, steps: scale.length, usual: scale.usual, corners: scale.corners, added };
+    // most of the scale is for who has a budget
+    context.recompute = {
+      step,
+      get steps() {
+        return scale.length;
+      },
+      usual: scale.usual,
+      get corners() {
+        return scale.corners;
+      },
+      added,
+    };
     if (before > 0)
       context.note(
         `kept for the backward half: ${mib(keptBytes(done, changed))}, of ${mib(before)} that it reads; recomputing adds ${(100 * added).toFixed(1)} % of work`,

@@ -13,13 +13,18 @@ const PRICES = Array.from({ length: 14 }, (_, i) => 2e10 / 2 ** i);
 /** Work that is repeated although no budget asks for it, as a share of the step's. */
 const UNASKED = 0.02;
 
+/** Prices are tried as far as somebody asks: without a budget the first few are enough. */
 export class Scale {
   private readonly steps: (Recompute | undefined)[] = [undefined];
   private readonly choices = new Map<number, FlatChoice>();
+  private readonly ends = [0];
+  /** The price that is tried next, the one before it, and how much was kept for that. */
+  private price = 0;
+  private higher = Number.POSITIVE_INFINITY;
+  private kept = -1;
+  private whole = false;
   /** The step taken where no budget is given. */
   readonly usual: number;
-  /** Steps at which a kind of recomputing is complete: the least memory is at one of them. */
-  readonly corners: readonly number[];
 
   constructor(
     private readonly halves: Halves,
@@ -27,44 +32,65 @@ export class Scale {
     private readonly seconds: (n: Node) => number,
   ) {
     const total = halves.nodes.reduce((sum, n) => sum + seconds(n), 0);
-    const corners = [0];
     let usual = 0;
-    let higher = Number.POSITIVE_INFINITY;
-    let kept = -1;
-    for (const lower of PRICES) {
-      const choice = chooseFlat(halves, levels, { price: () => lower, dropped: new Set() }, seconds);
-      const size = choice.kept.size + choice.again.size * 1e6;
-      if (size === kept) continue;
-      kept = size;
-      const above = higher;
-      for (let k = 1; k <= levels.count; k++) this.steps.push({ price: (level) => (level < k ? lower : above), dropped: new Set() });
-      const last = this.steps.length - 1;
-      this.choices.set(last, choice);
-      corners.push(last);
-      if (this.added(last) <= UNASKED * total) usual = last;
-      higher = lower;
+    while (this.price < PRICES.length) {
+      const step = this.goOn();
+      if (step === undefined) continue;
+      // lower prices repeat more
+      if (this.added(step) > UNASKED * total) break;
+      usual = step;
     }
-    const lowest = higher;
-    const borders = levels.count - 2;
+    this.usual = usual;
+  }
+
+  /** Adds the steps of the next price, and gives the last of them; `undefined`: it changes nothing. */
+  private goOn(): number | undefined {
+    const { halves, levels, higher: above } = this;
+    const lower = PRICES[this.price++];
+    const choice = chooseFlat(halves, levels, { price: () => lower, dropped: new Set() }, this.seconds);
+    const size = choice.kept.size + choice.again.size * 1e6;
+    if (size === this.kept) return undefined;
+    this.kept = size;
+    for (let k = 1; k <= levels.count; k++) this.steps.push({ price: (level) => (level < k ? lower : above), dropped: new Set() });
+    const last = this.steps.length - 1;
+    this.choices.set(last, choice);
+    this.ends.push(last);
+    this.higher = lower;
+    return last;
+  }
+
+  /** All steps. */
+  private complete(): void {
+    if (this.whole) return;
+    this.whole = true;
+    while (this.price < PRICES.length) this.goOn();
+    const lowest = this.higher;
+    const borders = this.levels.count - 2;
     for (let length = 2; borders >= length && length <= Math.ceil(Math.sqrt(borders)) + 1; length++) {
       for (let long = length; long <= borders + 1; long += length) {
         const every = (t: number) => (t < long ? length : length - 1);
         const dropped = new Set(Array.from({ length: borders }, (_, t) => t).filter((t) => (t + 1) % every(t) !== 0));
         this.steps.push({ price: () => lowest, dropped });
       }
-      corners.push(this.steps.length - 1);
+      this.ends.push(this.steps.length - 1);
     }
-    this.usual = usual;
-    this.corners = [...new Set(corners)];
   }
 
   get length(): number {
+    this.complete();
     return this.steps.length;
+  }
+
+  /** Steps at which a kind of recomputing is complete: the least memory is at one of them. */
+  get corners(): readonly number[] {
+    this.complete();
+    return [...new Set(this.ends)];
   }
 
   at(step: number): FlatChoice {
     let choice = this.choices.get(step);
     if (!choice) {
+      if (step >= this.steps.length) this.complete();
       const how = this.steps[step];
       choice = how
         ? chooseFlat(this.halves, this.levels, how, this.seconds)
