@@ -155,7 +155,9 @@ describe("kernels of equal structure", () => {
   test("of a sum over all layers are the same, whichever layer they begin at", async () => {
     const b = new Builder({ path: "" });
     const printed = async (layers: number): Promise<number> => {
-      const squares = Array.from({ length: layers }, (_, l) => [8, 8, 16, 16, 32, 8, 16, 32].map((size) => b.param(`h.${l}.${size}`, [size]))).flat();
+      const squares = Array.from({ length: layers }, (_, l) =>
+        [8, 8, 16, 16, 32, 8, 16, 32].map((size) => b.param(`h.${l}.${size}`, [size])),
+      ).flat();
       const sums = squares.map((p) => b.reduce("sum", b.mul(p, p)));
       const node = b.unary(
         "sqrt",
