@@ -3,6 +3,7 @@ import { describe, expect, test } from "@jest/globals";
 import { Builder } from "../../src/ir/build.ts";
 import { type Graph, type Node, order, sizes } from "../../src/ir/graph.ts";
 import { interpret, type Supplies } from "../../src/ir/interpret.ts";
+import { rowOf } from "../../src/ir/ops/index.ts";
 import { compileGraph, pipeline } from "../../src/ir/pipeline.ts";
 import { allNodes } from "../../src/ir/rewrite.ts";
 import { suppliesFor, trainingStep } from "../support/transformer.ts";
@@ -112,6 +113,51 @@ describe("a training step in slices", () => {
     const [[few, four], [many, sixteen]] = [count(64), count(256)];
     expect([four, sixteen]).toEqual([4, 16]);
     expect(many).toBe(few);
+  });
+});
+
+describe("a feed-forward layer in fine slices", () => {
+  const b = new Builder({ path: "mlp" });
+  const [tokens, dim, width] = [8, 40, 32768];
+  const x = b.param("x", [tokens, dim]);
+  const [gate, up] = ["gate", "up"].map((name) => b.param(name, [width, dim]));
+  const down = b.make("widen", [b.make("narrow", [b.param("down", [dim, width])], { format: "bf16" })], {
+    shape: [dim, width],
+    format: "bf16",
+  });
+  const by = (h: Node, w: Node) => b.dot(h, w, { lhsContract: [1], rhsContract: [1] });
+  const inner = b.mul(b.unary("tanh", by(x, gate)), by(x, up));
+  const y = by(inner, down);
+  const loss = b.reduce("sum", b.unary("sin", y), [0, 1]);
+  const graph: Graph = {
+    results: [
+      { role: "output", name: "y", node: y },
+      { role: "output", name: "dx", node: b.grad(loss, x) },
+    ],
+  };
+  const cut = compiled(graph, 2 ** 18);
+
+  test("goes by its width, forward and backward, and has what it gives as a sum over turns", () => {
+    expect(loops(cut).map((n) => [n.backward, n.loop!.turns.length, n.loop!.carried])).toEqual([
+      [false, 4, 1],
+      [true, 4, 2],
+    ]);
+    expect(largest(cut)).toBe((tokens * width) / 4);
+    expect(apart(compiled(graph, Number.POSITIVE_INFINITY), cut, suppliesFor(graph))).toBeLessThan(1e-9);
+  });
+
+  test("reads each part of a weight where it lies, once a loop", () => {
+    for (const n of loops(cut)) {
+      for (const x of n.inputs) expect(rowOf(x).supply === "param" || x.op === "narrow" || elements(x) <= tokens * dim).toBe(true);
+      const read = n.loop!.bodies.flatMap(({ results }) =>
+        order(results).filter((s) => s.op === "slice" && elements(s) === (width / 4) * dim),
+      );
+      expect(read.length).toBeGreaterThanOrEqual(3 * 4);
+    }
+  });
+
+  test("is left whole where slices are not fine: its backward half would make long products again", () => {
+    expect(loops(compiled(graph, 2 ** 23))).toHaveLength(0);
   });
 });
 

@@ -3,14 +3,14 @@ import { type Node, node, order, sizes } from "../graph.ts";
 import { axesOfDot, isWhere, rowOf } from "../ops/index.ts";
 import { boxOf, Spans } from "../ops/spans.ts";
 import { withInputs } from "../rebuild.ts";
-import { buildLoop, turnSizes } from "./chunk/build.ts";
+import { buildLoop, GROUPS, turnSizes } from "./chunk/build.ts";
 import {
   closed,
   component,
   depth,
   elements,
   growth,
-  isWeight,
+  isLongWeight,
   Large,
   type Members,
   type Region,
@@ -30,7 +30,6 @@ const ROWS_BY_WEIGHT = 64;
 /** Under a budget that nothing else meets: slices of so many bytes, and so many rows for a weight. */
 export const FINE = 2 ** 20;
 const FINE_ROWS_BY_WEIGHT = 16;
-const CACHE = 4 * 2 ** 20;
 /** A product is worth a slice's loop where it makes so many times as many elements as it reads. */
 const GROWTH = 2;
 /** Products over at most so many elements are repeated in the backward half; longer ones only where they make so many times as many elements. */
@@ -127,12 +126,15 @@ function cutAlong(core: readonly Node[], members: Members, large: Large, around:
   }
   if (4 * elements(seed) <= bytes) return undefined;
   const shape = sizes(seed);
-  for (const [axis, length] of shape.entries()) {
+  const fine = bytes < SLICE;
+  for (const axis of axesOf(seed, fine)) {
+    const length = shape[axis];
     if (length === 1) continue;
     const region = regionAlong(seed, axis, members, large, around);
-    if (!region || !mayRepeat(region) || !joinable(region)) continue;
+    if (!region || !(fine || mayRepeat(region)) || !joinable(region)) continue;
     const each = (4 * elements(seed)) / length;
-    const most = Math.min(length, Math.max(leastPlaces(seed, axis, bytes), Math.floor(bytes / each)));
+    const least = region.apart ? Math.ceil(length / GROUPS) : leastPlaces(seed, axis, bytes);
+    const most = Math.min(length, Math.max(least, Math.floor(bytes / each)));
     if (most === length) continue;
     return { region, turns: turnSizes(length, most) };
   }
@@ -165,6 +167,20 @@ function masked(core: readonly Node[]): { readonly at: Node; readonly axis: numb
   return undefined;
 }
 
+/** Axes from the front. In fine slices the width of a weight comes first: turns over it read each part of the weight once. */
+function axesOf(seed: Node, fine: boolean): number[] {
+  const all = sizes(seed).map((_, axis) => axis);
+  const axes = axesOfDot(seed);
+  if (!fine || !axes) return all;
+  const batch = axes.lhsBatch.length;
+  const side = (axis: number) => (axis < batch ? undefined : seed.inputs[axis < batch + axes.lhsFree.length ? 0 : 1]);
+  const wide = all.filter((axis) => {
+    const x = side(axis);
+    return x !== undefined && isLongWeight(x);
+  });
+  return [...wide, ...all.filter((axis) => !wide.includes(axis))];
+}
+
 /** How many places of an axis of a product make rows enough. */
 function leastPlaces(seed: Node, axis: number, bytes: number): number {
   const axes = axesOfDot(seed);
@@ -172,7 +188,7 @@ function leastPlaces(seed: Node, axis: number, bytes: number): number {
   const batch = axes.lhsBatch.length;
   const middle = batch + axes.lhsFree.length;
   const side = axis < middle ? sizes(seed).slice(batch, middle) : sizes(seed).slice(middle);
-  const byWeight = seed.inputs.some((x) => isWeight(x) && 4 * elements(x) > CACHE);
+  const byWeight = seed.inputs.some(isLongWeight);
   const rows = byWeight ? (bytes < SLICE ? FINE_ROWS_BY_WEIGHT : ROWS_BY_WEIGHT) : ROWS;
   return Math.max(1, Math.ceil((rows * sizes(seed)[axis]) / side.reduce((p, d) => p * d, 1)));
 }

@@ -43,8 +43,8 @@ function back(b: Builder, x: Node, shape: readonly number[], axis: number): Node
       );
 }
 
-/** At most so many bodies for turns that look at different stretches. */
-const GROUPS = 8;
+/** At most so many bodies for turns that look at different stretches, or at parts of weights. */
+export const GROUPS = 8;
 /** Neighbouring turns that share a body. */
 function grouped(turns: readonly number[]): number[][] {
   const each = Math.ceil(turns.length / GROUPS);
@@ -83,7 +83,8 @@ export function buildLoop(
     origin,
   );
 
-  const bodyOf = (size: number): { body: Body; counts: boolean } => {
+  /** `start`: the first place, where the body is of one turn alone. */
+  const bodyOf = (size: number, start?: number): { body: Body; counts: boolean } => {
     const carried = sums.map((n, i) => makeArg(i, n.type, origin));
     const params = given.map(({ n, axis }, k) => {
       const type =
@@ -103,6 +104,7 @@ export function buildLoop(
     const number = makeArg(sums.length + given.length, { dtype: "i32", shape: [1] }, origin);
     let counts = false;
     const first = (by: number): Node => {
+      if (start !== undefined) return b.constant(start * by, "i32");
       counts = true;
       const at = b.reshape(number, []);
       return by === 1 ? at : b.mul(at, by);
@@ -120,6 +122,8 @@ export function buildLoop(
     };
     const compute = (n: Node, axis: number | undefined): Node => {
       const at = region.inside.get(n) ?? axis;
+      if (typeof at === "number" && start !== undefined && region.partOfWeight(n, at))
+        return b.sliceAxis(valueAt(n, undefined), at, start, start + size);
       const tie = at === undefined ? undefined : region.tieOf(n, at);
       if (!tie) {
         if (at === undefined && region.free(n))
@@ -151,15 +155,16 @@ export function buildLoop(
     ];
     return { body: { params: [...carried, ...params, number], results: out }, counts };
   };
-  const kinds = [...new Set(turns)];
-  const made = kinds.map(bodyOf);
+  const kinds = region.apart
+    ? turns.map((_, t) => [t])
+    : [...new Set(turns)].map((size) => turns.flatMap((s, t) => (s === size ? [t] : [])));
+  const made = kinds.map(([t]) => bodyOf(turns[t], region.apart ? starts[t] : undefined));
   const counts = made.some((m) => m.counts);
   const bodies: Body[] = [];
   const bodyOfTurn = new Array<number>(turns.length);
   for (const [k, { body }] of made.entries()) {
-    const own = turns.flatMap((size, t) => (size === kinds[k] ? [t] : []));
     const { params } = body;
-    for (const group of counts ? grouped(own) : [own]) {
+    for (const group of counts ? grouped(kinds[k]) : [kinds[k]]) {
       const span = { lo: starts[group[0]], hi: starts[group[group.length - 1]] };
       const seen = counts ? narrowed(body, params[params.length - 1], span) : body;
       const known = seen === body ? bodies.indexOf(body) : -1;

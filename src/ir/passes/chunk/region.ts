@@ -22,6 +22,10 @@ export interface Region {
   tieOf(n: Node, axis: Axis): Tie | undefined;
   /** Whether `n`, asked for whole, is computed within. */
   free(n: Node): boolean;
+  /** Whether `n`, asked for along `axis`, is a part of a weight that lies whole in memory: where it begins must be known when kernels are printed. */
+  partOfWeight(n: Node, axis: number): boolean;
+  /** Whether any is: then each turn has a body of its own. */
+  readonly apart: boolean;
 }
 
 export const elements = (n: Node): number => sizes(n).reduce((p, d) => p * d, 1);
@@ -67,6 +71,10 @@ export function isWeight(n: Node): boolean {
   }
   return rowOf(n).supply === "param";
 }
+/** What caches do not hold. */
+const CACHE = 4 * 2 ** 20;
+/** A weight that reading takes time: it is read in parts where it lies, and in as few as may be. */
+export const isLongWeight = (n: Node): boolean => 4 * elements(n) > CACHE && isWeight(n);
 export function depth(n: Node): number {
   const axes = axesOfDot(n)!;
   const shape = sizes(n.inputs[0]);
@@ -227,6 +235,7 @@ export function regionAlong(seed: Node, axis: number, { own, clones }: Members, 
   const again = new Map<Node, Map<Axis, Tie | undefined>>();
   const given = new Map<Node, Set<number | undefined>>();
   const whole = new Set<Node>();
+  const parts = new Set<string>();
   let refused = false;
   const give = (n: Node, at: number | undefined) => {
     if (members.has(n)) refused = true;
@@ -244,6 +253,11 @@ export function regionAlong(seed: Node, axis: number, { own, clones }: Members, 
         whole.add(n);
         for (const x of n.inputs) bring(x, undefined);
       } else give(n, undefined);
+      return;
+    }
+    if (isLongWeight(n)) {
+      parts.add(`${n.id} ${at}`);
+      bring(n, undefined);
       return;
     }
     let known = again.get(n);
@@ -270,6 +284,8 @@ export function regionAlong(seed: Node, axis: number, { own, clones }: Members, 
     given,
     tieOf: (n, at) => (inside.has(n) ? chosen.get(n) : again.get(n)?.get(at)),
     free: (n) => whole.has(n),
+    partOfWeight: (n, at) => parts.has(`${n.id} ${at}`),
+    apart: parts.size > 0,
   };
 }
 
