@@ -2,6 +2,7 @@
 import type { Command } from "commander";
 import { compile } from "../compiler/compile.ts";
 import type { Project, Static } from "../compiler/project.ts";
+import { readNumber } from "../compiler/read/literals.ts";
 import { type DeviceChoice, openEngine } from "../node/engine.ts";
 import { openWorkspace, type Workspace } from "../node/workspace.ts";
 import type { Sources } from "../train/compiler-host.ts";
@@ -18,6 +19,7 @@ export interface CommonOptions {
   readonly set?: readonly string[];
   readonly seed?: string;
   readonly device?: string;
+  readonly memory?: string;
 }
 
 /** Adds `--json`, and for verbs that compile `--set` and `--seed`. */
@@ -32,7 +34,10 @@ export function common(command: Command, { compiles = true, runs = true } = {}):
     );
     command.option("--seed <number>", "override the seed of every stage");
   }
-  if (runs) command.option("--device <name>", "auto, webgpu, wasm or reference", "auto");
+  if (runs) {
+    command.option("--device <name>", "auto, webgpu, wasm or reference", "auto");
+    command.option("--memory <bytes>", "the most that a run allocates, such as 256MB, where a stage's `memory` is not less");
+  }
   return command;
 }
 const collect = (value: string, before: readonly string[]): string[] => [...before, value];
@@ -100,7 +105,8 @@ export class Session {
       throw new Usage(`--device ${choice}: there is no such device`, ["the devices are: auto, webgpu, wasm, reference"]);
     const engine = await openEngine(choice);
     this.display.listen({ event: "device", device: engine.device, reason: engine.reason });
-    return engine;
+    const most = this.options.memory === undefined ? engine.memory : byteCount("--memory", this.options.memory);
+    return most < engine.memory ? { ...engine, memory: most } : engine;
   }
 
   host(project: Project, engine: Engine): FileHost {
@@ -157,6 +163,14 @@ export function wholeNumber(option: string, text: string): number {
   const value = Number(text);
   if (!/^\d+$/.test(text) || !Number.isSafeInteger(value)) throw new Usage(`${option} ${text}: a whole number is wanted`);
   return value;
+}
+
+/** `256MB`, as in the language. */
+export function byteCount(option: string, text: string): number {
+  const read = /^[0-9]/.test(text) ? readNumber(text) : undefined;
+  if (read === undefined || read.problem !== undefined || !(read.value >= 1))
+    throw new Usage(`${option} ${text}: a number of bytes is wanted, such as 256MB`);
+  return read.value;
 }
 
 export function realNumber(option: string, text: string, least: number, most = Number.POSITIVE_INFINITY): number {

@@ -1,12 +1,13 @@
 /** The curve of bytes against work, as text and as a picture. */
 import { showBytes } from "../train/budget.ts";
 import type { FrontPoint } from "../train/fit.ts";
+import type { PartedPoint } from "../train/parts.ts";
 import { grouped, table } from "./table.ts";
 
 const percent = (share: number): string => `${(100 * share).toFixed(1)} %`;
 
-export const frontText = (stage: string, points: readonly FrontPoint[]): string =>
-  `${stage}: peak against work that is repeated\n${table(points.map((p) => [showBytes(p.bytes), grouped(p.bytes), percent(p.added)]))}`;
+export const frontText = (stage: string, points: readonly PartedPoint[]): string =>
+  `${stage}: peak, work that is repeated, rows at a time\n${table(points.map((p) => [showBytes(p.bytes), grouped(p.bytes), percent(p.added), p.rows]))}`;
 
 const [WIDTH, HEIGHT, LEFT, TOP, RIGHT, BOTTOM] = [640, 320, 80, 30, 20, 50];
 

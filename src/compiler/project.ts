@@ -129,6 +129,7 @@ export interface EvaluateStage extends StageBase {
   readonly metrics: readonly MetricSpec[];
   readonly batch: number;
   readonly sequence: number | undefined;
+  readonly memory: number | undefined;
 }
 /** Of tables that earlier stages made: metrics of their rows, without a model. */
 export interface ScoreStage extends StageBase {
@@ -148,6 +149,7 @@ export interface PredictStage extends StageBase {
   readonly columns: readonly string[];
   readonly batch: number;
   readonly sequence: number | undefined;
+  readonly memory: number | undefined;
 }
 /** A text, and numbers for columns that the model asks of the data (which adapter the text is for). */
 export interface StagePrompt {
@@ -175,6 +177,7 @@ export interface GenerateStage extends StageBase {
   /** Beams are compared by their log-probability over their length to this power. */
   readonly lengthPenalty: number;
   readonly stop: string | readonly string[] | undefined;
+  readonly memory: number | undefined;
   readonly seed: number;
 }
 /** What a cell of a report holds: a value, or the name of a parameter that a number between stages is put into. */

@@ -4,11 +4,11 @@ import { UPDATE_ROWS } from "../ir/accumulate.ts";
 import { Builder } from "../ir/build.ts";
 import { graphCost } from "../ir/flops.ts";
 import type { Graph, Node } from "../ir/graph.ts";
-import { FINE } from "../ir/passes/chunk.ts";
+import { FINER } from "../ir/passes/chunk.ts";
 import { Compilation, type CompileOptions } from "../ir/pipeline.ts";
 import type { Program, Session } from "../runtime/program.ts";
 import type { BuildOptions, Built, Engine, EntryPoint } from "./engine.ts";
-import { fit, front } from "./fit.ts";
+import { better, type Fitting, fit, front, mayImprove } from "./fit.ts";
 
 /** What a device gives: how to compile for it, and how to run what was compiled. */
 export interface Driver {
@@ -39,7 +39,7 @@ export function backendEngine(driver: Driver, hooks: Hooks = {}): Engine {
     build: (entries, options) => build(entries, options, target, hooks),
     front: (entries, options) =>
       front(
-        entries.map((entry) => ({ name: entry.name, compilation: compilationOf(entry, options, hooks) })),
+        [undefined, ...FINER].map((slice) => fittings(entries, options, hooks, slice)),
         target,
       ),
     open: ({ program, module }) => driver.open(module === undefined ? { program } : { program, module }),
@@ -49,40 +49,49 @@ export function backendEngine(driver: Driver, hooks: Hooks = {}): Engine {
 /** Compiles entry points that share parameters and states. Throws `Limit` where the target cannot hold them. */
 async function build(entries: readonly EntryPoint[], options: BuildOptions, target: TargetOptions, hooks: Hooks): Promise<Built> {
   const tried = async (slice?: number, stream?: ReadonlySet<string>) => {
-    const fitted = await fit(
-      entries.map((entry) => ({ name: entry.name, compilation: compilationOf(entry, options, hooks, slice) })),
-      target,
-      options.memory ?? Number.POSITIVE_INFINITY,
-      stream,
-    );
+    const fitted = await fit(fittings(entries, options, hooks, slice), target, options.memory ?? Number.POSITIVE_INFINITY, stream);
     return { ...fitted, stream };
   };
   const { offload, stored } = options;
   const files = target.target === "wasm" && stored !== undefined && stored.size > 0 ? stored : undefined;
-  // finer slices take longer, and so does reading weights again in each step: only where nothing else fits
-  const ways: (() => ReturnType<typeof tried>)[] = [
-    ...(offload === true && files !== undefined ? [] : [() => tried(), () => tried(FINE)]),
-    ...(offload === false || files === undefined ? [] : [() => tried(undefined, files), () => tried(FINE, files)]),
+  // reading weights again in each step takes longer: only where nothing else fits
+  const streams = [
+    ...(offload === true && files !== undefined ? [] : [undefined]),
+    ...(offload === false || files === undefined ? [] : [files]),
   ];
-  let best: Awaited<ReturnType<typeof tried>> | undefined;
-  let smallest: number | undefined;
-  for (const way of ways) {
-    const found = await way();
-    best = best === undefined || found.smallest === undefined ? found : best;
-    smallest = found.smallest === undefined ? undefined : Math.min(smallest ?? found.smallest, found.smallest);
-    if (smallest === undefined) break;
+  let first: Awaited<ReturnType<typeof tried>> | undefined;
+  let chosen: Awaited<ReturnType<typeof tried>> | undefined;
+  for (const stream of streams) {
+    let best = await tried(undefined, stream);
+    first ??= best;
+    for (const [i, slice] of FINER.entries())
+      if (i === 0 ? mayImprove(best) : best.smallest !== undefined) best = better(best, await tried(slice, stream));
+    chosen = chosen === undefined ? best : better(chosen, best);
+    if (chosen?.smallest === undefined) break;
   }
-  const { lowered, planned, stream } = best!;
+  const { lowered, smallest, stream } = chosen!;
+  // where nothing fits, the plan is the usual one
+  const { planned } = smallest === undefined ? chosen! : first!;
   const program = options.planOnly || smallest !== undefined ? planned : await compileProgram(lowered, target, false, undefined, stream);
   return {
     ...program,
     ...(smallest === undefined ? {} : { smallest }),
     notes: [...lowered.flatMap(({ name, notes }) => notes.map(({ text }) => `${name}: ${text}`)), ...broughtIn(program.program)],
     rounded: lowered.flatMap(({ rounded }) => rounded),
-    recomputed: Object.fromEntries(lowered.flatMap(({ name, recompute }) => (recompute ? [[name, recompute.added]] : []))),
+    recomputed: Object.fromEntries(
+      lowered.flatMap(({ name, recompute }, i) =>
+        recompute ? [[name, (recompute.seconds * (1 + recompute.added)) / first!.lowered[i].recompute!.seconds - 1]] : [],
+      ),
+    ),
+    seconds: Object.fromEntries(
+      lowered.flatMap(({ name, recompute }) => (recompute ? [[name, recompute.seconds * (1 + recompute.added)]] : [])),
+    ),
     flops: Object.fromEntries(lowered.map(({ name, graph }) => [name, operations(graph)])),
   };
 }
+
+const fittings = (entries: readonly EntryPoint[], options: BuildOptions, hooks: Hooks, slice?: number): Fitting[] =>
+  entries.map((entry) => ({ name: entry.name, compilation: compilationOf(entry, options, hooks, slice) }));
 
 /** What is read again in each run of an entry, in words. */
 function broughtIn({ brings = {}, tensors, params }: Program): string[] {

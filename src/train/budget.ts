@@ -41,23 +41,38 @@ export function memoryOf(program: Program): MemoryTable {
 
 export const arenaMeaning = (name: ArenaName): string => MEANING[name];
 
-/** P0901: the plan needs more than the budget; says where it goes. */
-export function requireBudget({ program, smallest }: Pick<Built, "program" | "smallest">, budget: number, source: string): MemoryTable {
+/** Bytes a stage may take: what it says, and no more than there are. */
+export const budgetOf = ({ memory }: { readonly memory?: number }, engine: { readonly memory: number }): number =>
+  Math.min(memory ?? Number.POSITIVE_INFINITY, engine.memory);
+/** Whose budget it is. */
+export const sourceOf = (memory: number | undefined, budget: number): string =>
+  memory === budget ? "`memory`" : "the device (or `--memory`)";
+
+/** P0901: the plan needs more than the budget; says where it goes, the smallest budget that fits, and `advice`. */
+export function requireBudget(
+  { program, smallest }: Pick<Built, "program" | "smallest">,
+  { bytes, source }: { readonly bytes: number; readonly source: string },
+  advice: readonly string[] = [],
+): MemoryTable {
   const memory = memoryOf(program);
-  if (memory.total <= budget) return memory;
+  if (memory.total <= bytes) return memory;
   const parts = Object.entries(memory.arenas)
-    .filter(([, bytes]) => bytes > 0)
+    .filter(([, size]) => size > 0)
     .sort(([, a], [, b]) => b - a)
-    .map(([name, bytes]) => `${showBytes(bytes).padStart(10)}  ${MEANING[name as ArenaName]}`);
+    .map(([name, size]) => `${showBytes(size).padStart(10)}  ${MEANING[name as ArenaName]}`);
   throw new InputError(
     "P0901",
-    `this needs ${showBytes(memory.total)}, ${showBytes(memory.total - budget)} more than ${source} allows (${showBytes(budget)})`,
+    `this needs ${showBytes(memory.total)}, ${showBytes(memory.total - bytes)} more than ${source} allows (${showBytes(bytes)})`,
     [
       ...parts,
-      ...(smallest !== undefined && smallest < memory.total
-        ? [`with all that can be recomputed it needs ${showBytes(smallest)} (${smallest} bytes): the smallest budget that fits`]
+      ...(smallest !== undefined && smallest <= memory.total
+        ? [
+            `with all that can be recomputed, in slices and row by row, it needs ${showBytes(smallest)} (${smallest} bytes): the smallest budget that fits`,
+          ]
         : []),
-      "a smaller `batch` or `sequence` (with `accumulate` the update stays the same), fewer trained parameters, or more `memory`",
+      ...(advice.length > 0
+        ? advice
+        : ["a smaller `batch` or `sequence`, fewer trained parameters, weights in fewer bits, or more `memory`"]),
     ],
   );
 }

@@ -46,6 +46,8 @@ export interface Built {
   readonly recomputed: Readonly<Record<string, number>>;
   /** Of an engine that compiles: what became of low rank beside frozen products, by entry. */
   readonly sites?: Readonly<Record<string, Sites>>;
+  /** Seconds of one run of each entry with a backward half, with what is repeated, by the cost model. */
+  readonly seconds: Readonly<Record<string, number>>;
   /** Arithmetic of one run of each entry, in operations. */
   readonly flops: Readonly<Record<string, number>>;
 }

@@ -20,6 +20,24 @@ export interface Fitted {
   readonly smallest?: number;
 }
 
+/** Seconds of all entries with a backward half, with what is repeated; and without. */
+export const workOf = ({ lowered }: Fitted): number =>
+  lowered.reduce((sum, { recompute }) => sum + (recompute ? recompute.seconds * (1 + recompute.added) : 0), 0);
+const leastWork = ({ lowered }: Fitted): number => lowered.reduce((sum, { recompute }) => sum + (recompute?.seconds ?? 0), 0);
+
+/** Work repeated from which on other slices are looked at. */
+const DEAR = 0.1;
+
+/** Whether finer slices may do with less work, or at all. */
+export const mayImprove = (made: Fitted): boolean => made.smallest !== undefined || workOf(made) > (1 + DEAR) * leastWork(made);
+
+/** What fits, then what repeats less; where neither fits, what needs less. */
+export function better<F extends Fitted>(one: F, other: F): F {
+  if (one.smallest !== undefined && other.smallest !== undefined) return other.smallest < one.smallest ? other : one;
+  if (one.smallest !== undefined || other.smallest !== undefined) return one.smallest === undefined ? one : other;
+  return workOf(other) < workOf(one) ? other : one;
+}
+
 /** Peaks of one entry by the step of its scale. Graphs that were looked at once may go: they are many, and large beside a small budget. */
 export class Peaks {
   private readonly known = new Map<number, { readonly bytes: number; readonly added: number; compiled: WeakRef<Compiled> }>();
@@ -119,28 +137,46 @@ function firstWithin(peaks: Peaks, scale: Scale, allowed: number): number | unde
 export interface FrontPoint {
   readonly bytes: number;
   readonly added: number;
+  /** Seconds of the entry, by the cost model. */
+  readonly seconds: number;
 }
 
 /**
- * What recomputing buys: from the usual plan to the least memory, by steps of the entry whose peak is largest. A point that takes more memory than one that
- * repeats less is left out.
+ * What recomputing buys: from the usual plan to the least memory, by steps of the entry whose peak is largest; `slices`: the same entries in
+ * ever finer slices. A point that takes more memory than one that repeats less is left out.
  */
-export async function front(entries: readonly Fitting[], target: TargetOptions): Promise<FrontPoint[]> {
-  const usual = entries.map(({ name, compilation }) => ({ name, ...compilation.finish() }));
+export async function front(slices: readonly (readonly Fitting[])[], target: TargetOptions): Promise<FrontPoint[]> {
   const shared = new SharedKernels();
-  const { total, arenas } = memoryOf((await compileProgram(usual, target, true, shared)).program);
-  const bytes = usual.map(({ graph, recompute }) => (recompute ? activationBytes(graph, target, shared) : 0));
-  const largest = bytes.indexOf(Math.max(...bytes));
-  const scale = usual[largest]?.recompute;
-  if (!scale) return [{ bytes: total, added: 0 }];
-  const peaks = new Peaks(entries[largest].compilation, target, shared);
-  const corners = cornersOf(scale);
-  const steps = corners.flatMap((c, i) => (i === 0 ? [c] : [Math.round((corners[i - 1] + c) / 2), c]));
-  const out: FrontPoint[] = [];
-  for (const step of [...new Set(steps)]) {
-    const peak = peaks.at(step);
-    const point = { bytes: total - arenas.activations + peak.bytes, added: peak.added };
-    if (out.every((p) => p.bytes > point.bytes)) out.push(point);
+  const points: FrontPoint[] = [];
+  let base: number | undefined;
+  /** Number of the entry whose peak is largest in the usual plan. */
+  let largest: number | undefined;
+  for (const some of slices) {
+    const usual = some.map(({ name, compilation }) => ({ name, ...compilation.finish() }));
+    const { total, arenas } = memoryOf((await compileProgram(usual, target, true, shared)).program);
+    if (largest === undefined) {
+      const bytes = usual.map(({ graph, recompute }) => (recompute ? activationBytes(graph, target, shared) : 0));
+      largest = bytes.indexOf(Math.max(...bytes));
+    }
+    const scale = usual[largest]?.recompute;
+    if (!scale) return [{ bytes: total, added: 0, seconds: 0 }];
+    base ??= scale.seconds;
+    const peaks = new Peaks(some[largest].compilation, target, shared);
+    const corners = cornersOf(scale);
+    const steps = corners.flatMap((c, i) => (i === 0 ? [c] : [Math.round((corners[i - 1] + c) / 2), c]));
+    for (const step of new Set(steps)) {
+      const peak = peaks.at(step);
+      const all = scale.seconds * (1 + peak.added);
+      points.push({ bytes: total - arenas.activations + peak.bytes, added: all / base - 1, seconds: all });
+    }
   }
+  return envelope(points);
+}
+
+/** From the first of the points, which is the plan without a budget, down: without those that take more memory than one that repeats less. */
+export function envelope<P extends FrontPoint>(points: readonly P[]): P[] {
+  const out: P[] = [];
+  for (const point of points.filter((p) => p.bytes <= points[0].bytes).sort((p, q) => p.added - q.added || p.bytes - q.bytes))
+    if (out.every((p) => p.bytes > point.bytes)) out.push(point);
   return out;
 }

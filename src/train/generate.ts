@@ -11,9 +11,9 @@ import { sizes as sizesOf } from "../ir/graph.ts";
 import { indexBounds } from "../ir/ops/bounds.ts";
 import { placesOutside } from "../ir/ops/ranges.ts";
 import { beamSearch, type Decoder, type Hypothesis } from "./beams.ts";
-import { requireBudget } from "./budget.ts";
+import { budgetOf, requireBudget, sourceOf } from "./budget.ts";
 import { bindSizes, type DataTable, fillBatch, longestThat, roundUp, tableAt } from "./columns.ts";
-import type { EntryPoint } from "./engine.ts";
+import type { Built, EntryPoint } from "./engine.ts";
 import type { RunHost } from "./host.ts";
 import { openKept } from "./kept.ts";
 import { blameHeld } from "./nonfinite.ts";
@@ -124,7 +124,12 @@ export async function openGenerator(
   const longest = Math.max(1, ...[...encoded.values()].map((ids) => ids.length));
   checkPrompts(stage, encoded);
   const { points, lengths } = generationPoints(stage, longest, stage.maxTokens, prompts[0]?.row?.table);
-  const opened = await openKept(stage.name, points, host, (made) => requireBudget(made, host.engine.memory, "the device"));
+  const bytes = budgetOf(stage, host.engine);
+  const check = (made: Built) =>
+    requireBudget(made, { bytes, source: sourceOf(stage.memory, bytes) }, [
+      "shorter prompts, a smaller `max_tokens`, fewer `beams`, weights in fewer bits, or more `memory`",
+    ]);
+  const opened = await openKept(stage.name, points, host, bytes, check);
   const { built, session } = opened;
   const { clock } = host.values;
   const finite = (scores: Float32Array): Float32Array => {

@@ -31,20 +31,24 @@ export interface Opened {
   close(): Promise<void>;
 }
 
-/** Compiles entries that change nothing, opens them and loads the parameters, or as much of that as is not done yet. `check`: of a program that is new. */
+/** Compiles entries that change nothing, opens them and loads the parameters, or as much of that as is not done yet. `memory`: its budget in bytes. `check`: of a program that is new. */
 export async function openKept(
   stage: string,
   points: readonly EntryPoint[],
   host: Pick<RunHost, "engine" | "values" | "listen" | "interrupted">,
+  memory: number,
   check: (built: Built) => void,
 ): Promise<Opened> {
   const { engine, values, listen } = host;
   const all = keepers.get(values) ?? [];
   keepers.set(values, all);
-  const key = await sha256(points.flatMap((p) => [p.name, JSON.stringify([[...p.sizes], p.growing ?? []]), describeGraph(p.graph)]));
+  const key = await sha256([
+    String(memory),
+    ...points.flatMap((p) => [p.name, JSON.stringify([[...p.sizes], p.growing ?? []]), describeGraph(p.graph)]),
+  ]);
   let kept = all.find((k) => k.key === key && !k.busy);
   if (kept === undefined) {
-    const built = await engine.build(points, { trained: [] });
+    const built = await engine.build(points, { trained: [], memory });
     check(built);
     kept = { key, built, session: undefined, written: new Map(), busy: false };
     all.push(kept);

@@ -4,7 +4,7 @@ import { joinPath, writeFile, writeJson } from "../formats/files.ts";
 import { substitute } from "../ir/dim.ts";
 import { InputError } from "../ir/errors.ts";
 import type { Session } from "../runtime/program.ts";
-import { requireBudget } from "./budget.ts";
+import { budgetOf, memoryOf, requireBudget, sourceOf } from "./budget.ts";
 import { bindSizes, checkTable, type DataTable, fillBatch } from "./columns.ts";
 import type { Built, EntryPoint } from "./engine.ts";
 import { batchesOf, entryName, entryPoints } from "./entries.ts";
@@ -23,19 +23,43 @@ async function tableOf(stage: EvaluateStage | PredictStage, host: RunHost): Prom
   return table;
 }
 
-/** Compiles entries that change nothing, opens them, and gives them the values there are; with the names of the parameters. */
-async function openFor(stage: string, points: readonly EntryPoint[], host: RunHost): Promise<{ session: Session; params: string[] }> {
-  const built = await host.engine.build(points, { trained: [] });
-  requireBudget(built, host.engine.memory, "the device");
-  await stopIfAsked(host);
-  const session = stoppable(await host.engine.open(built), host);
-  try {
-    await fillFor(stage, built, points, session, host);
-  } catch (error) {
-    await session.close();
-    throw error;
+interface Opened<T> {
+  readonly made: T;
+  readonly session: Session;
+  /** Names of the parameters. */
+  readonly params: string[];
+}
+
+/**
+ * Compiles entries that change nothing, opens them, and gives them the values there are. `make`: entries for so many rows at a time; fewer than the stage's are taken
+ * where its budget asks for it, since rows know nothing of each other. P0901 where one row is too much.
+ */
+async function openFor<T extends { readonly points: readonly EntryPoint[] }>(
+  stage: { readonly name: string; readonly memory?: number; readonly batch: number },
+  host: RunHost,
+  make: (rows: number) => T | Promise<T>,
+): Promise<Opened<T>> {
+  const bytes = budgetOf(stage, host.engine);
+  let smallest = Number.POSITIVE_INFINITY;
+  for (let rows = stage.batch; ; rows >>= 1) {
+    const made = await make(rows);
+    const built = await host.engine.build(made.points, { trained: [], memory: bytes });
+    smallest = Math.min(smallest, built.smallest ?? memoryOf(built.program).total);
+    const fits = built.smallest === undefined && memoryOf(built.program).total <= bytes;
+    if (!fits && rows > 1) continue;
+    if (!fits) requireBudget({ ...built, smallest }, { bytes, source: sourceOf(stage.memory, bytes) });
+    if (rows < stage.batch)
+      host.listen({ event: "note", message: `${stage.name}: ${rows} of ${stage.batch} rows at a time, since no more fit the budget` });
+    await stopIfAsked(host);
+    const session = stoppable(await host.engine.open(built), host);
+    try {
+      await fillFor(stage.name, built, made.points, session, host);
+    } catch (error) {
+      await session.close();
+      throw error;
+    }
+    return { made, session, params: Object.keys(built.program.params) };
   }
-  return { session, params: Object.keys(built.program.params) };
 }
 
 async function fillFor(stage: string, built: Built, points: readonly EntryPoint[], session: Session, host: RunHost): Promise<void> {
@@ -56,8 +80,11 @@ function requireFinite(stage: EvaluateStage | TrainStage, { loss }: Scalars, par
 /** Writes `metrics.json`. P0910 where the loss is no number. */
 export async function evaluateStage(stage: EvaluateStage, host: RunHost, folder: string | undefined): Promise<Scalars> {
   const table = await tableOf(stage, host);
-  const evaluation = new Evaluation([stage.evaluation], [table], stage, host);
-  const { session, params } = await openFor(stage.name, evaluation.points, host);
+  const {
+    made: evaluation,
+    session,
+    params,
+  } = await openFor(stage, host, (batch) => new Evaluation([stage.evaluation], [table], { ...stage, batch }, host));
   try {
     const metrics = await evaluation.run(session, host.values.clock.step, host.values.clock.steps);
     requireFinite(stage, metrics, params, host);
@@ -85,9 +112,12 @@ export async function evaluateAll(host: RunHost): Promise<{ stage: string; metri
 }
 
 async function evaluateTrained(stage: TrainStage, host: RunHost): Promise<Scalars | undefined> {
-  const evaluation = await prepareEvaluation(stage, host);
-  if (evaluation === undefined) return undefined;
-  const { session, params } = await openFor(stage.name, evaluation.points, host);
+  if ((await prepareEvaluation(stage, host)) === undefined) return undefined;
+  const {
+    made: evaluation,
+    session,
+    params,
+  } = await openFor(stage, host, async (batch) => (await prepareEvaluation({ ...stage, batch }, host))!);
   try {
     const metrics = await evaluation.run(session, host.values.clock.step, host.values.clock.steps);
     requireFinite(stage, metrics, params, host);
@@ -110,9 +140,14 @@ export async function predictStage(stage: PredictStage, host: RunHost, folder: s
   const table = await tableOf(stage, host);
   checkTable(stage.entry.columns, stage.entry.graph, table, stage.sequence);
   const sizes = bindSizes(stage.entry.columns, table, stage.sequence);
-  const batches = batchesOf(table.rows, stage.batch);
-  const points = entryPoints("predict", [stage.entry], [sizes], [[...new Set(batches.map((rows) => rows.length))]]);
-  const { session, params } = await openFor(stage.name, points, host);
+  const {
+    made: { batches },
+    session,
+    params,
+  } = await openFor(stage, host, (batch) => {
+    const batches = batchesOf(table.rows, batch);
+    return { batches, points: entryPoints("predict", [stage.entry], [sizes], [[...new Set(batches.map((rows) => rows.length))]]) };
+  });
   const inner = new Map(
     stage.entry.graph.results.map(({ name, node }) => [name, node.type.shape.slice(1).map((d) => Number(substitute(d, sizes)))]),
   );

@@ -75,5 +75,5 @@ function build(entries: readonly EntryPoint[], trained: readonly string[]): Buil
     constants: [],
   };
   graphs.set(program, bound);
-  return { program, notes: [], rounded: [], flops: {}, recomputed: {} };
+  return { program, notes: [], rounded: [], flops: {}, recomputed: {}, seconds: {} };
 }

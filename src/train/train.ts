@@ -3,7 +3,7 @@ import type { Entry, TrainStage } from "../compiler/project.ts";
 import { isRecord, joinPath, readRecord } from "../formats/files.ts";
 import { Bug, InputError } from "../ir/errors.ts";
 import type { Session, Values } from "../runtime/program.ts";
-import { memoryOf, requireBudget } from "./budget.ts";
+import { budgetOf, memoryOf, requireBudget, sourceOf } from "./budget.ts";
 import {
   type Checkpoint,
   type Held,
@@ -29,6 +29,7 @@ import { dropSessions } from "./kept.ts";
 import { loadParams } from "./loading.ts";
 import { type LoopPlan, NonFinite, type Progress, runLoop, START } from "./loop.ts";
 import { blame } from "./nonfinite.ts";
+import { adviceFor, inParts, type Lay } from "./parts.ts";
 import { findCheckpoint } from "./resume.ts";
 import { requireFree, type SaveOptions, saveResult } from "./saving.ts";
 import { ORDER, Schedule } from "./schedule.ts";
@@ -50,6 +51,9 @@ export interface LaidTrain {
   readonly total: number;
   /** Rows of the largest batch of each table. */
   readonly full: readonly number[];
+  /** Rows that are computed at once, and how often for one update: those of the stage, or smaller batches with the same sums. */
+  readonly batch: number;
+  readonly accumulate: number;
   readonly evaluation: Evaluation | undefined;
   readonly points: readonly EntryPoint[];
   /** By table, where an update is several batches. */
@@ -63,6 +67,8 @@ export interface PreparedTrain extends LaidTrain {
   readonly budget: number;
   /** What it was built with. */
   readonly options: BuildOptions;
+  /** Where nothing fits: what would. */
+  readonly advice?: readonly string[];
 }
 
 /** Reads and checks the data, compiles. Nothing is written; P07.. for data, P08.. for the stage, P0901 for memory. */
@@ -79,15 +85,27 @@ export async function planTrain(
   planOnly = true,
 ): Promise<PreparedTrain> {
   const laid = await layTrain(stage, host);
-  const budget = stage.memory ?? host.engine.memory;
+  const budget = budgetOf(stage, host.engine);
   const { trained, reverse, offload } = stage;
   if (offload === true && host.engine.offloads !== true)
     throw new InputError("P0902", `\`offload\` reads weights while a step runs, and ${host.engine.device} cannot wait for that`, [
       "`--device wasm` can; without it weights are loaded once",
     ]);
   const stored = storedWeights(stage, host);
-  const options = { trained, memory: budget, reverse, place: host.place, stored, offload, planOnly };
-  return { ...laid, built: await host.engine.build(laid.points, options), budget, options };
+  const lay: Lay = (other) => layTrain({ ...stage, ...other }, host);
+  const attempt = async (files: boolean) => {
+    const from = files ? { stored, offload: true } : { offload: false };
+    const options: BuildOptions = { trained, memory: budget, reverse, place: host.place, planOnly, ...from };
+    const build = ({ points }: LaidTrain) => host.engine.build(points, options);
+    return { options, build, parted: await inParts(laid, await build(laid), lay, build) };
+  };
+  const first = await attempt(offload === true);
+  const fromFiles = offload === undefined && host.engine.offloads === true && stored.size > 0;
+  const { options, build, parted } = first.parted.smallest !== undefined && fromFiles ? await attempt(true) : first;
+  if (parted.smallest === undefined) return { ...parted, budget, stage, options };
+  const smallest = Math.min(parted.smallest, first.parted.smallest ?? parted.smallest);
+  const advice = await adviceFor(parted, budget, lay, build);
+  return { ...parted, built: { ...first.parted.built, smallest }, advice, budget, stage, options };
 }
 
 /** Numbers from which on a frozen weight may be left in its file. */
@@ -99,8 +117,8 @@ function storedWeights({ trained }: TrainStage, { project, values }: Pick<RunHos
 }
 
 /** P0901. */
-export function requireFit({ stage, built, budget }: PreparedTrain): void {
-  requireBudget(built, budget, stage.memory === undefined ? "the device" : "`memory`");
+export function requireFit({ stage, built, budget, advice }: PreparedTrain): void {
+  requireBudget(built, { bytes: budget, source: sourceOf(stage.memory, budget) }, advice);
 }
 
 /** The part of `prepareTrain` that needs no device. */
@@ -132,7 +150,8 @@ export async function layTrain(stage: TrainStage, host: Pick<RunHost, "table">):
   stage.step.forEach((entry, i) => {
     for (const name of entry.states) if (!states.has(name)) states.set(name, sizes[i]);
   });
-  return { stage, tables, sizes, schedule, total, full: batches.map((b) => b[0]), evaluation, points, summing, states };
+  const full = batches.map((b) => b[0]);
+  return { stage, tables, sizes, schedule, total, full, batch, accumulate, evaluation, points, summing, states };
 }
 
 /** The evaluation that a stage asks for, or that its held data allows; `undefined`: none. */

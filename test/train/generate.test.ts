@@ -78,6 +78,7 @@ function stage(over: Partial<GenerateStage> = {}, front = 0): GenerateStage {
     samples: 1,
     beams: 1,
     stop: undefined,
+    memory: undefined,
     seed: 0,
     ...over,
   };

@@ -82,12 +82,12 @@ export function build(program: Command, io: Io): void {
       }
       if (options.output === undefined) throw new Usage("where to? give a folder with -o");
       if (session.workspace.files.stat(options.output)?.kind === "file") throw new InputError("P0685", `\`${options.output}\` is a file`);
-      const memory = stage?.verb === "train" ? stage.memory : undefined;
+      const memory = (stage?.verb === "train" ? stage.memory : undefined) ?? (texts?.verb === "generate" ? texts.memory : undefined);
       const [built, webgpu] = [
         await wasm.build(points, { trained, memory }),
         await backendEngine({ ...driver, target: { target: "webgpu", limits: guaranteed } }).build(points, { trained, memory }),
       ];
-      if (memory !== undefined) for (const made of [built, webgpu]) requireBudget(made, memory, "`memory`");
+      if (memory !== undefined) for (const made of [built, webgpu]) requireBudget(made, { bytes: memory, source: "`memory`" });
       const written = writePackage(session.workspace.files, options.output, {
         wasm: built,
         webgpu,

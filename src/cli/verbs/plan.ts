@@ -6,9 +6,10 @@ import type { ArenaName } from "../../runtime/program.ts";
 import { arenaMeaning, memoryOf, showBytes } from "../../train/budget.ts";
 import type { DataTable } from "../../train/columns.ts";
 import type { TableRequest } from "../../train/host.ts";
+import { partedFront } from "../../train/parts.ts";
 import { stagesOf } from "../../train/run.ts";
 import { standIn } from "../../train/stand-in.ts";
-import { type PreparedTrain, planTrain, requireFit } from "../../train/train.ts";
+import { layTrain, type PreparedTrain, planTrain, requireFit } from "../../train/train.ts";
 import { elements } from "../../train/values.ts";
 import { type CommonOptions, common, Session } from "../context.ts";
 import { line } from "../errors.ts";
@@ -44,7 +45,11 @@ export function plan(program: Command, io: Io): void {
         else io.out(text(facts));
         if (options.front !== undefined) {
           const { trained, reverse } = stage;
-          const points = (await host.engine.front?.(ready.points, { trained, reverse, planOnly: true })) ?? [];
+          const points = await partedFront(
+            ready,
+            (other) => layTrain({ ...stage, ...other }, weightless ? looked : host),
+            (laid) => host.engine.front?.(laid.points, { trained, reverse, planOnly: true }),
+          );
           if (session.json) io.out(line({ event: "front", stage: stage.name, points }));
           else io.out(frontText(stage.name, points));
           if (typeof options.front === "string")
@@ -131,7 +136,8 @@ function factsOf(project: Project, ready: PreparedTrain): PlanFacts {
     activation_bytes: memory.arenas.activations,
     peak_bytes: memory.total,
     budget_bytes: ready.budget,
-    flops_per_step: (flops.step ?? 0) * ready.stage.accumulate,
+    flops_per_step:
+      (flops.step ?? (flops.count ?? 0) + (flops.gradients ?? 0)) * ready.accumulate + (flops.update_0_rows ?? flops.update ?? 0),
     recomputed: Math.max(0, ...Object.values(ready.built.recomputed)),
     low_rank: ready.built.sites?.step ?? { fused: 0, apart: [] },
     steps: ready.total,

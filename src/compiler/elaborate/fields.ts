@@ -68,6 +68,10 @@ const sequence = {
   kind: whole(1),
   doc: "The most tokens of a row. Left out: what the model allows, at most what the data needs.",
 } as const satisfies Field;
+const memory = {
+  kind: above(0),
+  doc: "The most bytes that the run allocates, such as `256MB`: see [memory](memory.md). Left out: what the device has.",
+} as const satisfies Field;
 const seed = {
   kind: whole(0),
   otherwise: 0,
@@ -93,10 +97,7 @@ export const stageFields = {
       doc: "What an update does: a method of `std/training`, with its options. Left out: that of `std/defaults`.",
     },
     schedule: { kind: late("a function of the step"), doc: "What the rate is multiplied with, such as `linear(warmup: 0.1)`." },
-    memory: {
-      kind: above(0),
-      doc: "The most bytes that the run allocates, such as `256MB`: see [memory](memory.md). Left out: what the device has.",
-    },
+    memory,
     offload: {
       kind: flag,
       doc: "Whether frozen weights stay in their files and are read again in each step. Left out: where nothing else meets `memory`.",
@@ -142,6 +143,7 @@ export const stageFields = {
     metrics: { kind: metrics, doc: 'What is measured. Left out: `"loss"`.' },
     batch,
     sequence,
+    memory,
   },
   predict: {
     objective: { ...objective, doc: "What is computed; or a `model`." },
@@ -151,6 +153,7 @@ export const stageFields = {
     reduce: { kind: oneOf("mean"), doc: 'What is done with values of each token: `"mean"` over those that are text.' },
     batch,
     sequence,
+    memory,
   },
   report: {
     rows: { kind: late("records, one a row"), doc: "Numbers and texts by column." },
@@ -181,6 +184,7 @@ export const stageFields = {
       doc: "Tokens are drawn from the likeliest whose probabilities come to this.",
     },
     stop: { kind: texts, doc: "Texts that end writing, beside the model's own end." },
+    memory,
     seed,
   },
 } as const satisfies Readonly<Record<string, Readonly<Record<string, Field>>>>;

@@ -181,6 +181,7 @@ export function stage(e: Elaborator, s: ast.Stage, scope: Scope, turns: readonly
       metrics,
       batch: settings.number("batch"),
       sequence: settings.number("sequence"),
+      memory: settings.number("memory"),
     };
     add(e, out);
     return evaluateResult(e, base.folder, entry, metrics, s.span);
@@ -202,6 +203,7 @@ export function stage(e: Elaborator, s: ast.Stage, scope: Scope, turns: readonly
       columns,
       batch: settings.number("batch"),
       sequence: settings.number("sequence"),
+      memory: settings.number("memory"),
     };
     add(e, out);
     return new Dataset({ kind: "dataset", make: "predicted", args: [base.folder], options: { columns }, part: "main", span: s.span });
@@ -234,6 +236,7 @@ export function stage(e: Elaborator, s: ast.Stage, scope: Scope, turns: readonly
     beams,
     lengthPenalty: settings.number("length_penalty"),
     stop: stop === undefined ? undefined : (e.staticValue(stop, s.span) as string),
+    memory: settings.number("memory"),
     seed: settings.number("seed"),
   };
   if (!out.prompts && !out.data) fail("P0204", s.verb.span, "`generate` needs `prompts` or `data`");

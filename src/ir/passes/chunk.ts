@@ -27,9 +27,9 @@ const SLICE = 8 * 2 ** 20;
 const ROWS = 8;
 /** The same where the other operand is a weight that caches do not hold: each slice reads all of it, which takes as long as multiplying so many rows. */
 const ROWS_BY_WEIGHT = 64;
-/** Under a budget that nothing else meets: slices of so many bytes, and so many rows for a weight. */
-export const FINE = 2 ** 20;
-const FINE_ROWS_BY_WEIGHT = 16;
+/** Under a budget: slices of so many bytes, each finer for who cannot do with the one before, with at least so many rows for a weight. */
+export const FINER: readonly number[] = [2 ** 20, 2 ** 19];
+const FINE_ROWS_BY_WEIGHT = [16, 8];
 /** A product is worth a slice's loop where it makes so many times as many elements as it reads. */
 const GROWTH = 2;
 /** Products over at most so many elements are repeated in the backward half; longer ones only where they make so many times as many elements. */
@@ -126,7 +126,7 @@ function cutAlong(core: readonly Node[], members: Members, large: Large, around:
   }
   if (4 * elements(seed) <= bytes) return undefined;
   const shape = sizes(seed);
-  const fine = bytes < SLICE;
+  const fine = bytes <= FINER[0];
   for (const axis of axesOf(seed, fine)) {
     const length = shape[axis];
     if (length === 1) continue;
@@ -189,7 +189,8 @@ function leastPlaces(seed: Node, axis: number, bytes: number): number {
   const middle = batch + axes.lhsFree.length;
   const side = axis < middle ? sizes(seed).slice(batch, middle) : sizes(seed).slice(middle);
   const byWeight = seed.inputs.some(isLongWeight);
-  const rows = byWeight ? (bytes < SLICE ? FINE_ROWS_BY_WEIGHT : ROWS_BY_WEIGHT) : ROWS;
+  const finer = FINER.findLastIndex((b) => bytes <= b);
+  const rows = byWeight ? (FINE_ROWS_BY_WEIGHT[finer] ?? ROWS_BY_WEIGHT) : ROWS;
   return Math.max(1, Math.ceil((rows * sizes(seed)[axis]) / side.reduce((p, d) => p * d, 1)));
 }
 

@@ -38,6 +38,7 @@ export const cut: Pass = {
         return scale.corners;
       },
       added,
+      seconds: total,
     };
     if (before > 0)
       context.note(

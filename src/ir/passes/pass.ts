@@ -37,6 +37,8 @@ export interface Recomputed {
   readonly corners: readonly number[];
   /** Work repeated, as a share of the step's, by the cost model. */
   readonly added: number;
+  /** Seconds of the step without what is repeated, by the cost model. */
+  readonly seconds: number;
 }
 
 /** Of a loop that runs backwards in f32. */
