@@ -7,8 +7,9 @@ import type { Graph, Node } from "../ir/graph.ts";
 import { FINER } from "../ir/passes/chunk.ts";
 import { Compilation, type CompileOptions } from "../ir/pipeline.ts";
 import type { Program, Session } from "../runtime/program.ts";
+import { memoryOf } from "./budget.ts";
 import type { BuildOptions, Built, Engine, EntryPoint } from "./engine.ts";
-import { better, type Fitting, fit, front, mayImprove } from "./fit.ts";
+import { better, type Fitted, type Fitting, fit, front, mayImprove } from "./fit.ts";
 
 /** What a device gives: how to compile for it, and how to run what was compiled. */
 export interface Driver {
@@ -64,8 +65,10 @@ async function build(entries: readonly EntryPoint[], options: BuildOptions, targ
   for (const stream of streams) {
     let best = await tried(undefined, stream);
     first ??= best;
+    // where weights alone are too much, only the smallest budget is asked for
     for (const [i, slice] of FINER.entries())
-      if (i === 0 ? mayImprove(best) : best.smallest !== undefined) best = better(best, await tried(slice, stream));
+      if (i === FINER.length - 1 ? best.smallest !== undefined : mayImprove(best) && !tooHeavy(best, options))
+        best = better(best, await tried(slice, stream));
     chosen = chosen === undefined ? best : better(chosen, best);
     if (chosen?.smallest === undefined) break;
   }
@@ -88,6 +91,12 @@ async function build(entries: readonly EntryPoint[], options: BuildOptions, targ
     ),
     flops: Object.fromEntries(lowered.map(({ name, graph }) => [name, operations(graph)])),
   };
+}
+
+/** Whether what lasts from step to step takes more than the budget. */
+function tooHeavy({ planned }: Fitted, { memory }: Pick<BuildOptions, "memory">): boolean {
+  const { frozen, trained, states } = memoryOf(planned.program).arenas;
+  return frozen + trained + states > (memory ?? Number.POSITIVE_INFINITY);
 }
 
 const fittings = (entries: readonly EntryPoint[], options: BuildOptions, hooks: Hooks, slice?: number): Fitting[] =>

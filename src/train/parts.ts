@@ -44,7 +44,9 @@ export async function inParts(laid: LaidTrain, built: Built, lay: Lay, build: Bu
   let smallest = built.smallest ?? Number.POSITIVE_INFINITY;
   let least = laid;
   const whole = secondsOf(laid, built) / (1 + (built.recomputed.step ?? built.recomputed.gradients ?? 0));
-  for (const rows of divisors(batch)) {
+  // where a single row does not fit, nothing does
+  const parts = divisors(batch);
+  for (const [i, rows] of (best === undefined ? [...parts.slice(-1), ...parts] : parts).entries()) {
     let part: LaidTrain;
     try {
       part = await lay({ batch: rows, accumulate: (accumulate * batch) / rows });
@@ -56,8 +58,10 @@ export async function inParts(laid: LaidTrain, built: Built, lay: Lay, build: Bu
     const made = await build(part);
     if (made.smallest !== undefined) {
       if (made.smallest < smallest) [smallest, least] = [made.smallest, part];
+      if (i === 0 && rows === 1) break;
       continue;
     }
+    if (best === undefined && i === 0 && parts.length > 1) continue;
     // smaller parts only read the weights more often from here on
     const seconds = secondsOf(part, made);
     if (best !== undefined && seconds >= secondsOf(best, best.built)) break;
@@ -75,9 +79,10 @@ export async function adviceFor(
   lay: Lay,
   build: Build,
 ): Promise<string[]> {
+  const { frozen, trained, states } = memoryOf(built.program).arenas;
   return [
     ...(adds ? [] : ["the objective's batches do not add up (P0811), so the batch is not computed in parts"]),
-    ...(await shorter(least!, lay, build, adds)),
+    ...(frozen + trained + states < budget ? await shorter(least!, lay, build, adds) : []),
     ...fewerBits(stage, built, smallest!, budget),
   ];
 }
