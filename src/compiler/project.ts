@@ -97,7 +97,7 @@ export interface TrainStage extends StageBase {
   readonly sequence: number | undefined;
   readonly memory: number | undefined;
   /** Whether frozen weights stay in their files; `undefined`: where nothing else meets the budget. */
-  readonly offload?: boolean;
+  readonly offload?: boolean | undefined;
   /** How loops that can be run backwards are: not at all (0), to the bit, or with rebuilt values off by at most so much, relatively. */
   readonly reverse: "exact" | number;
   readonly precision: string;
@@ -193,7 +193,7 @@ export interface ReportStage extends StageBase {
   readonly of: readonly string[];
   /** The column over which rows are averaged. */
   readonly over: string | undefined;
-  readonly curve: { readonly x: string; readonly y: string; readonly by?: string } | undefined;
+  readonly curve: { readonly x: string; readonly y: string; readonly by?: string | undefined } | undefined;
 }
 export type Stage = TrainStage | EvaluateStage | ScoreStage | PredictStage | GenerateStage | ReportStage;
 
@@ -232,7 +232,7 @@ export type NumberSource =
 export interface SiteReport {
   readonly path: string;
   /** Other modules with the same weight, as a file that it was loaded from names them. */
-  readonly also?: readonly string[];
+  readonly also?: readonly string[] | undefined;
   readonly role: string | undefined;
   /** What the place's role has under the name of one of the module's parameters is made of that: a weight stored the other way round. */
   readonly turned: boolean;
@@ -252,20 +252,22 @@ export interface AttachmentReport {
   readonly sites: readonly SiteReport[];
   readonly shared: Readonly<Record<string, string>>;
   /** Another method that it is when its training is over, and is saved as: parameters there, site by site, as graphs with the output `value`, or as they are. */
-  readonly outcome?: {
-    readonly method: string;
-    readonly declaredIn: string;
-    readonly options: Readonly<Record<string, Static>>;
-    readonly sites: readonly {
-      readonly values: Readonly<Record<string, Graph>>;
-      readonly params: Readonly<Record<string, string>>;
-    }[];
-    /** Shared parameters: graphs, and those that it has too, by name. */
-    readonly common: Readonly<Record<string, Graph>>;
-    readonly shared: Readonly<Record<string, string>>;
-  };
+  readonly outcome?:
+    | {
+        readonly method: string;
+        readonly declaredIn: string;
+        readonly options: Readonly<Record<string, Static>>;
+        readonly sites: readonly {
+          readonly values: Readonly<Record<string, Graph>>;
+          readonly params: Readonly<Record<string, string>>;
+        }[];
+        /** Shared parameters: graphs, and those that it has too, by name. */
+        readonly common: Readonly<Record<string, Graph>>;
+        readonly shared: Readonly<Record<string, string>>;
+      }
+    | undefined;
   /** Folder it was loaded from. */
-  readonly folder?: string;
+  readonly folder?: string | undefined;
   readonly span: Span;
 }
 export interface ModelReport {
@@ -273,7 +275,7 @@ export interface ModelReport {
   readonly module: string;
   readonly folder: string | undefined;
   /** Its tokenizer: its folder's, or the one that it was made with. */
-  readonly tokenizer?: TokenizerSource;
+  readonly tokenizer?: TokenizerSource | undefined;
   /** Names of what its call is given. */
   readonly inputs: readonly string[];
   /** Names of what its call gives, the first standing for the call. */
@@ -305,7 +307,7 @@ export interface Project {
   readonly models: readonly ModelReport[];
   readonly attachments: readonly AttachmentReport[];
   /** A model whose attachments do not act where nothing is trained: its weights are to come from a folder that has them in already. */
-  readonly unattached?: string;
+  readonly unattached?: string | undefined;
   readonly problems: readonly Problem[];
 }
 
@@ -361,12 +363,12 @@ export interface AdapterFile {
       readonly path: string;
       readonly params: Readonly<Record<string, string>>;
       /** Other modules that share what is adapted, and under which the file repeats its tensors. */
-      readonly also?: readonly string[];
+      readonly also?: readonly string[] | undefined;
       readonly states?: Readonly<Record<string, string>>;
     }[];
     readonly shared: Readonly<Record<string, string>>;
     /** Parameters that the file does not hold: they are what the method draws for the option `by`. */
-    readonly drawn?: { readonly by: string; readonly params: readonly string[] };
+    readonly drawn?: { readonly by: string; readonly params: readonly string[] } | undefined;
     /** Keys counted through rather than named by place: each for an equal run of the sites in model order, whose first has the parameter. */
     readonly numbered?: Readonly<Record<string, readonly string[]>>;
   }[];
@@ -375,7 +377,9 @@ export interface AdapterFile {
   /** Those of the heads that are tensors of their own, though the model may have them tied to another. */
   readonly apart: readonly string[];
   /** Where the tensors are not those that the configuration asks for, among modules with weights: what it names and the file lacks, and the other way round. */
-  elsewhere?(modules: readonly string[]): { readonly missing: readonly string[]; readonly extra: readonly string[] };
+  readonly elsewhere?:
+    | ((modules: readonly string[]) => { readonly missing: readonly string[]; readonly extra: readonly string[] })
+    | undefined;
   /** What objectives trained of their own: name of the parameter (`goal.crf.transitions`) to key. */
   readonly objectives: Readonly<Record<string, string>>;
   readonly shapes: Readonly<Record<string, readonly number[]>>;

@@ -26,9 +26,9 @@ export interface ModelFolder {
   readonly changes?: ConfigChanges;
   readonly tensors: readonly OutTensor[];
   /** Where files are copied from that stay the same when a model is tuned; none: a model made afresh. */
-  readonly companions?: string;
+  readonly companions?: string | undefined;
   /** The tokenizer's files, if not those there: a folder to copy them from, or what is to stand in them. None: a model without text. */
-  readonly tokenizer?: string | Readonly<Record<string, JsonRecord>>;
+  readonly tokenizer?: string | Readonly<Record<string, JsonRecord>> | undefined;
   readonly shardBytes?: number;
 }
 

@@ -13,7 +13,7 @@ export interface BindOptions {
    * arithmetic on the node given (i32, scalar), while shapes and attributes take the number in `sizes`. Decoding needs it: the number of
    * past positions has an extent (the capacity) and a value.
    */
-  readonly values?: ReadonlyMap<string, Node>;
+  readonly values?: ReadonlyMap<string, Node> | undefined;
 }
 
 /**

@@ -26,21 +26,21 @@ export interface Turn {
   readonly loop: string;
   readonly turn: number;
   readonly of: number;
-  readonly outer?: Turn;
+  readonly outer?: Turn | undefined;
 }
 
 /** Where a node comes from: for messages, names of kernels, and rolling loops. */
 export interface Origin {
-  readonly span?: Span;
+  readonly span?: Span | undefined;
   /** Path of the module or attachment site it came from, e.g. `transformer.h.3.attn`. */
   readonly path: string;
-  readonly turn?: Turn;
+  readonly turn?: Turn | undefined;
   /** Set by reverse mode, and on what is computed again for it: made for the backward half. See `Node.backward`. */
-  readonly half?: "backward";
+  readonly half?: "backward" | undefined;
   /** Of what is computed twice, forward and again for the backward half: nodes of one part are in both the same, and get the same kernels. */
   readonly again?: { readonly part: string; readonly index: number; readonly copy: boolean };
   /** Set on what the backward half recomputes: where it is read, or on the way there, which it does not outlive. */
-  readonly recomputed?: "here" | "on the way";
+  readonly recomputed?: "here" | "on the way" | undefined;
 }
 
 export type Attr = number | string | boolean | Dim | readonly Dim[] | readonly number[] | readonly string[] | undefined;

@@ -36,16 +36,18 @@ export interface Dispatch {
   /** Bound in order: the kernel's operands, each the index of a tensor in `Program.tensors`. */
   readonly operands: readonly number[];
   /** WebGPU: workgroups in x, y, z. */
-  readonly grid?: readonly [number, number, number];
+  readonly grid?: readonly [number, number, number] | undefined;
   /** WebAssembly: independent units of work, cut among the workers. */
-  readonly units?: number;
+  readonly units?: number | undefined;
   /** Another kernel for the same operands, with the same results: it skips zeros of the tensor of that number in `Program.measures`. */
-  readonly skips?: {
-    readonly measure: number;
-    readonly kernel: string;
-    readonly grid?: readonly [number, number, number];
-    readonly units?: number;
-  };
+  readonly skips?:
+    | {
+        readonly measure: number;
+        readonly kernel: string;
+        readonly grid?: readonly [number, number, number] | undefined;
+        readonly units?: number | undefined;
+      }
+    | undefined;
   /** Module path and op, for messages and traces. */
   readonly label: string;
 }
@@ -87,11 +89,13 @@ export interface Load {
    * It takes `count` numbers of its one parameter at a time. `made`: its outputs that are parts of tensors, one behind the other; `rest`: the entry that
    * then computes from the other outputs, whole.
    */
-  readonly pieces?: {
-    readonly count: number;
-    readonly made: Readonly<Record<string, number>>;
-    readonly rest?: string;
-  };
+  readonly pieces?:
+    | {
+        readonly count: number;
+        readonly made: Readonly<Record<string, number>>;
+        readonly rest?: string;
+      }
+    | undefined;
 }
 
 /** A frozen weight that stays in its file is brought into a tensor's place: from when step `begin` of the entry may start on, and before step `before` does. */

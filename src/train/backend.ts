@@ -22,7 +22,7 @@ export interface Driver {
   /** Runs that may be under way at once. */
   readonly depth: number;
   /** See `Engine`. */
-  readonly rounding?: string;
+  readonly rounding?: string | undefined;
   open(compiled: Pick<CompiledProgram, "program" | "module">): Promise<Session>;
 }
 

@@ -42,7 +42,7 @@ export function memoryOf(program: Program): MemoryTable {
 export const arenaMeaning = (name: ArenaName): string => MEANING[name];
 
 /** Bytes a stage may take: what it says, and no more than there are. */
-export const budgetOf = ({ memory }: { readonly memory?: number }, engine: { readonly memory: number }): number =>
+export const budgetOf = ({ memory }: { readonly memory?: number | undefined }, engine: { readonly memory: number }): number =>
   Math.min(memory ?? Number.POSITIVE_INFINITY, engine.memory);
 /** Whose budget it is. */
 export const sourceOf = (memory: number | undefined, budget: number): string =>

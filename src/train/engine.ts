@@ -18,16 +18,16 @@ export interface BuildOptions {
   /** Names of parameters that some entry changes; all others are frozen. */
   readonly trained: readonly string[];
   /** Most bytes at the peak; `undefined`: what the device allows. */
-  readonly memory?: number;
+  readonly memory?: number | undefined;
   /** How loops that can be run backwards are; see `PassOptions`. */
   readonly reverse?: "exact" | number;
   /** Most turns between values that are kept of loops that run backwards in f32. */
-  readonly segment?: number;
+  readonly segment?: number | undefined;
   /** Says where in the sources a node comes from, for notes. */
-  readonly place?: (span: Span) => string | undefined;
+  readonly place?: ((span: Span) => string | undefined) | undefined;
   /** Parameters that lie in files and may be left there, and whether they are: in any case, never, or where nothing else meets the budget. */
-  readonly stored?: ReadonlySet<string>;
-  readonly offload?: boolean;
+  readonly stored?: ReadonlySet<string> | undefined;
+  readonly offload?: boolean | undefined;
   /** Only the plan is wanted: the program need not fit the device, and cannot be opened. */
   readonly planOnly?: boolean;
 }
@@ -61,7 +61,7 @@ export interface Engine {
   /** Entries that may be under way at once. */
   readonly depth: number;
   /** How the processor rounds what programs leave to it, in a word: another one gives other bits. */
-  readonly rounding?: string;
+  readonly rounding?: string | undefined;
   build(entries: readonly EntryPoint[], options: BuildOptions): Promise<Built>;
   /** Peaks by how much is recomputed; only of engines that compile. */
   front?(entries: readonly EntryPoint[], options: BuildOptions): Promise<readonly FrontPoint[]>;

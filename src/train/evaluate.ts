@@ -30,7 +30,7 @@ interface Part {
 export interface EvaluationOptions {
   readonly metrics: readonly MetricSpec[];
   /** The metric that decides which evaluation is the best. */
-  readonly best?: string;
+  readonly best?: string | undefined;
   readonly batch: number;
   readonly sequence: number | undefined;
 }

@@ -14,10 +14,10 @@ import { ValueStore } from "./values.ts";
 export interface Watch extends Pick<RunHost, "listen" | "interrupted" | "now" | "version"> {
   /** Reads pictures, where the machine can. */
   readonly decodeImage?: TableContext["decodeImage"];
-  readonly claim?: RunHost["claim"];
+  readonly claim?: RunHost["claim"] | undefined;
   readonly place?: RunHost["place"];
   /** Runs work that nobody can stop between two parts of it, and that has nothing to save: what asks to stop may end the process. */
-  readonly plainly?: <T>(work: () => Promise<T>) => Promise<T>;
+  readonly plainly?: (<T>(work: () => Promise<T>) => Promise<T>) | undefined;
 }
 
 export function fileHost(project: Project, sources: Sources, engine: Engine, watch: Watch): FileHost {

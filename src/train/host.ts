@@ -30,12 +30,12 @@ export interface RunHost {
   /** Says where a stage wrote its table, for later stages that name the stage as data. */
   predicted(stage: PredictStage | GenerateStage, folder: string): void;
   /** Makes a folder this run's alone until what it gives is called. P0829: another run has it. */
-  claim?(folder: string): () => void;
+  readonly claim?: ((folder: string) => () => void) | undefined;
   readonly artefacts: Artefacts;
   readonly provenances: Provenances;
   readonly listen: Listen;
   /** File and line of a place in the sources. */
-  readonly place?: (span: Span) => string | undefined;
+  readonly place?: ((span: Span) => string | undefined) | undefined;
   interrupted(): boolean;
   /** Seconds on a monotonic clock. */
   now(): number;

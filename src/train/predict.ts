@@ -35,7 +35,7 @@ interface Opened<T> {
  * where its budget asks for it, since rows know nothing of each other. P0901 where one row is too much.
  */
 async function openFor<T extends { readonly points: readonly EntryPoint[] }>(
-  stage: { readonly name: string; readonly memory?: number; readonly batch: number },
+  stage: { readonly name: string; readonly memory?: number | undefined; readonly batch: number },
   host: RunHost,
   make: (rows: number) => T | Promise<T>,
 ): Promise<Opened<T>> {

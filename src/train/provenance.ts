@@ -40,7 +40,7 @@ export interface Comparison {
 type Value = (name: string) => Float32Array;
 
 /** An adapter's record, or a warning about it where it is not sound (P0697, P0685 to P0687): the adapter itself can be used without. Neither: it has none. */
-export function soundProvenance(files: Files, folder: string, span?: Span): { record?: Provenance; problems: Problem[] } {
+export function soundProvenance(files: Files, folder: string, span?: Span): { record?: Provenance | undefined; problems: Problem[] } {
   try {
     return { record: readProvenance(files, folder), problems: [] };
   } catch (error) {

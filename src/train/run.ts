@@ -29,7 +29,7 @@ export interface RunOptions {
   readonly force: boolean;
   readonly resume: boolean;
   /** Run the stages of this name alone, with what they need; of that, what is unchanged is taken from earlier runs. */
-  readonly stage?: string;
+  readonly stage?: string | undefined;
   /** Take results of `train` stages from earlier runs whose settings, data, graph and weights were the same. */
   readonly reuse?: boolean;
 }

@@ -65,7 +65,11 @@ export interface Outcome {
 }
 
 /** `interruptAfter`: asks to stop when so many lines were printed. */
-export async function peftc(at: Place, argv: readonly string[], { interruptAfter }: { interruptAfter?: number } = {}): Promise<Outcome> {
+export async function peftc(
+  at: Place,
+  argv: readonly string[],
+  { interruptAfter }: { interruptAfter?: number | undefined } = {},
+): Promise<Outcome> {
   let out = "";
   let err = "";
   let printed = 0;

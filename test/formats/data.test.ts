@@ -61,7 +61,7 @@ function words(template: object | undefined): object {
 function table(
   content: string | object[],
   options: Record<string, unknown> = {},
-  more: { make?: string; model?: string; sequence?: number; part?: "main" | "held" } = {},
+  more: { make?: string; model?: string; sequence?: number | undefined; part?: "main" | "held" } = {},
 ): Table | undefined {
   const { make = "jsonl", model = "bert", sequence, part = "main" } = more;
   const text = typeof content === "string" ? content : content.map((row) => JSON.stringify(row)).join("\n");

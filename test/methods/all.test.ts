@@ -27,10 +27,10 @@ const PFEIFFER = 'import { Pfeiffer } from "std/methods/bottleneck"\nattach p = 
 
 interface Row {
   /** The method with options that fit a small model; by default without any. */
-  readonly call?: string;
+  readonly call?: string | undefined;
   readonly to?: string;
   /** What is attached or declared before. */
-  readonly first?: string;
+  readonly first?: string | undefined;
   /** Whether merging folds it, or a part of the reason that is given. */
   readonly merge: true | RegExp;
   /** Acts on the update alone: outputs do not show it. */

@@ -106,7 +106,7 @@ interface Base {
   readonly operands: readonly Operand[];
   readonly values: readonly Value[];
   /** `loop` and `product` only. */
-  readonly counts?: readonly Count[];
+  readonly counts?: readonly Count[] | undefined;
 }
 
 /**
@@ -138,7 +138,7 @@ export interface ProductKernel extends Base {
    * Further products that the same accumulator goes on with, in this order: the sum of the i-th runs along axis 4 + i. Their factors are loads
    * without a guard. `gate`: a bool value over batch and row; where it does not hold nothing is added, whatever the factors are.
    */
-  readonly more?: readonly { readonly lhs: number; readonly rhs: number; readonly gate?: number }[];
+  readonly more?: readonly { readonly lhs: number; readonly rhs: number; readonly gate?: number }[] | undefined;
   readonly stores: readonly Store[];
   /**
    * Zeros of that side add nothing, and may be left out of the sum, where `guard` (a bool value without axes) holds: what they are multiplied

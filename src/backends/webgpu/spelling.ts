@@ -155,7 +155,7 @@ export interface Call {
   /** Whether the first two arguments are one and the same value: `x != x` asks for NaN. */
   readonly same: boolean;
   /** The last argument, where it is a literal. */
-  readonly constant?: number;
+  readonly constant?: number | undefined;
 }
 type Spelling = (c: Call, h: Helpers) => string;
 

@@ -18,7 +18,7 @@ export interface Fours {
  * The loads of both sides that may be fours: plain loads, next to each other along the sum or along the side's own axis, that start at multiples of
  * four and never run over an edge. The operand is read in no other way.
  */
-export function foursOf(kernel: ProductKernel, bindings: Bindings): { lhs?: Fours; rhs?: Fours } {
+export function foursOf(kernel: ProductKernel, bindings: Bindings): { lhs?: Fours | undefined; rhs?: Fours | undefined } {
   const lhs = side(kernel, kernel.lhs, 1);
   const rhs = side(kernel, kernel.rhs, 2);
   const sides = new Set([kernel.lhs, kernel.rhs]);

@@ -56,13 +56,13 @@ import { Grow, Stopped, unexpected, Work } from "./work.ts";
 /** Values set from outside (`--set train.steps=10`): they win over what the file says. */
 export interface Overrides {
   /** Rows of a model's tables of words, by its name: an adapter that is loaded has so many. */
-  readonly vocabulary?: Readonly<Record<string, number>>;
-  readonly seed?: number;
-  readonly set?: Readonly<Record<string, Static>>;
+  readonly vocabulary?: Readonly<Record<string, number>> | undefined;
+  readonly seed?: number | undefined;
+  readonly set?: Readonly<Record<string, Static>> | undefined;
   /** A model that is used as if nothing were attached to it. */
-  readonly unattached?: string;
+  readonly unattached?: string | undefined;
   /** Other bounds on the work than `limits.ts` has. */
-  readonly limits?: Limits;
+  readonly limits?: Limits | undefined;
   /** Asked now and then while compiling: true calls it off (P0003). */
   readonly cancelled?: () => boolean;
 }

@@ -28,8 +28,8 @@ export function reading<T>(span: Span | undefined, work: () => T): T {
 }
 
 export interface Details {
-  readonly label?: string;
-  readonly notes?: readonly string[];
+  readonly label?: string | undefined;
+  readonly notes?: readonly string[] | undefined;
   readonly related?: readonly { readonly span: Span; readonly label: string }[];
 }
 

@@ -15,7 +15,7 @@ export interface Kind {
   readonly fields?: Readonly<Record<string, Field>>;
   /** A whole number is held as i32 by graphs: past that, the message names the most. */
   readonly most?: number;
-  readonly notes?: readonly string[];
+  readonly notes?: readonly string[] | undefined;
 }
 export interface Field {
   readonly kind: Kind;

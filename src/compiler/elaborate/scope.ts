@@ -17,12 +17,12 @@ import type { Work } from "./work.ts";
 export interface Here {
   /** Path of the module or site, for messages, kernels' names and draws. */
   readonly path: string;
-  readonly turn?: Turn;
+  readonly turn?: Turn | undefined;
   readonly training: boolean;
   /** The call whose code this is. */
-  readonly frame?: Frame;
+  readonly frame?: Frame | undefined;
   readonly methodFrame?: MethodFrame;
-  readonly reader?: Reader;
+  readonly reader?: Reader | undefined;
   /** Which calls of functions led here, as places in their texts: tells two draws of one function apart. */
   readonly calls: string;
 }

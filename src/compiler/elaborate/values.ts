@@ -171,11 +171,17 @@ export class CallValue {
 
 /** A place a selector found. */
 export type Place =
-  | { readonly kind: "module"; readonly instance: Instance; readonly role?: RoleDecl }
+  | { readonly kind: "module"; readonly instance: Instance; readonly role?: RoleDecl | undefined }
   | { readonly kind: "param"; readonly storage: Storage }
   /** `within`: the value is that of the call of its module below this call. */
-  | { readonly kind: "value"; readonly instance: Instance; readonly role?: RoleDecl; readonly name: string; readonly within?: Frame }
-  | { readonly kind: "site"; readonly site: Site; readonly role?: RoleDecl }
+  | {
+      readonly kind: "value";
+      readonly instance: Instance;
+      readonly role?: RoleDecl | undefined;
+      readonly name: string;
+      readonly within?: Frame;
+    }
+  | { readonly kind: "site"; readonly site: Site; readonly role?: RoleDecl | undefined }
   /** A list of children, on the way to its elements. */
   | { readonly kind: "list"; readonly items: readonly Instance[] }
   /** A run of a list of children that one loop of `parent` carries a value through; `first` is the turn of the first of them. */

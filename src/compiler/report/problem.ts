@@ -9,9 +9,9 @@ export interface Problem {
   readonly message: string;
   readonly span: Span | undefined;
   /** Stands under the caret: what was seen here. */
-  readonly label?: string;
+  readonly label?: string | undefined;
   /** Other places that matter, each with its own frame and label. */
   readonly related?: readonly { readonly span: Span; readonly label: string }[];
   /** Lines behind `=`: what there is instead, what to try. */
-  readonly notes?: readonly string[];
+  readonly notes?: readonly string[] | undefined;
 }

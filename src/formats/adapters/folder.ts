@@ -24,12 +24,12 @@ export interface AdapterPart extends Chosen {
     readonly path: string;
     readonly params: Readonly<Record<string, string>>;
     /** Other modules that share what is adapted, and under which the file repeats its tensors. */
-    readonly also?: readonly string[];
+    readonly also?: readonly string[] | undefined;
     readonly states?: Readonly<Record<string, string>>;
   }[];
   readonly shared: Readonly<Record<string, string>>;
   /** Parameters that no file holds: they are drawn anew, for the option `by`. */
-  readonly drawn?: { readonly by: string; readonly params: readonly string[] };
+  readonly drawn?: { readonly by: string; readonly params: readonly string[] } | undefined;
   /** Parameters that are counted through rather than named by place: keys in order, each for an equal run of sites in model order, whose first has it. */
   readonly numbered?: Readonly<Record<string, readonly string[]>>;
 }
@@ -44,7 +44,9 @@ export interface AdapterContents {
   /** Those of the heads that are tensors of their own, though the base may have them tied to another. */
   readonly apart: readonly string[];
   /** What the configuration names and the tensors lack among modules with weights, and the other way round; absent: the layout names no modules. */
-  readonly elsewhere?: (modules: readonly string[]) => { readonly missing: readonly string[]; readonly extra: readonly string[] };
+  readonly elsewhere?:
+    | ((modules: readonly string[]) => { readonly missing: readonly string[]; readonly extra: readonly string[] })
+    | undefined;
   /** Untrained copies of base weights that came along, not needed: path to key. */
   readonly copies: Readonly<Record<string, string>>;
   /** What objectives trained of their own: name of the parameter (`goal.crf.transitions`) to key. */

@@ -23,10 +23,10 @@ export interface OutAttachment {
   /** In model order. `role`: which of the module's roles the method took, where it took one. */
   readonly sites: readonly {
     readonly path: string;
-    readonly role?: string;
+    readonly role?: string | undefined;
     readonly params: Readonly<Record<string, OutParam>>;
     /** Other modules with the same weight. */
-    readonly also?: readonly string[];
+    readonly also?: readonly string[] | undefined;
     /** The module stores its weight the other way round than what it fills has it: [in, out]. */
     readonly turned?: boolean;
     /** States that act when the model is used. */
@@ -44,9 +44,9 @@ export interface OutAdapter {
   readonly attachments: readonly OutAttachment[];
   /** Trained parameters of the base to save along, by path. */
   readonly heads: Readonly<Record<string, OutParam>>;
-  readonly origin?: Origin;
+  readonly origin?: Origin | undefined;
   /** Copies of base weights that peft writes too where an embedding is adapted; they may be left out. */
-  readonly copies?: Readonly<Record<string, OutParam>>;
+  readonly copies?: Readonly<Record<string, OutParam>> | undefined;
   readonly base: {
     /** Folder or name that the model was loaded from. */
     readonly name: string | undefined;

@@ -24,7 +24,7 @@ export interface Provenance {
   /** Name of a file to the hash of its bytes. */
   readonly tokenizer: Hashes;
   /** Names of the classes that it was trained on, to their numbers; none: they had no names. */
-  readonly classes?: ReadonlyMap<string, number>;
+  readonly classes?: ReadonlyMap<string, number> | undefined;
 }
 
 export function writeProvenance(files: Files, folder: string, { writtenBy, base, tokenizer, classes }: Provenance): void {

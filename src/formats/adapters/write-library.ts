@@ -16,7 +16,7 @@ export interface LibraryNames {
   /** The adapter's name, which is inside all keys; by default that of the first attachment. */
   readonly name?: string;
   /** For a fusion: the names of the adapters that it fuses, in order. */
-  readonly sources?: readonly string[];
+  readonly sources?: readonly string[] | undefined;
 }
 
 /** One entry of what becomes the configuration: fields and places of one method, or of several that one entry can say. */

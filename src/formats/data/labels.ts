@@ -14,7 +14,7 @@ export interface Numbering {
   /** The program: all classes in their order. */
   readonly given?: readonly string[];
   /** What the program trains on, for names that neither of these has. */
-  readonly book?: (names: readonly string[], file: string) => ClassNames | undefined;
+  readonly book?: ((names: readonly string[], file: string) => ClassNames | undefined) | undefined;
 }
 
 /** Names in the order of their characters, from 0 on. */

@@ -41,7 +41,7 @@ export interface Source {
   /** What was seen of the columns, for people: `prompt and completion`. */
   readonly shape: string;
   /** How several rows go into one of `sequence` tokens, if they do. */
-  readonly packed?: Packing;
+  readonly packed?: Packing | undefined;
   /** The call that made it: what it says of classes. */
   readonly spec?: { readonly make: string; readonly options: Readonly<Record<string, unknown>> };
   /** Columns of the file that nothing was made of. */

@@ -28,11 +28,11 @@ export interface TableContext {
   /** Tokens a row has at most; a text is cut into rows of so many. */
   readonly sequence: number | undefined;
   /** Leave targets and answers out: rows are prompts. */
-  readonly promptsOnly?: boolean;
+  readonly promptsOnly?: boolean | undefined;
   /** Opens a tokenizer's folder; one that remembers spares reading it for every table. */
   readonly loadTokenizer?: (folder: string) => TextTokenizer | undefined;
   /** Reads a picture from a file's bytes; it throws where they are none. */
-  readonly decodeImage?: (bytes: Uint8Array) => Raster;
+  readonly decodeImage?: ((bytes: Uint8Array) => Raster) | undefined;
   /** Rows of files that can only be read asynchronously, by path: see `loadRows`. */
   readonly loaded?: ReadonlyMap<string, readonly Row[]>;
   /** Numbers of classes that neither the model's configuration nor the program names. */

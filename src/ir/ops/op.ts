@@ -148,7 +148,7 @@ export interface Columns {
   /** Elementwise rows: the dtypes that operands may have (of `where`, its two choices). */
   readonly accepts?: readonly DType[];
   /** Facts that rewrites use. `identity`: e with f(x, e) = x (and f(e, x) = x where commutative). `absorbing`: z with f(x, z) = z. */
-  readonly algebra?: { readonly commutative?: boolean; readonly identity?: number; readonly absorbing?: number };
+  readonly algebra?: { readonly commutative?: boolean; readonly identity?: number; readonly absorbing?: number } | undefined;
   /** Reductions: the value of no elements, and how two partial results merge. */
   readonly reduce?: { readonly identity: number; readonly merge: ArithmeticName };
   /** Sources whose value is handed in by name, or by the loop (`arg`). */
@@ -175,7 +175,9 @@ export interface Columns {
    * How zeros spread, for the pass that lets products skip them. `any`: zero where any of these operands is · `all`: zero where all are ·
    * `makes`: makes zeros where none were: always, or where one of its choices (the operands of `all`) or its `value` is the number 0.
    */
-  readonly sparse?: { readonly any?: readonly number[]; readonly all?: readonly number[]; readonly makes?: "always" | "beside zero" };
+  readonly sparse?:
+    | { readonly any?: readonly number[]; readonly all?: readonly number[]; readonly makes?: "always" | "beside zero" }
+    | undefined;
   readonly examples: readonly Example[];
 }
 

@@ -11,17 +11,17 @@ export interface PassOptions {
   /** Micro-batches of one update: the batch is split into so many pieces. */
   readonly accumulate?: number;
   /** Loops whose carried values can be found again run backwards: to the bit, over integers. */
-  readonly reverse?: "exact" | number;
+  readonly reverse?: "exact" | number | undefined;
   /** Most turns between kept values of loops that run backwards in f32; as many as the bound on their errors allows, if left out. */
-  readonly segment?: number;
+  readonly segment?: number | undefined;
   /** Says where in the sources a node comes from, for notes. */
-  readonly place?: (span: Span) => string | undefined;
+  readonly place?: ((span: Span) => string | undefined) | undefined;
   /** Bytes of a slice of what is computed in slices; `Infinity`: nothing is. A few MB, if left out. */
-  readonly slice?: number;
+  readonly slice?: number | undefined;
   /** How much is recomputed: a step of the scale that `cut` has for the graph; if left out, what costs next to nothing. */
-  readonly recompute?: number;
+  readonly recompute?: number | undefined;
   /** Names of parameters that change from run to run, beside those that the graph itself updates; all others are fixed at loading. */
-  readonly trained?: readonly string[];
+  readonly trained?: readonly string[] | undefined;
   /** Names of scalar inputs that the host knows before a step runs; `step` and `steps`, if left out. */
   readonly hostInputs?: readonly string[];
 }
@@ -94,10 +94,10 @@ export interface Inspection {
 
 export interface DriverHooks {
   /** Called after the pass named `print` (every pass, if `"*"`) with the text of the graph. */
-  readonly print?: string;
-  readonly onPrint?: (pass: string, text: string) => void;
+  readonly print?: string | undefined;
+  readonly onPrint?: ((pass: string, text: string) => void) | undefined;
   /** Ends after this pass. */
-  readonly stopAfter?: string;
+  readonly stopAfter?: string | undefined;
   /** Optional passes that are left out, to see what they are worth. */
   readonly without?: readonly string[];
 }

@@ -18,7 +18,7 @@ export interface Verdict {
   /** The longest run of turns that can be run backwards; absent where there are not two of them. */
   readonly run?: Run;
   /** What keeps the turn from it that comes next, or all. */
-  readonly blocked?: Blocked;
+  readonly blocked?: Blocked | undefined;
 }
 
 /** Loops that the backward half follows, in the order of the graph. */

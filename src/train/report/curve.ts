@@ -12,7 +12,7 @@ const escaped = (text: string): string => text.replaceAll("&", "&amp;").replaceA
 /** Points that are not finite are left out; standard deviations are bars. */
 export function curve(
   { title, rows }: ReportTable,
-  { x, y, by }: { readonly x: string; readonly y: string; readonly by?: string },
+  { x, y, by }: { readonly x: string; readonly y: string; readonly by?: string | undefined },
 ): string {
   const points = rows
     .map((row) => ({ x: middle(row[x]), y: middle(row[y]), sd: spread(row[y]), line: by === undefined ? "" : String(row[by]) }))

@@ -18,9 +18,9 @@ export interface Wanted {
   /** Values of the call to look at, from the objective. */
   readonly columns: readonly string[];
   /** Declarations, in front of the model; what is trained (the task's objective is `goal`); more to look at. */
-  readonly declared?: string;
-  readonly objective?: string;
-  readonly looks?: readonly Look[];
+  readonly declared?: string | undefined;
+  readonly objective?: string | undefined;
+  readonly looks?: readonly Look[] | undefined;
 }
 
 /** A stage that looks at values of an objective: outputs of the case (without `out.`) by the values that they are. */
