@@ -4,6 +4,7 @@ import { NoDevice } from "../runtime/errors.ts";
 import { hasRelaxed, multiplyAdd, openWasm } from "../runtime/wasm.ts";
 import { openDevice, openWebGPU, type WebGPUDevice } from "../runtime/webgpu.ts";
 import { backendEngine, type Driver, type Hooks } from "../train/backend.ts";
+import { memoryOf } from "../train/budget.ts";
 import type { Engine } from "../train/engine.ts";
 import { referenceEngine } from "../train/reference.ts";
 import { dawn } from "./dawn.ts";
@@ -58,7 +59,7 @@ function wasmDriver(reason: string): Driver {
     depth: 1,
     ...(arithmetic === "relaxed" && { rounding: multiplyAdd() }),
     open: async ({ program, module }) => {
-      await collect();
+      await collect(memoryOf(program).total);
       return openWasm(program, module!, { workers, startThread, compile: compileOptimised });
     },
   };

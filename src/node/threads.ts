@@ -60,12 +60,15 @@ export async function compileOptimised(module: BufferSource): Promise<WebAssembl
 
 /** Bytes of JavaScript's heap below which it is not worth the time to look for what can go. */
 const LARGE = 48 * 2 ** 20;
+/** Programs that take less come and go: collecting for each would take longer than they do. */
+const SMALL = 16 * 2 ** 20;
 
 /**
- * Gives back what JavaScript no longer needs: what was compiled from would otherwise lie there beside the weights for as long as a run takes. An engine
+ * Gives back what JavaScript no longer needs before a program of so many bytes is opened: what was compiled from would otherwise lie there beside the weights for as long as a run takes. An engine
  * without an inspector keeps it until it collects by itself.
  */
-export async function collect(): Promise<void> {
+export async function collect(program: number): Promise<void> {
+  if (program < SMALL) return;
   if (process.memoryUsage().heapTotal + process.memoryUsage().external < LARGE || !process.features.inspector) return;
   const { Session } = await import("node:inspector");
   const session = new Session();
