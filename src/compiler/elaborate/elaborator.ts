@@ -53,6 +53,10 @@ import {
 import { type Edit, Editable, pick } from "./versions.ts";
 import { Grow, Stopped, unexpected, Work } from "./work.ts";
 
+/** Of expressions by the trees they are in, which files that are read once share among all that import them. */
+const ordinals = new WeakMap<object, number>();
+const numbered = new WeakSet<object>();
+
 /** Values set from outside (`--set train.steps=10`): they win over what the file says. */
 export interface Overrides {
   /** Rows of a model's tables of words, by its name: an adapter that is loaded has so many. */
@@ -96,7 +100,6 @@ export class Elaborator implements Evaluator {
   /** Merged models that no `model` statement has named yet. */
   readonly merges = new Map<Instance, { readonly source: Instance; readonly span: Span }>();
   private stamps = 0;
-  private readonly ordinals = new WeakMap<object, number>();
   private readonly tokenizers = new Map<string, Tokenizer>();
   /** Initial values of parameters that a graph asks for by `.init`. */
   readonly initials = new Map<string, Storage>();
@@ -281,17 +284,19 @@ export class Elaborator implements Evaluator {
 
   /** Numbers the expressions of a declaration: where a draw stands in its text. */
   number(item: ast.Item): void {
+    if (numbered.has(item)) return;
+    numbered.add(item);
     let n = 0;
     const walk = (x: unknown): void => {
       if (Array.isArray(x)) return x.forEach(walk);
       if (x === null || typeof x !== "object") return;
-      if ((x as { kind?: string }).kind === "Call") this.ordinals.set(x, n++);
+      if ((x as { kind?: string }).kind === "Call") ordinals.set(x, n++);
       for (const [k, v] of Object.entries(x)) if (k !== "span") walk(v);
     };
     walk(item);
   }
   ordinal(expr: ast.Expr): number {
-    return this.ordinals.get(expr) ?? 0;
+    return ordinals.get(expr) ?? 0;
   }
   ordinalOf(expr: ast.Expr): number {
     return this.ordinal(expr);
