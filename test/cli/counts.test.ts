@@ -433,7 +433,7 @@ train { objective = classification(m) params = [lora, m.classifier] data = jsonl
   });
 
   test("more than the device holds: the plan is shown, and refused", async () => {
-    at.put("large.peft", at.get("plan.peft").replace("steps = 3", "steps = 3 memory = 100MB"));
+    at.put("large.peft", at.get("plan.peft").replace("steps = 3", "steps = 3 memory = 100MB offload = false"));
     const outcome = await peftc(at, ["plan", "large.peft", "--json", "--device", "wasm"]);
     expect(outcome.code).toBe(1);
     const [, , planned, problem] = outcome.events() as Record<string, never>[];
