@@ -66,7 +66,7 @@ const objective = {
 const batch = { kind: whole(1), otherwise: 8, doc: "Rows at a time." } as const satisfies Field;
 const sequence = {
   kind: whole(1),
-  doc: "The most tokens of a row. Left out: what the model allows, at most what the data needs.",
+  doc: "The most tokens of a row; longer ones are cut. Left out: as many as the longest row has.",
 } as const satisfies Field;
 const memory = {
   kind: above(0),
