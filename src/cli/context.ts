@@ -40,7 +40,7 @@ export function common(command: Command, { compiles = true, runs = true } = {}):
   }
   return command;
 }
-const collect = (value: string, before: readonly string[]): string[] => [...before, value];
+export const collect = (value: string, before: readonly string[]): string[] => [...before, value];
 
 /** A verb at work. */
 export class Session {

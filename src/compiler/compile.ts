@@ -195,7 +195,7 @@ function report(e: Elaborator, a: Attachment, lasting: ReadonlySet<string>): Att
     ),
     shared,
     outcome: outcomeOf(e, a, sites, shared),
-    folder: a.folder,
+    folders: a.folders,
     span: a.span,
   };
 }

@@ -266,8 +266,8 @@ export interface AttachmentReport {
         readonly shared: Readonly<Record<string, string>>;
       }
     | undefined;
-  /** Folder it was loaded from. */
-  readonly folder?: string | undefined;
+  /** Folders that it was loaded from: none, one, or those of a combination. */
+  readonly folders: readonly string[];
   readonly span: Span;
 }
 export interface ModelReport {
@@ -336,6 +336,18 @@ export interface Host {
   readTokenizer(folder: string): TokenizerFacts | undefined;
   /** An adapter's folder: which methods, at which places, with which options and tensors. */
   readAdapter(folder: string): AdapterFile | undefined;
+  /** Adapters of these folders as one; it goes by a name that stands for its folder. Throws `InputError`. */
+  combineAdapters?(folders: readonly string[], combination: AdapterCombination): { readonly folder: string; readonly file: AdapterFile };
+}
+
+/** How adapters are added up; see `src/formats/adapters/combine.ts`. */
+export interface AdapterCombination {
+  readonly how: string;
+  readonly weights: readonly number[];
+  readonly density?: number | undefined;
+  readonly sign?: string | undefined;
+  readonly rank?: number | undefined;
+  readonly seed?: number | undefined;
 }
 
 /** What programs may ask of a folder's tokenizer. */

@@ -187,10 +187,11 @@ function wordsOf({ tokenizer }: ModelReport, files: Files): ModelFolder["tokeniz
   return tokenizerOf(files, tokenizer)?.description;
 }
 
-/** The one folder that they were all loaded from. */
+/** The one folder that they were all loaded from, as it was. */
 function originOf(reports: readonly AttachmentReport[], files: Files, mappings: Mappings): Origin | undefined {
-  const [folder, ...more] = new Set(reports.map((a) => a.folder));
-  return folder === undefined || more.length > 0 ? undefined : readAdapter(files, folder, mappings);
+  const [folder, ...more] = new Set(reports.flatMap((a) => a.folders));
+  const all = reports.every((a) => a.folders.length === 1);
+  return folder === undefined || more.length > 0 || !all ? undefined : readAdapter(files, folder, mappings);
 }
 
 /** Whether an attachment has no parameters: it changes how others act. */

@@ -1,5 +1,6 @@
 /** The files that a compiler asks for, answered from any `Files`. */
 import type { Host, TokenizerSource } from "../compiler/project.ts";
+import { type Combination, combine, nameOfCombination } from "../formats/adapters/combine.ts";
 import type { AdapterFolder } from "../formats/adapters/folder.ts";
 import type { Mappings } from "../formats/adapters/mapping.ts";
 import { isAdapter, readAdapter } from "../formats/adapters/read.ts";
@@ -26,11 +27,13 @@ export class Sources implements Host {
     readonly mappings: Mappings,
     private readonly texts: ReadonlyMap<string, string> = new Map(),
     readonly sizesOnly = false,
+    /** Adapters that were combined, by their names: what is compiled and what runs may be two of these. */
+    private readonly combined = new Map<string, AdapterFolder>(),
   ) {}
 
   /** The same files with one source replaced. */
   with(path: string, text: string): Sources {
-    return new Sources(this.files, this.library, this.mappings, new Map([...this.texts, [path, text]]), this.sizesOnly);
+    return new Sources(this.files, this.library, this.mappings, new Map([...this.texts, [path, text]]), this.sizesOnly, this.combined);
   }
 
   readSource(path: string): string | undefined {
@@ -76,8 +79,21 @@ export class Sources implements Host {
     return once(this.adapters, folder, () => readAdapter(this.files, folder, this.mappings));
   }
 
-  /** Whatever a parameter's source names: an adapter's folder, or a model's. */
-  readonly open: OpenFolder = (folder) => (isAdapter(this.files, folder) ? this.readAdapter(folder) : this.checkpoint(folder));
+  combineAdapters: Required<Host>["combineAdapters"] = (folders, asked) => {
+    const combination = asked as Combination;
+    const folder = nameOfCombination(folders, combination);
+    const read = () =>
+      combine(
+        folders.map((folder) => ({ folder, adapter: this.readAdapter(folder)! })),
+        combination,
+        this.mappings,
+      );
+    return { folder, file: once(this.combined, folder, read) };
+  };
+
+  /** Whatever a parameter's source names: an adapter's folder, a combination of some, or a model's. */
+  readonly open: OpenFolder = (folder) =>
+    this.combined.get(folder) ?? (isAdapter(this.files, folder) ? this.readAdapter(folder) : this.checkpoint(folder));
 
   private checkpoint(folder: string): TensorStore | undefined {
     return once(this.checkpoints, folder, () => openCheckpoint(this.files, folder));

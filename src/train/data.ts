@@ -39,7 +39,7 @@ export class Tables {
   ) {
     this.book = new ClassBook(sources.files);
     // where a record is not sound, that is said when the file loads the adapter
-    for (const folder of new Set(project?.attachments.map((a) => a.folder))) if (folder !== undefined) this.book.adopt(folder);
+    for (const folder of new Set(project?.attachments.flatMap((a) => a.folders))) this.book.adopt(folder);
   }
 
   /** Looks at the names of classes in everything that is trained on; what is not there (made by a later stage, left on another machine) says nothing. */

@@ -133,11 +133,11 @@ export class Provenances {
     for (const a of this.project.attachments) {
       const later = before !== undefined && a.span.file === before.file && a.span.start > before.start;
       // what was detached everywhere is on no model
-      if (a.folder === undefined || a.sites.length === 0 || later || this.said.has(a)) continue;
-      const { folder, model } = a;
+      if (a.folders.length === 0 || a.sites.length === 0 || later || this.said.has(a)) continue;
+      const { folders, model } = a;
       // an adapter of several methods is several attachments
-      for (const b of this.project.attachments) if (b.folder === folder && b.model === model) this.said.add(b);
-      out.push(...(await this.problems(folder, model, a.span)));
+      for (const b of this.project.attachments) if (b.folders.join("\n") === folders.join("\n") && b.model === model) this.said.add(b);
+      for (const folder of folders) out.push(...(await this.problems(folder, model, a.span)));
     }
     return out;
   }

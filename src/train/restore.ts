@@ -7,6 +7,7 @@ import { type Files, joinPath, readRecord } from "../formats/files.ts";
 import { InputError } from "../ir/errors.ts";
 import { listCheckpoints, readCheckpoint, readTensors } from "./checkpoint.ts";
 import type { Sources } from "./compiler-host.ts";
+import { contradictions } from "./contradictions.ts";
 import type { Scalars } from "./events.ts";
 import { finishedRuns, isFinished, MARKER, runFolder, runsOf } from "./folders.ts";
 import { attachedTo, holds } from "./held.ts";
@@ -265,6 +266,7 @@ export async function useAdapter(host: FileHost, sources: Sources, folder: strin
         host.adopt(path);
         for (const model of applyAdapter(project, path, adapter, values))
           for (const problem of await host.provenances.problems(path, model)) host.listen({ event: "problem", problem });
+        for (const problem of contradictions(project, path, adapter, sources.mappings)) host.listen({ event: "problem", problem });
         const kept = Object.entries(adapter.objectives).map(
           ([name, key]): Kept => ({ name, shape: adapter.shapes[key], read: () => adapter.read(key) }),
         );

@@ -17,15 +17,20 @@ import { writeGguf } from "../../formats/gguf.ts";
 import { InputError } from "../../ir/errors.ts";
 import { packageVersion } from "../../node/package.ts";
 import type { Workspace } from "../../node/workspace.ts";
-import { common, Session } from "../context.ts";
+import { collect, common, Session } from "../context.ts";
 import { line, Usage } from "../errors.ts";
 import { OwnPrograms } from "../exchange/base.ts";
+import { asksToCombine, type CombinationOptions, combinationOf, combineCall, combining } from "../exchange/combination.ts";
 import { loadOnBase } from "../exchange/loaded.ts";
+import { toLora } from "../exchange/to-lora.ts";
 import type { Io } from "../io.ts";
+import { table } from "../table.ts";
 
-interface ConvertCommand {
+interface ConvertCommand extends CombinationOptions {
   readonly json?: boolean;
   readonly to: string;
+  readonly with: readonly string[];
+  readonly toLora?: string;
   readonly output: string;
   readonly base?: string;
   readonly force?: boolean;
@@ -105,24 +110,87 @@ const foldersBelow = (files: Files, folder: string): string[] =>
     .map((name) => joinPath(folder, name))
     .filter((path) => isAdapter(files, path));
 
+/** `--with`: several adapters as one. `--to-lora`: a change of weights as a LoRA. Written in the layout that is asked for. */
+function made(session: Session, io: Io, folder: string, options: ConvertCommand): void {
+  const { files } = session.workspace;
+  const { output, toLora: wanted, with: others } = options;
+  const folders = [folder, ...others];
+  const programs = new OwnPrograms(session, io, "converted.peft");
+  if (wanted !== undefined && (others.length > 0 || asksToCombine(options)))
+    throw new Usage("--to-lora takes one adapter or model", ["combine first, then approximate what comes of it"]);
+  if (wanted === undefined && others.length === 0) throw new Usage("nothing to combine it with", ["--with names another adapter"]);
+  if (options.to === BANK) throw new Usage(`--to ${BANK} takes a folder of adapters as they are`);
+  settle(files, output);
+  if (!options.force && (holdsResult(files, output) || files.stat(output)?.kind === "file"))
+    throw new InputError("P0825", `\`${output}\` is there already`, ["--force writes over"]);
+  const found = wanted === undefined ? undefined : toLora(session, programs, folder, options.base, rankOf(wanted));
+  const adapter =
+    found?.adapter ??
+    loadOnBase(session, programs, folder, options.base, combineCall(files, programs.file, folders, combinationOf(options, folders.length)))
+      .adapter;
+  const write = (to: string): Converted => {
+    const done = WRITERS[options.to](adapter, to, session.workspace);
+    if (done instanceof Unsayable) throw new InputError("P0671", `\`${folder}\` cannot be had as ${options.to}`, [done.why]);
+    const records = folders.map((one) => readProvenance(files, one));
+    carryProvenance(files, records.every((r) => JSON.stringify(r) === JSON.stringify(records[0])) ? records[0] : undefined, done.folders);
+    return done;
+  };
+  const intoFile = options.to === "gguf" && output.endsWith(".gguf");
+  const at = intoFile ? write(output).output : written(files, output, write).output.replace(asideOf(output), output);
+  if (session.json) {
+    const { places, error, whole } = found ?? {};
+    io.out(
+      line({ event: "convert", adapter: folder, to: options.to, output: at, ...(found ? { error, places, whole } : { with: others }) }),
+    );
+    return;
+  }
+  if (found !== undefined) {
+    const percent = (x: number) => `${(100 * x).toPrecision(3)} %`;
+    io.out(table([["weight", "change", "of it lost"], ...found.places.map((p) => [p.path, percent(p.change), percent(p.error)])]));
+    io.out(`in all ${percent(found.error)} of the change is lost (the norm of what is left out over that of the change)\n`);
+    for (const path of found.whole) io.out(`\`${path}\` is saved whole\n`);
+  }
+  io.out(`wrote ${at}\n`);
+}
+
+function rankOf(text: string): number {
+  const [, digits] = /^(?:rank=)?(\d+)$/.exec(text) ?? [];
+  if (digits === undefined || Number(digits) < 1) throw new Usage(`--to-lora ${text}: a rank is wanted`, ["--to-lora rank=16"]);
+  return Number(digits);
+}
+
 /** `convert`: an adapter in another tool's layout. */
 export function convert(program: Command, io: Io): void {
-  common(program.command("convert").argument("<adapter>", "an adapter's folder: PEFT's, adapters', mlx-lm's or our own layout"), {
-    compiles: false,
-    runs: false,
-  })
+  const command = common(
+    program.command("convert").argument("<adapter>", "an adapter's folder: PEFT's, adapters', mlx-lm's or our own layout"),
+    {
+      compiles: false,
+      runs: false,
+    },
+  );
+  combining(command)
     .description("write an adapter in the layout of another tool: peft, adapters, mlx, gguf (llama.cpp) or peftc")
-    .requiredOption("--to <layout>", `one of ${layouts}; bank: the adapters in a folder's folders as the rows of one LoRABank`)
+    .option("--to <layout>", `one of ${layouts}; bank: the adapters in a folder's folders as the rows of one LoRABank`, "peft")
+    .option("--with <dir>", "another adapter of the same base, to be combined with it (may be repeated)", collect, [])
+    .option("--seed <number>", "of dare: draws others")
+    .option(
+      "--to-lora <rank=N>",
+      "what it does to the base's weights as a LoRA of this rank, the nearest; also of a whole model, beside its --base",
+    )
     .requiredOption("--output <dir>", "folder to write (for gguf also a file that ends so)")
     .option("--base <dir>", "the adapter's base model (default: where the adapter says)")
     .option("--force", "put it in the place of what is there, when it is whole")
-    .addHelpText("after", "\nExample:\n  peftc convert my-adapter --to gguf --output my-adapter.gguf --base models/llama\n")
+    .addHelpText(
+      "after",
+      "\nExample:\n  peftc convert my-adapter --to gguf --output my-adapter.gguf --base models/llama\n  peftc convert a --with b --combine ties --weights 0.7,0.3 --density 0.5 --output both\n  peftc convert my-oft --to-lora rank=16 --output my-lora\n",
+    )
     .action((folder: string, options: ConvertCommand) => {
       const session = new Session(io, options, true);
       const { files } = session.workspace;
       const writer = WRITERS[options.to];
       if (writer === undefined && options.to !== BANK)
         throw new Usage(`--to ${options.to}: there is no such layout`, [`the layouts are: ${layouts}`]);
+      if (options.toLora !== undefined || options.with.length > 0 || asksToCombine(options)) return made(session, io, folder, options);
       const stacked = options.to === "adapters" && files.stat(folder)?.kind === "folder" && !isAdapter(files, folder);
       const parts = options.to === BANK || stacked ? foldersBelow(files, folder) : [folder];
       if (!parts.every((part) => isAdapter(files, part)) || parts.length === 0)

@@ -12,13 +12,15 @@ import { probe } from "../../train/probe.ts";
 import { useAdapter } from "../../train/restore.ts";
 import { type Loss, Losses, nearest, stochastic } from "../../train/rounding.ts";
 import type { ValueStore } from "../../train/values.ts";
-import { type CommonOptions, common, Session, wholeNumber } from "../context.ts";
+import { type CommonOptions, collect, common, Session, wholeNumber } from "../context.ts";
 import { line, Usage } from "../errors.ts";
+import { asksToCombine, type CombinationOptions, combinationOf, combineCall, combining } from "../exchange/combination.ts";
 import type { Io } from "../io.ts";
 import { table } from "../table.ts";
 
-interface MergeCommand extends CommonOptions {
-  readonly adapter?: string;
+interface MergeCommand extends CommonOptions, CombinationOptions {
+  readonly seed?: string;
+  readonly adapter: readonly string[];
   readonly output: string;
   readonly model?: string;
   readonly dtype?: string;
@@ -31,15 +33,18 @@ const OF_TORCH: Readonly<Record<string, FloatDType>> = { float32: "F32", bfloat1
 
 /** `merge`: a model with its adapter in its weights, as a folder that transformers reads. */
 export function merge(program: Command, io: Io): void {
-  common(program.command("merge").argument("<file>", "a .peft file that attaches something to a model"))
+  combining(common(program.command("merge").argument("<file>", "a .peft file that attaches something to a model")))
     .description("fold an adapter into its model's weights, say what rounding loses of it, and write a transformers folder")
     .requiredOption("--output <dir>", "folder for the merged model")
-    .option("--adapter <dir>", "an adapter's folder, or a run's (default: the newest result)")
+    .option("--adapter <dir>", "an adapter's folder, or a run's (default: the newest result); several are combined", collect, [])
     .option("--model <name>", "which model of the file (default: the last one with attachments)")
     .option("--dtype <type>", "f32, bf16 or f16 (default: as the model's folder says)")
     .option("--rounding <way>", "nearest, or stochastic: keeps small changes on average; --seed draws others", "nearest")
     .option("--force", "put it in the place of a model that is there, when it is whole")
-    .addHelpText("after", "\nExample:\n  peftc merge specs/examples/quickstart.peft --adapter my-adapter --output merged --dtype bf16\n")
+    .addHelpText(
+      "after",
+      "\nExample:\n  peftc merge specs/examples/quickstart.peft --adapter my-adapter --output merged --dtype bf16\n  peftc merge my.peft --adapter a --adapter b --combine ties --density 0.5 --weights 0.7,0.3 --output merged\n",
+    )
     .action(async (file: string, options: MergeCommand) => {
       const session = new Session(io, options);
       const { files } = session.workspace;
@@ -52,17 +57,26 @@ export function merge(program: Command, io: Io): void {
         throw new InputError("P0825", `\`${options.output}\` holds a model or a result already`, [
           "--force puts the merged model in its place",
         ]);
+      const several = options.adapter.length > 1 || asksToCombine(options);
+      if (several && options.adapter.length === 0) throw new Usage("nothing to combine", ["name the adapters: --adapter a --adapter b"]);
+      if (!several && options.rank !== undefined) throw new Usage("--rank is that of several adapters together");
+      const [adapter] = options.adapter;
       let names: { of: string; to: string } | undefined;
       const project = session.open(file, (p) => {
+        if (several) {
+          const all = combinedOnBase(p, files, session.source(file)!, options);
+          names = all.names;
+          return `${all.text}\n${statements({ ...p, models: [{ ...all.base, name: names.of }] }, names)}`;
+        }
         names = chooseModel(p, file, options.model);
-        if (wholeModelOf(p, files, options.adapter) !== undefined)
-          throw new InputError("P0692", `\`${options.adapter}\` is a whole model: what ${file} attaches would act twice`, [
+        if (wholeModelOf(p, files, adapter) !== undefined)
+          throw new InputError("P0692", `\`${adapter}\` is a whole model: what ${file} attaches would act twice`, [
             "name an adapter's folder, or a run's",
           ]);
         return statements(p, names);
       });
       const host = session.host(project, await session.engine());
-      session.display.listen({ event: "note", message: await useAdapter(host, session.workspace.sources, options.adapter) });
+      if (!several) session.display.listen({ event: "note", message: await useAdapter(host, session.workspace.sources, adapter) });
       const action = project.actions.findLast((a): a is Merge => a.kind === "merge" && a.to === names!.to)!;
       const merged = mergeModel(action, host.values);
       session.display.listen({ event: "merged", ...merged });
@@ -90,6 +104,23 @@ function chooseModel(project: Project, file: string, wanted: string | undefined)
   let to = `${of}_merged`;
   while (taken(to)) to += "_";
   return { of, to };
+}
+
+/** A model of the file once more, as it came from its folder, with the adapters as one on it. */
+function combinedOnBase(project: Project, files: Files, source: string, options: MergeCommand) {
+  const base = project.models.findLast((m) => (options.model === undefined ? m.folder !== undefined : m.name === options.model));
+  const { start, end } = base?.span ?? { start: 0, end: 0 };
+  const made = /^model\s+\w+(?=\s*=[^=])[\s\S]*\bfrom\b/.test(source.slice(start, end)) ? source.slice(start, end) : undefined;
+  if (base === undefined || made === undefined)
+    throw new Usage(
+      `${project.file} loads no ${options.model === undefined ? "model" : `model \`${options.model}\``} from a folder for the adapters to go on`,
+    );
+  const taken = new Set([...project.models, ...project.attachments].map(({ name }) => name));
+  const fresh = (name: string): string => (taken.has(name) ? fresh(`${name}_`) : name);
+  const names = { of: fresh(`${base.name}_base`), to: fresh(`${base.name}_merged`) };
+  const call = combineCall(files, project.file, options.adapter, combinationOf(options, options.adapter.length));
+  const text = `${made.replace(/^model\s+\w+/, `model ${names.of}`)}\nattach ${fresh("combined")} = ${call} to ${names.of}`;
+  return { base, names, text };
 }
 
 /** The merged model, and one call of both. */

@@ -23,8 +23,8 @@ export class Attachment {
   readonly lines: ReadonlyMap<ast.Statement, number>;
   /** Read from disk rather than made by this file: not `new`. */
   loaded = false;
-  /** Where it was read. */
-  folder: string | undefined;
+  /** Where it was read: more than one where it is a combination. */
+  folders: readonly string[] = [];
   options: Readonly<Record<string, Static>> = {};
 
   constructor(

@@ -220,6 +220,8 @@ export class Elaborator implements Evaluator {
   readAdapter(folder: string, span: Span): AdapterFile | undefined {
     return reading(span, () => this.host.readAdapter(folder));
   }
+  combineAdapters: Evaluator["combineAdapters"] = (folders, combination, span) =>
+    reading(span, () => this.host.combineAdapters!(folders, combination));
 
   /** Runs a statement; a user's mistake is collected, so that several come at once. */
   collect(work: () => void): boolean {

@@ -43,7 +43,7 @@ export function attachLoaded(e: Elaborator, name: string, loaded: Loaded, to: Se
       span,
     );
     a.loaded = true;
-    a.folder = loaded.folder;
+    a.folders = loaded.folders;
     // a tensor that several places name is one parameter
     const first = new Map<string, Storage>();
     a.sites.forEach((site, i) => {

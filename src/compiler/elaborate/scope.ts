@@ -4,7 +4,7 @@
  */
 import type { Node, Span, Turn } from "../../ir/graph.ts";
 import type * as ast from "../ast.ts";
-import type { AdapterFile, NumberSource, Static } from "../project.ts";
+import type { AdapterCombination, AdapterFile, NumberSource, Static } from "../project.ts";
 import type { Site } from "./attachment.ts";
 import type { Frame } from "./frame.ts";
 import type { MethodFrame } from "./method-frame.ts";
@@ -109,6 +109,11 @@ export interface Evaluator {
   tokenizerIn(folder: string, span: Span): Tokenizer;
   /** An adapter's folder; a malformed file is an error at `span`. */
   readAdapter(folder: string, span: Span): AdapterFile | undefined;
+  combineAdapters(
+    folders: readonly string[],
+    combination: AdapterCombination,
+    span: Span,
+  ): { readonly folder: string; readonly file: AdapterFile };
   staticValue(v: Value, span: Span): Static;
   staticOptions(options: Readonly<Record<string, Value | undefined>>, span: Span): Record<string, Static>;
   drawKey(here: Here, call: ast.Expr, span: Span): [number, number];

@@ -284,6 +284,8 @@ export class Loaded {
     /** Options that no file can hold, such as other attachments. */
     readonly given: ReadonlyMap<string, Value>,
     readonly span: Span,
+    /** Those that it was read from: more than one of a combination. */
+    readonly folders: readonly string[] = [folder],
   ) {}
 }
 

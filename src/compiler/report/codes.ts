@@ -152,6 +152,7 @@ export const codes: Readonly<Record<string, string>> = {
   P0669: "A pickle holds more than weights, or is not sound.",
   P0670: "An adapter cannot be written in the layout that is asked for.",
   P0671: "A layout cannot hold an adapter that is to be written in it.",
+  P0672: "Adapters cannot be combined as asked.",
   P0676: "A source names nothing on the hub.",
   P0677: "The hub does not have a source, or does not give it.",
   P0678: "A source of the hub is neither in the cache nor to be reached.",
@@ -173,6 +174,7 @@ export const codes: Readonly<Record<string, string>> = {
   P0696: "An adapter was trained with another tokenizer (a warning).",
   P0697: "The record of what an adapter was made on is not sound.",
   P0698: "What an objective trained and what a file's objectives have do not go together (a warning).",
+  P0699: "An adapter was trained with other options than the file attaches it with (a warning).",
 
   // ── data and labels ────────────────────────────────────────────────────────────────────────────
   P0700: "A table has no rows.",

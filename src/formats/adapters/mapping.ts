@@ -245,6 +245,19 @@ export interface LowRankMapping {
   readonly mlx?: string;
 }
 
+/** A method whose change of a weight is up · down times alpha over the rank, or over its root where the option `root` is true: several of them have a weighted sum. */
+export interface CombinedMapping {
+  readonly method: string;
+  readonly from: string;
+  /** Parameters [rank, …] and [out, rank, …]. */
+  readonly down: string;
+  readonly up: string;
+  /** Options. */
+  readonly rank: string;
+  readonly alpha: string;
+  readonly root?: string;
+}
+
 /** A method that is many low-rank adapters, a row of its tensors each: the options that say how many and which, its tensors, and what each of them is by itself. */
 export interface BankMapping {
   readonly method: string;
@@ -275,6 +288,7 @@ export interface GgufMapping {
 export interface Mappings {
   readonly lowRank: readonly LowRankMapping[];
   readonly banks: readonly BankMapping[];
+  readonly combined: readonly CombinedMapping[];
   /** By `model_type`. */
   readonly gguf: ReadonlyMap<string, GgufMapping>;
   readonly peft: ReadonlyMap<string, PeftMapping>;
@@ -306,6 +320,7 @@ export function readMappings(files: Files, ...folders: readonly string[]): Mappi
   const refused = new Map<string, string>();
   const lowRank: LowRankMapping[] = [];
   const banks: BankMapping[] = [];
+  const combined: CombinedMapping[] = [];
   const gguf = new Map<string, GgufMapping>();
   const architectures = new Map<string, LibraryArchitecture>();
   const modelTypes = new Map<string, string>();
@@ -345,6 +360,10 @@ export function readMappings(files: Files, ...folders: readonly string[]): Mappi
         checkKeys(entry, ["method", "from", "count", "alpha", "dropout", "down", "up", "one"], path, `banks[${i}]`);
         banks.push(entry as unknown as BankMapping);
       }
+      for (const [i, entry] of list(file.combined, path, "combined").entries()) {
+        checkKeys(entry, ["method", "from", "down", "up", "rank", "alpha"], path, `combined[${i}]`);
+        combined.push(entry as unknown as CombinedMapping);
+      }
       for (const [type, entry] of entries(file.gguf, path, "gguf")) {
         checkKeys(entry, ["architecture", "blocks", "names", "outside"], path, `gguf.${type}`);
         gguf.set(type, entry as unknown as GgufMapping);
@@ -361,7 +380,7 @@ export function readMappings(files: Files, ...folders: readonly string[]): Mappi
       for (const [type, what] of entries(file.refused, path, "refused")) refused.set(type, String(what));
     }
   }
-  return { lowRank, banks, gguf, peft, library, architectures, modelTypes, renamed, copied, otherwise, tasks, refused };
+  return { lowRank, banks, combined, gguf, peft, library, architectures, modelTypes, renamed, copied, otherwise, tasks, refused };
 }
 
 function list(value: Json | undefined, path: string, field: string): readonly Json[] {

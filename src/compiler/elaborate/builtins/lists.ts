@@ -58,6 +58,34 @@ lists.add("load", [{ name: "folder" }, { name: "given", optional: true }], ({ fo
     ]);
   return new Loaded(path, file, given?.entries ?? new Map(), c.span);
 });
+// several adapters of one base as one
+lists.add(
+  "combine",
+  [{ name: "adapters" }, { name: "weights" }, ...["how", "density", "sign", "rank", "seed"].map((name) => ({ name, optional: true }))],
+  ({ adapters, weights, how, density, sign, rank, seed }, c) => {
+    const all = c.list(adapters, "adapters").map((a) => {
+      if (!(a instanceof Loaded) || a.folders.length !== 1)
+        return c.fail("P0205", `\`combine\` takes a list of adapters, this is ${describe(a)}`, [
+          '`combine([load("a"), load("b")], [0.7, 0.3])`',
+        ]);
+      return a;
+    });
+    if (all.length === 0) return c.fail("P0205", "`combine` takes at least one adapter");
+    const text = (v: Value | undefined, name: string, usual: string) =>
+      v === undefined || typeof v === "string" ? (v ?? usual) : c.fail("P0205", `\`${name}\` of combine is a text, this is ${describe(v)}`);
+    const folders = all.map((a) => a.folder);
+    const combination = {
+      how: text(how, "how", "svd"),
+      weights: c.list(weights, "weights").map((w) => c.num(w, "weights")),
+      ...(density !== undefined && { density: c.num(density, "density") }),
+      ...(sign !== undefined && { sign: text(sign, "sign", "total") }),
+      ...(rank !== undefined && { rank: c.int(rank, "rank") }),
+      ...(seed !== undefined && { seed: c.int(seed, "seed") }),
+    };
+    const { folder, file } = c.evaluator.combineAdapters(folders, combination, c.span);
+    return new Loaded(folder, file, new Map(), c.span, folders);
+  },
+);
 lists.add("eval", [{ name: "model" }], ({ model }, c) => {
   if (!(model instanceof Instance)) c.fail("P0205", `\`eval\` takes a model, this is ${describe(model!)}`);
   return new Evaluated(model as Instance);
