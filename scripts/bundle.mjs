@@ -1,8 +1,9 @@
 /**
  * The command line in a few files: what a verb needs is one file rather than some hundred modules, and of packages only what is used. The library in `dist` stays
- * as the compiler wrote it.
+ * as the compiler wrote it. Beside it the trees of the standard library, so that a command parses its own file alone.
  */
-import { chmodSync, readdirSync, rmSync } from "node:fs";
+import { chmodSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { dirname } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 
@@ -24,7 +25,25 @@ await build({
   // some of the packages are written for `require`
   banner: { js: 'import { createRequire as peftcRequire } from "node:module"; const require = peftcRequire(import.meta.url);' },
   legalComments: "eof",
+  // names stay, so that what a bug prints can be read
+  minifyWhitespace: true,
+  minifySyntax: true,
+  define: { PEFTC_BUNDLED: "true" },
   logLevel: "warning",
 });
+
+const { parse } = await import("../dist/src/compiler/read/parse.js");
+const { storedTree, treeFile } = await import("../dist/src/node/library-trees.js");
+rmSync(at("../dist/trees"), { recursive: true, force: true });
+for (const name of readdirSync(at("../specs/std"), { recursive: true }).filter((file) => file.endsWith(".peft"))) {
+  const file = `std/${name}`;
+  const text = readFileSync(at(`../specs/${file}`), "utf8");
+  const { program, problems } = parse(text, file);
+  if (problems.length > 0) throw new Error(`${file}: ${problems[0].message}`);
+  const to = at(`../${treeFile(file)}`);
+  mkdirSync(dirname(to), { recursive: true });
+  writeFileSync(to, storedTree(text, program));
+}
+
 // it is run by its name: it must be executable, also where npm links it without copying
 chmodSync(`${out}/main.js`, 0o755);

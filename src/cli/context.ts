@@ -2,14 +2,14 @@
 import type { Command } from "commander";
 import { compile } from "../compiler/compile.ts";
 import type { Project, Static } from "../compiler/project.ts";
+import { stagesOf } from "../compiler/project.ts";
 import { readNumber } from "../compiler/read/literals.ts";
-import { type DeviceChoice, openEngine } from "../node/engine.ts";
+import type { DeviceChoice } from "../node/engine.ts";
 import { openWorkspace, type Workspace } from "../node/workspace.ts";
 import type { Sources } from "../train/compiler-host.ts";
 import type { Engine } from "../train/engine.ts";
 import { wholeModelOf } from "../train/held.ts";
 import type { FileHost } from "../train/run.ts";
-import { stagesOf } from "../train/run.ts";
 import { Rejected, reportProblems, Usage } from "./errors.ts";
 import { EXIT, type Io } from "./io.ts";
 import { type Display, display } from "./progress.ts";
@@ -103,6 +103,7 @@ export class Session {
     const choice = this.options.device ?? "auto";
     if (!isDevice(choice))
       throw new Usage(`--device ${choice}: there is no such device`, ["the devices are: auto, webgpu, wasm, reference"]);
+    const { openEngine } = await import("../node/engine.ts");
     const engine = await openEngine(choice);
     this.display.listen({ event: "device", device: engine.device, reason: engine.reason });
     const most = this.options.memory === undefined ? engine.memory : byteCount("--memory", this.options.memory);

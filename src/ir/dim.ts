@@ -6,12 +6,15 @@ export type Dim = number | Poly;
 
 /** A polynomial with at least one symbol. `terms` maps a monomial (sorted symbols joined by `*`, `""` for the constant) to its coefficient. */
 export class Poly {
-  readonly key: string;
-  constructor(readonly terms: ReadonlyMap<string, number>) {
-    this.key = [...terms]
+  #key: string | undefined;
+  constructor(readonly terms: ReadonlyMap<string, number>) {}
+  /** Equal for equal sizes. Most are never asked for it. */
+  get key(): string {
+    this.#key ??= [...this.terms]
       .sort(([a], [b]) => (a < b ? -1 : 1))
       .map(([m, c]) => `${c}:${m}`)
       .join(",");
+    return this.#key;
   }
   /** How people write it: `2*S + 3`. */
   toString(): string {
@@ -39,6 +42,8 @@ export const symbol = (name: string): Dim => new Poly(new Map([[name, 1]]));
 
 export function addDim(a: Dim, b: Dim, factor = 1): Dim {
   if (typeof a === "number" && typeof b === "number") return a + factor * b;
+  if (b === 0) return a;
+  if (a === 0 && factor === 1) return b;
   const out = new Map(termsOf(a));
   for (const [m, c] of termsOf(b)) out.set(m, (out.get(m) ?? 0) + factor * c);
   return normal(out);
@@ -46,14 +51,24 @@ export function addDim(a: Dim, b: Dim, factor = 1): Dim {
 export const subDim = (a: Dim, b: Dim): Dim => addDim(a, b, -1);
 
 export function mulDim(a: Dim, b: Dim): Dim {
-  if (typeof a === "number" && typeof b === "number") return a * b;
+  if (typeof a === "number") return typeof b === "number" ? a * b : scaled(b, a);
+  if (typeof b === "number") return scaled(a, b);
   const out = new Map<string, number>();
-  for (const [m, c] of termsOf(a))
-    for (const [n, d] of termsOf(b)) {
-      const key = [...(m ? m.split("*") : []), ...(n ? n.split("*") : [])].sort().join("*");
+  for (const [m, c] of a.terms)
+    for (const [n, d] of b.terms) {
+      const key = product(m, n);
       out.set(key, (out.get(key) ?? 0) + c * d);
     }
   return normal(out);
+}
+function scaled(a: Poly, by: number): Dim {
+  if (by === 0) return 0;
+  return by === 1 ? a : new Poly(new Map([...a.terms].map(([m, c]) => [m, c * by])));
+}
+/** Of two monomials. */
+function product(m: string, n: string): string {
+  if (m === "" || n === "") return m + n;
+  return m.includes("*") || n.includes("*") ? [...m.split("*"), ...n.split("*")].sort().join("*") : m < n ? `${m}*${n}` : `${n}*${m}`;
 }
 
 /** Exact division; `undefined` where it does not come out even. */

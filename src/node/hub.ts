@@ -5,7 +5,7 @@
 import fs from "node:fs";
 import { homedir } from "node:os";
 import path from "node:path";
-import { datasetInfo, HubApiError, listFiles, modelInfo } from "@huggingface/hub";
+import type { HubApiError } from "@huggingface/hub";
 import { fileFailure, isRecord } from "../formats/files.ts";
 import { parseJson } from "../formats/json.ts";
 import { InputError } from "../ir/errors.ts";
@@ -84,7 +84,7 @@ export async function fetchSource(source: string, listen: HubListen = () => {}, 
   try {
     await new Fetch(at, settings, listen).run();
   } catch (error) {
-    if (error instanceof HubApiError) throw refusal(at, settings, error);
+    if (isRefusal(error)) throw refusal(at, settings, error);
     if (isSystemError(error)) throw fileFailure(settings.cache, error.code, error.message);
     if (!(error instanceof Unreachable)) throw error;
     const commit = cachedCommit(at, settings);
@@ -102,6 +102,9 @@ export async function fetchSource(source: string, listen: HubListen = () => {}, 
 
 const isSystemError = (error: unknown): error is { code: string; message: string } =>
   typeof error === "object" && error !== null && "code" in error && "syscall" in error;
+
+const isRefusal = (error: unknown): error is HubApiError =>
+  error instanceof Error && "statusCode" in error && typeof error.statusCode === "number";
 
 function refusal(at: HubSource, { endpoint, token }: HubSettings, error: HubApiError): InputError {
   const said = typeof error.data?.error === "string" ? [`the hub says: ${printable(error.data.error).slice(0, 500)}`] : [];
@@ -167,6 +170,7 @@ class Fetch {
     const { name, revision, source } = at;
     const unsound = (what: string) =>
       new InputError("P0677", `the hub answers about \`${source}\` with ${what}`, ["try again; is HF_ENDPOINT a hub?"]);
+    const { datasetInfo, listFiles, modelInfo } = await import("@huggingface/hub");
     const answered = async <T>(work: Promise<T>): Promise<T> => {
       try {
         return await work;

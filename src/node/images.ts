@@ -1,7 +1,9 @@
 /** Pictures from the bytes of PNG and JPEG files. */
-import jpeg from "jpeg-js";
-import { PNG } from "pngjs";
+import { createRequire } from "node:module";
 import type { Raster } from "../formats/data/image/resample.ts";
+
+// loaded where there is a picture
+const load = createRequire(import.meta.url);
 
 /** Pixels that a picture may have: what a file says in a few bytes may take any amount of memory. */
 export const PIXELS = 100_000_000;
@@ -25,7 +27,9 @@ export function decodeImage(bytes: Uint8Array): Raster {
     maxResolutionInMP: PIXELS / 1e6,
     maxMemoryUsageInMB: (PIXELS * 16) / 1e6,
   } as const;
-  const { width, height, data } = isPng ? PNG.sync.read(Buffer.from(bytes)) : jpeg.decode(bytes, options);
+  const { width, height, data } = isPng
+    ? (load("pngjs") as typeof import("pngjs")).PNG.sync.read(Buffer.from(bytes))
+    : (load("jpeg-js") as typeof import("jpeg-js")).decode(bytes, options);
   const out = new Uint8Array(width * height * 3);
   for (let i = 0; i < width * height; i++) for (let c = 0; c < 3; c++) out[i * 3 + c] = data[i * 4 + c];
   return { width, height, data: out };

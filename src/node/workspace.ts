@@ -2,7 +2,7 @@
 import path from "node:path";
 import type { Project } from "../compiler/project.ts";
 import { placeOf } from "../compiler/report/place.ts";
-import { readMappings } from "../formats/adapters/mapping.ts";
+import { type Mappings, readMappings } from "../formats/adapters/mapping.ts";
 import { Sources } from "../train/compiler-host.ts";
 import { Tables } from "../train/data.ts";
 import type { Engine } from "../train/engine.ts";
@@ -10,6 +10,7 @@ import { fileHost, type Watch } from "../train/file-host.ts";
 import type { FileHost } from "../train/run.ts";
 import { NodeFiles } from "./files.ts";
 import { decodeImage } from "./images.ts";
+import { libraryTree } from "./library-trees.ts";
 import { claim } from "./lock.ts";
 import { librarySource, packageRoot, packageVersion } from "./package.ts";
 
@@ -22,16 +23,17 @@ export interface Workspace {
   host(project: Project, engine: Engine, watch: Pick<Watch, "listen" | "interrupted" | "now" | "plainly">): FileHost;
 }
 
+let shipped: Mappings | undefined;
+/** The standard library's own, read once. */
+function libraryMappings(files: NodeFiles): Mappings {
+  shipped ??= readMappings(files, path.join(packageRoot(), "specs/std/methods"), path.join(packageRoot(), "specs/std/models"));
+  return shipped;
+}
+
 /** `folder`: what paths are relative to. `sizesOnly`: a model's folder may lack its weights. */
 export function openWorkspace(folder: string, sizesOnly = false): Workspace {
   const files = new NodeFiles(folder);
-  const sources = new Sources(
-    files,
-    librarySource,
-    readMappings(files, path.join(packageRoot(), "specs/std/methods"), path.join(packageRoot(), "specs/std/models")),
-    new Map(),
-    sizesOnly,
-  );
+  const sources = new Sources(files, { source: librarySource, tree: libraryTree }, libraryMappings(files), new Map(), sizesOnly);
   return {
     files,
     sources,

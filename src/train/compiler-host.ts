@@ -1,4 +1,5 @@
 /** The files that a compiler asks for, answered from any `Files`. */
+import type { Program } from "../compiler/ast.ts";
 import type { Host, TokenizerSource } from "../compiler/project.ts";
 import { type Combination, combine, nameOfCombination } from "../formats/adapters/combine.ts";
 import type { AdapterFolder } from "../formats/adapters/folder.ts";
@@ -11,6 +12,12 @@ import type { TensorStore } from "../formats/safetensors/read.ts";
 import { type TextTokenizer, tokenizerOf } from "../formats/tokenizer/tokenizer.ts";
 import type { OpenFolder } from "./values.ts";
 
+/** The standard library: the text of a file by its path (`std/nn.peft`), and its tree where that was made ahead. */
+export interface Library {
+  source(path: string): string | undefined;
+  tree?(path: string, text: string): Program | undefined;
+}
+
 /** Opens folders once, for the compiler and for the run after it. */
 export class Sources implements Host {
   private readonly checkpoints = new Map<string, TensorStore | undefined>();
@@ -18,12 +25,11 @@ export class Sources implements Host {
   private readonly tokenizers = new Map<string, TextTokenizer | undefined>();
 
   /**
-   * `library`: text of a file of the standard library by its path (`std/nn.peft`); `texts`: sources that stand in the place of files; `sizesOnly`: a model's
-   * folder may lack its weights.
+   * `texts`: sources that stand in the place of files; `sizesOnly`: a model's folder may lack its weights.
    */
   constructor(
     readonly files: Files,
-    private readonly library: (path: string) => string | undefined,
+    private readonly library: Library,
     readonly mappings: Mappings,
     private readonly texts: ReadonlyMap<string, string> = new Map(),
     readonly sizesOnly = false,
@@ -39,9 +45,13 @@ export class Sources implements Host {
   readSource(path: string): string | undefined {
     const text = this.texts.get(path);
     if (text !== undefined) return text;
-    if (path.startsWith("std/")) return this.library(path);
+    if (path.startsWith("std/")) return this.library.source(path);
     const kind = this.files.stat(path)?.kind;
     return kind === undefined || kind === "folder" ? undefined : readText(this.files, path);
+  }
+
+  readTree(path: string, text: string): Program | undefined {
+    return this.texts.has(path) || !path.startsWith("std/") ? undefined : this.library.tree?.(path, text);
   }
 
   identity(path: string): string {

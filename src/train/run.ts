@@ -1,5 +1,5 @@
 /** A whole file: every stage in order, copies between them, what one stage leaves for the next. */
-import type { Action, DatasetSpec, GenerateStage, Project, Stage, TokenizerSource } from "../compiler/project.ts";
+import type { Action, DatasetSpec, GenerateStage, Stage, TokenizerSource } from "../compiler/project.ts";
 import type { Problem } from "../compiler/report/problem.ts";
 import { asideOf, install } from "../formats/aside.ts";
 import { joinPath } from "../formats/files.ts";
@@ -41,8 +41,6 @@ export interface FileHost extends RunHost, ScoreHost {
   /** Prompts of a table, for `generate { data = ... }`. */
   prompts(stage: GenerateStage): Promise<readonly Prompt[]>;
 }
-
-export const stagesOf = (project: Project): Stage[] => project.actions.flatMap((a) => (a.kind === "stage" ? [a.stage] : []));
 
 /** Runs every stage. Gives the results of the `train` stages. */
 export async function runFile(host: FileHost, options: RunOptions): Promise<TrainResult[]> {

@@ -1,7 +1,7 @@
 import type { Span } from "../../ir/graph.ts";
 import type * as ast from "../ast.ts";
 import type { Host } from "../project.ts";
-import { type Parsed, parse } from "../read/parse.ts";
+import { parse } from "../read/parse.ts";
 import type { Problem } from "../report/problem.ts";
 import { resolve } from "../resolve.ts";
 import { Block, type BlockOwner } from "./block.ts";
@@ -55,7 +55,8 @@ export class Files {
       });
     this.loading.push(id);
     try {
-      const { program, problems } = parsed(text, path);
+      const ahead = this.host.readTree?.(path, text);
+      const { program, problems } = ahead === undefined ? parse(text, path) : { program: ahead, problems: [] };
       this.problems.push(...problems);
       const unit = this.unit(path, text, program, variables);
       this.units.set(path, unit);
@@ -157,14 +158,3 @@ export function joinPath(from: string, path: string): string {
   return parts.join("/") || ".";
 }
 const moduleName = (path: string): string => path.replace(/\.peft$/, "");
-
-/** Trees of the texts read last, by path: the library is the same for every file that is compiled, and trees do not change. */
-const trees = new Map<string, { readonly text: string; readonly tree: Parsed }>();
-
-function parsed(text: string, path: string): Parsed {
-  const known = trees.get(path);
-  if (known?.text === text) return known.tree;
-  const tree = parse(text, path);
-  if (path.startsWith("std/")) trees.set(path, { text, tree });
-  return tree;
-}

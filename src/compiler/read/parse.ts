@@ -24,9 +24,9 @@ export interface Parsed {
 }
 
 let parser: PeftParser | undefined;
-/** The last text of a file and what it was read as: a command looks at its file more than once. */
+/** The last text of a file and what it was read as: a command looks at its file more than once, and the library is the same for every file. */
 const known = new Map<string, { readonly text: string; readonly parsed: Parsed }>();
-const KNOWN = 64;
+const KNOWN = 256;
 
 /** Reads a file. Never throws for what is in the text: whatever is wrong with it is a problem with a place. */
 export function parse(text: string, file: string): Parsed {

@@ -1,6 +1,4 @@
 /** Rows of Parquet files. The reader is asynchronous, so they are loaded before tables are made of them. */
-import { parquetMetadata, parquetReadObjects, parquetSchema } from "hyparquet";
-import { compressors } from "hyparquet-compressors";
 import { InputError } from "../../ir/errors.ts";
 import { type Files, fileFailure, type Json, pythonFloat } from "../files.ts";
 import { Numeral } from "../numeral.ts";
@@ -19,6 +17,11 @@ export async function readParquet(files: Files, path: string): Promise<Row[]> {
     const bytes = files.read(path, start, Math.max(0, Math.min(end, stat.size) - start));
     return bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength) as ArrayBuffer;
   };
+  // loaded where there is such a file
+  const [{ parquetMetadata, parquetReadObjects, parquetSchema }, { compressors }] = await Promise.all([
+    import("hyparquet"),
+    import("hyparquet-compressors"),
+  ]);
   try {
     const footer = slice(Math.max(0, stat.size - FOOTER));
     const length = footer.byteLength >= 8 ? new DataView(footer).getUint32(footer.byteLength - 8, true) : 0;

@@ -75,8 +75,10 @@ export class Trial {
   compile(text: string): Project {
     const { bench, test } = this;
     const path = `${bench.goldens.folder}/case.peft`;
-    const library = (file: string) =>
-      bench.files.stat(`${bench.library}/${file}`) ? readText(bench.files, `${bench.library}/${file}`) : undefined;
+    const library = {
+      source: (file: string) =>
+        bench.files.stat(`${bench.library}/${file}`) ? readText(bench.files, `${bench.library}/${file}`) : undefined,
+    };
     const project = compile(path, new Sources(bench.files, library, bench.mappings).with(path, text));
     const errors = project.problems.filter((p) => p.severity === "error");
     if (errors.length === 0) return project;
