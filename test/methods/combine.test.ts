@@ -29,7 +29,12 @@ const HEAD = `import { LlamaForCausalLM } from "std/models/llama"
 model m = LlamaForCausalLM from "test/golden/models/llama-lm"
 `;
 function compiled(body: string) {
-  const sources = new Sources(files, (path) => readFileSync(`specs/${path}`, "utf8"), mappings, new Map([["main.peft", HEAD + body]]));
+  const sources = new Sources(
+    files,
+    { source: (path) => readFileSync(`specs/${path}`, "utf8") },
+    mappings,
+    new Map([["main.peft", HEAD + body]]),
+  );
   return { p: compile("main.peft", sources), sources };
 }
 const load = (name: string) => `load("test/golden/combined/${name}")`;
