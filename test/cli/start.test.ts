@@ -34,10 +34,11 @@ test("the version and a verb take a few files, and neither takes packages apart 
 
 test("checking a file loads no reader of what it does not read, and no backend", () => {
   const files = loaded("check", "specs/examples/quickstart.peft").map((file) => readFileSync(file, "utf8"));
-  const holds = (text: string) => files.some((file) => file.includes(text));
-  for (const known of ["class PeftParser", "function compileGraph"]) expect([known, holds(known)]).toEqual([known, true]);
-  for (const other of ["function parquetReadObjects", "class HubApiError", "requestAdapter("])
-    expect([other, holds(other)]).toEqual([other, false]);
+  // where it is made: as it stands, or as the bundler puts it
+  const holds = (name: string) =>
+    files.some((file) => new RegExp(`(class|function) ${name}\\b|\\b${name} ?= ?(class|async|function)`).test(file));
+  expect(holds("PeftParser")).toBe(true);
+  for (const other of ["parquetReadObjects", "HubApiError", "openEngine"]) expect([other, holds(other)]).toEqual([other, false]);
 });
 
 test("the help tells of all verbs", () => {

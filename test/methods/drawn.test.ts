@@ -22,7 +22,12 @@ model m = LlamaForCausalLM(vocab_size: 11, hidden_size: 32, intermediate_size: 6
 `;
 
 function program(body: string, files = new MemoryFiles()): { p: Project; values: ValueStore } {
-  const sources = new Sources(files, { source: (path) => readFileSync(`specs/${path}`, "utf8") }, mappings, new Map([["main.peft", HEAD + body]]));
+  const sources = new Sources(
+    files,
+    { source: (path) => readFileSync(`specs/${path}`, "utf8") },
+    mappings,
+    new Map([["main.peft", HEAD + body]]),
+  );
   const p = compile("main.peft", sources);
   expect(p.problems.map(({ code, message }) => `${code} ${message}`)).toEqual([]);
   return { p, values: new ValueStore(p, sources.open) };

@@ -17,7 +17,12 @@ model m = BertForSequenceClassification(vocab_size: 13, hidden_size: 8, num_hidd
 `;
 
 function program(body: string, files = new MemoryFiles()) {
-  const sources = new Sources(files, { source: (path) => readFileSync(`specs/${path}`, "utf8") }, mappings, new Map([["main.peft", HEAD + body]]));
+  const sources = new Sources(
+    files,
+    { source: (path) => readFileSync(`specs/${path}`, "utf8") },
+    mappings,
+    new Map([["main.peft", HEAD + body]]),
+  );
   const p = compile("main.peft", sources);
   expect(p.problems.map(({ code, message }) => `${code} ${message}`)).toEqual([]);
   return { p, values: new ValueStore(p, sources.open) };
