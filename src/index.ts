@@ -12,7 +12,6 @@
  */
 import { compile as compileFile } from "./compiler/compile.ts";
 import type { GenerateStage, Project, Static } from "./compiler/project.ts";
-import { stagesOf } from "./compiler/project.ts";
 import type { Problem } from "./compiler/report/problem.ts";
 import { renderProblems } from "./compiler/report/render.ts";
 import { InputError } from "./ir/errors.ts";
@@ -26,6 +25,7 @@ import { dropSessions } from "./train/kept.ts";
 import { evaluateAll } from "./train/predict.ts";
 import { useAdapter } from "./train/restore.ts";
 import { type FileHost, runFile, tokenizerOf } from "./train/run.ts";
+import { stagesOf } from "./train/stages.ts";
 
 export type { AttachmentReport, ModelReport, ParamDecl, Project, SiteReport, Stage, Static } from "./compiler/project.ts";
 export type { Problem } from "./compiler/report/problem.ts";

@@ -2,7 +2,6 @@
 import type { Command } from "commander";
 import { compile } from "../compiler/compile.ts";
 import type { Project, Static } from "../compiler/project.ts";
-import { stagesOf } from "../compiler/project.ts";
 import { readNumber } from "../compiler/read/literals.ts";
 import type { DeviceChoice } from "../node/engine.ts";
 import { openWorkspace, type Workspace } from "../node/workspace.ts";
@@ -10,6 +9,7 @@ import type { Sources } from "../train/compiler-host.ts";
 import type { Engine } from "../train/engine.ts";
 import { wholeModelOf } from "../train/held.ts";
 import type { FileHost } from "../train/run.ts";
+import { stagesOf } from "../train/stages.ts";
 import { Rejected, reportProblems, Usage } from "./errors.ts";
 import { EXIT, type Io } from "./io.ts";
 import { type Display, display } from "./progress.ts";

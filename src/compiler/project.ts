@@ -4,7 +4,7 @@
  */
 import type { Dim } from "../ir/dim.ts";
 import type { DType, Graph, Span } from "../ir/graph.ts";
-import type * as ast from "./ast.ts";
+import type { Program } from "./ast.ts";
 import type { Problem } from "./report/problem.ts";
 
 /** A tensor that lives across calls. `name` is unique in the file: the model's or attachment's name, a dot, and its path. */
@@ -312,8 +312,7 @@ export interface Project {
   readonly problems: readonly Problem[];
 }
 
-/** The stages of a file, in its order. */
-export const stagesOf = (project: Project): Stage[] => project.actions.flatMap((a) => (a.kind === "stage" ? [a.stage] : []));
+export type { Program };
 
 /** Files, as the compiler sees them. Paths arrive resolved against the file that names them. */
 export interface Host {
@@ -322,7 +321,7 @@ export interface Host {
   /** Text of a source file; `std/...` names the library's. `undefined`: there is none. */
   readSource(path: string): string | undefined;
   /** The tree of a source that was read when the program was built; `undefined`: there is none of this text. */
-  readTree?(path: string, text: string): ast.Program | undefined;
+  readTree?(path: string, text: string): Program | undefined;
   /** A name for a source file that all paths to it share, links followed. */
   identity?(path: string): string;
   /** `config.json` of a model's folder with spellings of all versions made one; `undefined`: no such folder. */

@@ -1,6 +1,5 @@
 /** The files that a compiler asks for, answered from any `Files`. */
-import type { Program } from "../compiler/ast.ts";
-import type { Host, TokenizerSource } from "../compiler/project.ts";
+import type { Host, Program, TokenizerSource } from "../compiler/project.ts";
 import { type Combination, combine, nameOfCombination } from "../formats/adapters/combine.ts";
 import type { AdapterFolder } from "../formats/adapters/folder.ts";
 import type { Mappings } from "../formats/adapters/mapping.ts";

@@ -1,6 +1,5 @@
 /** Values of an earlier run, or of an adapter's folder, for `eval` and `generate`. */
 import type { DatasetSpec, NumberSource, Project, Stage, TrainStage } from "../compiler/project.ts";
-import { stagesOf } from "../compiler/project.ts";
 import { type AdapterFolder, rolesIn } from "../formats/adapters/folder.ts";
 import { openObjectives } from "../formats/adapters/objectives.ts";
 import { PREDICTIONS, SAMPLES } from "../formats/data/makers/predicted.ts";
@@ -15,6 +14,7 @@ import { attachedTo, holds } from "./held.ts";
 import { merge } from "./merge.ts";
 import { numberOf } from "./numbers.ts";
 import { type FileHost, reportLoaded } from "./run.ts";
+import { stagesOf } from "./stages.ts";
 import { resultsIn } from "./train.ts";
 import type { ValueStore } from "./values.ts";
 

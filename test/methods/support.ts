@@ -2,13 +2,13 @@
 import { readdirSync, readFileSync } from "node:fs";
 import path from "node:path";
 import type { Entry, PredictStage, Project } from "../../src/compiler/project.ts";
-import { stagesOf } from "../../src/compiler/project.ts";
 import { differentiate } from "../../src/ir/autodiff.ts";
 import { bind } from "../../src/ir/bind.ts";
 import { interpret } from "../../src/ir/interpret.ts";
 import { type Tensor, tensor } from "../../src/ir/ops/index.ts";
 import { drawInto, keyOf } from "../../src/ir/random.ts";
 import { merge } from "../../src/train/merge.ts";
+import { stagesOf } from "../../src/train/stages.ts";
 import { ValueStore } from "../../src/train/values.ts";
 import { SPECS } from "../support/compile.ts";
 

@@ -1,6 +1,5 @@
 import type { Command } from "commander";
 import { guaranteed } from "../../backends/webgpu/limits.ts";
-import { stagesOf } from "../../compiler/project.ts";
 import { InputError } from "../../ir/errors.ts";
 import { pipeline } from "../../ir/pipeline.ts";
 import { packageVersion } from "../../node/package.ts";
@@ -9,6 +8,7 @@ import { requireBudget } from "../../train/budget.ts";
 import type { EntryPoint } from "../../train/engine.ts";
 import { generationPoints } from "../../train/generate.ts";
 import { writePackage } from "../../train/package.ts";
+import { stagesOf } from "../../train/stages.ts";
 import { layTrain } from "../../train/train.ts";
 import { zeros } from "../../train/values.ts";
 import { type CommonOptions, common, Session, wholeNumber } from "../context.ts";

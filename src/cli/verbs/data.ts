@@ -1,11 +1,11 @@
 import type { Command } from "commander";
 import pc from "picocolors";
 import type { DatasetSpec, Project, Stage } from "../../compiler/project.ts";
-import { stagesOf } from "../../compiler/project.ts";
 import { InputError } from "../../ir/errors.ts";
 import { checkTables } from "../../train/checks.ts";
 import { checkTable } from "../../train/columns.ts";
 import { type Facts, factsOf, type StageTable, stageTables, unreadIn, type View, viewsOf, type Words } from "../../train/inspect.ts";
+import { stagesOf } from "../../train/stages.ts";
 import { type CommonOptions, common, Session, wholeNumber } from "../context.ts";
 import { line, Rejected, reportProblems, Usage } from "../errors.ts";
 import type { Io } from "../io.ts";

@@ -1,13 +1,13 @@
 import type { Command } from "commander";
 import type { Sites } from "../../backends/sites.ts";
 import type { Project, TrainStage } from "../../compiler/project.ts";
-import { stagesOf } from "../../compiler/project.ts";
 import { writeFile } from "../../formats/files.ts";
 import type { ArenaName } from "../../runtime/program.ts";
 import { arenaMeaning, memoryOf, showBytes } from "../../train/budget.ts";
 import type { DataTable } from "../../train/columns.ts";
 import type { TableRequest } from "../../train/host.ts";
 import { partedFront } from "../../train/parts.ts";
+import { stagesOf } from "../../train/stages.ts";
 import { standIn } from "../../train/stand-in.ts";
 import { layTrain, type PreparedTrain, planTrain, requireFit } from "../../train/train.ts";
 import { elements } from "../../train/values.ts";

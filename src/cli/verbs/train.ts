@@ -1,6 +1,6 @@
 import type { Command } from "commander";
-import { stagesOf } from "../../compiler/project.ts";
 import { runFile } from "../../train/run.ts";
+import { stagesOf } from "../../train/stages.ts";
 import { type CommonOptions, common, Session } from "../context.ts";
 import { Usage } from "../errors.ts";
 import type { Io } from "../io.ts";
