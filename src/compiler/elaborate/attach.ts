@@ -276,7 +276,7 @@ function run(e: Elaborator, site: Site, m: ast.Member): void {
       return;
     }
     case "State":
-      return void site.params.set(m.name.text, makeState(e, site, m));
+      return void site.params.set(m.name.text, e.isStaticNone(m.start, site.scope) ? null : makeState(e, site, m));
     case "Input":
       return void site.inputs.set(m.field.name.text, () => e.columnFor(m.field, site));
     case "Require":
@@ -295,13 +295,9 @@ function run(e: Elaborator, site: Site, m: ast.Member): void {
       for (const line of rebindings([m])) {
         const target = line.statement.targets[line.target];
         // an optional name that this place lacks: the `if` around the line must keep it away
-        if (
-          target.names.length === 1 &&
-          site.roleNames.get(target.names[0].text) === null &&
-          line.inside.length > 0 &&
-          !e.reachedStatically(line, site)
-        )
-          continue;
+        const [{ text }] = target.names;
+        const lacking = target.names.length === 1 ? site.roleNames.get(text) === null : site.params.get(text) === null;
+        if (lacking && line.inside.length > 0 && !e.reachedStatically(line, site)) continue;
         const { holder, name } = rebindTarget(site, target, e.loss);
         holder.rebind(name, { site, line, stamp: attachment.stamp(line.statement, site.index) });
       }

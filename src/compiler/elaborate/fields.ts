@@ -94,7 +94,7 @@ export const stageFields = {
     clip: { kind: above(0), doc: "The most that the norm of all gradients together may be; they are scaled down to it." },
     optimizer: {
       kind: late("a method on Parameter"),
-      doc: "What an update does: a method of `std/training`, with its options. Left out: that of `std/defaults`.",
+      doc: "What an update does: a method of `std/training` or `std/optimizers`, with its options. Left out: that of `std/defaults`.",
     },
     schedule: { kind: late("a function of the step"), doc: "What the rate is multiplied with, such as `linear(warmup: 0.1)`." },
     memory,

@@ -19,6 +19,10 @@ export interface Optimizer {
   readonly eps?: number;
   readonly weight_decay?: number;
   readonly momentum?: number;
+  readonly nesterov?: boolean;
+  readonly adjust?: string;
+  readonly block?: number;
+  readonly small?: number;
   readonly steps: number;
   readonly clip?: number | null;
   /** Kind, updates of warm-up, updates in all. */

@@ -109,12 +109,20 @@ export const modelName = (task: Task): string =>
 /** `bert.encoder.layer.0.output` as the language writes it. */
 export const selector = (path: string): string => path.replace(/\.(\d+)(?=\.|$)/g, "[$1]");
 
+/** Optimisers in files of their own. */
+const APART = ["lion", "muon", "adafactor", "adamw8"];
+
 /** The optimiser and its schedule; a run without one only looks at gradients. */
 export function update(o: Optimizer | null | undefined): { imports: string[]; optimizer: string; schedule: string | undefined } {
   if (o == null) return { imports: ["sgd"], optimizer: "sgd(lr: 0)", schedule: undefined };
   const decay = `weight_decay: ${o.weight_decay ?? 0}`;
   const optimizers: Readonly<Record<string, string>> = {
     AdamW: `adamw(lr: ${o.lr}, betas: [${(o.betas ?? []).join(", ")}], eps: ${o.eps ?? 0}, ${decay})`,
+    Adam: `adam(lr: ${o.lr}, betas: [${(o.betas ?? []).join(", ")}], eps: ${o.eps ?? 0}, ${decay})`,
+    Lion: `lion(lr: ${o.lr}, betas: [${(o.betas ?? []).join(", ")}], ${decay})`,
+    Muon: `muon(lr: ${o.lr}, momentum: ${o.momentum ?? 0}, nesterov: ${o.nesterov === true}, adjust: "${o.adjust}", ${decay})`,
+    Adafactor: `adafactor(lr: ${o.lr}, ${decay})`,
+    AdamW8bit: `adamw8(lr: ${o.lr}, betas: [${(o.betas ?? []).join(", ")}], eps: ${o.eps ?? 0}, block: ${o.block}, small: ${o.small}, ${decay})`,
     SGD: `sgd(lr: ${o.lr}, momentum: ${o.momentum ?? 0}, ${decay})`,
   };
   const optimizer = optimizers[o.name];
@@ -148,7 +156,10 @@ export function programOf(wanted: Wanted): string {
   if (task.declared) lines.push(task.declared);
   if (wanted.declared) lines.push(wanted.declared);
   if (trained.length > 0) {
-    lines.push(`import { ${[...optimizers, ...(o?.no_decay_on_bias_and_norm ? ["NoDecay"] : [])].join(", ")} } from "std/training"`);
+    const apart = optimizers.filter((name) => APART.includes(name));
+    const usual = [...optimizers.filter((name) => !apart.includes(name)), ...(o?.no_decay_on_bias_and_norm ? ["NoDecay"] : [])];
+    if (usual.length > 0) lines.push(`import { ${usual.join(", ")} } from "std/training"`);
+    for (const name of apart) lines.push(`import { ${name} } from "std/optimizers/${name}"`);
     if (o?.no_decay_on_bias_and_norm) lines.push('import { Norm } from "std/nn"');
     lines.push(OBSERVE);
   }

@@ -31,6 +31,23 @@ linear.add("half", [{ name: "x" }, { name: "format" }], ({ x, format }, c) => {
   const node = c.node(x!);
   return c.tensor(c.build((b) => b.make("widen", [b.make("narrow", [node], { format })], { shape: node.type.shape, format })));
 });
+// whole numbers of a few bits in words of 32, and back
+const BITS = [1, 2, 4, 8, 16];
+const bitsOf = (bits: Value, c: Call): number => {
+  const n = c.int(bits, "bits");
+  return BITS.includes(n) ? n : c.fail("P0206", `\`bits\` is one of ${BITS.join(", ")}, this is ${n}`);
+};
+linear.add("pack", [{ name: "x" }, { name: "bits" }], ({ x, bits }, c) => {
+  const node = c.node(x!);
+  const n = node.type.shape.reduce<number>(
+    (all, d) => (typeof d === "number" ? all * d : c.fail("P0206", "`pack` takes a tensor of known sizes")),
+    1,
+  );
+  return c.tensor(c.build((b) => b.make("pack", [b.reshape(b.cast(node, "i32"), [n])], { bits: bitsOf(bits!, c) })));
+});
+linear.add("unpack", [{ name: "words" }, { name: "shape" }, { name: "bits" }], ({ words, shape, bits }, c) =>
+  c.tensor(c.build((b) => b.make("unpack", [c.node(words!)], { shape: c.dims(shape, "shape"), bits: bitsOf(bits!, c) }))),
+);
 function levelsOf(levels: Value, c: Call): Node {
   const all = c.list(levels, "levels").map((v) => {
     if (typeof v === "number") return v;
