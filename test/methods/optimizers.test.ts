@@ -73,6 +73,6 @@ model m = Linear(96, 128, bias: false)
 train { objective = goal(m)  data = jsonl("x")  optimizer = ${call}  steps = 1 }
 `);
   expect(errorsOf(p)).toEqual([]);
-  const all = [...p.states.values()].reduce((sum, { shape }) => sum + 4 * shape.reduce((a, b) => a * Number(b), 1), 0);
+  const all = [...p.states.values()].reduce((sum, { shape }) => sum + 4 * shape.map(Number).reduce((a, b) => a * b, 1), 0);
   expect(all / (96 * 128)).toBeCloseTo(bytes, 6);
 });
