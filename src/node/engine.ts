@@ -8,10 +8,11 @@ import { memoryOf } from "../train/budget.ts";
 import type { Engine } from "../train/engine.ts";
 import { referenceEngine } from "../train/reference.ts";
 import { dawn } from "./dawn.ts";
+import { torchEngine } from "./torch/engine.ts";
 import { collect, compileOptimised, enableRelaxed, parallelism, startThread } from "./threads.ts";
 
 /** auto: a hardware WebGPU adapter if there is one, else WebAssembly. */
-export type DeviceChoice = "auto" | "webgpu" | "wasm" | "reference";
+export type DeviceChoice = "auto" | "webgpu" | "wasm" | "reference" | "torch";
 
 /** Most threads that help: beyond, waiting for each other costs more than it brings. */
 const WORKERS = 16;
@@ -21,6 +22,8 @@ export async function openEngine(choice: DeviceChoice, hooks: Hooks = {}): Promi
   switch (choice) {
     case "reference":
       return referenceEngine();
+    case "torch":
+      return torchEngine();
     case "wasm":
       return backendEngine(wasmDriver("asked for"), hooks);
     case "webgpu":

@@ -128,8 +128,8 @@ export interface Kernel {
 export interface Program {
   readonly format: "peftc-program";
   readonly version: 1;
-  /** `reference`: nothing was lowered; the interpreter runs the graphs that it was made of. */
-  readonly target: "wasm" | "webgpu" | "reference";
+  /** `reference`: nothing was lowered; the interpreter runs the graphs that it was made of. `torch`: PyTorch runs what was printed of them. */
+  readonly target: "wasm" | "webgpu" | "reference" | "torch";
   /** "relaxed" | "plain" for wasm: whether multiply-adds may be fused. */
   readonly arithmetic: string;
   readonly arenas: readonly Arena[];

@@ -10,6 +10,7 @@ const THRESHOLDS: Readonly<Record<Program["target"], readonly [number, number]>>
   wasm: [0.25, 0.33],
   webgpu: [0.1, 0.15],
   reference: [0, 0],
+  torch: [0, 0],
 };
 
 export class Skipping {

@@ -10,6 +10,8 @@ export interface EntryPoint {
   readonly name: string;
   readonly graph: Graph;
   readonly sizes: ReadonlyMap<string, number>;
+  /** The symbol of the rows of a batch, where there is one. */
+  readonly batch?: string | undefined;
   /** Symbols whose value is an input of that name when it runs, while `sizes` has its extent. */
   readonly growing?: readonly string[];
 }

@@ -25,6 +25,7 @@ export function entryPoints(
     batches[table].map((rows) => ({
       name: entryName(kind, first + table, rows, batches[table][0]),
       graph: entry.graph,
+      batch: batchSymbol(entry.columns),
       sizes: sizesFor(entry, sizes[table], rows),
     })),
   );

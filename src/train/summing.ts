@@ -38,7 +38,8 @@ export class Summing {
   /** Throws `NotAdditive` (P0811) where batches do not add up. */
   constructor(private readonly options: SummingOptions) {
     const { names, entry, number, sizes, batches } = options;
-    const split = accumulate(entry.graph, batchSymbol(entry.columns) ?? "B");
+    const batch = batchSymbol(entry.columns);
+    const split = accumulate(entry.graph, batch ?? "B");
     const prefix = `${names.finish}${number > 0 ? `/${number}` : ""}`;
     const renamed = new Map(split.states.map((s) => [s.name, `${prefix}/${s.name}`]));
     const graph = (g: Graph) => renameStates(g, renamed);
@@ -49,7 +50,7 @@ export class Summing {
       update: graph(split.update),
     };
     const points = (kind: string, g: Graph) =>
-      batches.map((rows) => ({ name: entryName(kind, number, rows, batches[0]), graph: g, sizes: sizesFor(entry, sizes, rows) }));
+      batches.map((rows) => ({ name: entryName(kind, number, rows, batches[0]), graph: g, batch, sizes: sizesFor(entry, sizes, rows) }));
     this.points = [
       ...(this.split.count === undefined ? [] : points(names.count, this.split.count)),
       ...points(names.part, this.split.gradients),

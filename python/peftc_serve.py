@@ -1,0 +1,112 @@
+"""
+Runs programs for peftc, which drives it over a socket: `peftc_serve.py PORT TOKEN`. A message is a line of JSON and the bytes it announces, both ways.
+"""
+import json
+import os
+import socket
+import sys
+import traceback
+
+import torch
+
+import peftc_runtime as runtime
+
+_NAMES = {torch.float32: "f32", torch.int32: "i32", torch.bool: "bool"}
+
+
+class Wire:
+    def __init__(self, port, token):
+        self.socket = socket.create_connection(("127.0.0.1", port))
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.file = self.socket.makefile("rb", buffering=1 << 20)
+        self.socket.sendall(f"{token}\n".encode())
+
+    def receive(self):
+        line = self.file.readline()
+        if not line:
+            return None, {}
+        message = json.loads(line)
+        tensors = {}
+        for name, dtype, count in message.get("tensors", []):
+            raw = bytearray(4 * count)
+            view, done = memoryview(raw), 0
+            while done < len(raw):
+                got = self.file.readinto(view[done:])
+                if not got:
+                    return None, {}
+                done += got
+            tensors[name] = torch.frombuffer(raw, dtype=runtime.DTYPES[dtype]) if count else torch.empty(0, dtype=runtime.DTYPES[dtype])
+        return message, tensors
+
+    def send(self, message, tensors=()):
+        parts, head = [], []
+        for name, value in tensors:
+            if value.dtype == torch.bool:
+                value = value.to(torch.int32)
+            value = value.detach().to("cpu").contiguous()
+            head.append([name, _NAMES[value.dtype], value.numel()])
+            parts.append(value.numpy().tobytes())
+        self.socket.sendall((json.dumps({**message, "tensors": head}) + "\n").encode())
+        for part in parts:
+            self.socket.sendall(part)
+
+
+def peak():
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+class Server:
+    def __init__(self):
+        self.programs = {}
+        self.device = runtime.device_of(int(os.environ.get("LOCAL_RANK", "0")))
+
+    def handle(self, message, tensors):
+        """The answer, and tensors beside it."""
+        what = message["do"]
+        if what == "open":
+            program = runtime.Program(message["spec"], runtime.load_text(message["files"]), self.device)
+            self.programs[message["program"]] = program
+            return {}, []
+        if what == "close":
+            self.programs.pop(message["program"], None)
+            return {}, []
+        program = self.programs[message["program"]]
+        if what == "write":
+            program.write(message["kind"], message["name"], message["at"], tensors["values"])
+            return {}, []
+        if what == "read":
+            return {}, [("values", program.read(message["kind"], message["name"]))]
+        if what == "run":
+            outputs = program.run(message["entry"], {**message["numbers"], **tensors})
+            asked = message.get("outputs")
+            missing = [name for name in asked or [] if name not in outputs]
+            if missing:
+                raise KeyError(f"{message['entry']} has no output {missing[0]}")
+            return {"peak": peak()}, [(k, v) for k, v in outputs.items() if asked is None or k in asked]
+        raise ValueError(f"there is no request {what}")
+
+
+def main():
+    threads = os.environ.get("PEFTC_TORCH_THREADS")
+    if threads:
+        torch.set_num_threads(int(threads))
+    wire = Wire(int(sys.argv[1]), sys.argv[2])
+    server = Server()
+    while True:
+        message, tensors = wire.receive()
+        if message is None:
+            return
+        try:
+            answer, values = server.handle(message, tensors)
+        except Exception as error:  # told to who asked, who decides
+            wire.send({"error": f"{type(error).__name__}: {error}", "trace": traceback.format_exc(), "memory": isinstance(error, (MemoryError, torch.OutOfMemoryError))})
+        else:
+            wire.send(answer, values)
+
+
+if __name__ == "__main__":
+    main()

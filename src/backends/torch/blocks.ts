@@ -1,0 +1,282 @@
+/**
+ * Loops as modules: the turns of a loop are modules that hold the parameters which no other turn reads, so that `fully_shard` can wrap them. A body is a
+ * method of their class.
+ */
+import { symbolsOf } from "../../ir/dim.ts";
+import { Bug } from "../../ir/errors.ts";
+import { type Body, type Graph, type Node, order } from "../../ir/graph.ts";
+import { rowOf } from "../../ir/ops/index.ts";
+import { type Around, Region } from "./region.ts";
+import { identifier, quoted } from "./text.ts";
+import { assignments, construct, type Module, type Tree } from "./tree.ts";
+
+/** A turn that has a module of its own. */
+interface Home {
+  /** The path of the module, and of other paths that stand for it (an attachment's, for the same turn). */
+  readonly path: string;
+  readonly also: readonly string[];
+}
+
+interface Class {
+  readonly name: string;
+  readonly module: Module;
+  /** Bodies by their text. */
+  readonly methods: Map<string, string>;
+}
+
+export class Blocks {
+  /** The home of each parameter that only one turn reads. */
+  private readonly homes = new Map<string, Home | undefined>();
+  private readonly paths = new Set<string>();
+  private readonly classesByText = new Map<string, Class>();
+  private readonly classOf = new Map<string, Class>();
+  private readonly names = new Set<string>(["Group", "Model"]);
+
+  constructor(private readonly tree: Tree) {}
+
+  /** Looks at the loops of a graph: which parameters belong to which turn. */
+  survey(graph: Graph): void {
+    const inLoops = new Map<Node, number>();
+    const nodes = order(graph.results.map((r) => r.node));
+    for (const loop of nodes) {
+      if (!loop.loop) continue;
+      homesOf(loop)?.forEach((home, t) => {
+        const { carried, turns } = loop.loop!;
+        for (const k of turns[t].args) {
+          const param = loop.inputs[carried + k];
+          if (rowOf(param).supply !== "param") continue;
+          inLoops.set(param, (inLoops.get(param) ?? 0) + 1);
+          const name = String(param.attrs.name);
+          if (!this.homes.has(name)) this.homes.set(name, home);
+          else if (this.homes.get(name)?.path !== home.path) this.homes.set(name, undefined);
+        }
+      });
+    }
+  }
+
+  /** The path at which a parameter is put: within its turn's module, if it has one. */
+  placeOf(name: string): readonly string[] {
+    const home = this.homes.get(name);
+    if (home === undefined) return name.split(".");
+    this.paths.add(home.path);
+    if (name.startsWith(`${home.path}.`)) return name.split(".");
+    const other = home.also.find((p) => name.startsWith(`${p}.`));
+    const rest = other === undefined ? name.split(".").slice(1) : name.slice(other.length + 1).split(".");
+    return [...home.path.split("."), name.split(".")[0], ...rest];
+  }
+
+  /** Gives turns of one structure one class. Called when all parameters are placed. */
+  settle(): void {
+    for (const path of this.paths) {
+      const module = this.tree.find(path.split("."));
+      if (module === undefined) continue;
+      const text = construct(module, "");
+      const segments = path.split(".").filter((s) => !/^\d+$/.test(s));
+      const key = `${segments.join(".")} ${text}`;
+      let known = this.classesByText.get(key);
+      if (known === undefined) {
+        known = { name: this.className(segments), module, methods: new Map() };
+        this.classesByText.set(key, known);
+      }
+      this.classOf.set(path, known);
+    }
+    for (const [path, known] of this.classOf) this.tree.find(path.split("."))!.block = known.name;
+  }
+
+  private className(segments: readonly string[]): string {
+    const base = identifier(segments.slice(-2).map((s) => s.replace(/(^|_)(\w)/g, (_, __, c: string) => c.toUpperCase())).join(""));
+    let name = base;
+    for (let i = 2; this.names.has(name); i++) name = `${base}${i}`;
+    this.names.add(name);
+    return name;
+  }
+
+  /** Paths of the modules that are turns. */
+  lists(): string[] {
+    return [...this.classOf.keys()].map((path) => this.tree.text(path.split("."), "").replace(/\[(\d+)\]/g, ".$1").slice(1));
+  }
+
+  classes(): string[] {
+    return [...this.classesByText.values()].map(({ name, module, methods }) =>
+      [
+        `class ${name}(Group):`,
+        "    def __init__(self):",
+        "        super().__init__(",
+        ...assignments(module, "            ").map((p) => `            ${p},`),
+        "        )",
+        "",
+        "    def forward(self, body, *given):",
+        '        """Runs one of the bodies below."""',
+        "        return getattr(self, body)(*given)",
+        ...[...methods].flatMap(([text, method]) => ["", ...text.replace("METHOD", method).split("\n").map((l) => (l ? `    ${l}` : l))]),
+      ].join("\n"),
+    );
+  }
+
+  // ---- running
+
+  /** Prints the calls of a loop's turns, and gives what is read of it its text. */
+  run(loop: Node, region: Region, around: Around, wanted: ReadonlySet<Node>): void {
+    const { carried, bodies, turns, sliced } = loop.loop!;
+    if (sliced) throw new Bug(`the loop of ${loop.origin.path} is cut in slices before it is printed`);
+    const homes = around.outermost ? homesOf(loop) : undefined;
+    const printed = new Map<string, Called>();
+    const calls = turns.map((turn, t): { readonly called: Called; readonly target: string; readonly given: readonly string[] } => {
+      const path = homes?.[t].path;
+      const home = path === undefined ? undefined : this.classOf.get(path);
+      const places = turn.args.map((k) => (home ? this.ownPlace(loop.inputs[carried + k], path!) : undefined));
+      const key = `${turn.body} ${home?.name} ${places}`;
+      let called = printed.get(key);
+      if (!called) {
+        called = this.print(loop, bodies[turn.body], turn.args, places, home, region, around, wanted);
+        printed.set(key, called);
+      }
+      const given = turn.args.flatMap((k, i) => (places[i] === undefined ? [region.whole(loop.inputs[carried + k]).text] : []));
+      return { called, target: home ? this.tree.text(path!.split("."), "self") : "", given: [...given, ...called.more] };
+    });
+    const names = Array.from({ length: carried }, (_, i) => {
+      const name = region.fresh(region.nameFor(loop.inputs[i]));
+      region.say(`${name} = ${region.whole(loop.inputs[i]).text}`);
+      return name;
+    });
+    const reads = region.readsOf(loop);
+    const exported = new Map<string, string>();
+    const uniform = calls.every((c) => c.called === calls[0].called && c.called.exports === 0) && calls.length > 1;
+    if (uniform) this.loopOver(calls, names, region);
+    else
+      calls.forEach(({ called, target, given }, t) => {
+        const outs = [...names];
+        for (let i = 0; i < called.exports; i++) {
+          const name = region.fresh(`${region.nameFor(loop)}_${t}`);
+          exported.set(`${t}.${i}`, name);
+          outs.push(name);
+        }
+        region.say(`${targets(outs)}${invoke(called, target, [...names, ...given])}`);
+      });
+    for (const n of reads) {
+      const { output, turn, index } = n.attrs;
+      if (output === "joined") {
+        const parts = turns.map((_, t) => exported.get(`${t}.${String(index)}`)!);
+        region.set(n, `torch.cat((${parts.join(", ")},))`);
+      } else region.set(n, output === "carried" ? names[index as number] : exported.get(`${String(turn)}.${String(index)}`)!);
+    }
+  }
+
+  /** The turns as a Python loop. */
+  private loopOver(calls: readonly { called: Called; target: string; given: readonly string[] }[], names: readonly string[], region: Region): void {
+    const [{ called, given }] = calls;
+    const varies = given.map((_, i) => calls.some((c) => c.given[i] !== given[i]));
+    const rows = calls.map((c) => c.given.filter((_, i) => varies[i]));
+    const named = rows[0].map((_, i) => region.fresh(`row_${i + 1}`));
+    let next = 0;
+    const passed = given.map((text, i) => (varies[i] ? named[next++] : text));
+    const one = named.length === 1;
+    const list = rows.map((r) => (one ? r[0] : `(${r.join(", ")})`)).join(", ");
+    const over = called.method ? this.together(calls.map((c) => c.target)) : undefined;
+    const turn = called.method ? region.fresh("block") : "";
+    const row = one ? named[0] : `(${named.join(", ")})`;
+    if (over !== undefined)
+      region.say(named.length === 0 ? `for ${turn} in ${over}:` : `for ${turn}, ${row} in zip(${over}, [${list}]):`);
+    else region.say(named.length === 0 ? `for _ in range(${calls.length}):` : `for ${one ? named[0] : named.join(", ")} in [${list}]:`);
+    region.say(`    ${targets(names)}${invoke(called, turn, [...names, ...passed])}`);
+  }
+
+  /** Modules one behind the other: the list that consists of them, or each. */
+  private together(modules: readonly string[]): string {
+    const list = modules[0].replace(/\[0\]$/, "");
+    const whole = list !== modules[0] && modules.every((m, i) => m === `${list}[${i}]`);
+    const at = this.tree.find(list.split(/[.[\]]+/).slice(1));
+    return whole && at?.children.size === modules.length ? list : `[${modules.join(", ")}]`;
+  }
+
+  /** Where a turn's module has an argument of its own. */
+  private ownPlace(arg: Node, path: string): string | undefined {
+    if (rowOf(arg).supply !== "param") return undefined;
+    const name = String(arg.attrs.name);
+    if (this.homes.get(name)?.path !== path) return undefined;
+    return this.tree.text(this.tree.pathOf(name), "self", path.split("."));
+  }
+
+  private print(
+    loop: Node,
+    body: Body,
+    args: readonly number[],
+    places: readonly (string | undefined)[],
+    home: Class | undefined,
+    outer: Region,
+    around: Around,
+    wanted: ReadonlySet<Node>,
+  ): Called {
+    const { carried } = loop.loop!;
+    const nodes = everything(body.results);
+    const symbols = new Set(nodes.flatMap((n) => n.type.shape.flatMap(symbolsOf)));
+    const inside: Around = { ...around, outermost: false, param: (name) => refuseParam(name) };
+    const region = new Region(inside, body.results, wanted, [...symbols]);
+    const params: string[] = [];
+    const start: string[] = [];
+    body.params.forEach((p, i) => {
+      const place = i < carried ? undefined : places[i - carried];
+      const name = place ?? region.fresh(outer.nameFor(loop.inputs[i < carried ? i : carried + args[i - carried]]));
+      if (place === undefined) params.push(name);
+      if (wanted.has(p) && place === undefined) start.push(`${name} = ops.wanted(${name})`);
+      region.set(p, name);
+    });
+    const more: string[] = [];
+    for (const symbol of symbols) {
+      const from = body.params.find((p, i) => (i < carried || places[i - carried] === undefined) && p.type.shape.some((d) => String(d) === symbol));
+      if (from) start.unshift(`${symbol} = ${region.whole(from).text}.shape[${from.type.shape.findIndex((d) => String(d) === symbol)}]`);
+      else if (home) more.push(symbol);
+    }
+    region.run(true);
+    const results = body.results.map((r) => region.whole(r).text);
+    const lines = [...start, ...region.lines, `return ${results.length === 1 ? results[0] : results.join(", ")}`];
+    const exports = body.results.length - carried;
+    const head = (name: string, own: boolean) => `def ${name}(${[...(own ? ["self"] : []), ...params, ...more].join(", ")}):`;
+    if (!home) {
+      const name = outer.fresh(`${outer.nameFor(loop)}_turn`);
+      outer.say(head(name, false));
+      for (const line of lines) outer.say(`    ${line}`);
+      return { name, method: false, exports, more };
+    }
+    const text = [head("METHOD", true), ...lines.map((l) => `    ${l}`)].join("\n");
+    let method = home.methods.get(text);
+    if (method === undefined) {
+      method = home.methods.size === 0 ? "body" : `body_${home.methods.size + 1}`;
+      home.methods.set(text, method);
+    }
+    return { name: method, method: true, exports, more };
+  }
+}
+
+/** A body that has been printed: a method of the turns' class, or a function of the region. */
+interface Called {
+  readonly name: string;
+  readonly method: boolean;
+  readonly exports: number;
+  /** Sizes that no argument tells. */
+  readonly more: readonly string[];
+}
+const invoke = (called: Called, target: string, given: readonly string[]): string =>
+  called.method ? `${target}(${[quoted(called.name), ...given].join(", ")})` : `${called.name}(${given.join(", ")})`;
+const targets = (names: readonly string[]): string => (names.length === 0 ? "" : `${names.join(", ")} = `);
+
+function refuseParam(name: string): never {
+  throw new Bug(`the parameter ${name} crosses into a loop's body`);
+}
+/** All nodes of a region, those of the bodies in it included. */
+function everything(roots: readonly Node[]): Node[] {
+  return order(roots).flatMap((n) => [n, ...(n.loop?.bodies ?? []).flatMap((b) => [...b.params, ...everything(b.results)])]);
+}
+
+function homesOf(loop: Node): Home[] | undefined {
+  const paths = loop.attrs.paths as readonly string[] | undefined;
+  const { turns } = loop.loop!;
+  if (!paths || paths.length === 0) return undefined;
+  const width = paths.length / turns.length;
+  const homes = turns.map((_, t) => {
+    const [path, ...also] = paths.slice(t * width, (t + 1) * width);
+    return { path, also };
+  });
+  const all = new Set(homes.map((h) => h.path));
+  return all.size === turns.length && !all.has("") ? homes : undefined;
+}

@@ -1,0 +1,230 @@
+/**
+ * A program as PyTorch modules: one class a loop body, whose turns are an `nn.ModuleList`, one function an entry. The graphs are those before
+ * differentiation: PyTorch's autograd makes the backward half, from modules that are the forward one.
+ */
+import { bind } from "../../ir/bind.ts";
+import { symbolsOf } from "../../ir/dim.ts";
+import { Bug } from "../../ir/errors.ts";
+import { type Graph, type Node, order } from "../../ir/graph.ts";
+import { roll } from "../../ir/loops/roll.ts";
+import { rowOf } from "../../ir/ops/index.ts";
+import { Blocks } from "./blocks.ts";
+import { HOST_INPUTS, Region } from "./region.ts";
+import { identifier, quoted } from "./text.ts";
+import { assignments, Tree } from "./tree.ts";
+import { wantedIn } from "./wanted.ts";
+
+/** A graph with a number for each of its symbols but the batch's, which stays open. */
+export interface TorchEntry {
+  readonly name: string;
+  readonly graph: Graph;
+  readonly sizes: ReadonlyMap<string, number>;
+  readonly batch?: string | undefined;
+  /** Values for symbols that are known when it runs; see `bind`. */
+  readonly values?: ReadonlyMap<string, Node>;
+}
+
+/** A parameter or state: what it is, and for parameters its place in the model. */
+export interface Slot {
+  readonly dtype: "f32" | "i32" | "bool";
+  readonly shape: readonly number[];
+  readonly module?: string;
+}
+export interface TorchFunction {
+  readonly name: string;
+  /** The function's name in the text, and the file it is in, without its ending. */
+  readonly call: string;
+  readonly file: string;
+  readonly inputs: readonly { readonly name: string; readonly dtype: string; readonly rows: boolean; readonly number: boolean; readonly shape: readonly number[] }[];
+  readonly outputs: readonly string[];
+}
+export interface TorchProgram {
+  /** Files by name. */
+  readonly files: ReadonlyMap<string, string>;
+  readonly params: ReadonlyMap<string, Slot>;
+  readonly states: ReadonlyMap<string, Slot>;
+  /** Names of parameters by which a gradient is asked for. */
+  readonly differentiated: readonly string[];
+  readonly entries: readonly TorchFunction[];
+  /** Lists of modules that are turns of a loop. */
+  readonly blocks: readonly string[];
+}
+
+const HEADER = `import math
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import peftc_ops as ops
+`;
+
+export interface PrintOptions {
+  readonly place?: ((n: Node) => string | undefined) | undefined;
+  /** What the program is, for the first line. */
+  readonly title?: string;
+}
+
+export function printTorch(entries: readonly TorchEntry[], { place, title = "a program" }: PrintOptions = {}): TorchProgram {
+  const bound = distinct(entries);
+  const params = new Map<string, Slot>();
+  const states = new Map<string, Slot>();
+  const differentiated = new Set<string>();
+  const tree = new Tree();
+  const blocks = new Blocks(tree);
+  for (const { graph } of bound) collect(graph, params, states);
+  for (const { graph } of bound) blocks.survey(graph);
+  for (const [name, slot] of params) tree.add(name, blocks.placeOf(name), slot.shape);
+  blocks.settle();
+  const functions: TorchFunction[] = [];
+  const texts: string[] = [];
+  const taken = new Set<string>();
+  for (const { names, graph, batch } of bound) {
+    const call = unique(identifier(names[0]), taken);
+    const wanted = wantedIn(graph.results.map((r) => r.node));
+    for (const n of wanted) if (rowOf(n).supply === "param") differentiated.add(String(n.attrs.name));
+    const text = printEntry(call, graph, batch, wanted, { tree, blocks, place });
+    texts.push(text.lines.join("\n"));
+    for (const name of names) functions.push({ name, call, file: "objective", inputs: text.inputs, outputs: text.outputs });
+  }
+  const model = [
+    `"""The modules of ${title}. Written by peftc."""`,
+    HEADER,
+    GROUP,
+    ...blocks.classes(),
+    modelClass(tree),
+  ].join("\n\n");
+  const objective = [`"""The functions of ${title}: what goes in, what comes out. Written by peftc."""`, HEADER, ...texts].join("\n\n");
+  const slots = new Map([...params].map(([name, slot]) => [name, { ...slot, module: moduleName(tree, name) }]));
+  return {
+    files: new Map([
+      ["model.py", `${model}\n`],
+      ["objective.py", `${objective}\n`],
+    ]),
+    params: slots,
+    states,
+    differentiated: [...differentiated],
+    entries: functions,
+    blocks: blocks.lists(),
+  };
+}
+
+/** The name that PyTorch gives a parameter: its attributes, with numbers for places in lists. */
+const moduleName = (tree: Tree, name: string): string =>
+  tree.text(tree.pathOf(name), "").replace(/\[(\d+)\]/g, ".$1").slice(1);
+
+const GROUP = `class Group(nn.Module):
+    """Parameters, given by their shapes, and modules."""
+
+    def __init__(self, **parts):
+        super().__init__()
+        for name, part in parts.items():
+            setattr(self, name, part if isinstance(part, nn.Module) else nn.Parameter(torch.empty(part), requires_grad=False))
+
+    @property
+    def device(self):
+        return next((p.device for p in self.parameters()), torch.device("cpu"))`;
+
+function modelClass(tree: Tree): string {
+  const parts = assignments(tree.root, "            ");
+  return [
+    "class Model(Group):",
+    "    def __init__(self):",
+    ...(parts.length === 0 ? ["        super().__init__()"] : ["        super().__init__(", ...parts.map((p) => `            ${p},`), "        )"]),
+    "",
+    "    def forward(self, function, x, s):",
+    '        """Runs a function of the program. `x`: inputs by name, `s`: states by name."""',
+    "        return function(self, x, s)",
+  ].join("\n");
+}
+
+/** Entries of one graph that differ in the batch alone are one. */
+function distinct(entries: readonly TorchEntry[]): { names: string[]; graph: Graph; batch: string | undefined }[] {
+  const out = new Map<string, { names: string[]; graph: Graph; batch: string | undefined }>();
+  const ids = new Map<Graph, number>();
+  for (const { name, graph, sizes, batch, values } of entries) {
+    if (!ids.has(graph)) ids.set(graph, ids.size);
+    const others = [...sizes].filter(([symbol]) => symbol !== batch);
+    const key = `${ids.get(graph)} ${others.map(([symbol, size]) => `${symbol}=${size}`).sort()}`;
+    const known = out.get(key);
+    if (known) known.names.push(name);
+    else out.set(key, { names: [name], graph: roll(bind(graph, new Map(others), { values })), batch });
+  }
+  return [...out.values()];
+}
+
+function collect(graph: Graph, params: Map<string, Slot>, states: Map<string, Slot>): void {
+  const slot = (n: Node): Slot => ({ dtype: n.type.dtype, shape: n.type.shape as readonly number[] });
+  for (const n of order(graph.results.map((r) => r.node))) {
+    const { supply } = rowOf(n);
+    const table = supply === "param" ? params : supply === "state" ? states : undefined;
+    if (table && !table.has(String(n.attrs.name))) table.set(String(n.attrs.name), slot(n));
+  }
+  for (const r of graph.results) {
+    const table = r.role === "param" ? params : r.role === "state" ? states : undefined;
+    if (table && !table.has(r.name)) table.set(r.name, slot(r.node));
+  }
+}
+
+function printEntry(
+  call: string,
+  graph: Graph,
+  batch: string | undefined,
+  wanted: ReadonlySet<Node>,
+  { tree, blocks, place }: { tree: Tree; blocks: Blocks; place: PrintOptions["place"] },
+) {
+  const roots = graph.results.map((r) => r.node);
+  const nodes = order(roots);
+  const inputs = nodes.flatMap((n) => (rowOf(n).supply === "input" ? [n] : []));
+  const symbols = new Set(nodes.flatMap((n) => n.type.shape.flatMap(symbolsOf)));
+  for (const s of symbols) if (s !== batch) throw new Bug(`the size ${s} is not bound`);
+  const region = new Region(
+    {
+      param: (name) => tree.text(tree.pathOf(name), "self"),
+      loop: (n, r, around) => blocks.run(n, r, around, wanted),
+      outermost: true,
+      ...(place && { place }),
+    },
+    roots,
+    wanted,
+    [...symbols],
+  );
+  if (batch !== undefined && symbols.has(batch)) {
+    const from = inputs.find((n) => String(n.type.shape[0]) === batch);
+    region.say(from ? `${batch} = x[${quoted(String(from.attrs.name))}].shape[0]` : `${batch} = x["rows"]`);
+  }
+  region.run(false);
+  const of = (role: string) =>
+    graph.results.filter((r) => r.role === role).map((r) => `${quoted(r.name)}: ${region.whole(r.node).text}`);
+  const dict = (parts: readonly string[]) => (parts.length === 0 ? "{}" : `{\n        ${parts.join(",\n        ")},\n    }`);
+  region.outdent();
+  const records = nodes.some((n) => rowOf(n).role === "placeholder");
+  const lines = [
+    ...(records ? [] : ["@torch.no_grad()"]),
+    `def ${call}(self, x, s):`,
+    ...region.lines.map((line) => `    ${line}`),
+    `    outputs = ${dict(of("output"))}`,
+    `    params = ${dict(of("param"))}`,
+    `    states = ${dict(of("state"))}`,
+    "    return outputs, params, states",
+    "",
+  ];
+  return {
+    lines,
+    inputs: inputs.map((n) => ({
+      name: String(n.attrs.name),
+      dtype: n.type.dtype,
+      rows: batch !== undefined && n.type.shape.length > 0 && symbolsOf(n.type.shape[0]).includes(batch),
+      number: HOST_INPUTS.has(String(n.attrs.name)) && n.type.shape.length === 0,
+      shape: n.type.shape.map((d) => (typeof d === "number" ? d : -1)),
+    })),
+    outputs: graph.results.filter((r) => r.role === "output").map((r) => r.name),
+  };
+}
+
+function unique(name: string, taken: Set<string>): string {
+  let out = name;
+  for (let i = 2; taken.has(out); i++) out = `${name}_${i}`;
+  taken.add(out);
+  return out;
+}

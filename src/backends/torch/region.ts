@@ -1,0 +1,332 @@
+/** Prints one region of a graph, an entry or the body of a loop, as lines of Python. */
+import { type Dim, sameDim, sameShape, symbolsOf } from "../../ir/dim.ts";
+import { Bug } from "../../ir/errors.ts";
+import { type Node, order, type Type } from "../../ir/graph.ts";
+import { isConst, isDraw, isExpand, isReshape, rowOf, splatOf } from "../../ir/ops/index.ts";
+import { type ElsewhereName, numbers, type Spelling, spellings } from "./spelling.ts";
+import { atom, BINDS, dim, type Expression, identifier, literal, quoted, torchType, tuple, within } from "./text.ts";
+
+/** Values that the host knows before a step runs: Python numbers. */
+export const HOST_INPUTS: ReadonlySet<string> = new Set(["step", "steps", "update_rows", "rows_before"]);
+
+/** What a region asks of the program around it. */
+export interface Around {
+  /** The text of a parameter. */
+  param(name: string): string;
+  /** Lines that run a loop, and what its results are called. */
+  loop(n: Node, region: Region, around: Around): void;
+  /** Whether it is an entry, not the body of a loop. */
+  readonly outermost: boolean;
+  /** The place of a node in its sources, for a comment. */
+  place?(n: Node): string | undefined;
+}
+
+/** Longer expressions get a line of their own. */
+const SHORT = 72;
+
+interface Value {
+  readonly e: Expression;
+  /** Its shape, from which broadcasting makes the node's. */
+  readonly held: readonly Dim[];
+  readonly number: boolean;
+}
+
+const isPlaceholder = (n: Node): boolean => rowOf(n).role === "placeholder";
+
+export class Region {
+  readonly lines: string[] = [];
+  private readonly values = new Map<Node, Value>();
+  private readonly taken = new Set<string>();
+  private readonly uses = new Map<Node, number>();
+  private nodes: readonly Node[] = [];
+  private indent = "";
+  private path: string | undefined;
+
+  /** `wanted`: nodes by which a gradient is asked for, here or outside. `known`: nodes that have a text already. */
+  constructor(
+    private readonly around: Around,
+    private readonly roots: readonly Node[],
+    private readonly wanted: ReadonlySet<Node>,
+    names: readonly string[] = [],
+  ) {
+    for (const name of names) this.taken.add(name);
+  }
+
+  /** A name that nothing else has. */
+  fresh(wanted: string): string {
+    const base = identifier(wanted);
+    let name = base;
+    for (let i = 2; this.taken.has(name); i++) name = `${base}_${i}`;
+    this.taken.add(name);
+    return name;
+  }
+
+  say(line: string): void {
+    this.lines.push(this.indent + line);
+  }
+
+  /** Gives a node its text. */
+  set(n: Node, text: string, binds: Expression["binds"] = BINDS.atom): void {
+    this.values.set(n, { e: { text, binds }, held: n.type.shape, number: false });
+  }
+  has(n: Node): boolean {
+    return this.values.has(n);
+  }
+
+  /** Prints all nodes; those that no gradient is taken of come last, without recording one. `inner`: of a body, where all may be differentiated. */
+  run(inner: boolean): void {
+    const nodes = order(this.roots);
+    this.nodes = nodes;
+    for (const n of nodes) for (const i of n.inputs) this.uses.set(i, (this.uses.get(i) ?? 0) + 1);
+    for (const r of this.roots) this.uses.set(r, (this.uses.get(r) ?? 0) + 1);
+    const asked = nodes.filter(isPlaceholder);
+    const forward = new Set(order(asked.map((n) => n.inputs[0])));
+    this.groups(asked, forward, inner);
+    for (const n of nodes) if (inner || forward.has(n)) this.node(n);
+    const rest = inner ? [] : nodes.filter((n) => !forward.has(n));
+    if (rest.length === 0) return;
+    if (forward.size > 0) {
+      this.say("with torch.no_grad():");
+      this.indent += "    ";
+      const before = this.lines.length;
+      for (const n of rest) this.node(n);
+      if (this.lines.length === before) this.lines.pop();
+      return;
+    }
+    for (const n of rest) this.node(n);
+  }
+
+  /** Ends what `run` indented. */
+  outdent(): void {
+    this.indent = "";
+  }
+
+  /** What is read of a loop. */
+  readsOf(loop: Node): Node[] {
+    return this.nodes.filter((n) => n.inputs[0] === loop);
+  }
+
+  // ---- gradients
+
+  private readonly groupOf = new Map<Node, { readonly all: Node[]; readonly create: boolean; readonly retain: boolean; done: boolean }>();
+  private groups(asked: readonly Node[], forward: ReadonlySet<Node>, inner: boolean): void {
+    const byValue = new Map<Node, Node[]>();
+    for (const n of asked) if (n.inputs.length === 2) byValue.set(n.inputs[0], [...(byValue.get(n.inputs[0]) ?? []), n]);
+    const groups = [...byValue.values()];
+    const tangents = asked.some((n) => n.inputs.length > 2);
+    groups.forEach((all, i) => {
+      const create = inner || all.some((n) => forward.has(n));
+      const group = { all, create, retain: tangents || i < groups.length - 1, done: false };
+      for (const n of all) this.groupOf.set(n, group);
+    });
+  }
+
+  private placeholder(n: Node): void {
+    if (n.inputs.length > 2) {
+      const [e, x, v] = n.inputs.map((_, i) => this.tensor(n, i).text);
+      this.define(n, atom(`ops.along(${e}, (${x},), (${v},))`), n.type.shape);
+      return;
+    }
+    const group = this.groupOf.get(n)!;
+    if (group.done) {
+      // the value does not depend on what comes after it
+      this.define(n, atom(`torch.zeros(${tuple(n.type.shape)}, device=self.device)`), n.type.shape);
+      return;
+    }
+    group.done = true;
+    const ready = group.all.filter((g) => this.values.has(g.inputs[1]));
+    const names = ready.map((g) => this.fresh(`d_${this.nameFor(g.inputs[1])}`));
+    const options = [...(group.create ? ["create_graph=True"] : []), ...(group.retain && !group.create ? ["retain_graph=True"] : [])];
+    const by = ready.map((g) => this.tensor(g, 1).text);
+    const e = this.tensor(n, 0).text;
+    if (ready.length > 0) this.say(`${names.length > 3 ? "(" : ""}${names.join(", ")}${names.length === 1 ? "," : ""}${names.length > 3 ? ")" : ""} = ops.gradients(${[e, `(${by.join(", ")},)`, ...options].join(", ")})`);
+    ready.forEach((g, i) => {
+      this.set(g, names[i]);
+    });
+    if (!this.values.has(n)) this.define(n, atom(`torch.zeros(${tuple(n.type.shape)}, device=self.device)`), n.type.shape);
+  }
+
+  // ---- nodes
+
+  private node(n: Node): void {
+    if (this.values.has(n)) return;
+    const { role, scalar, supply } = rowOf(n);
+    if (n.loop) {
+      this.around.loop(n, this, this.around);
+      return;
+    }
+    if (role === "region") throw new Bug(`the loop of ${n.origin.path} did not name its result`);
+    if (role === "placeholder") {
+      this.placeholder(n);
+      return;
+    }
+    if (supply !== undefined) {
+      this.source(n, supply);
+      return;
+    }
+    if (this.numeric(n)) return;
+    if (isExpand(n) && !this.wanted.has(n)) {
+      this.values.set(n, { ...this.value(n.inputs[0]), number: false });
+      return;
+    }
+    if (isReshape(n) && !this.wanted.has(n) && addsLeading(n)) {
+      const below = this.value(n.inputs[0]);
+      if (sameShape(below.held, n.inputs[0].type.shape)) {
+        this.values.set(n, below);
+        return;
+      }
+    }
+    const spelling = this.spellingOf(n);
+    const e = spellings[n.op as Exclude<keyof typeof spellings, ElsewhereName>](spelling);
+    const held = scalar === undefined ? n.type.shape : broadcast(n.inputs.map((i) => this.value(i).held));
+    this.define(n, isDraw(n) ? this.draw(n) : e, held);
+  }
+
+  /** What the number of a draw's element is made of are Python numbers where they can be. */
+  private draw(n: Node): Expression {
+    const [key, ...rest] = n.inputs;
+    const words = isConst(key) ? `(${(key.attrs.data as readonly number[]).join(", ")})` : this.tensor(n, 0).text;
+    const more = rest.map((_, i) => this.operand(n, i + 1).text);
+    return atom(`ops.draw(${[quoted(String(n.attrs.kind)), tuple(n.type.shape), words, ...more, "device=self.device"].join(", ")})`);
+  }
+
+  private source(n: Node, supply: "input" | "param" | "state" | "arg"): void {
+    const name = String(n.attrs.name);
+    if (supply === "arg") throw new Bug(`a parameter of a loop's body has no text in ${n.origin.path}`);
+    if (supply === "param") this.set(n, this.around.param(name));
+    else if (supply === "state") this.set(n, `s[${quoted(name)}]`);
+    else if (HOST_INPUTS.has(name) && n.type.shape.length === 0) {
+      const text = `x[${quoted(name)}]`;
+      this.values.set(n, { e: atom(text), held: [], number: true });
+      return;
+    } else {
+      const called = this.fresh(name);
+      this.say(`${called} = x[${quoted(name)}]  # ${showType(n.type)}`);
+      this.set(n, called);
+    }
+    if (this.wanted.has(n) && supply !== "param") this.define(n, this.values.get(n)!.e, n.type.shape);
+  }
+
+  /** Numbers of the step and what depends on nothing else stay Python numbers. */
+  private numeric(n: Node): boolean {
+    if (this.wanted.has(n)) return false;
+    const { role, scalar } = rowOf(n);
+    const number = (e: Expression): true => {
+      this.values.set(n, { e, held: [], number: true });
+      return true;
+    };
+    const splat = splatOf(n);
+    if (splat !== undefined) return number(typeof splat === "number" ? literal(splat, n.type.dtype) : asNumber(dim(splat), n.type));
+    if (n.inputs.length === 0 || !n.inputs.every((i) => this.values.get(i)?.number)) return false;
+    if (isExpand(n) || isReshape(n) || role === "barrier") return number(this.values.get(n.inputs[0])!.e);
+    if (scalar === undefined) return false;
+    const args = n.inputs.map((i) => this.values.get(i)!.e);
+    const made = scalar === "cast" ? castNumber(n, args[0]) : numbers[scalar](...args);
+    if ((this.uses.get(n) ?? 0) < 2 || made.text.length < 12) return number(made);
+    const name = this.fresh(this.nameFor(n));
+    this.say(`${name} = ${made.text}`);
+    return number(atom(name));
+  }
+
+  /** Gives the node a line, or its expression to the one that reads it. */
+  private define(n: Node, e: Expression, held: readonly Dim[]): void {
+    const wanted = this.wanted.has(n);
+    const once = this.uses.get(n) === 1 && !wanted && !this.roots.includes(n);
+    if (once && e.text.length <= SHORT && !(n.loop || isPlaceholder(n))) {
+      this.values.set(n, { e, held, number: false });
+      return;
+    }
+    this.section(n);
+    const full = wanted && !sameShape(held, n.type.shape);
+    const whole = full ? `${within(e, BINDS.atom)}.expand(${tuple(n.type.shape)})` : e.text;
+    const name = this.fresh(this.nameFor(n));
+    const shape = full || wanted ? n.type.shape : held;
+    this.say(`${name} = ${wanted ? `ops.wanted(${whole})` : whole}  # ${showType({ ...n.type, shape })}`);
+    this.values.set(n, { e: atom(name), held: shape, number: false });
+  }
+
+  /** A comment where another module begins. */
+  private section(n: Node): void {
+    const { path } = n.origin;
+    if (path === this.path || path === "") return;
+    this.path = path;
+    const place = this.around.place?.(n);
+    this.say(`# ${path}${place === undefined ? "" : `  (${place})`}`);
+  }
+
+  /** What a node is called, as far as its path tells. */
+  nameFor(n: Node): string {
+    const named = rowOf(n).supply !== undefined && n.attrs.name !== undefined ? String(n.attrs.name) : n.origin.path;
+    const parts = named.split(".").filter((p) => /^[A-Za-z_]\w*$/.test(p));
+    const last = parts.at(-1) ?? "v";
+    return last === "weight" || last === "bias" ? parts.slice(-2).join("_") : last;
+  }
+
+  // ---- operands
+
+  private value(n: Node): Value {
+    const known = this.values.get(n);
+    if (known === undefined) throw new Bug(`${n.op} of ${n.origin.path} is read before it is printed`);
+    return known;
+  }
+
+  private spellingOf(node: Node): Spelling {
+    return {
+      node,
+      tensor: (i) => this.tensor(node, i),
+      operand: (i) => this.operand(node, i),
+      isNumber: (i) => this.value(node.inputs[i]).number,
+    };
+  }
+
+  private tensor(n: Node, i: number): Expression {
+    return this.whole(n.inputs[i]);
+  }
+
+  /** A node as a tensor of its own shape. */
+  whole(n: Node): Expression {
+    const { e, held, number } = this.value(n);
+    const { dtype, shape } = n.type;
+    if (number) return atom(`torch.full(${tuple(shape)}, ${e.text}, dtype=${torchType[dtype]}, device=self.device)`);
+    if (sameShape(held, shape)) return e;
+    return atom(`${within(e, BINDS.atom)}.expand(${tuple(shape)})`);
+  }
+
+  private operand(n: Node, i: number): Expression {
+    const { scalar } = rowOf(n);
+    const mine = this.value(n.inputs[i]);
+    // a choice between whole numbers or truths: PyTorch would take Python's for another dtype
+    const choice = scalar === "where" && i > 0 && mine.number;
+    if (choice && (n.type.dtype === "bool" || n.inputs.slice(1).every((x) => this.value(x).number)))
+      return atom(`torch.tensor(${mine.e.text}, dtype=${torchType[n.type.dtype]}, device=self.device)`);
+    if (mine.number && scalar === "where" && i === 0) return this.whole(n.inputs[0]);
+    if (mine.number && rowOf(n).scalar !== undefined && n.inputs.length === 1) return this.whole(n.inputs[0]);
+    return mine.e;
+  }
+}
+
+/** What the shapes have in common where broadcasting puts them side by side. */
+function broadcast(shapes: readonly (readonly Dim[])[]): readonly Dim[] {
+  const rank = Math.max(0, ...shapes.map((s) => s.length));
+  return Array.from({ length: rank }, (_, i) => {
+    const sizes = shapes.map((s) => s[s.length - rank + i] ?? 1);
+    return sizes.find((d) => !sameDim(d, 1)) ?? 1;
+  });
+}
+
+/** Whether a reshape only puts axes of size 1 in front. */
+function addsLeading(n: Node): boolean {
+  const [from, to] = [n.inputs[0].type.shape, n.type.shape];
+  const more = to.length - from.length;
+  return more >= 0 && to.slice(0, more).every((d) => sameDim(d, 1)) && sameShape(to.slice(more), from);
+}
+
+const asNumber = (e: Expression, { dtype }: Type): Expression => (dtype === "f32" ? atom(`float(${e.text})`) : e);
+function castNumber(n: Node, e: Expression): Expression {
+  const { dtype } = n.type;
+  return atom(dtype === "f32" ? `float(${e.text})` : dtype === "i32" ? `int(${e.text})` : `bool(${e.text})`);
+}
+
+export const showType = ({ dtype, shape }: Type): string => `${dtype === "f32" ? "" : dtype}[${shape.join(", ")}]`;
+/** Symbols that a node's sizes are made of. */
+export const symbolsIn = (n: Node): string[] => n.type.shape.flatMap(symbolsOf);

@@ -1,0 +1,161 @@
+/** The engine over PyTorch: graphs are printed as a program, which a Python process holds and runs. */
+import { printTorch, type TorchProgram } from "../../backends/torch/program.ts";
+import { Bug, InputError } from "../../ir/errors.ts";
+import type { Weights } from "../../ir/weights.ts";
+import type { Program, Session, Values } from "../../runtime/program.ts";
+import { isWeights, PIECE } from "../../runtime/weights.ts";
+import { valuesOf } from "../../train/backend.ts";
+import type { Built, Engine, EntryPoint } from "../../train/engine.ts";
+import { elements } from "../../train/values.ts";
+import { requirePython } from "./python.ts";
+import { PYTHON_FOLDER, Worker } from "./worker.ts";
+
+export interface TorchOptions {
+  /** Threads of a process; PyTorch's own choice if left out. */
+  readonly threads?: number;
+}
+
+const programs = new WeakMap<Program, TorchProgram>();
+
+/** Throws `NoDevice` where there is no Python with PyTorch. */
+export async function torchEngine(options: TorchOptions = {}): Promise<Engine> {
+  const python = await requirePython();
+  let worker: Promise<Worker> | undefined;
+  const started = () => {
+    worker ??= Worker.start({
+      command: python.path,
+      args: [`${PYTHON_FOLDER}/peftc_serve.py`],
+      environment: options.threads === undefined ? {} : { PEFTC_TORCH_THREADS: String(options.threads) },
+    });
+    return worker;
+  };
+  let opened = 0;
+  return {
+    device: `torch ${python.torch}`,
+    reason: "asked for",
+    memory: Number.POSITIVE_INFINITY,
+    depth: 1,
+    build: async (entries, { trained }) => build(entries, trained),
+    open: async ({ program }) => {
+      const printed = programs.get(program);
+      if (printed === undefined) throw new Bug("the torch engine runs only what it printed itself");
+      const at = await started();
+      const id = opened++;
+      await at.ask({ do: "open", program: id, spec: specOf(printed), files: Object.fromEntries(printed.files) });
+      return new TorchSession(at, id, printed, program, `torch ${python.torch}`);
+    },
+  };
+}
+
+/** What `program.json` says. */
+export function specOf(printed: TorchProgram): Record<string, unknown> {
+  return {
+    params: Object.fromEntries(printed.params),
+    states: Object.fromEntries(printed.states),
+    differentiated: printed.differentiated,
+    blocks: printed.blocks,
+    entries: printed.entries,
+  };
+}
+
+function build(entries: readonly EntryPoint[], trained: readonly string[]): Built {
+  const printed = printTorch(
+    entries.map(({ name, graph, sizes, growing, batch }) => ({ name, graph, sizes, batch, values: valuesOf(growing) })),
+  );
+  const tensors: Program["tensors"][number][] = [];
+  const table = (slots: TorchProgram["params"], arena: (name: string) => "trained" | "frozen") =>
+    Object.fromEntries(
+      [...slots].map(([name, { dtype, shape }]) => {
+        tensors.push({ arena: arena(name), page: 0, offset: 0, bytes: 4 * elements(shape), dtype, shape });
+        return [name, tensors.length - 1];
+      }),
+    );
+  const params = table(printed.params, (name) => (trained.includes(name) ? "trained" : "frozen"));
+  const states = table(printed.states, () => "trained");
+  const program: Program = {
+    format: "peftc-program",
+    version: 1,
+    target: "torch",
+    arithmetic: "f32",
+    arenas: (["frozen", "trained"] as const).map((name) => ({
+      name,
+      pages: [tensors.filter((t) => t.arena === name).reduce((sum, t) => sum + t.bytes, 0)],
+    })),
+    tensors,
+    kernels: [],
+    entries: printed.entries.map(({ name, inputs, outputs }) => ({ name, steps: [], inputs: inputs.map((i) => i.name), outputs, scalars: [] })),
+    params,
+    states,
+    inputs: {},
+    outputs: {},
+    constants: [],
+  };
+  programs.set(program, printed);
+  return { program, notes: [], rounded: [], flops: {}, recomputed: {}, seconds: {} };
+}
+
+class TorchSession implements Session {
+  private peak = 0;
+
+  constructor(
+    private readonly worker: Worker,
+    private readonly id: number,
+    private readonly printed: TorchProgram,
+    private readonly program: Program,
+    readonly device: string,
+  ) {}
+
+  /** What lasts is known; what PyTorch allocates beside it is what its process had at most. */
+  get memory(): { readonly planned: number; readonly platform: number } {
+    const planned = this.program.arenas.reduce((sum, a) => sum + a.pages[0], 0);
+    return { planned, platform: Math.max(0, this.peak - planned) };
+  }
+
+  async write(kind: "param" | "state", name: string, data: Values | Weights): Promise<void> {
+    const slot = this.find(kind, name);
+    const count = elements(slot.shape);
+    if (data.length !== count) throw new InputError("P0801", `${kind} ${name} has ${count} elements, not ${data.length}`);
+    for (let at = 0; at < count; at += PIECE) {
+      const size = Math.min(PIECE, count - at);
+      let piece: Values;
+      if (isWeights(data)) {
+        piece = new Float32Array(size);
+        await data.fill(piece, at);
+      } else piece = data.subarray(at, at + size);
+      if (slot.dtype !== "f32" && piece instanceof Float32Array) piece = Int32Array.from(piece);
+      await this.worker.ask({ do: "write", program: this.id, kind, name, at }, [["values", piece]]);
+    }
+  }
+
+  async read(kind: "param" | "state", name: string): Promise<Values> {
+    this.find(kind, name);
+    const { values } = await this.worker.ask({ do: "read", program: this.id, kind, name });
+    return values.get("values")!;
+  }
+
+  async run(name: string, inputs: Readonly<Record<string, Values | number>>, outputs?: readonly string[]): Promise<Record<string, Values>> {
+    const entry = this.printed.entries.find((e) => e.name === name);
+    if (!entry) throw new InputError("P0801", `there is no entry ${name}`, [`there are: ${this.printed.entries.map((e) => e.name).join(", ")}`]);
+    const numbers: Record<string, number> = {};
+    const tensors: [string, Values][] = [];
+    for (const { name: input, dtype } of entry.inputs) {
+      const value = inputs[input];
+      if (value === undefined) throw new InputError("P0801", `${name} needs the input \`${input}\``);
+      if (typeof value === "number") numbers[input] = value;
+      else tensors.push([input, dtype === "f32" || value instanceof Int32Array ? value : Int32Array.from(value)]);
+    }
+    const answer = await this.worker.ask({ do: "run", program: this.id, entry: name, numbers, ...(outputs && { outputs }) }, tensors);
+    this.peak = Math.max(this.peak, Number(answer.peak ?? 0));
+    return Object.fromEntries(answer.values);
+  }
+
+  async close(): Promise<void> {
+    await this.worker.ask({ do: "close", program: this.id }).catch(() => {});
+  }
+
+  private find(kind: "param" | "state", name: string): { readonly dtype: string; readonly shape: readonly number[] } {
+    const slot = (kind === "param" ? this.printed.params : this.printed.states).get(name);
+    if (!slot) throw new InputError("P0801", `the program has no ${kind} ${name}`);
+    return slot;
+  }
+}

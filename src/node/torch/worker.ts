@@ -1,0 +1,157 @@
+/** A Python process that runs printed programs, and talks over a socket: a line of JSON and the numbers it announces, both ways. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { randomBytes } from "node:crypto";
+import { createServer, type Server, type Socket } from "node:net";
+import { fileURLToPath } from "node:url";
+import { DeviceLost, OutOfMemory } from "../../runtime/errors.ts";
+import type { Values } from "../../runtime/program.ts";
+
+/** Where the Python texts lie that go with every program. */
+export const PYTHON_FOLDER = locate();
+function locate(): string {
+  // from the sources, and from what is built of them
+  const here = import.meta.url;
+  return fileURLToPath(new URL(here.includes("/dist/") ? `${here.slice(0, here.lastIndexOf("/dist/"))}/python` : "../../../python", here));
+}
+
+export interface Answer {
+  readonly [key: string]: unknown;
+  readonly values: ReadonlyMap<string, Values>;
+}
+type Waiting = { readonly resolve: (answer: Answer) => void; readonly reject: (error: Error) => void };
+
+/** How the process is started: its command, and what it is called in messages. */
+export interface Launch {
+  readonly command: string;
+  /** In front of the port and the token. */
+  readonly args: readonly string[];
+  readonly environment?: Readonly<Record<string, string>>;
+}
+
+/** Characters of what a process said last that a message shows. */
+const TAIL = 2000;
+
+export class Worker {
+  private socket: Socket | undefined;
+  private buffer: Buffer[] = [];
+  private waiting: Waiting[] = [];
+  private ended: Error | undefined;
+  private said = "";
+
+  private constructor(
+    private readonly child: ChildProcess,
+    private readonly server: Server,
+  ) {}
+
+  /** Starts the process and waits until it is there. Throws `DeviceLost` where it ends before. */
+  static start({ command, args, environment = {} }: Launch): Promise<Worker> {
+    const token = randomBytes(16).toString("hex");
+    const server = createServer();
+    return new Promise((resolve, reject) => {
+      server.on("error", reject);
+      server.listen(0, "127.0.0.1", () => {
+        const address = server.address() as { port: number };
+        const child = spawn(command, [...args, String(address.port), token], {
+          stdio: ["ignore", "pipe", "pipe"],
+          env: { ...process.env, PYTHONPATH: PYTHON_FOLDER, PYTHONDONTWRITEBYTECODE: "1", ...environment },
+        });
+        const worker = new Worker(child, server);
+        const hear = (data: Buffer) => {
+          worker.said = (worker.said + data.toString()).slice(-TAIL);
+        };
+        child.stdout?.on("data", hear);
+        child.stderr?.on("data", hear);
+        const gone = (why: string) => {
+          worker.end(new DeviceLost(why, worker.said.trim() === "" ? [] : worker.said.trim().split("\n").slice(-12)));
+          reject(worker.ended);
+        };
+        child.on("error", (error) => gone(`${command} cannot be started: ${error.message}`));
+        child.on("close", (status, signal) => gone(`the Python process ended ${signal === null ? `with status ${status}` : `by ${signal}`}`));
+        server.on("connection", (socket) => {
+          socket.setNoDelay(true);
+          socket.once("data", (first: Buffer) => {
+            const line = first.indexOf(10);
+            if (worker.socket !== undefined || first.subarray(0, line).toString() !== token) {
+              socket.destroy();
+              return;
+            }
+            worker.socket = socket;
+            server.close();
+            socket.on("data", (data: Buffer) => worker.take(data));
+            socket.on("error", () => {});
+            // what the process has to say of its end comes with `close`
+            worker.unref();
+            resolve(worker);
+            if (line + 1 < first.length) worker.take(first.subarray(line + 1));
+          });
+        });
+      });
+    });
+  }
+
+  /** Lets this process end while the other one waits for requests. */
+  private unref(): void {
+    this.child.unref();
+    (this.child.stdout as Socket | null)?.unref();
+    (this.child.stderr as Socket | null)?.unref();
+    this.socket?.unref();
+  }
+
+  /** Requests are answered in order. Throws `DeviceLost` where the process is gone, `OutOfMemory` where it could not have the memory. */
+  ask(message: Readonly<Record<string, unknown>>, values: readonly (readonly [string, Values])[] = []): Promise<Answer> {
+    if (this.ended) return Promise.reject(this.ended);
+    const tensors = values.map(([name, data]) => [name, data instanceof Float32Array ? "f32" : "i32", data.length]);
+    return new Promise((resolve, reject) => {
+      if (this.waiting.push({ resolve, reject }) === 1) this.socket!.ref();
+      this.socket!.write(`${JSON.stringify({ ...message, tensors })}\n`);
+      for (const [, data] of values) this.socket!.write(Buffer.from(data.buffer, data.byteOffset, data.byteLength));
+    });
+  }
+
+  private take(data: Buffer): void {
+    this.buffer.push(data);
+    for (;;) {
+      const all = this.buffer.length === 1 ? this.buffer[0] : Buffer.concat(this.buffer);
+      this.buffer = [all];
+      const end = all.indexOf(10);
+      if (end < 0) return;
+      const head = JSON.parse(all.subarray(0, end).toString()) as { tensors: [string, string, number][] } & Record<string, unknown>;
+      const bytes = head.tensors.reduce((sum, [, , count]) => sum + 4 * count, 0);
+      if (all.length < end + 1 + bytes) return;
+      let at = end + 1;
+      const values = new Map<string, Values>();
+      for (const [name, dtype, count] of head.tensors) {
+        const copy = new Uint8Array(all.subarray(at, at + 4 * count)).buffer;
+        values.set(name, dtype === "f32" ? new Float32Array(copy) : new Int32Array(copy));
+        at += 4 * count;
+      }
+      this.buffer = at < all.length ? [all.subarray(at)] : [];
+      const next = this.waiting.shift()!;
+      if (this.waiting.length === 0) this.socket?.unref();
+      if (head.error === undefined) next.resolve({ ...head, values });
+      else next.reject(problem(head));
+      if (this.buffer.length === 0) return;
+    }
+  }
+
+  private end(error: Error): void {
+    if (this.ended) return;
+    this.ended = error;
+    this.socket?.destroy();
+    this.server.close();
+    for (const { reject } of this.waiting.splice(0)) reject(error);
+  }
+
+  /** Ends the process; what is under way is lost. */
+  stop(): void {
+    this.ended ??= new DeviceLost("the Python process was stopped");
+    this.socket?.destroy();
+    this.server.close();
+  }
+}
+
+function problem(head: Readonly<Record<string, unknown>>): Error {
+  const text = String(head.error);
+  const trace = String(head.trace ?? "").trim().split("\n");
+  return head.memory === true ? new OutOfMemory(`PyTorch has no more memory: ${text}`) : new DeviceLost(`PyTorch: ${text}`, trace.slice(-12));
+}
