@@ -8,6 +8,7 @@ import sys
 import traceback
 
 import torch
+import torch.distributed as dist
 
 import peftc_runtime as runtime
 
@@ -68,7 +69,7 @@ class Server:
         """The answer, and tensors beside it."""
         what = message["do"]
         if what == "open":
-            program = runtime.Program(message["spec"], runtime.load_text(message["files"]), self.device)
+            program = runtime.Program(message["spec"], runtime.load_text(message["files"]), self.device, message["options"])
             self.programs[message["program"]] = program
             return {}, []
         if what == "close":
@@ -90,22 +91,72 @@ class Server:
         raise ValueError(f"there is no request {what}")
 
 
+class Alone:
+    """One process: requests come over the wire."""
+
+    def __init__(self):
+        self.wire = Wire(int(sys.argv[1]), sys.argv[2])
+
+    def receive(self):
+        return self.wire.receive()
+
+    def answer(self, message, values):
+        self.wire.send(message, values)
+
+    def failed(self, error):
+        memory = isinstance(error, (MemoryError, torch.OutOfMemoryError))
+        self.wire.send({"error": f"{type(error).__name__}: {error}", "trace": traceback.format_exc(), "memory": memory})
+
+
+class Together:
+    """One of several: the first process hands requests on, and answers."""
+
+    def __init__(self):
+        dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+        self.group = dist.new_group(backend="gloo")
+        self.first = dist.get_rank() == 0
+        self.wire = Wire(int(sys.argv[1]), sys.argv[2]) if self.first else None
+
+    def receive(self):
+        box = [self.wire.receive() if self.first else None]
+        dist.broadcast_object_list(box, src=0, group=self.group)
+        return box[0]
+
+    def answer(self, message, values):
+        # the first process speaks of all: of memory it says the most that one has had
+        if "peak" in message:
+            most = torch.tensor([message["peak"]], dtype=torch.int64)
+            dist.all_reduce(most, op=dist.ReduceOp.MAX, group=self.group)
+            message["peak"] = int(most)
+        if self.first:
+            self.wire.send(message, values)
+
+    def failed(self, error):
+        # the others wait for this one: what starts them ends them
+        traceback.print_exc()
+        runtime.say(f"process {dist.get_rank()} of {dist.get_world_size()} ended: {type(error).__name__}: {error}")
+        os._exit(1)
+
+
 def main():
     threads = os.environ.get("PEFTC_TORCH_THREADS")
     if threads:
         torch.set_num_threads(int(threads))
-    wire = Wire(int(sys.argv[1]), sys.argv[2])
+    # even one process takes part in a group, where `torchrun` started it
+    side = Together() if "TORCHELASTIC_RUN_ID" in os.environ else Alone()
     server = Server()
     while True:
-        message, tensors = wire.receive()
+        message, tensors = side.receive()
         if message is None:
-            return
+            break
         try:
             answer, values = server.handle(message, tensors)
         except Exception as error:  # told to who asked, who decides
-            wire.send({"error": f"{type(error).__name__}: {error}", "trace": traceback.format_exc(), "memory": isinstance(error, (MemoryError, torch.OutOfMemoryError))})
+            side.failed(error)
         else:
-            wire.send(answer, values)
+            side.answer(answer, values)
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 if __name__ == "__main__":

@@ -40,6 +40,27 @@ export function common(command: Command, { compiles = true, runs = true } = {}):
   }
   return command;
 }
+/** Where a run goes that this process only drives. */
+export interface Elsewhere {
+  readonly on?: string;
+  readonly processes?: string;
+  readonly shard?: string;
+  readonly dtype?: string;
+  readonly compile?: boolean;
+  readonly recompute?: boolean;
+}
+const ONLY_ELSEWHERE = ["processes", "shard", "dtype", "compile", "recompute"] as const;
+
+/** Adds `--on` and what belongs to it. */
+export function elsewhere(command: Command): Command {
+  return command
+    .option("--on <place>", "torch: PyTorch runs it, in Python processes that peftc starts (PEFTC_PYTHON, else python3)")
+    .option("--processes <n>", "with --on torch: processes, each with its rows of every batch")
+    .option("--shard <way>", "with --on torch: ddp, every process has all parameters")
+    .option("--dtype <type>", "with --on torch: f32, or bf16 for products (parameters and sums stay f32)")
+    .option("--compile", "with --on torch: turns of loops go through torch.compile")
+    .option("--recompute", "with --on torch: turns of loops are computed again for the backward half, to keep less");
+}
 export const collect = (value: string, before: readonly string[]): string[] => [...before, value];
 
 /** A verb at work. */
@@ -99,7 +120,10 @@ export class Session {
     return project;
   }
 
-  async engine(): Promise<Engine> {
+  async engine(elsewhere?: Elsewhere): Promise<Engine> {
+    if (elsewhere?.on !== undefined) return this.torch(elsewhere);
+    for (const option of ONLY_ELSEWHERE)
+      if (elsewhere?.[option] !== undefined) throw new Usage(`--${option} is for --on torch`, ["give --on torch as well"]);
     const choice = this.options.device ?? "auto";
     if (!isDevice(choice))
       throw new Usage(`--device ${choice}: there is no such device`, ["the devices are: auto, webgpu, wasm, reference"]);
@@ -109,6 +133,22 @@ export class Session {
     const most = this.options.memory === undefined ? engine.memory : byteCount("--memory", this.options.memory);
     return most < engine.memory ? { ...engine, memory: most } : engine;
   }
+
+  private async torch({ on, processes, shard, dtype, compile, recompute }: Elsewhere): Promise<Engine> {
+    if (on !== "torch") throw new Usage(`--on ${on}: there is no such place`, ["the one there is: torch"]);
+    if ((this.options.device ?? "auto") !== "auto") throw new Usage("--device is for this process and --on for others: give one of them");
+    if (shard !== undefined && shard !== "ddp") throw new Usage(`--shard ${shard}: there is no such way`, ["the one there is: ddp"]);
+    if (dtype !== undefined && dtype !== "f32" && dtype !== "bf16")
+      throw new Usage(`--dtype ${dtype}: there is no such type of numbers here`, ["the types are: f32, bf16"]);
+    const count = processes === undefined ? 1 : wholeNumber("--processes", processes);
+    if (count < 1) throw new Usage("--processes 0: at least one process is needed");
+    const { torchEngine } = await import("../node/torch/engine.ts");
+    const engine = await torchEngine({ processes: count, dtype, compile, recompute });
+    this.display.listen({ event: "device", device: engine.device, reason: engine.reason });
+    this.started = engine;
+    return engine;
+  }
+  private started: Engine | undefined;
 
   host(project: Project, engine: Engine): FileHost {
     return this.workspace.host(project, engine, {
@@ -135,6 +175,7 @@ export class Session {
     } finally {
       undo();
       this.display.end();
+      await this.started?.close?.();
     }
   }
 }

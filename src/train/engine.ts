@@ -67,8 +67,12 @@ export interface Engine {
   build(entries: readonly EntryPoint[], options: BuildOptions): Promise<Built>;
   /** Peaks by how much is recomputed; only of engines that compile. */
   front?(entries: readonly EntryPoint[], options: BuildOptions): Promise<readonly FrontPoint[]>;
+  /** Whether an update must be sums over parts of its batch, whatever the stage says: several processes have a part each. */
+  readonly splits?: boolean;
   /** Whether frozen weights may be read from their files while a step runs. */
   readonly offloads?: boolean;
   /** Memory is allocated and constants are written; parameters and states are not. */
   open(built: Built): Promise<Session>;
+  /** Ends what the engine runs beside this process, if anything. */
+  close?(): Promise<void>;
 }

@@ -39,6 +39,18 @@ export function differences(then: Identity, now: Identity): string[] {
   return out;
 }
 
+const PRINTED = "torch ";
+const versionIn = (arithmetic: string): string => arithmetic.slice(arithmetic.lastIndexOf(", ") + 2);
+
+/**
+ * Whether a checkpoint and a run differ in what computes them, one of the two being PyTorch: its sums are rounded as its libraries, its device and the
+ * number of its processes have it, so that no run there is another's to the bit anyway. Versions of peftc must be equal all the same.
+ */
+export const changesHands = (then: Identity, now: Identity): boolean =>
+  then.arithmetic !== now.arithmetic &&
+  [then, now].some((i) => i.arithmetic.startsWith(PRINTED)) &&
+  versionIn(then.arithmetic) === versionIn(now.arithmetic);
+
 /** P0823 where a checkpoint belongs to another run. */
 export function requireSame(checkpoint: string, then: Identity, now: Identity): void {
   const changed = differences(then, now);

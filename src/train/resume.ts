@@ -4,7 +4,7 @@ import { InputError } from "../ir/errors.ts";
 import { type Checkpoint, listCheckpoints, readCheckpoint } from "./checkpoint.ts";
 import { isFinished } from "./folders.ts";
 import type { RunHost } from "./host.ts";
-import { type Identity, requireSame } from "./identity.ts";
+import { changesHands, type Identity, requireSame } from "./identity.ts";
 
 /**
  * The newest whole checkpoint in a folder; `undefined` where there is none at all. Damaged ones are named and passed over. P0824: all are damaged.
@@ -49,7 +49,14 @@ export function findCheckpoint(
   }
   const before = Number(checkpoint.identity.settings.steps);
   const longer = total > before && (checkpoint.progress.step >= before || isFinished(host.files, folder));
-  requireSame(checkpoint.folder, checkpoint.identity, longer ? withSteps(identity, before) : identity);
+  const mine = longer ? withSteps(identity, before) : identity;
+  const moved = changesHands(checkpoint.identity, mine);
+  requireSame(checkpoint.folder, checkpoint.identity, moved ? { ...mine, arithmetic: checkpoint.identity.arithmetic } : mine);
+  if (moved)
+    host.listen({
+      event: "note",
+      message: `the checkpoint was made by ${checkpoint.identity.arithmetic}, and ${mine.arithmetic} goes on: numbers are rounded otherwise from here on`,
+    });
   if (longer)
     host.listen({
       event: "note",

@@ -122,7 +122,7 @@ export function requireFit({ stage, built, budget, advice }: PreparedTrain): voi
 }
 
 /** The part of `prepareTrain` that needs no device. */
-export async function layTrain(stage: TrainStage, host: Pick<RunHost, "table">): Promise<LaidTrain> {
+export async function layTrain(stage: TrainStage, host: Pick<RunHost, "table"> & Partial<Pick<RunHost, "engine">>): Promise<LaidTrain> {
   const read: DataTable[] = [];
   for (const spec of stage.data) {
     const table = await host.table({ spec, tokenizer: stage.tokenizer, separate: stage.separate, sequence: stage.sequence });
@@ -140,7 +140,7 @@ export async function layTrain(stage: TrainStage, host: Pick<RunHost, "table">):
   const evaluation = await prepareEvaluation(stage, host);
   const batches = schedule.batchSizes(total);
   const summing =
-    accumulate === 1
+    accumulate === 1 && host.engine?.splits !== true
       ? undefined
       : stage.step.map(
           (entry, i) => new Summing({ names: NAMES, entry, number: i, table: tables[i], sizes: sizes[i], batches: batches[i] }),

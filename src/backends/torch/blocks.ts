@@ -6,7 +6,7 @@ import { symbolsOf } from "../../ir/dim.ts";
 import { Bug } from "../../ir/errors.ts";
 import { type Body, type Graph, type Node, order } from "../../ir/graph.ts";
 import { rowOf } from "../../ir/ops/index.ts";
-import { type Around, Region } from "./region.ts";
+import { type Around, Region, withDevice } from "./region.ts";
 import { identifier, quoted } from "./text.ts";
 import { assignments, construct, type Module, type Tree } from "./tree.ts";
 
@@ -229,7 +229,8 @@ export class Blocks {
     }
     region.run(true);
     const results = body.results.map((r) => region.whole(r).text);
-    const lines = [...start, ...region.lines, `return ${results.length === 1 ? results[0] : results.join(", ")}`];
+    const inner = [...start, ...region.lines];
+    const lines = [...(home ? withDevice(inner, "self.device") : inner), `return ${results.length === 1 ? results[0] : results.join(", ")}`];
     const exports = body.results.length - carried;
     const head = (name: string, own: boolean) => `def ${name}(${[...(own ? ["self"] : []), ...params, ...more].join(", ")}):`;
     if (!home) {
@@ -241,7 +242,7 @@ export class Blocks {
     const text = [head("METHOD", true), ...lines.map((l) => `    ${l}`)].join("\n");
     let method = home.methods.get(text);
     if (method === undefined) {
-      method = home.methods.size === 0 ? "body" : `body_${home.methods.size + 1}`;
+      method = home.methods.size === 0 ? "body" : `inner${home.methods.size + 1}`;
       home.methods.set(text, method);
     }
     return { name: method, method: true, exports, more };

@@ -9,6 +9,7 @@ import { type Graph, type Node, order } from "../../ir/graph.ts";
 import { roll } from "../../ir/loops/roll.ts";
 import { rowOf } from "../../ir/ops/index.ts";
 import { Blocks } from "./blocks.ts";
+import { kindOf } from "./kinds.ts";
 import { HOST_INPUTS, Region } from "./region.ts";
 import { identifier, quoted } from "./text.ts";
 import { assignments, Tree } from "./tree.ts";
@@ -37,6 +38,18 @@ export interface TorchFunction {
   readonly file: string;
   readonly inputs: readonly { readonly name: string; readonly dtype: string; readonly rows: boolean; readonly number: boolean; readonly shape: readonly number[] }[];
   readonly outputs: readonly string[];
+  /**
+   * update: reads gradients and states, and gives next values; it is no part of the model · function: anything else, run by the model's `forward`.
+   */
+  readonly kind: "update" | "function";
+  /** Every result is a state to which it adds: parts of a batch give the sum of what they give. */
+  readonly additive: boolean;
+  /** Of an additive one: the states it adds to. */
+  readonly adds: readonly string[];
+  /** States that are gradients of parameters: the function gives the loss, and PyTorch's `backward` adds to them. */
+  readonly backward?: Readonly<Record<string, string>>;
+  /** Of those: whether the loss leaves a parameter out. */
+  readonly unused?: boolean;
 }
 export interface TorchProgram {
   /** Files by name. */
@@ -78,14 +91,20 @@ export function printTorch(entries: readonly TorchEntry[], { place, title = "a p
   blocks.settle();
   const functions: TorchFunction[] = [];
   const texts: string[] = [];
+  const updates: string[] = [];
+  const readBy = new Map<string, ReadonlySet<string>>();
   const taken = new Set<string>();
   for (const { names, graph, batch } of bound) {
     const call = unique(identifier(names[0]), taken);
     const wanted = wantedIn(graph.results.map((r) => r.node));
     for (const n of wanted) if (rowOf(n).supply === "param") differentiated.add(String(n.attrs.name));
     const text = printEntry(call, graph, batch, wanted, { tree, blocks, place });
-    texts.push(text.lines.join("\n"));
-    for (const name of names) functions.push({ name, call, file: "objective", inputs: text.inputs, outputs: text.outputs });
+    const { lines, reads, ...about } = text;
+    (about.kind === "update" ? updates : texts).push(lines.join("\n"));
+    for (const name of names) {
+      functions.push({ name, call, file: about.kind === "update" ? "update" : "objective", ...about });
+      if (reads) readBy.set(name, reads);
+    }
   }
   const model = [
     `"""The modules of ${title}. Written by peftc."""`,
@@ -95,16 +114,18 @@ export function printTorch(entries: readonly TorchEntry[], { place, title = "a p
     modelClass(tree),
   ].join("\n\n");
   const objective = [`"""The functions of ${title}: what goes in, what comes out. Written by peftc."""`, HEADER, ...texts].join("\n\n");
+  const update = [`"""What an update of ${title} makes of gradients, states and parameters. Written by peftc."""`, HEADER, ...updates].join("\n\n");
   const slots = new Map([...params].map(([name, slot]) => [name, { ...slot, module: moduleName(tree, name) }]));
   return {
     files: new Map([
       ["model.py", `${model}\n`],
       ["objective.py", `${objective}\n`],
+      ...(updates.length > 0 ? [["update.py", `${update}\n`] as const] : []),
     ]),
     params: slots,
     states,
     differentiated: [...differentiated],
-    entries: functions,
+    entries: functions.map((f) => (f.backward ? { ...f, unused: [...differentiated].some((name) => !readBy.get(f.name)!.has(name)) } : f)),
     blocks: blocks.lists(),
   };
 }
@@ -173,14 +194,17 @@ function printEntry(
   wanted: ReadonlySet<Node>,
   { tree, blocks, place }: { tree: Tree; blocks: Blocks; place: PrintOptions["place"] },
 ) {
-  const roots = graph.results.map((r) => r.node);
+  const kind = kindOf(graph);
+  const { backward, update } = kind;
+  const kept = backward ? graph.results.filter((r) => !backward.states.has(r.name)) : graph.results;
+  const roots = [...(backward ? [backward.loss] : []), ...kept.map((r) => r.node)];
   const nodes = order(roots);
   const inputs = nodes.flatMap((n) => (rowOf(n).supply === "input" ? [n] : []));
   const symbols = new Set(nodes.flatMap((n) => n.type.shape.flatMap(symbolsOf)));
   for (const s of symbols) if (s !== batch) throw new Bug(`the size ${s} is not bound`);
   const region = new Region(
     {
-      param: (name) => tree.text(tree.pathOf(name), "self"),
+      param: (name) => (update ? `p[${quoted(name)}]` : tree.text(tree.pathOf(name), "self")),
       loop: (n, r, around) => blocks.run(n, r, around, wanted),
       outermost: true,
       ...(place && { place }),
@@ -191,22 +215,30 @@ function printEntry(
   );
   if (batch !== undefined && symbols.has(batch)) {
     const from = inputs.find((n) => String(n.type.shape[0]) === batch);
-    region.say(from ? `${batch} = x[${quoted(String(from.attrs.name))}].shape[0]` : `${batch} = x["rows"]`);
+    if (from === undefined) throw new Bug(`no column of ${call} has the rows of the batch`);
+    region.say(`${batch} = x[${quoted(String(from.attrs.name))}].shape[0]`);
   }
-  region.run(false);
-  const of = (role: string) =>
-    graph.results.filter((r) => r.role === role).map((r) => `${quoted(r.name)}: ${region.whole(r.node).text}`);
+  region.run(false, backward ? [backward.loss] : []);
+  const of = (role: string) => kept.filter((r) => r.role === role).map((r) => `${quoted(r.name)}: ${region.whole(r.node).text}`);
   const dict = (parts: readonly string[]) => (parts.length === 0 ? "{}" : `{\n        ${parts.join(",\n        ")},\n    }`);
   region.outdent();
-  const records = nodes.some((n) => rowOf(n).role === "placeholder");
+  const ends = backward
+    ? [`    return ${region.whole(backward.loss).text}, ${dict(of("state"))}`]
+    : [
+        `    outputs = ${dict(of("output"))}`,
+        `    params = ${dict(of("param"))}`,
+        `    states = ${dict(of("state"))}`,
+        "    return outputs, params, states",
+      ];
+  const records = backward !== undefined || nodes.some((n) => rowOf(n).role === "placeholder");
+  const device = update ? "next(iter(p.values())).device" : "self.device";
+  const asks = [...region.lines, ...ends].some((line) => line.includes("device=device"));
   const lines = [
-    ...(records ? [] : ["@torch.no_grad()"]),
-    `def ${call}(self, x, s):`,
+    ...(records || update ? [] : ["@torch.no_grad()"]),
+    `def ${call}(${update ? "p" : "self"}, x, s):`,
+    ...(asks ? [`    device = ${device}`] : []),
     ...region.lines.map((line) => `    ${line}`),
-    `    outputs = ${dict(of("output"))}`,
-    `    params = ${dict(of("param"))}`,
-    `    states = ${dict(of("state"))}`,
-    "    return outputs, params, states",
+    ...ends,
     "",
   ];
   return {
@@ -218,9 +250,20 @@ function printEntry(
       number: HOST_INPUTS.has(String(n.attrs.name)) && n.type.shape.length === 0,
       shape: n.type.shape.map((d) => (typeof d === "number" ? d : -1)),
     })),
-    outputs: graph.results.filter((r) => r.role === "output").map((r) => r.name),
+    outputs: kept.filter((r) => r.role === "output").map((r) => r.name),
+    kind: update ? ("update" as const) : ("function" as const),
+    additive: kind.additive,
+    adds: kind.additive ? graph.results.map((r) => r.name) : [],
+    ...(backward && {
+      backward: Object.fromEntries(backward.states),
+      reads: new Set(everyParam(nodes)),
+    }),
   };
 }
+
+/** Names of the parameters that nodes read. */
+const everyParam = (nodes: readonly Node[]): string[] =>
+  nodes.flatMap((n) => (rowOf(n).supply === "param" ? [String(n.attrs.name)] : []));
 
 function unique(name: string, taken: Set<string>): string {
   let out = name;

@@ -39,6 +39,8 @@ export class Region {
   private readonly taken = new Set<string>();
   private readonly uses = new Map<Node, number>();
   private nodes: readonly Node[] = [];
+  /** Nodes that get a line of their own. */
+  private readonly kept = new Set<Node>();
   private indent = "";
   private path: string | undefined;
 
@@ -73,15 +75,20 @@ export class Region {
     return this.values.has(n);
   }
 
-  /** Prints all nodes; those that no gradient is taken of come last, without recording one. `inner`: of a body, where all may be differentiated. */
-  run(inner: boolean): void {
+  /**
+   * Prints all nodes; those that no gradient is taken of come last, without recording one. `inner`: of a body, where all may be differentiated.
+   * `recorded`: roots of which a gradient is taken outside.
+   */
+  run(inner: boolean, recorded: readonly Node[] = []): void {
     const nodes = order(this.roots);
     this.nodes = nodes;
     for (const n of nodes) for (const i of n.inputs) this.uses.set(i, (this.uses.get(i) ?? 0) + 1);
     for (const r of this.roots) this.uses.set(r, (this.uses.get(r) ?? 0) + 1);
     const asked = nodes.filter(isPlaceholder);
-    const forward = new Set(order(asked.map((n) => n.inputs[0])));
-    this.groups(asked, forward, inner);
+    const forward = new Set(order([...asked.map((n) => n.inputs[0]), ...recorded]));
+    this.groups(asked, forward, inner, recorded.length > 0);
+    // what a gradient is taken of must be computed where gradients are recorded
+    for (const n of nodes) if (!forward.has(n) || isPlaceholder(n)) for (const i of n.inputs) if (forward.has(i)) this.kept.add(i);
     for (const n of nodes) if (inner || forward.has(n)) this.node(n);
     const rest = inner ? [] : nodes.filter((n) => !forward.has(n));
     if (rest.length === 0) return;
@@ -109,14 +116,14 @@ export class Region {
   // ---- gradients
 
   private readonly groupOf = new Map<Node, { readonly all: Node[]; readonly create: boolean; readonly retain: boolean; done: boolean }>();
-  private groups(asked: readonly Node[], forward: ReadonlySet<Node>, inner: boolean): void {
+  private groups(asked: readonly Node[], forward: ReadonlySet<Node>, inner: boolean, recorded: boolean): void {
     const byValue = new Map<Node, Node[]>();
     for (const n of asked) if (n.inputs.length === 2) byValue.set(n.inputs[0], [...(byValue.get(n.inputs[0]) ?? []), n]);
     const groups = [...byValue.values()];
     const tangents = asked.some((n) => n.inputs.length > 2);
     groups.forEach((all, i) => {
       const create = inner || all.some((n) => forward.has(n));
-      const group = { all, create, retain: tangents || i < groups.length - 1, done: false };
+      const group = { all, create, retain: tangents || recorded || i < groups.length - 1, done: false };
       for (const n of all) this.groupOf.set(n, group);
     });
   }
@@ -130,7 +137,7 @@ export class Region {
     const group = this.groupOf.get(n)!;
     if (group.done) {
       // the value does not depend on what comes after it
-      this.define(n, atom(`torch.zeros(${tuple(n.type.shape)}, device=self.device)`), n.type.shape);
+      this.define(n, atom(`torch.zeros(${tuple(n.type.shape)}, device=device)`), n.type.shape);
       return;
     }
     group.done = true;
@@ -143,7 +150,7 @@ export class Region {
     ready.forEach((g, i) => {
       this.set(g, names[i]);
     });
-    if (!this.values.has(n)) this.define(n, atom(`torch.zeros(${tuple(n.type.shape)}, device=self.device)`), n.type.shape);
+    if (!this.values.has(n)) this.define(n, atom(`torch.zeros(${tuple(n.type.shape)}, device=device)`), n.type.shape);
   }
 
   // ---- nodes
@@ -187,7 +194,7 @@ export class Region {
     const [key, ...rest] = n.inputs;
     const words = isConst(key) ? `(${(key.attrs.data as readonly number[]).join(", ")})` : this.tensor(n, 0).text;
     const more = rest.map((_, i) => this.operand(n, i + 1).text);
-    return atom(`ops.draw(${[quoted(String(n.attrs.kind)), tuple(n.type.shape), words, ...more, "device=self.device"].join(", ")})`);
+    return atom(`ops.draw(${[quoted(String(n.attrs.kind)), tuple(n.type.shape), words, ...more, "device=device"].join(", ")})`);
   }
 
   private source(n: Node, supply: "input" | "param" | "state" | "arg"): void {
@@ -231,7 +238,7 @@ export class Region {
   /** Gives the node a line, or its expression to the one that reads it. */
   private define(n: Node, e: Expression, held: readonly Dim[]): void {
     const wanted = this.wanted.has(n);
-    const once = this.uses.get(n) === 1 && !wanted && !this.roots.includes(n);
+    const once = this.uses.get(n) === 1 && !wanted && !this.kept.has(n) && !this.roots.includes(n);
     if (once && e.text.length <= SHORT && !(n.loop || isPlaceholder(n))) {
       this.values.set(n, { e, held, number: false });
       return;
@@ -287,7 +294,7 @@ export class Region {
   whole(n: Node): Expression {
     const { e, held, number } = this.value(n);
     const { dtype, shape } = n.type;
-    if (number) return atom(`torch.full(${tuple(shape)}, ${e.text}, dtype=${torchType[dtype]}, device=self.device)`);
+    if (number) return atom(`torch.full(${tuple(shape)}, ${e.text}, dtype=${torchType[dtype]}, device=device)`);
     if (sameShape(held, shape)) return e;
     return atom(`${within(e, BINDS.atom)}.expand(${tuple(shape)})`);
   }
@@ -298,12 +305,16 @@ export class Region {
     // a choice between whole numbers or truths: PyTorch would take Python's for another dtype
     const choice = scalar === "where" && i > 0 && mine.number;
     if (choice && (n.type.dtype === "bool" || n.inputs.slice(1).every((x) => this.value(x).number)))
-      return atom(`torch.tensor(${mine.e.text}, dtype=${torchType[n.type.dtype]}, device=self.device)`);
+      return atom(`torch.tensor(${mine.e.text}, dtype=${torchType[n.type.dtype]}, device=device)`);
     if (mine.number && scalar === "where" && i === 0) return this.whole(n.inputs[0]);
     if (mine.number && rowOf(n).scalar !== undefined && n.inputs.length === 1) return this.whole(n.inputs[0]);
     return mine.e;
   }
 }
+
+/** Lines with the device named in front, where one of them asks for it. */
+export const withDevice = (lines: readonly string[], from: string): readonly string[] =>
+  lines.some((line) => line.includes("device=device")) ? [`device = ${from}`, ...lines] : lines;
 
 /** What the shapes have in common where broadcasting puts them side by side. */
 function broadcast(shapes: readonly (readonly Dim[])[]): readonly Dim[] {

@@ -238,13 +238,13 @@ export const spellings: Readonly<Record<Exclude<OpName, ElsewhereName>, Spell>> 
   const: ({ node }) => {
     const data = node.attrs.data as readonly number[];
     const values = node.type.dtype === "bool" ? data.map((v) => (v ? "True" : "False")) : data.map((v) => pythonNumber(v));
-    const flat = call("torch.tensor", `[${values.join(", ")}]`, `dtype=${torchType[node.type.dtype]}`, "device=self.device");
+    const flat = call("torch.tensor", `[${values.join(", ")}]`, `dtype=${torchType[node.type.dtype]}`, "device=device");
     return node.type.shape.length === 1 ? flat : method(flat, "reshape", tuple(node.type.shape));
   },
   iota: ({ node }) => {
     const axis = numberAttr(node.attrs, "axis");
     const { shape } = node.type;
-    const line = call("torch.arange", dim(shape[axis]).text, "dtype=torch.int32", "device=self.device");
+    const line = call("torch.arange", dim(shape[axis]).text, "dtype=torch.int32", "device=device");
     if (shape.length === 1) return line;
     const behind = shape.length - 1 - axis;
     const stood = behind === 0 ? line : method(line, "reshape", tuple([-1, ...Array.from({ length: behind }, () => 1)]));
@@ -259,7 +259,7 @@ export const spellings: Readonly<Record<Exclude<OpName, ElsewhereName>, Spell>> 
       ...(node.inputs.length === 2 ? [] : []),
     ),
   gather: ({ node, tensor }) => {
-    const at = method(tensor(1), "clamp", "0", dim(node.inputs[0].type.shape[0]).text + " - 1");
+    const at = method(tensor(1), "clamp", "0", `${dim(node.inputs[0].type.shape[0]).text} - 1`);
     const plain = node.type.dtype === "f32" && node.inputs[0].type.shape.length === 2;
     return plain ? call("F.embedding", at.text, tensor(0).text) : atom(`${within(tensor(0), BINDS.atom)}[${at.text}]`);
   },

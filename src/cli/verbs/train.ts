@@ -1,11 +1,11 @@
 import type { Command } from "commander";
 import { runFile } from "../../train/run.ts";
 import { stagesOf } from "../../train/stages.ts";
-import { type CommonOptions, common, Session } from "../context.ts";
+import { type CommonOptions, common, type Elsewhere, elsewhere, Session } from "../context.ts";
 import { Usage } from "../errors.ts";
 import type { Io } from "../io.ts";
 
-interface TrainCommand extends CommonOptions {
+interface TrainCommand extends CommonOptions, Elsewhere {
   readonly output?: string;
   readonly force?: boolean;
   readonly resume?: boolean;
@@ -15,7 +15,7 @@ interface TrainCommand extends CommonOptions {
 
 /** `train`: every stage of the file, in order. */
 export function train(program: Command, io: Io): void {
-  common(program.command("train").argument("<file>", "a .peft file"))
+  elsewhere(common(program.command("train").argument("<file>", "a .peft file")))
     .description("run every stage of a file, in order: train, evaluate, predict, generate, report")
     .option("--output <dir>", "folder for the result (default: runs/<file>/<stage>, numbered)")
     .option("--force", "put the new result in the place of what lies in --output or where `save` points, when it is whole")
@@ -24,14 +24,14 @@ export function train(program: Command, io: Io): void {
     .option("--reuse", "take the results of stages that are unchanged, in settings, data, graph and weights, from earlier runs")
     .addHelpText(
       "after",
-      "\nExample:\n  peftc train specs/examples/quickstart.peft --output my-adapter --set train.steps=100\n\nCtrl-C saves a checkpoint and ends with code 130; --resume goes on from it.\n",
+      "\nExample:\n  peftc train specs/examples/quickstart.peft --output my-adapter --set train.steps=100\n  peftc train specs/examples/quickstart.peft --on torch --processes 2\n\nCtrl-C saves a checkpoint and ends with code 130; --resume goes on from it.\n",
     )
     .action(async (file: string, options: TrainCommand) => {
       const session = new Session(io, options);
       if (options.force && options.resume) throw new Usage("--force starts over and --resume goes on: give one of them");
       const project = session.open(file);
       if (stagesOf(project).length === 0) throw new Usage(`${file} has no stage to run`, ["add `train { ... }`"]);
-      const host = session.host(project, await session.engine());
+      const host = session.host(project, await session.engine(options));
       await session.interruptible(() =>
         runFile(host, {
           output: options.output,

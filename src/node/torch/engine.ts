@@ -12,7 +12,15 @@ import { PYTHON_FOLDER, Worker } from "./worker.ts";
 
 export interface TorchOptions {
   /** Threads of a process; PyTorch's own choice if left out. */
-  readonly threads?: number;
+  readonly threads?: number | undefined;
+  /** Processes on this machine, each with its rows of every batch. More than one are started by `torchrun`. */
+  readonly processes?: number | undefined;
+  /** What products are computed in; values are kept in f32. */
+  readonly dtype?: "f32" | "bf16" | undefined;
+  /** Turns of loops go through `torch.compile`. */
+  readonly compile?: boolean | undefined;
+  /** Turns of loops are computed again for the backward half. */
+  readonly recompute?: boolean | undefined;
 }
 
 const programs = new WeakMap<Program, TorchProgram>();
@@ -20,19 +28,24 @@ const programs = new WeakMap<Program, TorchProgram>();
 /** Throws `NoDevice` where there is no Python with PyTorch. */
 export async function torchEngine(options: TorchOptions = {}): Promise<Engine> {
   const python = await requirePython();
+  const processes = options.processes ?? 1;
+  const device = `torch ${python.torch}${processes > 1 ? `, ${processes} processes` : ""}`;
   let worker: Promise<Worker> | undefined;
   const started = () => {
+    const run = processes > 1 ? ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", String(processes)] : [];
     worker ??= Worker.start({
       command: python.path,
-      args: [`${PYTHON_FOLDER}/peftc_serve.py`],
+      args: [...run, `${PYTHON_FOLDER}/peftc_serve.py`],
       environment: options.threads === undefined ? {} : { PEFTC_TORCH_THREADS: String(options.threads) },
     });
     return worker;
   };
   let opened = 0;
   return {
-    device: `torch ${python.torch}`,
+    close: async () => (await worker)?.stop(),
+    device,
     reason: "asked for",
+    splits: processes > 1,
     memory: Number.POSITIVE_INFINITY,
     depth: 1,
     build: async (entries, { trained }) => build(entries, trained),
@@ -41,8 +54,8 @@ export async function torchEngine(options: TorchOptions = {}): Promise<Engine> {
       if (printed === undefined) throw new Bug("the torch engine runs only what it printed itself");
       const at = await started();
       const id = opened++;
-      await at.ask({ do: "open", program: id, spec: specOf(printed), files: Object.fromEntries(printed.files) });
-      return new TorchSession(at, id, printed, program, `torch ${python.torch}`);
+      await at.ask({ do: "open", program: id, spec: specOf(printed), files: Object.fromEntries(printed.files), options });
+      return new TorchSession(at, id, printed, program, device);
     },
   };
 }
@@ -138,11 +151,12 @@ class TorchSession implements Session {
     if (!entry) throw new InputError("P0801", `there is no entry ${name}`, [`there are: ${this.printed.entries.map((e) => e.name).join(", ")}`]);
     const numbers: Record<string, number> = {};
     const tensors: [string, Values][] = [];
+    // which part of an update it is matters beside what the entry reads
+    for (const [key, value] of Object.entries(inputs)) if (typeof value === "number") numbers[key] = value;
     for (const { name: input, dtype } of entry.inputs) {
       const value = inputs[input];
       if (value === undefined) throw new InputError("P0801", `${name} needs the input \`${input}\``);
-      if (typeof value === "number") numbers[input] = value;
-      else tensors.push([input, dtype === "f32" || value instanceof Int32Array ? value : Int32Array.from(value)]);
+      if (typeof value !== "number") tensors.push([input, dtype === "f32" || value instanceof Int32Array ? value : Int32Array.from(value)]);
     }
     const answer = await this.worker.ask({ do: "run", program: this.id, entry: name, numbers, ...(outputs && { outputs }) }, tensors);
     this.peak = Math.max(this.peak, Number(answer.peak ?? 0));
