@@ -11,6 +11,7 @@ export default {
   // one file rather than some seven hundred modules
   moduleNameMapper: { "^chevrotain$": "<rootDir>/node_modules/chevrotain/lib/chevrotain.mjs" },
   globalSetup: "<rootDir>/test/support/setup.js",
+  reporters: ["default", "<rootDir>/test/support/torch-reporter.js"],
   maxWorkers: 2,
   testTimeout: 120000,
 };

@@ -71,7 +71,11 @@ class Server:
         if what == "open":
             program = runtime.Program(message["spec"], runtime.load_text(message["files"]), self.device, message["options"])
             self.programs[message["program"]] = program
-            return {}, []
+            pids = [os.getpid()]
+            if dist.is_initialized():
+                pids = [None] * dist.get_world_size()
+                dist.all_gather_object(pids, os.getpid())
+            return {"pids": pids}, []
         if what == "close":
             self.programs.pop(message["program"], None)
             return {}, []

@@ -8,8 +8,8 @@ import { memoryOf } from "../train/budget.ts";
 import type { Engine } from "../train/engine.ts";
 import { referenceEngine } from "../train/reference.ts";
 import { dawn } from "./dawn.ts";
-import { torchEngine } from "./torch/engine.ts";
 import { collect, compileOptimised, enableRelaxed, parallelism, startThread } from "./threads.ts";
+import { torchEngine } from "./torch/engine.ts";
 
 /** auto: a hardware WebGPU adapter if there is one, else WebAssembly. */
 export type DeviceChoice = "auto" | "webgpu" | "wasm" | "reference" | "torch";

@@ -34,7 +34,6 @@ describe(`goldens on ${device}`, () => {
     if (device === "webgpu") loadVulkan();
     engine = await openEngine(device, without && { without });
   });
-  afterAll(() => engine.close?.());
 
   for (const one of goldens.cases) {
     test(one.name, async () => {
@@ -60,12 +59,16 @@ describe(`goldens on ${device}`, () => {
   // all cases at once: PEFTC_WITHOUT
   const [small] = goldens.cases.filter((c) => c.kind === "peft");
   const optional = new Set(pipeline.filter((p) => p.optional).map((p) => p.name));
-  test.each(small && device !== "reference" && device !== "torch" && without === undefined ? [...optional] : [])("without the pass %s", async (pass) => {
-    const engine = await openEngine(device, { without: [pass] });
-    expect(await runCase({ goldens, files, engine, library, mappings }, small)).toEqual([]);
-  });
+  test.each(small && device !== "reference" && device !== "torch" && without === undefined ? [...optional] : [])(
+    "without the pass %s",
+    async (pass) => {
+      const engine = await openEngine(device, { without: [pass] });
+      expect(await runCase({ goldens, files, engine, library, mappings }, small)).toEqual([]);
+    },
+  );
 
-  afterAll(() => {
+  afterAll(async () => {
+    await engine.close?.();
     const { passed, failed, unsupported } = report;
     const lines = [
       `goldens on ${device}: ${passed.length} passed, ${failed.length} failed, ${unsupported.length} unsupported`,

@@ -84,7 +84,12 @@ export class Blocks {
   }
 
   private className(segments: readonly string[]): string {
-    const base = identifier(segments.slice(-2).map((s) => s.replace(/(^|_)(\w)/g, (_, __, c: string) => c.toUpperCase())).join(""));
+    const base = identifier(
+      segments
+        .slice(-2)
+        .map((s) => s.replace(/(^|_)(\w)/g, (_, __, c: string) => c.toUpperCase()))
+        .join(""),
+    );
     let name = base;
     for (let i = 2; this.names.has(name); i++) name = `${base}${i}`;
     this.names.add(name);
@@ -93,7 +98,12 @@ export class Blocks {
 
   /** Paths of the modules that are turns. */
   lists(): string[] {
-    return [...this.classOf.keys()].map((path) => this.tree.text(path.split("."), "").replace(/\[(\d+)\]/g, ".$1").slice(1));
+    return [...this.classOf.keys()].map((path) =>
+      this.tree
+        .text(path.split("."), "")
+        .replace(/\[(\d+)\]/g, ".$1")
+        .slice(1),
+    );
   }
 
   classes(): string[] {
@@ -108,7 +118,13 @@ export class Blocks {
         "    def forward(self, body, *given):",
         '        """Runs one of the bodies below."""',
         "        return getattr(self, body)(*given)",
-        ...[...methods].flatMap(([text, method]) => ["", ...text.replace("METHOD", method).split("\n").map((l) => (l ? `    ${l}` : l))]),
+        ...[...methods].flatMap(([text, method]) => [
+          "",
+          ...text
+            .replace("METHOD", method)
+            .split("\n")
+            .map((l) => (l ? `    ${l}` : l)),
+        ]),
       ].join("\n"),
     );
   }
@@ -163,7 +179,11 @@ export class Blocks {
   }
 
   /** The turns as a Python loop. */
-  private loopOver(calls: readonly { called: Called; target: string; given: readonly string[] }[], names: readonly string[], region: Region): void {
+  private loopOver(
+    calls: readonly { called: Called; target: string; given: readonly string[] }[],
+    names: readonly string[],
+    region: Region,
+  ): void {
     const [{ called, given }] = calls;
     const varies = given.map((_, i) => calls.some((c) => c.given[i] !== given[i]));
     const rows = calls.map((c) => c.given.filter((_, i) => varies[i]));
@@ -175,8 +195,7 @@ export class Blocks {
     const over = called.method ? this.together(calls.map((c) => c.target)) : undefined;
     const turn = called.method ? region.fresh("block") : "";
     const row = one ? named[0] : `(${named.join(", ")})`;
-    if (over !== undefined)
-      region.say(named.length === 0 ? `for ${turn} in ${over}:` : `for ${turn}, ${row} in zip(${over}, [${list}]):`);
+    if (over !== undefined) region.say(named.length === 0 ? `for ${turn} in ${over}:` : `for ${turn}, ${row} in zip(${over}, [${list}]):`);
     else region.say(named.length === 0 ? `for _ in range(${calls.length}):` : `for ${one ? named[0] : named.join(", ")} in [${list}]:`);
     region.say(`    ${targets(names)}${invoke(called, turn, [...names, ...passed])}`);
   }
@@ -223,14 +242,19 @@ export class Blocks {
     });
     const more: string[] = [];
     for (const symbol of symbols) {
-      const from = body.params.find((p, i) => (i < carried || places[i - carried] === undefined) && p.type.shape.some((d) => String(d) === symbol));
+      const from = body.params.find(
+        (p, i) => (i < carried || places[i - carried] === undefined) && p.type.shape.some((d) => String(d) === symbol),
+      );
       if (from) start.unshift(`${symbol} = ${region.whole(from).text}.shape[${from.type.shape.findIndex((d) => String(d) === symbol)}]`);
       else if (home) more.push(symbol);
     }
     region.run(true);
     const results = body.results.map((r) => region.whole(r).text);
     const inner = [...start, ...region.lines];
-    const lines = [...(home ? withDevice(inner, "self.device") : inner), `return ${results.length === 1 ? results[0] : results.join(", ")}`];
+    const lines = [
+      ...(home ? withDevice(inner, "self.device") : inner),
+      `return ${results.length === 1 ? results[0] : results.join(", ")}`,
+    ];
     const exports = body.results.length - carried;
     const head = (name: string, own: boolean) => `def ${name}(${[...(own ? ["self"] : []), ...params, ...more].join(", ")}):`;
     if (!home) {

@@ -18,7 +18,9 @@ export function kindOf(graph: Graph): Kind {
   const loops = nodes.some((n) => n.loop !== undefined);
   const asked = nodes.filter((n) => rowOf(n).role === "placeholder");
   const update = !columns && !loops && asked.length === 0 && graph.results.some((r) => r.role === "param");
-  const added = graph.results.map((r) => (r.role === "state" && isAdd(r.node) && isState(r.node.inputs[0], r.name) ? r.node.inputs[1] : undefined));
+  const added = graph.results.map((r) =>
+    r.role === "state" && isAdd(r.node) && isState(r.node.inputs[0], r.name) ? r.node.inputs[1] : undefined,
+  );
   const additive = graph.results.length > 0 && added.every((n) => n !== undefined);
   const uses = new Map<Node, number>();
   for (const n of nodes) for (const i of n.inputs) uses.set(i, (uses.get(i) ?? 0) + 1);
@@ -29,7 +31,9 @@ export function kindOf(graph: Graph): Kind {
     additive &&
     outer.length > 0 &&
     outer.length === asked.filter((n) => n.inputs[0] === outer[0].inputs[0]).length &&
-    outer.every((n) => n.inputs.length === 2 && n.inputs[0] === outer[0].inputs[0] && rowOf(n.inputs[1]).supply === "param" && uses.get(n) === 1);
+    outer.every(
+      (n) => n.inputs.length === 2 && n.inputs[0] === outer[0].inputs[0] && rowOf(n.inputs[1]).supply === "param" && uses.get(n) === 1,
+    );
   if (!plain) return { additive, update };
   const states = new Map<string, string>();
   graph.results.forEach((r, i) => {

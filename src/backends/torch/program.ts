@@ -36,7 +36,13 @@ export interface TorchFunction {
   /** The function's name in the text, and the file it is in, without its ending. */
   readonly call: string;
   readonly file: string;
-  readonly inputs: readonly { readonly name: string; readonly dtype: string; readonly rows: boolean; readonly number: boolean; readonly shape: readonly number[] }[];
+  readonly inputs: readonly {
+    readonly name: string;
+    readonly dtype: string;
+    readonly rows: boolean;
+    readonly number: boolean;
+    readonly shape: readonly number[];
+  }[];
   readonly outputs: readonly string[];
   /**
    * update: reads gradients and states, and gives next values; it is no part of the model · function: anything else, run by the model's `forward`.
@@ -106,15 +112,11 @@ export function printTorch(entries: readonly TorchEntry[], { place, title = "a p
       if (reads) readBy.set(name, reads);
     }
   }
-  const model = [
-    `"""The modules of ${title}. Written by peftc."""`,
-    HEADER,
-    GROUP,
-    ...blocks.classes(),
-    modelClass(tree),
-  ].join("\n\n");
+  const model = [`"""The modules of ${title}. Written by peftc."""`, HEADER, GROUP, ...blocks.classes(), modelClass(tree)].join("\n\n");
   const objective = [`"""The functions of ${title}: what goes in, what comes out. Written by peftc."""`, HEADER, ...texts].join("\n\n");
-  const update = [`"""What an update of ${title} makes of gradients, states and parameters. Written by peftc."""`, HEADER, ...updates].join("\n\n");
+  const update = [`"""What an update of ${title} makes of gradients, states and parameters. Written by peftc."""`, HEADER, ...updates].join(
+    "\n\n",
+  );
   const slots = new Map([...params].map(([name, slot]) => [name, { ...slot, module: moduleName(tree, name) }]));
   return {
     files: new Map([
@@ -132,7 +134,10 @@ export function printTorch(entries: readonly TorchEntry[], { place, title = "a p
 
 /** The name that PyTorch gives a parameter: its attributes, with numbers for places in lists. */
 const moduleName = (tree: Tree, name: string): string =>
-  tree.text(tree.pathOf(name), "").replace(/\[(\d+)\]/g, ".$1").slice(1);
+  tree
+    .text(tree.pathOf(name), "")
+    .replace(/\[(\d+)\]/g, ".$1")
+    .slice(1);
 
 const GROUP = `class Group(nn.Module):
     """Parameters, given by their shapes, and modules."""
@@ -151,7 +156,9 @@ function modelClass(tree: Tree): string {
   return [
     "class Model(Group):",
     "    def __init__(self):",
-    ...(parts.length === 0 ? ["        super().__init__()"] : ["        super().__init__(", ...parts.map((p) => `            ${p},`), "        )"]),
+    ...(parts.length === 0
+      ? ["        super().__init__()"]
+      : ["        super().__init__(", ...parts.map((p) => `            ${p},`), "        )"]),
     "",
     "    def forward(self, function, x, s):",
     '        """Runs a function of the program. `x`: inputs by name, `s`: states by name."""',
@@ -262,8 +269,7 @@ function printEntry(
 }
 
 /** Names of the parameters that nodes read. */
-const everyParam = (nodes: readonly Node[]): string[] =>
-  nodes.flatMap((n) => (rowOf(n).supply === "param" ? [String(n.attrs.name)] : []));
+const everyParam = (nodes: readonly Node[]): string[] => nodes.flatMap((n) => (rowOf(n).supply === "param" ? [String(n.attrs.name)] : []));
 
 function unique(name: string, taken: Set<string>): string {
   let out = name;

@@ -146,7 +146,10 @@ export class Region {
     const options = [...(group.create ? ["create_graph=True"] : []), ...(group.retain && !group.create ? ["retain_graph=True"] : [])];
     const by = ready.map((g) => this.tensor(g, 1).text);
     const e = this.tensor(n, 0).text;
-    if (ready.length > 0) this.say(`${names.length > 3 ? "(" : ""}${names.join(", ")}${names.length === 1 ? "," : ""}${names.length > 3 ? ")" : ""} = ops.gradients(${[e, `(${by.join(", ")},)`, ...options].join(", ")})`);
+    if (ready.length > 0)
+      this.say(
+        `${names.length > 3 ? "(" : ""}${names.join(", ")}${names.length === 1 ? "," : ""}${names.length > 3 ? ")" : ""} = ops.gradients(${[e, `(${by.join(", ")},)`, ...options].join(", ")})`,
+      );
     ready.forEach((g, i) => {
       this.set(g, names[i]);
     });

@@ -9,8 +9,8 @@ import type { Node } from "../../ir/graph.ts";
 import { numberAttr } from "../../ir/ops/attrs.ts";
 import {
   axesOfDot,
-  castTo,
   type CompareName,
+  castTo,
   isConstant,
   type MapName,
   type OpName,
@@ -69,7 +69,12 @@ const extreme =
       if (node.type.dtype === "i32") return method(operand(a), "clamp", `${f === "maximum" ? "min" : "max"}=${operand(b).text}`);
       if (f === "maximum" && Number(operand(b).text) === 0) return call("torch.relu", operand(a).text);
       const sign = f === "maximum" ? "<=" : ">=";
-      return call("torch.where", `${within(operand(a), BINDS.or)} ${sign} ${within(operand(b), BINDS.or)}`, operand(b).text, operand(a).text);
+      return call(
+        "torch.where",
+        `${within(operand(a), BINDS.or)} ${sign} ${within(operand(b), BINDS.or)}`,
+        operand(b).text,
+        operand(a).text,
+      );
     }
     const constant = node.inputs.findIndex(isConstant);
     if (constant >= 0 && node.type.dtype === "f32") {
@@ -120,7 +125,9 @@ export const maps: Readonly<Record<MapName, Spell>> = {
   cast: ({ node, operand }) => {
     const from = node.inputs[0].type.dtype;
     if (castTo(node) === from) return operand(0);
-    return castTo(node) === "bool" ? infix(operand(0), "!=", atom("0"), BINDS.compare) : method(operand(0), "to", torchType[node.type.dtype]);
+    return castTo(node) === "bool"
+      ? infix(operand(0), "!=", atom("0"), BINDS.compare)
+      : method(operand(0), "to", torchType[node.type.dtype]);
   },
 };
 
@@ -268,12 +275,7 @@ export const spellings: Readonly<Record<Exclude<OpName, ElsewhereName>, Spell>> 
   dequantise: helper("dequantise", "shape", "block"),
   widen: helper("widen", "shape", "format"),
   cumsum: ({ node, tensor }) =>
-    method(
-      tensor(0),
-      "cumsum",
-      `dim=${numberAttr(node.attrs, "axis")}`,
-      ...(node.type.dtype === "f32" ? [] : ["dtype=torch.int32"]),
-    ),
+    method(tensor(0), "cumsum", `dim=${numberAttr(node.attrs, "axis")}`, ...(node.type.dtype === "f32" ? [] : ["dtype=torch.int32"])),
   kth: helper("kth"),
   svd_u: helper("svd_u"),
   svd_s: helper("svd_s"),
@@ -303,10 +305,12 @@ const pythonNumber = (v: number): string =>
 /** The same functions of Python numbers, for what depends on nothing but the numbers of a step: it is computed in f64, as the other backends' hosts do. */
 const python = (f: string, binds: Binds = BINDS.atom): ((...a: readonly Expression[]) => Expression) =>
   binds === BINDS.atom ? (...a) => call(f, ...a.map((x) => x.text)) : (a, b) => infix(a, f, b, binds);
-const order = (sign: string) => (a: Expression, b: Expression): Expression => ({
-  text: `${within(a, BINDS.or)} ${sign} ${within(b, BINDS.or)}`,
-  binds: BINDS.compare,
-});
+const order =
+  (sign: string) =>
+  (a: Expression, b: Expression): Expression => ({
+    text: `${within(a, BINDS.or)} ${sign} ${within(b, BINDS.or)}`,
+    binds: BINDS.compare,
+  });
 export const numbers: Readonly<Record<MapName, (...a: readonly Expression[]) => Expression>> = {
   neg: (a) => ({ text: `-${within(a, BINDS.sign)}`, binds: BINDS.sign }),
   exp: python("ops.exp"),

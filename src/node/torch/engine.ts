@@ -25,8 +25,13 @@ export interface TorchOptions {
 
 const programs = new WeakMap<Program, TorchProgram>();
 
+export interface TorchEngine extends Engine {
+  /** Numbers of the processes that hold a program, in the order of their ranks. */
+  processes(): readonly number[];
+}
+
 /** Throws `NoDevice` where there is no Python with PyTorch. */
-export async function torchEngine(options: TorchOptions = {}): Promise<Engine> {
+export async function torchEngine(options: TorchOptions = {}): Promise<TorchEngine> {
   const python = await requirePython();
   const processes = options.processes ?? 1;
   const device = `torch ${python.torch}${processes > 1 ? `, ${processes} processes` : ""}`;
@@ -41,8 +46,10 @@ export async function torchEngine(options: TorchOptions = {}): Promise<Engine> {
     return worker;
   };
   let opened = 0;
+  let pids: readonly number[] = [];
   return {
     close: async () => (await worker)?.stop(),
+    processes: () => pids,
     device,
     reason: "asked for",
     splits: processes > 1,
@@ -54,7 +61,8 @@ export async function torchEngine(options: TorchOptions = {}): Promise<Engine> {
       if (printed === undefined) throw new Bug("the torch engine runs only what it printed itself");
       const at = await started();
       const id = opened++;
-      await at.ask({ do: "open", program: id, spec: specOf(printed), files: Object.fromEntries(printed.files), options });
+      const answer = await at.ask({ do: "open", program: id, spec: specOf(printed), files: Object.fromEntries(printed.files), options });
+      pids = answer.pids as readonly number[];
       return new TorchSession(at, id, printed, program, device);
     },
   };
@@ -96,7 +104,13 @@ function build(entries: readonly EntryPoint[], trained: readonly string[]): Buil
     })),
     tensors,
     kernels: [],
-    entries: printed.entries.map(({ name, inputs, outputs }) => ({ name, steps: [], inputs: inputs.map((i) => i.name), outputs, scalars: [] })),
+    entries: printed.entries.map(({ name, inputs, outputs }) => ({
+      name,
+      steps: [],
+      inputs: inputs.map((i) => i.name),
+      outputs,
+      scalars: [],
+    })),
     params,
     states,
     inputs: {},
@@ -148,7 +162,8 @@ class TorchSession implements Session {
 
   async run(name: string, inputs: Readonly<Record<string, Values | number>>, outputs?: readonly string[]): Promise<Record<string, Values>> {
     const entry = this.printed.entries.find((e) => e.name === name);
-    if (!entry) throw new InputError("P0801", `there is no entry ${name}`, [`there are: ${this.printed.entries.map((e) => e.name).join(", ")}`]);
+    if (!entry)
+      throw new InputError("P0801", `there is no entry ${name}`, [`there are: ${this.printed.entries.map((e) => e.name).join(", ")}`]);
     const numbers: Record<string, number> = {};
     const tensors: [string, Values][] = [];
     // which part of an update it is matters beside what the entry reads

@@ -32,7 +32,9 @@ export async function findPython(environment: NodeJS.ProcessEnv = process.env): 
   const [, version] = found.out.trim().split("\n");
   const [major, minor] = version.split(".").map(Number);
   if (major < OLDEST[0] || (major === OLDEST[0] && minor < OLDEST[1]))
-    return new NoDevice(`PyTorch ${version} of \`${path}\` is too old: ${OLDEST.join(".")} is the oldest that will do`, [`${install} installs a newer one`]);
+    return new NoDevice(`PyTorch ${version} of \`${path}\` is too old: ${OLDEST.join(".")} is the oldest that will do`, [
+      `${install} installs a newer one`,
+    ]);
   return { path, torch: version };
 }
 

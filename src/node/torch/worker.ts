@@ -66,7 +66,9 @@ export class Worker {
           reject(worker.ended);
         };
         child.on("error", (error) => gone(`${command} cannot be started: ${error.message}`));
-        child.on("close", (status, signal) => gone(`the Python process ended ${signal === null ? `with status ${status}` : `by ${signal}`}`));
+        child.on("close", (status, signal) =>
+          gone(`the Python process ended ${signal === null ? `with status ${status}` : `by ${signal}`}`),
+        );
         server.on("connection", (socket) => {
           socket.setNoDelay(true);
           socket.once("data", (first: Buffer) => {
@@ -152,6 +154,10 @@ export class Worker {
 
 function problem(head: Readonly<Record<string, unknown>>): Error {
   const text = String(head.error);
-  const trace = String(head.trace ?? "").trim().split("\n");
-  return head.memory === true ? new OutOfMemory(`PyTorch has no more memory: ${text}`) : new DeviceLost(`PyTorch: ${text}`, trace.slice(-12));
+  const trace = String(head.trace ?? "")
+    .trim()
+    .split("\n");
+  return head.memory === true
+    ? new OutOfMemory(`PyTorch has no more memory: ${text}`)
+    : new DeviceLost(`PyTorch: ${text}`, trace.slice(-12));
 }

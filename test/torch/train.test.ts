@@ -1,0 +1,155 @@
+/** Runs in PyTorch, on one process and on several, beside the same run here: losses, adapters, checkpoints. */
+import { afterAll, describe, expect } from "@jest/globals";
+import { compile } from "../../src/compiler/compile.ts";
+import { openSafetensors } from "../../src/formats/safetensors/read.ts";
+import { openEngine } from "../../src/node/engine.ts";
+import { type TorchEngine, torchEngine } from "../../src/node/torch/engine.ts";
+import { openWorkspace } from "../../src/node/workspace.ts";
+import type { Engine } from "../../src/train/engine.ts";
+import type { RunEvent } from "../../src/train/events.ts";
+import { runFile } from "../../src/train/run.ts";
+import { type Place, place } from "../cli/support.ts";
+import { torchTest } from "./support.ts";
+
+/**
+ * Of the largest number of a result. Both backends are within a few units of f32 in a step; an update by `adamw` divides a gradient by its own size, so that
+ * what is off in the last digits of a small one is a part of the step, and steps are 1e-2.
+ */
+const TOLERANCE = 1e-4;
+
+interface Wanted {
+  readonly attach?: string;
+  readonly trains?: string;
+  readonly more?: string;
+  readonly batch?: number;
+  readonly accumulate?: number;
+  readonly steps?: number;
+}
+/** 37 lines make a number of rows that no batch here divides. */
+const spec = ({ attach, trains = "", more = "", batch = 3, accumulate = 1, steps = 5 }: Wanted): string => `
+import { GPT2LMHeadModel } from "std/models/gpt2"
+import { LoRA, NF4 }       from "std/methods/lora"
+import { DoRA }            from "std/methods/dora"
+import { AdaLoRA }         from "std/methods/adalora"
+import { Prefix }          from "std/methods/prefix"
+import { causal_lm }       from "std/objectives"
+import { adamw }           from "std/training"
+${more}
+model gpt2 = GPT2LMHeadModel from "models/tiny"
+${attach ?? ""}
+train {
+  objective = causal_lm(gpt2)
+  data      = text("corpus.txt", split: 0.9)
+  sequence  = 16
+  batch     = ${batch}
+  accumulate = ${accumulate}
+  optimizer = adamw(lr: 1e-2)
+  steps     = ${steps}
+  evaluate  = { metrics: ["perplexity"] }
+  checkpoint = { every: 2 }
+  seed      = 7
+  ${trains}
+}
+`;
+
+const LORA = "attach lora = LoRA(rank: 4, alpha: 8, dropout: 0.1) to gpt2.transformer.h[*].attn.c_attn";
+const METHODS: Readonly<Record<string, Wanted>> = {
+  "LoRA with dropout": { attach: LORA },
+  "LoRA, the update in three parts": { attach: LORA, accumulate: 3, batch: 2, steps: 4 },
+};
+
+interface Ran {
+  readonly losses: readonly number[];
+  readonly values: ReadonlyMap<string, ArrayLike<number>>;
+  readonly events: readonly RunEvent[];
+}
+
+async function run(
+  at: Place,
+  engine: Engine,
+  folder: string,
+  options: { resume?: boolean; stop?: (e: RunEvent) => void } = {},
+): Promise<Ran> {
+  const workspace = openWorkspace(at.folder);
+  const project = compile("main.peft", workspace.sources, {});
+  expect(project.problems.filter((p) => p.severity === "error").map((p) => p.message)).toEqual([]);
+  const events: RunEvent[] = [];
+  const listen = (event: RunEvent) => {
+    events.push(event);
+    options.stop?.(event);
+  };
+  const host = workspace.host(project, engine, { listen, interrupted: () => false, now: () => performance.now() / 1000 });
+  await runFile(host, { output: folder, force: false, resume: options.resume === true });
+  const losses = at
+    .get(`${folder}/metrics.jsonl`)
+    .trim()
+    .split("\n")
+    .map((text) => JSON.parse(text) as Record<string, number>)
+    .map((entry) => entry.loss ?? entry.eval_loss);
+  const file = ["adapter_model.safetensors", "model.safetensors"].find((name) => at.has(`${folder}/${name}`))!;
+  const store = openSafetensors(at.files, `${folder}/${file}`);
+  return { losses, events, values: new Map([...store.tensors.keys()].map((name) => [name, store.read(name)])) };
+}
+
+function expectNear(seen: Ran, meant: Ran): void {
+  const near = (what: string, a: ArrayLike<number>, b: ArrayLike<number>) => {
+    const scale = Math.max(1e-3, ...Array.from(b, Math.abs));
+    const off = Math.max(...Array.from(b, (x, i) => Math.abs(x - a[i]))) / scale;
+    expect([what, a.length === b.length && off <= TOLERANCE ? "near" : off]).toEqual([what, "near"]);
+  };
+  near("losses", seen.losses, meant.losses);
+  expect([...seen.values.keys()]).toEqual([...meant.values.keys()]);
+  for (const [name, values] of meant.values) near(name, seen.values.get(name)!, values);
+}
+
+const engines = new Map<number, Promise<TorchEngine>>();
+const torch = (processes: number): Promise<TorchEngine> => {
+  if (!engines.has(processes)) engines.set(processes, torchEngine({ threads: 1, processes }));
+  return engines.get(processes)!;
+};
+
+describe("training in PyTorch", () => {
+  afterAll(async () => {
+    for (const engine of engines.values()) await (await engine).close?.();
+  });
+
+  for (const [name, wanted] of Object.entries(METHODS))
+    torchTest(`${name}: one process and two end as a run here`, async () => {
+      const at = place(spec(wanted));
+      const here = await run(at, await openEngine("wasm"), "here");
+      expect(here.losses.at(-1)).toBeLessThan(here.losses[0]);
+      expectNear(await run(at, await torch(1), "one"), here);
+      expectNear(await run(at, await torch(2), "two"), here);
+    });
+
+  torchTest(
+    "a process that is killed ends the run with a sentence; another number of processes goes on, and so does this one",
+    async () => {
+      const at = place(spec({ attach: LORA, steps: 6 }));
+      const here = await run(at, await openEngine("wasm"), "here");
+      const two = await torchEngine({ threads: 1, processes: 2 });
+      const stop = (event: RunEvent) => {
+        if (event.event === "checkpoint" && event.step === 2) process.kill(two.processes()[1], "SIGKILL");
+      };
+      await expect(run(at, two, "run", { stop })).rejects.toThrow(/process/);
+      await two.close?.();
+      const resumed = await run(at, await torch(1), "run", { resume: true });
+      expect(resumed.events.some((e) => e.event === "resume" && e.step >= 2)).toBe(true);
+      expectNear(resumed, here);
+
+      // from a checkpoint of this process to PyTorch, and back
+      for (const [from, to] of [
+        [await openEngine("wasm"), await torch(2)],
+        [await torch(2), await openEngine("wasm")],
+      ]) {
+        const folder = `from ${from.device}`;
+        class Stopped extends Error {}
+        const halt = (event: RunEvent) => {
+          if (event.event === "checkpoint" && event.step === 4) throw new Stopped();
+        };
+        await expect(run(at, from, folder, { stop: halt })).rejects.toThrow(Stopped);
+        expectNear(await run(at, to, folder, { resume: true }), here);
+      }
+    },
+  );
+});
