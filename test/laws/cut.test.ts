@@ -6,10 +6,12 @@ import { type Graph, type Node, order, type Result } from "../../src/ir/graph.ts
 import { roll, unroll } from "../../src/ir/loops.ts";
 import { chunk } from "../../src/ir/passes/chunk.ts";
 import { cse } from "../../src/ir/passes/cse.ts";
-import { cheap } from "../../src/ir/passes/cut/choose.ts";
+import { bytesOf, cheap } from "../../src/ir/passes/cut/choose.ts";
 import { FlowNetwork } from "../../src/ir/passes/cut/flow.ts";
 import { crossing, halvesOf, keptBytes } from "../../src/ir/passes/cut/halves.ts";
 import { levelsOf } from "../../src/ir/passes/cut/levels.ts";
+import { Scale } from "../../src/ir/passes/cut/scale.ts";
+import { secondsOf } from "../../src/ir/passes/cut/work.ts";
 import { cut } from "../../src/ir/passes/cut.ts";
 import { PassContext } from "../../src/ir/passes/pass.ts";
 import { simplify } from "../../src/ir/passes/simplify.ts";
@@ -87,6 +89,30 @@ describe("the cut", () => {
     const inLoops = tidy(differentiate(roll(transformer(3))));
     const products = (g: Graph) => order(unroll(g).results.map((r) => r.node)).filter((n) => !cheap(n) && n.inputs.length > 0).length;
     expect(products(apply(inLoops))).toBe(products(inLoops));
+  });
+
+  test("without a budget, a little more work beside it never keeps a whole kind of values more", () => {
+    const graph = tidy(differentiate(transformer(16)));
+    const halves = halvesOf(graph);
+    const levels = levelsOf(
+      halves.nodes,
+      graph.results.map((r) => r.node),
+      halves.free,
+    );
+    const forward = halves.nodes.find((n) => n.op === "dot")!;
+    const work = halves.nodes.reduce((sum, n) => sum + secondsOf(n), 0);
+    const kept = (beside: number): number => {
+      const scale = new Scale(halves, levels, (n) => secondsOf(n) + (n === forward ? beside * work : 0));
+      expect(scale.added(scale.usual) / ((1 + beside) * work)).toBeLessThanOrEqual(0.02);
+      return [...scale.at(scale.usual).kept].reduce((sum, n) => sum + bytesOf(n), 0);
+    };
+    const bytes = Array.from({ length: 41 }, (_, i) => kept(i / 4));
+    const [most, least] = [bytes[0], bytes[bytes.length - 1]];
+    expect(least).toBeLessThan(0.6 * most);
+    for (let i = 1; i < bytes.length; i++) {
+      expect(bytes[i]).toBeLessThanOrEqual(bytes[i - 1]);
+      expect(bytes[i - 1] - bytes[i]).toBeLessThan(0.25 * (most - least));
+    }
   });
 
   test("keeps nothing that depends on frozen parameters alone", () => {

@@ -13,6 +13,9 @@ const PRICES = Array.from({ length: 14 }, (_, i) => 2e10 / 2 ** i);
 /** Work that is repeated although no budget asks for it, as a share of the step's. */
 const UNASKED = 0.02;
 
+/** Levels that may not be treated unlike the others without a budget that asks for it, as a share of all: they have kernels of their own. */
+const FEW = 1 / 8;
+
 /** Prices are tried as far as somebody asks: without a budget the first few are enough. */
 export class Scale {
   private readonly steps: (Recompute | undefined)[] = [undefined];
@@ -37,10 +40,24 @@ export class Scale {
       const step = this.goOn();
       if (step === undefined) continue;
       // lower prices repeat more
-      if (this.added(step) > UNASKED * total) break;
+      if (this.added(step) > UNASKED * total) {
+        usual = this.between(usual, step, UNASKED * total);
+        break;
+      }
       usual = step;
     }
     this.usual = usual;
+  }
+
+  /** The last step from `low` on, before `high`, that repeats at most so many seconds; `low`, where few levels would differ from the others. */
+  private between(low: number, high: number, seconds: number): number {
+    let [at, above] = [low, high];
+    while (above - at > 1) {
+      const middle = (at + above) >> 1;
+      if (this.added(middle) <= seconds) at = middle;
+      else above = middle;
+    }
+    return at - low >= FEW * (high - low) ? at : low;
   }
 
   /** Adds the steps of the next price, and gives the last of them; `undefined`: it changes nothing. */
