@@ -48,6 +48,8 @@ export type Attrs = Readonly<Record<string, Attr>>;
 
 export interface Node {
   readonly id: number;
+  /** The walk that met it last; of `order` alone. */
+  met: number;
   readonly op: string;
   readonly inputs: readonly Node[];
   readonly attrs: Attrs;
@@ -104,8 +106,8 @@ let counter = 0;
 export function node(op: string, inputs: readonly Node[], attrs: Attrs, type: Type, origin: Origin, loop?: Loop): Node {
   const backward = origin.half === "backward" || inputs.some((x) => x.backward);
   return loop
-    ? { id: ++counter, op, inputs, attrs, type, origin, backward, loop }
-    : { id: ++counter, op, inputs, attrs, type, origin, backward };
+    ? { id: ++counter, met: 0, op, inputs, attrs, type, origin, backward, loop }
+    : { id: ++counter, met: 0, op, inputs, attrs, type, origin, backward };
 }
 
 /** The shape of a node whose sizes are bound. Throws `Bug` on a symbol: it would be our mistake to ask too early. */
@@ -114,23 +116,25 @@ export function sizes(n: Node): readonly number[] {
   return n.type.shape as readonly number[];
 }
 
+let walks = 0;
 /** Nodes reachable from `roots`, operands before users, in an order that depends on the graph alone. Does not enter loop bodies. */
 export function order(roots: readonly Node[]): Node[] {
-  const done = new Set<Node>();
+  // nothing else walks meanwhile: a number in the node does for a set
+  const walk = ++walks;
   const out: Node[] = [];
   /** The nodes being visited, and which operand of each is next. Every pass walks so, several times: no pair is made for a node. */
   const path: Node[] = [];
   const next: number[] = [];
   for (const root of roots) {
-    if (done.has(root)) continue;
-    done.add(root);
+    if (root.met === walk) continue;
+    root.met = walk;
     path.push(root);
     next.push(0);
     while (path.length) {
       const top = path.length - 1;
       const { inputs } = path[top];
       let i = next[top];
-      while (i < inputs.length && done.has(inputs[i])) i++;
+      while (i < inputs.length && inputs[i].met === walk) i++;
       if (i === inputs.length) {
         out.push(path[top]);
         path.pop();
@@ -138,7 +142,7 @@ export function order(roots: readonly Node[]): Node[] {
         continue;
       }
       next[top] = i + 1;
-      done.add(inputs[i]);
+      inputs[i].met = walk;
       path.push(inputs[i]);
       next.push(0);
     }

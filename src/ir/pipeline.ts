@@ -1,6 +1,6 @@
 /** From the graph of a program to the graph that backends lower: flat, without placeholders, with numbers for sizes. */
 import { type BindOptions, bind } from "./bind.ts";
-import { shorten } from "./depth/shorten.ts";
+import { type Shortened, shorten } from "./depth/shorten.ts";
 import type { Graph } from "./graph.ts";
 import { canonical } from "./passes/canonical.ts";
 import { chunk } from "./passes/chunk.ts";
@@ -78,6 +78,65 @@ export interface Compiled {
   readonly recompute?: Recomputed;
 }
 
+/** A graph, and what passes said on the way to it. */
+interface Made {
+  readonly graph: Graph;
+  readonly context: PassContext;
+}
+
+/** What of a compilation does not depend on the size of slices. */
+class Beginning {
+  private readonly bound: Graph;
+  private readonly sizes: ReadonlyMap<string, number>;
+  /** The passes before slices, from there to the cut, and from the cut on. */
+  private readonly first: readonly Pass[];
+  readonly slicing: readonly Pass[];
+  readonly rest: readonly Pass[];
+  private wholeMade: Made | undefined;
+  private shortMade: (Made & { readonly of: Shortened }) | undefined;
+
+  constructor(
+    graph: Graph,
+    private readonly options: CompileOptions,
+  ) {
+    const all = options.passes ?? pipeline;
+    requirePass(all, options);
+    const passes = all.filter((p) => !options.without?.includes(p.name));
+    const stop = passes.findIndex((p) => p.name === options.stopAfter);
+    const upTo = stop < 0 ? passes : passes.slice(0, stop + 1);
+    const placeOf = (p: Pass): number => (upTo.includes(p) ? upTo.indexOf(p) : upTo.length);
+    const end = placeOf(cut);
+    const slices = Math.min(placeOf(chunk), end);
+    [this.first, this.slicing, this.rest] = [upTo.slice(0, slices), upTo.slice(slices, end), upTo.slice(end)];
+    this.sizes = options.sizes ?? new Map<string, number>();
+    this.bound = bind(graph, this.sizes, { values: options.values });
+    const { apart, print: printed, stopAfter, options: given } = options;
+    // values are kept every so many layers of all there are
+    if (apart || printed !== undefined || stopAfter !== undefined || typeof given?.reverse === "number") return;
+    const of = shorten(this.bound);
+    if (of) this.shortMade = { ...this.run(this.first, of.graph, new PassContext(this.sizes, given)), of };
+  }
+
+  /** A graph with fewer layers, where many are alike. */
+  get short(): (Made & { readonly of: Shortened }) | undefined {
+    return this.shortMade;
+  }
+  get whole(): Made {
+    this.wholeMade ??= this.run(this.first, this.bound, new PassContext(this.sizes, this.options.options));
+    return this.wholeMade;
+  }
+  /** Passes did not treat equal layers alike. */
+  giveUpShort(): void {
+    this.shortMade = undefined;
+  }
+
+  run(passes: readonly Pass[], graph: Graph, context: PassContext): Made {
+    const { print: name, onPrint } = this.options;
+    const hooks = { print: name, onPrint };
+    return { graph: runPasses(passes, graph, context, { verify, print: (g) => print(g, { brief: true }) }, hooks), context };
+  }
+}
+
 /**
  * A graph on its way through the pipeline, which stops where it is decided what is recomputed: each decision is taken from there. Throws
  * `Bug` with the name of the pass that failed, or for a hook that names none; `Limit` and `TypeMismatch` as they come.
@@ -85,60 +144,63 @@ export interface Compiled {
 export class Compilation {
   private readonly graph: Graph;
   private readonly context: PassContext;
-  private readonly rest: readonly Pass[];
 
   constructor(
     graph: Graph,
     private readonly options: CompileOptions = {},
+    private readonly beginning = new Beginning(graph, options),
   ) {
-    const all = options.passes ?? pipeline;
-    requirePass(all, options);
-    const passes = all.filter((p) => !options.without?.includes(p.name));
-    const stop = passes.findIndex((p) => p.name === options.stopAfter);
-    const upTo = stop < 0 ? passes : passes.slice(0, stop + 1);
-    const at = upTo.indexOf(cut);
-    const first = at < 0 ? upTo : upTo.slice(0, at);
-    this.rest = upTo.slice(first.length);
-    const sizes = options.sizes ?? new Map<string, number>();
-    const bound = bind(graph, sizes, { values: options.values });
-    const made = this.short(first, bound, sizes);
-    this.context = made?.context ?? new PassContext(sizes, options.options);
-    this.graph = made?.graph ?? this.run(first, bound, this.context);
+    const made = this.short() ?? this.sliced(beginning.whole);
+    this.graph = made.graph;
+    this.context = made.context;
+  }
+
+  /** The same graph in slices of other sizes. What does not depend on that is not computed again. */
+  inSlices(slice: number | undefined): Compilation {
+    return new Compilation(this.graph, { ...this.options, options: { ...this.options.options, slice } }, this.beginning);
+  }
+
+  /** Whether another one in slices of another size came to the same slices: then both are the same. */
+  sameSlices(other: Compilation): boolean {
+    const [mine, its] = [this.context.slices, other.context.slices];
+    return this.beginning === other.beginning && mine.length === its.length && mine.every((text, i) => text === its[i]);
+  }
+
+  private sliced({ graph, context: { sizes, notes, scalars, rounded } }: Made): Made {
+    const context = new PassContext(sizes, this.options.options);
+    context.notes = notes;
+    context.scalars.push(...scalars);
+    context.rounded.push(...rounded);
+    return this.beginning.run(this.beginning.slicing, graph, context);
   }
 
   /** The passes over a graph with fewer layers, where many are alike; `undefined`: they are not, or passes did not treat them alike. */
-  private short(
-    passes: readonly Pass[],
-    bound: Graph,
-    sizes: ReadonlyMap<string, number>,
-  ): { graph: Graph; context: PassContext } | undefined {
-    const { apart, print: printed, stopAfter, options } = this.options;
-    // values are kept every so many layers of all there are
-    if (apart || printed !== undefined || stopAfter !== undefined || typeof options?.reverse === "number") return undefined;
-    const short = shorten(bound);
+  private short(): Made | undefined {
+    const { short } = this.beginning;
     if (!short) return undefined;
-    const context = new PassContext(sizes, options);
-    const graph = short.lengthen(this.run(passes, short.graph, context));
-    if (!graph) return undefined;
+    const { graph: made, context } = this.sliced(short);
+    const graph = short.of.lengthen(made);
+    if (!graph) {
+      this.beginning.giveUpShort();
+      return undefined;
+    }
     verify(graph);
-    const kept = `with ${short.of - short.out} of ${short.of} layers, the others are alike`;
+    const kept = `with ${short.of.of - short.of.out} of ${short.of.of} layers, the others are alike`;
     context.notes = context.notes.map(({ pass, text }) => ({ pass, text: `${text} (${kept})` }));
     return { graph, context };
   }
 
   /** `recompute`: a step of the graph's scale (`PassOptions.recompute`). */
   finish(recompute = this.options.options?.recompute): Compiled {
-    const context = new PassContext(this.context.sizes, { ...this.options.options, recompute });
-    const graph = this.run(this.rest, this.graph, context);
+    const { graph, context } = this.beginning.run(
+      this.beginning.rest,
+      this.graph,
+      new PassContext(this.context.sizes, { ...this.options.options, recompute }),
+    );
     const notes = [...this.context.notes, ...context.notes];
     // without `cut` there is nothing to decide: all passes ran at the start
     const made = [...this.context.scalars, ...context.scalars];
     return { graph, scalars: made, notes, rounded: this.context.rounded, ...(context.recompute && { recompute: context.recompute }) };
-  }
-
-  private run(passes: readonly Pass[], graph: Graph, context: PassContext): Graph {
-    const { print: name, onPrint } = this.options;
-    return runPasses(passes, graph, context, { verify, print: (g) => print(g, { brief: true }) }, { print: name, onPrint });
   }
 }
 

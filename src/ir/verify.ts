@@ -36,12 +36,13 @@ export function verify(graph: Graph, solver: Solver = strict): void {
   }
 }
 
-/** Nodes whose type follows from their operands: they never change, so one look at each is enough. */
+/** Nodes that are right wherever they stand outside of bodies: they never change, so one look at each is enough. */
 const known = new WeakSet<Node>();
 
 function region(roots: readonly Node[], body: Body | undefined, solver: Solver): Node[] {
   const nodes = order(roots);
   nodes.forEach((n, position) => {
+    if (solver === strict && known.has(n) && (!body || rowOf(n).supply === undefined)) return;
     const wrong = (why: string): never => {
       throw new Bug(`%${position} ${n.op}${n.origin.path ? ` (${n.origin.path})` : ""}${body ? " in a loop's body" : ""}: ${why}`);
     };
@@ -63,10 +64,10 @@ function region(roots: readonly Node[], body: Body | undefined, solver: Solver):
         throw error;
       }
       for (const b of n.loop.bodies) region([...b.params, ...b.results], b, solver);
+      if (solver === strict) known.add(n);
       return;
     }
     if (isRead && !n.inputs[0]?.loop) wrong("its operand is not a loop");
-    if (solver === strict && known.has(n)) return;
     const inferred = infer(n, solver, wrong);
     if (!sameType(inferred, n.type)) wrong(`its type is ${showType(n.type)}, but ${showType(inferred)} follows from its operands`);
     if (solver === strict) known.add(n);

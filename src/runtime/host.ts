@@ -7,6 +7,7 @@ import { evaluateScalar } from "./scalars.ts";
 
 const nowhere: Node = {
   id: 0,
+  met: 0,
   op: "const",
   inputs: [],
   attrs: {},

@@ -1,15 +1,18 @@
 /** An engine over a device: graphs go through the pipeline and become a program, the device opens it. */
 import { type CompiledProgram, compileProgram, type TargetOptions } from "../backends/compile.ts";
+import { SharedKernels } from "../backends/kernels/shared.ts";
 import { UPDATE_ROWS } from "../ir/accumulate.ts";
 import { Builder } from "../ir/build.ts";
 import { graphCost } from "../ir/flops.ts";
 import type { Graph, Node } from "../ir/graph.ts";
+import { rowOf } from "../ir/ops/index.ts";
 import { FINER } from "../ir/passes/chunk.ts";
 import { Compilation, type CompileOptions } from "../ir/pipeline.ts";
+import { allNodes } from "../ir/rewrite.ts";
 import type { Program, Session } from "../runtime/program.ts";
 import { memoryOf } from "./budget.ts";
 import type { BuildOptions, Built, Engine, EntryPoint } from "./engine.ts";
-import { better, type Fitted, type Fitting, fit, front, mayImprove } from "./fit.ts";
+import { type Fitted, Fitting, fit, front, Known, mayImprove, Unmet, workOf } from "./fit.ts";
 
 /** What a device gives: how to compile for it, and how to run what was compiled. */
 export interface Driver {
@@ -38,20 +41,66 @@ export function backendEngine(driver: Driver, hooks: Hooks = {}): Engine {
     ...(rounding !== undefined && { rounding }),
     offloads: target.target === "wasm",
     build: (entries, options) => build(entries, options, target, hooks),
-    front: (entries, options) =>
-      front(
-        [undefined, ...FINER].map((slice) => fittings(entries, options, hooks, slice)),
+    front: (entries, options) => {
+      const slices = new Slices(entries, options, target, hooks);
+      return front(
+        [undefined, ...FINER].map((slice) => slices.of(slice)),
         target,
-      ),
+        slices.shared,
+      );
+    },
     open: ({ program, module }) => driver.open(module === undefined ? { program } : { program, module }),
   };
 }
 
+/** Entries as they are compiled for slices of each size. What does not depend on that is computed once. */
+class Slices {
+  /** Kernels of all plans that are made to meet a budget. */
+  readonly shared = new SharedKernels();
+  private readonly whole: readonly Fitting[];
+  private readonly others = new Map<number, readonly Fitting[]>();
+  constructor(
+    entries: readonly EntryPoint[],
+    options: BuildOptions,
+    private readonly target: TargetOptions,
+    hooks: Hooks,
+  ) {
+    this.whole = entries.map((entry) => {
+      const differentiated = allNodes(entry.graph).some((n) => rowOf(n).role === "placeholder");
+      return new Fitting(entry.name, differentiated, () => new Known(compilationOf(entry, options, hooks), target, this.shared));
+    });
+  }
+  /** `undefined`: the usual ones. */
+  of(slice: number | undefined): readonly Fitting[] {
+    if (slice === undefined) return this.whole;
+    const before = [this.whole, ...this.others.values()];
+    const made =
+      this.others.get(slice) ??
+      this.whole.map((usual, i) => {
+        const make = () => {
+          const finer = usual.known.compilation.inSlices(slice);
+          const same = before.map((all) => all[i].known).find((k) => k.compilation.sameSlices(finer));
+          return same ?? new Known(finer, this.target, this.shared);
+        };
+        return new Fitting(usual.name, usual.differentiated, make);
+      });
+    this.others.set(slice, made);
+    return made;
+  }
+  /** Whether all that was compiled for `made` is the same in these slices. */
+  same(slice: number, before: number | undefined, made: Fitted | Unmet): boolean {
+    const seen = new Set((made instanceof Unmet ? made.usual : made).lowered.map((l) => l.name));
+    return this.of(slice).every((entry, i) => !seen.has(entry.name) || entry.known === this.of(before)[i].known);
+  }
+}
+
 /** Compiles entry points that share parameters and states. Throws `Limit` where the target cannot hold them. */
 async function build(entries: readonly EntryPoint[], options: BuildOptions, target: TargetOptions, hooks: Hooks): Promise<Built> {
+  const memory = options.memory ?? Number.POSITIVE_INFINITY;
+  const slices = new Slices(entries, options, target, hooks);
   const tried = async (slice?: number, stream?: ReadonlySet<string>) => {
-    const fitted = await fit(fittings(entries, options, hooks, slice), target, options.memory ?? Number.POSITIVE_INFINITY, stream);
-    return { ...fitted, stream };
+    const doubtful = options.doubtful === true || slice !== undefined;
+    return { made: await fit(slices.of(slice), target, memory, slices.shared, { stream, doubtful }), stream };
   };
   const { offload, stored } = options;
   const files = target.target === "wasm" && stored !== undefined && stored.size > 0 ? stored : undefined;
@@ -60,31 +109,44 @@ async function build(entries: readonly EntryPoint[], options: BuildOptions, targ
     ...(offload === true && files !== undefined ? [] : [undefined]),
     ...(offload === false || files === undefined ? [] : [files]),
   ];
-  let first: Awaited<ReturnType<typeof tried>> | undefined;
-  let chosen: Awaited<ReturnType<typeof tried>> | undefined;
+  const unmet: Unmet[] = [];
+  let first: Fitted | undefined;
+  let chosen: { readonly made: Fitted; readonly stream: ReadonlySet<string> | undefined } | undefined;
   for (const stream of streams) {
-    let best = await tried(undefined, stream);
-    first ??= best;
+    const take = ({ made, stream: of }: Awaited<ReturnType<typeof tried>>): void => {
+      first ??= made instanceof Unmet ? made.usual : made;
+      if (made instanceof Unmet) unmet.push(made);
+      else if (chosen === undefined || workOf(made) < workOf(chosen.made)) chosen = { made, stream: of };
+    };
+    let last = await tried(undefined, stream);
+    let before: number | undefined;
+    take(last);
     // where weights alone are too much, only the smallest budget is asked for
     for (const [i, slice] of FINER.entries())
-      if (i === FINER.length - 1 ? best.smallest !== undefined : mayImprove(best) && !tooHeavy(best, options))
-        best = better(best, await tried(slice, stream));
-    chosen = chosen === undefined ? best : better(chosen, best);
-    if (chosen?.smallest === undefined) break;
+      if (i === FINER.length - 1 ? chosen === undefined : mayImprove(chosen?.made ?? last.made) && !tooHeavy(last.made, memory)) {
+        if (slices.same(slice, before, last.made)) continue;
+        last = await tried(slice, stream);
+        before = slice;
+        take(last);
+      }
+    if (chosen !== undefined) break;
   }
-  const { lowered, smallest, stream } = chosen!;
   // where nothing fits, the plan is the usual one
-  const { planned } = smallest === undefined ? chosen! : first!;
-  const program = options.planOnly || smallest !== undefined ? planned : await compileProgram(lowered, target, false, undefined, stream);
+  const { made, stream } = chosen ?? { made: first!, stream: undefined };
+  const { lowered } = made;
+  const program =
+    options.planOnly || chosen === undefined ? made.planned : await compileProgram(lowered, target, false, slices.shared, stream);
+  const usual = new Map(first!.lowered.map((l) => [l.name, l]));
   return {
     ...program,
-    ...(smallest === undefined ? {} : { smallest }),
+    ...(chosen === undefined ? { smallest: async () => Math.min(...(await Promise.all(unmet.map((u) => u.smallest())))) } : {}),
     notes: [...lowered.flatMap(({ name, notes }) => notes.map(({ text }) => `${name}: ${text}`)), ...broughtIn(program.program)],
     rounded: lowered.flatMap(({ rounded }) => rounded),
     recomputed: Object.fromEntries(
-      lowered.flatMap(({ name, recompute }, i) =>
-        recompute ? [[name, (recompute.seconds * (1 + recompute.added)) / first!.lowered[i].recompute!.seconds - 1]] : [],
-      ),
+      lowered.flatMap(({ name, recompute }) => {
+        const alone = usual.get(name)?.recompute;
+        return recompute && alone ? [[name, (recompute.seconds * (1 + recompute.added)) / alone.seconds - 1]] : [];
+      }),
     ),
     seconds: Object.fromEntries(
       lowered.flatMap(({ name, recompute }) => (recompute ? [[name, recompute.seconds * (1 + recompute.added)]] : [])),
@@ -94,13 +156,11 @@ async function build(entries: readonly EntryPoint[], options: BuildOptions, targ
 }
 
 /** Whether what lasts from step to step takes more than the budget. */
-function tooHeavy({ planned }: Fitted, { memory }: Pick<BuildOptions, "memory">): boolean {
+function tooHeavy(made: Fitted | Unmet, memory: number): boolean {
+  const { planned } = made instanceof Unmet ? made.usual : made;
   const { frozen, trained, states } = memoryOf(planned.program).arenas;
-  return frozen + trained + states > (memory ?? Number.POSITIVE_INFINITY);
+  return frozen + trained + states > memory;
 }
-
-const fittings = (entries: readonly EntryPoint[], options: BuildOptions, hooks: Hooks, slice?: number): Fitting[] =>
-  entries.map((entry) => ({ name: entry.name, compilation: compilationOf(entry, options, hooks, slice) }));
 
 /** What is read again in each run of an entry, in words. */
 function broughtIn({ brings = {}, tensors, params }: Program): string[] {
@@ -114,19 +174,13 @@ function broughtIn({ brings = {}, tensors, params }: Program): string[] {
 }
 
 /** An entry point on its way through the passes. */
-export function compilationOf(
-  { graph, sizes, growing }: EntryPoint,
-  options: Partial<BuildOptions>,
-  hooks: Hooks,
-  slice?: number,
-): Compilation {
+export function compilationOf({ graph, sizes, growing }: EntryPoint, options: Partial<BuildOptions>, hooks: Hooks): Compilation {
   return new Compilation(graph, {
     ...hooks,
     sizes,
     values: valuesOf(growing),
     options: {
       trained: options.trained,
-      slice,
       reverse: options.reverse || undefined,
       segment: options.segment,
       place: options.place,

@@ -49,13 +49,14 @@ export const sourceOf = (memory: number | undefined, budget: number): string =>
   memory === budget ? "`memory`" : "the device (or `--memory`)";
 
 /** P0901: the plan needs more than the budget; says where it goes, the smallest budget that fits, and `advice`. */
-export function requireBudget(
-  { program, smallest }: Pick<Built, "program" | "smallest">,
+export async function requireBudget(
+  { program, smallest: least }: Pick<Built, "program" | "smallest">,
   { bytes, source }: { readonly bytes: number; readonly source: string },
   advice: readonly string[] = [],
-): MemoryTable {
+): Promise<MemoryTable> {
   const memory = memoryOf(program);
   if (memory.total <= bytes) return memory;
+  const smallest = await least?.();
   const parts = Object.entries(memory.arenas)
     .filter(([, size]) => size > 0)
     .sort(([, a], [, b]) => b - a)

@@ -30,6 +30,8 @@ export interface BuildOptions {
   /** Parameters that lie in files and may be left there, and whether they are: in any case, never, or where nothing else meets the budget. */
   readonly stored?: ReadonlySet<string> | undefined;
   readonly offload?: boolean | undefined;
+  /** The budget is probably not met: what cannot help it is compiled last. */
+  readonly doubtful?: boolean;
   /** Only the plan is wanted: the program need not fit the device, and cannot be opened. */
   readonly planOnly?: boolean;
 }
@@ -38,8 +40,11 @@ export interface Built {
   readonly program: Program;
   /** The WebAssembly module, where the program has one. */
   readonly module?: Uint8Array;
-  /** The smallest budget that could be met, where the given one cannot: then there is no module, and `program` is the plan without a budget. */
-  readonly smallest?: number;
+  /**
+   * Only where the budget cannot be met: the smallest that could. Then there is no module, and `program` is the plan without a budget, of those entries at
+   * least that need most.
+   */
+  readonly smallest?: () => Promise<number>;
   /** What the passes have to say to people. */
   readonly notes: readonly string[];
   /** Loops that run backwards in f32. */

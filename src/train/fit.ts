@@ -3,21 +3,81 @@
  * plan, not an estimate.
  */
 import { activationBytes, type CompiledProgram, compileProgram, type TargetOptions } from "../backends/compile.ts";
-import { SharedKernels } from "../backends/kernels/shared.ts";
+import type { SharedKernels } from "../backends/kernels/shared.ts";
 import type { Compilation, Compiled } from "../ir/pipeline.ts";
 import { memoryOf } from "./budget.ts";
 import { turn } from "./stopping.ts";
 
-export interface Fitting {
-  readonly name: string;
-  readonly compilation: Compilation;
+/** What is known of a compilation: two entries that come to the same one share it. */
+export class Known {
+  private first: Compiled | undefined;
+  readonly peaks: Peaks;
+  constructor(
+    readonly compilation: Compilation,
+    target: TargetOptions,
+    shared: SharedKernels,
+  ) {
+    this.peaks = new Peaks(compilation, target, shared);
+  }
+  /** Without a budget. */
+  get usual(): Compiled {
+    this.first ??= this.compilation.finish();
+    return this.first;
+  }
 }
+
+/** An entry on its way to a program. It is compiled when somebody asks. */
+export class Fitting {
+  private made: Known | undefined;
+  constructor(
+    readonly name: string,
+    /** Whether it has a backward half, so that there is something to recompute. */
+    readonly differentiated: boolean,
+    private readonly make: () => Known,
+  ) {}
+  get known(): Known {
+    this.made ??= this.make();
+    return this.made;
+  }
+  /** Without a budget. */
+  get usual(): Compiled & { readonly name: string } {
+    return { name: this.name, ...this.known.usual };
+  }
+  get peaks(): Peaks {
+    return this.known.peaks;
+  }
+}
+
 export interface Fitted {
   readonly lowered: readonly (Compiled & { readonly name: string })[];
   /** Planned, without a module. */
   readonly planned: CompiledProgram;
-  /** The smallest budget that could be met; only where this one is not. */
-  readonly smallest?: number;
+}
+
+/** What does not fit. */
+export class Unmet {
+  private known: number | undefined;
+  constructor(
+    /** The plan without a budget, of what was compiled. */
+    readonly usual: Fitted,
+    private readonly entries: readonly Fitting[],
+    private readonly plan: (lowered: Fitted["lowered"]) => Promise<CompiledProgram>,
+  ) {}
+
+  /** The smallest budget that could be met. */
+  async smallest(): Promise<number> {
+    if (this.known === undefined) {
+      const usual = this.entries.map((e) => e.usual);
+      const { total, arenas } = memoryOf((await this.plan(usual)).program);
+      const least = this.entries.map((e) => {
+        const { recompute } = e.usual;
+        const steps = recompute ? feasible(recompute) : [undefined];
+        return Math.min(...steps.map((step) => e.peaks.at(step).bytes));
+      });
+      this.known = total - arenas.activations + Math.max(...least);
+    }
+    return this.known;
+  }
 }
 
 /** Seconds of all entries with a backward half, with what is repeated; and without. */
@@ -29,33 +89,32 @@ const leastWork = ({ lowered }: Fitted): number => lowered.reduce((sum, { recomp
 const DEAR = 0.1;
 
 /** Whether finer slices may do with less work, or at all. */
-export const mayImprove = (made: Fitted): boolean => made.smallest !== undefined || workOf(made) > (1 + DEAR) * leastWork(made);
-
-/** What fits, then what repeats less; where neither fits, what needs less. */
-export function better<F extends Fitted>(one: F, other: F): F {
-  if (one.smallest !== undefined && other.smallest !== undefined) return other.smallest < one.smallest ? other : one;
-  if (one.smallest !== undefined || other.smallest !== undefined) return one.smallest === undefined ? one : other;
-  return workOf(other) < workOf(one) ? other : one;
-}
+export const mayImprove = (made: Fitted | Unmet): boolean => made instanceof Unmet || workOf(made) > (1 + DEAR) * leastWork(made);
 
 /** Peaks of one entry by the step of its scale. Graphs that were looked at once may go: they are many, and large beside a small budget. */
 export class Peaks {
-  private readonly known = new Map<number, { readonly bytes: number; readonly added: number; compiled: WeakRef<Compiled> }>();
+  private readonly known = new Map<
+    number | undefined,
+    { readonly bytes: number; readonly added: number; readonly compiled: WeakRef<Compiled> }
+  >();
   constructor(
     private readonly compilation: Compilation,
     private readonly target: TargetOptions,
-    private readonly shared = new SharedKernels(),
+    private readonly shared: SharedKernels,
   ) {}
-  /** Bytes, and the share of the work that is repeated. */
-  at(step: number): { readonly bytes: number; readonly added: number } {
+  /** Bytes, and the share of the work that is repeated. `undefined`: without a budget. */
+  at(step: number | undefined): { readonly bytes: number; readonly added: number } {
     let peak = this.known.get(step);
     if (!peak) {
       const compiled = this.compilation.finish(step);
       const bytes = activationBytes(compiled.graph, this.target, this.shared);
-      peak = { bytes, added: compiled.recompute!.added, compiled: new WeakRef(compiled) };
+      peak = { bytes, added: compiled.recompute?.added ?? 0, compiled: new WeakRef(compiled) };
       this.known.set(step, peak);
     }
     return peak;
+  }
+  bytes(step: number): number {
+    return this.at(step).bytes;
   }
   compiled(step: number): Compiled {
     return this.known.get(step)?.compiled.deref() ?? this.compilation.finish(step);
@@ -66,41 +125,56 @@ export class Peaks {
 const TRIES = 3;
 
 /**
- * Entries with as little recomputing as a budget asks for. Where none fits, the plan without one, and the smallest budget that could be met. `stream`: frozen
- * parameters that stay in their files.
+ * Entries with as little recomputing as a budget asks for. `stream`: frozen parameters that stay in their files. `doubtful`: it probably does not fit; then what
+ * can be recomputed is looked at by itself first, and the rest is not compiled in vain.
  */
 export async function fit(
   entries: readonly Fitting[],
   target: TargetOptions,
   memory: number,
-  stream?: ReadonlySet<string>,
-): Promise<Fitted> {
-  const usual: (Compiled & { readonly name: string })[] = [];
-  for (const { name, compilation } of entries) {
-    await turn();
-    usual.push({ name, ...compilation.finish() });
+  shared: SharedKernels,
+  { stream, doubtful = false }: { readonly stream?: ReadonlySet<string> | undefined; readonly doubtful?: boolean } = {},
+): Promise<Fitted | Unmet> {
+  const plan = (lowered: Fitted["lowered"]) => compileProgram(lowered, target, true, shared, stream);
+  const planned = async (some: readonly Fitting[]): Promise<Fitted> => {
+    const lowered: Fitted["lowered"][number][] = [];
+    for (const entry of some) {
+      await turn();
+      lowered.push(entry.usual);
+    }
+    return { lowered, planned: await plan(lowered) };
+  };
+  /** What may be left for activations. */
+  const roomIn = ({ planned: { program } }: Fitted): number => {
+    const { total, arenas } = memoryOf(program);
+    return memory - (total - arenas.activations);
+  };
+  const searched = entries.filter((e) => e.differentiated);
+  const none = (entry: Fitting, room: number): boolean => {
+    const { recompute } = entry.usual;
+    return recompute !== undefined && !feasible(recompute).some((step) => entry.peaks.bytes(step) <= room);
+  };
+  if (doubtful && searched.length > 0 && searched.length < entries.length) {
+    const alone = await planned(searched);
+    const room = roomIn(alone);
+    if (searched.some((entry) => none(entry, room))) return new Unmet(alone, entries, plan);
   }
-  const shared = new SharedKernels();
-  const first = await compileProgram(usual, target, true, shared, stream);
-  const { total, arenas } = memoryOf(first.program);
-  if (total <= memory) return { lowered: usual, planned: first };
-  const peaks = entries.map(({ compilation }) => new Peaks(compilation, target, shared));
-  let allowed = memory - (total - arenas.activations);
+  const first = await planned(entries);
+  if (memoryOf(first.planned.program).total <= memory) return first;
+  let allowed = roomIn(first);
   for (let attempt = 0; attempt < TRIES; attempt++) {
-    const steps = usual.map(({ recompute }, i) => (recompute ? firstWithin(peaks[i], recompute, allowed) : undefined));
-    if (steps.some((s, i) => s === undefined && usual[i].recompute !== undefined)) break;
-    const lowered = usual.map((u, i) =>
-      steps[i] === undefined || steps[i] === u.recompute!.step ? u : { name: u.name, ...peaks[i].compiled(steps[i]) },
-    );
-    const planned = await compileProgram(lowered, target, true, shared, stream);
-    const now = memoryOf(planned.program).total;
-    if (now <= memory) return { lowered, planned };
+    if (searched.some((entry) => none(entry, allowed))) break;
+    const lowered = entries.map(({ peaks, usual }) => {
+      if (!usual.recompute) return usual;
+      const step = firstWithin(peaks, usual.recompute, allowed);
+      return step === usual.recompute.step ? usual : { name: usual.name, ...peaks.compiled(step) };
+    });
+    const made = { lowered, planned: await plan(lowered) };
+    const now = memoryOf(made.planned.program).total;
+    if (now <= memory) return made;
     allowed -= now - memory;
   }
-  const least = usual.map(({ recompute }, i) =>
-    recompute ? Math.min(...cornersOf(recompute).map((s) => peaks[i].at(s).bytes)) : activationBytes(usual[i].graph, target, shared),
-  );
-  return { lowered: usual, planned: first, smallest: total - arenas.activations + Math.max(...least) };
+  return new Unmet(first, entries, plan);
 }
 
 type Scale = NonNullable<Compiled["recompute"]>;
@@ -108,29 +182,48 @@ type Scale = NonNullable<Compiled["recompute"]>;
 /** Corners from the usual step on. */
 const cornersOf = ({ usual, corners }: Scale): number[] => [usual, ...corners.filter((c) => c > usual)];
 
-/** The first step from the usual one on that fits; `undefined`: no corner does, so a larger budget never fits less. */
-function firstWithin(peaks: Peaks, scale: Scale, allowed: number): number | undefined {
-  const fits = (step: number): boolean => peaks.at(step).bytes <= allowed;
+/** What is kept at a corner is looked at as next to nothing where it is at most so many times what all recomputing leaves. */
+const NEAR = 1.25;
+
+/**
+ * Steps of which one has the least peak, or about that: the last of all, the last that keeps all separators, and the first two that keep hardly more. Whether a
+ * budget can be met is decided by these alone, so that what one budget allows, a larger one does.
+ */
+function feasible(scale: Scale): number[] {
   const corners = cornersOf(scale);
-  if (fits(corners[0])) return corners[0];
-  let [low, high] = [0, corners.length - 1];
-  if (!fits(corners[high])) {
-    const other = corners.findIndex(fits);
-    if (other < 0) return undefined;
-    [low, high] = [other - 1, other];
-  }
-  while (high - low > 1) {
-    const middle = (low + high) >> 1;
-    if (fits(corners[middle])) high = middle;
-    else low = middle;
-  }
-  let [below, at] = [corners[low], corners[high]];
-  while (at - below > 1) {
-    const middle = (below + at) >> 1;
-    if (fits(middle)) at = middle;
-    else below = middle;
+  const borders = Math.max(scale.borders, scale.usual);
+  const near = corners.findIndex((c) => scale.kept(c) <= NEAR * scale.kept(borders));
+  return [...new Set([corners[corners.length - 1], borders, ...corners.slice(near, near + 2)])];
+}
+
+/**
+ * A step that fits where the one before does not. One of `feasible` fits. Where to look follows from what steps keep: a peak is about that, and something that
+ * hardly changes.
+ */
+function firstWithin(peaks: Peaks, scale: Scale, allowed: number): number {
+  const { usual } = scale;
+  const fits = (step: number): boolean => peaks.bytes(step) <= allowed;
+  if (fits(usual)) return usual;
+  let [below, at] = [usual, feasible(scale).find(fits)!];
+  let beside = peaks.bytes(usual) - scale.kept(usual);
+  for (let tries = 0; at - below > 1; tries++) {
+    const guess = tries % 3 === 2 ? (below + at) >> 1 : firstOf(below + 1, at - 1, (step) => scale.kept(step) + beside <= allowed);
+    beside = peaks.bytes(guess) - scale.kept(guess);
+    if (fits(guess)) at = guess;
+    else below = guess;
   }
   return at;
+}
+
+/** The first of `from`..`to` for which `holds`, which then holds for all behind it; the last, if it holds for none. */
+function firstOf(from: number, to: number, holds: (i: number) => boolean): number {
+  let [low, high] = [from, to];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (holds(middle)) high = middle;
+    else low = middle + 1;
+  }
+  return low;
 }
 
 /** A program's peak with some recomputing, and the share of the step's work that this repeats. */
@@ -145,23 +238,22 @@ export interface FrontPoint {
  * What recomputing buys: from the usual plan to the least memory, by steps of the entry whose peak is largest; `slices`: the same entries in
  * ever finer slices. A point that takes more memory than one that repeats less is left out.
  */
-export async function front(slices: readonly (readonly Fitting[])[], target: TargetOptions): Promise<FrontPoint[]> {
-  const shared = new SharedKernels();
+export async function front(slices: readonly (readonly Fitting[])[], target: TargetOptions, shared: SharedKernels): Promise<FrontPoint[]> {
   const points: FrontPoint[] = [];
   let base: number | undefined;
   /** Number of the entry whose peak is largest in the usual plan. */
   let largest: number | undefined;
   for (const some of slices) {
-    const usual = some.map(({ name, compilation }) => ({ name, ...compilation.finish() }));
+    const usual = some.map((e) => e.usual);
     const { total, arenas } = memoryOf((await compileProgram(usual, target, true, shared)).program);
     if (largest === undefined) {
-      const bytes = usual.map(({ graph, recompute }) => (recompute ? activationBytes(graph, target, shared) : 0));
+      const bytes = some.map((e) => (e.usual.recompute ? e.peaks.at(undefined).bytes : 0));
       largest = bytes.indexOf(Math.max(...bytes));
     }
     const scale = usual[largest]?.recompute;
     if (!scale) return [{ bytes: total, added: 0, seconds: 0 }];
     base ??= scale.seconds;
-    const peaks = new Peaks(some[largest].compilation, target, shared);
+    const { peaks } = some[largest];
     const corners = cornersOf(scale);
     const steps = corners.flatMap((c, i) => (i === 0 ? [c] : [Math.round((corners[i - 1] + c) / 2), c]));
     for (const step of new Set(steps)) {

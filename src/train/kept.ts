@@ -37,7 +37,7 @@ export async function openKept(
   points: readonly EntryPoint[],
   host: Pick<RunHost, "engine" | "values" | "listen" | "interrupted">,
   memory: number,
-  check: (built: Built) => void,
+  check: (built: Built) => Promise<unknown>,
 ): Promise<Opened> {
   const { engine, values, listen } = host;
   const all = keepers.get(values) ?? [];
@@ -49,7 +49,7 @@ export async function openKept(
   let kept = all.find((k) => k.key === key && !k.busy);
   if (kept === undefined) {
     const built = await engine.build(points, { trained: [], memory });
-    check(built);
+    await check(built);
     kept = { key, built, session: undefined, written: new Map(), busy: false };
     all.push(kept);
   }

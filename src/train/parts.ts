@@ -11,7 +11,7 @@ import type { LaidTrain } from "./train.ts";
 
 export interface InParts extends LaidTrain {
   readonly built: Built;
-  /** Where no part fits: the smallest budget that one could do with, and which. */
+  /** Where no part fits: the smallest budget that one could do with, and the smallest part. */
   readonly smallest?: number;
   readonly least?: LaidTrain;
   /** Whether the objective's batches add up. */
@@ -19,7 +19,8 @@ export interface InParts extends LaidTrain {
 }
 
 export type Lay = (other: { readonly batch?: number; readonly accumulate?: number; readonly sequence?: number }) => Promise<LaidTrain>;
-export type Build = (laid: LaidTrain) => Promise<Built>;
+/** `doubtful`: see `BuildOptions`. */
+export type Build = (laid: LaidTrain, doubtful: boolean) => Promise<Built>;
 
 /** Shorter sequences that are tried for a refusal: halves of halves. */
 const HALVINGS = 3;
@@ -38,51 +39,51 @@ const mayBeParted = ({ smallest, recomputed }: Built): boolean =>
  */
 export async function inParts(laid: LaidTrain, built: Built, lay: Lay, build: Build): Promise<InParts> {
   const { batch, accumulate } = laid.stage;
-  let adds = true;
-  if (!mayBeParted(built)) return { ...laid, built, adds };
-  let best: InParts | undefined = built.smallest === undefined ? { ...laid, built, adds } : undefined;
-  let smallest = built.smallest ?? Number.POSITIVE_INFINITY;
-  let least = laid;
-  const whole = secondsOf(laid, built) / (1 + (built.recomputed.step ?? built.recomputed.gradients ?? 0));
-  // where a single row does not fit, nothing does
+  if (!mayBeParted(built)) return { ...laid, built, adds: true };
+  const tried = new Map<number, InParts>();
+  /** The batch so many rows at a time. */
+  const inRows = async (rows: number): Promise<InParts> => {
+    const known = tried.get(rows);
+    if (known) return known;
+    const part = await lay({ batch: rows, accumulate: (accumulate * batch) / rows });
+    // the first is the one that most probably fits
+    const made = { ...part, built: await build(part, tried.size > 0), adds: true };
+    tried.set(rows, made);
+    return made;
+  };
+  const whole: InParts = { ...laid, built, adds: true };
   const parts = divisors(batch);
-  for (const [i, rows] of (best === undefined ? [...parts.slice(-1), ...parts] : parts).entries()) {
-    let part: LaidTrain;
-    try {
-      part = await lay({ batch: rows, accumulate: (accumulate * batch) / rows });
-    } catch (error) {
-      if (!(error instanceof NotAdditive)) throw error;
-      adds = false;
-      break;
+  try {
+    // where a single row does not fit, nothing does
+    const least = built.smallest && parts.length > 0 ? await inRows(1) : undefined;
+    if (least?.built.smallest) return { ...whole, smallest: Math.min(await least.built.smallest(), await built.smallest!()), least };
+    let best = built.smallest ? undefined : whole;
+    for (const rows of parts) {
+      const part = await inRows(rows);
+      if (part.built.smallest) continue;
+      // smaller parts only read the weights more often from here on
+      if (best !== undefined && secondsOf(part) >= secondsOf(best)) break;
+      best = part;
     }
-    const made = await build(part);
-    if (made.smallest !== undefined) {
-      if (made.smallest < smallest) [smallest, least] = [made.smallest, part];
-      if (i === 0 && rows === 1) break;
-      continue;
-    }
-    if (best === undefined && i === 0 && parts.length > 1) continue;
-    // smaller parts only read the weights more often from here on
-    const seconds = secondsOf(part, made);
-    if (best !== undefined && seconds >= secondsOf(best, best.built)) break;
-    const note = `a batch of ${batch} rows is computed ${rows} at a time, which the budget asks for; the sums are those of the batch`;
-    const recomputed = { ...made.recomputed, gradients: seconds / whole - 1 };
-    best = { ...part, built: { ...made, recomputed, notes: [note, ...made.notes] }, adds };
+    if (best === undefined) return { ...whole, smallest: await built.smallest!() };
+    if (best === whole) return whole;
+    const seconds = secondsOf(whole) / (1 + (built.recomputed.step ?? built.recomputed.gradients ?? 0));
+    const note = `a batch of ${batch} rows is computed ${best.batch} at a time, which the budget asks for; the sums are those of the batch`;
+    const recomputed = { ...best.built.recomputed, gradients: secondsOf(best) / seconds - 1 };
+    return { ...best, built: { ...best.built, recomputed, notes: [note, ...best.built.notes] } };
+  } catch (error) {
+    if (!(error instanceof NotAdditive)) throw error;
+    return { ...whole, adds: false, ...(built.smallest && { smallest: await built.smallest() }) };
   }
-  return best ?? { ...laid, built, smallest, least, adds };
 }
 
 /** What would fit where nothing of the stage does: fewer tokens or rows, fewer bits. */
-export async function adviceFor(
-  { stage, built, smallest, least, adds }: InParts,
-  budget: number,
-  lay: Lay,
-  build: Build,
-): Promise<string[]> {
+export async function adviceFor({ smallest, least, ...laid }: InParts, budget: number, lay: Lay, build: Build): Promise<string[]> {
+  const { stage, built, adds } = laid;
   const { frozen, trained, states } = memoryOf(built.program).arenas;
   return [
     ...(adds ? [] : ["the objective's batches do not add up (P0811), so the batch is not computed in parts"]),
-    ...(frozen + trained + states < budget ? await shorter(least!, lay, build, adds) : []),
+    ...(frozen + trained + states < budget ? await shorter(least ?? laid, lay, build, adds) : []),
     ...fewerBits(stage, built, smallest!, budget),
   ];
 }
@@ -120,7 +121,7 @@ export async function partedFront(
 }
 
 /** Seconds of an update of the first table's full batches, by the cost model. */
-const secondsOf = ({ accumulate }: LaidTrain, { seconds }: Built): number => (seconds.step ?? seconds.gradients ?? 0) * accumulate;
+const secondsOf = ({ accumulate, built: { seconds } }: InParts): number => (seconds.step ?? seconds.gradients ?? 0) * accumulate;
 
 /** Parts of a batch that it consists of, the largest first. */
 const divisors = (n: number): number[] => Array.from({ length: n >> 1 }, (_, i) => (n >> 1) - i).filter((d) => n % d === 0);
@@ -130,7 +131,7 @@ async function shorter(laid: LaidTrain, lay: Lay, build: Build, adds: boolean): 
   const { stage, batch, accumulate } = laid;
   const fits = async (other: Parameters<Lay>[0]): Promise<boolean> => {
     try {
-      return (await build(await lay(other))).smallest === undefined;
+      return (await build(await lay(other), true)).smallest === undefined;
     } catch (error) {
       // rows so short have nothing to learn, or do not fit the model
       if (error instanceof InputError) return false;

@@ -40,14 +40,12 @@ async function openFor<T extends { readonly points: readonly EntryPoint[] }>(
   make: (rows: number) => T | Promise<T>,
 ): Promise<Opened<T>> {
   const bytes = budgetOf(stage, host.engine);
-  let smallest = Number.POSITIVE_INFINITY;
   for (let rows = stage.batch; ; rows >>= 1) {
     const made = await make(rows);
     const built = await host.engine.build(made.points, { trained: [], memory: bytes });
-    smallest = Math.min(smallest, built.smallest ?? memoryOf(built.program).total);
     const fits = built.smallest === undefined && memoryOf(built.program).total <= bytes;
     if (!fits && rows > 1) continue;
-    if (!fits) requireBudget({ ...built, smallest }, { bytes, source: sourceOf(stage.memory, bytes) });
+    if (!fits) await requireBudget(built, { bytes, source: sourceOf(stage.memory, bytes) });
     if (rows < stage.batch)
       host.listen({ event: "note", message: `${stage.name}: ${rows} of ${stage.batch} rows at a time, since no more fit the budget` });
     await stopIfAsked(host);

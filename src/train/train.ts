@@ -29,7 +29,7 @@ import { dropSessions } from "./kept.ts";
 import { loadParams } from "./loading.ts";
 import { type LoopPlan, NonFinite, type Progress, runLoop, START } from "./loop.ts";
 import { blame } from "./nonfinite.ts";
-import { adviceFor, inParts, type Lay } from "./parts.ts";
+import { adviceFor, type Build, inParts, type Lay } from "./parts.ts";
 import { findCheckpoint } from "./resume.ts";
 import { requireFree, type SaveOptions, saveResult } from "./saving.ts";
 import { ORDER, Schedule } from "./schedule.ts";
@@ -74,7 +74,7 @@ export interface PreparedTrain extends LaidTrain {
 /** Reads and checks the data, compiles. Nothing is written; P07.. for data, P08.. for the stage, P0901 for memory. */
 export async function prepareTrain(stage: TrainStage, host: RunHost): Promise<PreparedTrain> {
   const ready = await planTrain(stage, host, false);
-  requireFit(ready);
+  await requireFit(ready);
   return ready;
 }
 
@@ -96,8 +96,8 @@ export async function planTrain(
   const attempt = async (files: boolean) => {
     const from = files ? { stored, offload: true } : { offload: false };
     const options: BuildOptions = { trained, memory: budget, reverse, place: host.place, planOnly, ...from };
-    const build = ({ points }: LaidTrain) => host.engine.build(points, options);
-    return { options, build, parted: await inParts(laid, await build(laid), lay, build) };
+    const build: Build = ({ points }, doubtful) => host.engine.build(points, { ...options, doubtful });
+    return { options, build, parted: await inParts(laid, await build(laid, false), lay, build) };
   };
   const first = await attempt(offload === true);
   const fromFiles = offload === undefined && host.engine.offloads === true && stored.size > 0;
@@ -105,7 +105,7 @@ export async function planTrain(
   if (parted.smallest === undefined) return { ...parted, budget, stage, options };
   const smallest = Math.min(parted.smallest, first.parted.smallest ?? parted.smallest);
   const advice = await adviceFor(parted, budget, lay, build);
-  return { ...parted, built: { ...first.parted.built, smallest }, advice, budget, stage, options };
+  return { ...parted, built: { ...first.parted.built, smallest: async () => smallest }, advice, budget, stage, options };
 }
 
 /** Numbers from which on a frozen weight may be left in its file. */
@@ -117,8 +117,8 @@ function storedWeights({ trained }: TrainStage, { project, values }: Pick<RunHos
 }
 
 /** P0901. */
-export function requireFit({ stage, built, budget, advice }: PreparedTrain): void {
-  requireBudget(built, { bytes: budget, source: sourceOf(stage.memory, budget) }, advice);
+export async function requireFit({ stage, built, budget, advice }: PreparedTrain): Promise<void> {
+  await requireBudget(built, { bytes: budget, source: sourceOf(stage.memory, budget) }, advice);
 }
 
 /** The part of `prepareTrain` that needs no device. */
@@ -380,7 +380,7 @@ class TrainRun {
     const { engine, values, listen } = this.host;
     const built = await engine.build(points, { ...options, segment });
     const ready = { ...this.ready, built };
-    requireFit(ready);
+    await requireFit(ready);
     const params = await readAll(this.source.params);
     const states = new Map<string, Values>();
     for (const name of Object.keys(this.ready.built.program.states)) states.set(name, await this.session.read("state", name));

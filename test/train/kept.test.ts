@@ -41,7 +41,7 @@ function watched() {
   const { graph } = action.stage.evaluation[0];
   const points = (rows: number): EntryPoint[] => [{ name: "loss", graph, sizes: new Map([["B", rows]]) }];
   const loss = async (rows = 2) => {
-    const opened = await openKept("generate", points(rows), host, Number.POSITIVE_INFINITY, () => {});
+    const opened = await openKept("generate", points(rows), host, Number.POSITIVE_INFINITY, async () => {});
     try {
       const x = new Float32Array(rows * WIDTH).fill(1);
       return (await opened.session.run("loss", { x, label: new Float32Array(rows) })).loss[0];
@@ -78,7 +78,7 @@ test("a session that failed is not kept, and one that is dropped is opened again
   const { host, loss, told, points } = watched();
   await loss();
   told();
-  const opened = await openKept("generate", points(2), host, Number.POSITIVE_INFINITY, () => {});
+  const opened = await openKept("generate", points(2), host, Number.POSITIVE_INFINITY, async () => {});
   await expect(opened.session.run("loss", {})).rejects.toThrow();
   await opened.close();
   expect(told()).toEqual(["close"]);

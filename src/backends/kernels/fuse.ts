@@ -111,7 +111,7 @@ export function fuse(graph: Graph, limits: FuseLimits, shared = new SharedKernel
   const bytesStored = (members: readonly Node[]): number => [...storedOf(members)].reduce((sum, n) => sum + elements(n), 0);
   /** When a cluster runs: with the forward half, with a walk through levels that are recomputed, with the backward half. */
   const phase = (c: Cluster): number => Math.min(...c.roots.map((n) => (!n.backward ? 0 : n.origin.recomputed === "on the way" ? 1 : 2)));
-  const build = (kind: Kind, members: readonly Node[]): readonly SpecialBuilt[] => {
+  const build = (kind: Kind, members: readonly Node[]): readonly SpecialBuilt[] | string => {
     const stored = storedOf(members);
     return shared.of(
       kind,
@@ -135,15 +135,12 @@ export function fuse(graph: Graph, limits: FuseLimits, shared = new SharedKernel
       const main = c.kind === "product" ? c.roots[0] : p.roots[0];
       members.splice(0, members.length, main, ...members.filter((n) => n !== main));
     }
-    try {
-      const [{ kernel }] = build(p.kind, members);
-      if (kernel.operands.length > limits.operands)
-        return `one kernel would touch ${kernel.operands.length} tensors, and the device binds ${limits.operands}`;
-      if (kernel.values.length > 4 * limits.cost) return "one kernel would be too long";
-    } catch (e) {
-      if (e instanceof Misfit) return e.message;
-      throw e;
-    }
+    const built = build(p.kind, members);
+    if (typeof built === "string") return built;
+    const [{ kernel }] = built;
+    if (kernel.operands.length > limits.operands)
+      return `one kernel would touch ${kernel.operands.length} tensors, and the device binds ${limits.operands}`;
+    if (kernel.values.length > 4 * limits.cost) return "one kernel would be too long";
     return clusters.join(c, p, members);
   };
 
@@ -191,6 +188,8 @@ export function fuse(graph: Graph, limits: FuseLimits, shared = new SharedKernel
     if (c.kind === "host") return { roots: c.roots, reads: [...outer], built: [], host: c.roots[0] };
     if (c.kind === "turns") return { roots: c.roots, reads: [...outer], built: [], loop: c.roots[0].inputs[0] };
     const other = apart.get(c.roots[0]);
-    return { roots: c.roots, reads: [...outer], built: build(c.kind, c.roots), ...(other && { apart: other }) };
+    const built = build(c.kind, c.roots);
+    if (typeof built === "string") throw new Misfit(built);
+    return { roots: c.roots, reads: [...outer], built, ...(other && { apart: other }) };
   });
 }

@@ -24,7 +24,7 @@ export class SharedKernels {
 
   /**
    * What `make` builds of `roots`, or built of others of the same structure. `stored`: those whose values are needed outside.
-   * Throws `Misfit` where it did.
+   * A text says why `make` threw `Misfit`.
    */
   of(
     kind: string,
@@ -32,11 +32,11 @@ export class SharedKernels {
     stored: (n: Node) => boolean,
     inMemory: InMemory,
     make: () => readonly SpecialBuilt[],
-  ): readonly SpecialBuilt[] {
+  ): readonly SpecialBuilt[] | string {
     const { text, nodes } = structure(roots, stored, inMemory);
     const key = `${kind}\n${text}`;
     const seen = this.known.get(key);
-    if (typeof seen === "string") throw new Misfit(seen);
+    if (typeof seen === "string") return seen;
     if (seen)
       return seen.map(({ kernel, tensors, preserves }) => ({
         kernel,
@@ -57,8 +57,9 @@ export class SharedKernels {
       );
       return made;
     } catch (error) {
-      if (error instanceof Misfit) this.known.set(key, error.message);
-      throw error;
+      if (!(error instanceof Misfit)) throw error;
+      this.known.set(key, error.message);
+      return error.message;
     }
   }
 }

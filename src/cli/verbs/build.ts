@@ -87,7 +87,7 @@ export function build(program: Command, io: Io): void {
         await wasm.build(points, { trained, memory }),
         await backendEngine({ ...driver, target: { target: "webgpu", limits: guaranteed } }).build(points, { trained, memory }),
       ];
-      if (memory !== undefined) for (const made of [built, webgpu]) requireBudget(made, { bytes: memory, source: "`memory`" });
+      if (memory !== undefined) for (const made of [built, webgpu]) await requireBudget(made, { bytes: memory, source: "`memory`" });
       const written = writePackage(session.workspace.files, options.output, {
         wasm: built,
         webgpu,

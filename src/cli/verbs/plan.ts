@@ -55,7 +55,7 @@ export function plan(program: Command, io: Io): void {
           if (typeof options.front === "string")
             writeFile(session.workspace.files, options.front, new TextEncoder().encode(frontPicture(points)));
         }
-        requireFit(ready);
+        await requireFit(ready);
       }
     });
 }

@@ -38,7 +38,11 @@ export const ops: Readonly<Record<OpName, Op>> = {
 
 export const isOpName = (name: string): name is OpName => Object.hasOwn(ops, name);
 
+/** Without a prototype, so that one look finds a row or nothing: every pass asks for the row of every node, several times. */
+const table: { readonly [op: string]: Op | undefined } = Object.assign(Object.create(null), ops);
+
 export function rowOf(node: Pick<Node, "op">): Op {
-  if (!isOpName(node.op)) throw new Bug(`there is no op ${node.op}`);
-  return ops[node.op];
+  const row = table[node.op];
+  if (row === undefined) throw new Bug(`there is no op ${node.op}`);
+  return row;
 }

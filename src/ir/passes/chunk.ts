@@ -59,15 +59,23 @@ export const chunk: Pass = {
     const done = inSlices(
       graph.results.map((r) => r.node),
       bytes,
-      (size) => counts.set(size, (counts.get(size) ?? 0) + 1),
+      { value: (size) => counts.set(size, (counts.get(size) ?? 0) + 1), cut: (text) => context.slices.push(text) },
     );
     for (const [what, n] of counts) context.note(`${n === 1 ? "one value" : `${n} values`} of ${what}: computed in slices, never whole`);
     return { results: graph.results.map((r, i) => ({ ...r, node: done[i] })) };
   },
 };
 
+/** Who is told what is done. */
+interface Told {
+  /** A large value that is not made whole. */
+  value(what: string): void;
+  /** Each cut, in their order: equal for equal cuts of one graph. */
+  cut(text: string): void;
+}
+
 /** `roots`, with loops over slices; bodies of loops whose slices are still large have such loops in turn. */
-function inSlices(roots: readonly Node[], bytes: number, found: (what: string) => void = () => {}): readonly Node[] {
+function inSlices(roots: readonly Node[], bytes: number, told: Told): readonly Node[] {
   const nodes = order(roots);
   const seeds = nodes
     .filter((n) => axesOfDot(n) && (4 * elements(n) > bytes || mayHide(n)) && growth(n) >= GROWTH)
@@ -85,10 +93,13 @@ function inSlices(roots: readonly Node[], bytes: number, found: (what: string) =
     if (!fresh || (4 * elements(seed) <= bytes && !masked(core))) continue;
     const made = cutsOf(core, large, around, bytes);
     if (made.length)
-      found(`${((4 * elements(seed)) / 1e6).toFixed(1)} MB around ${(seed.origin.path || seed.op).replace(/\.\d+(?=\.|$)/g, "[*]")}`);
+      told.value(`${((4 * elements(seed)) / 1e6).toFixed(1)} MB around ${(seed.origin.path || seed.op).replace(/\.\d+(?=\.|$)/g, "[*]")}`);
     cuts.push(...made);
   }
-  return cuts.length ? rebuilt(roots, cuts, bytes) : roots;
+  if (cuts.length === 0) return roots;
+  const place = new Map(nodes.map((n, i) => [n, i]));
+  for (const { region, turns } of cuts) told.cut(`${[...region.inside].map(([n, axis]) => `${place.get(n)} ${axis}`)} in ${turns}`);
+  return rebuilt(roots, cuts, bytes, told);
 }
 
 /** The loops for a core: one for both halves, or else one for each. */
@@ -233,7 +244,7 @@ function asForward(n: Node, known: Map<Node, Node>): Node {
 }
 
 /** The graph with its loops. What a region is read for is known only when all readers are: values that a loop computes again are not read. */
-function rebuilt(roots: readonly Node[], cuts: readonly Cut[], bytes: number): readonly Node[] {
+function rebuilt(roots: readonly Node[], cuts: readonly Cut[], bytes: number, told: Told): readonly Node[] {
   const cutOf = new Map(cuts.flatMap((c) => [...c.region.own].map((n) => [n, c] as const)));
   const read = new Map<Cut, Set<Node>>(cuts.map((c) => [c, new Set()]));
   const needs = (n: Node): readonly Node[] => {
@@ -277,7 +288,9 @@ function rebuilt(roots: readonly Node[], cuts: readonly Cut[], bytes: number): r
       continue;
     }
     const outer = mixed(c.region.own) ? (x: Node) => asForward(known.get(x)!, forward) : (x: Node) => known.get(x)!;
-    const values = buildLoop(c.region, [...read.get(c)!], c.turns, outer, (results) => inSlices(results, bytes));
+    const values = buildLoop(c.region, [...read.get(c)!], c.turns, outer, (results) =>
+      inSlices(results, bytes, { ...told, value: () => {} }),
+    );
     for (const [result, value] of values) known.set(result, value);
   }
   return roots.map((r) => known.get(r)!);

@@ -37,6 +37,10 @@ export const cut: Pass = {
       get corners() {
         return scale.corners;
       },
+      get borders() {
+        return scale.borders;
+      },
+      kept: (of) => scale.bytes(of),
       added,
       seconds: total,
     };

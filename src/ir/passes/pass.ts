@@ -35,6 +35,10 @@ export interface Recomputed {
   readonly usual: number;
   /** Steps at which a kind of recomputing is complete: the least peak is at one of them. */
   readonly corners: readonly number[];
+  /** The last step at which every level's separator is kept. */
+  readonly borders: number;
+  /** Bytes that a step keeps for the backward half, as the cut counts them. */
+  kept(step: number): number;
   /** Work repeated, as a share of the step's, by the cost model. */
   readonly added: number;
   /** Seconds of the step without what is repeated, by the cost model. */
@@ -59,6 +63,8 @@ export class PassContext {
   readonly scalars: HostScalar[] = [];
   /** Loops that run backwards in f32. */
   readonly rounded: Rounded[] = [];
+  /** How `chunk` cut values in slices, in its order: graphs that are the same before it, and cut alike, are the same behind it. */
+  readonly slices: string[] = [];
   /** What `cut` did, and what it could have done. */
   recompute?: Recomputed;
   /** Name of the pass that runs. */

@@ -3,6 +3,7 @@
  * first ever dearer values, level by level; then separators of levels, in ever longer segments.
  */
 import type { Node } from "../../graph.ts";
+import { bytesOf } from "./choose.ts";
 import { chooseFlat, type FlatChoice, type Recompute } from "./flat.ts";
 import type { Halves } from "./halves.ts";
 import type { Levels } from "./levels.ts";
@@ -20,12 +21,14 @@ const FEW = 1 / 8;
 export class Scale {
   private readonly steps: (Recompute | undefined)[] = [undefined];
   private readonly choices = new Map<number, FlatChoice>();
+  private readonly sums = new Map<number, number>();
   private readonly ends = [0];
   /** The price that is tried next, the one before it, and how much was kept for that. */
   private price = 0;
   private higher = Number.POSITIVE_INFINITY;
   private kept = -1;
   private whole = false;
+  private last = 0;
   /** The step taken where no budget is given. */
   readonly usual: number;
 
@@ -82,6 +85,7 @@ export class Scale {
     this.whole = true;
     while (this.price < PRICES.length) this.goOn();
     const lowest = this.higher;
+    this.last = this.steps.length - 1;
     const borders = this.levels.count - 2;
     for (let length = 2; borders >= length && length <= Math.ceil(Math.sqrt(borders)) + 1; length++) {
       for (let long = length; long <= borders + 1; long += length) {
@@ -102,6 +106,22 @@ export class Scale {
   get corners(): readonly number[] {
     this.complete();
     return [...new Set(this.ends)];
+  }
+
+  /** The last step at which all separators are kept. */
+  get borders(): number {
+    this.complete();
+    return this.last;
+  }
+
+  /** Bytes that a step keeps. */
+  bytes(step: number): number {
+    let sum = this.sums.get(step);
+    if (sum === undefined) {
+      sum = [...this.at(step).kept].reduce((all, n) => all + bytesOf(n), 0);
+      this.sums.set(step, sum);
+    }
+    return sum;
   }
 
   at(step: number): FlatChoice {
