@@ -6,34 +6,27 @@
 import { Bug, Limit, type Node, type Result, sizes } from "../ir/graph.ts";
 import { rowOf } from "../ir/ops/index.ts";
 import type { Arena, ArenaName, Placed, StorageType } from "../runtime/program.ts";
-import { mayOverwrite, merge } from "./alias.ts";
 import { isTable } from "./kernels/emit.ts";
-import type { Step } from "./kernels/fuse.ts";
-import type { LoopLanguage } from "./kernels/kernel.ts";
-import { elements, isLeaf } from "./kernels/roots.ts";
+import { isLeaf } from "./kernels/roots.ts";
 import { isDerived } from "./load.ts";
 import type { Lowered } from "./lower.ts";
+import {
+  allocate,
+  bytesOf,
+  copyStep,
+  joined,
+  labelOf,
+  lifetimes,
+  makersOf,
+  overwrites,
+  type PlannedKernel,
+  type PlanOptions,
+  Space,
+} from "./places.ts";
 import { type Scheduled, storageKey } from "./schedule.ts";
 import type { Counted } from "./sparse.ts";
 import { Inner, type Range, unfold } from "./turns.ts";
 
-export interface PlanOptions {
-  /** Offsets are multiples of this. */
-  readonly alignment: number;
-  /** Bytes of the largest page; larger tensors go on in the pages after. */
-  readonly page: number;
-  /** Frozen parameters that stay in their files: see `stream.ts`. */
-  readonly stream?: ReadonlySet<string>;
-}
-
-/** A kernel and the places of its operands: tensors of the program, or ranges within a turn of a loop. */
-export interface PlannedKernel<T = number> {
-  readonly kernel: LoopLanguage;
-  /** Of a product that may skip zeros: see `Counted.measureOf`. */
-  readonly measure?: number;
-  readonly operands: readonly T[];
-  readonly label: string;
-}
 export interface PlannedHost {
   readonly host: Node;
   readonly operands: readonly number[];
@@ -68,78 +61,6 @@ export interface PlanInput {
   readonly results: readonly Result[];
   readonly bodies: Lowered["bodies"];
 }
-
-/** A linear space cut into pages of equal size; what is smaller than a page never crosses a border. */
-export class Space {
-  end = 0;
-  constructor(private readonly options: PlanOptions) {}
-
-  /** The lowest offset from `from` on at which `bytes` may lie. */
-  fit(from: number, bytes: number): number {
-    const { alignment, page } = this.options;
-    let at = Math.ceil(from / alignment) * alignment;
-    if (!Number.isFinite(page)) return at;
-    const size = Math.floor(page / alignment) * alignment;
-    const inside = at % size;
-    if (inside > 0 && inside + bytes > size) at += size - inside;
-    return at;
-  }
-  append(bytes: number): number {
-    const at = this.fit(this.end, bytes);
-    this.end = at + bytes;
-    return at;
-  }
-  place(offset: number): { page: number; offset: number } {
-    const { alignment, page } = this.options;
-    if (!Number.isFinite(page)) return { page: 0, offset };
-    const size = Math.floor(page / alignment) * alignment;
-    return { page: Math.floor(offset / size), offset: offset % size };
-  }
-  /** The offset in the space of what lies at `offset` of a page. */
-  linear(page: number, offset: number): number {
-    const { alignment, page: whole } = this.options;
-    return page === 0 ? offset : page * Math.floor(whole / alignment) * alignment + offset;
-  }
-  pages(): number[] {
-    if (this.end === 0) return [];
-    const { alignment, page } = this.options;
-    const size = Number.isFinite(page) ? Math.floor(page / alignment) * alignment : this.end;
-    const out: number[] = [];
-    for (let rest = this.end; rest > 0; rest -= size) out.push(Math.ceil(Math.min(rest, size) / 16) * 16);
-    return out;
-  }
-}
-
-export interface Life {
-  readonly bytes: number;
-  readonly from: number;
-  to: number;
-  offset: number;
-}
-
-/** Offsets for values that live from one step to another (both inclusive); gives the bytes used. */
-export function allocate(lives: readonly Life[], space: { fit(from: number, bytes: number): number }): number {
-  const placed: Life[] = [];
-  let end = 0;
-  for (const life of [...lives].sort((a, b) => b.bytes - a.bytes || a.from - b.from)) {
-    let at = space.fit(0, life.bytes);
-    // `placed` is in the order of offsets.
-    for (const other of placed) {
-      if (other.to < life.from || other.from > life.to) continue;
-      if (other.offset >= at + life.bytes) break;
-      if (other.offset + other.bytes > at) at = space.fit(other.offset + other.bytes, life.bytes);
-    }
-    life.offset = at;
-    end = Math.max(end, at + life.bytes);
-    let i = placed.length;
-    while (i > 0 && placed[i - 1].offset > at) i--;
-    placed.splice(i, 0, life);
-  }
-  return end;
-}
-
-export const bytesOf = (n: Node): number => 4 * elements(n);
-export const labelOf = (n: Node): string => (n.origin.path ? `${n.origin.path} ${n.op}` : n.op);
 
 export function plan(inputs: readonly PlanInput[], options: PlanOptions, counted: Omit<Counted<never>, "entries"> = NOTHING_COUNTED): Plan {
   const spaces = new Map<ArenaName, Space>();
@@ -302,118 +223,6 @@ export function plan(inputs: readonly PlanInput[], options: PlanOptions, counted
 }
 
 export const sameRange = (a: Placed, b: Placed): boolean => a.arena === b.arena && a.page === b.page && a.offset === b.offset;
-
-/** The step that makes each root. */
-export const makersOf = (steps: readonly Step[]): ReadonlyMap<Node, Step> =>
-  new Map(steps.flatMap((s) => s.roots.map((n) => [n, s] as const)));
-
-/** Whether the step that makes a next value may write it over the old one, which it may read itself. */
-export function overwrites<T>(step: Step | undefined, r: Result, target: T, where: ReadonlyMap<Node, T>): boolean {
-  if (!step || step.host || step.loop) return false;
-  return step.built.every((b) => {
-    const out = b.tensors.indexOf(r.node);
-    return b.tensors.every((t, i) => where.get(t) !== target || (i !== out && !b.preserves && mayOverwrite(b.kernel, i, out)));
-  });
-}
-
-/** When values live that steps store and that have no place yet, and results that take the place of an operand that dies with them. */
-export function lifetimes(
-  steps: readonly Step[],
-  copies: readonly { readonly from: Node }[],
-  placed: (n: Node) => boolean,
-): { all: Life[]; lives: Map<Node, Life> } {
-  const last = new Map<Node, number>();
-  steps.forEach((s, i) => {
-    for (const n of s.reads) last.set(n, i);
-  });
-  for (const c of copies) last.set(c.from, steps.length);
-  const lives = new Map<Node, Life>();
-  const all: Life[] = [];
-  steps.forEach((s, i) => {
-    /** Places that results of this step took over; one that nobody reads ends with the step, as what was there before did. */
-    const taken = new Set<Life>();
-    for (const n of s.roots) {
-      if (placed(n)) continue;
-      // Kept inside the kernel: nobody outside reads it, and no kernel stores it.
-      if (!s.host && !s.loop && !s.built.some((b) => b.tensors.includes(n))) continue;
-      const end = last.get(n) ?? i;
-      const reuse = reusable(s, n, i, last, lives, taken);
-      if (reuse) {
-        taken.add(reuse);
-        reuse.to = end;
-        lives.set(n, reuse);
-        continue;
-      }
-      const life: Life = { bytes: bytesOf(n), from: i, to: end, offset: 0 };
-      lives.set(n, life);
-      all.push(life);
-    }
-  });
-  return { all, lives };
-}
-
-/** An activation that dies in step `i` and over which the step may write `n`. */
-function reusable(
-  s: Step,
-  n: Node,
-  i: number,
-  last: ReadonlyMap<Node, number>,
-  lives: ReadonlyMap<Node, Life>,
-  taken: ReadonlySet<Life>,
-): Life | undefined {
-  if (s.built.length !== 1) return undefined;
-  const [b] = s.built;
-  const out = b.tensors.indexOf(n);
-  const free = (t: Node) => {
-    const life = lives.get(t);
-    // The value must die here, and so must whatever else shares its place.
-    return life && !taken.has(life) && life.to === i && last.get(t) === i && life.bytes === bytesOf(n) && !s.roots.includes(t)
-      ? life
-      : undefined;
-  };
-  if (b.preserves) return b.tensors.includes(b.preserves) ? undefined : free(b.preserves);
-  if (b.kernel.operands[out].access !== "write") return undefined;
-  for (let o = 0; o < b.tensors.length; o++) {
-    if (o === out) continue;
-    const life = free(b.tensors[o]);
-    if (life && mayOverwrite(b.kernel, o, out)) return life;
-  }
-  return undefined;
-}
-
-/** The kernel with operands that lie at one place made one. */
-export function joined<T>(kernel: LoopLanguage, operands: T[], same: (a: T, b: T) => boolean, label: string): PlannedKernel<T> {
-  for (let out = operands.length - 1; out >= 0; out--) {
-    if (kernel.operands[out].access === "read") continue;
-    const other = operands.findIndex((t, i) => i !== out && same(t, operands[out]));
-    if (other < 0) continue;
-    if (!mayOverwrite(kernel, other, out)) throw new Bug(`${label}: a result lies over an operand that is still read`);
-    kernel = merge(kernel, other, out);
-    operands = operands.filter((_, i) => i !== out);
-  }
-  return { kernel, operands, label };
-}
-
-export function copyStep<T>(from: T, to: T, bytes: number, dtype: StorageType, label: string): PlannedKernel<T> {
-  const index = { base: 0, terms: [{ factor: 1, atom: { kind: "axis", axis: 0 } as const }] };
-  const count = bytes / 4;
-  return {
-    kernel: {
-      kind: "loop",
-      name: "",
-      axes: [count],
-      row: 0,
-      operands: [
-        { name: "x0", dtype, count, access: "read" },
-        { name: "out1", dtype, count, access: "write" },
-      ],
-      values: [{ kind: "load", dtype, operand: 0, index }],
-      stages: [{ over: "row", reductions: [], stores: [{ operand: 1, index, value: 0 }] }],
-    },
-    operands: [from, to],
-    label: `${label} copy`,
-  };
-}
 
 /** Bytes of all arenas. */
 export const peakBytes = (arenas: readonly Arena[]): number => arenas.reduce((sum, a) => sum + a.pages.reduce((x, y) => x + y, 0), 0);

@@ -5,7 +5,8 @@
  */
 import { Bug } from "../ir/errors.ts";
 import type { Arena, Bring, Placed } from "../runtime/program.ts";
-import { allocate, type Life, type Plan, type PlannedStep, type PlanOptions, Space } from "./plan.ts";
+import { allocate, type Life, type PlanOptions, Space } from "./places.ts";
+import type { Plan, PlannedStep } from "./plan.ts";
 
 /** Weights with fewer bytes are not worth a read of their own. */
 export const LEAST = 2 ** 19;

@@ -21,7 +21,7 @@ import {
   type PlannedKernel,
   type PlanOptions,
   Space,
-} from "./plan.ts";
+} from "./places.ts";
 
 /** Bytes `offset..` of an arena of the program, or of what a turn has under that name. */
 export interface Range {

@@ -2,7 +2,8 @@
 import { Command, CommanderError } from "commander";
 import { printable } from "../ir/printable.ts";
 import { packageVersion } from "../node/package.ts";
-import { EXIT, type Io } from "./io.ts";
+import { EXIT } from "./exit.ts";
+import type { Io } from "./io.ts";
 
 type Verb = (program: Command, io: Io) => void;
 

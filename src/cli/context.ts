@@ -11,7 +11,8 @@ import { wholeModelOf } from "../train/held.ts";
 import type { FileHost } from "../train/run.ts";
 import { stagesOf } from "../train/stages.ts";
 import { Rejected, reportProblems, Usage } from "./errors.ts";
-import { EXIT, type Io } from "./io.ts";
+import { EXIT } from "./exit.ts";
+import type { Io } from "./io.ts";
 import { type Display, display } from "./progress.ts";
 
 export interface CommonOptions {

@@ -9,7 +9,8 @@ import { printable } from "../ir/printable.ts";
 import { DeviceError } from "../runtime/errors.ts";
 import { Interrupted } from "../train/events.ts";
 import { RunProblem } from "../train/nonfinite.ts";
-import { EXIT, type Io } from "./io.ts";
+import { EXIT } from "./exit.ts";
+import type { Io } from "./io.ts";
 
 /** The file has errors; they were reported when this is thrown. */
 export class Rejected extends Error {

@@ -3,7 +3,7 @@ import module from "node:module";
 
 // what was compiled once is kept where this Node can (from 22.8 on); before anything else is loaded
 (module as { enableCompileCache?: () => void }).enableCompileCache?.();
-const [{ run }, { EXIT, processIo }] = await Promise.all([import("./app.ts"), import("./io.ts")]);
+const [{ run }, { EXIT }, { processIo }] = await Promise.all([import("./app.ts"), import("./exit.ts"), import("./io.ts")]);
 
 // past `ulimit -f` a write fails (EFBIG), as on a full disk; without a listener the system would end the process in the middle
 if (process.platform !== "win32") process.on("SIGXFSZ", () => {});

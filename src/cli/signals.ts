@@ -2,7 +2,7 @@
  * Ctrl-C, a request to end, a terminal that was closed. While something runs that can be stopped between two of its parts, they ask it to; where nothing has to be
  * saved they end the process with exit code 130. During work in one piece (compiling, making tables) nobody could hear them: there the system ends the process.
  */
-import { EXIT } from "./io.ts";
+import { EXIT } from "./exit.ts";
 
 const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 

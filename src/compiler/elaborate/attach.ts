@@ -4,7 +4,6 @@ import { Attachment, rebindings, rebindTarget, Site } from "./attachment.ts";
 import { chains } from "./chains.ts";
 import { Context, within } from "./context.ts";
 import type { Elaborator } from "./elaborator.ts";
-import { evaluate } from "./expressions.ts";
 import { fail } from "./fault.ts";
 import { Instance } from "./instance.ts";
 import { methodFrame } from "./method-frame.ts";
@@ -239,7 +238,7 @@ function siteOptions(e: Elaborator, applied: Applied, fit: Fit, sizes: ReadonlyM
     const value = g
       ? g.value
       : p.default
-        ? evaluate(e, p.default, new Names(table, outer))
+        ? e.evaluate(p.default, new Names(table, outer))
         : fail("P0204", applied.span, `${method.name} needs \`${n}\``);
     out.set(
       n,
@@ -270,7 +269,7 @@ function run(e: Elaborator, site: Site, m: ast.Member): void {
       return void makeParameter(e, site, m);
     case "SharedChild": {
       if (site.index > 0) return;
-      const v = evaluate(e, m.value, site.scope);
+      const v = e.evaluate(m.value, site.scope);
       if (v instanceof Instance) v.holder ??= { kind: "site", site, name: m.name.text, shared: true };
       attachment.shared.set(m.name.text, v);
       return;
@@ -312,7 +311,7 @@ function run(e: Elaborator, site: Site, m: ast.Member): void {
 
 function attachInside(e: Elaborator, site: Site, s: ast.Attach): void {
   const { attachment } = site;
-  const value = evaluate(e, s.value, site.scope);
+  const value = e.evaluate(s.value, site.scope);
   const applied = value instanceof MethodDecl ? new Applied(value, [], site.scope, s.value.span) : value;
   if (!(applied instanceof Applied)) fail("P0206", s.value.span, `a method is wanted here, this is ${describe(value)}`);
   const to = selectionOf(e, s.to, site.scope);
@@ -343,7 +342,7 @@ function makeParameter(e: Elaborator, site: Site, m: ast.Parameter): void {
       if (!m.field.start) return 0;
       const frame = methodFrame(site, undefined);
       // what the attachment does to a weight comes later than a start that looks at it
-      return evaluate(e, m.field.start, new Seen(frame.block, { ...frame.here, reader: { attachment, stamp: attachment.first } }));
+      return e.evaluate(m.field.start, new Seen(frame.block, { ...frame.here, reader: { attachment, stamp: attachment.first } }));
     },
     m.frozen || e.isFixed(m.field.start, site.scope),
     m.span,
@@ -354,7 +353,7 @@ function makeParameter(e: Elaborator, site: Site, m: ast.Parameter): void {
 
 function makeState(e: Elaborator, site: Site, m: ast.State): Storage {
   const { attachment } = site;
-  const start = () => evaluate(e, m.start, methodFrame(site, undefined).block);
+  const start = () => e.evaluate(m.start, methodFrame(site, undefined).block);
   const declared =
     m.type && isTensorType(m.type)
       ? parameterShape({ kind: "Field", name: m.name, type: m.type, start: m.start, span: m.span }, site.scope, e)

@@ -12,7 +12,7 @@ import { type Evaluator, fixed, type Here, Names, type Read, type Scope, Seen } 
 import { parameterNames, Storage } from "./storage.ts";
 import { Thunk } from "./thunk.ts";
 import { type Applied, describe, type MethodDecl, type Place, type RoleDecl, type Value } from "./values.ts";
-import { Editable, type Reader } from "./versions.ts";
+import { carriedKey, Editable, type Reader } from "./versions.ts";
 
 /** One `attach`: a method with its options at its sites. */
 export class Attachment {
@@ -371,7 +371,6 @@ function chainKey(place: Place & { kind: "chain" }, name: string, span: Span): s
   if (name === "y") return carriedKey(place.loop, place.first + place.blocks.length - 1, place.carried);
   fail("P0502", span, `of a chain \`y\` can be rebound, not \`${name}\``);
 }
-export const carriedKey = (loop: ast.For, turn: number, name: string): string => `${loop.span.start}#${turn}.${name}`;
 
 /** All rebindings in a method, with the branches around them. */
 export function rebindings(statements: readonly ast.Statement[], inside: MethodLine["inside"] = []): MethodLine[] {

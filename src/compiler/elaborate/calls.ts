@@ -5,7 +5,6 @@ import { Block, type BlockOwner } from "./block.ts";
 import { Call } from "./builtins/table.ts";
 import { context } from "./context.ts";
 import type { Elaborator } from "./elaborator.ts";
-import { evaluate } from "./expressions.ts";
 import { fail } from "./fault.ts";
 import { Frame, type Passed } from "./frame.ts";
 import { bindArguments, forwardOf, Instance } from "./instance.ts";
@@ -37,14 +36,14 @@ import {
 export function call(e: Elaborator, expr: ast.Call, scope: Scope): Value {
   const { callee } = expr;
   if (callee.kind === "Member") {
-    const object = evaluate(e, callee.object, scope);
+    const object = e.evaluate(callee.object, scope);
     const own = e.tryMember(object, callee.name.text, callee.span, scope);
     if (own !== undefined) return apply(e, own, expr, scope);
     const read = scope.find(callee.name.text);
     if (read) return apply(e, read(scope.here), expr, scope, object);
     readMember(e, object, callee.name, scope, callee.span);
   }
-  return apply(e, evaluate(e, callee, scope), expr, scope);
+  return apply(e, e.evaluate(callee, scope), expr, scope);
 }
 
 /** Arguments with spreads opened: values are computed when asked for, as `eager` says or later. */
@@ -60,10 +59,10 @@ function given(e: Elaborator, args: readonly ast.Argument[], scope: Scope, first
       ? []
       : [{ name: undefined, expr: undefined, value: () => first, span: args[0]?.span ?? (undefined as unknown as Span) }];
   for (const a of args) {
-    if (a.kind === "Positional") out.push({ name: undefined, expr: a.value, value: () => evaluate(e, a.value, scope), span: a.span });
-    else if (a.kind === "Named") out.push({ name: a.name.text, expr: a.value, value: () => evaluate(e, a.value, scope), span: a.span });
+    if (a.kind === "Positional") out.push({ name: undefined, expr: a.value, value: () => e.evaluate(a.value, scope), span: a.span });
+    else if (a.kind === "Named") out.push({ name: a.name.text, expr: a.value, value: () => e.evaluate(a.value, scope), span: a.span });
     else {
-      const v = evaluate(e, a.value, scope);
+      const v = e.evaluate(a.value, scope);
       if (v instanceof Fields) for (const [k, x] of v.entries) out.push({ name: k, expr: undefined, value: () => x, span: a.span });
       else for (const x of e.elements(v, a.span)) out.push({ name: undefined, expr: undefined, value: () => x, span: a.span });
     }
@@ -189,13 +188,13 @@ function callClosure(e: Elaborator, f: Closure, args: readonly Given[], expr: as
     const raw = g
       ? g.value()
       : p.default
-        ? evaluate(e, p.default, inner)
+        ? e.evaluate(p.default, inner)
         : fail("P0204", expr.span, `\`${f.name}\` needs \`${p.name.text}\``);
     const checked = p.type ? signature.check(p.type, raw, span, `\`${p.name.text}\` of ${f.name}`, here) : raw;
     table.set(p.name.text, fixed(checked));
   }
   if (!Array.isArray(f.body)) {
-    const v = evaluate(e, f.body as ast.Expr, inner);
+    const v = e.evaluate(f.body as ast.Expr, inner);
     return v;
   }
   const owner: BlockOwner = { evaluator: e, hereFor: () => here, view: (_n, t) => () => t.force() };
@@ -331,5 +330,5 @@ export function callFunction(e: Elaborator, f: Closure, args: readonly Value[], 
     fail("P0205", span, `this function takes ${f.params.length} arguments, ${args.length} are given: the step and how many there are`);
   return Array.isArray(f.body)
     ? fail("P0206", span, "this function must be one expression")
-    : evaluate(e, f.body as ast.Expr, new Names(table, f.scope, here));
+    : e.evaluate(f.body as ast.Expr, new Names(table, f.scope, here));
 }

@@ -5,7 +5,7 @@ import type { Fit } from "./attach.ts";
 import { Block, type BlockOwner } from "./block.ts";
 import type { Elaborator } from "./elaborator.ts";
 import { fail } from "./fault.ts";
-import { Frame } from "./frame.ts";
+import type { Frame } from "./frame.ts";
 import { forwardOf, type Instance } from "./instance.ts";
 import type { Subject } from "./method-frame.ts";
 import { fillingsOf } from "./roles.ts";
@@ -80,7 +80,7 @@ function placeOf(e: Elaborator, run: readonly Instance[], span: Span): ChainPlac
 export function chainOf(evaluator: Evaluator, place: ChainPlace, subject: Subject): Chain {
   return new Chain(
     place.blocks.map((_, turn) => (x, given, here, span) => {
-      if (!(subject instanceof Frame)) fail("P0505", span, "the blocks of a chain can be called inside a call of their parent only");
+      if (subject?.kind !== "call") fail("P0505", span, "the blocks of a chain can be called inside a call of their parent only");
       return callTurn(evaluator, subject, place, turn, x, given, here, span);
     }),
   );

@@ -120,7 +120,7 @@ export class Elaborator implements Evaluator {
   }
 
   condition(expr: ast.Expr, scope: Scope): boolean {
-    const v = evaluate(this, expr, scope);
+    const v = this.evaluate(expr, scope);
     if (typeof v === "boolean") return v;
     if (v !== null && isTensor(v))
       fail("P0410", expr.span, "a condition must be known when compiling; this one is a tensor", {
@@ -432,7 +432,7 @@ export class Elaborator implements Evaluator {
     for (const f of type.decl.fields) {
       const v = fields.entries.get(f.name.text);
       if (v !== undefined) out.set(f.name.text, coerceStatic(v, f.type, type.scope, span, `\`${f.name.text}\` of ${type.name}`, this));
-      else if (f.start) out.set(f.name.text, evaluate(this, f.start, type.scope));
+      else if (f.start) out.set(f.name.text, this.evaluate(f.start, type.scope));
       else if (f.type.optional) out.set(f.name.text, null);
       else fail("P0204", span, `${type.name} needs \`${f.name.text}\``);
     }
@@ -540,12 +540,12 @@ export class Elaborator implements Evaluator {
     let position = 0;
     for (const a of applied.args) {
       if (a.kind === "Spread") {
-        const v = evaluate(this, a.value, applied.scope);
+        const v = this.evaluate(a.value, applied.scope);
         if (!(v instanceof Fields)) fail("P0205", a.span, "only a record can be spread into options");
         for (const [k, x] of v.entries) out.set(k, { value: x, span: a.span });
       } else
         out.set(a.kind === "Named" ? a.name.text : params[position++].name.text, {
-          value: evaluate(this, a.value, applied.scope),
+          value: this.evaluate(a.value, applied.scope),
           span: a.span,
         });
     }

@@ -1,7 +1,7 @@
 import type { Dim } from "../../ir/dim.ts";
 import type { Span, Turn } from "../../ir/graph.ts";
 import type * as ast from "../ast.ts";
-import { carriedKey, type Site } from "./attachment.ts";
+import type { Site } from "./attachment.ts";
 import { Block, type BlockOwner } from "./block.ts";
 import { context } from "./context.ts";
 import { fail } from "./fault.ts";
@@ -11,13 +11,14 @@ import { type Here, Names, type Read, type Scope } from "./scope.ts";
 import { capitalsOf, isTensorType, Signature } from "./signature.ts";
 import { Thunk } from "./thunk.ts";
 import { CallValue, sizeValue, type Value } from "./values.ts";
-import { type Edit, pick } from "./versions.ts";
+import { carriedKey, type Edit, pick } from "./versions.ts";
 
 /** Values given or passed to a call, computed when asked for. */
 export type Passed = ReadonlyMap<string, Thunk<Value>>;
 
 /** One call of a module. Its names are thunks; what is given stands for the value as finally bound. */
 export class Frame {
+  readonly kind = "call";
   readonly calls = new Map<Instance, Frame[]>();
   readonly here: Here;
   readonly forward: ast.Forward;

@@ -2,7 +2,6 @@ import { addDim, type Dim, mulDim, subDim, symbolsOf } from "../../ir/dim.ts";
 import type { Node } from "../../ir/graph.ts";
 import type * as ast from "../ast.ts";
 import type { Elaborator } from "./elaborator.ts";
-import { evaluate } from "./expressions.ts";
 import { fail } from "./fault.ts";
 import { Instance } from "./instance.ts";
 import type { Scope } from "./scope.ts";
@@ -12,7 +11,7 @@ import { Dataset, describe, Fields, Selection, Size, Tensor, type Value } from "
 
 /** `x[...]`: elements of lists and records, parts of texts, places of selections, and NumPy's indexing of tensors. */
 export function index(e: Elaborator, expr: ast.Index, scope: Scope): Value {
-  const object = evaluate(e, expr.object, scope);
+  const object = e.evaluate(expr.object, scope);
   if (
     object instanceof Selection ||
     (Array.isArray(object) && object.length > 0 && object.every((x) => x instanceof Instance) && manyPlaces(expr))
@@ -20,7 +19,7 @@ export function index(e: Elaborator, expr: ast.Index, scope: Scope): Value {
     return indexPlaces(e, object, expr, scope);
   if (object instanceof Fields) {
     const item = expr.items[0];
-    const key = item?.kind === "At" ? evaluate(e, item.value, scope) : null;
+    const key = item?.kind === "At" ? e.evaluate(item.value, scope) : null;
     if (typeof key !== "string" || expr.items.length !== 1) fail("P0205", expr.span, "a record is indexed by one string");
     const v = object.entries.get(key);
     if (v === undefined) fail("P0202", item.span, `there is no "${key}" here`, { notes: e.suggestions(key, [...object.entries.keys()]) });
@@ -28,7 +27,7 @@ export function index(e: Elaborator, expr: ast.Index, scope: Scope): Value {
   }
   if (object instanceof Dataset) {
     const item = expr.items[0];
-    const name = item?.kind === "At" ? evaluate(e, item.value, scope) : null;
+    const name = item?.kind === "At" ? e.evaluate(item.value, scope) : null;
     if (typeof name !== "string" || expr.items.length !== 1) fail("P0205", expr.span, "a table is indexed by the name of a column");
     return new Dataset({ kind: "dataset", make: "column", args: [object.spec, name], options: {}, part: "main", span: expr.span });
   }
@@ -49,18 +48,18 @@ function indexList(e: Elaborator, list: readonly Value[], expr: ast.Index, scope
   if (item.kind === "Slice") {
     const at = (x: ast.Expr | undefined, otherwise: number) => {
       if (!x) return otherwise;
-      const i = whole(evaluate(e, x, scope), x);
+      const i = whole(e.evaluate(x, scope), x);
       return i < 0 ? i + list.length : i;
     };
     return list.slice(at(item.start, 0), at(item.stop, list.length));
   }
   if (item.kind !== "At") fail("P0205", item.span, "a list is indexed by a whole number");
   if (item.value.kind === "Range") {
-    const start = whole(evaluate(e, item.value.start, scope), item.value.start);
-    const end = item.value.end ? whole(evaluate(e, item.value.end, scope), item.value.end) : list.length;
+    const start = whole(e.evaluate(item.value.start, scope), item.value.start);
+    const end = item.value.end ? whole(e.evaluate(item.value.end, scope), item.value.end) : list.length;
     return list.slice(start, end);
   }
-  const i = whole(evaluate(e, item.value, scope), item.value);
+  const i = whole(e.evaluate(item.value, scope), item.value);
   const v = list[i < 0 ? i + list.length : i];
   if (v === undefined) fail("P0205", item.span, `index ${i} of a list of ${list.length}`);
   return v;
@@ -75,7 +74,7 @@ function whole(v: Value, at: ast.Expr): number {
 
 function indexTensor(e: Elaborator, x: Node, expr: ast.Index, scope: Scope): Node {
   const b = builderAt(scope.here, expr.span);
-  const value = (a: ast.Expr) => evaluate(e, a, scope);
+  const value = (a: ast.Expr) => e.evaluate(a, scope);
   const consuming = expr.items.filter((i) => i.kind !== "Rest" && !(i.kind === "At" && i.value.kind === "None")).length;
   const rank = x.type.shape.length;
   if (consuming > rank) fail("P0407", expr.span, `${consuming} indices for a tensor of ${rank} axes: [${x.type.shape.join(", ")}]`);

@@ -3,13 +3,13 @@ import { parse } from "../read/parse.ts";
 import { attach, goesOn } from "./attach.ts";
 import type { Attachment } from "./attachment.ts";
 import type { Elaborator } from "./elaborator.ts";
-import { evaluate } from "./expressions.ts";
 import { fail } from "./fault.ts";
 import { Instance } from "./instance.ts";
-import { fromJson, separate, ties } from "./models.ts";
+import { fromJson, ties } from "./models.ts";
 import { fixed, Names } from "./scope.ts";
 import { asSelection } from "./select.ts";
 import { Storage } from "./storage.ts";
+import { separate } from "./untie.ts";
 import { Applied, type Loaded, MethodDecl, type Place, RoleDecl, Selection, type Value } from "./values.ts";
 import { Grow } from "./work.ts";
 
@@ -292,11 +292,11 @@ function placeOf(e: Elaborator, root: Instance, text: string, loaded: Loaded, sp
   if (optional) {
     let place: Place | undefined;
     e.attempt(() => {
-      place = asSelection(evaluate(e, item.values[0], scope), span).places[index];
+      place = asSelection(e.evaluate(item.values[0], scope), span).places[index];
     });
     return place;
   }
-  const { places } = asSelection(evaluate(e, item.values[0], scope), span);
+  const { places } = asSelection(e.evaluate(item.values[0], scope), span);
   return (
     places[index] ??
     fail(

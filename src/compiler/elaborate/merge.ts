@@ -13,11 +13,11 @@ import { Fault, fail } from "./fault.ts";
 import { Frame, type Passed } from "./frame.ts";
 import { forwardOf, Instance } from "./instance.ts";
 import { methodFrame } from "./method-frame.ts";
-import { separate } from "./models.ts";
 import { isTensorType } from "./signature.ts";
 import { nowhere } from "./step.ts";
 import type { Storage } from "./storage.ts";
 import { Thunk } from "./thunk.ts";
+import { separate } from "./untie.ts";
 import { describe, Fields, Tensor, Tokenizer, type Value } from "./values.ts";
 import type { Edit } from "./versions.ts";
 

@@ -26,6 +26,7 @@ export interface MethodLine {
 
 /** The lines of a method at one site, in one call of the site's module: the part of the method that is computed there. */
 export class MethodFrame {
+  readonly kind = "method";
   readonly here: Here;
   readonly block: Block;
   private readonly values = new Map<MethodLine, Thunk<Value>>();

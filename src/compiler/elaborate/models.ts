@@ -4,24 +4,24 @@ import type { ModelReport } from "../project.ts";
 import { attach } from "./attach.ts";
 import { applyModule } from "./calls.ts";
 import type { Elaborator } from "./elaborator.ts";
-import { evaluate } from "./expressions.ts";
 import { fail, reading } from "./fault.ts";
 import { forwardOf, Instance, inputsOf } from "./instance.ts";
 import { fold } from "./merge.ts";
 import { fixed, Names, type Scope } from "./scope.ts";
 import { asSelection, selectionOf } from "./select.ts";
 import { Storage } from "./storage.ts";
+import { separate } from "./untie.ts";
 import { Applied, describe, Fields, ModuleDecl, type Place, Selection, TypeDecl, type Value } from "./values.ts";
 
 /** `model m = M(…) from "folder" except …`, or a copy: `model b = a`. */
 export function makeModel(e: Elaborator, s: ast.Model, scope: Scope): Instance {
   const name = s.name.text;
   if (!s.from) {
-    const value = s.value.kind === "Call" ? undefined : evaluate(e, s.value, scope);
+    const value = s.value.kind === "Call" ? undefined : e.evaluate(s.value, scope);
     if (value instanceof Instance) return copyModel(e, name, value, s.span);
     const instance =
       value === undefined
-        ? evaluate(e, s.value, scope)
+        ? e.evaluate(s.value, scope)
         : value instanceof ModuleDecl
           ? applyModule(e, value, [], scope, s.value.span)
           : value;
@@ -36,9 +36,9 @@ export function makeModel(e: Elaborator, s: ast.Model, scope: Scope): Instance {
     return instance;
   }
   const { from, excepted } = splitFrom(s.from);
-  const source = evaluate(e, from, scope);
+  const source = e.evaluate(from, scope);
   const callee = s.value.kind === "Call" ? s.value.callee : s.value;
-  const module = evaluate(e, callee, scope);
+  const module = e.evaluate(callee, scope);
   if (!(module instanceof ModuleDecl)) fail("P0206", callee.span, `a model is made of a module, this is ${describe(module)}`);
   const args = s.value.kind === "Call" ? s.value.args : [];
   if (source instanceof Instance) {
@@ -222,18 +222,6 @@ function fromFolder(
     if (tensor !== undefined && !skip.has(s)) s.source = { kind: "file", folder, tensor };
   }
   entry.report = { ...entry.report, leftOver: found.leftOver };
-}
-
-/** Unties a parameter of a model, and says so in its configuration. */
-export function separate(e: Elaborator, instance: Instance, name: string): Storage {
-  const entry = e.models.find((m) => m.instance === instance.root);
-  if (entry !== undefined && "tie_word_embeddings" in entry.report.config)
-    entry.report = {
-      ...entry.report,
-      config: { ...entry.report.config, tie_word_embeddings: false },
-      changed: [...new Set([...entry.report.changed, "tie_word_embeddings"])],
-    };
-  return instance.untie(name);
 }
 
 type Wanted = Parameters<Elaborator["host"]["matchTensors"]>[0][number];

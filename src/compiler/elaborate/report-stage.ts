@@ -3,7 +3,7 @@ import type { Span } from "../../ir/graph.ts";
 import type { ReportCell, ReportStage } from "../project.ts";
 import type { Elaborator } from "./elaborator.ts";
 import { fail } from "./fault.ts";
-import type { Settings } from "./stages.ts";
+import type { Settings } from "./settings.ts";
 import { Storage } from "./storage.ts";
 import { describe, Fields, type Value } from "./values.ts";
 

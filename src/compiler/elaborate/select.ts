@@ -2,7 +2,6 @@ import type { Span } from "../../ir/graph.ts";
 import type * as ast from "../ast.ts";
 import { Attachment, Site } from "./attachment.ts";
 import type { Elaborator } from "./elaborator.ts";
-import { evaluate } from "./expressions.ts";
 import { fail } from "./fault.ts";
 import type { Frame } from "./frame.ts";
 import { forwardOf, Instance } from "./instance.ts";
@@ -42,10 +41,10 @@ export function selectionOf(e: Elaborator, expr: ast.Expr, scope: Scope): Select
   const text = e.textOf(expr.span);
   if (expr.kind === "List")
     return unite(
-      expr.items.map((i) => (i.kind === "Spread" ? asSelection(evaluate(e, i.value, scope), i.span) : selectionOf(e, i, scope))),
+      expr.items.map((i) => (i.kind === "Spread" ? asSelection(e.evaluate(i.value, scope), i.span) : selectionOf(e, i, scope))),
       text,
     );
-  return asSelection(evaluate(e, expr, scope), expr.span, text);
+  return asSelection(e.evaluate(expr, scope), expr.span, text);
 }
 
 export function unite(selections: readonly Selection[], text: string): Selection {
@@ -101,7 +100,7 @@ export function except(e: Elaborator, left: Value, expr: ast.Except, scope: Scop
 /** `.**`, `.** : R`, `.*`, `.{…}`, and the same at the start of a path. */
 export function select(e: Elaborator, expr: ast.Select, scope: Scope): Selection {
   let from: Value;
-  if (expr.object) from = evaluate(e, expr.object, scope);
+  if (expr.object) from = e.evaluate(expr.object, scope);
   else {
     const root = scope.find(ROOT);
     if (!root)
@@ -265,7 +264,7 @@ export function indexPlaces(e: Elaborator, object: Value, expr: ast.Index, scope
       if (item.kind === "Star") return [...items];
       if (item.kind !== "At") fail("P0303", item.span, "children are picked by `*`, whole numbers and runs `a..b`");
       const number = (x: ast.Expr) => {
-        const v = evaluate(e, x, scope);
+        const v = e.evaluate(x, scope);
         if (typeof v !== "number" || !Number.isInteger(v)) fail("P0403", x.span, `an index must be a whole number, this is ${describe(v)}`);
         return v < 0 ? v + items.length : v;
       };
@@ -276,7 +275,7 @@ export function indexPlaces(e: Elaborator, object: Value, expr: ast.Index, scope
           fail("P0312", item.span, `the run ${start}..${end} of ${items.length} children`, { label: "out of range" });
         return items.slice(start, end);
       }
-      const v = evaluate(e, item.value, scope);
+      const v = e.evaluate(item.value, scope);
       const wanted = Array.isArray(v) ? (v as number[]) : [number(item.value)];
       return wanted.map(
         (i) => items[i] ?? fail("P0312", item.span, `there is no child ${i}: the list has ${items.length}`, { label: "out of range" }),

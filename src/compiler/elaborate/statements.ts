@@ -8,7 +8,8 @@ import { Fault, fail } from "./fault.ts";
 import { fromJson, makeModel } from "./models.ts";
 import { fixed, type Read, type Scope } from "./scope.ts";
 import { selectionOf } from "./select.ts";
-import { overridden, stage } from "./stages.ts";
+import { overridden } from "./settings.ts";
+import { stage } from "./stages.ts";
 import { Applied, describe, Loaded, MethodDecl, ModuleDecl, type Place, Selection, type Value } from "./values.ts";
 
 /** Runs the statements of the main file in order. A mistake ends its statement; names it would have made are then known to be broken. */

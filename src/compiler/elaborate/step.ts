@@ -10,7 +10,7 @@ import { fail } from "./fault.ts";
 import type { Frame } from "./frame.ts";
 import { Instance, writesApart } from "./instance.ts";
 import type { Here } from "./scope.ts";
-import type { Settings } from "./stages.ts";
+import type { Settings } from "./settings.ts";
 import type { Storage } from "./storage.ts";
 import { builderAt, isTensor, toNode } from "./tensors.ts";
 import { describe, Tensor, type Value } from "./values.ts";

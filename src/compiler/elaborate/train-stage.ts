@@ -14,7 +14,7 @@ import { methodFrame } from "./method-frame.ts";
 import type { Scope } from "./scope.ts";
 import { Names } from "./scope.ts";
 import { asSelection, placePath, selectionOf, unite } from "./select.ts";
-import { metricSpecs, type Settings } from "./stages.ts";
+import { metricSpecs, type Settings } from "./settings.ts";
 import { entryOf, evaluationOf, namedScalars, nowhere, objectiveLoss, readingOf } from "./step.ts";
 import type { Storage } from "./storage.ts";
 import { touches, updateNames } from "./updates.ts";

@@ -2,6 +2,7 @@
  * Which value a name has for whom. Attachments edit nothing in place: `x := e` adds an edit to what has the name (a module, a site, a
  * parameter, a state, the loss), and a reader picks one of the versions.
  */
+import type * as ast from "../ast.ts";
 import type { Attachment, Site } from "./attachment.ts";
 import type { MethodLine } from "./method-frame.ts";
 
@@ -59,3 +60,6 @@ export function pick(edits: readonly Edit[] | undefined, reader: Reader | undefi
   }
   return found;
 }
+
+/** The name under which what a turn of a loop carries out is rebound. */
+export const carriedKey = (loop: ast.For, turn: number, name: string): string => `${loop.span.start}#${turn}.${name}`;
