@@ -14,6 +14,7 @@ import { compile as compileFile } from "./compiler/compile.ts";
 import type { GenerateStage, Project, Static } from "./compiler/project.ts";
 import type { Problem } from "./compiler/report/problem.ts";
 import { renderProblems } from "./compiler/report/render.ts";
+import type { RowFunction } from "./formats/data/makers/scored.ts";
 import { InputError } from "./ir/errors.ts";
 import { type DeviceChoice, openEngine } from "./node/engine.ts";
 import { fetchSources, hubSources } from "./node/sources.ts";
@@ -29,6 +30,7 @@ import { stagesOf } from "./train/stages.ts";
 
 export type { AttachmentReport, ModelReport, ParamDecl, Project, SiteReport, Stage, Static } from "./compiler/project.ts";
 export type { Problem } from "./compiler/report/problem.ts";
+export type { RowFunction, RowValues } from "./formats/data/makers/scored.ts";
 export { Bug, InputError, Limit } from "./ir/errors.ts";
 export type { DeviceChoice } from "./node/engine.ts";
 export { DeviceError, DeviceLost, NoDevice, OutOfMemory } from "./runtime/errors.ts";
@@ -53,6 +55,8 @@ export interface TrainOptions extends CompileOptions {
   readonly resume?: boolean;
   /** `auto`, unless told: a hardware WebGPU adapter, else WebAssembly. */
   readonly device?: DeviceChoice;
+  /** What `scored(rows, "name")` calls: it is given rows as objects (`prompt`, `answer` and the file's columns) and gives a number for each. A reward for GRPO, for example. */
+  readonly functions?: Readonly<Record<string, RowFunction>>;
   /** Told what happens, as it happens. */
   readonly listen?: (event: RunEvent) => void;
   /** Saves a checkpoint and throws `Interrupted` when it is aborted. */
@@ -182,13 +186,14 @@ function sound(workspace: Workspace, project: Project): Project {
 async function hostFor(
   workspace: Workspace,
   project: Project,
-  options: { readonly device?: DeviceChoice; readonly listen?: (event: RunEvent) => void; readonly signal?: AbortSignal },
+  options: Pick<TrainOptions, "device" | "functions" | "listen" | "signal">,
 ): Promise<FileHost> {
   const engine = await openEngine(options.device ?? "auto");
   const listen = options.listen ?? (() => {});
   listen({ event: "device", device: engine.device, reason: engine.reason });
   return workspace.host(project, engine, {
     listen,
+    functions: options.functions,
     interrupted: () => options.signal?.aborted === true,
     now: () => performance.now() / 1000,
   });

@@ -20,7 +20,7 @@ export interface Workspace {
   /** Tables of data, for those who only look at them. */
   tables(project?: Project): Tables;
   /** What a run of `project` needs. */
-  host(project: Project, engine: Engine, watch: Pick<Watch, "listen" | "interrupted" | "now" | "plainly">): FileHost;
+  host(project: Project, engine: Engine, watch: Pick<Watch, "listen" | "interrupted" | "now" | "plainly" | "functions">): FileHost;
 }
 
 let shipped: Mappings | undefined;

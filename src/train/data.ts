@@ -2,9 +2,11 @@
 import type { DatasetSpec, GenerateStage, PredictStage, Project, StagePrompt, TokenizerSource } from "../compiler/project.ts";
 import type { ClassNames } from "../formats/data/labels.ts";
 import { classNames, makeSource, makeTable, type TableContext, type TableSpec } from "../formats/data/make.ts";
+import { calledIn, callFunction, type RowFunction } from "../formats/data/makers/scored.ts";
 import { loadRows } from "../formats/data/parquet.ts";
 import type { Row } from "../formats/data/records.ts";
 import type { Source } from "../formats/data/source.ts";
+import { innerSpec } from "../formats/data/spec.ts";
 import { arrayColumn, type Table } from "../formats/data/table.ts";
 import { InputError } from "../ir/errors.ts";
 import { ClassBook } from "./classes.ts";
@@ -36,6 +38,8 @@ export class Tables {
     private readonly sources: Sources,
     private readonly decodeImage?: TableContext["decodeImage"],
     private readonly project?: Pick<Project, "actions" | "attachments">,
+    /** What `scored` calls, by name. */
+    private readonly functions: Readonly<Record<string, RowFunction>> = {},
   ) {
     this.book = new ClassBook(sources.files);
     // where a record is not sound, that is said when the file loads the adapter
@@ -66,8 +70,10 @@ export class Tables {
   }
 
   /** Errors are those of `makeTable`, and P0738 for predictions that no stage has made. */
-  async table({ spec, tokenizer, separate = false, sequence }: TableRequest, promptsOnly = false): Promise<Table | undefined> {
+  async table({ spec, tokenizer: own, separate = false, sequence }: TableRequest, promptsOnly = false): Promise<Table | undefined> {
     const placed = this.placed(spec);
+    // an objective without a model reads what another stage wrote as that stage's model would
+    const tokenizer = own ?? this.madeBy(spec)?.stage.tokenizer;
     const key = JSON.stringify([placed, tokenizer, separate, sequence, promptsOnly]);
     try {
       if (!this.made.has(key)) {
@@ -103,7 +109,23 @@ export class Tables {
       return this.book.numbers(names, file);
     };
     const loadTokenizer = (folder: string) => this.sources.readTokenizer(folder === tokenizer ? source! : folder);
-    return { files, tokenizer, separate, sequence, promptsOnly, loadTokenizer, decodeImage: this.decodeImage, loaded: this.loaded, book };
+    const context = {
+      files,
+      tokenizer,
+      separate,
+      sequence,
+      promptsOnly,
+      loadTokenizer,
+      decodeImage: this.decodeImage,
+      loaded: this.loaded,
+      book,
+    };
+    const scores = new Map<string, readonly number[]>();
+    for (const call of calledIn(placed)) {
+      const source = makeSource(innerSpec(call), { ...context, scores });
+      if (source !== undefined) scores.set(JSON.stringify(call), await callFunction(call, source, this.functions));
+    }
+    return { ...context, scores };
   }
 
   /** Rows of text of what stages left, with the tokenizer of the stage that did. */

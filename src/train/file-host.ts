@@ -1,6 +1,7 @@
 /** A host for runs over `Sources`: data, tokenizers, values and results all come from and go to its files. */
 import type { GenerateStage, Project } from "../compiler/project.ts";
 import type { TableContext } from "../formats/data/make.ts";
+import type { RowFunction } from "../formats/data/makers/scored.ts";
 import { InputError } from "../ir/errors.ts";
 import { artefactsFor } from "./artefacts.ts";
 import type { Sources } from "./compiler-host.ts";
@@ -14,6 +15,8 @@ import { ValueStore } from "./values.ts";
 export interface Watch extends Pick<RunHost, "listen" | "interrupted" | "now" | "version"> {
   /** Reads pictures, where the machine can. */
   readonly decodeImage?: TableContext["decodeImage"];
+  /** What `scored` tables call, by name. */
+  readonly functions?: Readonly<Record<string, RowFunction>> | undefined;
   readonly claim?: RunHost["claim"] | undefined;
   readonly place?: RunHost["place"];
   /** Runs work that nobody can stop between two parts of it, and that has nothing to save: what asks to stop may end the process. */
@@ -21,7 +24,7 @@ export interface Watch extends Pick<RunHost, "listen" | "interrupted" | "now" | 
 }
 
 export function fileHost(project: Project, sources: Sources, engine: Engine, watch: Watch): FileHost {
-  const tables = new Tables(sources, watch.decodeImage, project);
+  const tables = new Tables(sources, watch.decodeImage, project, watch.functions);
   const plainly: NonNullable<Watch["plainly"]> = watch.plainly ?? ((work) => work());
   const values = new ValueStore(project, sources.open);
   return {

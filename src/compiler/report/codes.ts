@@ -220,6 +220,7 @@ export const codes: Readonly<Record<string, string>> = {
   P0748: "Rows hold several documents, and the model does not keep them apart.",
   P0749: "Rows are left out, since they teach nothing (a warning).",
   P0753: "A chat template writes earlier answers otherwise once later turns follow.",
+  P0754: "A function that scores rows is not given, or gives no number for each.",
   P0750: "Columns of a file, or fields inside them, that nothing was made of.",
   P0751: "Rows have nothing to learn and are passed over.",
   P0752: "A row has no tokens, or numbers beside them in another number.",

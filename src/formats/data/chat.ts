@@ -239,13 +239,13 @@ export class Chat {
     return [...tried].flatMap(([name, { fields }]) => (written.has(name) ? [] : [fields ? `${name} of messages` : name]));
   }
 
-  /** Columns `input_ids`, `attention_mask`, `special` and `labels`. P0711: a row without anything to learn, or cut off before it. */
-  encode(rows: readonly Row[], sequence: number | undefined): EncodedRows {
+  /** Columns `input_ids`, `attention_mask`, `special` and `labels`. P0711: a row without anything to learn (`written`: where no model wrote it), or cut off before it. */
+  encode(rows: readonly Row[], sequence: number | undefined, written = false): EncodedRows {
     const unread = this.unread(rows);
     const whole = rows.map((row) => this.speak(row));
     const labels = whole.map((row) => row.labels.slice(0, sequence));
     const starts = whole.map((row) => row.labels.findIndex((label) => label !== IGNORED));
-    refuseEmpty(rows, labels, starts, { file: this.file, sequence });
+    refuseEmpty(rows, labels, starts, { file: this.file, sequence, written });
     const columns = tokenColumns(
       whole.map(({ ids }) => ids.slice(0, sequence)),
       this.tokenizer,

@@ -33,6 +33,8 @@ export interface EncodeContext {
   /** Whether the target has a sequence of its own (encoder–decoders), or follows the input. */
   readonly separate: boolean;
   readonly labels: Numbering;
+  /** A model wrote the answers: one may be empty. */
+  readonly written?: boolean;
 }
 
 /** Columns, and what became of each row. */
@@ -154,9 +156,10 @@ export function refuseEmpty(
   rows: readonly Row[],
   labels: readonly (readonly number[] | undefined)[],
   starts: readonly number[],
-  { file, sequence }: { readonly file: string; readonly sequence: number | undefined },
+  { file, sequence, written = false }: { readonly file: string; readonly sequence: number | undefined; readonly written?: boolean },
 ): void {
-  const empty = rows.flatMap((_, i) => (labels[i]?.every((label) => label === IGNORED) ? [i] : []));
+  const nothing = (i: number) => labels[i]?.every((label) => label === IGNORED) === true;
+  const empty = rows.flatMap((_, i) => (nothing(i) && !(written && starts[i] < 0) ? [i] : []));
   if (empty.length === 0) return;
   const [first] = empty;
   const cut = starts[first] >= 0;

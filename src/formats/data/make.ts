@@ -7,19 +7,23 @@ import { loadTokenizer, type TextTokenizer } from "../tokenizer/tokenizer.ts";
 import { Chat } from "./chat.ts";
 import { chatTemplate } from "./chat-template.ts";
 import { type EncodedRows, encodeRows, givenColumn, labelColumn, labelCount } from "./encode.ts";
+import { encodeJudged } from "./judged.ts";
 import { namesIn } from "./labels.ts";
 import { average } from "./makers/average.ts";
 import { beside } from "./makers/beside.ts";
 import { bio } from "./makers/bio.ts";
 import { chat } from "./makers/chat.ts";
 import { column } from "./makers/column.ts";
+import { groups } from "./makers/groups.ts";
 import { images } from "./makers/images.ts";
 import { joinPhrases } from "./makers/join-phrases.ts";
+import { judged } from "./makers/judged.ts";
 import { mix } from "./makers/mix.ts";
 import { pairs } from "./makers/pairs.ts";
 import { generated, predicted } from "./makers/predicted.ts";
 import { csv, jsonl, parquet } from "./makers/records.ts";
 import { refine } from "./makers/refine.ts";
+import { scored } from "./makers/scored.ts";
 import { shuffleNames } from "./makers/shuffle-names.ts";
 import { spans } from "./makers/spans.ts";
 import { text } from "./makers/text.ts";
@@ -40,6 +44,9 @@ const MAKERS: Readonly<Record<string, Maker>> = {
   images,
   chat,
   pairs,
+  judged,
+  groups,
+  scored,
   mix,
   beside,
   average,
@@ -137,14 +144,23 @@ function encode(source: Source, kitchen: Kitchen): EncodedRows {
   switch (plan.kind) {
     case "chat": {
       const talk = chatOf(source, plan, tokenizer, kitchen);
-      return promptsOnly ? talk.encodePrompts(rows) : talk.encode(rows, sequence);
+      return promptsOnly ? talk.encodePrompts(rows) : talk.encode(rows, sequence, source.written);
     }
     case "pairs":
       return encodePairs(rows, { tokenizer, file, sequence, chat: () => chatOf(source, plan, tokenizer, kitchen) });
+    case "judged":
+      return encodeJudged(rows, { tokenizer, file, sequence, chat: () => chatOf(source, plan, tokenizer, kitchen) });
     case "text": {
       const wanted = promptsOnly ? { ...plan, target: undefined, label: undefined, wordTags: undefined } : plan;
       const labels = numberingOf(source.spec ?? NO_CALL, kitchen, folder);
-      return encodeRows(all, part, wanted, { file, tokenizer, sequence, separate: kitchen.separate === true, labels });
+      return encodeRows(all, part, wanted, {
+        file,
+        tokenizer,
+        sequence,
+        separate: kitchen.separate === true,
+        labels,
+        written: source.written === true,
+      });
     }
   }
 }

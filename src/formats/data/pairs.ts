@@ -1,5 +1,7 @@
 /** A prompt with a better and a worse answer, for objectives that learn from preferences. */
 import { InputError } from "../../ir/errors.ts";
+import type { Json } from "../files.ts";
+import { numberOf } from "../numeral.ts";
 import type { TextTokenizer } from "../tokenizer/tokenizer.ts";
 import { type Chat, sharedTokens } from "./chat.ts";
 import { placeOf, readMessages } from "./conversation.ts";
@@ -28,8 +30,8 @@ export function encodePairs(
   { tokenizer, chat, file, sequence }: { tokenizer: TextTokenizer; chat: () => Chat; file: string; sequence: number | undefined },
 ): EncodedRows {
   const all = rows.map((row): PairRow => {
-    const { prompt, chosen, rejected } = row.values;
-    return typeof chosen === "string" ? plainPair(String(prompt), chosen, String(rejected), tokenizer) : spokenPair(row, chat(), file);
+    const [won, lost] = [row.values.chosen, row.values.rejected].map((answer) => answered(row, answer, tokenizer, chat, file));
+    return { chosen: won.ids, rejected: lost.ids, prompt: Math.min(won.front, lost.front) };
   });
   const talks = rows.filter(({ values }) => typeof values.chosen !== "string");
   const unread = talks.length === 0 ? [] : chat().unread(talks, (row) => [...turns(row, "prompt", file), ...turns(row, "chosen", file)]);
@@ -57,6 +59,12 @@ export function encodePairs(
     ["rejected_mask", listColumn(mask("rejected"), 0)],
     ["prompt_length", numberColumn(pairs.map(({ prompt }) => prompt))],
   ]);
+  const margins = kept.map(({ values }) => numberOf(values.margin));
+  if (margins.some((margin) => margin !== undefined)) {
+    const none = margins.indexOf(undefined);
+    if (none >= 0) throw new InputError("P0709", `\`${file}\`, line ${kept[none].line} has no number \`margin\`, and other rows have`);
+    columns.set("margin", numberColumn(margins as number[]));
+  }
   const facts = pairs.map(({ chosen, rejected, prompt }, i): RowFacts => {
     const tokens = Math.max(chosen.length, rejected.length);
     return { line: kept[i].line, tokens, labelled: tokens - prompt };
@@ -65,32 +73,35 @@ export function encodePairs(
   return { columns, facts, unread, ...(without && { without }) };
 }
 
+/** A prompt with an answer as tokens, of which the first `front` are the prompt's. */
+export interface Answered {
+  readonly ids: readonly number[];
+  readonly front: number;
+}
+
+/** The row's prompt with an answer: texts, or messages. */
+export function answered(row: Row, answer: Json | undefined, tokenizer: TextTokenizer, chat: () => Chat, file: string): Answered {
+  if (typeof answer === "string" && typeof row.values.prompt === "string") return plain(row.values.prompt, answer, tokenizer);
+  const [prompt, said] = [turns(row, "prompt", file), turnsOf(row, answer, "chosen", file)];
+  const ids = chat().tokens(row, [...prompt, ...said], false);
+  return { ids, front: sharedTokens(chat().tokens(row, prompt, true), ids) };
+}
+
 /** Texts: the prompt in the tokenizer's frame, then an answer, then the end. */
-function plainPair(prompt: string, chosen: string, rejected: string, tokenizer: TextTokenizer): PairRow {
-  const whole = (answer: string) => {
-    const both = tokenizer.encodeBehind(prompt, answer);
-    const framed = tokenizer.frame(both.first, undefined);
-    let head = framed.ids.length;
-    while (head > 0 && framed.special[head - 1] && tokenizer.specials.has(framed.ids[head - 1])) head--;
-    // all of it is special: an empty prompt, whose frame stands in front
-    const tail = head === 0 ? [] : framed.ids.slice(head);
-    const front = head === 0 ? framed.ids : framed.ids.slice(0, head);
-    const end = tail.length > 0 ? tail : tokenizer.ids.eos === undefined ? [] : [tokenizer.ids.eos];
-    return { ids: [...front, ...both.second, ...end], front: front.length };
-  };
-  const [won, lost] = [whole(chosen), whole(rejected)];
-  return { chosen: won.ids, rejected: lost.ids, prompt: Math.min(won.front, lost.front) };
+function plain(prompt: string, answer: string, tokenizer: TextTokenizer): Answered {
+  const both = tokenizer.encodeBehind(prompt, answer);
+  const framed = tokenizer.frame(both.first, undefined);
+  let head = framed.ids.length;
+  while (head > 0 && framed.special[head - 1] && tokenizer.specials.has(framed.ids[head - 1])) head--;
+  // all of it is special: an empty prompt, whose frame stands in front
+  const tail = head === 0 ? [] : framed.ids.slice(head);
+  const front = head === 0 ? framed.ids : framed.ids.slice(0, head);
+  const end = tail.length > 0 ? tail : tokenizer.ids.eos === undefined ? [] : [tokenizer.ids.eos];
+  return { ids: [...front, ...both.second, ...end], front: front.length };
 }
 
-const turns = (row: Row, name: "prompt" | "chosen" | "rejected", file: string): Message[] => {
-  const list = row.values[name];
-  return Array.isArray(list) && list.length === 0 ? [] : readMessages(list, name, placeOf(row, file));
-};
+export const turns = (row: Row, name: "prompt" | "chosen" | "rejected", file: string): Message[] =>
+  turnsOf(row, row.values[name], name, file);
 
-function spokenPair(row: Row, chat: Chat, file: string): PairRow {
-  const [prompt, chosen, rejected] = [turns(row, "prompt", file), turns(row, "chosen", file), turns(row, "rejected", file)];
-  const asked = chat.tokens(row, prompt, true);
-  const won = chat.tokens(row, [...prompt, ...chosen], false);
-  const lost = chat.tokens(row, [...prompt, ...rejected], false);
-  return { chosen: won, rejected: lost, prompt: Math.min(sharedTokens(asked, won), sharedTokens(asked, lost)) };
-}
+const turnsOf = (row: Row, list: Json | undefined, name: string, file: string): Message[] =>
+  Array.isArray(list) && list.length === 0 ? [] : readMessages(list, name, placeOf(row, file));

@@ -3,7 +3,7 @@ import type { RowPlan } from "./encode.ts";
 import type { Row } from "./records.ts";
 
 /** How rows become tokens: by templates over their columns, or by a tokenizer's chat template. */
-export type Plan = RowPlan | TokenPlan | ChatPlan | PairPlan;
+export type Plan = RowPlan | TokenPlan | ChatPlan | PairPlan | JudgedPlan;
 
 /** Rows are tokens already. */
 export interface TokenPlan {
@@ -27,6 +27,11 @@ export interface PairPlan extends Omit<ChatPlan, "kind"> {
   readonly kind: "pairs";
 }
 
+/** Rows are a prompt with an answer that is wished for or not. */
+export interface JudgedPlan extends Omit<ChatPlan, "kind"> {
+  readonly kind: "judged";
+}
+
 /** Rows put together are kept apart by a column that says which is which, or follow each other as one text. */
 export type Packing = "documents" | "stream";
 
@@ -42,6 +47,8 @@ export interface Source {
   readonly shape: string;
   /** How several rows go into one of `sequence` tokens, if they do. */
   readonly packed?: Packing | undefined;
+  /** A `generate` stage wrote the answers. */
+  readonly written?: boolean;
   /** The call that made it: what it says of classes. */
   readonly spec?: { readonly make: string; readonly options: Readonly<Record<string, unknown>> };
   /** Columns of the file that nothing was made of. */

@@ -35,6 +35,8 @@ export interface TableContext {
   readonly decodeImage?: ((bytes: Uint8Array) => Raster) | undefined;
   /** Rows of files that can only be read asynchronously, by path: see `loadRows`. */
   readonly loaded?: ReadonlyMap<string, readonly Row[]>;
+  /** What functions of the library's user gave for the rows of `scored` tables, by the JSON of their calls. */
+  readonly scores?: ReadonlyMap<string, readonly number[]>;
   /** Numbers of classes that neither the model's configuration nor the program names. */
   readonly book?: Numbering["book"];
 }

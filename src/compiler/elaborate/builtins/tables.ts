@@ -87,6 +87,29 @@ tables.add(
   },
 );
 
+// answers that are wished for or not, for objectives without pairs
+tables.add(
+  "judged",
+  [{ name: "path" }, ...["label", "template", "roles", "arguments", "date", "split"].map((name) => ({ name, optional: true }))],
+  ({ path, ...rest }, c) => {
+    checkSplit(rest.split, c);
+    if (typeof path !== "string") return c.fail("P0205", `\`judged\` takes the path of a file, this is ${describe(path!)}`);
+    return made(c, "judged", [c.evaluator.resolvePath(path, c.span)], rest);
+  },
+);
+// the answers to each prompt against each other, by a column of scores
+tables.add("groups", [{ name: "answers" }, { name: "by" }, { name: "scale", optional: true }], ({ answers, by, scale }, c) => {
+  if (!(answers instanceof Dataset)) return c.fail("P0205", `\`groups\` takes a table of answers, this is ${describe(answers!)}`);
+  if (typeof by !== "string") return c.fail("P0205", `\`by\` is the name of a column of scores, this is ${describe(by!)}`);
+  return made(c, "groups", [answers], { by, scale });
+});
+// a number for each row, by a function that the library's user gives under this name
+tables.add("scored", [{ name: "rows" }, { name: "by" }], ({ rows, by }, c) => {
+  if (!(rows instanceof Dataset)) return c.fail("P0205", `\`scored\` takes a table, this is ${describe(rows!)}`);
+  if (typeof by !== "string") return c.fail("P0205", `\`by\` is the name of a function, this is ${describe(by!)}`);
+  return made(c, "scored", [rows, by]);
+});
+
 // metrics with options: a name and what it is told
 for (const [name, { options }] of Object.entries(METRICS))
   tables.add(

@@ -87,12 +87,19 @@ function sourceOfSamples(samples: readonly Row[], path: string, base: Source | u
     lower: false,
     wordTags: undefined,
   };
-  if (!chat) return { file: path, rows, part: [0, rows.length], plan, shape: "prompt and answer" };
+  if (!chat) return { file: path, rows, part: [0, rows.length], plan, shape: "prompt and answer", written: true };
   const spoken = rows.map((row): Row => {
     const messages = messagesOf(row, path);
     return { line: row.line, values: { ...row.values, messages: [...messages, { role: "assistant", content: row.values.answer }] } };
   });
-  return { file: path, rows: spoken, part: [0, rows.length], plan: { kind: "chat", template: undefined }, shape: "conversations" };
+  return {
+    file: path,
+    rows: spoken,
+    part: [0, rows.length],
+    plan: { kind: "chat", template: undefined },
+    shape: "conversations",
+    written: true,
+  };
 }
 
 function withoutAnswer(row: Row, file: string) {

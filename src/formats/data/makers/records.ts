@@ -4,6 +4,7 @@ import { isRecord } from "../../files.ts";
 import { hasTemplate } from "../chat-template.ts";
 import { type AskedForm, askedForm, isConversation, readPair, readTalk, type TalkOptions } from "../conversation.ts";
 import type { RowPlan } from "../encode.ts";
+import { readJudged } from "../judged.ts";
 import { type Row, readCsv, readJsonLines } from "../records.ts";
 import type { ChatPlan, Plan, Source } from "../source.ts";
 import { boolOption, given, type Kitchen, type Maker, packingOf, partOf, pathOf, stringOption, type TableSpec, wrong } from "../spec.ts";
@@ -37,7 +38,7 @@ export const speaks = ({ files, tokenizer, separate }: Kitchen): boolean =>
   tokenizer !== undefined && files.stat(tokenizer) !== undefined && hasTemplate(files, tokenizer) && !separate;
 
 /** What kinds of rows may be told to be: the usual is what they look like. */
-type As = "chat" | "pairs" | undefined;
+type As = "chat" | "pairs" | "judged" | undefined;
 
 /** P0700: no rows. `undefined`: no such part. */
 export function sourceOf(rows: readonly Row[], path: string, spec: TableSpec, kitchen: Kitchen, as?: As): Source | undefined {
@@ -56,6 +57,19 @@ export function sourceOf(rows: readonly Row[], path: string, spec: TableSpec, ki
     const spoken = speaks(kitchen);
     const made = rows.map((row) => readPair(row, path, talkOptions(spec), spoken));
     return { ...all(made), plan: { kind: "pairs", ...chatOptions(spec) }, shape: "pairs of answers" };
+  }
+  if (as === "judged") {
+    const spoken = speaks(kitchen);
+    // both answers of a pair are rows of one part
+    const [start, end] = part;
+    const made = rows.map((row) => readJudged(row, path, talkOptions(spec), spoken, stringOption(spec, "label")));
+    const count = (until: number) => made.slice(0, until).flat().length;
+    return {
+      ...all(made.flat()),
+      part: [count(start), count(end)],
+      plan: { kind: "judged", ...chatOptions(spec) },
+      shape: "answers wished for or not",
+    };
   }
   const form = given(spec.options.input) ? undefined : formOf(rows[0]);
   const talks =

@@ -65,6 +65,7 @@ function columnsOf(plan: Plan): (column: string) => boolean {
   switch (plan.kind) {
     case "chat":
       return (column) => column === "messages" || column === "conversations";
+    case "judged":
     case "pairs":
       return (column) => ["prompt", "chosen", "rejected", "messages"].includes(column);
     case "tokens":
