@@ -122,6 +122,24 @@ describe("rooms", () => {
     expect(wrong).toEqual([]);
   });
 
+  test("every export is used outside its file", () => {
+    // what the grammar's tool writes, tokens that are met by their category, and what others may import
+    const apart = ["grammar/cst.ts", "grammar/tokens.ts", "src/index.ts", "src/runtime/index.ts"];
+    const users = ["src", "grammar", "test", "scripts", "bench"]
+      .flatMap((folder) => walk(folder))
+      .filter((file) => /\.(ts|mjs|js)$/.test(file));
+    const where = new Map<string, Set<string>>();
+    for (const file of users)
+      for (const [word] of (texts.get(file) ?? readFileSync(path.join(ROOT, file), "utf8")).matchAll(/[A-Za-z_$][\w$]*/g))
+        where.set(word, (where.get(word) ?? new Set()).add(file));
+    const EXPORT = /^export (?:abstract )?(?:async )?(?:const|function\*?|class|interface|type|enum) ([A-Za-z_$][\w$]*)/gm;
+    const dead = files
+      .filter((file) => !apart.includes(file))
+      .flatMap((file) => [...texts.get(file)!.matchAll(EXPORT)].map((m) => ({ file, name: m[1] })))
+      .filter(({ name }) => (where.get(name)?.size ?? 0) < 2);
+    expect(dead.map(({ file, name }) => `${file}: ${name}`)).toEqual([]);
+  });
+
   test("every file is imported by another, or is an entrance", () => {
     // the last is for pages, which have no file system
     const entrances = ["src/index.ts", "src/runtime/index.ts", "src/cli/main.ts", "src/formats/memory.ts", ...APART];

@@ -50,7 +50,7 @@ export interface CompiledProgram {
 const WASM_LIMITS: FuseLimits = { leaves: 24, cost: 300, operands: 32, roots: 32 };
 /** What one 32-bit WebAssembly memory holds. */
 const WASM_BYTES = 2 ** 32 - 65536;
-export const WASM_PAGE = 65536;
+const WASM_PAGE = 65536;
 /** Loads of whole vectors may read this far beyond the last element. */
 const SLACK = 64;
 

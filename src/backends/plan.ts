@@ -27,7 +27,7 @@ import { type Scheduled, storageKey } from "./schedule.ts";
 import type { Counted } from "./sparse.ts";
 import { Inner, type Range, unfold } from "./turns.ts";
 
-export interface PlannedHost {
+interface PlannedHost {
   readonly host: Node;
   readonly operands: readonly number[];
   readonly results: readonly number[];
@@ -35,7 +35,7 @@ export interface PlannedHost {
 }
 export type PlannedStep = PlannedKernel | PlannedHost;
 
-export interface PlannedEntry {
+interface PlannedEntry {
   readonly name: string;
   readonly steps: readonly PlannedStep[];
   readonly inputs: ReadonlyMap<string, number>;
@@ -55,7 +55,7 @@ export interface Plan {
 
 const NOTHING_COUNTED: Omit<Counted<never>, "entries"> = { measures: [], measureOf: new Map() };
 
-export interface PlanInput {
+interface PlanInput {
   readonly name: string;
   readonly scheduled: Scheduled;
   readonly results: readonly Result[];

@@ -23,7 +23,7 @@ function sameElements(n: Node): Node {
  * Lets results that are reshaped be stored as what they are reshaped from, and copies what two results, or a result and what is handed in, would
  * share. The first result of a node keeps it. `apart`: outputs share nothing either.
  */
-export function storableResults(graph: Graph, apart = false): Graph {
+function storableResults(graph: Graph, apart = false): Graph {
   const taken = new Set<Node>();
   const results = graph.results.map((r): Result => {
     const n = sameElements(r.node);
@@ -62,7 +62,7 @@ const LARGE = 1 << 15;
  * Reductions of many elements to few go in two steps, so that there is work for all threads: first along some of the axes, or along parts of
  * an axis, then over the partial results. The order of a sum stays a function of its shape.
  */
-export function splitReductions(graph: Graph, least = PARTS): Graph {
+function splitReductions(graph: Graph, least = PARTS): Graph {
   const roots = rebuild(
     graph.results.map((r) => r.node),
     new Map(),
@@ -104,7 +104,7 @@ export const prepare = (graph: Graph, apart = false): Graph =>
   storableResults(splitReductions(thinProducts(singleLeaves(graph)), apart ? TURN_PARTS : PARTS), apart);
 
 /** Products with a side, or a depth, of 1 become sums of elementwise products: they are bound by memory, and a tile of one row is mostly empty. */
-export function thinProducts(graph: Graph): Graph {
+function thinProducts(graph: Graph): Graph {
   const roots = rebuild(
     graph.results.map((r) => r.node),
     new Map(),

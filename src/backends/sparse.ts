@@ -22,7 +22,7 @@ export interface Measure {
   readonly entry: string;
 }
 
-export interface CountedEntry {
+interface CountedEntry {
   readonly name: string;
   readonly results: readonly Result[];
   readonly scheduled: Scheduled;

@@ -184,7 +184,7 @@ export class Session {
 const isDevice = (name: string): name is DeviceChoice => ["auto", "webgpu", "wasm", "reference"].includes(name);
 
 /** `train.steps=10`, `train.optimizer.lr=1e-3`, `lora.rank=4`: the value is JSON, or else text. */
-export function parseSettings(settings: readonly string[]): Record<string, Static> {
+function parseSettings(settings: readonly string[]): Record<string, Static> {
   const out: Record<string, Static> = {};
   for (const setting of settings) {
     const match = /^([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+)=(.*)$/s.exec(setting);
@@ -209,7 +209,7 @@ export function wholeNumber(option: string, text: string): number {
 }
 
 /** `256MB`, as in the language. */
-export function byteCount(option: string, text: string): number {
+function byteCount(option: string, text: string): number {
   const read = /^[0-9]/.test(text) ? readNumber(text) : undefined;
   if (read === undefined || read.problem !== undefined || !(read.value >= 1))
     throw new Usage(`${option} ${text}: a number of bytes is wanted, such as 256MB`);

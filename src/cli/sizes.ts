@@ -7,7 +7,7 @@ export const sizeOf = (project: Project, names: Iterable<string>): number =>
   [...names].reduce((sum, name) => sum + elements(project.params.get(name)?.shape ?? [0]), 0);
 
 /** Names of an attachment's parameters, shared ones once. */
-export const paramsOf = (a: AttachmentReport): string[] => [
+const paramsOf = (a: AttachmentReport): string[] => [
   ...new Set([...a.sites.flatMap((site) => Object.values(site.params)), ...Object.values(a.shared)]),
 ];
 

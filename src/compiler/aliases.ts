@@ -2,7 +2,7 @@
  * Words of other tools, and what stands for them here. The keys are those of transformers, peft, trl, axolotl, LLaMA-Factory, mlx-lm,
  * torchtune and the adapters library. A row gives names, tried in order where the place has them, and what to do where no name will do.
  */
-export interface Alias {
+interface Alias {
   readonly names?: readonly string[];
   readonly advice?: string;
 }

@@ -272,11 +272,11 @@ export interface StringLiteral extends Node {
   /** Escapes resolved. */
   readonly value: string;
 }
-export interface BoolLiteral extends Node {
+interface BoolLiteral extends Node {
   readonly kind: "Bool";
   readonly value: boolean;
 }
-export interface NoneLiteral extends Node {
+interface NoneLiteral extends Node {
   readonly kind: "None";
 }
 
@@ -402,7 +402,7 @@ export interface Star extends Node {
 }
 
 /** `object.name`. The name may be any word, or digits. */
-export interface MemberAccess extends Node {
+interface MemberAccess extends Node {
   readonly kind: "Member";
   readonly object: Expr;
   readonly name: Name;

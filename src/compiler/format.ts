@@ -4,7 +4,7 @@ import { pieces } from "./format/pieces.ts";
 import { parseConcrete } from "./read/parse.ts";
 import type { Problem } from "./report/problem.ts";
 
-export interface Formatted {
+interface Formatted {
   /** The file laid out; with errors among the problems, as it was. */
   readonly text: string;
   readonly problems: readonly Problem[];

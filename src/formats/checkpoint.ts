@@ -67,7 +67,7 @@ export interface WantedParam {
   /** Path of the tensor that serves it where the file has none of its own: older versions of transformers wrote one where newer ones write two. */
   readonly otherwise?: string;
 }
-export interface CheckpointMatch {
+interface CheckpointMatch {
   /** Path of a parameter to the tensor that serves it. A tied one is absent unless only the file's copy under its own name exists; then that serves both. */
   readonly found: ReadonlyMap<string, string>;
   readonly missing: readonly string[];

@@ -140,7 +140,7 @@ export interface ConfigChanges {
 
 /** Types that weights may be written as, and what `torch_dtype` calls them. */
 export type FloatDType = "F32" | "BF16" | "F16";
-export const TORCH_DTYPES: Readonly<Record<FloatDType, string>> = { F32: "float32", BF16: "bfloat16", F16: "float16" };
+const TORCH_DTYPES: Readonly<Record<FloatDType, string>> = { F32: "float32", BF16: "bfloat16", F16: "float16" };
 
 /** How packed weights of a base were packed: those that are written are not. */
 const PACKING = ["quantization_config", "quantization", "compression_config"];

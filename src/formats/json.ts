@@ -7,7 +7,7 @@ const ATOM = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?|true|false|null/y;
 /** Nesting past which the place is not looked for. */
 const DEEPEST = 1000;
 
-export interface JsonFault {
+interface JsonFault {
   readonly line: number;
   readonly column: number;
   /** `a value is wanted, } was seen`. */

@@ -29,10 +29,10 @@ export { promote, showType, TypeMismatch } from "./ops/index.ts";
 export type Operand = Node | Dim;
 const isNode = (x: Operand): x is Node => typeof x === "object" && !(x instanceof Poly);
 
-export type ReduceKind = "sum" | "max" | "min" | "mean";
+type ReduceKind = "sum" | "max" | "min" | "mean";
 
 /** NumPy's rule: shapes are aligned at their ends; sizes are equal, or one of them is 1. */
-export function broadcastShape(op: string, a: Type, b: Type, solver: Solver): Dim[] {
+function broadcastShape(op: string, a: Type, b: Type, solver: Solver): Dim[] {
   const rank = Math.max(a.shape.length, b.shape.length);
   return Array.from({ length: rank }, (_, i) => {
     const p = i - (rank - a.shape.length);
@@ -53,7 +53,7 @@ export function broadcastShape(op: string, a: Type, b: Type, solver: Solver): Di
 const axisName = (fromEnd: number): string => (fromEnd === 1 ? "on the last axis" : `on axis ${-fromEnd}`);
 
 /** Axes −rank..rank−1 as 0..rank−1; out of range throws `TypeMismatch`. */
-export function axisOf(op: string, x: Node, axis: number): number {
+function axisOf(op: string, x: Node, axis: number): number {
   const rank = x.type.shape.length;
   return needAxis(op, [x.type], axis < 0 ? axis + rank : axis, rank);
 }

@@ -2,13 +2,13 @@
 import { type Graph, type Node, order, sizes } from "./graph.ts";
 import { axesOfDot, type Role, rowOf } from "./ops/index.ts";
 
-export interface Cost {
+interface Cost {
   /** Multiply-adds of contractions. */
   readonly products: number;
   /** Elements that elementwise functions, reductions, scans and draws compute or read. */
   readonly elements: number;
 }
-export interface GraphCost {
+interface GraphCost {
   readonly forward: Cost;
   readonly backward: Cost;
   /** Of both. */

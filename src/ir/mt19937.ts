@@ -40,7 +40,7 @@ export class Mt19937 {
 
 /** Types that `uniform_` fills: what a number of theirs is, as f32. */
 const FORMATS = { f32: Math.fround, bf16: (x: number) => fromBrain(toBrain(x)) } as const;
-export type TorchFormat = keyof typeof FORMATS;
+type TorchFormat = keyof typeof FORMATS;
 
 /**
  * `torch.empty(count, dtype=…).uniform_(low, high, generator=…)` where the generator was seeded with `seed` and has drawn `skip` numbers: 24 bits each, times the width plus

@@ -23,7 +23,7 @@ export const ROTATIONS: readonly [readonly number[], readonly number[]] = [
 export const GROUPS = 5;
 
 export type Key = readonly [number, number];
-export type DrawKind = "uniform" | "normal" | "bits";
+type DrawKind = "uniform" | "normal" | "bits";
 
 /** One block: encrypts (c0, c1) under (k0, k1); all words are 32 bits, given and returned as signed. */
 export function threefry(k0: number, k1: number, c0: number, c1: number): Key {

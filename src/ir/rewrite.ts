@@ -123,7 +123,7 @@ export function attrsKey(attrs: Attrs): string {
 }
 
 /** Equal for nodes of one op with the same operands (in any order, if they commute) and attributes. */
-export function nodeKey(n: Node): string {
+function nodeKey(n: Node): string {
   let ids = n.inputs.map((i) => i.id);
   if (ids.length === 2 && rowOf(n).algebra?.commutative) ids = [Math.min(ids[0], ids[1]), Math.max(ids[0], ids[1])];
   return `${n.op}(${ids.join()})${attrsKey(n.attrs)}`;

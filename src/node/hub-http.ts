@@ -9,7 +9,7 @@ export class Unreachable extends Error {
   override readonly name = "Unreachable";
 }
 
-export interface HttpSettings {
+interface HttpSettings {
   readonly endpoint: string;
   readonly token: string | undefined;
   /** Seconds without a byte after which a connection is given up. */
@@ -21,7 +21,7 @@ export interface HttpSettings {
 /** Bytes of an answer that is read whole: a page of a listing, what is known of a repository. */
 export const LONGEST_ANSWER = 32 * 2 ** 20;
 /** Answers to one source, pages of its listing included: a thousand files a page. */
-export const MOST_ANSWERS = 1000;
+const MOST_ANSWERS = 1000;
 const MOST_REDIRECTS = 10;
 
 export interface Answer {

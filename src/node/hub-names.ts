@@ -6,7 +6,7 @@
 import { InputError } from "../ir/errors.ts";
 import { printable } from "../ir/printable.ts";
 
-export const SCHEME = "hf://";
+const SCHEME = "hf://";
 export const isHub = (source: string): boolean => source.startsWith(SCHEME);
 
 export interface HubSource {

@@ -15,7 +15,7 @@ import { HubHttp, Unreachable } from "./hub-http.ts";
 import { type HubFile, type HubSource, hubFile, isCommit, parseSource } from "./hub-names.ts";
 
 /** What the environment says, as for Python's `huggingface_hub`. */
-export interface HubSettings {
+interface HubSettings {
   readonly cache: string;
   readonly endpoint: string;
   readonly token: string | undefined;
@@ -63,7 +63,7 @@ export function cachedPath(source: string, settings = hubSettings()): string {
 }
 
 /** What fetching tells whoever watches: a file begins, goes on, is there. */
-export interface HubProgress {
+interface HubProgress {
   readonly source: string;
   readonly file: string;
   readonly done: number;

@@ -6,7 +6,7 @@ import type { Raster } from "../formats/data/image/resample.ts";
 const load = createRequire(import.meta.url);
 
 /** Pixels that a picture may have: what a file says in a few bytes may take any amount of memory. */
-export const PIXELS = 100_000_000;
+const PIXELS = 100_000_000;
 
 /** Throws where the head of a PNG file, which stands first in it, gives a size that no picture here has. */
 function requireSize(bytes: Uint8Array): void {

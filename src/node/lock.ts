@@ -8,7 +8,7 @@ import path from "node:path";
 import { InputError } from "../ir/errors.ts";
 import { whenLeaving } from "./leaving.ts";
 
-export const LOCK = ".peftc-lock";
+const LOCK = ".peftc-lock";
 
 interface Owner {
   readonly pid: number;

@@ -103,7 +103,7 @@ class ReferenceSession implements Session {
   }
 }
 
-export interface ReferenceOptions {
+interface ReferenceOptions {
   /** Round parameters and states to f32 after every run, as devices that store them so: what is read and written back then changes nothing. */
   readonly rounded?: boolean;
 }

@@ -8,9 +8,7 @@ import type { Values } from "./program.ts";
 /** Numbers of a piece: 1 MB of f32. */
 export const PIECE = 1 << 18;
 /** Pieces under way at once. */
-export const IN_FLIGHT = 4;
-/** Bytes that a session's pieces take at most beside their places. */
-export const STAGING = 4 * PIECE * IN_FLIGHT;
+const IN_FLIGHT = 4;
 
 export const isWeights = (data: Values | Weights): data is Weights => !ArrayBuffer.isView(data);
 

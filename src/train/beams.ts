@@ -10,7 +10,7 @@ export interface Decoder {
   next(tokens: readonly number[], parents: readonly number[], length: number): Promise<Float32Array>;
 }
 
-export interface BeamOptions {
+interface BeamOptions {
   readonly beams: number;
   readonly maxTokens: number;
   readonly lengthPenalty: number;

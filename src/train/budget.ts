@@ -3,7 +3,7 @@ import { InputError } from "../ir/errors.ts";
 import type { ArenaName, Program } from "../runtime/program.ts";
 import type { Built } from "./engine.ts";
 
-export interface MemoryTable {
+interface MemoryTable {
   readonly arenas: Readonly<Record<ArenaName, number>>;
   /** Of all arenas: what a run allocates. */
   readonly total: number;

@@ -57,7 +57,7 @@ export interface Snapshot {
 
 const STORED = { f32: "F32", i32: "I32", bool: "BOOL" } as const;
 
-export function writeTensors(files: Files, path: string, tensors: ReadonlyMap<string, Lent>): Promise<void> {
+function writeTensors(files: Files, path: string, tensors: ReadonlyMap<string, Lent>): Promise<void> {
   return writeSafetensorsOf(
     files,
     path,
@@ -75,7 +75,7 @@ export function readTensors(files: Files, path: string): Map<string, Held> {
   return out;
 }
 
-export interface CheckpointFacts {
+interface CheckpointFacts {
   readonly progress: Progress;
   readonly identity: Identity;
   readonly total: number;

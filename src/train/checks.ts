@@ -178,7 +178,7 @@ function longest({ table }: Inspected): string {
 }
 
 /** Warnings about a table. */
-export function checkRows(inspected: Inspected): Problem[] {
+function checkRows(inspected: Inspected): Problem[] {
   return CHECKS.flatMap((check) => {
     const found = check(inspected);
     return found === undefined ? [] : [{ ...found, severity: "warning" as const, span: inspected.spec.span }];
@@ -192,7 +192,7 @@ const TOKENS: ReadonlySet<string> = new Set([
 ]);
 
 /** P0747: rows that are held and trained on as well. */
-export function checkHeld(main: Inspected, held: Inspected): Problem[] {
+function checkHeld(main: Inspected, held: Inspected): Problem[] {
   const key = (inspected: Inspected, row: number) => {
     const views = viewsOf(inspected, row);
     const { beside } = inspected.table;

@@ -17,13 +17,13 @@ export function crc32(bytes: Uint8Array, before = 0): number {
 /** Bytes read at a time. */
 const PIECE = 1 << 24;
 
-export interface FileSum {
+interface FileSum {
   readonly bytes: number;
   readonly crc32: number;
 }
 
 /** Of a file as it is on the disk. */
-export function sumOf(files: Files, path: string): FileSum {
+function sumOf(files: Files, path: string): FileSum {
   const size = files.stat(path)?.size ?? 0;
   let crc = 0;
   for (let at = 0; at < size; at += PIECE) crc = crc32(files.read(path, at, Math.min(PIECE, size - at)), crc);

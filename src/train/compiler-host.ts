@@ -12,7 +12,7 @@ import { type TextTokenizer, tokenizerOf } from "../formats/tokenizer/tokenizer.
 import type { OpenFolder } from "./values.ts";
 
 /** The standard library: the text of a file by its path (`std/nn.peft`), and its tree where that was made ahead. */
-export interface Library {
+interface Library {
   source(path: string): string | undefined;
   tree?(path: string, text: string): Program | undefined;
 }

@@ -15,7 +15,7 @@ import type { Prompt } from "./generate.ts";
 import type { TableRequest } from "./host.ts";
 
 /** A stage whose result is a table. */
-export type TableStage = PredictStage | GenerateStage;
+type TableStage = PredictStage | GenerateStage;
 
 /** A table has names, and what is trained on was not looked at yet. */
 class Ungathered extends Error {}

@@ -17,7 +17,7 @@ export function sayingDensities(session: Pick<Session, "densities">, listen: Lis
 }
 
 /** `zeros of 3 of 8 tensors are skipped: 2 % to 11 % of them are not zero`. */
-export function inWords(all: readonly Density[]): string {
+function inWords(all: readonly Density[]): string {
   const skipped = all.filter((d) => d.skipping).map((d) => d.density);
   if (skipped.length === 0) return "zeros are no longer skipped: too many numbers are not zero";
   const percent = (x: number) => `${(100 * x).toFixed(x < 0.1 ? 1 : 0)} %`;

@@ -27,7 +27,7 @@ interface Part {
   readonly rest: Entry | undefined;
 }
 
-export interface EvaluationOptions {
+interface EvaluationOptions {
   readonly metrics: readonly MetricSpec[];
   /** The metric that decides which evaluation is the best. */
   readonly best?: string | undefined;

@@ -15,13 +15,13 @@ export function writeMarker(files: Files, folder: string, facts: Readonly<Record
   writeJson(files, joinPath(folder, MARKER), { format: "peftc-run", version: 1, ...facts }, true);
 }
 
-export interface FolderOptions {
+interface FolderOptions {
   /** `--output`: instead of `runs/<file>`. */
   readonly output: string | undefined;
   readonly force: boolean;
   readonly resume: boolean;
 }
-export interface StageFolder {
+interface StageFolder {
   readonly name: string;
   readonly verb: string;
   /** `<file>/<name>`. */

@@ -39,7 +39,7 @@ export interface Prompt {
   readonly row?: { readonly table: DataTable; readonly index: number };
 }
 
-export interface Sample {
+interface Sample {
   /** Number of the prompt. */
   readonly row: number;
   readonly prompt: string;

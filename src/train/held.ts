@@ -6,7 +6,7 @@ import { hasWeights } from "../formats/checkpoint.ts";
 import { type Files, joinPath } from "../formats/files.ts";
 import { listCheckpoints } from "./checkpoint.ts";
 
-export type Holding =
+type Holding =
   | { readonly kind: "adapters"; readonly folders: readonly string[] }
   | { readonly kind: "checkpoint"; readonly folder: string }
   /** A whole model; what objectives trained and nothing else. */

@@ -6,7 +6,7 @@ import type { Program, Session } from "../runtime/program.ts";
 import type { Listen } from "./events.ts";
 import type { ValueStore } from "./values.ts";
 
-export interface LoadingOptions {
+interface LoadingOptions {
   readonly values: ValueStore;
   readonly stage: string;
   readonly listen: Listen;

@@ -69,7 +69,7 @@ export class NonFinite extends Error {
 }
 
 /** Whether a metric is better when it is larger: losses and perplexities are not. */
-export const largerIsBetter = (metric: string): boolean => !/(^|_|\/)(loss|perplexity|error|nll)$/.test(metric);
+const largerIsBetter = (metric: string): boolean => !/(^|_|\/)(loss|perplexity|error|nll)$/.test(metric);
 
 /** Window of the running speed, in updates. */
 const WINDOW = 20;

@@ -25,7 +25,7 @@ export class RunProblem extends Error {
   }
 }
 
-export type Replay = (to: number, visit: (step: number, snapshot: Snapshot) => Promise<boolean>) => Promise<void>;
+type Replay = (to: number, visit: (step: number, snapshot: Snapshot) => Promise<boolean>) => Promise<void>;
 
 /** The problem to show (P0910) for a loss or gradient that is not finite. */
 export async function blame(ready: PreparedTrain, host: RunHost, error: NonFinite, replay: Replay): Promise<RunProblem> {
@@ -44,7 +44,7 @@ export async function blame(ready: PreparedTrain, host: RunHost, error: NonFinit
 }
 
 /** What a stage gave that learns nothing: which stage, and where it stands. */
-export interface Gave {
+interface Gave {
   readonly stage: Pick<Stage, "name" | "span">;
   /** `the loss`, `a column`. */
   readonly what: string;
@@ -123,7 +123,7 @@ function placeOf(node: Node): Span | undefined {
   return node.origin.span ?? node.inputs.map((n) => n.origin.span).find((span) => span !== undefined);
 }
 
-export interface Culprit {
+interface Culprit {
   readonly node: Node;
   readonly value: string;
   /** Ranges of what it was given. */
@@ -174,7 +174,7 @@ interface Supplies {
 }
 
 /** The first operation that gives a value that is not finite, from finite ones, on the way to a result that is not finite. */
-export function culpritOf(graph: Graph, supplies: Supplies): Culprit | undefined {
+function culpritOf(graph: Graph, supplies: Supplies): Culprit | undefined {
   // the loss first: what is wrong there is wrong before any gradient
   const outputs = graph.results.filter((r) => r.role === "output").map((r) => r.node);
   return (

@@ -5,7 +5,7 @@ import type { DataTable } from "./columns.ts";
 import type { Scalars } from "./events.ts";
 import type { RunHost } from "./host.ts";
 
-export type NumberAction = Action & { readonly kind: "number" };
+type NumberAction = Action & { readonly kind: "number" };
 
 /** `metrics`: of the evaluations so far, by their stage's folder. */
 export async function numberOf(

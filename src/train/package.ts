@@ -11,7 +11,7 @@ import { printable } from "../ir/printable.ts";
 import type { Entry, Program, StorageType, Values } from "../runtime/program.ts";
 import type { Built } from "./engine.ts";
 
-export interface PackageContents {
+interface PackageContents {
   readonly wasm: Built;
   readonly webgpu: Built;
   /** For the comment on top. */
@@ -150,8 +150,8 @@ import type { Session, StartThread } from "peftc/runtime";
 
 ${entries.join("\n")}
 /** Parameters, and states (an optimizer's, caches), by name. */
-export type ParameterName = ${union(Object.keys(program.params))};
-export type StateName = ${union(Object.keys(program.states))};
+type ParameterName = ${union(Object.keys(program.params))};
+type StateName = ${union(Object.keys(program.states))};
 
 export interface Opened {
 ${methods.join("\n")}
@@ -163,7 +163,7 @@ ${methods.join("\n")}
   readonly session: Session;
 }
 
-export interface OpenOptions {
+interface OpenOptions {
   /** \`wasm\`, unless told. */
   readonly device?: "wasm" | "webgpu";
   /** Reads a file of this folder; by default it is fetched from beside this module, which needs a server. */

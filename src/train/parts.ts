@@ -9,7 +9,7 @@ import type { Built } from "./engine.ts";
 import { envelope, type FrontPoint } from "./fit.ts";
 import type { LaidTrain } from "./train.ts";
 
-export interface InParts extends LaidTrain {
+interface InParts extends LaidTrain {
   readonly built: Built;
   /** Where no part fits: the smallest budget that one could do with, and the smallest part. */
   readonly smallest?: number;

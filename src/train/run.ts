@@ -24,7 +24,7 @@ import { actionsFor } from "./slice.ts";
 import { stopIfAsked } from "./stopping.ts";
 import { identityOf, type PreparedTrain, prepareTrain, resultsIn, type TrainResult, train } from "./train.ts";
 
-export interface RunOptions {
+interface RunOptions {
   readonly output: string | undefined;
   readonly force: boolean;
   readonly resume: boolean;

@@ -1,7 +1,7 @@
 /** Choosing the next token from its scores. */
 import { keyOf, threefry } from "../ir/random.ts";
 
-export interface Sampling {
+interface Sampling {
   /** 0: the best one. */
   readonly temperature: number;
   /** Only the smallest set of best tokens whose probabilities reach this. */

@@ -17,7 +17,7 @@ export interface Update {
   readonly batches: readonly (readonly number[])[];
 }
 
-export interface ScheduleOptions {
+interface ScheduleOptions {
   /** Rows of each table; none may be 0. */
   readonly rows: readonly number[];
   readonly batch: number;

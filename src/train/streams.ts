@@ -24,7 +24,7 @@ const STEP = 2;
 export type StreamCall = (inputs: Readonly<Record<string, number>>, outputs: readonly string[]) => Promise<Outputs>;
 
 /** What streams ask of a run. */
-export interface StreamHost {
+interface StreamHost {
   /** The program at hand. */
   readonly built: () => Built;
   readonly say: (message: string) => void;

@@ -14,13 +14,13 @@ import type { EntryPoint } from "./engine.ts";
 import { entryName, sizesFor } from "./entries.ts";
 import type { StreamCall, Streams } from "./streams.ts";
 
-export interface SummingNames {
+interface SummingNames {
   readonly count: string;
   readonly part: string;
   readonly finish: string;
 }
 
-export interface SummingOptions {
+interface SummingOptions {
   readonly names: SummingNames;
   readonly entry: Entry;
   /** Number of the table among the stage's, and the table. */

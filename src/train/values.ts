@@ -16,7 +16,7 @@ import type { Held } from "./checkpoint.ts";
 
 /** Opens a folder that parameters come from: a model's, or an adapter's. `undefined`: there is none. */
 export type OpenFolder = (folder: string) => ReadsTensors | undefined;
-export interface ReadsTensors {
+interface ReadsTensors {
   /** All values of a tensor by its key, row-major. */
   read(key: string): Data;
   /** The same a piece at a time, where its file can be read so. */

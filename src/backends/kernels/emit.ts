@@ -12,7 +12,7 @@ import { constant, flatten, type Index, keyOf, range, scale, shift, unflatten, v
 import type { ScalarFunction, Value } from "./kernel.ts";
 
 /** Says how a node is had that is not to be computed here; `undefined` lets the emitter look into it. */
-export type Leaf = (node: Node, coords: readonly Index[], guard: number | undefined, emitter: Emitter) => number | undefined;
+type Leaf = (node: Node, coords: readonly Index[], guard: number | undefined, emitter: Emitter) => number | undefined;
 
 const numbers = (n: Node, name: string): readonly number[] => n.attrs[name] as readonly number[];
 
@@ -24,7 +24,7 @@ export function transparent(n: Node): boolean {
   );
 }
 /** Sources whose elements are computed: everything but what is handed in and tables. */
-export function computedSource(n: Node): boolean {
+function computedSource(n: Node): boolean {
   const row = rowOf(n);
   return row.role === "source" && !row.supply && !isTable(n);
 }

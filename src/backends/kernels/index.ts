@@ -30,7 +30,7 @@ export const valueIndex = (value: number, low: number, high: number): Index => (
   terms: [{ factor: 1, atom: { kind: "value", value, low, high } }],
 });
 
-export function atomKey(a: Atom): string {
+function atomKey(a: Atom): string {
   switch (a.kind) {
     case "axis":
       return `a${a.axis}`;

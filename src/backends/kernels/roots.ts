@@ -30,7 +30,7 @@ export const inPieces = (n: Node): boolean => rowOf(n).role === "move" && n.inpu
 const PIECES = 4;
 
 /** Whether what lies under views is computed from a packed form wherever it is read, and not kept. */
-export const isPacked = (n: Node): boolean => rowOf(under(n)).packed === true;
+const isPacked = (n: Node): boolean => rowOf(under(n)).packed === true;
 
 /** What lies under views. */
 export function under(n: Node): Node {
@@ -67,7 +67,7 @@ const WEIGHT = 64;
  * Of a side of a product that is a parameter with rows or columns scaled: what it is scaled by. It is brought into the kernel's own memory anyway, and
  * scaled on the way, so that no second tensor of its size is made.
  */
-export function scaledWeight(dot: Node, side: number): Node[] | undefined {
+function scaledWeight(dot: Node, side: number): Node[] | undefined {
   const found: Node[] = [];
   let n = under(dot.inputs[side]);
   while (isTimes(n)) {

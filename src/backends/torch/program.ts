@@ -16,7 +16,7 @@ import { assignments, Tree } from "./tree.ts";
 import { wantedIn } from "./wanted.ts";
 
 /** A graph with a number for each of its symbols but the batch's, which stays open. */
-export interface TorchEntry {
+interface TorchEntry {
   readonly name: string;
   readonly graph: Graph;
   readonly sizes: ReadonlyMap<string, number>;
@@ -31,7 +31,7 @@ export interface Slot {
   readonly shape: readonly number[];
   readonly module?: string;
 }
-export interface TorchFunction {
+interface TorchFunction {
   readonly name: string;
   /** The function's name in the text, and the file it is in, without its ending. */
   readonly call: string;

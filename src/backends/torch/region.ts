@@ -1,5 +1,5 @@
 /** Prints one region of a graph, an entry or the body of a loop, as lines of Python. */
-import { type Dim, sameDim, sameShape, symbolsOf } from "../../ir/dim.ts";
+import { type Dim, sameDim, sameShape } from "../../ir/dim.ts";
 import { Bug } from "../../ir/errors.ts";
 import { type Node, order, type Type } from "../../ir/graph.ts";
 import { isConst, isDraw, isExpand, isReshape, rowOf, splatOf } from "../../ir/ops/index.ts";
@@ -342,5 +342,3 @@ function castNumber(n: Node, e: Expression): Expression {
 }
 
 export const showType = ({ dtype, shape }: Type): string => `${dtype === "f32" ? "" : dtype}[${shape.join(", ")}]`;
-/** Symbols that a node's sizes are made of. */
-export const symbolsIn = (n: Node): string[] => n.type.shape.flatMap(symbolsOf);

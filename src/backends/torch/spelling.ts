@@ -4,7 +4,6 @@
  * printed program.
  */
 import type { Dim } from "../../ir/dim.ts";
-import { Limit } from "../../ir/errors.ts";
 import type { Node } from "../../ir/graph.ts";
 import { numberAttr } from "../../ir/ops/attrs.ts";
 import {
@@ -30,7 +29,7 @@ export interface Spelling {
   /** Whether `operand(i)` is a Python number. */
   isNumber(i: number): boolean;
 }
-export type Spell = (s: Spelling) => Expression;
+type Spell = (s: Spelling) => Expression;
 
 const call = (f: string, ...args: readonly string[]): Expression => atom(`${f}(${args.join(", ")})`);
 const method = (x: Expression, name: string, ...args: readonly string[]): Expression =>
@@ -345,8 +344,3 @@ export const numbers: Readonly<Record<MapName, (...a: readonly Expression[]) => 
   where: (c, a, b) => atom(`(${within(a, BINDS.compare)} if ${within(c, BINDS.compare)} else ${within(b, BINDS.compare)})`),
   cast: (a) => a,
 };
-
-/** What has no spelling, by name. */
-export function notSpelt(n: Node, why: string): Limit {
-  return new Limit(`${n.op}${n.origin.path ? ` in ${n.origin.path}` : ""} ${why}`, n.origin.span);
-}

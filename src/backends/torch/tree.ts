@@ -48,7 +48,7 @@ export class Tree {
 }
 
 /** Whether the children are numbered from 0: then they are an `nn.ModuleList`. */
-export const isList = ({ children, parameters }: Module): boolean =>
+const isList = ({ children, parameters }: Module): boolean =>
   children.size > 0 && parameters.size === 0 && [...children.keys()].every((key) => /^\d+$/.test(key) && Number(key) < children.size);
 
 /** The module as an expression; `indent` is that of its line. Equal texts are equal structures. */

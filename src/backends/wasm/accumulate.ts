@@ -3,7 +3,7 @@ import type { Reduction } from "../kernels/kernel.ts";
 import { type Code, get, splatF, splatI } from "./text.ts";
 import type { Printer } from "./values.ts";
 
-export interface Accumulator {
+interface Accumulator {
   readonly reduction: Reduction;
   readonly total: string;
   /** argmax: the positions of the greatest. */

@@ -19,7 +19,7 @@ const CHUNK = 1024;
 const GROUP = 4;
 
 /** The axis whose elements fill the lanes: the one that makes most loads and stores contiguous. */
-export function laneAxis(kernel: LoopKernel): number {
+function laneAxis(kernel: LoopKernel): number {
   const first = kernel.axes.length - kernel.row;
   const indices: Index[] = [];
   for (const v of kernel.values) if (v.kind === "load") indices.push(v.index);

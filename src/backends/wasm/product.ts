@@ -29,7 +29,7 @@ export const ceil = (n: number, by: number): number => Math.ceil(n / by) * by;
 export const depthOf = (kernel: ProductKernel): number => sumsOf(kernel).reduce((total, { size }) => total + size, 0);
 
 /** The stride along a sum, in elements, with which the rows of A are read in place; `undefined` where they are not. */
-export function strideInPlace(kernel: ProductKernel, { lhs, axis, size }: Sum): number | undefined {
+function strideInPlace(kernel: ProductKernel, { lhs, axis, size }: Sum): number | undefined {
   const value = kernel.values[lhs];
   if (value.kind !== "load" || value.guard !== undefined) return undefined;
   const stride = strideOf(value.index, axis);

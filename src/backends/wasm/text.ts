@@ -1,5 +1,5 @@
 /** Builds the text of one WebAssembly function. Instructions are folded S-expressions; locals are declared when the text is made. */
-export type ValueType = "i32" | "v128" | "f32";
+type ValueType = "i32" | "v128" | "f32";
 
 export class Code {
   private readonly lines: string[] = [];

@@ -19,7 +19,7 @@ export interface LaneState {
 /** More values than a kernel can have. */
 const GROUP = 1 << 20;
 
-export const NO_LANES: LaneState = { axis: -1, bytes: "", offset: 0, valid: 4 };
+const NO_LANES: LaneState = { axis: -1, bytes: "", offset: 0, valid: 4 };
 
 export class Printer {
   readonly deps: readonly number[];

@@ -12,7 +12,7 @@ export const memoryType = (dtype: StorageType): string => (dtype === "bool" ? "i
 export const zeroOf = (dtype: StorageType): string => (dtype === "f32" ? "0.0" : dtype === "i32" ? "0" : "false");
 
 /** The least finite f32: what masks and reductions use for −∞. */
-export const LOWEST = "-0x1.fffffep+127f";
+const LOWEST = "-0x1.fffffep+127f";
 const GREATEST = "0x1.fffffep+127f";
 const LEAST_I32 = "i32(-2147483648)";
 const GREATEST_I32 = "2147483647";

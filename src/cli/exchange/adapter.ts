@@ -46,7 +46,7 @@ function fits({ method, from }: { readonly method: string; readonly from: string
   return target !== undefined && (model.modules[path]?.includes(target) ?? false);
 }
 
-export interface FromConfig {
+interface FromConfig {
   readonly parts: readonly Placed[];
   /** Modules of the base that are trained along. */
   readonly heads: readonly string[];

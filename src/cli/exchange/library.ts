@@ -55,7 +55,7 @@ function tasks(): NonNullable<typeof known> {
 const taskOf = (name: string): Task | undefined => tasks().tasks.find((t) => t.classes.test(name));
 
 /** Every class of the library's models that is a whole model for a task. */
-export function modelClasses(): ModelClass[] {
+function modelClasses(): ModelClass[] {
   return libraryFiles("std/models")
     .filter((file) => file.endsWith(".peft"))
     .flatMap((file) =>

@@ -17,7 +17,7 @@ const COMPOSED: Readonly<Record<string, (kwargs: Readonly<Record<string, Json>>)
   }),
 };
 
-export interface SetupLines {
+interface SetupLines {
   readonly lines: readonly string[];
   /** Methods of `std/methods/composition`. */
   readonly methods: readonly string[];

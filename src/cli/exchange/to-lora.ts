@@ -19,14 +19,14 @@ const PAIRS = [
   { role: "Embedding", method: "LoRAEmbedding", down: "lora_embedding_A", up: "lora_embedding_B" },
 ] as const;
 
-export interface Approximated {
+interface Approximated {
   readonly path: string;
   /** ‖ΔW − BA‖ / ‖ΔW‖, and ‖ΔW‖ / ‖W‖. */
   readonly error: number;
   readonly change: number;
 }
 
-export interface ToLora {
+interface ToLora {
   readonly adapter: OutAdapter;
   readonly places: readonly Approximated[];
   /** Of all together. */

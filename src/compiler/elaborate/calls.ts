@@ -209,7 +209,7 @@ function callClosure(e: Elaborator, f: Closure, args: readonly Given[], expr: as
 }
 
 /** Makes a module: arguments of its own, and what its parameters are given. */
-export function makeModule(e: Elaborator, module: ModuleDecl, args: readonly Given[], span: Span): Instance {
+function makeModule(e: Elaborator, module: ModuleDecl, args: readonly Given[], span: Span): Instance {
   const { params, members } = module.decl;
   const declared = new Set(members.flatMap((m) => (m.kind === "Parameter" ? [m.field.name.text] : [])));
   const gifts = new Map<string, Value>();

@@ -14,7 +14,7 @@ import type { Edit } from "./versions.ts";
  * bare: the model without attachments, traced for its sizes · start: first values · train, evaluate: a stage's step · prefill, decode: the
  * two graphs of generation (`past` is 0, or the symbol `past`).
  */
-export type Mode = "bare" | "start" | "train" | "evaluate" | "prefill" | "decode";
+type Mode = "bare" | "start" | "train" | "evaluate" | "prefill" | "decode";
 
 /** A state of generation. `axis`: where positions are added; none: it is the prompt's, and stays. */
 export interface Remembered {

@@ -27,7 +27,7 @@ export function reading<T>(span: Span | undefined, work: () => T): T {
   }
 }
 
-export interface Details {
+interface Details {
   readonly label?: string | undefined;
   readonly notes?: readonly string[] | undefined;
   readonly related?: readonly { readonly span: Span; readonly label: string }[];

@@ -12,7 +12,7 @@ import { describe, type ModuleDecl, Start, Tensor, type Tokenizer, type Value } 
 import { Editable } from "./versions.ts";
 
 /** Who a module belongs to: the module or site it is a child of, or the model, attachment or objective it is the root of. */
-export type Holder =
+type Holder =
   | { readonly kind: "instance"; readonly instance: Instance; readonly name: string }
   | { readonly kind: "site"; readonly site: Site; readonly name: string; readonly shared: boolean }
   | { readonly kind: "root"; readonly owner: ParamDecl["owner"] };

@@ -264,7 +264,7 @@ function takeFrom(e: Elaborator, instance: Instance, source: Instance, skip: Rea
 }
 
 /** `model b = a`: the same structure, attachments and values as they now are; what pointed into a points into b. */
-export function copyModel(e: Elaborator, name: string, source: Instance, span: Span): Instance {
+function copyModel(e: Elaborator, name: string, source: Instance, span: Span): Instance {
   const report = e.models.find((m) => m.instance === source.root)?.report;
   if (!report || source.root !== source) fail("P0206", span, `${describe(source)} is not a model: only a whole model can be copied`);
   const remap = new Map<object, Value>();

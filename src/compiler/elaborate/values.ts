@@ -95,7 +95,7 @@ export interface BuiltinParam {
   /** Wants a selection: a path here is not evaluated as a value. */
   readonly selection?: boolean;
 }
-export type BuiltinArgs = Readonly<Record<string, Value | undefined>>;
+type BuiltinArgs = Readonly<Record<string, Value | undefined>>;
 
 export class ModuleDecl {
   readonly kind = "module";
@@ -219,7 +219,7 @@ export class Chain {
   constructor(readonly turns: readonly ChainTurn[]) {}
 }
 /** One turn as a function of the carried value; other names of the block may be given instead. */
-export type ChainTurn = (x: Value | undefined, given: ReadonlyMap<string, Thunk<Value>>, here: Here, span: Span) => Value;
+type ChainTurn = (x: Value | undefined, given: ReadonlyMap<string, Thunk<Value>>, here: Here, span: Span) => Value;
 
 /** `fit(params: n)`: the largest whole number that keeps its attachment within n parameters. */
 export class Fit {

@@ -95,7 +95,7 @@ export class Work {
 }
 
 /** P0002 for what goes on inside itself. */
-export function tooDeep(span: Span | undefined): never {
+function tooDeep(span: Span | undefined): never {
   fail("P0002", span, "this goes too deep", {
     label: "it is being worked out inside itself, or waits for a very long row of values",
     notes: TRY,

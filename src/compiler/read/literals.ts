@@ -15,7 +15,7 @@ export const units: Readonly<Record<string, number>> = {
   h: 3600,
 };
 
-export interface NumberText {
+interface NumberText {
   readonly value: number;
   readonly unit: string | undefined;
   readonly isInt: boolean;
@@ -54,7 +54,7 @@ export function readNumber(text: string): NumberText {
 
 const escapes: Readonly<Record<string, string>> = { n: "\n", t: "\t", '"': '"', "\\": "\\" };
 
-export interface StringText {
+interface StringText {
   readonly value: string;
   /** Offsets of escapes that mean nothing, from the start of the text, with their length. */
   readonly unknown: readonly { readonly at: number; readonly length: number }[];

@@ -16,7 +16,7 @@ export interface Concrete {
   readonly comments: readonly IToken[];
 }
 
-export interface Parsed {
+interface Parsed {
   /** What could be read. Where a statement could not, it is missing here and there is a problem. */
   readonly program: Program;
   /** In the order of the text. Without errors among them the tree is the whole text. */

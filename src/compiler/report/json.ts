@@ -6,7 +6,7 @@ import type { Problem } from "./problem.ts";
 import type { ReadSource } from "./render.ts";
 
 /** A stretch of a file. Offsets and columns count UTF-16 units; lines and columns begin at 1 and are `null` where the file cannot be read. */
-export interface PlaceJson {
+interface PlaceJson {
   readonly file: string;
   readonly start: number;
   readonly end: number;
@@ -16,7 +16,7 @@ export interface PlaceJson {
   readonly endColumn: number | null;
 }
 
-export interface ProblemJson {
+interface ProblemJson {
   /** Stable: `P0312`. */
   readonly code: string;
   /** What the code's family is about: `selectors and roles`. */

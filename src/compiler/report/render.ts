@@ -7,7 +7,7 @@ import { printable } from "../../ir/printable.ts";
 import { clipped, Lines, width } from "./place.ts";
 import type { Problem } from "./problem.ts";
 
-export interface RenderOptions {
+interface RenderOptions {
   /** Colours for terminals; off unless asked for. */
   readonly color?: boolean;
   /** Columns of the terminal: longer lines are cut around their carets. */

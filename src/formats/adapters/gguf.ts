@@ -4,7 +4,7 @@ import { lowRankOf } from "./low-rank.ts";
 import type { GgufMapping, Mappings } from "./mapping.ts";
 import { type OutAdapter, type OutParam, Unsayable } from "./out.ts";
 
-export interface GgufAdapter {
+interface GgufAdapter {
   readonly facts: Readonly<Record<string, GgufFact>>;
   readonly tensors: readonly GgufTensor[];
 }

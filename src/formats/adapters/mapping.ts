@@ -61,12 +61,12 @@ export interface ViewMapping {
 }
 
 /** Places that a format does not name: `at` is a selector, `#i` is put behind it, `count` an expression over the configuration's fields. */
-export interface SitesMapping {
+interface SitesMapping {
   readonly at: string;
   readonly count: string;
 }
 
-export interface CompanionMapping {
+interface CompanionMapping {
   readonly method: string;
   readonly from: string;
   /** Options as expressions over the sizes. */
@@ -217,7 +217,7 @@ export interface LibraryMapping {
 }
 
 /** What all kinds of one architecture of the adapters library have in common. */
-export interface LibraryArchitecture {
+interface LibraryArchitecture {
   /** All fields with the library's defaults. */
   readonly fields: JsonRecord;
   /** Choices that the library makes and does not save, with what it takes them to be when it reads. */

@@ -7,7 +7,7 @@ import { openSafetensors, type TensorStore } from "../safetensors/read.ts";
 import { writeSafetensors } from "../safetensors/write.ts";
 import type { OutParam } from "./out.ts";
 
-export const OBJECTIVES_FILE = "objectives.safetensors";
+const OBJECTIVES_FILE = "objectives.safetensors";
 
 /** Writes them by name; without any there is no file afterwards, an older one neither. */
 export function writeObjectives(files: Files, folder: string, params: Readonly<Record<string, OutParam>>): void {

@@ -7,7 +7,7 @@ import { evaluate } from "./expression.ts";
 import type { OptionMapping } from "./mapping.ts";
 
 /** Shape of a parameter of the site by its path; `undefined`: not there. */
-export type ShapeOf = (param: string) => readonly number[] | undefined;
+type ShapeOf = (param: string) => readonly number[] | undefined;
 
 /**
  * All options of one site. `path` is its place, for patterns; `what` names the file; `ranked`: the file itself says a rank, which must be that of the tensors (P0666). P0661: a field of the wrong kind or an unsound regular expression.

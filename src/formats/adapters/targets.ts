@@ -67,7 +67,7 @@ function layerFilter(config: JsonRecord, what: string): (path: string) => boolea
 }
 
 /** A choice of modules in peft's terms. */
-export interface Targets {
+interface Targets {
   readonly modules: readonly string[];
   /** Numbers of layers, where the names alone would pick more. */
   readonly layers?: readonly number[];

@@ -12,7 +12,7 @@ import { makeView, writeView } from "./view.ts";
 /** The version of the library whose layout this is. */
 export const LIBRARY_VERSION = "adapters.1.2.0";
 
-export interface LibraryNames {
+interface LibraryNames {
   /** The adapter's name, which is inside all keys; by default that of the first attachment. */
   readonly name?: string;
   /** For a fusion: the names of the adapters that it fuses, in order. */

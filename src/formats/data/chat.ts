@@ -11,7 +11,7 @@ import { piecesOf, rewrittenStretches } from "./stretches.ts";
 import { type Column, listColumn, type RowFacts } from "./table.ts";
 
 /** Tokens of a conversation, with their labels, before anything is cut off. */
-export interface Spoken {
+interface Spoken {
   readonly ids: readonly number[];
   readonly labels: readonly number[];
   /** Whether an answer begins within a token that also holds the end of what stands before it: used, the model will see other tokens there. */

@@ -23,7 +23,7 @@ export interface AskedForm {
   readonly asked: readonly string[];
   readonly answer: string;
 }
-export const ASKED: readonly AskedForm[] = [
+const ASKED: readonly AskedForm[] = [
   { shape: "instruction and output", asked: ["instruction", "input"], answer: "output" },
   { shape: "instruction and response", asked: ["instruction", "context", "input"], answer: "response" },
   { shape: "question and response", asked: ["question"], answer: "response" },
@@ -184,7 +184,7 @@ export function sideOf(value: Json | undefined, name: string, role: string, plac
 }
 
 /** What is asked: the columns that are not empty, a line each. */
-export const askedText = ({ asked }: AskedForm, take: (name: string) => Json | undefined): string =>
+const askedText = ({ asked }: AskedForm, take: (name: string) => Json | undefined): string =>
   asked
     .map(take)
     .filter((part): part is string => typeof part === "string" && part !== "")

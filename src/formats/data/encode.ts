@@ -25,7 +25,7 @@ export interface RowPlan {
   readonly wordTags: string | undefined;
 }
 
-export interface EncodeContext {
+interface EncodeContext {
   readonly file: string;
   readonly tokenizer: TextTokenizer;
   /** Most tokens a row may have; none: as many as it needs. */

@@ -23,7 +23,7 @@ export interface ChatPlan {
 }
 
 /** Rows are a prompt with a better and a worse answer. */
-export interface PairPlan extends Omit<ChatPlan, "kind"> {
+interface PairPlan extends Omit<ChatPlan, "kind"> {
   readonly kind: "pairs";
 }
 

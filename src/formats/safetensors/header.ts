@@ -17,7 +17,7 @@ export interface TensorInfo {
   readonly bytes: number;
 }
 
-export interface Header {
+interface Header {
   /** In the order of the header. */
   readonly tensors: ReadonlyMap<string, TensorInfo>;
   readonly metadata: Readonly<Record<string, string>>;

@@ -12,7 +12,7 @@ export interface OutTensor extends Described {
   /** Row-major; asked for once, when its turn to be written comes. */
   readonly values: () => ArrayLike<number>;
 }
-export interface LentTensor extends Described {
+interface LentTensor extends Described {
   readonly values: () => Promise<ArrayLike<number>>;
 }
 

@@ -8,7 +8,7 @@ import { describe, isRecord, type JsonRecord } from "../files.ts";
 import { Pattern } from "../pattern.ts";
 
 /** One more than the largest number that a token may have. */
-export const MOST_TOKENS = 1 << 24;
+const MOST_TOKENS = 1 << 24;
 /** Characters that rules may make of a text. */
 const LONGEST = 32_000_000;
 /** Steps for one text, of an expression that engines may take for ever for. */

@@ -18,7 +18,7 @@ import {
 } from "../ops/index.ts";
 
 /** The result has the rows on an axis, sums over them, or does something else with them: `why`, as "it ...". */
-export type Flow = { readonly axis: number } | { readonly sum: true } | { readonly why: string };
+type Flow = { readonly axis: number } | { readonly sum: true } | { readonly why: string };
 
 const PAIRS = "pairs rows of the batch with each other";
 const MIXES = "mixes rows of the batch";

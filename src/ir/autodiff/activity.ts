@@ -9,7 +9,7 @@ import type { LoopExports } from "./exports.ts";
 export interface LoopActivity {
   readonly turns: readonly ReadonlySet<Node>[];
 }
-export interface Activity {
+interface Activity {
   readonly active: ReadonlySet<Node>;
   readonly loops: ReadonlyMap<Node, LoopActivity>;
 }

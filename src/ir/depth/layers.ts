@@ -10,7 +10,7 @@ interface Update {
   readonly node: Node;
 }
 
-export interface Layer {
+interface Layer {
   /** In the order of the graph. */
   readonly nodes: readonly Node[];
   readonly updates: readonly Update[];

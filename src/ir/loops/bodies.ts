@@ -31,7 +31,7 @@ interface Variant {
   readonly gives: Map<number, number>;
 }
 
-export interface LoopName {
+interface LoopName {
   readonly id: string;
   readonly of: number;
   /** How many tags of its nodes the loop settles. */

@@ -18,7 +18,7 @@ export function ratioOf(attrs: Attrs): Ratio {
 }
 
 /** How many integers at most round to the same multiple: one more than the largest remainder. */
-export const preimages = ({ num, den }: Ratio): number => Math.ceil(den / num);
+const preimages = ({ num, den }: Ratio): number => Math.ceil(den / num);
 /** Bits of a remainder; 0 where nothing is lost. */
 export const remainderBits = (ratio: Ratio): number => Math.ceil(Math.log2(preimages(ratio)));
 

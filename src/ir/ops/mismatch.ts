@@ -5,7 +5,7 @@ import type { Solver } from "./op.ts";
 
 export const showType = (t: Type): string => `${t.dtype}${showShape(t.shape)}`;
 
-export interface MismatchDetail {
+interface MismatchDetail {
   readonly op: string;
   /** The operands' types, in order. */
   readonly types: readonly Type[];

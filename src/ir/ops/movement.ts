@@ -17,7 +17,7 @@ function perAxis(op: MovementName, types: readonly Type[], attrs: Attrs, name: s
 }
 
 /** Number of positions start, start + step, ... below stop; `undefined` where symbols leave it open. */
-export function sliceSize(start: Dim, stop: Dim, step: number): Dim | undefined {
+function sliceSize(start: Dim, stop: Dim, step: number): Dim | undefined {
   const length = subDim(stop, start);
   if (step === 1) return length;
   if (typeof length === "number") return Math.ceil(length / step);

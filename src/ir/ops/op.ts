@@ -79,7 +79,7 @@ export interface Solver {
 }
 
 /** `cotangent` has the type of `node`. `b` is bound to where the gradient's nodes come from. */
-export interface VjpContext {
+interface VjpContext {
   readonly b: Builder;
   readonly node: Node;
   readonly inputs: readonly Node[];
@@ -87,7 +87,7 @@ export interface VjpContext {
   /** Whether the cotangent of the i-th operand is used at all; a row may leave out what nobody wants. */
   wants(i: number): boolean;
 }
-export interface JvpContext {
+interface JvpContext {
   readonly b: Builder;
   readonly node: Node;
   readonly inputs: readonly Node[];
@@ -95,7 +95,7 @@ export interface JvpContext {
   readonly tangents: readonly (Node | undefined)[];
 }
 /** One an operand, of the operand's type; `undefined` is zero, or not wanted. */
-export type Cotangents = readonly (Node | undefined)[];
+type Cotangents = readonly (Node | undefined)[];
 /** ∂output/∂operand, elementwise, of the output's shape. */
 export type PartialDerivative = (b: Builder, inputs: readonly Node[], output: Node) => Node;
 

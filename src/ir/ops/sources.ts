@@ -27,7 +27,7 @@ function supplied(op: "input" | "param" | "state", doc: string, dtype?: DType): 
   return { doc, role: "source", supply: op, shape: declared(op, dtype), eval: elsewhere(op), vjp: "zero", examples: [] };
 }
 
-export const DRAW_KINDS = ["uniform", "normal", "bits"] as const;
+const DRAW_KINDS = ["uniform", "normal", "bits"] as const;
 
 export const sources: Readonly<Record<SourceName, Op>> = {
   const: {

@@ -6,7 +6,7 @@ import { Bug } from "../errors.ts";
 import { householder, qr, reflectRows } from "./linalg.ts";
 import type { Tensor } from "./tensor.ts";
 
-export interface Svd {
+interface Svd {
   /** [m, k], column-orthonormal */
   readonly u: Float64Array;
   /** [k], largest first */

@@ -22,9 +22,8 @@ export const castTo = (n: Node): DType | undefined => (n.op === "cast" ? dtypeAt
 export const concatAxis = (n: Node): number | undefined => (n.op === "concat" ? numberAttr(n.attrs, "axis") : undefined);
 export const iotaAxis = (n: Node): number | undefined => (n.op === "iota" ? numberAttr(n.attrs, "axis") : undefined);
 export const isGather = (n: Node): boolean => n.op === "gather";
-export const scatterRows = (n: Node): number | undefined => (n.op === "scatter_add" ? numberAttr(n.attrs, "rows") : undefined);
 
-export interface SliceView {
+interface SliceView {
   readonly start: readonly number[];
   readonly stop: readonly number[];
   readonly step: readonly number[];
@@ -34,7 +33,7 @@ export const sliceOf = (n: Node): SliceView | undefined =>
     ? { start: numbersAttr(n.attrs, "start"), stop: numbersAttr(n.attrs, "stop"), step: numbersAttr(n.attrs, "step") }
     : undefined;
 
-export interface PadView {
+interface PadView {
   readonly low: readonly number[];
   readonly high: readonly number[];
   readonly value: number;

@@ -26,7 +26,7 @@ export const cse: Pass = {
 };
 
 /** The loop without unread and doubled parameters, and without doubled or unread operands; itself if there are none. */
-export function withFewerParameters(n: Node): Node {
+function withFewerParameters(n: Node): Node {
   const loop = n.loop!;
   const { carried } = loop;
   // Operands: one place each.

@@ -12,7 +12,7 @@ const MOST = 256;
 const computed: ReadonlySet<Role> = new Set<Role>(["map", "sum", "scale", "move", "reduce", "scan", "index", "product"]);
 
 /** A node whose operands are all constants. Elementwise functions of equal elements are computed once, whatever their size. */
-export const foldRule: Rule = (n, b) => {
+const foldRule: Rule = (n, b) => {
   if (n.inputs.length === 0 || !n.inputs.every(isKnown)) return undefined;
   const row = rowOf(n);
   if (!computed.has(row.role)) return undefined;

@@ -92,7 +92,7 @@ export interface Pass {
 }
 
 /** How the driver checks and shows graphs; handed in, so that a test can watch it. */
-export interface Inspection {
+interface Inspection {
   /** Throws `Bug` if the graph is ill-formed. */
   verify(graph: Graph): void;
   print(graph: Graph): string;

@@ -66,7 +66,7 @@ export function markSparse(graph: Graph): { readonly graph: Graph; readonly mark
 }
 
 /** Whether some elements of a node may be zero by the way it is made. `of`: the same of its operands. */
-export function hasZeros(n: Node, of: (x: Node) => boolean): boolean {
+function hasZeros(n: Node, of: (x: Node) => boolean): boolean {
   const row = rowOf(n);
   // a mask is handed in because something is off
   if (row.supply !== undefined) return n.type.dtype === "bool";

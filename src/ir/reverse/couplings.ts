@@ -81,7 +81,7 @@ function without(n: Node, way: readonly number[]): Node | undefined {
 }
 
 /** A factor as a ratio of small whole numbers, to the precision of f32; `undefined` if it is none. */
-export function ratioFor(factor: number): Ratio | undefined {
+function ratioFor(factor: number): Ratio | undefined {
   const c = Math.abs(factor);
   if (!(c > 0) || !Number.isFinite(c)) return undefined;
   let [p0, q0, p1, q1] = [0, 1, 1, 0];

@@ -22,7 +22,7 @@ interface Equation {
   readonly words: Node | undefined;
 }
 
-export interface Restored {
+interface Restored {
   readonly graph: Graph;
   /** Streams found again, and bytes of what is kept for it. */
   readonly streams: number;

@@ -10,7 +10,7 @@ import { elements } from "../../train/values.ts";
 import { requirePython } from "./python.ts";
 import { PYTHON_FOLDER, Worker } from "./worker.ts";
 
-export interface TorchOptions {
+interface TorchOptions {
   /** Threads of a process; PyTorch's own choice if left out. */
   readonly threads?: number | undefined;
   /** Processes on this machine, each with its rows of every batch. More than one are started by `torchrun`. */
@@ -69,7 +69,7 @@ export async function torchEngine(options: TorchOptions = {}): Promise<TorchEngi
 }
 
 /** What `program.json` says. */
-export function specOf(printed: TorchProgram): Record<string, unknown> {
+function specOf(printed: TorchProgram): Record<string, unknown> {
   return {
     params: Object.fromEntries(printed.params),
     states: Object.fromEntries(printed.states),

@@ -362,7 +362,7 @@ const expand = (data: readonly number[], placed: Placed): ArrayLike<number> =>
  * The same module for memory that is not shared: the printed module uses no atomic instruction, so that only the flag of the imported memory
  * differs.
  */
-export function unshared(module: Uint8Array): Uint8Array {
+function unshared(module: Uint8Array): Uint8Array {
   const out = module.slice();
   let at = 8;
   const leb = (): number => {

@@ -10,7 +10,7 @@ const TURNS = 4000;
 export const rangesOf = (units: number, alone: boolean, workers: number): number[] =>
   Array.from({ length: workers + 1 }, (_, w) => (alone ? (w === 0 ? 0 : units) : Math.floor((units * w) / workers)));
 
-export interface TeamOptions extends Omit<WorkerStart, "control" | "counters" | "index" | "scratch"> {
+interface TeamOptions extends Omit<WorkerStart, "control" | "counters" | "index" | "scratch"> {
   readonly startThread: StartThread;
   /** The scratch of a worker. */
   readonly scratchOf: (index: number) => number;

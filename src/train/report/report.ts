@@ -18,7 +18,7 @@ export interface ReportTable {
   readonly rows: readonly Readonly<Record<string, ReportValue>>[];
 }
 
-export interface ReportHost {
+interface ReportHost {
   readonly files: Files;
   readonly values: { param(name: string): Float32Array };
   readonly listen: Listen;

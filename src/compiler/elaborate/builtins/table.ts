@@ -7,7 +7,7 @@ import type { Evaluator, Here, Scope } from "../scope.ts";
 import { builderAt, building, toDim, toInt, toNode, toNumber, toOperand } from "../tensors.ts";
 import { Builtin, type BuiltinParam, describe, Tensor, type Value } from "../values.ts";
 
-export type Args = Readonly<Record<string, Value | undefined>>;
+type Args = Readonly<Record<string, Value | undefined>>;
 
 /** What a builtin function may use of the place it is called from. */
 export class Call {

@@ -27,7 +27,7 @@ export const whole = (shape: readonly number[]): Box => ({
   stop: shape,
   step: shape.map(() => 1),
 });
-export const isWhole = (b: Box, shape: readonly number[]): boolean => shape.every((_, i) => axisIsWhole(b, i, shape));
+const isWhole = (b: Box, shape: readonly number[]): boolean => shape.every((_, i) => axisIsWhole(b, i, shape));
 export const axisIsWhole = (b: Box, axis: number, shape: readonly number[]): boolean =>
   b.start[axis] === 0 && b.step[axis] === 1 && b.stop[axis] === shape[axis];
 
@@ -76,7 +76,7 @@ export function covering(demands: readonly Demand[], shape: readonly number[]): 
   return asDemand(cover, shape);
 }
 
-export const sameDemand = (a: Demand, b: Demand): boolean => {
+const sameDemand = (a: Demand, b: Demand): boolean => {
   if (a === b) return true;
   if (!a || !b || a.kind !== b.kind) return false;
   if (a.kind === "rows" && b.kind === "rows") return a.index === b.index && a.lead === b.lead;

@@ -61,7 +61,7 @@ export function growth(n: Node): number {
   return elements(n) / Math.max(...(made.length > 0 ? made : n.inputs).map(elements));
 }
 /** A parameter, however it is turned or packed: it is in memory whatever is cut. */
-export function isWeight(n: Node): boolean {
+function isWeight(n: Node): boolean {
   for (;;) {
     const { role, packed } = rowOf(n);
     // codes go with scales and levels

@@ -28,7 +28,7 @@ const neutral = (merge: string): ((s: Span) => boolean) =>
   merge === "add" ? zero : merge === "max" ? (s) => s.hi <= LEAST : (s) => s.lo >= -LEAST;
 
 /** The stretch of an axis outside of which values are `idle`; `undefined`: all of it. */
-export function windowOf(spans: Spans, x: Node, axis: number, idle: (s: Span) => boolean): Window | undefined {
+function windowOf(spans: Spans, x: Node, axis: number, idle: (s: Span) => boolean): Window | undefined {
   const length = sizes(x)[axis];
   if (length < LONG) return undefined;
   const step = Math.ceil(length / STRETCHES);

@@ -39,7 +39,7 @@ export interface Choice {
   readonly again: ReadonlySet<Node>;
 }
 
-export interface ChoiceRules {
+interface ChoiceRules {
   /** Costs nothing to have. */
   readonly free: (n: Node) => boolean;
   /** What keeping costs: bytes, if left out. */

@@ -36,8 +36,8 @@ export class Indices {
   }
 }
 
-export const MOST_FACTORS = 8;
-export const MOST_TERMS = 16;
+const MOST_FACTORS = 8;
+const MOST_TERMS = 16;
 /** Indices of one term: they are bits of a number. */
 const MOST_INDICES = 30;
 

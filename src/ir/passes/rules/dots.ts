@@ -14,7 +14,7 @@ export const sideOf = (a: DotAxes, i: number): Side & { readonly free: readonly 
     : { batch: a.rhsBatch, contract: a.rhsContract, free: a.rhsFree };
 
 /** The contraction with one operand replaced, whose batch and contracted axes are given in the pairs' order. */
-export function withSide(b: ScopedBuilder, n: Node, i: number, x: Node, side: Side): Node {
+function withSide(b: ScopedBuilder, n: Node, i: number, x: Node, side: Side): Node {
   const a = axesOfDot(n)!;
   const other = sideOf(a, 1 - i);
   const [lhs, rhs] = i === 0 ? [side, other] : [other, side];
@@ -27,7 +27,7 @@ export function withSide(b: ScopedBuilder, n: Node, i: number, x: Node, side: Si
 }
 
 /** Of the result: the first axis of the free ones of the operand. */
-export const freeStart = (a: DotAxes, i: number): number => a.lhsBatch.length + (i === 0 ? 0 : a.lhsFree.length);
+const freeStart = (a: DotAxes, i: number): number => a.lhsBatch.length + (i === 0 ? 0 : a.lhsFree.length);
 
 const ofZero: Rule = (n, b) => (n.inputs.some((x) => splat(x) === 0) ? b.constant(0, "f32", n.type.shape) : undefined);
 

@@ -143,7 +143,7 @@ const ofPick: Rule = (n, b) => {
 };
 
 /** The index i, if the condition is "the position on the axis equals i", i constant along it. */
-export function pickedBy(condition: Node, axis: number): Node | undefined {
+function pickedBy(condition: Node, axis: number): Node | undefined {
   const scalar = rowOf(condition).scalar;
   if (scalar !== "eq") return undefined;
   for (const [i, j] of [
