@@ -28,7 +28,7 @@ interface PairPlan extends Omit<ChatPlan, "kind"> {
 }
 
 /** Rows are a prompt with an answer that is wished for or not. */
-export interface JudgedPlan extends Omit<ChatPlan, "kind"> {
+interface JudgedPlan extends Omit<ChatPlan, "kind"> {
   readonly kind: "judged";
 }
 
