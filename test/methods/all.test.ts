@@ -101,6 +101,7 @@ const rows: Readonly<Record<string, Row>> = {
   MiSSBat: linear("MiSSBat(rank: 2)"),
   OFT: linear("OFT(block: 4)"),
   RandLoRA: linear("RandLoRA(rank: 2)"),
+  UniLoRA: linear("UniLoRA(rank: 2, length: 7, bound: 1)"),
   RoAd: linear("RoAd(group: 4)"),
   SHiRA: linear("SHiRA(rank: 1)"),
   TinyLoRA: linear("TinyLoRA(entries: 4)"),
