@@ -1,10 +1,15 @@
-// The last lines of a run: how many tests of the torch backend there was no PyTorch for.
-const OURS = /[\\/]test[\\/]torch[\\/]/;
+// The last lines of a run: how many tests of the torch backend, and of other libraries reading what we write, there was no Python for.
+const OURS = [
+  [/[\\/]test[\\/]torch[\\/]/, "torch"],
+  [/[\\/]test[\\/]python[\\/]/, "transformers and peft"],
+];
 
 export default class TorchReporter {
   onRunComplete(_, results) {
-    const tests = results.testResults.filter((file) => OURS.test(file.testFilePath)).flatMap((file) => file.testResults);
-    const missing = tests.filter((test) => test.status === "pending").length;
-    if (missing > 0) process.stderr.write(`torch: not found, ${missing} tests not run\n`);
+    for (const [path, what] of OURS) {
+      const tests = results.testResults.filter((file) => path.test(file.testFilePath)).flatMap((file) => file.testResults);
+      const missing = tests.filter((test) => test.status === "pending").length;
+      if (missing > 0) process.stderr.write(`${what}: not found, ${missing} tests not run\n`);
+    }
   }
 }
