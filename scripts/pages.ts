@@ -2,8 +2,13 @@
  * Writes the pages of `docs/reference/` from the tables that hold the facts: `npx tsx scripts/pages.ts`. A test sees that they are up to
  * date.
  */
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import ts from "typescript";
+import type { Item } from "../src/compiler/ast.ts";
+import { builtins } from "../src/compiler/elaborate/ambient.ts";
 import { type Field, stageFields } from "../src/compiler/elaborate/fields.ts";
+import { signature as called } from "../src/compiler/elaborate/values.ts";
+import { parse } from "../src/compiler/read/parse.ts";
 import { codes, families } from "../src/compiler/report/codes.ts";
 import { ops } from "../src/ir/ops/index.ts";
 import { pipeline } from "../src/ir/pipeline.ts";
@@ -66,10 +71,82 @@ function opTable(): string {
   );
 }
 
+function functions(): string {
+  const parts = builtins.map(({ title, rows }) => {
+    const of = [...rows.values()].map((f) => [`\`${called(f)}\``, f.doc]);
+    return `## ${title}\n\n${table(["function", "what it gives"], of)}`;
+  });
+  return page(
+    "Functions of the language",
+    "Functions that no file declares. Arguments go by place or by name; those with a `?` may be left out. Tensors and shapes follow NumPy: shapes are aligned at their ends.",
+    parts.join("\n"),
+  );
+}
+
+/** What a file of the standard library declares, with the comment above each declaration: where its equation and its source are. */
+function library(): string {
+  const files = readdirSync(new URL("specs/std", root), { recursive: true, encoding: "utf8" })
+    .filter((name) => name.endsWith(".peft"))
+    .sort();
+  const parts = files.map((file) => {
+    const text = written(`specs/std/${file}`);
+    const declared = parse(text, file).program.items.filter((item) => ["Module", "Method", "Function"].includes(item.kind));
+    const shown = declared.map((item) => [`\`${signature(item, text)}\``, above(text, item.span.start)]);
+    return shown.length === 0
+      ? ""
+      : `## [std/${file.replace(/\.peft$/, "")}](../../specs/std/${file})\n\n${table(["declares", "what it is"], shown)}`;
+  });
+  return page(
+    "The standard library",
+    'What `import { NAME } from "std/…"` finds, from the files themselves: models, methods, objectives, optimisers and the modules they are made of.',
+    parts.filter((part) => part !== "").join("\n"),
+  );
+}
+function signature(item: Item, text: string): string {
+  const whole = text.slice(item.span.start, item.span.end);
+  const end = /\s*(\{|\n|=[^>]|\/\/)/.exec(whole.replace(/\([^)]*\)/gs, (inner) => "x".repeat(inner.length)))?.index ?? whole.length;
+  return whole.slice(0, end).replace(/\s+/g, " ");
+}
+/** The lines of comment that end where a declaration begins. */
+function above(text: string, start: number): string {
+  const lines = text.slice(0, start).split("\n").slice(0, -1);
+  const out: string[] = [];
+  while (lines.length > 0 && /^\s*\/\//.test(lines[lines.length - 1])) out.unshift(lines.pop()!.replace(/^\s*\/\/ ?/, ""));
+  return out.join(" ").replace(/[<>]/g, (c) => (c === "<" ? "&lt;" : "&gt;"));
+}
+
+/** Exported declarations of an entrance of the package, with their comments, bodies left out. */
+function entrance(file: string, name: string): string {
+  const source = ts.createSourceFile(file, written(file), ts.ScriptTarget.Latest, true);
+  const parts = source.statements.flatMap((s) => {
+    const exported = ts.canHaveModifiers(s) && ts.getModifiers(s)?.some((m) => m.kind === ts.SyntaxKind.ExportKeyword);
+    if (ts.isExportDeclaration(s)) {
+      const names =
+        s.exportClause && ts.isNamedExports(s.exportClause) ? s.exportClause.elements.map((e) => `\`${e.name.text}\``) : ["all types"];
+      const from = s.moduleSpecifier && ts.isStringLiteral(s.moduleSpecifier) ? s.moduleSpecifier.text.replace(/^\.\//, "") : "";
+      return [`${names.join(", ")}: see [\`${from}\`](../../${file.replace(/[^/]+$/, "")}${from})`];
+    }
+    if (!exported) return [];
+    const body = ts.isFunctionDeclaration(s) ? s.body : undefined;
+    return [`\`\`\`ts\n${source.text.slice(s.getFullStart(), body?.pos ?? s.end).trim()}\n\`\`\``];
+  });
+  return `## ${name}\n\n${parts.join("\n\n")}`;
+}
+function api(): string {
+  return page(
+    "Library",
+    "The package's two entrances: `peftc` compiles, trains and uses models in Node; `peftc/runtime` runs compiled programs, in a page as well.",
+    `${entrance("src/index.ts", "peftc")}\n\n${entrance("src/runtime/index.ts", "peftc/runtime")}`,
+  );
+}
+
 /** The pages, by path from the root. */
 export function pages(): ReadonlyMap<string, string> {
   return new Map([
     ["docs/reference/fields.md", fields()],
+    ["docs/reference/functions.md", functions()],
+    ["docs/reference/library.md", library()],
+    ["docs/reference/api.md", api()],
     ["docs/reference/diagnostics.md", diagnostics()],
     ["docs/reference/passes.md", passes()],
     ["docs/reference/ops.md", opTable()],

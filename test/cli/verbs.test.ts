@@ -65,11 +65,12 @@ describe("the command line", () => {
     });
   });
 
-  test("explains codes, stages and fields", async () => {
+  test("explains codes, stages, fields and functions", async () => {
     const at = place();
     expect((await peftc(at, ["explain", "p0312"])).out).toMatch(/^P0312 \(selectors and roles\)\n {2}\w.*\.\n$/);
     expect((await peftc(at, ["explain", "train.evaluate"])).out).toMatch(/train\.evaluate\.stop_after: a whole number of at least 1\n/);
     expect((await peftc(at, ["explain", "generate.top_p"])).out).toMatch(/^generate\.top_p: .*, 1 when left out\n/);
+    expect((await peftc(at, ["explain", "topk"])).out).toMatch(/^topk\(x, k\)\n {2}\[values, places\]/);
     const { code, err } = await peftc(at, ["explain", "trian"]);
     expect(code).toBe(1);
     expect(err).toContain("is it train?");

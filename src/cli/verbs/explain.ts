@@ -1,5 +1,7 @@
 import type { Command } from "commander";
+import { builtins } from "../../compiler/elaborate/ambient.ts";
 import { type Field, stageFields } from "../../compiler/elaborate/fields.ts";
+import { signature } from "../../compiler/elaborate/values.ts";
 import { codes, explain as explainCode, family } from "../../compiler/report/codes.ts";
 import { nearest } from "../../compiler/suggest.ts";
 import { InputError } from "../../ir/errors.ts";
@@ -7,14 +9,14 @@ import { own } from "../../ir/own.ts";
 import { line } from "../errors.ts";
 import type { Io } from "../io.ts";
 
-/** `explain`: what a code means, what a stage's field takes and does. */
+/** `explain`: what a code means, what a stage's field takes and does, what a function gives. */
 export function explain(program: Command, io: Io): void {
   program
     .command("explain")
-    .argument("<what>", "a code (P0312), a stage (train) or a field (train.evaluate.every)")
-    .description("say what a code means, or what a field of a stage takes")
+    .argument("<what>", "a code (P0312), a stage (train), a field (train.evaluate.every) or a function (topk)")
+    .description("say what a code means, what a field of a stage takes, or what a function of the language gives")
     .option("--json", "one JSON object a line")
-    .addHelpText("after", "\nExample:\n  peftc explain P0312\n  peftc explain train.evaluate\n")
+    .addHelpText("after", "\nExample:\n  peftc explain P0312\n  peftc explain train.evaluate\n  peftc explain topk\n")
     .action((what: string, { json }: { json?: boolean }) => {
       const told = meaning(what);
       io.out(json ? line({ event: "explain", what, ...told }) : told.text);
@@ -25,14 +27,17 @@ function meaning(what: string): { text: string } {
   const code = what.toUpperCase();
   const known = explainCode(code);
   if (known !== undefined) return { text: `${code} (${family(code)})\n  ${known}\n` };
+  const functions = new Map(builtins.flatMap(({ rows }) => [...rows]));
+  const called = functions.get(what.replace(/\(.*$/s, ""));
+  if (called !== undefined) return { text: `${signature(called)}\n  ${called.doc}\n` };
   const [verb, ...path] = what.split(".");
   const stage: Readonly<Record<string, Field>> | undefined = own(stageFields, verb);
   if (stage === undefined) {
-    const words = [...Object.keys(codes), ...Object.keys(stageFields)];
+    const words = [...Object.keys(codes), ...Object.keys(stageFields), ...functions.keys()];
     const near = nearest(/^p\d/i.test(what) ? code : what, words);
     throw new InputError("P0201", `nothing is called ${what}`, [
       ...(near === undefined ? [] : [`is it ${near}?`]),
-      `there are codes (P0312), stages (${Object.keys(stageFields).join(", ")}) and their fields (train.batch)`,
+      `there are codes (P0312), stages (${Object.keys(stageFields).join(", ")}), their fields (train.batch), and functions (topk)`,
     ]);
   }
   let fields = stage;

@@ -14,12 +14,14 @@ import { fixed, type Here, type Read, type Scope } from "./scope.ts";
 import { builderAt } from "./tensors.ts";
 import { SiteNames, sizeValue, Tensor, type Value } from "./values.ts";
 
+/** Functions of the language, by what they are about. */
+export const builtins = [maps, shapes, draws, linear, lists, steps, budgets, vocabulary, tables];
+
 /** Names that nobody declares, behind all others: ops, functions of the host, and what a step knows. */
 export function ambient(e: Elaborator): Scope {
   const here: Here = { path: "", training: false, calls: "" };
   const table = new Map<string, Read>();
-  for (const t of [maps, shapes, draws, linear, lists, tables, steps, budgets, vocabulary])
-    for (const [n, f] of t.rows) table.set(n, fixed(f));
+  for (const t of builtins) for (const [n, f] of t.rows) table.set(n, fixed(f));
   const scalar =
     (name: string) =>
     (reader: Here): Value =>

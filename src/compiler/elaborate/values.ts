@@ -83,6 +83,7 @@ export class Builtin {
   readonly kind = "builtin";
   constructor(
     readonly name: string,
+    readonly doc: string,
     readonly params: readonly BuiltinParam[],
     readonly run: (args: BuiltinArgs, call: Call) => Value,
   ) {}
@@ -95,6 +96,10 @@ export interface BuiltinParam {
   /** Wants a selection: a path here is not evaluated as a value. */
   readonly selection?: boolean;
 }
+/** How people write a call: `topk(x, k)`, with `?` what may be left out. */
+export const signature = ({ name, params }: Builtin): string =>
+  `${name}(${params.map((p) => `${p.rest ? "..." : ""}${p.name}${p.optional ? "?" : ""}`).join(", ")})`;
+
 type BuiltinArgs = Readonly<Record<string, Value | undefined>>;
 
 export class ModuleDecl {

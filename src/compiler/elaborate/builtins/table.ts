@@ -62,7 +62,11 @@ export const tensorArg = (v: Value | undefined, c: Call): Node => c.node(v ?? nu
 
 export class BuiltinTable {
   readonly rows = new Map<string, Builtin>();
-  add(name: string, params: readonly BuiltinParam[], run: (args: Args, call: Call) => Value): void {
-    this.rows.set(name, new Builtin(name, params, run));
+  /** `title`: what the functions are about, for the generated page. */
+  constructor(readonly title: string) {}
+
+  /** `doc`: what it gives, in a sentence or two. */
+  add(name: string, doc: string, params: readonly BuiltinParam[], run: (args: Args, call: Call) => Value): void {
+    this.rows.set(name, new Builtin(name, doc, params, run));
   }
 }

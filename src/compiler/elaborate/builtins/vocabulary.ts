@@ -2,8 +2,7 @@ import type { DatasetSpec } from "../../project.ts";
 import { Dataset, describe, Fields, Tokenizer, type Value } from "../values.ts";
 import { BuiltinTable, type Call } from "./table.ts";
 
-/** Vocabularies cut to what texts use. */
-export const vocabulary = new BuiltinTable();
+export const vocabulary = new BuiltinTable("Vocabularies cut to what texts use");
 
 /** Texts of a table, or of a mix of them. */
 function texts(spec: DatasetSpec, c: Call): string[] {
@@ -19,6 +18,7 @@ function texts(spec: DatasetSpec, c: Call): string[] {
 // the tokens that occur most in each table, the first of the vocabulary, and the special ones; in the order of their numbers
 vocabulary.add(
   "frequent",
+  "Numbers of the tokens that occur most in each table, the first `first` of the vocabulary and the special ones, in order.",
   [{ name: "tokenizer" }, { name: "tables" }, { name: "first", optional: true }, { name: "special", optional: true }],
   (args, c) => {
     const { tokenizer } = args;
@@ -39,11 +39,16 @@ vocabulary.add(
   },
 );
 // the same tokenizer with these tokens alone, numbered in their order
-vocabulary.add("reduced", [{ name: "tokenizer" }, { name: "kept" }], ({ tokenizer, kept }, c): Value => {
-  if (!(tokenizer instanceof Tokenizer)) return c.fail("P0205", `\`reduced\` takes a tokenizer, this is ${describe(tokenizer!)}`);
-  const numbers = c.list(kept, "kept").map((id) => c.int(id, "kept"));
-  const gone = numbers.find((id) => id < 0 || id >= tokenizer.size);
-  if (gone !== undefined) return c.fail("P0205", `the tokenizer has ${tokenizer.size} tokens, none is ${gone}`);
-  const { kept: own } = tokenizer;
-  return new Tokenizer(tokenizer.folder, tokenizer.facts.reduced(numbers), own === undefined ? numbers : numbers.map((id) => own[id]));
-});
+vocabulary.add(
+  "reduced",
+  "The same tokenizer with these tokens alone, numbered in their order.",
+  [{ name: "tokenizer" }, { name: "kept" }],
+  ({ tokenizer, kept }, c): Value => {
+    if (!(tokenizer instanceof Tokenizer)) return c.fail("P0205", `\`reduced\` takes a tokenizer, this is ${describe(tokenizer!)}`);
+    const numbers = c.list(kept, "kept").map((id) => c.int(id, "kept"));
+    const gone = numbers.find((id) => id < 0 || id >= tokenizer.size);
+    if (gone !== undefined) return c.fail("P0205", `the tokenizer has ${tokenizer.size} tokens, none is ${gone}`);
+    const { kept: own } = tokenizer;
+    return new Tokenizer(tokenizer.folder, tokenizer.facts.reduced(numbers), own === undefined ? numbers : numbers.map((id) => own[id]));
+  },
+);
