@@ -5,11 +5,10 @@
  */
 import { type Body, Bug, type Graph, type Node, node, order, type Result } from "../ir/graph.ts";
 import { LOOP_TYPE, makeArg } from "../ir/make.ts";
-import { rowOf } from "../ir/ops/index.ts";
 import { exportRead, withInputs } from "../ir/rebuild.ts";
 import { attrsKey } from "../ir/rewrite.ts";
 import { isTable, transparent } from "./kernels/emit.ts";
-import { isLeaf } from "./kernels/roots.ts";
+import { isFence, isLeaf } from "./kernels/roots.ts";
 
 /** One of the two uses of a part. */
 interface Use {
@@ -24,9 +23,6 @@ interface Call {
   /** Members that leave the body, by their place among its results. */
   readonly results: readonly Node[];
 }
-
-/** What a part is computed from stands behind a fence, in both uses. */
-const isFence = (n: Node): boolean => rowOf(n).role === "barrier" && n.inputs.length > 1;
 
 /** The graph with its parts as loops of one turn. */
 export function withCalls(graph: Graph): Graph {

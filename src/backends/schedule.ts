@@ -1,7 +1,7 @@
 /**
  * The order of an entry's steps. Operands first; a step that overwrites a parameter or a state comes after all that read the old value, where
- * that is possible; steps that free more memory than they take run as soon as they can, the others in the order of the graph. What is
- * recomputed runs just before the first step that reads it: until then it would only take memory.
+ * that is possible; steps that free more memory than they take run as soon as they can, then steps that together do, the others in the order of the
+ * graph. What is recomputed runs just before the first step that reads it: until then it would only take memory.
  */
 import type { Node, Result } from "../ir/graph.ts";
 import { rowOf } from "../ir/ops/index.ts";
@@ -72,14 +72,31 @@ export function schedule(steps: readonly Step[], results: readonly Result[]): Sc
   const gain = (i: number): number =>
     steps[i].reads.reduce((sum, n) => sum + (remaining.get(n) === 1 && !kept.has(n) ? elements(n) : 0), 0) - taken[i];
 
+  /** Of each value, how many steps that read it are ready. */
+  const open = new Map<Node, number>();
+  const count = (i: number, by: number): void => {
+    for (const n of steps[i].reads) if (maker.has(n)) open.set(n, (open.get(n) ?? 0) + by);
+  };
+  /** A share of the values that are gone once all that is ready has run, less what is taken: such as gradients of several parameters from one value. */
+  const credit = (i: number): number =>
+    steps[i].reads.reduce((sum, n) => {
+      const left = remaining.get(n);
+      const gone = left !== undefined && left === open.get(n) && !kept.has(n) && done.has(maker.get(n)!);
+      return gone ? sum + elements(n) / left : sum;
+    }, 0) - taken[i];
+
   const lazy = steps.map((s) => s.roots.length > 0 && s.roots.every((n) => n.origin.recomputed !== undefined && !kept.has(n)));
   const { waiting, behind } = pulled(before, lazy);
   const ready = new Set<number>();
-  waiting.forEach((n, i) => {
-    if (n === 0 && !lazy[i]) ready.add(i);
-  });
+  const enter = (i: number): void => {
+    ready.add(i);
+    count(i, 1);
+  };
   const out: Step[] = [];
   const done = new Set<number>();
+  waiting.forEach((n, i) => {
+    if (n === 0 && !lazy[i]) enter(i);
+  });
   const run = (i: number): void => {
     done.add(i);
     out.push(steps[i]);
@@ -94,24 +111,28 @@ export function schedule(steps: readonly Step[], results: readonly Result[]): Sc
       }
   };
   while (ready.size) {
-    let next = -1;
-    let best = 0;
-    let first = Number.POSITIVE_INFINITY;
-    for (const i of ready) {
-      const g = gain(i);
-      if (g > best || (g === best && best > 0 && i < next)) {
-        best = g;
-        next = i;
-      }
-      if (i < first) first = i;
-    }
-    if (next < 0) next = first;
+    const next = most(ready, gain) ?? most(ready, credit) ?? Math.min(...ready);
     ready.delete(next);
+    count(next, -1);
     pull(next);
     run(next);
-    for (const i of behind[next]) if (--waiting[i] === 0) ready.add(i);
+    for (const i of behind[next]) if (--waiting[i] === 0) enter(i);
   }
   return { steps: out, inPlace };
+}
+
+/** The step for which a measure is largest, the first of these; `undefined` where it is nowhere above 0. */
+function most(steps: Iterable<number>, measure: (i: number) => number): number | undefined {
+  let best = 0;
+  let found: number | undefined;
+  for (const i of steps) {
+    const value = measure(i);
+    if (value > best || (value === best && found !== undefined && i < found)) {
+      best = value;
+      found = i;
+    }
+  }
+  return found;
 }
 
 /**

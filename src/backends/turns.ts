@@ -59,6 +59,17 @@ const sameRange = (a: Range, b: Range): boolean => a.arena === b.arena && a.offs
 const readExports = (s: Step): Set<number> =>
   new Set(s.roots.flatMap((n) => (n.attrs.output === "carried" ? [] : [n.attrs.index as number])));
 
+/** Bytes of the largest export that is read of some turns and not of all. */
+function unreadExport({ roots, loop: node }: Step): number {
+  const { bodies, turns, carried } = node!.loop!;
+  const reads = new Set(roots.map((n) => `${String(n.attrs.output)} ${n.attrs.turn ?? ""} ${n.attrs.index}`));
+  const some = new Set(roots.flatMap((n) => (n.attrs.output === "export" ? [n.attrs.index as number] : [])));
+  return turns.reduce((most, { body }, t) => {
+    const unread = [...some].filter((i) => !reads.has(`export ${t} ${i}`) && !reads.has(`joined  ${i}`));
+    return unread.reduce((m, i) => Math.max(m, bytesOf(bodies[body].results[carried + i])), most);
+  }, 0);
+}
+
 /** The loops among the steps of one graph. */
 export class Inner {
   private readonly planned = new Map<Step, { bodies: PlannedBody[]; spare: number }>();
@@ -78,10 +89,14 @@ export class Inner {
       const planned = bodies.map((b) => this.body(b, this.bodies.get(b)!, carried, read));
       const spare = Math.max(...planned.map((b) => b.bytes));
       const unread = s.loop.inputs.slice(0, carried).reduce((sum, x) => sum + bytesOf(x) + this.context.options.alignment, 0);
-      const exports = bodies.flatMap((b) => b.results.slice(carried).map(bytesOf));
-      const partly = s.roots.some((n) => n.attrs.output === "export") ? Math.max(0, ...exports) + this.context.options.alignment : 0;
+      const partly = unreadExport(s);
       const allRead = s.roots.filter((n) => n.attrs.output === "carried").length === carried;
-      const life: Life = { bytes: spare + (allRead ? 0 : unread) + partly, from: i, to: i, offset: 0 };
+      const life: Life = {
+        bytes: spare + (allRead ? 0 : unread) + (partly > 0 ? partly + this.context.options.alignment : 0),
+        from: i,
+        to: i,
+        offset: 0,
+      };
       if (life.bytes > 0) all.push(life);
       out.set(s, life);
       this.planned.set(s, { bodies: planned, spare });

@@ -10,6 +10,7 @@ import { type Files, joinPath, writeDraft, writeFile } from "../formats/files.ts
 import { printable } from "../ir/printable.ts";
 import type { Entry, Program, StorageType, Values } from "../runtime/program.ts";
 import type { Built } from "./engine.ts";
+import { ofCaller, runsBackwards, streamCall, streamText } from "./package-streams.ts";
 
 interface PackageContents {
   readonly wasm: Built;
@@ -17,6 +18,8 @@ interface PackageContents {
   /** For the comment on top. */
   readonly title: string;
   readonly version: string;
+  /** By how much streams that are rebuilt in f32 may be off. */
+  readonly most?: number;
   readonly param: (name: string) => Values;
   readonly state: (name: string) => Values;
 }
@@ -81,10 +84,13 @@ const called = ({ entries, loads = [] }: Program): Entry[] => entries.filter(({ 
 /** A JavaScript name for an entry: letters, digits, underscores. */
 const methodName = (entry: string): string => entry.replace(/\W/g, "_");
 
-function moduleText({ wasm: { program }, title, version }: PackageContents): string {
+function moduleText({ wasm: { program }, title, version, most = 0 }: PackageContents): string {
+  const call = (e: Entry): string =>
+    runsBackwards(e) ? streamCall(e) : `(inputs, outputs) => session.run(${JSON.stringify(e.name)}, inputs, outputs)`;
   const methods = called(program)
-    .map((e) => `    ${methodName(e.name)}: (inputs, outputs) => session.run(${JSON.stringify(e.name)}, inputs, outputs),`)
+    .map((e) => `    ${methodName(e.name)}: ${call(e)},`)
     .join("\n");
+  const streams = called(program).some(runsBackwards) ? streamText(most) : "";
   return `// ${printable(title)}, built by peftc ${version}. Needs only peftc/runtime.
 import { openDevice, openWasm, openWebGPU } from "peftc/runtime";
 
@@ -96,7 +102,7 @@ async function fetched(name) {
   if (!response.ok) throw new Error(\`\${name}: \${response.status} \${response.statusText}\`);
   return new Uint8Array(await response.arrayBuffer());
 }
-
+${streams}
 /** Opens the program on a device and writes the first values. See index.d.ts. */
 export async function open({ device = "wasm", read = fetched, gpu = globalThis.navigator?.gpu, workers = 1, startThread } = {}) {
   let session;
@@ -126,7 +132,7 @@ ${methods}
 function typesText({ wasm: { program }, title, version }: PackageContents): string {
   const array = (dtype: StorageType) => (dtype === "f32" ? "Float32Array" : "Int32Array");
   const typed = (entry: Entry, kind: "inputs" | "outputs"): string => {
-    const fields = entry[kind].map((name) => {
+    const fields = ofCaller(entry[kind]).map((name) => {
       const { dtype, shape } = program.tensors[program[kind][`${entry.name}/${name}`]];
       const type = shape.length === 0 && kind === "inputs" ? "number" : array(dtype);
       return `  /** ${dtype}[${shape.join(", ")}] */\n  ${JSON.stringify(name)}: ${type};`;

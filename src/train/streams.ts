@@ -15,10 +15,13 @@ type Outputs = Record<string, Values>;
 export const FRACTION = 22;
 /** So many more bits have integers of two words, of magnitude below 2²²: what streams that nothing holds grow to, outliers and all. */
 const MORE = 10;
+export const WIDE_FRACTION = FRACTION + MORE;
 /** Bits beside the fraction: of one word, and of two. */
 const [WHOLE, WIDE_WHOLE] = [30, 54];
 /** By how many bits the fraction gets shorter where a stream leaves its range. */
-const STEP = 2;
+export const SHORTER = 2;
+/** A fraction shorter than this is none. */
+export const LEAST_FRACTION = 4;
 
 /** Runs an entry with further inputs; gives the outputs named, or all. */
 export type StreamCall = (inputs: Readonly<Record<string, number>>, outputs: readonly string[]) => Promise<Outputs>;
@@ -115,13 +118,13 @@ export class Streams {
 
   /** `range`: of magnitudes, the exponent of 2. */
   private shorten(bits: number, range: number): void {
-    this.fraction -= STEP;
-    if (bits - STEP < 4)
+    this.fraction -= SHORTER;
+    if (bits - SHORTER < LEAST_FRACTION)
       throw new InputError("P0912", `a stream of a layer holds values beyond ${2 ** range}, or no numbers`, [
         "such streams do not fit integers: `reverse = 0` keeps values instead",
       ]);
     this.host.say(
-      `a stream left the range of ±${2 ** range}: the step is made again, and streams have ${bits - STEP} bits of fraction from here on`,
+      `a stream left the range of ±${2 ** range}: the step is made again, and streams have ${bits - SHORTER} bits of fraction from here on`,
     );
   }
 }

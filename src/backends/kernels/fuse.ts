@@ -3,6 +3,7 @@
  * serves both: maps join maps, reductions along rows join what feeds them and what follows from them (softmax, norms, cross-entropy and
  * their derivatives), maps join the product whose result they read, and so do products that are added to it. Kernels stay acyclic and within the device's number of operands. What the
  * backward half computes joins a kernel of the forward half only where that kernel stores no more for it: else the cut's choice of what is kept would be undone.
+ * What lies behind a fence is stored: a kernel that waits does not hold up what comes before.
  */
 import type { Graph, Node } from "../../ir/graph.ts";
 import { rowOf } from "../../ir/ops/index.ts";
@@ -10,7 +11,7 @@ import { isGet } from "../../ir/rebuild.ts";
 import { buildLoop, buildProduct, type InMemory } from "./build.ts";
 import { type Cluster, Clusters, type Kind } from "./clusters.ts";
 import { dotShape } from "./dots.ts";
-import { chooseRoots, elements, inPieces, isLeaf, type RootLimits } from "./roots.ts";
+import { chooseRoots, elements, inPieces, isFence, isLeaf, type RootLimits, under } from "./roots.ts";
 import { SharedKernels } from "./shared.ts";
 import { isReduction, Misfit, reducedAxes, Signatures, spaceOf } from "./space.ts";
 import { buildSpecial, isSpecial, type SpecialBuilt } from "./special.ts";
@@ -72,6 +73,8 @@ export function fuse(graph: Graph, limits: FuseLimits, shared = new SharedKernel
   const position = new Map(order.map((n, i) => [n, i]));
 
   const reads = new Map<Node, Set<Node>>();
+  /** By root, those of its reads that lie behind a fence. */
+  const fenced = new Map<Node, Set<Node>>();
   const users = new Map<Node, Set<Node>>();
   const list = order.filter((n) => roots.has(n));
   for (const n of list) {
@@ -82,7 +85,9 @@ export function fuse(graph: Graph, limits: FuseLimits, shared = new SharedKernel
       if (found.has(x)) continue;
       if (inMemory(x)) found.add(x);
       else stack.push(...x.inputs);
+      if (isFence(x)) fenced.set(n, (fenced.get(n) ?? new Set()).add(under(x)));
     }
+    if (isFence(n)) fenced.set(n, new Set([under(n)]));
     reads.set(n, found);
     for (const x of found) {
       if (!users.has(x)) users.set(x, new Set());
@@ -130,6 +135,7 @@ export function fuse(graph: Graph, limits: FuseLimits, shared = new SharedKernel
     if (c.roots.length + p.roots.length > limits.roots) return "one kernel would compute too many values";
     const members = [...p.roots, ...c.roots].sort((a, b) => position.get(a)! - position.get(b)!);
     if (phase(p) < phase(c) && bytesStored(members) > bytesStored(p.roots)) return "more would be kept";
+    if (c.roots.some((n) => p.roots.some((r) => fenced.get(n)?.has(r)))) return "one of the two waits for something else";
     if (!clusters.joinable(c, p)) return "something between them needs one and is needed by the other";
     if (p.kind === "product") {
       const main = c.kind === "product" ? c.roots[0] : p.roots[0];

@@ -25,6 +25,9 @@ export function isView(n: Node): boolean {
   return (rowOf(n).role === "move" && n.inputs.length === 1 && n.attrs.value === undefined) || rowOf(n).role === "barrier";
 }
 
+/** What is read only when something else has been computed. */
+export const isFence = (n: Node): boolean => rowOf(n).role === "barrier" && n.inputs.length > 1;
+
 /** Joined out of many operands: each is put in its place by a kernel of its own, rather than all being asked for every element. */
 export const inPieces = (n: Node): boolean => rowOf(n).role === "move" && n.inputs.length > PIECES;
 const PIECES = 4;
@@ -221,6 +224,7 @@ export function chooseRoots(graph: Graph, limits: RootLimits): Roots {
       (uses.get(n.inputs[0])! > 1 || elements(n) > elements(n.inputs[0]))
     )
       store(n.inputs[0]);
+    if (isFence(n)) store(n);
     if (inPieces(n)) {
       roots.add(n);
       measure(n);

@@ -5,7 +5,7 @@ import { pipeline } from "../../ir/pipeline.ts";
 import { packageVersion } from "../../node/package.ts";
 import { backendEngine, compilationOf } from "../../train/backend.ts";
 import { requireBudget } from "../../train/budget.ts";
-import type { EntryPoint } from "../../train/engine.ts";
+import type { BuildOptions, EntryPoint } from "../../train/engine.ts";
 import { generationPoints } from "../../train/generate.ts";
 import { writePackage } from "../../train/package.ts";
 import { stagesOf } from "../../train/stages.ts";
@@ -57,7 +57,7 @@ export function build(program: Command, io: Io): void {
       const driver = { device: "a built program", reason: "", memory: Number.POSITIVE_INFINITY, depth: 1, open: never };
       const wasm = backendEngine({ ...driver, target: { target: "wasm", arithmetic: "plain", workers: WORKERS } }, hooks);
       const points: EntryPoint[] = [];
-      let trained: readonly string[] = [];
+      let how: Pick<BuildOptions, "trained" | "reverse" | "place"> = { trained: [] };
       const host = session.host(project, wasm);
       const stages = stagesOf(project);
       const stage = stages.filter((s) => s.verb === "train").at(-1);
@@ -65,7 +65,7 @@ export function build(program: Command, io: Io): void {
       if (stage?.verb === "train") {
         const laid = await layTrain(stage, host);
         points.push(...laid.points);
-        trained = stage.trained;
+        how = { trained: stage.trained, reverse: stage.reverse, place: host.place };
         for (const [name, sizes] of laid.states) starts.set(name, sizes);
       }
       const texts = stages.filter((s) => s.verb === "generate").at(-1);
@@ -76,7 +76,7 @@ export function build(program: Command, io: Io): void {
       if (options.print !== undefined || options.stopAfter !== undefined) {
         for (const point of points) {
           if (!session.json) io.out(`--- ${point.name}\n`);
-          compilationOf(point, {}, hooks).finish();
+          compilationOf(point, how, hooks).finish();
         }
         return;
       }
@@ -84,8 +84,8 @@ export function build(program: Command, io: Io): void {
       if (session.workspace.files.stat(options.output)?.kind === "file") throw new InputError("P0685", `\`${options.output}\` is a file`);
       const memory = (stage?.verb === "train" ? stage.memory : undefined) ?? (texts?.verb === "generate" ? texts.memory : undefined);
       const [built, webgpu] = [
-        await wasm.build(points, { trained, memory }),
-        await backendEngine({ ...driver, target: { target: "webgpu", limits: guaranteed } }).build(points, { trained, memory }),
+        await wasm.build(points, { ...how, memory }),
+        await backendEngine({ ...driver, target: { target: "webgpu", limits: guaranteed } }).build(points, { ...how, memory }),
       ];
       if (memory !== undefined) for (const made of [built, webgpu]) await requireBudget(made, { bytes: memory, source: "`memory`" });
       const written = writePackage(session.workspace.files, options.output, {
@@ -93,6 +93,7 @@ export function build(program: Command, io: Io): void {
         webgpu,
         title: file,
         version: packageVersion(),
+        most: typeof how.reverse === "number" ? how.reverse : 0,
         param: (name) => host.values.param(name),
         state: (name) => {
           const sizes = starts.get(name);

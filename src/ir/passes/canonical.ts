@@ -18,13 +18,21 @@ export const canonical: Pass = {
   after: "no slice, and no gather of rows, stands behind a node that could be computed for less",
   law: "results are equal",
   optional: true,
-  run: (graph: Graph) => withRoots(graph, region(graph.results.map((r) => r.node))),
+  run: (graph: Graph, { options }) =>
+    withRoots(
+      graph,
+      region(
+        graph.results.map((r) => r.node),
+        options.reverse !== undefined,
+      ),
+    ),
 };
 
-function region(given: readonly Node[]): Node[] {
+/** `backwards`: loops of which several values are read at the end give them whole, since what came before is found again from all of them. */
+function region(given: readonly Node[], backwards = false): Node[] {
   const roots = lifted(given);
   const ordered = halvesInOrder(roots);
-  const pushes = pushesOf(ordered, new Set(roots));
+  const pushes = pushesOf(ordered, new Set([...roots, ...(backwards ? endsOf(ordered) : [])]));
   if (pushes.size === 0 && !ordered.some((n) => n.loop)) return [...roots];
   const builderAt = builders(ordered);
   const done = new Map<Node, Node>();
@@ -46,6 +54,18 @@ function region(given: readonly Node[]): Node[] {
   };
   for (const n of withIndices(ordered, pushes)) done.set(n, build(n));
   return roots.map((r) => done.get(r)!);
+}
+
+/** What is read outside of the turns that give it, of loops with more than one such value in their last turn. */
+function endsOf(ordered: readonly Node[]): Node[] {
+  const ends = new Map<string, Set<Node>>();
+  for (const u of ordered)
+    for (const n of u.inputs) {
+      const { turn } = n.origin;
+      if (turn === undefined || u.backward || u.origin.turn?.loop === turn.loop || turn.turn !== turn.of - 1) continue;
+      ends.set(turn.loop, (ends.get(turn.loop) ?? new Set()).add(n));
+    }
+  return [...ends.values()].flatMap((nodes) => (nodes.size > 1 ? [...nodes] : []));
 }
 
 /** First what is not worth slicing. */

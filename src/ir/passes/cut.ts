@@ -1,7 +1,7 @@
 import { type Graph, type Node, order } from "../graph.ts";
 import { applyFlat } from "./cut/flat.ts";
 import { halvesOf, keptBytes } from "./cut/halves.ts";
-import { levelsOf } from "./cut/levels.ts";
+import { forwardOnly, levelsOf } from "./cut/levels.ts";
 import { cutLoops } from "./cut/loops.ts";
 import { Scale } from "./cut/scale.ts";
 import { secondsOf } from "./cut/work.ts";
@@ -79,7 +79,7 @@ function chainOf(graph: Graph, changed: readonly string[] = []): Chain {
   const chain: Chain = {
     flat,
     before: keptBytes(graph, changed),
-    scale: new Scale(halves, levels, secondsOf),
+    scale: new Scale(halves, levels, secondsOf, forwardOnly(halves.nodes, levels)),
     separated: new Set(levels.separators.flatMap((s) => [...s])),
     total: halves.nodes.reduce((sum, n) => sum + secondsOf(n), 0),
   };

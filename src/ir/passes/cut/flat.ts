@@ -1,6 +1,6 @@
 /** The cut of a flat graph: what is kept, what is recomputed from it where it is read, and what is recomputed along the way there. */
 import { type Graph, type Node, node, type Origin } from "../../graph.ts";
-import { rowOf } from "../../ops/index.ts";
+import { isCouple, rowOf } from "../../ops/index.ts";
 import { rebuild, withInputs } from "../../rebuild.ts";
 import { type Choice, cheap, choose } from "./choose.ts";
 import { crossing, type Halves } from "./halves.ts";
@@ -31,7 +31,7 @@ export function chooseFlat(halves: Halves, levels: Levels, how: Recompute, secon
   const dropped = [...needed].filter((n) => !held.has(n));
   const again = (n: Node): number => {
     const price = how.price(levels.of(n));
-    if (price === Number.POSITIVE_INFINITY) return cheap(n) ? 0 : price;
+    if (price === Number.POSITIVE_INFINITY) return cheap(n) && !n.inputs.some(isCouple) ? 0 : price;
     return repeatable(n) ? price * seconds(n) : Number.POSITIVE_INFINITY;
   };
   const near = choose(required, { free: (n) => halves.free(n) || held.has(n) || needed.has(n), again });
@@ -52,7 +52,8 @@ const repeatable = (n: Node): boolean => {
   const { role, supply } = rowOf(n);
   // loops over slices are repeated whole; loops of layers are cut body by body
   if (role === "region") return (n.loop ?? n.inputs[0].loop)!.sliced !== undefined;
-  // what a reversible stream leaves behind is a remainder of integers: it is there so that the stream need not be
+  // a reversible stream is there until the one before it is found; what it leaves behind is a remainder of integers, so that it need not be kept
+  if (n.inputs.some(isCouple)) return false;
   return n.type.dtype !== "i32" && supply === undefined && role !== "host" && role !== "placeholder";
 };
 

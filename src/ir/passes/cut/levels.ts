@@ -3,6 +3,7 @@
  * of its own. Backwards, levels are met last first, so what is recomputed for one level must not need what is recomputed for a later one.
  */
 import { type Node, order, type Turn } from "../../graph.ts";
+import { isCouple } from "../../ops/index.ts";
 import { choose } from "./choose.ts";
 
 export interface Levels {
@@ -17,6 +18,18 @@ function outermost(turn: Turn | undefined): Turn | undefined {
   let t = turn;
   while (t?.outer) t = t.outer;
   return t;
+}
+
+/** Levels of turns that cannot run backwards, of a graph in which others do: these are there for the memory they save. */
+export function forwardOnly(nodes: readonly Node[], levels: Levels): Set<number> {
+  const turns = new Set<number>();
+  const backwards = new Set<number>();
+  for (const n of nodes) {
+    if (n.backward) continue;
+    if (n.origin.turn) turns.add(levels.of(n));
+    if (isCouple(n)) backwards.add(levels.of(n));
+  }
+  return backwards.size > 0 ? new Set([...turns].filter((l) => !backwards.has(l))) : new Set();
 }
 
 /** `nodes`: all of the graph, operands first. */

@@ -10,6 +10,7 @@ import type { Levels } from "./levels.ts";
 
 /** Bytes that must be saved for a second of recomputing, from the dearest price, at which elementwise work alone is repeated, down. */
 const PRICES = Array.from({ length: 14 }, (_, i) => 2e10 / 2 ** i);
+const LOWEST = PRICES[PRICES.length - 1];
 
 /** Work that is repeated although no budget asks for it, as a share of the step's. */
 const UNASKED = 0.02;
@@ -19,7 +20,7 @@ const FEW = 1 / 8;
 
 /** Prices are tried as far as somebody asks: without a budget the first few are enough. */
 export class Scale {
-  private readonly steps: (Recompute | undefined)[] = [undefined];
+  private readonly steps: (Recompute | undefined)[];
   private readonly choices = new Map<number, FlatChoice>();
   private readonly sums = new Map<number, number>();
   private readonly ends = [0];
@@ -36,15 +37,19 @@ export class Scale {
     private readonly halves: Halves,
     private readonly levels: Levels,
     private readonly seconds: (n: Node) => number,
+    /** Levels of which all that costs less than it saves is recomputed at every step of the scale. */
+    private readonly always: ReadonlySet<number> = new Set(),
   ) {
+    this.steps = [always.size > 0 ? { price: this.priced(() => Number.POSITIVE_INFINITY), dropped: new Set() } : undefined];
     const total = halves.nodes.reduce((sum, n) => sum + seconds(n), 0);
+    const most = this.added(0) + UNASKED * total;
     let usual = 0;
     while (this.price < PRICES.length) {
       const step = this.goOn();
       if (step === undefined) continue;
       // lower prices repeat more
-      if (this.added(step) > UNASKED * total) {
-        usual = this.between(usual, step, UNASKED * total);
+      if (this.added(step) > most) {
+        usual = this.between(usual, step, most);
         break;
       }
       usual = step;
@@ -63,15 +68,20 @@ export class Scale {
     return at - low >= FEW * (high - low) ? at : low;
   }
 
+  private priced(price: (level: number) => number): (level: number) => number {
+    return (level) => (this.always.has(level) ? LOWEST : price(level));
+  }
+
   /** Adds the steps of the next price, and gives the last of them; `undefined`: it changes nothing. */
   private goOn(): number | undefined {
     const { halves, levels, higher: above } = this;
     const lower = PRICES[this.price++];
-    const choice = chooseFlat(halves, levels, { price: () => lower, dropped: new Set() }, this.seconds);
+    const choice = chooseFlat(halves, levels, { price: this.priced(() => lower), dropped: new Set() }, this.seconds);
     const size = choice.kept.size + choice.again.size * 1e6;
     if (size === this.kept) return undefined;
     this.kept = size;
-    for (let k = 1; k <= levels.count; k++) this.steps.push({ price: (level) => (level < k ? lower : above), dropped: new Set() });
+    for (let k = 1; k <= levels.count; k++)
+      this.steps.push({ price: this.priced((level) => (level < k ? lower : above)), dropped: new Set() });
     const last = this.steps.length - 1;
     this.choices.set(last, choice);
     this.ends.push(last);
@@ -91,7 +101,7 @@ export class Scale {
       for (let long = length; long <= borders + 1; long += length) {
         const every = (t: number) => (t < long ? length : length - 1);
         const dropped = new Set(Array.from({ length: borders }, (_, t) => t).filter((t) => (t + 1) % every(t) !== 0));
-        this.steps.push({ price: () => lowest, dropped });
+        this.steps.push({ price: this.priced(() => lowest), dropped });
       }
       this.ends.push(this.steps.length - 1);
     }
