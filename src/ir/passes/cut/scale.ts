@@ -42,7 +42,7 @@ export class Scale {
   ) {
     this.steps = [always.size > 0 ? { price: this.priced(() => Number.POSITIVE_INFINITY), dropped: new Set() } : undefined];
     const total = halves.nodes.reduce((sum, n) => sum + seconds(n), 0);
-    const most = this.added(0) + UNASKED * total;
+    const most = this.asked() + UNASKED * total;
     let usual = 0;
     while (this.price < PRICES.length) {
       const step = this.goOn();
@@ -66,6 +66,13 @@ export class Scale {
       else above = middle;
     }
     return at - low >= FEW * (high - low) ? at : low;
+  }
+
+  /** Seconds of the levels that are recomputed at every step. */
+  private asked(): number {
+    if (this.always.size === 0) return 0;
+    const { again, walked } = this.at(0);
+    return [...again, ...walked].reduce((sum, n) => sum + (this.always.has(this.levels.of(n)) ? this.seconds(n) : 0), 0);
   }
 
   private priced(price: (level: number) => number): (level: number) => number {
