@@ -1,5 +1,6 @@
 /** Loops run backwards: gradients as with everything kept, and nothing kept but what is needed. */
 import { describe, expect, test } from "@jest/globals";
+import { activationBytes } from "../../src/backends/compile.ts";
 import { Builder } from "../../src/ir/build.ts";
 import { order } from "../../src/ir/graph.ts";
 import { evaluate } from "../../src/ir/interpret.ts";
@@ -100,5 +101,41 @@ describe("rounded", () => {
     expect(again.get("output reverse_error")![0]).toBeLessThan(1e-9);
     for (const [name, values] of plain)
       for (const [i, v] of values.entries()) expect(Math.abs(v - again.get(name)![i])).toBeLessThan(1e-9 * Math.max(1, Math.abs(v)));
+  });
+});
+
+describe("what is kept", () => {
+  const [batch, sequence, dim] = [2, 64, 64];
+  const stream = 4 * batch * sequence * dim;
+  const planned = (layers: number, reverse?: "exact"): number =>
+    activationBytes(compileGraph(stackStep({ kind: 1, layers, batch, sequence, dim, first: true }), { options: { reverse } }).graph, {
+      target: "wasm",
+      arithmetic: "plain",
+      workers: 1,
+    });
+
+  test("the peak grows with depth by packed numbers and gradients of what learns, and by no value of a layer", () => {
+    const [few, more] = [planned(8, "exact"), planned(12, "exact")];
+    // 4 bits of one stream; gradients of two adapters of two matrices
+    const [packed, gradients] = [stream / 8, 4 * 4 * 2 * dim];
+    expect((more - few) / 4).toBeGreaterThan(0.9 * packed);
+    expect((more - few) / 4).toBeLessThan(packed + gradients + 512);
+    expect((planned(6) - planned(4)) / 2).toBeGreaterThan(5 * stream);
+  });
+
+  const said = (s: Stack, reverse: "exact" | number) => {
+    const { graph, notes } = compileGraph(stackStep(s), { options: { reverse } });
+    const rebuilt = order(graph.results.map((r) => r.node)).some((n) => n.op.startsWith("uncouple"));
+    return { text: notes.map((n) => n.text).join("\n"), rebuilt };
+  };
+  test.each<[Stack, "exact" | number, string, boolean]>([
+    [{ kind: 1, layers: 4 }, 1e-5, "1 of 2 streams is kept at every turn, no more bytes than all every 2 turns: nothing is rebuilt", false],
+    [{ kind: 3, layers: 4 }, 1e-3, "values are kept every 2 turns", true],
+    [{ kind: 1, layers: 2, pre: true }, "exact", "no more bytes than integer streams take: nothing is rebuilt", false],
+    [{ kind: 1, layers: 4, pre: true }, "exact", "streams have 64 bits", true],
+  ])("%j, reverse = %s: the one stream that is read, where that takes no more than rebuilding", (s, reverse, text, rebuilt) => {
+    const seen = said(s, reverse);
+    expect(seen.text).toContain(text);
+    expect(seen.rebuilt).toBe(rebuilt);
   });
 });
