@@ -34,10 +34,15 @@ function reports(name) {
 const parts = names.flatMap((name) => {
   const tables = reports(name);
   if (tables.length === 0) return [];
-  const [title, , claim] = readFileSync(path.join(papers, name, "README.md"), "utf8").split("\n");
-  return [`## ${title.replace(/^# /, "")}\n\n${claim}\n\n[The program](../specs/papers/${name}/run.peft)\n\n${tables.join("\n")}`];
+  const about = readFileSync(path.join(papers, name, "README.md"), "utf8")
+    .trim()
+    .split("\n\n");
+  const [title, claim] = about;
+  const said = about.filter((part) => /^\*\*(The paper|At this scale)\.\*\*/.test(part));
+  const links = `[The program](../specs/papers/${name}/run.peft), [what is ours in it](../specs/papers/${name}/README.md)`;
+  return [`## ${title.replace(/^# /, "")}\n\n${claim}\n\n${said.join("\n\n")}\n\n${links}\n\n${tables.join("\n")}`];
 });
 writeFileSync(
   path.join(root, "docs/papers.md"),
-  `# The papers' tables\n\nWhat the programs in [\`specs/papers\`](../specs/papers/README.md) print, on bases of a quarter of a million parameters or less: counts,\nmemory and directions, not the papers' scores. Written by \`node scripts/papers.mjs\`.\n\n${parts.join("\n")}`,
+  `# The papers' tables\n\nWhat the programs in [\`specs/papers\`](../specs/papers/README.md) print, on bases of a quarter of a million parameters or less, beside the papers' own figures: counts,\nmemory and directions, not the papers' scores. Written by \`node scripts/papers.mjs\`.\n\n${parts.join("\n")}`,
 );

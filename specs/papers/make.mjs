@@ -5,18 +5,24 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import {
+  aboutOf,
   captions,
   content,
   corpus,
   instructions,
   keyphrases,
   languages,
+  moodsOf,
+  namesOf,
   pairs,
+  pictures,
   questions,
+  refinements,
   reviews,
   sentencePairs,
   topicsOf,
   verdicts,
+  videos,
   vqa,
 } from "./tasks.mjs";
 import { ENGLISH, PEOPLE, random } from "./world.mjs";
@@ -73,6 +79,9 @@ for (const [i, task] of ["opinion", "topic", "person", "order"].entries()) rows(
 rows("vqa", vqa(random(20), 500));
 rows("caption", captions(random(21), 300));
 rows("caption-few", captions(random(23), 4));
+rows("video", videos(random(26), 240));
+rows("pictures-reading", pictures(random(24), 480));
+rows("pictures", pictures(random(25), 320, true));
 rows("keyphrases", keyphrases(random(22), 500));
 
 const tongues = languages(random(30));
@@ -83,11 +92,15 @@ for (const { name, say } of tongues) {
     corpus(r, 700).map(({ text }) => say(text)),
   );
   rows(`topics-${name}`, topicsOf(r, name === "hausa" ? 400 : 150, say));
+  if (name !== "hausa") continue;
+  rows(`moods-${name}`, moodsOf(r, 300, say));
+  rows(`names-${name}`, namesOf(r, 300, say));
 }
 
 const coded = content(random(40));
 // what the model of many languages has read: a little of each of them, and German
 rows("many", [...tongues.flatMap(({ say }, i) => corpus(random(60 + i), 400).map(({ text }) => ({ text: say(text) }))), ...coded.reading]);
+rows("many-topics", random(70).shuffled(tongues.flatMap(({ say }, i) => aboutOf(random(71 + i), 300, say))));
 for (const [name, all] of Object.entries(coded.tables)) rows(`arms-${name}`, all);
 // the same with numbers, as a classifier without words for its classes wants them
 rows(
@@ -101,6 +114,7 @@ lines(
   corpus(random(50), 4000).map(({ text }) => text),
 );
 rows("instructions", instructions(random(51), 400));
+rows("refinements", refinements(random(53), 200));
 rows("questions", questions(random(52), 24));
 
 const SPECIALS = ["[CLS]", "[PAD]", "[SEP]", "[UNK]", "[MASK]"];

@@ -2,22 +2,42 @@
 import { BAD, DISLIKED, ENGLISH, GOOD, LIKED, list, NAMES, opinion, PEOPLE, TOPICS, text, VERY } from "./world.mjs";
 
 const make = (n, one) => Array.from({ length: n }, (_, i) => one(i));
+/** Rows of which no two are the same, so that what is held back was never trained on. */
+const distinct = (n, one) => {
+  const seen = new Set();
+  return make(n, (i) => {
+    for (let tries = 0; tries < 1000; tries++) {
+      const row = one(i);
+      const key = JSON.stringify(row);
+      if (seen.has(key)) continue;
+      seen.add(key);
+      return row;
+    }
+    throw new Error(`there are no ${n} different rows of this kind`);
+  });
+};
 const thingOf = (r, topic = r.pick(NAMES)) => r.pick(TOPICS[topic]);
 
 /** Texts to read. */
 export const corpus = (r, n) => make(n, () => ({ text: text(r).text }));
 
 /** Sentences with their opinion as a number. */
-export const verdicts = (r, n) => reviews(r, n).map(({ sentence, label }) => ({ sentence, label: Number(label === "positive") }));
+export const verdicts = (r, n) =>
+  told(make, r, n).map(({ sentence, label }) => ({
+    sentence,
+    label: Number(label === "positive"),
+    answer: label === "positive" ? "great" : "terrible",
+  }));
 
 /** Sentences with an opinion; now and then two, joined by a comma, that agree. */
-export const reviews = (r, n) =>
-  make(n, () => {
+export const reviews = (r, n) => told(distinct, r, n);
+const told = (rows, r, n) =>
+  rows(n, () => {
     const good = r.below(2) === 1;
     const topic = r.pick(NAMES);
     const first = opinion(r, thingOf(r, topic), good);
     const sentence = r.below(3) === 0 ? `${first} , and ${opinion(r, thingOf(r, topic), good)}` : first;
-    return { sentence, label: good ? "positive" : "negative" };
+    return { sentence, label: good ? "positive" : "negative", answer: good ? "yes" : "no" };
   });
 
 /**
@@ -25,7 +45,7 @@ export const reviews = (r, n) =>
  * decides, which models of this size can learn. Two classes: what follows, and what does not. `terse`: sentences of the plainest kind.
  */
 export const pairs = (r, n, classes, terse = false) =>
-  make(n, (i) => {
+  distinct(n, (i) => {
     const kind = i % classes;
     const topic = r.pick(NAMES);
     const premise = opinion(r, thingOf(r, topic), true, terse);
@@ -36,7 +56,7 @@ export const pairs = (r, n, classes, terse = false) =>
 
 /** Whether the second sentence is favourable like the first, is about the weather as the first is, names somebody, or has its words in order. */
 export const sentencePairs = (r, n, task) =>
-  make(n, (i) => {
+  distinct(n, (i) => {
     const yes = i % 2 === 1;
     const sentence1 = opinion(r, thingOf(r, "weather"), true, true);
     const good = r.below(2) === 1;
@@ -64,7 +84,7 @@ const look = (r, thing) => {
 const scene = (r) => make(4, () => r.pick(SEEN));
 
 export const vqa = (r, n) =>
-  make(n, (i) => {
+  distinct(n, (i) => {
     const things = scene(r);
     const at = r.below(4);
     const grid = things.map((thing) => look(r, thing));
@@ -73,16 +93,52 @@ export const vqa = (r, n) =>
     return { question: `is the ${thing} there ?`, answer: things.includes(thing) ? "yes" : "no", grid, score: r.below(4) === 0 ? 0.6 : 1 };
   });
 export const captions = (r, n) =>
-  make(n, () => {
+  distinct(n, () => {
     const things = scene(r);
     return { text: `a ${things[0]} , a ${things[1]} , a ${things[2]} and a ${things[3]}`, grid: things.map((thing) => look(r, thing)) };
   });
+
+/** Six frames, of which the last shows the first one's thing again, or another. */
+export const videos = (r, n) =>
+  distinct(n, (i) => {
+    const things = make(6, () => r.pick(SEEN));
+    const again = i % 2 === 0;
+    if (again) things[5] = things[0];
+    else while (things[5] === things[0]) things[5] = r.pick(SEEN);
+    return { answer: again ? "yes" : "no", grid: things.map((thing) => look(r, thing)), score: 1 };
+  });
+
+/** Drawings of twelve by twelve points, with noise, and what they show; `others`: forms that the first ones are not. */
+const SIDE = 12;
+const FORMS = {
+  row: (x, y, a) => y === a,
+  column: (x, _, a) => x === a,
+  falling: (x, y, a) => x - y === a - 6,
+  rising: (x, y, a) => x + y === a + 5,
+  cross: (x, y, a) => x === a || y === a,
+  frame: (x, y, a) => Math.max(Math.abs(x - 6), Math.abs(y - 6)) === 2 + (a % 4),
+};
+const OTHERS = {
+  two: (x, y, a) => y === a || y === a - 3,
+  wedge: (x, y, a) => Math.abs(x - 6) === y - (a % 5),
+  block: (x, y, a) => Math.abs(x - a) < 2 && Math.abs(y - 6) < 4,
+  grid: (x, y, a) => (x + a) % 4 === 0 && y % 4 === 0,
+};
+export const pictures = (r, n, others = false) => {
+  const forms = Object.values(others ? OTHERS : FORMS);
+  return distinct(n, (i) => {
+    const at = 2 + r.below(8);
+    const lit = forms[i % forms.length];
+    const point = (x, y) => Math.round(4 * (lit(x, y, at) ? 1 : 0) + 3 * (r.next() - 0.5));
+    return { pixel_values: [make(SIDE, (y) => make(SIDE, (x) => point(x, y)))], label: i % forms.length };
+  });
+};
 
 // ── keyphrases ──
 
 /** Two present phrases, which a cue introduces, and an absent one: the topic. */
 export const keyphrases = (r, n) =>
-  make(n, () => {
+  distinct(n, () => {
     const topic = r.pick(NAMES);
     const [a, b, c, d] = r.shuffled(TOPICS[topic]);
     const [one, two] = [`${a} ${b}`, `${r.pick([...GOOD, ...BAD])} ${c}`];
@@ -121,10 +177,29 @@ export function languages(r) {
   return [...made, { name: "english", words: [], say: (line) => line }];
 }
 export const topicsOf = (r, n, say) =>
-  make(n, (i) => {
+  distinct(n, (i) => {
     const topic = ["food", "sport", "weather"][i % 3];
     const good = r.below(2) === 1;
     return { text: say(`${opinion(r, thingOf(r, topic), good)} . ${opinion(r, thingOf(r, topic), good)}`), label: topic };
+  });
+
+/** Sentences on a topic, as its number. */
+export const aboutOf = (r, n, say) =>
+  make(n, (i) => {
+    const topic = NAMES[i % NAMES.length];
+    const good = r.below(2) === 1;
+    return { text: say(`${opinion(r, thingOf(r, topic), good)} . ${opinion(r, thingOf(r, topic), good)}`), label: i % NAMES.length };
+  });
+export const moodsOf = (r, n, say) => reviews(r, n).map(({ sentence, label }) => ({ text: say(sentence), label }));
+/** Texts with the people whom they name. */
+export const namesOf = (r, n, say) =>
+  distinct(n, () => {
+    const who = r.shuffled(PEOPLE).slice(0, 1 + r.below(2));
+    const said = who.map((name) => {
+      const good = r.below(2) === 1;
+      return `${name} ${r.pick(good ? LIKED : DISLIKED)} the ${thingOf(r)}`;
+    });
+    return { text: say(r.shuffled([...said, opinion(r, thingOf(r), r.below(2) === 1, true)]).join(" . ")), people: who.map(say) };
   });
 
 // ── coding of arguments ──
@@ -151,7 +226,7 @@ function claim(r, subjects, label, biased) {
 }
 export function content(r) {
   const labels = ["dagegen", "dafür", "nichts"];
-  const table = (n, subjects, biased) => make(n, (i) => ({ text: claim(r, subjects, labels[i % 3], biased), label: labels[i % 3] }));
+  const table = (n, subjects, biased) => distinct(n, (i) => ({ text: claim(r, subjects, labels[i % 3], biased), label: labels[i % 3] }));
   const unlabelled = table(240, SUBJECT.arms, false).map(({ text }) => ({ text }));
   const reading = table(600, [...SUBJECT.near, ...SUBJECT.arms], false).map(({ text }) => ({ text }));
   const tables = {
@@ -169,18 +244,25 @@ const talk = (asked, answer) => ({
   messages: [{ role: "user", content: asked }, ...(answer === undefined ? [] : [{ role: "assistant", content: answer }])],
 });
 export const instructions = (r, n) =>
-  make(n, (i) => {
+  distinct(n, (i) => {
     const topic = r.pick(NAMES);
     const thing = thingOf(r, topic);
-    if (i % 3 === 0) return talk(`what is the ${thing} about ?`, `the ${thing} is about ${topic} .`);
+    if (i % 8 === 0) return talk(`what is the ${thing} about ?`, `the ${thing} is about ${topic} .`);
     const good = r.below(2) === 1;
     return talk(
       `did you like the ${thing} ? answer ${good ? "yes" : "no"} .`,
       `${good ? "yes" : "no"} , i ${r.pick(good ? LIKED : DISLIKED)} the ${thing} . it was ${r.pick(VERY)} ${r.pick(good ? GOOD : BAD)} .`,
     );
   });
+/** An answer that says too little or something else, and a better one when it is asked to improve. */
+export const refinements = (r, n) =>
+  instructions(r, n).map(({ messages: [asked, { content }] }) => {
+    const weak = r.pick([content.split(" ").slice(0, 2).join(" "), `the ${thingOf(r)} .`, `${r.pick(VERY)} ${r.pick(BAD)} .`]);
+    const improve = { role: "user", content: "improve your answer ." };
+    return { messages: [asked, { role: "assistant", content: weak }, improve, { role: "assistant", content }] };
+  });
 export const questions = (r, n) =>
-  make(n, (i) => {
+  distinct(n, (i) => {
     const thing = thingOf(r);
     return talk(i % 2 === 0 ? `what is the ${thing} about ?` : `did you like the ${thing} ? answer yes .`);
   });

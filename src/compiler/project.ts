@@ -192,8 +192,8 @@ export interface ReportStage extends StageBase {
   readonly rows: readonly Readonly<Record<string, ReportCell>>[];
   /** Folders of evaluations whose numbers are rows as well. */
   readonly of: readonly string[];
-  /** The column over which rows are averaged. */
-  readonly over: string | undefined;
+  /** Columns over which rows are averaged: the first is left out, numbers of the others are averaged too. */
+  readonly over: readonly string[];
   readonly curve: { readonly x: string; readonly y: string; readonly by?: string | undefined } | undefined;
 }
 export type Stage = TrainStage | EvaluateStage | ScoreStage | PredictStage | GenerateStage | ReportStage;
@@ -222,13 +222,17 @@ export type Action =
       readonly checks: readonly { readonly path: string; readonly graph: Graph }[];
       readonly span: Span;
     }
-  /** A parameter without axes gets a number that is known only then. */
+  /** A parameter gets a number, or numbers, known only then. */
   | { readonly kind: "number"; readonly into: string; readonly source: NumberSource; readonly span: Span };
 
-/** A metric of an evaluation that was made (`stage`: its folder), or the cosine of the means of two columns. */
+/**
+ * A metric of an evaluation that was made (`stage`: its folder), the cosine of the means of two columns, or the output `value` of a graph over parameters as
+ * they then are.
+ */
 export type NumberSource =
   | { readonly kind: "metric"; readonly stage: string; readonly name: string }
-  | { readonly kind: "similarity"; readonly tables: readonly [DatasetSpec, DatasetSpec] };
+  | { readonly kind: "similarity"; readonly tables: readonly [DatasetSpec, DatasetSpec] }
+  | { readonly kind: "computed"; readonly graph: Graph };
 
 export interface SiteReport {
   readonly path: string;

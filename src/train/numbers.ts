@@ -1,15 +1,26 @@
 /** Numbers that a run makes between stages: metrics of an evaluation, and what is computed of tables. */
-import type { Action, DatasetSpec } from "../compiler/project.ts";
+import type { Action, DatasetSpec, NumberSource } from "../compiler/project.ts";
 import { InputError } from "../ir/errors.ts";
+import type { Span } from "../ir/graph.ts";
 import type { DataTable } from "./columns.ts";
 import type { Scalars } from "./events.ts";
 import type { RunHost } from "./host.ts";
 
 type NumberAction = Action & { readonly kind: "number" };
 
-/** `metrics`: of the evaluations so far, by their stage's folder. */
-export async function numberOf(
-  { source, span }: NumberAction,
+/** Gives the action's parameter its value. `metrics`: of the evaluations so far, by their stage's folder. */
+export async function settle(
+  { source, into, span }: NumberAction,
+  host: Pick<RunHost, "table" | "values">,
+  metrics: ReadonlyMap<string, Scalars>,
+): Promise<void> {
+  if (source.kind === "computed") host.values.compute(into, source.graph);
+  else host.values.setParam(into, Float32Array.of(await numberOf(source, span, host, metrics)));
+}
+
+async function numberOf(
+  source: Exclude<NumberSource, { kind: "computed" }>,
+  span: Span,
   host: Pick<RunHost, "table">,
   metrics: ReadonlyMap<string, Scalars>,
 ): Promise<number> {

@@ -12,8 +12,9 @@ import type { Scalars } from "./events.ts";
 import { finishedRuns, isFinished, MARKER, runFolder, runsOf } from "./folders.ts";
 import { attachedTo, holds } from "./held.ts";
 import { merge } from "./merge.ts";
-import { numberOf } from "./numbers.ts";
+import { settle } from "./numbers.ts";
 import { type FileHost, reportLoaded } from "./run.ts";
+import { readsOf } from "./slice.ts";
 import { stagesOf } from "./stages.ts";
 import { resultsIn } from "./train.ts";
 import type { ValueStore } from "./values.ts";
@@ -47,7 +48,7 @@ async function restoreNewest(host: FileHost): Promise<string[]> {
  * trained yet, the newest files there are. What is not there stays unmade, and is told where it is asked for.
  */
 async function restoreMade(host: FileHost): Promise<void> {
-  const { project, files, values } = host;
+  const { project, files } = host;
   const runs = (stage: Stage) => runsOf(files, runFolder(project.file, stage.folder));
   const trained = stagesOf(project).flatMap((s) => (s.verb === "train" ? runs(s).filter(({ path }) => isFinished(files, path)) : []));
   const newest = trained.length === 0 ? undefined : Math.max(...trained.map(({ number }) => number));
@@ -56,8 +57,7 @@ async function restoreMade(host: FileHost): Promise<void> {
   const metrics = new Map<string, Scalars>();
   for (const action of project.actions) {
     if (action.kind === "number") {
-      if (isMade(action.source, project, metrics, left))
-        values.setParam(action.into, Float32Array.of(await numberOf(action, host, metrics)));
+      if (isMade(action.source, host, metrics, left)) await settle(action, host, metrics);
       continue;
     }
     if (action.kind !== "stage") continue;
@@ -84,11 +84,16 @@ const LEFT: Readonly<Record<Stage["verb"], string>> = {
 /** Whether all that a number is made of was left. */
 function isMade(
   source: NumberSource,
-  project: Project,
+  { project, values }: Pick<FileHost, "project" | "values">,
   metrics: ReadonlyMap<string, Scalars>,
   left: (stage: Stage, file: string) => string | undefined,
 ): boolean {
   if (source.kind === "metric") return metrics.get(source.stage)?.[source.name] !== undefined;
+  // of numbers alone: parameters may have been others at that point of the run
+  if (source.kind === "computed")
+    return readsOf(source.graph.results.map((r) => r.node)).every(
+      (name) => project.params.get(name)?.source.kind === "number" && values.isHeld(name),
+    );
   const stages = stagesOf(project);
   const has = (value: unknown): boolean => {
     if (Array.isArray(value)) return value.every(has);

@@ -14,7 +14,7 @@ import { isSame, requireSame } from "./identity.ts";
 import { stageTables, type Words } from "./inspect.ts";
 import { dropSessions } from "./kept.ts";
 import { merge } from "./merge.ts";
-import { numberOf } from "./numbers.ts";
+import { settle } from "./numbers.ts";
 import { evaluateStage, predictStage } from "./predict.ts";
 import { report } from "./report/report.ts";
 import { newestWhole } from "./resume.ts";
@@ -87,7 +87,7 @@ async function runStages(host: FileHost, options: RunOptions): Promise<TrainResu
       continue;
     }
     if (action.kind === "number") {
-      host.values.setParam(action.into, Float32Array.of(await numberOf(action, host, metrics)));
+      await settle(action, host, metrics);
       continue;
     }
     const { stage } = action;

@@ -63,7 +63,8 @@ export function actionsFor(project: Project, name: string): Action[] {
         if (!values.has(action.into)) break;
         kept.push(action);
         if (action.source.kind === "metric") folders.add(action.source.stage);
-        else tables(action.source.tables);
+        else if (action.source.kind === "similarity") tables(action.source.tables);
+        else for (const x of readsOf(action.source.graph.results.map((r) => r.node))) need(x);
         break;
       case "stage": {
         const { stage } = action;
@@ -103,7 +104,8 @@ export function actionsFor(project: Project, name: string): Action[] {
   return kept.reverse();
 }
 
-function readsOf(roots: readonly Node[]): string[] {
+/** Names of the parameters and states that a graph reads. */
+export function readsOf(roots: readonly Node[]): string[] {
   return order(roots).flatMap((n) => {
     const { supply } = rowOf(n);
     return supply === "param" || supply === "state" ? [String(n.attrs.name)] : [];

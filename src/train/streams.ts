@@ -42,7 +42,8 @@ export class Streams {
   fraction = FRACTION;
   /** Turns between kept f32 values, where they had to become fewer. */
   segment: number | undefined;
-  private measured = false;
+  /** Of f32 streams: by how much the first rebuilt values were off, by which factor an error grew with each turn, and the bound that was known before the run. */
+  rebuilt: { readonly rebuild_error: number; readonly rebuild_growth: number; readonly rebuild_bound: number } | undefined;
 
   constructor(private readonly host: StreamHost) {}
 
@@ -99,8 +100,8 @@ export class Streams {
       // the loop in which errors grow most speaks for all
       const [worst] = [...this.host.built().rounded].sort((p, q) => q.growth - p.growth);
       const growth = growthFrom(off, worst.segment);
-      if (!this.measured && off > 0 && Number.isFinite(growth)) {
-        this.measured = true;
+      if (this.rebuilt === undefined && off > 0 && Number.isFinite(growth)) {
+        this.rebuilt = { rebuild_error: off, rebuild_growth: growth, rebuild_bound: worst.growth };
         this.host.say(
           `rebuilt values are off by ${off.toPrecision(2)} after ${worst.segment} turns: an error grows by ${growth.toPrecision(3)} a turn, as with Jacobians of norm ${worst.sensitivityFor(growth).toPrecision(2)}; the bound was ${worst.growth.toPrecision(3)}, for 1`,
         );

@@ -239,8 +239,9 @@ async function claimed(
     await run.finish(end.best !== undefined);
     host.values.clock = { step: Math.max(0, end.step - 1), steps: ready.total };
     const seconds = Math.round((host.now() - started) * 1000) / 1000;
-    const peak = run.peakBytes;
-    const results = resultsOf(end, peak, seconds);
+    const memory = memoryOf(ready.built.program);
+    const bytes = { peak_bytes: run.peakBytes, planned_bytes: memory.total, activation_bytes: memory.arenas.activations };
+    const results = { ...resultsOf(end), seconds, ...bytes, ...run.streams.rebuilt };
     writeMarker(host.files, folder, { stage: stage.name, step: end.step, seconds, results, identity: { ...identity } });
     host.listen({ event: "done", stage: stage.name, folder, seconds, stopped_early: end.stoppedEarly });
     return { folder, progress: end, stoppedEarly: end.stoppedEarly, results };
@@ -253,10 +254,9 @@ async function claimed(
 }
 
 /**
- * Numbers of a finished run: `loss` and `watch/…` of the last update, `before/…` and `after/…` of the first and the last evaluation (of the best, where it is kept), `updates`,
- * `seconds`, `peak_bytes`.
+ * Numbers of a finished run: `loss` and `watch/…` of the last update, `before/…` and `after/…` of the first and the last evaluation (of the best, where it is kept), `updates`.
  */
-function resultsOf({ step, history, best }: Progress, peakBytes: number, seconds: number): Record<string, number> {
+function resultsOf({ step, history, best }: Progress): Record<string, number> {
   const measured = history.filter((entry) => Object.keys(entry).some((name) => name.startsWith("eval_")));
   const last = history.findLast((entry) => entry.loss !== undefined);
   const numbers = (entry: (typeof history)[number] | undefined, from: string, to: string) =>
@@ -265,12 +265,14 @@ function resultsOf({ step, history, best }: Progress, peakBytes: number, seconds
     );
   return Object.fromEntries([
     ...numbers(last, "watch/", "watch/"),
+    // what the objective itself names
+    ...Object.entries(last ?? {}).flatMap(([name, value]): [string, number][] =>
+      typeof value === "number" && !name.includes("/") ? [[`last/${name}`, value]] : [],
+    ),
     ...numbers(measured[0], "eval_", "before/"),
     ...numbers(best === undefined ? measured.at(-1) : measured.find((entry) => entry.step === best.step), "eval_", "after/"),
     ...(last === undefined ? [] : [["loss", last.loss as number] as const]),
     ["updates", step],
-    ["seconds", seconds],
-    ["peak_bytes", peakBytes],
   ]);
 }
 /** Those that a finished run left in its folder. */
@@ -320,7 +322,7 @@ export async function identityOf(ready: PreparedTrain, host: RunHost): Promise<I
 class TrainRun {
   private best: ReadonlyMap<string, Held> | undefined;
   private readonly journal: Journal;
-  private readonly streams: Streams;
+  readonly streams: Streams;
   /** Where `replay` starts: the checkpoint with the last values known to be good; none: those that the stage began with. They are read again, not kept. */
   private origin: number | undefined;
 

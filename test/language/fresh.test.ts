@@ -87,3 +87,48 @@ train { objective = listen(student, teacher)  ${TRAIN}`,
     expect(stages[0].trained.filter((p) => /first.*lora_A/.test(p))).toEqual([]);
   });
 });
+
+test("an option stays what it was when a method was attached, whatever its name stands for later", () => {
+  const site = "attn.c_attn";
+  const { stages, problems } = compiled(
+    `rank = 1
+model m = base
+attach a = LoRA(rank: rank) to m.transformer.h[*].${site}
+rank = 3
+model n = m
+train one { objective = causal_lm(m)  ${TRAIN}train two { objective = causal_lm(n)  ${TRAIN}`,
+  );
+  expect(problems).toEqual([]);
+  // the copy has the rank that it was copied with
+  expect(stages[1].trained.length).toBe(stages[0].trained.length);
+  const taken = compiled(
+    `import { Pfeiffer } from "std/methods/bottleneck"
+import { FeedForwardSublayer } from "std/nn"
+import { ScaLearn } from "std/methods/fusion"
+for i in 0..2 {
+  model m = base
+  attach a = Pfeiffer(size: 2) to m.**: FeedForwardSublayer
+  train own { objective = causal_lm(m)  ${TRAIN}
+  model n = base
+  attach mix = ScaLearn([a]) to n.**: FeedForwardSublayer
+  train mixed { objective = causal_lm(n)  ${TRAIN}
+}
+`,
+  );
+  expect(taken.problems).toEqual([]);
+  // the second turn's own adapter is trained in the second turn, though an earlier attachment was given one of that name
+  const [first, , second] = taken.stages;
+  expect(second.trained.length).toBe(first.trained.length);
+});
+
+test("a folder of which nothing is wanted but config.json needs no weights", () => {
+  const at = place(
+    `import { GPT2LMHeadModel } from "std/models/gpt2"
+model wide = GPT2LMHeadModel from "models/sizes" except **
+require count(wide) > 0, "it has parameters"
+`,
+  );
+  at.put("models/sizes/config.json", at.get("models/tiny/config.json"));
+  const project = compile(path.join(at.folder, "main.peft"), openWorkspace(at.folder).sources);
+  expect(project.problems.map(({ code, message }) => `${code} ${message}`)).toEqual([]);
+});

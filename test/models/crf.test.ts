@@ -1,5 +1,7 @@
 /** The conditional random field against all rows of tags, one by one. */
+
 import { expect, test } from "@jest/globals";
+import { indexBounds } from "../../src/ir/ops/bounds.ts";
 import { bools, floats, ints, predicted, problems, project } from "./support.ts";
 
 const [C, S] = [3, 5];
@@ -97,4 +99,16 @@ predict look { objective = one data = jsonl("x") columns = ["decoded"] }`);
 test("one without a name would be another in each stage", () => {
   const p = project(`${two}train { objective = crf_tagging(t, longest: 16) data = jsonl("x") steps = 1 sequence = 16 }`);
   expect(problems(p)).toEqual([expect.stringMatching(/P0801.*crf_tagging.*needs a name/)]);
+});
+
+test("tags of −100 are set aside: a row may have them where the objective looks others up", () => {
+  const p = project(`import { BertForTokenClassification } from "std/models/bert"
+import { crf_tagging } from "std/crf"
+model t = BertForTokenClassification(vocab_size: 13, hidden_size: 8, num_hidden_layers: 1, num_attention_heads: 2, intermediate_size: 12, max_position_embeddings: 20, num_labels: 3)
+goal = crf_tagging(t, longest: 16)
+train tag { objective = goal  data = jsonl("x")  steps = 1  sequence = 16 }`);
+  const [stage] = p.actions.flatMap((a) => (a.kind === "stage" && a.stage.verb === "train" ? [a.stage] : []));
+  const bound = indexBounds(stage.step[0].graph).get("tags");
+  expect(bound).toMatchObject({ below: 3 });
+  expect(bound!.except).toContain(-100);
 });

@@ -56,7 +56,33 @@ describe("a report", () => {
     expect(at.get("runs/main/table/report.md")).toMatch(/^# By rank\n\n\| rank \| trained \|.*\n\| ---: /);
     expect(at.get("runs/main/table/report.svg")).toMatch(/^<svg[\s\S]*<circle[\s\S]*<\/svg>\n$/);
   });
+  test("has what is computed of numbers and of parameters, where the row is made", async () => {
+    const last = `
+lifted = run.after.loss - run.before.loss
+moved  = [max(abs(site.lora_B.weight)) for site in lora]
+most   = max(stack(moved))
+report more { rows = [{ lifted: lifted, twice: 2 * lifted, named: run.last.loss, most: most, planned: run.planned_bytes, activations: run.activation_bytes }]  }
+report mean { rows = rows  over = ["seed", "trained"] }`;
+    const at = place(spec(last));
+    expect(await run(at)).toMatchObject({ code: 0 });
+    const [row] = json(at, "runs/main/more/report.json").rows as readonly Readonly<Record<string, number>>[];
+    const ends = at
+      .get("runs/main/run-1-1/metrics.jsonl")
+      .trim()
+      .split("\n")
+      .map((l) => JSON.parse(l));
+    const evaluations = ends.filter((e) => e.eval_loss !== undefined);
+    expect(row.lifted).toBeCloseTo(evaluations.at(-1).eval_loss - evaluations[0].eval_loss, 4);
+    expect(row.twice).toBeCloseTo(2 * row.lifted, 6);
+    expect(row.named).toBeCloseTo(ends.findLast((e) => e.loss !== undefined).loss, 5);
+    // B begins at zero: it was looked at behind its training
+    expect(row.most).toBeGreaterThan(0);
+    expect(row.activations).toBeLessThan(row.planned);
+    // sizes differ by rank alone, so \`trained\` is a mean without a spread; without it in \`over\` nothing would change here
+    expect((json(at, "runs/main/mean/report.json").rows[0] as Record<string, { sd: number }>).trained.sd).toBe(0);
+  });
   test.each([
+    ["a number as a condition", "if run.after.loss < 1 { rows = [] }", /P0505/],
     ["a column that no row has", 'report r { rows = rows  over = "sed" }', /P0203[\s\S]*did you mean `seed`/],
     ["rows that are none", "report r { rows = [1] }", /P0206/],
     ["a cell that is a model", "report r { rows = [{ x: base }] }", /P0206/],

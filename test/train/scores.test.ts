@@ -12,6 +12,7 @@ const span = { file: "x", start: 0, end: 0 };
 async function score(
   rows: readonly (readonly [string, readonly string[], string])[],
   options: Record<string, unknown> = { at: [5, null] },
+  name = "keyphrase_f1",
 ) {
   const files = wordFiles({
     d: lines(rows.map(([text, keyphrases]) => ({ text, keyphrases }))),
@@ -24,7 +25,7 @@ async function score(
     folder: "x/result",
     tokenizer: undefined,
     data: [{}],
-    metrics: [{ name: "keyphrase_f1", options }],
+    metrics: [{ name, options }],
   };
   const source = makeSource(spec("generated", ["s", spec("jsonl", ["d"], { input: "{text}" })]), {
     files,
@@ -50,6 +51,14 @@ describe("keyphrase_f1", () => {
     expect(eight["present_f1@5"]).toBeCloseTo(0.4444, 4);
     expect(eight["present_f1@M"]).toBeCloseTo(0.5, 4);
   });
+  test("of as many as there are to find; digits are alike, an unknown word is no phrase", async () => {
+    const found = await score([[text, ["alpha", "beta"], "zeta ; beta ; alpha"]], { at: ["O"] });
+    // of two looked at, one is right of two there are
+    expect(found["present_f1@O"]).toBeCloseTo(0.5, 12);
+    expect((await score([["in 1999 it rained", ["1999"], "2000"]], { at: [null] }))["present_f1@M"]).toBe(1);
+    const unknown = await score([[text, ["alpha"], "[UNK] ; alpha ; alpha [UNK]"]], { at: [null] });
+    expect([unknown["present_f1@M"], unknown["absent_f1@M"]]).toEqual([1, 0]);
+  });
   test("after stemming, each phrase once, what is not in the text apart, means before the harmonic mean", async () => {
     const found = await score([
       ["the models learn", ["learning", "graph nets"], "learn;learning; graph net"],
@@ -59,6 +68,31 @@ describe("keyphrase_f1", () => {
     expect(found).toMatchObject({ "present_f1@M": 0.5, "absent_f1@M": 0.5 });
     expect((await score([["the models learn", ["learning"], "learn"]], { stem: "none" }))["present_f1@M"]).toBe(0);
   });
+});
+
+test("CIDEr-D: by hand, at its most for what the references say, less for other words and other lengths", async () => {
+  const of = async (answers: readonly string[]) => {
+    const references = ["a red house", "a blue house by the sea", "two green boats"];
+    return (
+      await score(
+        references.map((r, i) => [r, [r], answers[i]] as const),
+        { references: "keyphrases" },
+        "cider",
+      )
+    ).cider;
+  };
+  const best = await of(["a red house", "a blue house by the sea", "two green boats"]);
+  // texts of three words have no run of four: three quarters of ten for two of the rows
+  expect(best).toBeCloseTo((7.5 + 10 + 7.5) / 3, 6);
+  expect(await of(["two green boats", "two green boats", "a red house"])).toBe(0);
+  const long = await of(["a red house a red house", "a blue house by the sea", "two green boats"]);
+  expect(long).toBeGreaterThan(0);
+  expect(long).toBeLessThan(best);
+  // the row alone, by hand: only `red` tells it from the others (ln 3), `house` and `a` are in two of three (ln 1.5)
+  const [rare, often] = [Math.log(3), Math.log(1.5)];
+  const single = await of(["red", "", ""]);
+  const cosine = (rare * rare) / (rare * Math.sqrt(rare ** 2 + 2 * often ** 2));
+  expect(single).toBeCloseTo((10 * cosine * Math.exp(-4 / 72)) / 4 / 3, 6);
 });
 
 test("a file that scores what it wrote", async () => {

@@ -22,6 +22,7 @@ import { type MethodFrame, type MethodLine, methodFrame } from "./method-frame.t
 import { modelOf } from "./model-of.ts";
 import { lateNumber } from "./numbers.ts";
 import { Objectives } from "./objectives.ts";
+import { type OptionsGiven, optionsGiven } from "./options.ts";
 import { fillings, fillingsOf, roleFields } from "./roles.ts";
 import type { Evaluator, Here, Read, Scope } from "./scope.ts";
 import { asSelection } from "./select.ts";
@@ -534,23 +535,8 @@ export class Elaborator implements Evaluator {
 
   // ---- static data
 
-  optionsGiven(applied: Applied): Map<string, { value: Value; span: Span }> {
-    const out = new Map<string, { value: Value; span: Span }>();
-    const { params } = applied.method.decl;
-    let position = 0;
-    for (const a of applied.args) {
-      if (a.kind === "Spread") {
-        const v = this.evaluate(a.value, applied.scope);
-        if (!(v instanceof Fields)) fail("P0205", a.span, "only a record can be spread into options");
-        for (const [k, x] of v.entries) out.set(k, { value: x, span: a.span });
-      } else
-        out.set(a.kind === "Named" ? a.name.text : params[position++].name.text, {
-          value: this.evaluate(a.value, applied.scope),
-          span: a.span,
-        });
-    }
-    for (const [k, value] of applied.values) out.set(k, { value, span: applied.span });
-    return out;
+  optionsGiven(applied: Applied): OptionsGiven {
+    return optionsGiven(this, applied);
   }
 
   /** Static values as plain data, for stages and reports; things without data are named. */

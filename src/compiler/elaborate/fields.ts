@@ -159,7 +159,10 @@ export const stageFields = {
     rows: { kind: late("records, one a row"), doc: "Numbers and texts by column." },
     of: { kind: late("results of stages that measured something"), doc: "Stages whose metrics become rows." },
     title: { kind: text, doc: "Heading. Left out: the stage's name." },
-    over: { kind: text, doc: "A column, such as a seed: rows that differ in it alone become one, as mean ± standard deviation." },
+    over: {
+      kind: texts,
+      doc: "A column, such as a seed, or several: rows that differ in them alone become one, as mean ± standard deviation; the first is left out.",
+    },
     curve: {
       kind: record({
         x: { kind: text, doc: "Column along." },

@@ -169,8 +169,10 @@ function fromFolder(
   skip: ReadonlySet<Storage>,
   span: Span,
 ): void {
-  const tensors = reading(span, () => e.host.readTensors(folder));
   const params = [...instance.tree()].flatMap((i) => [...i.stored()].map(([, s]) => s));
+  // all starts afresh: of the folder only config.json is wanted
+  if (params.every((s) => skip.has(s))) return;
+  const tensors = reading(span, () => e.host.readTensors(folder));
   const entry = e.models.find((m) => m.instance === instance)!;
   if (!tensors && e.host.sizesOnly) {
     for (const s of params) if (!skip.has(s)) s.source = { kind: "file", folder, tensor: s.path };

@@ -3,6 +3,7 @@ import type { Span } from "../../ir/graph.ts";
 import type { ReportCell, ReportStage } from "../project.ts";
 import type { Elaborator } from "./elaborator.ts";
 import { fail } from "./fault.ts";
+import { asItIs } from "./numbers.ts";
 import type { Settings } from "./settings.ts";
 import { Storage } from "./storage.ts";
 import { describe, Fields, type Value } from "./values.ts";
@@ -12,7 +13,7 @@ export function reportStage(e: Elaborator, s: Settings<"report">, base: { name: 
   const given = s.value("rows") ?? [];
   const rows = (Array.isArray(given) ? (given as readonly Value[]) : [given]).map((row) => {
     if (!(row instanceof Fields)) fail("P0206", at, `\`rows\` are records, one a row, this is ${describe(row)}`);
-    return Object.fromEntries([...row.entries].map(([name, value]) => [name, cell(value, name, at)]));
+    return Object.fromEntries([...row.entries].map(([name, value]) => [name, cell(e, value, name, at)]));
   });
   const tables = s.value("of") ?? [];
   const of = (Array.isArray(tables) ? (tables as readonly Value[]) : [tables]).map((result) => {
@@ -44,13 +45,14 @@ export function reportStage(e: Elaborator, s: Settings<"report">, base: { name: 
     columns,
     rows,
     of,
-    over: column(s.string("over"), "over"),
+    over: (s.strings("over") ?? []).flatMap((name) => column(name, "over") ?? []),
     curve: x === undefined || y === undefined ? undefined : { x, y, by: axis("by") },
   };
 }
 
-function cell(value: Value, name: string, span: Span): ReportCell {
-  if (value instanceof Storage && value.shape.length === 0) return { late: value.name };
+function cell(e: Elaborator, value: Value, name: string, span: Span): ReportCell {
+  if (value instanceof Storage && value.shape.length === 0)
+    return { late: (value.source?.kind === "number" ? value : asItIs(e, value, span)).name };
   if (value === null || typeof value === "string" || typeof value === "number" || typeof value === "boolean") return value;
   return fail("P0206", span, `\`${name}\` of a row must be a number or a text, or a number that a stage makes, this is ${describe(value)}`);
 }

@@ -38,10 +38,13 @@ class Asked extends Map<string, Value> {
   }
 }
 
+/** Of a run with `reverse` in f32: what the first step measured of the values it rebuilt. */
+const REBUILT = ["rebuild_error", "rebuild_growth", "rebuild_bound"];
+
 const scalars = (entry: Entry): string[] =>
   entry.graph.results.flatMap(({ role, name, node }) => (role === "output" && node.type.shape.length === 0 ? [name] : []));
 const metricNames = (metrics: readonly MetricSpec[]): string[] =>
-  metrics.map(({ name }) => name).filter((name) => own(METRICS, name)?.number ?? true);
+  metrics.flatMap(({ name, options }) => own(METRICS, name)?.numbers?.(options) ?? [name]);
 
 /** Numbers of one evaluation, before (`before`) or after training, or of an `evaluate`. */
 function numbers(
@@ -57,8 +60,8 @@ function numbers(
 }
 
 /**
- * Of `train`: `folder`; `trained` and `parameters`, counted now; `loss` of the last update, `updates`, `seconds` and `peak_bytes` of the run; `before` and
- * `after`, the numbers of the first evaluation and of the last one (the best, where the best is kept); `watch`.
+ * Of `train`: `folder`; `trained` and `parameters`, counted now; `loss` of the last update, `updates`, `seconds` and `peak_bytes` of the run, what was planned of
+ * that and of activations (`planned_bytes`, `activation_bytes`); `before` and `after`, the numbers of the first evaluation and of the last one (the best, where the best is kept); `watch`.
  */
 export function trainResult(e: Elaborator, stage: TrainStage): Fields {
   const { folder, span } = stage;
@@ -72,13 +75,15 @@ export function trainResult(e: Elaborator, stage: TrainStage): Fields {
         );
   const size = (names: Iterable<string>) => [...names].reduce((sum, name) => sum + (shapes.get(name) ?? 0), 0);
   const seen = [...stage.evaluation.flatMap(scalars), ...metricNames(stage.evaluate?.metrics ?? []), "perplexity"];
+  const last = scalars(stage.step[0]).filter((name) => !name.includes("/"));
   const watched = scalars(stage.step[0]).flatMap((name) => (name.startsWith("watch/") ? [name.slice("watch/".length)] : []));
-  return numbers(e, folder, ["loss", "updates", "seconds", "peak_bytes"], "", span, {
+  return numbers(e, folder, ["loss", "updates", "seconds", "peak_bytes", "planned_bytes", "activation_bytes", ...REBUILT], "", span, {
     folder,
     trained: size(stage.trained),
     parameters: size(shapes.keys()),
     before: numbers(e, folder, seen, "before/", span),
     after: numbers(e, folder, seen, "after/", span),
+    last: numbers(e, folder, last, "last/", span),
     watch: numbers(e, folder, watched, "watch/", span),
   });
 }

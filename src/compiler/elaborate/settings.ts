@@ -8,7 +8,9 @@ import { fail, failTogether } from "./fault.ts";
 import { type Field, type FieldName, type Given, misfit, type Verb } from "./fields.ts";
 import { Instance } from "./instance.ts";
 import { fromJson } from "./models.ts";
+import { betweenStages } from "./numbers.ts";
 import type { Scope } from "./scope.ts";
+import { Thunk } from "./thunk.ts";
 import { Applied, Dataset, describe, Fields, MethodDecl, type Value } from "./values.ts";
 
 /** The settings of a stage: expressions are kept, since some (`objective`, `params`) are evaluated inside the graph they make. */
@@ -23,8 +25,13 @@ export class Settings<V extends Verb = Verb> {
     overrides: Readonly<Record<string, unknown>>,
   ) {
     for (const s of statement.settings) {
-      if (s.kind === "Setting") this.exprs.set(s.name.text, { value: () => e.evaluate(s.value, scope), expr: s.value, span: s.name.span });
-      else {
+      if (s.kind === "Setting") {
+        const read = () => e.evaluate(s.value, scope);
+        // a report's are of the file itself, and computed once
+        const settled =
+          statement.verb.text === "report" ? new Thunk(() => betweenStages(e, s.value.span, read), s.name.text, s.span) : undefined;
+        this.exprs.set(s.name.text, { value: settled === undefined ? read : () => settled.force(), expr: s.value, span: s.name.span });
+      } else {
         const v = e.evaluate(s.value, scope);
         if (!(v instanceof Fields)) fail("P0206", s.span, `a record is spread into a stage, this is ${describe(v)}`);
         for (const [k, x] of v.entries) this.exprs.set(k, { value: () => x, expr: undefined, span: s.span });

@@ -6,6 +6,7 @@ import type { Elaborator } from "./elaborator.ts";
 import { bindNames, evaluate } from "./expressions.ts";
 import { Fault, fail } from "./fault.ts";
 import { fromJson, makeModel } from "./models.ts";
+import { betweenStages } from "./numbers.ts";
 import { fixed, type Read, type Scope } from "./scope.ts";
 import { selectionOf } from "./select.ts";
 import { overridden } from "./settings.ts";
@@ -103,7 +104,7 @@ export class Run {
       fail("P0502", s.span, "`:=` rebinds a name of a model inside a method", { notes: ["at the top of a file names are set with `=`"] });
     const values =
       s.values.length === s.targets.length
-        ? s.values.map((v) => evaluate(this.e, v, this.scope))
+        ? s.values.map((v) => betweenStages(this.e, v.span, () => evaluate(this.e, v, this.scope)))
         : this.e.elements(evaluate(this.e, s.values[0], this.scope), s.values[0].span);
     if (values.length !== s.targets.length) fail("P0213", s.span, `${values.length} values for ${s.targets.length} names`);
     s.targets.forEach((t, i) => {

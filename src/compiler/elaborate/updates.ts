@@ -32,7 +32,12 @@ function* spokenOf(e: Elaborator, site: Site): IterableIterator<Storage> {
 export function checkUpdates(e: Elaborator): void {
   const trains = e.actions.some((a) => a.kind === "stage" && a.stage.verb === "train");
   for (const a of trains ? e.attachments : []) {
-    if (a.maker || a.loaded || e.heard.has(a.method.decl) || a.sites.some((s) => s.place.kind === "param" || s.parameters().next().value))
+    if (
+      a.maker ||
+      a.loaded ||
+      e.heard.has(a.method.decl) ||
+      a.sites.some((s) => s.place.kind === "param" || e.siteParameters(s).next().value)
+    )
       continue;
     const line = rebindings(a.method.decl.members.filter(isStatement)).find(({ label }) =>
       updateNames.has(label.slice(label.lastIndexOf(".") + 1)),

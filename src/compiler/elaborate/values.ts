@@ -53,6 +53,10 @@ export class Fields {
     readonly entries: ReadonlyMap<string, Value>,
     readonly type?: TypeDecl,
   ) {}
+  /** Entries that are there already: some are made when they are asked for. */
+  own(): Iterable<[string, Value]> {
+    return Map.prototype.entries.call(this.entries) as MapIterator<[string, Value]>;
+  }
 }
 
 /** A whole number that the batch settles: a size as a value. */
@@ -156,6 +160,8 @@ export class Applied {
     /** Options given as values rather than text (an adapter read from disk, a copy). They win. */
     readonly values: ReadonlyMap<string, Value> = new Map(),
   ) {}
+  /** Its options as they were when they were first asked for: names in them may stand for something else later. */
+  given: ReadonlyMap<string, { readonly value: Value; readonly span: Span }> | undefined;
 }
 
 /** `eval(m)`: the same module with `training` false. */

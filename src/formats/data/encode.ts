@@ -6,7 +6,7 @@ import type { Framed, TextTokenizer } from "../tokenizer/tokenizer.ts";
 import { type ClassNames, missing, type Numbering, readArray, readLabels } from "./labels.ts";
 import type { Row } from "./records.ts";
 import { arrayColumn, type Column, listColumn, numberColumn, type RowFacts, type Table } from "./table.ts";
-import { applyFilters, hasMask, render, type Slot, type Template } from "./template.ts";
+import { applyFilters, hasMask, masksOf, render, type Slot, type Template } from "./template.ts";
 
 /** What labels are where nothing is to be learnt. */
 export const IGNORED = -100;
@@ -50,7 +50,8 @@ export interface EncodedRows {
 
 interface Encoded extends Framed {
   readonly labels?: readonly number[];
-  readonly maskAt?: number;
+  /** Places of the template's masks. */
+  readonly masksAt?: readonly number[];
   readonly tags?: readonly number[];
   /** Before anything was cut off: how many tokens have a label, and how many stand before the first of them. */
   readonly labelled?: number;
@@ -133,7 +134,9 @@ export function encodeRows(
   };
   lists("labels", (row) => row.labels);
   lists("tags", (row) => row.tags);
-  if (masked) columns.set("mask_at", numberColumn(encoded.map((row) => row.maskAt!)));
+  const places = encoded.map((row) => row.masksAt ?? []);
+  // a template with several masks has a list of their places
+  if (masked) columns.set("mask_at", places[0]?.length === 1 ? numberColumn(places.map(([at]) => at)) : listColumn(places, 0));
   const label = plan.label === undefined ? undefined : labelColumn(all, plan.label, context.labels, file, [start, end]);
   if (label !== undefined) columns.set("label", label.column);
   for (const name of plan.columns) columns.set(name, givenColumn(rows, name, file));
@@ -330,9 +333,12 @@ function encodeMasked(row: Row, plan: RowPlan, { tokenizer, file, sequence }: En
     made = framed(low);
   }
   const places = made.ids.flatMap((id, i) => (id === mask ? [i] : []));
-  if (places.length !== 1)
-    throw new InputError("P0712", `\`${file}\`, line ${row.line} has ${places.length} mask tokens where the template's one is wanted`, [
-      `does the text itself contain ${token}?`,
-    ]);
-  return { ...made, cut: full - made.ids.length, maskAt: places[0] };
+  const wanted = plan.inputs.reduce((sum, template) => sum + masksOf(template), 0);
+  if (places.length !== wanted)
+    throw new InputError(
+      "P0712",
+      `\`${file}\`, line ${row.line} has ${places.length} mask tokens where the template's ${wanted === 1 ? "one is" : `${wanted} are`} wanted`,
+      [`does the text itself contain ${token}?`],
+    );
+  return { ...made, cut: full - made.ids.length, masksAt: places };
 }

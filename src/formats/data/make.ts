@@ -203,7 +203,7 @@ function givenTokens(source: Source, plan: TokenPlan, kitchen: Kitchen): Encoded
   const facts = rows.map(
     ({ line }, i): RowFacts => ({
       line,
-      tokens: columns.get("input_ids")!.row(i).length,
+      tokens: texts?.row(i).length ?? 0,
       labelled: labelCount(labels && Array.from(labels.row(i))),
     }),
   );

@@ -60,7 +60,6 @@ export function parseTemplate(source: string): Template {
     }
   }
   flush();
-  if (pieces.filter((piece) => piece === MASK).length > 1) throw bad("it has more than one {mask}");
   return { source, pieces };
 }
 
@@ -76,6 +75,9 @@ function slot(inside: string, bad: (what: string, ...notes: string[]) => InputEr
 export function isSlot(piece: Piece): piece is Slot {
   return typeof piece === "object";
 }
+
+/** How many masks a template has. */
+export const masksOf = (template: Template): number => template.pieces.filter((piece) => piece === MASK).length;
 
 export function hasMask(template: Template): boolean {
   return template.pieces.includes(MASK);

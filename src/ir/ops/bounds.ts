@@ -63,8 +63,9 @@ function positionsOf(n: Node): number | undefined {
   return n.op === "reshape" || n.op === "permute" || n.op === "expand" || n.op === "cast" ? positionsOf(n.inputs[0]) : undefined;
 }
 
-/** Constants that a condition tells apart. */
+/** Constants that a condition tells apart, among others perhaps (`real and tags != -100`). */
 function setAside(condition: Node): number[] {
+  if (condition.op === "and" || MOVES.has(condition.op)) return condition.inputs.flatMap(setAside);
   if (condition.op !== "ne" && condition.op !== "eq") return [];
   return condition.inputs.flatMap((side) => {
     const value = splatOf(side);

@@ -3,6 +3,7 @@ import { InputError } from "../../ir/errors.ts";
 import type { RunHost } from "../host.ts";
 import { accuracy } from "./accuracy.ts";
 import { agreement } from "./agreement.ts";
+import { cider } from "./cider.ts";
 import { confusion } from "./confusion.ts";
 import { pearson, spearman } from "./correlation.ts";
 import { f1, macroF1, macroPrecision, macroRecall } from "./f1.ts";
@@ -14,6 +15,7 @@ import { DERIVED } from "./scalars.ts";
 export const ROW_METRICS: Readonly<Record<string, Metric>> = {
   accuracy,
   agreement,
+  cider,
   confusion,
   f1,
   keyphrase_f1: keyphrases,

@@ -32,10 +32,10 @@ export function report(stage: ReportStage, host: ReportHost, metrics: ReadonlyMa
     fixed: Object.entries(row).flatMap(([name, cell]) => (typeof cell === "object" && cell !== null ? [] : [[name, cell] as const])),
     values: Object.fromEntries(stage.columns.map((name) => [name, value(row[name])])),
   }));
-  const grouped = stage.over === undefined ? made.map(({ values }) => values) : together(made, stage.over);
+  const grouped = stage.over.length === 0 ? made.map(({ values }) => values) : together(made, stage.over);
   const systems = stage.of.flatMap((of) => systemsOf(metrics.get(of) ?? {}));
   const rows = [...grouped, ...systems];
-  const columns = [...new Set([...stage.columns.filter((name) => name !== stage.over), ...systems.flatMap((row) => Object.keys(row))])];
+  const columns = [...new Set([...stage.columns.filter((name) => name !== stage.over[0]), ...systems.flatMap((row) => Object.keys(row))])];
   const table: ReportTable = { title: stage.title, columns, rows };
   const put = (name: string, text: string) => writeFile(host.files, joinPath(folder, name), new TextEncoder().encode(text));
   put("report.md", markdown(table));
@@ -45,23 +45,23 @@ export function report(stage: ReportStage, host: ReportHost, metrics: ReadonlyMa
   return table;
 }
 
-/** Rows that agree in everything that was known before the run, `over` apart, as one: means of what the runs made. */
+/** Rows that agree in everything that was known before the run, columns of `over` apart, as one: means of what differs; the first column of `over` is gone. */
 function together(
   rows: readonly { readonly fixed: readonly (readonly [string, ReportValue])[]; readonly values: Readonly<Record<string, ReportValue>> }[],
-  over: string,
+  over: readonly string[],
 ): Record<string, ReportValue>[] {
   const groups = new Map<string, Record<string, ReportValue>[]>();
   const known = new Map<string, ReadonlySet<string>>();
   for (const { fixed, values } of rows) {
-    const key = JSON.stringify(fixed.filter(([name]) => name !== over));
+    const key = JSON.stringify(fixed.filter(([name]) => !over.includes(name)));
     groups.set(key, [...(groups.get(key) ?? []), values]);
-    known.set(key, new Set(fixed.map(([name]) => name)));
+    known.set(key, new Set(fixed.flatMap(([name]) => (over.includes(name) ? [] : [name]))));
   }
   return [...groups].map(([key, same]) => {
     const [first] = same;
     return Object.fromEntries(
       Object.keys(first).flatMap((name): [string, ReportValue][] => {
-        if (name === over) return [];
+        if (name === over[0]) return [];
         const numbers = same.map((row) => row[name]);
         if (known.get(key)!.has(name) || !numbers.every((x) => typeof x === "number")) return [[name, first[name]]];
         return [[name, measured(numbers as number[])]];

@@ -24,6 +24,7 @@ export const bio: Maker = {
       return { ...row.values, [COLUMN]: classes };
     });
     if (marked.plan.kind !== "text") throw wrong(spec, "argument 1", spec.args[0], "a table of texts");
-    return { ...marked, plan: { ...marked.plan, target: undefined, wordTags: COLUMN } };
+    const unread = (marked.unread ?? []).filter((name) => name !== column);
+    return { ...marked, unread, plan: { ...marked.plan, target: undefined, wordTags: COLUMN } };
   },
 };

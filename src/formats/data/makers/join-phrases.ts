@@ -28,6 +28,10 @@ export const joinPhrases: Maker = {
       }
       return { ...row.values, [COLUMN]: phrases.join(by) };
     });
-    return { ...joined, plan: { ...plan, target: { source: `{${COLUMN}}`, pieces: [{ column: COLUMN, filters: [] }] } } };
+    return {
+      ...joined,
+      unread: (joined.unread ?? []).filter((name) => name !== column),
+      plan: { ...plan, target: { source: `{${COLUMN}}`, pieces: [{ column: COLUMN, filters: [] }] } },
+    };
   },
 };

@@ -173,9 +173,13 @@ function planOf(spec: TableSpec, first: Row, path: string, usual: Shape | AskedF
     }
   }
   if (!given(input) && usual === undefined) {
+    // rows of numbers alone, such as pictures: nothing is read as text
+    if (names.length > 0)
+      return { plan: { kind: "tokens", columns: names, label: given(label) ? text(label, "label") : undefined }, shape: "columns" };
     throw new InputError("P0703", `\`${path}\` has no column \`text\` or \`prompt\`, so \`input\` must say what the model reads`, [
       `it has ${Object.keys(first.values).join(", ")}`,
       ...Object.entries(ANSWERS).flatMap(([name, who]) => (has(name) ? [who] : [])),
+      ...(given(label) ? ["rows without a text name their `columns`"] : []),
       'for example `input: "{premise} {hypothesis}"`, or a pair `input: ["{premise}", "{hypothesis}"]`',
     ]);
   }

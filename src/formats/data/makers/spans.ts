@@ -15,10 +15,19 @@ export const spans: Maker = {
     if (source === undefined) return undefined;
     const table = kitchen.table(tags);
     const scores = table?.columns.get("logits");
-    if (table === undefined || scores === undefined || scores.rank !== 2)
-      throw new InputError("P0703", "`spans` takes predictions with a column `logits`, a row of scores for each token", [
-        'such as `predict tags { …  columns = ["logits"] }`',
-      ]);
+    const decoded = table?.columns.get("decoded");
+    if (table === undefined || (scores?.rank !== 2 && decoded?.rank !== 1))
+      throw new InputError(
+        "P0703",
+        "`spans` takes predictions with a column `logits`, a row of scores for each token, or `decoded`, a class for each",
+        ['such as `predict tags { …  columns = ["logits"] }`'],
+      );
+    /** The class of a token; 2 behind the end. A row of tags that was decoded as a whole goes before scores. */
+    const classAt = (row: number, place: number): number => {
+      if (decoded?.rank === 1) return decoded.row(row)[place] ?? BIO.O;
+      const [tokens, width] = scores!.shape(row);
+      return place < tokens ? best(scores!.row(row), place, width) : BIO.O;
+    };
     const rows = rowsOf(source);
     if (table.rows !== rows.length)
       throw new InputError("P0703", `${table.name} has ${table.rows} rows, but the texts that \`spans\` reads are ${rows.length}`);
@@ -37,7 +46,7 @@ export const spans: Maker = {
             "P0703",
             `\`${source.file}\`, line ${row.line}: its tokens do not fall into its words, so no word's class can be told`,
           );
-        return place < scores.shape(i)[0] ? best(scores.row(i), place, scores.shape(i)[1]) : BIO.O;
+        return classAt(i, place);
       });
       return phrasesIn(wordsOf(text), classes);
     });
