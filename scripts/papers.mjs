@@ -1,4 +1,5 @@
-// Runs the papers' programs and writes their tables to docs/papers.md: node scripts/papers.mjs [NAME …]. What is unchanged is not run again.
+// Runs the papers' programs and writes their tables to docs/papers.md: node scripts/papers.mjs [NAME …]. What is unchanged is not run again. With `--page` only the
+// page is written, of what was run before.
 import { spawnSync } from "node:child_process";
 import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import path from "node:path";
@@ -6,10 +7,11 @@ import path from "node:path";
 const root = path.resolve(import.meta.dirname, "..");
 const papers = path.join(root, "specs/papers");
 const names = readdirSync(papers).filter((name) => existsSync(path.join(papers, name, "run.peft")));
-const asked = process.argv.slice(2);
+const asked = process.argv.slice(2).filter((name) => name !== "--page");
+const pageOnly = process.argv.includes("--page");
 
 for (const name of names) {
-  if (asked.length > 0 && !asked.includes(name)) continue;
+  if (pageOnly || (asked.length > 0 && !asked.includes(name))) continue;
   const done = spawnSync("node", ["dist/src/cli/main.js", "train", `specs/papers/${name}/run.peft`, "--reuse"], {
     cwd: root,
     stdio: "inherit",
@@ -26,9 +28,11 @@ function reports(name) {
     .filter(({ file }) => existsSync(file))
     .map((one) => ({ ...one, at: statSync(one.file).mtimeMs }))
     .sort((a, b) => a.at - b.at);
-  return [...new Map(found.map((one) => [one.stage, one])).values()].map(({ file }) =>
-    readFileSync(file, "utf8").replace(/^# /, "**").replace("\n", "**\n"),
+  // the first table of a program is the paper's
+  const newest = [...new Map(found.map((one) => [one.stage, one])).values()].sort(
+    (a, b) => Number(b.stage === "table") - Number(a.stage === "table"),
   );
+  return newest.map(({ file }) => readFileSync(file, "utf8").replace(/^# /, "**").replace("\n", "**\n"));
 }
 
 const parts = names.flatMap((name) => {

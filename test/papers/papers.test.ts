@@ -255,13 +255,14 @@ describe("the papers' programs", () => {
       const ran = await run("list", 3, [
         ["for session in 1..4", "for session in 1..2"],
         ["from_step: 48", "from_step: 0"],
+        ["for seed in 0..3", "for seed in 0..1"],
       ]);
       expect([...ran.losses().keys()]).toEqual(["classic_ft", "start", "proof", "learn", "again"]);
       const listened = ran.events.flatMap((e) => (e.event === "step" && e.stage === "learn" ? [e.scalars.listened] : []));
       for (const share of listened) expect(share >= 0 && share <= 1).toBe(true);
       expect(listened.some((share) => share > 0)).toBe(true);
       const proofs = ran.rows("weights") as readonly Readonly<Record<string, number>>[];
-      expect(proofs).toHaveLength(3);
+      expect(proofs).toHaveLength(1);
       const size = Math.max(...proofs.map((row) => Math.abs(row.by_derivative)));
       expect(size).toBeGreaterThan(0);
       for (const row of proofs) expect(Math.abs(row.by_derivative - row.by_difference)).toBeLessThan(0.02 * size);
