@@ -2,7 +2,7 @@
 import type { Host, Program, TokenizerSource } from "../compiler/project.ts";
 import { type Combination, combine, nameOfCombination } from "../formats/adapters/combine.ts";
 import type { AdapterFolder } from "../formats/adapters/folder.ts";
-import type { Mappings } from "../formats/adapters/mapping.ts";
+import { type Mappings, withMappings } from "../formats/adapters/mapping.ts";
 import { isAdapter, readAdapter } from "../formats/adapters/read.ts";
 import { checkCopies, checkServed, grown, hasWeights, matchCheckpoint, openCheckpoint, type WantedParam } from "../formats/checkpoint.ts";
 import { labelCount, readConfig } from "../formats/config.ts";
@@ -29,16 +29,28 @@ export class Sources implements Host {
   constructor(
     readonly files: Files,
     private readonly library: Library,
-    readonly mappings: Mappings,
+    private known: Mappings,
     private readonly texts: ReadonlyMap<string, string> = new Map(),
     readonly sizesOnly = false,
     /** Adapters that were combined, by their names: what is compiled and what runs may be two of these. */
     private readonly combined = new Map<string, AdapterFolder>(),
   ) {}
 
+  /** The library's, and those of files that lie beside sources which were read: `mine.hf.json` beside `mine.peft`. */
+  get mappings(): Mappings {
+    return this.known;
+  }
+  private readonly beside = new Set<string>();
+  private readBeside(source: string): void {
+    const path = source.replace(/\.peft$/, ".hf.json");
+    if (path === source || this.beside.has(path) || this.files.stat(path)?.kind !== "file") return;
+    this.beside.add(path);
+    this.known = withMappings(this.known, this.files, [path]);
+  }
+
   /** The same files with one source replaced. */
   with(path: string, text: string): Sources {
-    return new Sources(this.files, this.library, this.mappings, new Map([...this.texts, [path, text]]), this.sizesOnly, this.combined);
+    return new Sources(this.files, this.library, this.known, new Map([...this.texts, [path, text]]), this.sizesOnly, this.combined);
   }
 
   readSource(path: string): string | undefined {
@@ -46,7 +58,9 @@ export class Sources implements Host {
     if (text !== undefined) return text;
     if (path.startsWith("std/")) return this.library.source(path);
     const kind = this.files.stat(path)?.kind;
-    return kind === undefined || kind === "folder" ? undefined : readText(this.files, path);
+    if (kind === undefined || kind === "folder") return undefined;
+    this.readBeside(path);
+    return readText(this.files, path);
   }
 
   readTree(path: string, text: string): Program | undefined {

@@ -3,8 +3,9 @@
  * may stand in them.
  */
 import { InputError } from "../../ir/errors.ts";
-import { describe, type Files, isRecord, type Json, type JsonRecord, joinPath, readRecord } from "../files.ts";
+import { type Files, isRecord, type Json, type JsonRecord, joinPath, readRecord } from "../files.ts";
 import type { StoredDType } from "../safetensors/dtype.ts";
+import { checkFile, PEFT_USUAL } from "./mapping-keys.ts";
 
 /** One option of a method. Which of the keys are there says how it is read and written. */
 export interface OptionMapping {
@@ -61,12 +62,12 @@ export interface ViewMapping {
 }
 
 /** Places that a format does not name: `at` is a selector, `#i` is put behind it, `count` an expression over the configuration's fields. */
-interface SitesMapping {
+export interface SitesMapping {
   readonly at: string;
   readonly count: string;
 }
 
-interface CompanionMapping {
+export interface CompanionMapping {
   readonly method: string;
   readonly from: string;
   /** Options as expressions over the sizes. */
@@ -217,7 +218,7 @@ export interface LibraryMapping {
 }
 
 /** What all kinds of one architecture of the adapters library have in common. */
-interface LibraryArchitecture {
+export interface LibraryArchitecture {
   /** All fields with the library's defaults. */
   readonly fields: JsonRecord;
   /** Choices that the library makes and does not save, with what it takes them to be when it reads. */
@@ -313,92 +314,88 @@ export interface Mappings {
 export const asInCheckpoints = ({ renamed }: Mappings, path: string): string =>
   renamed.reduce((now, [from, to]) => now.replace(from, to), path);
 
-/** Reads all `*.hf.json` of a folder. P0668: malformed, or a type said twice. */
+/** Reads all `*.hf.json` of folders. P0668: malformed, or a type said twice. */
 export function readMappings(files: Files, ...folders: readonly string[]): Mappings {
+  const paths = folders.flatMap((folder) =>
+    files
+      .list(folder)
+      .filter((entry) => entry.endsWith(".hf.json"))
+      .map((name) => joinPath(folder, name)),
+  );
+  return withMappings(undefined, files, paths);
+}
+
+/** Those of `known` and of more files. A later file may say anew what is `known` of a type; two of `paths` may not say one. */
+export function withMappings(known: Mappings | undefined, files: Files, paths: readonly string[]): Mappings {
   const peft = new Map<string, PeftMapping>();
-  const library: LibraryMapping[] = [];
-  const refused = new Map<string, string>();
-  const lowRank: LowRankMapping[] = [];
-  const banks: BankMapping[] = [];
-  const combined: CombinedMapping[] = [];
-  const gguf = new Map<string, GgufMapping>();
-  const architectures = new Map<string, LibraryArchitecture>();
-  const modelTypes = new Map<string, string>();
-  const tasks = new Map<string, TaskMapping>();
-  const renamed: (readonly [RegExp, string])[] = [];
-  const copied: (readonly [RegExp, string])[] = [];
-  const otherwise: (readonly [RegExp, string])[] = [];
-  for (const folder of folders) {
-    for (const name of files.list(folder).filter((entry) => entry.endsWith(".hf.json"))) {
-      const path = joinPath(folder, name);
-      const file = readRecord(files, path);
-      for (const [type, entry] of entries(file.peft, path, "peft")) {
-        if (peft.has(type)) throw new InputError("P0668", `\`${path}\` maps ${type}, which another file maps too`);
-        checkKeys(
-          entry,
-          ["layout", "fields", "floats", "free", "training", "accept", "why", "save", "headPrefix", "methods"],
-          path,
-          `peft.${type}`,
-        );
-        peft.set(type, entry as unknown as PeftMapping);
-      }
-      const kinds = file.adapters ?? [];
-      if (!Array.isArray(kinds)) throw new InputError("P0668", `\`${path}\`: adapters is ${describe(kinds)} where a list is wanted`);
-      for (const [i, entry] of kinds.entries()) {
-        checkKeys(entry, ["method", "from", "config", "infix", "options"], path, `adapters[${i}]`);
-        library.push(entry as unknown as LibraryMapping);
-      }
-      for (const [name, entry] of entries(file.architectures, path, "architectures")) {
-        checkKeys(entry, ["fields"], path, `architectures.${name}`);
-        architectures.set(name, entry as unknown as LibraryArchitecture);
-      }
-      for (const [i, entry] of list(file.low_rank, path, "low_rank").entries()) {
-        checkKeys(entry, ["method", "from", "down", "up", "alpha"], path, `low_rank[${i}]`);
-        lowRank.push(entry as unknown as LowRankMapping);
-      }
-      for (const [i, entry] of list(file.banks, path, "banks").entries()) {
-        checkKeys(entry, ["method", "from", "count", "alpha", "dropout", "down", "up", "one"], path, `banks[${i}]`);
-        banks.push(entry as unknown as BankMapping);
-      }
-      for (const [i, entry] of list(file.combined, path, "combined").entries()) {
-        checkKeys(entry, ["method", "from", "down", "up", "rank", "alpha"], path, `combined[${i}]`);
-        combined.push(entry as unknown as CombinedMapping);
-      }
-      for (const [type, entry] of entries(file.gguf, path, "gguf")) {
-        checkKeys(entry, ["architecture", "blocks", "names", "outside"], path, `gguf.${type}`);
-        gguf.set(type, entry as unknown as GgufMapping);
-      }
-      for (const [start, type] of entries(file.model_types, path, "model_types")) modelTypes.set(start, String(type));
-      for (const [from, to] of entries(file.renamed, path, "renamed")) renamed.push([new RegExp(from), String(to)]);
-      for (const [from, to] of entries(file.copied, path, "copied"))
-        for (const name of list(to, path, `copied.${from}`)) copied.push([new RegExp(from), String(name)]);
-      for (const [from, to] of entries(file.otherwise, path, "otherwise")) otherwise.push([new RegExp(from), String(to)]);
-      for (const [task, entry] of entries(file.tasks, path, "tasks")) {
-        checkKeys(entry, ["method", "from", "options", "at", "why", "params"], path, `tasks.${task}`);
-        tasks.set(task, entry as unknown as TaskMapping);
-      }
-      for (const [type, what] of entries(file.refused, path, "refused")) refused.set(type, String(what));
+  const library: LibraryMapping[] = [...(known?.library ?? [])];
+  const refused = new Map(known?.refused);
+  const lowRank: LowRankMapping[] = [...(known?.lowRank ?? [])];
+  const banks: BankMapping[] = [...(known?.banks ?? [])];
+  const combined: CombinedMapping[] = [...(known?.combined ?? [])];
+  const gguf = new Map(known?.gguf);
+  const architectures = new Map(known?.architectures);
+  const modelTypes = new Map(known?.modelTypes);
+  const tasks = new Map(known?.tasks);
+  const renamed = [...(known?.renamed ?? [])];
+  const copied = [...(known?.copied ?? [])];
+  const otherwise = [...(known?.otherwise ?? [])];
+  for (const path of paths) {
+    const file = readRecord(files, path);
+    checkFile(file, path);
+    const own = placed(file, path);
+    for (const [type, entry] of entries(own.peft)) {
+      if (peft.has(type)) throw new InputError("P0668", `\`${path}\` maps ${type}, which another file maps too`);
+      peft.set(type, { ...PEFT_USUAL, ...(entry as unknown as PeftMapping) });
     }
+    library.push(...list<LibraryMapping>(own.adapters));
+    for (const [name, entry] of entries(own.architectures)) architectures.set(name, entry as unknown as LibraryArchitecture);
+    lowRank.push(...list<LowRankMapping>(own.low_rank));
+    banks.push(...list<BankMapping>(own.banks));
+    combined.push(...list<CombinedMapping>(own.combined));
+    for (const [type, entry] of entries(own.gguf)) gguf.set(type, entry as unknown as GgufMapping);
+    for (const [start, type] of entries(own.model_types)) modelTypes.set(start, String(type));
+    for (const [from, to] of entries(own.renamed)) renamed.push([pattern(from, path), String(to)]);
+    for (const [from, to] of entries(own.copied)) for (const name of list<Json>(to)) copied.push([pattern(from, path), String(name)]);
+    for (const [from, to] of entries(own.otherwise)) otherwise.push([pattern(from, path), String(to)]);
+    for (const [task, entry] of entries(own.tasks)) tasks.set(task, entry as unknown as TaskMapping);
+    for (const [type, what] of entries(own.refused)) refused.set(type, String(what));
   }
-  return { lowRank, banks, combined, gguf, peft, library, architectures, modelTypes, renamed, copied, otherwise, tasks, refused };
+  const all = new Map([...(known?.peft ?? []), ...peft]);
+  return { lowRank, banks, combined, gguf, peft: all, library, architectures, modelTypes, renamed, copied, otherwise, tasks, refused };
 }
 
-function list(value: Json | undefined, path: string, field: string): readonly Json[] {
-  if (value === undefined) return [];
-  if (!Array.isArray(value)) throw new InputError("P0668", `\`${path}\`: ${field} is ${describe(value)} where a list is wanted`);
-  return value;
+/**
+ * The records with where their methods lie: `from` as imports of the main file name it. It is the file beside the mapping where it is left out, and beside it
+ * where it begins with `./`.
+ */
+function placed(value: JsonRecord, path: string): JsonRecord {
+  // the library's own files are imported by the library's name
+  const module = path.replace(/\.hf\.json$/, "").replace(/^(?:.*\/)?specs\/(?=std\/)/, "");
+  const folder = module.replace(/[^/]*$/, "");
+  const put = (v: Json): Json => {
+    if (Array.isArray(v)) return v.map((x) => put(x as Json));
+    if (!isRecord(v)) return v;
+    const inner = Object.fromEntries(Object.entries(v).map(([key, x]) => [key, FOREIGN.has(key) ? x : put(x)]));
+    if (typeof v.method !== "string") return inner;
+    return { ...inner, from: typeof v.from === "string" ? v.from.replace(/^\.\//, folder) : module };
+  };
+  return put(value) as JsonRecord;
 }
 
-function entries(value: Json | undefined, path: string, field: string): [string, Json][] {
-  if (value === undefined) return [];
-  if (!isRecord(value)) throw new InputError("P0668", `\`${path}\`: ${field} is ${describe(value)} where an object is wanted`);
-  return Object.entries(value);
+/** Keys whose values are of the format that is mapped. */
+const FOREIGN: ReadonlySet<string> = new Set(["fields", "config", "sets", "options", "accept", "why"]);
+
+function pattern(source: string, path: string): RegExp {
+  try {
+    return new RegExp(source);
+  } catch {
+    throw new InputError("P0668", `\`${path}\`: \`${source}\` is no regular expression`);
+  }
 }
 
-function checkKeys(entry: Json, keys: readonly string[], path: string, where: string): void {
-  if (!isRecord(entry)) throw new InputError("P0668", `\`${path}\`: ${where} is ${describe(entry)} where an object is wanted`);
-  for (const key of keys) if (entry[key] === undefined) throw new InputError("P0668", `\`${path}\`: ${where} lacks \`${key}\``);
-}
+const list = <T>(value: Json | undefined): readonly T[] => (value ?? []) as readonly T[];
+const entries = (value: Json | undefined): [string, Json][] => Object.entries((value ?? {}) as JsonRecord);
 
 /** transformers' `model_type` of a class; none for one that is not transformers'. */
 export function modelTypeOf({ modelTypes }: Mappings, module: string): string | undefined {

@@ -102,7 +102,7 @@ function unknownType(path: string, type: string, mappings: Mappings): InputError
   }
   return new InputError("P0662", `\`${path}\`: ${type} is no type of adapter that is known`, [
     `built are ${known}`,
-    "a method of your own is read where its file lies beside a .hf.json that maps this type",
+    "a method of your own is read in a program that imports it from a file with a .hf.json beside it, which maps this type",
   ]);
 }
 
