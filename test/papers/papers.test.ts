@@ -175,7 +175,7 @@ describe("the papers' programs", () => {
     "PANDA: a student of its own beside a frozen teacher, heard by how alike the tasks are",
     async () => {
       const ran = await run("panda", 2, [
-        ['["mnli", "task-opinion", "task-person", "task-order"]', '["mnli", "task-order"]'],
+        ['["mnli", "task-opinion", "task-person", "task-order"]', '["mnli"]'],
         ['["cb", "rte"]', '["cb"]'],
       ]);
       expect([...ran.losses().keys()]).toEqual(["on_source", "no_transfer", "transfer", "distil"]);
@@ -185,13 +185,12 @@ describe("the papers' programs", () => {
         expect(row.on).toBeGreaterThan(0);
         for (const alike of [row.ours, row.e_avg, row.on]) expect(Math.abs(alike)).toBeLessThanOrEqual(1 + 1e-6);
       }
-      // of two pairs the ranks agree or they do not, or gains are equal
-      for (const name of ["e_avg", "on", "ours"])
-        expect([-1, 0, 1]).toContain(Math.round(Number(ran.rows("guesses")[0][name]) * 1e4) / 1e4 + 0);
+      // one source has no rank among others
+      for (const name of ["e_avg", "on", "ours"]) expect(Number(ran.rows("guesses")[0][name])).toBeCloseTo(0, 6);
       const trained = ran.events.flatMap((e) => (e.event === "plan" ? [e.trained] : []));
       // prefix and head alone: the teacher's are not among them
       const own = (classes: number) => 20 * 2 * L * D + D * D + D + classes * (D + 1);
-      expect(trained).toEqual([own(3), own(2), ...Array(5).fill(own(3))]);
+      expect(trained).toEqual(Array(4).fill(own(3)));
     },
     TIME,
   );
@@ -320,7 +319,11 @@ describe("the papers' programs", () => {
   test(
     "MAFT: a smaller vocabulary and its tokenizer, with its certificate; the language is swapped under the task",
     async () => {
-      const ran = await run("maft", 2, [['["reduced", "MAFT", "LAFT"]', '["MAFT"]']]);
+      // without the tasks on three trunks, which claim nothing that two updates could show
+      const tasks = /model lone = afro[\s\S]*?\n(?=\/\/ MAD-X)/.exec(textOf("maft"))![0];
+      const topics =
+        'fn topics_of(language: string) = jsonl("../data/topics-" + language + ".jsonl", input: "{text}", label: "label", split: 0.8)\n';
+      const ran = await run("maft", 2, [[tasks, `${topics}tasks = [{ model: "none" }]\n`]]);
       const [before, after] = ran.rows("sizes_table") as readonly Readonly<Record<string, number>>[];
       // a row of the table and a number of the bias for each token that went
       expect(before.parameters - after.parameters).toBe((before.tokens - after.tokens) * (D + 1));
