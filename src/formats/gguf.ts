@@ -1,21 +1,32 @@
 /** Writes GGUF files, version 3: a header, facts by name, tensors behind them, each from a multiple of 32 bytes on. */
 import { type Files, writeDraft } from "./files.ts";
+import { encodeBlocks, GGUF_TYPES, type GgufType, sizeIn } from "./gguf-blocks.ts";
 
-/** A fact: a text, or a number that is written as f32. */
-export type GgufFact = string | { readonly f32: number };
+/** A fact: a text, a number, a truth, or a list. */
+export type GgufFact =
+  | string
+  | { readonly f32: number }
+  | { readonly u32: number }
+  | { readonly bool: boolean }
+  | { readonly strings: readonly string[] }
+  | { readonly i32s: readonly number[] };
 export interface GgufTensor {
   readonly name: string;
   /** As row-major code has it; the file lists the sizes the other way round. */
   readonly shape: readonly number[];
-  /** f32. */
+  /** How it is stored; none: f32. */
+  readonly type?: GgufType;
   readonly values: () => ArrayLike<number>;
 }
 
 const ALIGNMENT = 32;
-const F32 = 6;
-const STRING = 8;
+const [U32, I32, F32, BOOL, STRING, ARRAY] = [4, 5, 6, 7, 8, 9];
 const aligned = (n: number): number => Math.ceil(n / ALIGNMENT) * ALIGNMENT;
-const bytesOf = ({ shape }: GgufTensor): number => 4 * shape.reduce((n, d) => n * d, 1);
+const bytesOf = ({ shape, type = "f32" }: GgufTensor): number =>
+  sizeIn(
+    type,
+    shape.reduce((n, d) => n * d, 1),
+  );
 
 class Bytes {
   private readonly parts: Uint8Array[] = [];
@@ -55,21 +66,31 @@ export function writeGguf(files: Files, path: string, facts: Readonly<Record<str
   for (const [name, fact] of Object.entries(facts)) {
     head.text(name);
     if (typeof fact === "string") head.u32(STRING).text(fact);
-    else head.u32(F32).f32(fact.f32);
+    else if ("f32" in fact) head.u32(F32).f32(fact.f32);
+    else if ("u32" in fact) head.u32(U32).u32(fact.u32);
+    else if ("bool" in fact) head.u32(BOOL).raw(Uint8Array.of(Number(fact.bool)));
+    else if ("strings" in fact) {
+      head.u32(ARRAY).u32(STRING).u64(fact.strings.length);
+      for (const one of fact.strings) head.text(one);
+    } else
+      head
+        .u32(ARRAY)
+        .u32(I32)
+        .u64(fact.i32s.length)
+        .raw(new Uint8Array(Int32Array.from(fact.i32s).buffer));
   }
   let offset = 0;
   for (const tensor of tensors) {
     head.text(tensor.name).u32(tensor.shape.length);
     for (const size of [...tensor.shape].reverse()) head.u64(size);
-    head.u32(0).u64(offset);
+    head.u32(GGUF_TYPES[tensor.type ?? "f32"].code).u64(offset);
     offset += aligned(bytesOf(tensor));
   }
   writeDraft(files, path, (draft) => {
     draft.write(head.padded());
     for (const tensor of tensors) {
-      const data = Float32Array.from(tensor.values());
-      const bytes = new Uint8Array(aligned(data.byteLength));
-      bytes.set(new Uint8Array(data.buffer));
+      const bytes = new Uint8Array(aligned(bytesOf(tensor)));
+      bytes.set(encodeBlocks(tensor.type ?? "f32", Float32Array.from(tensor.values())));
       draft.write(bytes);
     }
   });

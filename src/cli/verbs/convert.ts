@@ -12,8 +12,11 @@ import { notLibrary } from "../../formats/adapters/verdicts.ts";
 import { notPeft, writeAdapter } from "../../formats/adapters/write.ts";
 import { writeLibrary } from "../../formats/adapters/write-library.ts";
 import { asideOf, holdsResult, settle, written } from "../../formats/aside.ts";
+import { readConfig } from "../../formats/config.ts";
 import { type Files, joinPath } from "../../formats/files.ts";
 import { writeGguf } from "../../formats/gguf.ts";
+import { GGUF_TYPES, type GgufType } from "../../formats/gguf-blocks.ts";
+import { encodeGgufModel } from "../../formats/gguf-model.ts";
 import { InputError } from "../../ir/errors.ts";
 import { packageVersion } from "../../node/package.ts";
 import type { Workspace } from "../../node/workspace.ts";
@@ -31,6 +34,7 @@ interface ConvertCommand extends CombinationOptions {
   readonly to: string;
   readonly with: readonly string[];
   readonly toLora?: string;
+  readonly type?: string;
   readonly output: string;
   readonly base?: string;
   readonly force?: boolean;
@@ -110,6 +114,25 @@ const foldersBelow = (files: Files, folder: string): string[] =>
     .map((name) => joinPath(folder, name))
     .filter((path) => isAdapter(files, path));
 
+/** `--to gguf` of a model's folder, a merged one for example. */
+function wholeModel(session: Session, io: Io, folder: string, { output, type = "f16", force }: ConvertCommand): void {
+  const { files, sources } = session.workspace;
+  if (!Object.hasOwn(GGUF_TYPES, type))
+    throw new Usage(`--type ${type}: there is no such type`, [`the types are: ${Object.keys(GGUF_TYPES).join(", ")}`]);
+  settle(files, output);
+  if (!force && (holdsResult(files, output) || files.stat(output)?.kind === "file"))
+    throw new InputError("P0825", `\`${output}\` is there already`, ["--force writes over"]);
+  const { facts, tensors } = encodeGgufModel(files, folder, type as GgufType, sources.mappings);
+  const write = (to: string): string => {
+    const file = to.endsWith(".gguf") ? to : joinPath(to, "model.gguf");
+    writeGguf(files, file, facts, tensors);
+    return file;
+  };
+  const at = output.endsWith(".gguf") ? write(output) : written(files, output, write).replace(asideOf(output), output);
+  if (session.json) io.out(line({ event: "convert", model: folder, to: "gguf", type, output: at, tensors: tensors.length }));
+  else io.out(`wrote ${at}: ${tensors.length} tensors, matrices in ${type}\n`);
+}
+
 /** `--with`: several adapters as one. `--to-lora`: a change of weights as a LoRA. Written in the layout that is asked for. */
 function made(session: Session, io: Io, folder: string, options: ConvertCommand): void {
   const { files } = session.workspace;
@@ -162,7 +185,12 @@ function rankOf(text: string): number {
 /** `convert`: an adapter in another tool's layout. */
 export function convert(program: Command, io: Io): void {
   const command = common(
-    program.command("convert").argument("<adapter>", "an adapter's folder: PEFT's, adapters', mlx-lm's or our own layout"),
+    program
+      .command("convert")
+      .argument(
+        "<adapter>",
+        "an adapter's folder: PEFT's, adapters', mlx-lm's or our own layout; with --to gguf or --to-lora also a model's",
+      ),
     {
       compiles: false,
       runs: false,
@@ -178,6 +206,7 @@ export function convert(program: Command, io: Io): void {
       "what it does to the base's weights as a LoRA of this rank, the nearest; also of a whole model, beside its --base",
     )
     .requiredOption("--output <dir>", "folder to write (for gguf also a file that ends so)")
+    .option("--type <name>", `of a whole model in GGUF: ${Object.keys(GGUF_TYPES).join(", ")} (default: f16)`)
     .option("--base <dir>", "the adapter's base model (default: where the adapter says)")
     .option("--force", "put it in the place of what is there, when it is whole")
     .addHelpText(
@@ -191,6 +220,9 @@ export function convert(program: Command, io: Io): void {
       if (writer === undefined && options.to !== BANK)
         throw new Usage(`--to ${options.to}: there is no such layout`, [`the layouts are: ${layouts}`]);
       if (options.toLora !== undefined || options.with.length > 0 || asksToCombine(options)) return made(session, io, folder, options);
+      if (options.to === "gguf" && !isAdapter(files, folder) && readConfig(files, folder) !== undefined)
+        return wholeModel(session, io, folder, options);
+      if (options.type !== undefined) throw new Usage("--type is that of a whole model's weights in GGUF");
       const stacked = options.to === "adapters" && files.stat(folder)?.kind === "folder" && !isAdapter(files, folder);
       const parts = options.to === BANK || stacked ? foldersBelow(files, folder) : [folder];
       if (!parts.every((part) => isAdapter(files, part)) || parts.length === 0)

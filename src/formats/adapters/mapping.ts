@@ -284,6 +284,17 @@ export interface GgufMapping {
   readonly paired?: Readonly<Record<string, string>>;
   /** Paths outside the blocks to whole names. */
   readonly outside: Readonly<Record<string, string>>;
+  /** What a whole model needs beside: more names, tensors that lie the other way round or are left out (regular expressions), facts by the configuration's fields, the first that is there. */
+  readonly whole?: {
+    readonly names: Readonly<Record<string, string>>;
+    readonly outside: Readonly<Record<string, string>>;
+    readonly turned: readonly string[];
+    readonly without: readonly string[];
+    readonly integers: Readonly<Record<string, readonly string[]>>;
+    readonly floats: Readonly<Record<string, readonly string[]>>;
+    /** Fields that must not be there, or be null or false: nothing is written for them. */
+    readonly plain: readonly string[];
+  };
 }
 
 export interface Mappings {
