@@ -208,6 +208,7 @@ const GGUF = of<GgufMapping>({
   names: needed,
   paired: may,
   outside: needed,
+  whole: may,
 });
 
 /** What most types of PEFT have, and one that leaves it out. */
