@@ -2,6 +2,7 @@
 import math
 
 import torch
+import torch.nn.functional as F
 
 # ---- numbers of a step, in f64
 
@@ -73,6 +74,20 @@ def along(e, by, directions):
             continue
         (part,) = torch.autograd.grad(g, cotangent, v, create_graph=True, allow_unused=True)
         total = total if part is None else total + part
+    return total
+
+
+# ---- several processes
+
+PARTED = False
+"""Whether each process has a part of what is updated elementwise."""
+
+
+def everywhere(total):
+    """A sum over all elements of what each process has a part of."""
+    if PARTED:
+        total = total.contiguous()
+        torch.distributed.all_reduce(total)
     return total
 
 
@@ -294,3 +309,36 @@ def to_words(x):
 
 def from_words(x):
     return _joined(x).to(torch.float64).to(torch.float32)
+
+
+# ---- structures that PyTorch has functions for
+
+
+def _seen(mask):
+    """A mask with which rows that may look nowhere look everywhere, and which rows may look somewhere."""
+    some = mask.any(dim=-1, keepdim=True)
+    return mask | ~some, some
+
+
+def attention(q, k, v, mask, scale):
+    """`scaled_dot_product_attention`, and 0 where a query may look nowhere."""
+    if mask is None:
+        return F.scaled_dot_product_attention(q, k, v, scale=scale)
+    mask, some = _seen(mask)
+    return torch.where(some, F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale), 0.0)
+
+
+def masked_softmax(x, mask):
+    """A softmax over the places where the mask is true; 0 where it is true nowhere."""
+    if mask is None:
+        return torch.softmax(x, dim=-1)
+    mask, some = _seen(mask)
+    return torch.where(some, torch.softmax(torch.where(mask, x, -math.inf), dim=-1), 0.0)
+
+
+def cross_entropy(logits, labels, ignore):
+    """Of each label; 0 for those that are ignored."""
+    flat = logits.reshape(-1, logits.shape[-1])
+    places = labels.reshape(-1).to(torch.int64)
+    places = torch.where(places == ignore, places, places.clamp(0, flat.shape[-1] - 1))
+    return F.cross_entropy(flat, places, ignore_index=ignore, reduction="none").reshape(labels.shape)

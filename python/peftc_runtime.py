@@ -8,6 +8,8 @@ import torch
 import torch.distributed as dist
 from torch.utils.checkpoint import checkpoint
 
+import peftc_ops as ops
+
 DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16, "i32": torch.int32, "bool": torch.bool}
 
 
@@ -33,54 +35,102 @@ class Program:
         self.device = device
         self.world = dist.get_world_size() if dist.is_initialized() else 1
         self.rank = dist.get_rank() if dist.is_initialized() else 0
+        self.sharded = options.get("shard") == "fsdp" and self.world > 1
+        """Whether `fully_shard` gives each process a part of every parameter."""
+        ops.PARTED = self.sharded
         self.functions = {e["name"]: (e, getattr(modules[e["file"]], e["call"])) for e in spec["entries"]}
-        self.model = modules["model"].Model().to(device)
-        self.params = {name: self.model.get_parameter(slot["module"]) for name, slot in spec["params"].items()}
+        parted = next((e["parted"] for e in spec["entries"] if "parted" in e), []) if self.sharded else []
+        self.parted = set(parted)
+        """What an update computes of parts: `param:...`, `state:...`."""
+        with torch.device("meta" if self.sharded else device):
+            self.model = modules["model"].Model()
         for name in spec["differentiated"]:
-            self.params[name].requires_grad_(True)
+            self.model.get_parameter(spec["params"][name]["module"]).requires_grad_(True)
+        self.dtype = DTYPES[options.get("dtype", "f32")]
+        self.wrap(options)
+        self.params = {name: self.model.get_parameter(slot["module"]) for name, slot in spec["params"].items()}
         backward = {state: param for e in spec["entries"] for state, param in e.get("backward", {}).items()}
         self.gradients = {state: self.params[param] for state, param in backward.items()}
         """States that are the gradients of parameters, which PyTorch adds up by itself."""
-        self.states = {
-            name: torch.zeros(slot["shape"], dtype=DTYPES[slot["dtype"]], device=device)
-            for name, slot in spec["states"].items()
-            if name not in self.gradients
-        }
-        self.dtype = DTYPES[options.get("dtype", "f32")]
-        self.recompute = bool(options.get("recompute"))
-        blocks = [self.model.get_submodule(path) for path in spec["blocks"]]
-        if self.recompute:
+        self.states = {}
+        for name, slot in spec["states"].items():
+            if name not in self.gradients:
+                shape = self.local(slot["shape"]) if f"state:{name}" in self.parted else slot["shape"]
+                self.states[name] = torch.zeros(shape, dtype=DTYPES[slot["dtype"]], device=device)
+        self.wrapped = None
+        """The model as DDP wraps it; made when the first gradient is asked for, when parameters have their values."""
+
+    def wrap(self, options):
+        blocks = [self.model.get_submodule(path) for path in self.spec["blocks"]]
+        if options.get("recompute"):
             for block in blocks:
                 _recomputed(block)
         if options.get("compile"):
             for block in blocks:
                 block.compile()
-        self.wrapped = None
-        """The model as DDP wraps it; made when the first gradient is asked for, when parameters have their values."""
+        if self.sharded:
+            try:
+                from torch.distributed.fsdp import fully_shard
+            except ImportError:  # before 2.6
+                from torch.distributed._composable.fsdp import fully_shard
+            for block in blocks:
+                fully_shard(block)
+            fully_shard(self.model)
+            self.model.to_empty(device=self.device)
+
+    # ---- parts: rows of the leading axis, as `fully_shard` cuts it
+
+    def rows(self, count):
+        size = -(-count // self.world)
+        return min(self.rank * size, count), min((self.rank + 1) * size, count)
+
+    def local(self, shape):
+        first, end = self.rows(shape[0])
+        return [end - first, *shape[1:]]
+
+    def assembled(self, mine, shape):
+        """The whole of what each process has rows of."""
+        first, end = self.rows(shape[0])
+        out = torch.zeros(shape, dtype=mine.dtype, device=mine.device)
+        out[first:end] = mine
+        dist.all_reduce(out)
+        return out
 
     # ---- values
 
-    def place(self, kind, name):
-        if kind == "param":
-            return self.params[name].data
-        if name in self.gradients:
-            return self.gradient(name)
-        return self.states[name]
+    def own(self, kind, name):
+        """What this process has of a parameter or a state."""
+        if kind == "state" and name not in self.gradients:
+            return self.states[name]
+        param = self.params[name] if kind == "param" else self.gradients[name]
+        value = param.detach() if kind == "param" else param.grad
+        if value is None:
+            value = torch.zeros_like(param.detach())
+        return value.to_local() if self.sharded else value
 
-    def gradient(self, state):
-        param = self.gradients[state]
-        return torch.zeros_like(param) if param.grad is None else param.grad
+    def in_parts(self, kind, name):
+        return self.sharded and (kind == "param" or name in self.gradients or f"state:{name}" in self.parted)
+
+    def shape(self, kind, name):
+        return self.spec["params" if kind == "param" else "states"][name]["shape"]
 
     def write(self, kind, name, at, values):
         """Puts numbers into a parameter or a state from its element `at` on."""
+        if kind == "state" and name in self.gradients:
+            raise KeyError(f"{name} is a gradient, which is not written")
         with torch.no_grad():
-            if kind == "state" and name in self.gradients and self.gradients[name].grad is None:
-                self.gradients[name].grad = torch.zeros_like(self.gradients[name])
-            place = self.place(kind, name).view(-1)
-            place[at : at + values.numel()].copy_(values.to(self.device))
+            place = self.own(kind, name).view(-1)
+            first = 0
+            if self.in_parts(kind, name):
+                shape = self.shape(kind, name)
+                first = self.rows(shape[0])[0] * math.prod(shape[1:])
+            low, high = max(at, first), min(at + values.numel(), first + place.numel())
+            if low < high:
+                place[low - first : high - first].copy_(values[low - at : high - at].to(self.device))
 
     def read(self, kind, name):
-        return self.place(kind, name).detach()
+        value = self.own(kind, name)
+        return self.assembled(value, self.shape(kind, name)) if self.in_parts(kind, name) else value
 
     # ---- running
 
@@ -137,7 +187,7 @@ class Program:
 
     def sums(self, entry):
         """The states that an entry reads; of those it adds to, only one process has what was there before."""
-        held = self.states if not self.gradients else {**self.states, **{name: self.gradient(name) for name in self.gradients}}
+        held = self.states
         if not entry["additive"] or self.rank == 0:
             return held
         return {name: torch.zeros_like(value) if name in entry["adds"] else value for name, value in held.items()}
@@ -154,17 +204,19 @@ class Program:
         """Adds gradients to those that parameters have. With several processes DDP sums them, once for an update."""
         entry = next(e for e, f in self.functions.values() if f is function)
         model = self.distributed()
-        quiet = model.no_sync() if self.world > 1 and not last else contextlib.nullcontext()
+        ddp = model is not self.model
+        quiet = model.no_sync() if ddp and not last else contextlib.nullcontext()
         with quiet:
             with self.casting():
                 outputs, states = model(function, x, self.sums(entry))
-            outputs.backward()
+            # `fully_shard` takes the mean over processes
+            (outputs * self.world if self.sharded else outputs).backward()
         with torch.no_grad():
             self.keep({}, self.together({k: v.detach() for k, v in states.items()}) if self.world > 1 else states)
         return {}
 
     def distributed(self):
-        if self.world == 1:
+        if self.world == 1 or self.sharded:
             return self.model
         if self.wrapped is None:
             from torch.nn.parallel import DistributedDataParallel
@@ -176,28 +228,40 @@ class Program:
         return self.wrapped
 
     def update(self, function, x):
+        """Parameters and states in parts where the update is elementwise, whole where it says that it needs them so."""
         with torch.no_grad():
-            outputs, params, states = function({name: p.data for name, p in self.params.items()}, x, self.sums({"additive": False}))
+            values = {
+                kind: {
+                    name: self.own(kind, name) if not self.sharded or f"{kind}:{name}" in self.parted else self.read(kind, name)
+                    for name in names
+                }
+                for kind, names in (("param", self.params), ("state", self.spec["states"]))
+            }
+            outputs, params, states = function(values["param"], x, values["state"])
             self.keep(params, states)
         return {key: value.detach() for key, value in outputs.items()}
 
     def keep(self, params, states):
-        held = {p.untyped_storage().data_ptr() for p in self.params.values()}
+        held = {self.own("param", name).untyped_storage().data_ptr() for name in self.params}
 
-        def own(value):
+        def own(kind, name, value):
             value = value.detach()
+            shape = self.shape(kind, name)
+            if self.in_parts(kind, name) and list(value.shape) == list(shape):
+                first, end = self.rows(shape[0])
+                value = value[first:end]
             return value.clone() if value.untyped_storage().data_ptr() in held or not value.is_contiguous() else value
 
-        params = {name: own(value) for name, value in params.items()}
-        states = {name: own(value) for name, value in states.items()}
+        params = {name: own("param", name, value) for name, value in params.items()}
+        states = {name: own("state", name, value) for name, value in states.items() if name not in self.gradients}
         for name, value in params.items():
-            self.params[name].data.copy_(value)
+            self.own("param", name).copy_(value)
         for name, value in states.items():
-            if name in self.gradients:
-                # an update begins the sums anew
-                self.gradients[name].grad = None
-            else:
-                self.states[name] = value.to(DTYPES[self.spec["states"][name]["dtype"]])
+            self.states[name] = value.to(DTYPES[self.spec["states"][name]["dtype"]])
+        if params:
+            # an update begins the sums anew
+            for param in self.gradients.values():
+                param.grad = None
 
 
 def _sum(_, bucket):

@@ -57,7 +57,7 @@ export function elsewhere(command: Command): Command {
   return command
     .option("--on <place>", "torch: PyTorch runs it, in Python processes that peftc starts (PEFTC_PYTHON, else python3)")
     .option("--processes <n>", "with --on torch: processes, each with its rows of every batch")
-    .option("--shard <way>", "with --on torch: ddp, every process has all parameters")
+    .option("--shard <way>", "with --on torch: ddp, every process has all parameters; fsdp, each has a part of each")
     .option("--dtype <type>", "with --on torch: f32, or bf16 for products (parameters and sums stay f32)")
     .option("--compile", "with --on torch: turns of loops go through torch.compile")
     .option("--recompute", "with --on torch: turns of loops are computed again for the backward half, to keep less");
@@ -138,13 +138,14 @@ export class Session {
   private async torch({ on, processes, shard, dtype, compile, recompute }: Elsewhere): Promise<Engine> {
     if (on !== "torch") throw new Usage(`--on ${on}: there is no such place`, ["the one there is: torch"]);
     if ((this.options.device ?? "auto") !== "auto") throw new Usage("--device is for this process and --on for others: give one of them");
-    if (shard !== undefined && shard !== "ddp") throw new Usage(`--shard ${shard}: there is no such way`, ["the one there is: ddp"]);
+    if (shard !== undefined && shard !== "ddp" && shard !== "fsdp")
+      throw new Usage(`--shard ${shard}: there is no such way`, ["the ways are: ddp, fsdp"]);
     if (dtype !== undefined && dtype !== "f32" && dtype !== "bf16")
       throw new Usage(`--dtype ${dtype}: there is no such type of numbers here`, ["the types are: f32, bf16"]);
     const count = processes === undefined ? 1 : wholeNumber("--processes", processes);
     if (count < 1) throw new Usage("--processes 0: at least one process is needed");
     const { torchEngine } = await import("../node/torch/engine.ts");
-    const engine = await torchEngine({ processes: count, dtype, compile, recompute });
+    const engine = await torchEngine({ processes: count, shard, dtype, compile, recompute });
     this.display.listen({ event: "device", device: engine.device, reason: engine.reason });
     this.started = engine;
     return engine;

@@ -24,9 +24,10 @@ interface Wanted {
   readonly batch?: number;
   readonly accumulate?: number;
   readonly steps?: number;
+  readonly eps?: number;
 }
 /** 37 lines make a number of rows that no batch here divides. */
-const spec = ({ attach, trains = "", more = "", batch = 3, accumulate = 1, steps = 5 }: Wanted): string => `
+const spec = ({ attach, trains = "", more = "", batch = 3, accumulate = 1, steps = 5, eps = 1e-8 }: Wanted): string => `
 import { GPT2LMHeadModel } from "std/models/gpt2"
 import { LoRA, NF4 }       from "std/methods/lora"
 import { DoRA }            from "std/methods/dora"
@@ -43,7 +44,7 @@ train {
   sequence  = 16
   batch     = ${batch}
   accumulate = ${accumulate}
-  optimizer = adamw(lr: 1e-2)
+  optimizer = adamw(lr: 1e-2, eps: ${eps})
   steps     = ${steps}
   evaluate  = { metrics: ["perplexity"] }
   checkpoint = { every: 2 }
@@ -56,6 +57,23 @@ const LORA = "attach lora = LoRA(rank: 4, alpha: 8, dropout: 0.1) to gpt2.transf
 const METHODS: Readonly<Record<string, Wanted>> = {
   "LoRA with dropout": { attach: LORA },
   "LoRA, the update in three parts": { attach: LORA, accumulate: 3, batch: 2, steps: 4 },
+  DoRA: { attach: "attach dora = DoRA(rank: 4, alpha: 8) to gpt2.transformer.h[*].attn.c_attn" },
+  "a prefix": { attach: "attach front = Prefix(tokens: 4) to gpt2.transformer.h[*].attn" },
+  // a key's bias has no slope at all but for rounding, which a small eps would make a step of
+  "all parameters": { trains: "params = gpt2", steps: 3, eps: 1e-3 },
+  "AdaLoRA, whose ranks change": {
+    attach: "attach ada = AdaLoRA(rank: 6, target: 3, begin: 1, end: 1, orth: 0.1) to gpt2.transformer.h[*].{attn.c_attn, mlp.c_fc}",
+    steps: 6,
+  },
+  "LoRA over a base in 4 bits": {
+    more: 'import { Linear } from "std/nn"\n',
+    attach: `attach four = NF4() to gpt2.transformer.h[*].**: Linear\n${LORA}`,
+  },
+  "a reversible wiring": {
+    attach:
+      "attach inner = ParallelSmall(size: 4, act: gelu) to gpt2.transformer.h[*].mlp\nattach rev = MEFT1(size: 4, lambda: 0.1, beta: 1) to gpt2.transformer.h",
+    more: 'import { ParallelSmall } from "std/methods/bottleneck"\nimport { MEFT1 } from "std/couplings"\nimport { gelu } from "std/nn"\n',
+  },
 };
 
 interface Ran {
@@ -86,8 +104,9 @@ async function run(
     .split("\n")
     .map((text) => JSON.parse(text) as Record<string, number>)
     .map((entry) => entry.loss ?? entry.eval_loss);
-  const file = ["adapter_model.safetensors", "model.safetensors"].find((name) => at.has(`${folder}/${name}`))!;
-  const store = openSafetensors(at.files, `${folder}/${file}`);
+  // some methods are saved in a folder each
+  const last = Math.max(...at.files.list(folder).flatMap((name) => (/^checkpoint-\d+$/.test(name) ? [Number(name.slice(11))] : [])));
+  const store = openSafetensors(at.files, `${folder}/checkpoint-${last}/parameters.safetensors`);
   return { losses, events, values: new Map([...store.tensors.keys()].map((name) => [name, store.read(name)])) };
 }
 
@@ -102,10 +121,11 @@ function expectNear(seen: Ran, meant: Ran): void {
   for (const [name, values] of meant.values) near(name, seen.values.get(name)!, values);
 }
 
-const engines = new Map<number, Promise<TorchEngine>>();
-const torch = (processes: number): Promise<TorchEngine> => {
-  if (!engines.has(processes)) engines.set(processes, torchEngine({ threads: 1, processes }));
-  return engines.get(processes)!;
+const engines = new Map<string, Promise<TorchEngine>>();
+const torch = (processes: number, shard?: "fsdp"): Promise<TorchEngine> => {
+  const key = `${processes} ${shard}`;
+  if (!engines.has(key)) engines.set(key, torchEngine({ threads: 1, processes, shard }));
+  return engines.get(key)!;
 };
 
 describe("training in PyTorch", () => {
@@ -120,6 +140,7 @@ describe("training in PyTorch", () => {
       expect(here.losses.at(-1)).toBeLessThan(here.losses[0]);
       expectNear(await run(at, await torch(1), "one"), here);
       expectNear(await run(at, await torch(2), "two"), here);
+      expectNear(await run(at, await torch(2, "fsdp"), "parts"), here);
     });
 
   torchTest(

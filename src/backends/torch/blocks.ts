@@ -65,6 +65,11 @@ export class Blocks {
     return [...home.path.split("."), name.split(".")[0], ...rest];
   }
 
+  /** Whether a parameter lies in the module of a turn. */
+  isOfTurn(name: string): boolean {
+    return this.homes.get(name) !== undefined;
+  }
+
   /** Gives turns of one structure one class. Called when all parameters are placed. */
   settle(): void {
     for (const path of this.paths) {

@@ -9,8 +9,9 @@ import { type Graph, type Node, order } from "../../ir/graph.ts";
 import { roll } from "../../ir/loops/roll.ts";
 import { rowOf } from "../../ir/ops/index.ts";
 import { Blocks } from "./blocks.ts";
-import { kindOf } from "./kinds.ts";
+import { type Kind, kindOf } from "./kinds.ts";
 import { HOST_INPUTS, Region } from "./region.ts";
+import { type Shards, shardsOf } from "./shards.ts";
 import { identifier, quoted } from "./text.ts";
 import { assignments, Tree } from "./tree.ts";
 import { wantedIn } from "./wanted.ts";
@@ -56,6 +57,10 @@ interface TorchFunction {
   readonly backward?: Readonly<Record<string, string>>;
   /** Of those: whether the loss leaves a parameter out. */
   readonly unused?: boolean;
+  /** Of an update: what each process may have a part of, `param:...` and `state:...`. */
+  readonly parted?: readonly string[];
+  /** Parameters of turns that are read outside of their modules. */
+  readonly outside: readonly string[];
 }
 export interface TorchProgram {
   /** Files by name. */
@@ -100,11 +105,16 @@ export function printTorch(entries: readonly TorchEntry[], { place, title = "a p
   const updates: string[] = [];
   const readBy = new Map<string, ReadonlySet<string>>();
   const taken = new Set<string>();
+  const kinds = new Map(bound.map(({ graph }) => [graph, kindOf(graph)]));
+  const gradients = new Map([...kinds.values()].flatMap((k) => [...(k.backward?.states ?? [])]));
+  const elsewhere = new Set(bound.flatMap(({ graph }) => (kinds.get(graph)!.update ? [] : statesOf(graph))));
   for (const { names, graph, batch } of bound) {
     const call = unique(identifier(names[0]), taken);
     const wanted = wantedIn(graph.results.map((r) => r.node));
     for (const n of wanted) if (rowOf(n).supply === "param") differentiated.add(String(n.attrs.name));
-    const text = printEntry(call, graph, batch, wanted, { tree, blocks, place });
+    const kind = kinds.get(graph)!;
+    const shards = kind.update ? shardsOf(graph, gradients, elsewhere) : undefined;
+    const text = printEntry(call, graph, batch, wanted, { tree, blocks, place, kind, shards });
     const { lines, reads, ...about } = text;
     (about.kind === "update" ? updates : texts).push(lines.join("\n"));
     for (const name of names) {
@@ -194,14 +204,21 @@ function collect(graph: Graph, params: Map<string, Slot>, states: Map<string, Sl
   }
 }
 
+interface Printing {
+  readonly tree: Tree;
+  readonly blocks: Blocks;
+  readonly place: PrintOptions["place"];
+  readonly kind: Kind;
+  readonly shards: Shards | undefined;
+}
+
 function printEntry(
   call: string,
   graph: Graph,
   batch: string | undefined,
   wanted: ReadonlySet<Node>,
-  { tree, blocks, place }: { tree: Tree; blocks: Blocks; place: PrintOptions["place"] },
+  { tree, blocks, place, kind, shards }: Printing,
 ) {
-  const kind = kindOf(graph);
   const { backward, update } = kind;
   const kept = backward ? graph.results.filter((r) => !backward.states.has(r.name)) : graph.results;
   const roots = [...(backward ? [backward.loss] : []), ...kept.map((r) => r.node)];
@@ -209,11 +226,18 @@ function printEntry(
   const inputs = nodes.flatMap((n) => (rowOf(n).supply === "input" ? [n] : []));
   const symbols = new Set(nodes.flatMap((n) => n.type.shape.flatMap(symbolsOf)));
   for (const s of symbols) if (s !== batch) throw new Bug(`the size ${s} is not bound`);
+  const outside = new Set<string>();
   const region = new Region(
     {
-      param: (name) => (update ? `p[${quoted(name)}]` : tree.text(tree.pathOf(name), "self")),
+      param: (name) => {
+        if (update) return `p[${quoted(name)}]`;
+        if (blocks.isOfTurn(name)) outside.add(name);
+        return tree.text(tree.pathOf(name), "self");
+      },
       loop: (n, r, around) => blocks.run(n, r, around, wanted),
       outermost: true,
+      twice: differentiatesTwice(graph),
+      ...(shards && { totals: shards.totals }),
       ...(place && { place }),
     },
     roots,
@@ -261,6 +285,8 @@ function printEntry(
     kind: update ? ("update" as const) : ("function" as const),
     additive: kind.additive,
     adds: kind.additive ? graph.results.map((r) => r.name) : [],
+    outside: [...outside],
+    ...(shards && { parted: [...shards.names] }),
     ...(backward && {
       backward: Object.fromEntries(backward.states),
       reads: new Set(everyParam(nodes)),
@@ -268,6 +294,19 @@ function printEntry(
   };
 }
 
+/** Whether a gradient through columns is part of what another is taken of. */
+function differentiatesTwice(graph: Graph): boolean {
+  const asked = order(graph.results.map((r) => r.node)).filter((n) => rowOf(n).role === "placeholder");
+  if (asked.some((n) => n.inputs.length > 2)) return true;
+  const deep = (n: Node) => order([n.inputs[0]]).some((m) => rowOf(m).supply === "input" && m.type.shape.length > 0);
+  const inner = new Set(asked.filter(deep));
+  return [...new Set(asked.map((n) => n.inputs[0]))].some((e) => order([e]).some((m) => inner.has(m)));
+}
+
+const statesOf = (graph: Graph): string[] => [
+  ...order(graph.results.map((r) => r.node)).flatMap((n) => (rowOf(n).supply === "state" ? [String(n.attrs.name)] : [])),
+  ...graph.results.flatMap((r) => (r.role === "state" ? [r.name] : [])),
+];
 /** Names of the parameters that nodes read. */
 const everyParam = (nodes: readonly Node[]): string[] => nodes.flatMap((n) => (rowOf(n).supply === "param" ? [String(n.attrs.name)] : []));
 

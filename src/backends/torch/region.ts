@@ -2,7 +2,8 @@
 import { type Dim, sameDim, sameShape } from "../../ir/dim.ts";
 import { Bug } from "../../ir/errors.ts";
 import { type Node, order, type Type } from "../../ir/graph.ts";
-import { isConst, isDraw, isExpand, isReshape, rowOf, splatOf } from "../../ir/ops/index.ts";
+import { isConst, isDraw, isExpand, isReshape, permuteOrder, rowOf, splatOf } from "../../ir/ops/index.ts";
+import { type Found, findCalls } from "./patterns.ts";
 import { type ElsewhereName, numbers, type Spelling, spellings } from "./spelling.ts";
 import { atom, BINDS, dim, type Expression, identifier, literal, quoted, torchType, tuple, within } from "./text.ts";
 
@@ -17,6 +18,10 @@ export interface Around {
   loop(n: Node, region: Region, around: Around): void;
   /** Whether it is an entry, not the body of a loop. */
   readonly outermost: boolean;
+  /** Whether gradients are differentiated again. */
+  readonly twice: boolean;
+  /** Sums that are those of all processes. */
+  readonly totals?: ReadonlySet<Node>;
   /** The place of a node in its sources, for a comment. */
   place?(n: Node): string | undefined;
 }
@@ -39,6 +44,9 @@ export class Region {
   private readonly taken = new Set<string>();
   private readonly uses = new Map<Node, number>();
   private nodes: readonly Node[] = [];
+  /** Nodes that are calls, and those that calls stand for. */
+  private readonly calls = new Map<Node, Found>();
+  private readonly skipped = new Set<Node>();
   /** Nodes that get a line of their own. */
   private readonly kept = new Set<Node>();
   private indent = "";
@@ -82,7 +90,12 @@ export class Region {
   run(inner: boolean, recorded: readonly Node[] = []): void {
     const nodes = order(this.roots);
     this.nodes = nodes;
-    for (const n of nodes) for (const i of n.inputs) this.uses.set(i, (this.uses.get(i) ?? 0) + 1);
+    for (const [n, call] of findCalls(this.roots, this.wanted, this.around.twice)) {
+      this.calls.set(n, call);
+      for (const m of call.inside) this.skipped.add(m);
+    }
+    for (const n of nodes)
+      if (!this.skipped.has(n)) for (const i of this.calls.get(n)?.operands ?? n.inputs) this.uses.set(i, (this.uses.get(i) ?? 0) + 1);
     for (const r of this.roots) this.uses.set(r, (this.uses.get(r) ?? 0) + 1);
     const asked = nodes.filter(isPlaceholder);
     const forward = new Set(order([...asked.map((n) => n.inputs[0]), ...recorded]));
@@ -159,7 +172,12 @@ export class Region {
   // ---- nodes
 
   private node(n: Node): void {
-    if (this.values.has(n)) return;
+    if (this.values.has(n) || this.skipped.has(n)) return;
+    const call = this.calls.get(n);
+    if (call) {
+      this.define(n, call.spell(call.operands.map((i) => (splatOf(i) === undefined ? this.whole(i) : this.value(i).e))), n.type.shape);
+      return;
+    }
     const { role, scalar, supply } = rowOf(n);
     if (n.loop) {
       this.around.loop(n, this, this.around);
@@ -186,10 +204,36 @@ export class Region {
         return;
       }
     }
+    const plain = this.wanted.has(n) ? undefined : this.unchanged(n);
+    if (plain) {
+      this.values.set(n, plain);
+      return;
+    }
     const spelling = this.spellingOf(n);
-    const e = spellings[n.op as Exclude<keyof typeof spellings, ElsewhereName>](spelling);
+    const spelt = spellings[n.op as Exclude<keyof typeof spellings, ElsewhereName>](spelling);
+    const e = this.around.totals?.has(n) ? atom(`ops.everywhere(${spelt.text})`) : spelt;
     const held = scalar === undefined ? n.type.shape : broadcast(n.inputs.map((i) => this.value(i).held));
     this.define(n, isDraw(n) ? this.draw(n) : e, held);
+  }
+
+  /** The value of a node that only adds 0, multiplies by 1, or turns back what was turned. */
+  private unchanged(n: Node): Value | undefined {
+    const { scalar, algebra } = rowOf(n);
+    const order = permuteOrder(n);
+    if (order) {
+      const [below] = n.inputs;
+      const inner = permuteOrder(below);
+      if (inner && !this.wanted.has(below) && order.every((a, i) => inner[a] === i) && this.values.has(below.inputs[0]))
+        return { e: this.whole(below.inputs[0]), held: n.type.shape, number: false };
+      return undefined;
+    }
+    if (scalar === undefined || algebra?.identity === undefined || n.inputs.length !== 2) return undefined;
+    const neutral = (i: number) => {
+      const v = this.value(n.inputs[i]);
+      return v.number && Number(v.e.text.replace(/^float\((.*)\)$/, "$1")) === algebra.identity;
+    };
+    if (neutral(1)) return this.value(n.inputs[0]);
+    return algebra.commutative && neutral(0) ? this.value(n.inputs[1]) : undefined;
   }
 
   /** What the number of a draw's element is made of are Python numbers where they can be. */

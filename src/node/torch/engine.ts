@@ -1,6 +1,6 @@
 /** The engine over PyTorch: graphs are printed as a program, which a Python process holds and runs. */
 import { printTorch, type TorchProgram } from "../../backends/torch/program.ts";
-import { Bug, InputError } from "../../ir/errors.ts";
+import { Bug, InputError, Limit } from "../../ir/errors.ts";
 import type { Weights } from "../../ir/weights.ts";
 import type { Program, Session, Values } from "../../runtime/program.ts";
 import { isWeights, PIECE } from "../../runtime/weights.ts";
@@ -15,6 +15,8 @@ interface TorchOptions {
   readonly threads?: number | undefined;
   /** Processes on this machine, each with its rows of every batch. More than one are started by `torchrun`. */
   readonly processes?: number | undefined;
+  /** How several processes hold parameters: each all of them, or each a part, by `fully_shard`. */
+  readonly shard?: "ddp" | "fsdp" | undefined;
   /** What products are computed in; values are kept in f32. */
   readonly dtype?: "f32" | "bf16" | undefined;
   /** Turns of loops go through `torch.compile`. */
@@ -55,7 +57,7 @@ export async function torchEngine(options: TorchOptions = {}): Promise<TorchEngi
     splits: processes > 1,
     memory: Number.POSITIVE_INFINITY,
     depth: 1,
-    build: async (entries, { trained }) => build(entries, trained),
+    build: async (entries, { trained }) => build(entries, trained, options.shard === "fsdp" && processes > 1),
     open: async ({ program }) => {
       const printed = programs.get(program);
       if (printed === undefined) throw new Bug("the torch engine runs only what it printed itself");
@@ -79,10 +81,11 @@ function specOf(printed: TorchProgram): Record<string, unknown> {
   };
 }
 
-function build(entries: readonly EntryPoint[], trained: readonly string[]): Built {
+function build(entries: readonly EntryPoint[], trained: readonly string[], sharded: boolean): Built {
   const printed = printTorch(
     entries.map(({ name, graph, sizes, growing, batch }) => ({ name, graph, sizes, batch, values: valuesOf(growing) })),
   );
+  if (sharded) requireSharded(printed);
   const tensors: Program["tensors"][number][] = [];
   const table = (slots: TorchProgram["params"], arena: (name: string) => "trained" | "frozen") =>
     Object.fromEntries(
@@ -119,6 +122,19 @@ function build(entries: readonly EntryPoint[], trained: readonly string[]): Buil
   };
   programs.set(program, printed);
   return { program, notes: [], rounded: [], flops: {}, recomputed: {}, seconds: {} };
+}
+
+/** What `fully_shard` cannot do. */
+function requireSharded({ entries, params }: TorchProgram): void {
+  for (const [name, { shape }] of params)
+    if (shape.length === 0)
+      throw new Limit(`\`${name}\` is a single number, which \`--shard fsdp\` cannot cut in parts; \`--shard ddp\` can`);
+  for (const { name, additive, backward, outside, kind } of entries) {
+    if (additive && backward === undefined && name.startsWith("gradients"))
+      throw new Limit(`\`--shard fsdp\` takes the gradients of one loss by parameters; ${name} takes others; \`--shard ddp\` can`);
+    if (kind === "function" && outside.length > 0)
+      throw new Limit(`${name} reads \`${outside[0]}\` outside of its layer, which \`--shard fsdp\` has only there; \`--shard ddp\` can`);
+  }
 }
 
 class TorchSession implements Session {

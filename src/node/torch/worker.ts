@@ -2,17 +2,13 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { createServer, type Server, type Socket } from "node:net";
-import { fileURLToPath } from "node:url";
+import { join } from "node:path";
 import { DeviceLost, OutOfMemory } from "../../runtime/errors.ts";
 import type { Values } from "../../runtime/program.ts";
+import { packageRoot } from "../package.ts";
 
 /** Where the Python texts lie that go with every program. */
-export const PYTHON_FOLDER = locate();
-function locate(): string {
-  // from the sources, and from what is built of them
-  const here = import.meta.url;
-  return fileURLToPath(new URL(here.includes("/dist/") ? `${here.slice(0, here.lastIndexOf("/dist/"))}/python` : "../../../python", here));
-}
+export const PYTHON_FOLDER = join(packageRoot(), "python");
 
 export interface Answer {
   readonly [key: string]: unknown;
