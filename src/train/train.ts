@@ -122,7 +122,10 @@ export async function requireFit({ stage, built, budget, advice }: PreparedTrain
 }
 
 /** The part of `prepareTrain` that needs no device. */
-export async function layTrain(stage: TrainStage, host: Pick<RunHost, "table"> & Partial<Pick<RunHost, "engine">>): Promise<LaidTrain> {
+export async function layTrain(
+  stage: TrainStage,
+  host: Pick<RunHost, "table"> & { readonly engine?: { readonly splits?: boolean } },
+): Promise<LaidTrain> {
   const read: DataTable[] = [];
   for (const spec of stage.data) {
     const table = await host.table({ spec, tokenizer: stage.tokenizer, separate: stage.separate, sequence: stage.sequence });

@@ -38,7 +38,8 @@ export function shardsOf(graph: Graph, gradients: ReadonlyMap<string, string>, e
     if (supply === "param" || supply === "state") join(n, `${supply}:${String(n.attrs.name)}`);
     if (neutral(n) && supply === undefined) {
       // a number from something that is not one
-      const all = summedAxes(n)?.length === n.inputs[0]?.type.shape.length;
+      const axes = summedAxes(n);
+      const all = axes !== undefined && axes.length === n.inputs[0].type.shape.length;
       if (all && !neutral(n.inputs[0])) totals.push(n);
       else for (const i of n.inputs) if (!neutral(i)) spoil(i);
       continue;

@@ -8,6 +8,7 @@ import { requireBudget } from "../../train/budget.ts";
 import type { BuildOptions, EntryPoint } from "../../train/engine.ts";
 import { generationPoints } from "../../train/generate.ts";
 import { writePackage } from "../../train/package.ts";
+import { referenceEngine } from "../../train/reference.ts";
 import { stagesOf } from "../../train/stages.ts";
 import { layTrain } from "../../train/train.ts";
 import { zeros } from "../../train/values.ts";
@@ -20,6 +21,7 @@ interface BuildCommand extends CommonOptions {
   readonly prompt: string;
   readonly print?: string;
   readonly stopAfter?: string;
+  readonly target?: string;
 }
 
 /** Threads that a built program has scratch for. */
@@ -30,6 +32,7 @@ export function build(program: Command, io: Io): void {
   common(program.command("build").argument("<file>", "a .peft file"), { runs: false })
     .description("write a folder that runs a training step and inference with peftc/runtime alone")
     .option("-o, --output <dir>", "the folder")
+    .option("--target <name>", "torch: a folder that PyTorch trains without peftc")
     .option("--prompt <tokens>", "tokens that prompts may have", "64")
     .option("--print <pass>", "print the graph after a pass (* for every one), and write nothing")
     .option("--stop-after <pass>", "with --print: end there")
@@ -39,6 +42,7 @@ export function build(program: Command, io: Io): void {
     )
     .action(async (file: string, options: BuildCommand) => {
       const session = new Session(io, options);
+      if (options.target !== undefined) return forTorch(file, options, session, io);
       const names = pipeline.map((p) => p.name);
       for (const pass of [options.print, options.stopAfter]) {
         if (pass !== undefined && pass !== "*" && !names.includes(pass))
@@ -106,6 +110,24 @@ export function build(program: Command, io: Io): void {
       if (session.json) io.out(line({ event: "build", folder: options.output, files: written }));
       else io.out(`wrote ${written.length} files to ${options.output}: index.mjs runs ${points.map((e) => e.name).join(", ")}\n`);
     });
+}
+
+/** `--target torch`: the last stage that trains. */
+async function forTorch(file: string, { target, output, print, stopAfter }: BuildCommand, session: Session, io: Io): Promise<void> {
+  if (target !== "torch") throw new Usage(`--target ${target}: there is no such target`, ["the one that is asked for by name: torch"]);
+  if (print !== undefined || stopAfter !== undefined) throw new Usage("--print shows passes, which graphs for torch do not go through");
+  if (output === undefined) throw new Usage("where to? give a folder with -o");
+  const project = session.open(file);
+  const stage = stagesOf(project)
+    .filter((s) => s.verb === "train")
+    .at(-1);
+  if (stage?.verb !== "train") throw new Usage(`${file} has no stage that trains`, ["add `train { ... }`"]);
+  const { files } = session.workspace;
+  if (files.stat(output)?.kind === "file") throw new InputError("P0685", `\`${output}\` is a file`);
+  const { writeTorchPackage } = await import("../../node/torch/package.ts");
+  const written = await writeTorchPackage(files, output, stage, session.host(project, referenceEngine()), file);
+  if (session.json) io.out(line({ event: "build", folder: output, files: written }));
+  else io.out(`wrote ${written.length} files to ${output}: \`torchrun --nproc-per-node 2 ${output}/train.py\` trains on two processes\n`);
 }
 
 const never = (): never => {
