@@ -73,9 +73,10 @@ class Program:
                 from torch.distributed.fsdp import fully_shard
             except ImportError:  # before 2.6
                 from torch.distributed._composable.fsdp import fully_shard
+            mesh = dist.device_mesh.init_device_mesh(self.device.type, (self.world,))
             for block in blocks:
-                fully_shard(block)
-            fully_shard(self.model)
+                fully_shard(block, mesh=mesh)
+            fully_shard(self.model, mesh=mesh)
             self.model.to_empty(device=self.device)
 
     # ---- parts: rows of the leading axis, as `fully_shard` cuts it
@@ -117,7 +118,10 @@ class Program:
     def write(self, kind, name, at, values):
         """Puts numbers into a parameter or a state from its element `at` on."""
         if kind == "state" and name in self.gradients:
-            raise KeyError(f"{name} is a gradient, which is not written")
+            if values.any():
+                raise KeyError(f"{name} is a gradient, which begins at zero")
+            self.gradients[name].grad = None
+            return
         with torch.no_grad():
             place = self.own(kind, name).view(-1)
             first = 0
@@ -128,6 +132,7 @@ class Program:
             if low < high:
                 place[low - first : high - first].copy_(values[low - at : high - at].to(self.device))
 
+    @torch.no_grad()
     def read(self, kind, name):
         value = self.own(kind, name)
         return self.assembled(value, self.shape(kind, name)) if self.in_parts(kind, name) else value
@@ -170,7 +175,7 @@ class Program:
         part, count = self.part(entry, given)
         x = self.inputs(entry, given, part)
         if entry["kind"] == "update":
-            return self.update(function, x)
+            return self.update(entry, function, x)
         if entry.get("backward"):
             last = count is None or given.get("rows_before", 0) + count >= given.get("update_rows", 0)
             return self.backward(function, x, last)
@@ -227,17 +232,14 @@ class Program:
             self.wrapped.register_comm_hook(None, _sum)
         return self.wrapped
 
-    def update(self, function, x):
+    def update(self, entry, function, x):
         """Parameters and states in parts where the update is elementwise, whole where it says that it needs them so."""
+        values = {"param": {}, "state": {}}
+        for key in entry["reads"]:
+            kind, name = key.split(":", 1)
+            values[kind][name] = self.own(kind, name) if key in self.parted or not self.sharded else self.read(kind, name)
+        outputs, params, states = function(values["param"], x, values["state"])
         with torch.no_grad():
-            values = {
-                kind: {
-                    name: self.own(kind, name) if not self.sharded or f"{kind}:{name}" in self.parted else self.read(kind, name)
-                    for name in names
-                }
-                for kind, names in (("param", self.params), ("state", self.spec["states"]))
-            }
-            outputs, params, states = function(values["param"], x, values["state"])
             self.keep(params, states)
         return {key: value.detach() for key, value in outputs.items()}
 

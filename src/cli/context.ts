@@ -50,6 +50,28 @@ export interface Elsewhere {
   readonly compile?: boolean;
   readonly recompute?: boolean;
 }
+/** Options that mean nothing without `--on`. */
+export function refuseWithout(options: Elsewhere | undefined): void {
+  for (const option of ONLY_ELSEWHERE)
+    if (options?.[option] !== undefined) throw new Usage(`--${option} is for --on torch`, ["give --on torch as well"]);
+}
+
+/** `--on` and what belongs to it, read. */
+export function placeElsewhere({ on, processes, shard = "ddp", dtype = "f32", compile = false, recompute = false }: Elsewhere): {
+  readonly processes: number;
+  readonly shard: "ddp" | "fsdp";
+  readonly dtype: "f32" | "bf16";
+  readonly compile: boolean;
+  readonly recompute: boolean;
+} {
+  if (on !== "torch") throw new Usage(`--on ${on}: there is no such place`, ["the one there is: torch"]);
+  if (shard !== "ddp" && shard !== "fsdp") throw new Usage(`--shard ${shard}: there is no such way`, ["the ways are: ddp, fsdp"]);
+  if (dtype !== "f32" && dtype !== "bf16")
+    throw new Usage(`--dtype ${dtype}: there is no such type of numbers here`, ["the types are: f32, bf16"]);
+  const count = processes === undefined ? 1 : wholeNumber("--processes", processes);
+  if (count < 1) throw new Usage("--processes 0: at least one process is needed");
+  return { processes: count, shard, dtype, compile, recompute };
+}
 const ONLY_ELSEWHERE = ["processes", "shard", "dtype", "compile", "recompute"] as const;
 
 /** Adds `--on` and what belongs to it. */
@@ -123,8 +145,7 @@ export class Session {
 
   async engine(elsewhere?: Elsewhere): Promise<Engine> {
     if (elsewhere?.on !== undefined) return this.torch(elsewhere);
-    for (const option of ONLY_ELSEWHERE)
-      if (elsewhere?.[option] !== undefined) throw new Usage(`--${option} is for --on torch`, ["give --on torch as well"]);
+    refuseWithout(elsewhere);
     const choice = this.options.device ?? "auto";
     if (!isDevice(choice))
       throw new Usage(`--device ${choice}: there is no such device`, ["the devices are: auto, webgpu, wasm, reference"]);
@@ -135,17 +156,11 @@ export class Session {
     return most < engine.memory ? { ...engine, memory: most } : engine;
   }
 
-  private async torch({ on, processes, shard, dtype, compile, recompute }: Elsewhere): Promise<Engine> {
-    if (on !== "torch") throw new Usage(`--on ${on}: there is no such place`, ["the one there is: torch"]);
+  private async torch(options: Elsewhere): Promise<Engine> {
     if ((this.options.device ?? "auto") !== "auto") throw new Usage("--device is for this process and --on for others: give one of them");
-    if (shard !== undefined && shard !== "ddp" && shard !== "fsdp")
-      throw new Usage(`--shard ${shard}: there is no such way`, ["the ways are: ddp, fsdp"]);
-    if (dtype !== undefined && dtype !== "f32" && dtype !== "bf16")
-      throw new Usage(`--dtype ${dtype}: there is no such type of numbers here`, ["the types are: f32, bf16"]);
-    const count = processes === undefined ? 1 : wholeNumber("--processes", processes);
-    if (count < 1) throw new Usage("--processes 0: at least one process is needed");
+    const place = placeElsewhere(options);
     const { torchEngine } = await import("../node/torch/engine.ts");
-    const engine = await torchEngine({ processes: count, shard, dtype, compile, recompute });
+    const engine = await torchEngine(place);
     this.display.listen({ event: "device", device: engine.device, reason: engine.reason });
     this.started = engine;
     return engine;

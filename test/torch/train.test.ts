@@ -9,6 +9,7 @@ import type { Engine } from "../../src/train/engine.ts";
 import type { RunEvent } from "../../src/train/events.ts";
 import { runFile } from "../../src/train/run.ts";
 import { type Place, place } from "../cli/support.ts";
+import { writeTinyModel } from "../cli/tiny-model.ts";
 import { torchTest } from "./support.ts";
 
 /**
@@ -82,6 +83,13 @@ interface Ran {
   readonly events: readonly RunEvent[];
 }
 
+/** A place whose model has two layers, so that there is a loop. */
+function deep(text: string): Place {
+  const at = place(text);
+  writeTinyModel(at.files, "models/tiny", 2);
+  return at;
+}
+
 async function run(
   at: Place,
   engine: Engine,
@@ -135,7 +143,7 @@ describe("training in PyTorch", () => {
 
   for (const [name, wanted] of Object.entries(METHODS))
     torchTest(`${name}: one process and two end as a run here`, async () => {
-      const at = place(spec(wanted));
+      const at = deep(spec(wanted));
       const here = await run(at, await openEngine("wasm"), "here");
       expect(here.losses.at(-1)).toBeLessThan(here.losses[0]);
       expectNear(await run(at, await torch(1), "one"), here);
@@ -146,7 +154,7 @@ describe("training in PyTorch", () => {
   torchTest(
     "a process that is killed ends the run with a sentence; another number of processes goes on, and so does this one",
     async () => {
-      const at = place(spec({ attach: LORA, steps: 6 }));
+      const at = deep(spec({ attach: LORA, steps: 6 }));
       const here = await run(at, await openEngine("wasm"), "here");
       const two = await torchEngine({ threads: 1, processes: 2 });
       const stop = (event: RunEvent) => {

@@ -17,7 +17,7 @@ export function kindOf(graph: Graph): Kind {
   const columns = nodes.some((n) => rowOf(n).supply === "input" && n.type.shape.length > 0);
   const loops = nodes.some((n) => n.loop !== undefined);
   const asked = nodes.filter((n) => rowOf(n).role === "placeholder");
-  const update = !columns && !loops && asked.length === 0 && graph.results.some((r) => r.role === "param");
+  const update = !columns && !loops && graph.results.some((r) => r.role === "param");
   const added = graph.results.map((r) =>
     r.role === "state" && isAdd(r.node) && isState(r.node.inputs[0], r.name) ? r.node.inputs[1] : undefined,
   );

@@ -57,6 +57,8 @@ interface TorchFunction {
   readonly backward?: Readonly<Record<string, string>>;
   /** Of those: whether the loss leaves a parameter out. */
   readonly unused?: boolean;
+  /** Of an update: what it reads, `param:...` and `state:...`. */
+  readonly reads?: readonly string[];
   /** Of an update: what each process may have a part of, `param:...` and `state:...`. */
   readonly parted?: readonly string[];
   /** Parameters of turns that are read outside of their modules. */
@@ -103,7 +105,7 @@ export function printTorch(entries: readonly TorchEntry[], { place, title = "a p
   const functions: TorchFunction[] = [];
   const texts: string[] = [];
   const updates: string[] = [];
-  const readBy = new Map<string, ReadonlySet<string>>();
+  const usedBy = new Map<string, ReadonlySet<string>>();
   const taken = new Set<string>();
   const kinds = new Map(bound.map(({ graph }) => [graph, kindOf(graph)]));
   const gradients = new Map([...kinds.values()].flatMap((k) => [...(k.backward?.states ?? [])]));
@@ -115,11 +117,11 @@ export function printTorch(entries: readonly TorchEntry[], { place, title = "a p
     const kind = kinds.get(graph)!;
     const shards = kind.update ? shardsOf(graph, gradients, elsewhere) : undefined;
     const text = printEntry(call, graph, batch, wanted, { tree, blocks, place, kind, shards });
-    const { lines, reads, ...about } = text;
+    const { lines, uses, ...about } = text;
     (about.kind === "update" ? updates : texts).push(lines.join("\n"));
     for (const name of names) {
       functions.push({ name, call, file: about.kind === "update" ? "update" : "objective", ...about });
-      if (reads) readBy.set(name, reads);
+      if (uses) usedBy.set(name, uses);
     }
   }
   const model = [`"""The modules of ${title}. Written by peftc."""`, HEADER, GROUP, ...blocks.classes(), modelClass(tree)].join("\n\n");
@@ -137,7 +139,7 @@ export function printTorch(entries: readonly TorchEntry[], { place, title = "a p
     params: slots,
     states,
     differentiated: [...differentiated],
-    entries: functions.map((f) => (f.backward ? { ...f, unused: [...differentiated].some((name) => !readBy.get(f.name)!.has(name)) } : f)),
+    entries: functions.map((f) => (f.backward ? { ...f, unused: [...differentiated].some((name) => !usedBy.get(f.name)!.has(name)) } : f)),
     blocks: blocks.lists(),
   };
 }
@@ -236,6 +238,7 @@ function printEntry(
       },
       loop: (n, r, around) => blocks.run(n, r, around, wanted),
       outermost: true,
+      apart: update,
       twice: differentiatesTwice(graph),
       ...(shards && { totals: shards.totals }),
       ...(place && { place }),
@@ -265,7 +268,7 @@ function printEntry(
   const device = update ? "next(iter(p.values())).device" : "self.device";
   const asks = [...region.lines, ...ends].some((line) => line.includes("device=device"));
   const lines = [
-    ...(records || update ? [] : ["@torch.no_grad()"]),
+    ...(records ? [] : ["@torch.no_grad()"]),
     `def ${call}(${update ? "p" : "self"}, x, s):`,
     ...(asks ? [`    device = ${device}`] : []),
     ...region.lines.map((line) => `    ${line}`),
@@ -286,14 +289,18 @@ function printEntry(
     additive: kind.additive,
     adds: kind.additive ? graph.results.map((r) => r.name) : [],
     outside: [...outside],
-    ...(shards && { parted: [...shards.names] }),
+    ...(shards && { parted: [...shards.names], reads: nodes.flatMap((n) => slotOf(n) ?? []) }),
     ...(backward && {
       backward: Object.fromEntries(backward.states),
-      reads: new Set(everyParam(nodes)),
+      uses: new Set(everyParam(nodes)),
     }),
   };
 }
 
+function slotOf(n: Node): string | undefined {
+  const { supply } = rowOf(n);
+  return supply === "param" || supply === "state" ? `${supply}:${String(n.attrs.name)}` : undefined;
+}
 /** Whether a gradient through columns is part of what another is taken of. */
 function differentiatesTwice(graph: Graph): boolean {
   const asked = order(graph.results.map((r) => r.node)).filter((n) => rowOf(n).role === "placeholder");

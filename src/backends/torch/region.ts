@@ -18,6 +18,8 @@ export interface Around {
   loop(n: Node, region: Region, around: Around): void;
   /** Whether it is an entry, not the body of a loop. */
   readonly outermost: boolean;
+  /** Whether parameters are handed in, beside the model. */
+  readonly apart?: boolean;
   /** Whether gradients are differentiated again. */
   readonly twice: boolean;
   /** Sums that are those of all processes. */
@@ -258,7 +260,7 @@ export class Region {
       this.say(`${called} = x[${quoted(name)}]  # ${showType(n.type)}`);
       this.set(n, called);
     }
-    if (this.wanted.has(n) && supply !== "param") this.define(n, this.values.get(n)!.e, n.type.shape);
+    if (this.wanted.has(n) && (supply !== "param" || this.around.apart)) this.define(n, this.values.get(n)!.e, n.type.shape);
   }
 
   /** Numbers of the step and what depends on nothing else stay Python numbers. */

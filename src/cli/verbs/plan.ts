@@ -7,35 +7,48 @@ import { arenaMeaning, memoryOf, showBytes } from "../../train/budget.ts";
 import type { DataTable } from "../../train/columns.ts";
 import type { TableRequest } from "../../train/host.ts";
 import { partedFront } from "../../train/parts.ts";
+import { referenceEngine } from "../../train/reference.ts";
 import { stagesOf } from "../../train/stages.ts";
 import { standIn } from "../../train/stand-in.ts";
 import { layTrain, type PreparedTrain, planTrain, requireFit } from "../../train/train.ts";
 import { elements } from "../../train/values.ts";
-import { type CommonOptions, common, Session } from "../context.ts";
+import { type CommonOptions, common, type Elsewhere, elsewhere, placeElsewhere, Session } from "../context.ts";
 import { line } from "../errors.ts";
 import { frontPicture, frontText } from "../front.ts";
 import type { Io } from "../io.ts";
 import { attachmentSize, modelSize, type Size, sizeOf } from "../sizes.ts";
 import { grouped, showFlops, table } from "../table.ts";
+import { acrossText, planAcross } from "./plan-across.ts";
 
 /**
  * `plan`: how many parameters there are, and what a run would take, from the compiled program; nothing is trained. A model's folder may hold `config.json` alone: then data
  * are not looked at either, and rows are as long as the stage says.
  */
 export function plan(program: Command, io: Io): void {
-  common(program.command("plan").argument("<file>", "a .peft file"))
+  elsewhere(common(program.command("plan").argument("<file>", "a .peft file")))
     .description("say what training takes: parameters, optimizer state, activations, peak bytes, operations a step")
     .option("--sizes", "count parameters only: no step is compiled")
     .option("--front [svg]", "the peak against work that is repeated, from the usual plan to the least memory; as a picture, too")
     .addHelpText("after", "\nExample:\n  peftc plan specs/examples/quickstart.peft --set train.batch=16\n")
-    .action(async (file: string, options: CommonOptions & { readonly sizes?: boolean; readonly front?: true | string }) => {
+    .action(async (file: string, options: CommonOptions & Elsewhere & { readonly sizes?: boolean; readonly front?: true | string }) => {
       const session = new Session(io, options, true);
       const project = session.open(file);
       const sizes = sizesOf(project);
       io.out(session.json ? line({ event: "sizes", file, ...sizes }) : sizesText(sizes));
       const stages = trainsOf(project);
       if (options.sizes || stages.length === 0) return;
-      const host = session.host(project, await session.engine());
+      if (options.on !== undefined) {
+        placeElsewhere(options);
+        const weightless = sizes.models.some((m) => m.weightless);
+        for (const stage of stages) {
+          const { table } = session.host(project, referenceEngine());
+          const looked = weightless ? async (request: TableRequest) => standInFor(stage, request) : table;
+          const facts = await planAcross(stage, { table: looked }, options);
+          io.out(session.json ? line({ event: "plan_across", file, ...facts }) : acrossText(facts));
+        }
+        return;
+      }
+      const host = session.host(project, await session.engine(options));
       const weightless = sizes.models.some((m) => m.weightless);
       for (const stage of stages) {
         const looked = { ...host, table: async (request: TableRequest) => standInFor(stage, request) };

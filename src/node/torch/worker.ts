@@ -25,7 +25,9 @@ export interface Launch {
 }
 
 /** Characters of what a process said last that a message shows. */
-const TAIL = 2000;
+const TAIL = 20_000;
+/** Lines of it that are shown. */
+const SHOWN = 12;
 
 export class Worker {
   private socket: Socket | undefined;
@@ -58,7 +60,7 @@ export class Worker {
         child.stdout?.on("data", hear);
         child.stderr?.on("data", hear);
         const gone = (why: string) => {
-          worker.end(new DeviceLost(why, worker.said.trim() === "" ? [] : worker.said.trim().split("\n").slice(-12)));
+          worker.end(new DeviceLost(why, worker.last()));
           reject(worker.ended);
         };
         child.on("error", (error) => gone(`${command} cannot be started: ${error.message}`));
@@ -132,6 +134,15 @@ export class Worker {
     }
   }
 
+  /** What the processes said last: of the one that went first, where it could say something. */
+  private last(): readonly string[] {
+    const lines = this.said.trim().split("\n");
+    const first = lines.findIndex((line) => /^process \d+ of \d+ ended: /.test(line));
+    if (first >= 0) return lines.slice(Math.max(0, first - SHOWN), first + 1);
+    const signals = lines.filter((line) => /exitcode\s*:|Signal \d+/.test(line));
+    return signals.length > 0 ? signals.slice(0, SHOWN) : lines.slice(-SHOWN).filter((line) => line !== "");
+  }
+
   private end(error: Error): void {
     if (this.ended) return;
     this.ended = error;
@@ -155,5 +166,5 @@ function problem(head: Readonly<Record<string, unknown>>): Error {
     .split("\n");
   return head.memory === true
     ? new OutOfMemory(`PyTorch has no more memory: ${text}`)
-    : new DeviceLost(`PyTorch: ${text}`, trace.slice(-12));
+    : new DeviceLost(`PyTorch: ${text}`, trace.slice(-SHOWN));
 }

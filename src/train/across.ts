@@ -1,0 +1,140 @@
+/**
+ * What a program takes on each of several processes of PyTorch, and what they send each other in an update: read off the printed program, before
+ * anything runs. Bytes sent are those of ring collectives, a process's own: (n − 1)/n of what is gathered or scattered, twice that of what is summed.
+ */
+import { findCalls } from "../backends/torch/patterns.ts";
+import type { TorchEntry, TorchProgram } from "../backends/torch/program.ts";
+import { bind } from "../ir/bind.ts";
+import { type Node, order } from "../ir/graph.ts";
+import { roll } from "../ir/loops/roll.ts";
+import { rowOf } from "../ir/ops/index.ts";
+import { elements } from "./values.ts";
+
+export interface AcrossOptions {
+  readonly processes: number;
+  readonly shard: "ddp" | "fsdp";
+  /** Batches of an update. */
+  readonly parts: number;
+  /** Rows of a batch. */
+  readonly rows: number;
+  /** Bodies of loops are computed again for the backward half. */
+  readonly recompute: boolean;
+}
+
+/** Bytes. */
+export interface Across {
+  readonly memory: {
+    readonly parameters: number;
+    /** Of trained parameters; with `ddp` the buckets that are summed as well. */
+    readonly gradients: number;
+    readonly states: number;
+    /** `fsdp`: parameters of the layer at work and of the one that comes next, whole, and those outside of layers. */
+    readonly gathered: number;
+    /** Values that a backward half may ask for, at most: all that a forward half makes, where nothing is computed again. */
+    readonly activations: number;
+    readonly total: number;
+  };
+  /** What collectives are given in one update, by what it is; and of that what a process sends. */
+  readonly collectives: { readonly gathered: number; readonly scattered: number; readonly summed: number };
+  readonly sent: number;
+}
+
+export function acrossOf(printed: TorchProgram, entries: readonly TorchEntry[], options: AcrossOptions): Across {
+  const { processes: n, shard, parts } = options;
+  const sharded = shard === "fsdp" && n > 1;
+  const bytes = (shape: readonly number[]) => 4 * elements(shape);
+  // the leading axis is cut in equal pieces, the last of which may be short: the first process has the most
+  const mine = (shape: readonly number[]) => (sharded ? bytes([Math.ceil(shape[0] / n), ...shape.slice(1)]) : bytes(shape));
+  const step = printed.entries.filter((e) => !e.name.startsWith("evaluate"));
+  const update = step.find((e) => e.kind === "update");
+  const parted = new Set(sharded ? update?.parted : []);
+  const gradientsOf = new Map(step.flatMap((e) => Object.entries(e.backward ?? {})));
+  const trained = new Set(gradientsOf.values());
+
+  let parameters = 0;
+  let gradients = 0;
+  const perModule = new Map<string, number>();
+  let trainedBytes = 0;
+  for (const [name, { shape, module }] of printed.params) {
+    parameters += mine(shape);
+    const block = printed.blocks.find((path) => module!.startsWith(`${path}.`)) ?? "";
+    perModule.set(block, (perModule.get(block) ?? 0) + mine(shape) * (sharded ? n : 1));
+    if (!trained.has(name)) continue;
+    trainedBytes += sharded ? mine(shape) * n : bytes(shape);
+    gradients += mine(shape) * (!sharded && n > 1 ? 2 : 1);
+  }
+  let states = 0;
+  let whole = 0;
+  for (const [name, { shape }] of printed.states) {
+    if (gradientsOf.has(name)) continue;
+    states += parted.has(`state:${name}`) ? mine(shape) : bytes(shape);
+  }
+  // what an update reads whole is put together for it
+  for (const key of (sharded && update?.reads) || []) {
+    const [kind, name] = [key.slice(0, key.indexOf(":")), key.slice(key.indexOf(":") + 1)];
+    const param = kind === "param" ? name : gradientsOf.get(name);
+    if (param !== undefined && !parted.has(key)) whole += bytes(printed.params.get(param)!.shape);
+  }
+  const outside = perModule.get("") ?? 0;
+  const inside = [...perModule].filter(([path]) => path !== "").map(([, size]) => size);
+  const gathered = sharded ? outside + 2 * Math.max(0, ...inside) : 0;
+  const activations = activationsOf(entries, options);
+
+  const blocks = inside.reduce((sum, size) => sum + size, 0);
+  const counted = sums(printed, gradientsOf);
+  const ring = (n - 1) / n;
+  const collectives =
+    n === 1
+      ? { gathered: 0, scattered: 0, summed: 0 }
+      : sharded
+        ? // forward: all; backward: layers once more, what lies outside of them stays
+          { gathered: parts * (outside + 2 * blocks), scattered: parts * trainedBytes, summed: parts * counted + whole }
+        : { gathered: 0, scattered: 0, summed: trainedBytes + parts * counted };
+  const sent = ring * (collectives.gathered + collectives.scattered + 2 * collectives.summed);
+  return {
+    memory: { parameters, gradients, states, gathered, activations, total: parameters + gradients + states + gathered + activations },
+    collectives,
+    sent,
+  };
+}
+
+/** Bytes of the sums that parts of a batch add to: numbers of labels, losses. */
+function sums(printed: TorchProgram, gradientsOf: ReadonlyMap<string, string>): number {
+  let out = 0;
+  for (const entry of printed.entries) {
+    if (!entry.additive || entry.name.startsWith("evaluate") || /_rows$/.test(entry.name)) continue;
+    for (const name of entry.adds) if (!gradientsOf.has(name)) out += 4 * elements(printed.states.get(name)!.shape);
+  }
+  return out;
+}
+
+function activationsOf(entries: readonly TorchEntry[], { rows, processes, recompute }: AcrossOptions): number {
+  const step = entries.find((e) => e.name === "gradients") ?? entries.find((e) => e.name === "step");
+  if (step === undefined) return 0;
+  const sizes = new Map(step.sizes);
+  if (step.batch !== undefined) sizes.set(step.batch, Math.ceil(rows / processes));
+  const graph = roll(bind(step.graph, sizes));
+  const made = (roots: readonly Node[]): number => {
+    const inside = new Set([...findCalls(roots, new Set(), false).values()].flatMap((call) => [...call.inside]));
+    let total = 0;
+    for (const n of order(roots)) {
+      const { role } = rowOf(n);
+      if (n.loop) {
+        const turns = n.loop.turns.map((t) => made(n.loop!.bodies[t.body].results));
+        const given = n.inputs.slice(0, n.loop.carried).reduce((sum, i) => sum + sizeOf(i), 0);
+        total += recompute ? given * turns.length + Math.max(0, ...turns) : turns.reduce((sum, t) => sum + t, 0);
+      } else if (
+        !inside.has(n) &&
+        role !== "move" &&
+        role !== "source" &&
+        role !== "barrier" &&
+        role !== "placeholder" &&
+        role !== "region"
+      )
+        total += sizeOf(n);
+    }
+    return total;
+  };
+  return made(graph.results.map((r) => r.node));
+}
+const sizeOf = (n: Node): number => (n.type.dtype === "bool" ? 1 : 4) * elements(n.type.shape as readonly number[]);
