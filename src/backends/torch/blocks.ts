@@ -65,9 +65,25 @@ export class Blocks {
     return [...home.path.split("."), name.split(".")[0], ...rest];
   }
 
-  /** Whether a parameter lies in the module of a turn. */
-  isOfTurn(name: string): boolean {
-    return this.homes.get(name) !== undefined;
+  /** Paths of turns whose parameters a graph reads outside of them, as one whose loop could not be formed does. */
+  openedBy(graph: Graph): Set<string> {
+    const out = new Set<string>();
+    for (const n of order(graph.results.map((r) => r.node))) {
+      // a gradient only names a parameter
+      if (rowOf(n).role === "placeholder") continue;
+      const homes = n.loop && homesOf(n);
+      n.inputs.forEach((param, i) => {
+        if (rowOf(param).supply !== "param") return;
+        const at = this.tree.pathOf(String(param.attrs.name)).join(".");
+        const path = [...this.classOf.keys()].find((p) => at.startsWith(`${p}.`));
+        if (path === undefined) return;
+        const { carried, turns } = n.loop ?? { carried: 0, turns: [] };
+        const readers = turns.flatMap((t, k) => (t.args.includes(i - carried) ? [homes?.[k].path] : []));
+        const own = n.loop !== undefined && i >= carried && readers.every((r) => r === path);
+        if (!own) out.add(path);
+      });
+    }
+    return out;
   }
 
   /** Gives turns of one structure one class. Called when all parameters are placed. */
@@ -101,9 +117,10 @@ export class Blocks {
     return name;
   }
 
-  /** Paths of the modules that are turns. */
-  lists(): string[] {
-    return [...this.classOf.keys()].map((path) =>
+  /** Names of the modules that are turns, but for those at some paths. */
+  lists(without: ReadonlySet<string>): string[] {
+    const paths = [...this.classOf.keys()].filter((path) => !without.has(path));
+    return paths.map((path) =>
       this.tree
         .text(path.split("."), "")
         .replace(/\[(\d+)\]/g, ".$1")

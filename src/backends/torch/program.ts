@@ -61,8 +61,6 @@ interface TorchFunction {
   readonly reads?: readonly string[];
   /** Of an update: what each process may have a part of, `param:...` and `state:...`. */
   readonly parted?: readonly string[];
-  /** Parameters of turns that are read outside of their modules. */
-  readonly outside: readonly string[];
 }
 export interface TorchProgram {
   /** Files by name. */
@@ -72,7 +70,7 @@ export interface TorchProgram {
   /** Names of parameters by which a gradient is asked for. */
   readonly differentiated: readonly string[];
   readonly entries: readonly TorchFunction[];
-  /** Lists of modules that are turns of a loop. */
+  /** Modules that are turns of loops, and whose parameters nothing else reads. */
   readonly blocks: readonly string[];
 }
 
@@ -105,6 +103,7 @@ export function printTorch(entries: readonly TorchEntry[], { place, title = "a p
   const functions: TorchFunction[] = [];
   const texts: string[] = [];
   const updates: string[] = [];
+  const opened = new Set<string>();
   const usedBy = new Map<string, ReadonlySet<string>>();
   const taken = new Set<string>();
   const kinds = new Map(bound.map(({ graph }) => [graph, kindOf(graph)]));
@@ -116,6 +115,7 @@ export function printTorch(entries: readonly TorchEntry[], { place, title = "a p
     for (const n of wanted) if (rowOf(n).supply === "param") differentiated.add(String(n.attrs.name));
     const kind = kinds.get(graph)!;
     const shards = kind.update ? shardsOf(graph, gradients, elsewhere) : undefined;
+    if (!kind.update) for (const path of blocks.openedBy(graph)) opened.add(path);
     const text = printEntry(call, graph, batch, wanted, { tree, blocks, place, kind, shards });
     const { lines, uses, ...about } = text;
     (about.kind === "update" ? updates : texts).push(lines.join("\n"));
@@ -140,7 +140,7 @@ export function printTorch(entries: readonly TorchEntry[], { place, title = "a p
     states,
     differentiated: [...differentiated],
     entries: functions.map((f) => (f.backward ? { ...f, unused: [...differentiated].some((name) => !usedBy.get(f.name)!.has(name)) } : f)),
-    blocks: blocks.lists(),
+    blocks: blocks.lists(opened),
   };
 }
 
@@ -228,13 +228,10 @@ function printEntry(
   const inputs = nodes.flatMap((n) => (rowOf(n).supply === "input" ? [n] : []));
   const symbols = new Set(nodes.flatMap((n) => n.type.shape.flatMap(symbolsOf)));
   for (const s of symbols) if (s !== batch) throw new Bug(`the size ${s} is not bound`);
-  const outside = new Set<string>();
   const region = new Region(
     {
       param: (name) => {
-        if (update) return `p[${quoted(name)}]`;
-        if (blocks.isOfTurn(name)) outside.add(name);
-        return tree.text(tree.pathOf(name), "self");
+        return update ? `p[${quoted(name)}]` : tree.text(tree.pathOf(name), "self");
       },
       loop: (n, r, around) => blocks.run(n, r, around, wanted),
       outermost: true,
@@ -288,7 +285,6 @@ function printEntry(
     kind: update ? ("update" as const) : ("function" as const),
     additive: kind.additive,
     adds: kind.additive ? graph.results.map((r) => r.name) : [],
-    outside: [...outside],
     ...(shards && { parted: [...shards.names], reads: nodes.flatMap((n) => slotOf(n) ?? []) }),
     ...(backward && {
       backward: Object.fromEntries(backward.states),

@@ -129,11 +129,9 @@ function requireSharded({ entries, params }: TorchProgram): void {
   for (const [name, { shape }] of params)
     if (shape.length === 0)
       throw new Limit(`\`${name}\` is a single number, which \`--shard fsdp\` cannot cut in parts; \`--shard ddp\` can`);
-  for (const { name, additive, backward, outside, kind } of entries) {
+  for (const { name, additive, backward } of entries) {
     if (additive && backward === undefined && name.startsWith("gradients"))
       throw new Limit(`\`--shard fsdp\` takes the gradients of one loss by parameters; ${name} takes others; \`--shard ddp\` can`);
-    if (kind === "function" && outside.length > 0)
-      throw new Limit(`${name} reads \`${outside[0]}\` outside of its layer, which \`--shard fsdp\` has only there; \`--shard ddp\` can`);
   }
 }
 
