@@ -1,9 +1,14 @@
 // Writes docs/scale.md: what `plan --on torch` says of two Llama shapes on 8 to 512 GPUs. Run after `npm run build`: node scripts/scale.mjs
-import { spawnSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
+import { printTorch } from "../dist/src/backends/torch/program.js";
+import { compile } from "../dist/src/compiler/compile.js";
+import { openWorkspace } from "../dist/src/node/workspace.js";
+import { acrossOf } from "../dist/src/train/across.js";
+import { standIn } from "../dist/src/train/stand-in.js";
+import { layTrain } from "../dist/src/train/train.js";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const shapes = {
@@ -20,14 +25,27 @@ for (const [name, shape] of Object.entries(shapes)) {
   mkdirSync(path.join(folder, name));
   writeFileSync(
     path.join(folder, name, "config.json"),
-    JSON.stringify({ architectures: ["LlamaForCausalLM"], model_type: "llama", vocab_size: 128256, num_key_value_heads: 8, max_position_embeddings: 8192, rms_norm_eps: 1e-5, rope_theta: 500000, hidden_act: "silu", tie_word_embeddings: false, bos_token_id: 1, eos_token_id: 2, ...shape }),
+    JSON.stringify({
+      architectures: ["LlamaForCausalLM"],
+      model_type: "llama",
+      vocab_size: 128256,
+      num_key_value_heads: 8,
+      max_position_embeddings: 8192,
+      rms_norm_eps: 1e-5,
+      rope_theta: 500000,
+      hidden_act: "silu",
+      tie_word_embeddings: false,
+      bos_token_id: 1,
+      eos_token_id: 2,
+      ...shape,
+    }),
   );
 }
 
-function plan(name, trains, gpus, shard) {
-  const file = path.join(folder, "run.peft");
+/** A program, printed once: how many processes there are changes nothing of it. */
+async function printed(name, trains) {
   writeFileSync(
-    file,
+    path.join(folder, "run.peft"),
     `import { LlamaForCausalLM } from "std/models/llama"
 import { LoRA } from "std/methods/lora"
 import { Linear } from "std/nn"
@@ -35,31 +53,38 @@ import { causal_lm } from "std/objectives"
 import { adamw } from "std/training"
 model m = LlamaForCausalLM from "${name}"
 ${trains === "LoRA" ? LORA : ""}
-train { objective = causal_lm(m)  ${trains === "LoRA" ? "" : "params = m"}  data = text("none.txt")  sequence = ${SEQUENCE}  batch = ${gpus * ROWS}  optimizer = adamw(lr: 1e-4)  steps = 1 }
+train { objective = causal_lm(m)  ${trains === "LoRA" ? "" : "params = m"}  data = text("none.txt")  sequence = ${SEQUENCE}  batch = 8  optimizer = adamw(lr: 1e-4)  steps = 1 }
 `,
   );
-  const args = ["plan", "run.peft", "--on", "torch", "--processes", String(gpus), "--shard", shard, "--recompute", "--json"];
-  const { stdout, stderr } = spawnSync(process.execPath, [path.join(root, "dist/src/cli/main.js"), ...args], { cwd: folder, encoding: "utf8", maxBuffer: 1 << 28 });
-  const event = stdout.trim().split("\n").map((line) => JSON.parse(line)).find((e) => e.event === "plan_across");
-  if (event === undefined) throw new Error(`${stdout}\n${stderr}`);
-  return event;
+  const project = compile("run.peft", openWorkspace(folder, true).sources, {});
+  const wrong = project.problems.filter((p) => p.severity === "error");
+  if (wrong.length > 0) throw new Error(wrong.map((p) => p.message).join("\n"));
+  const { stage } = project.actions.find((a) => a.kind === "stage");
+  const table = async ({ spec }) => (stage.data.includes(spec) ? standIn(stage, stage.data.indexOf(spec)) : undefined);
+  const laid = await layTrain(stage, { table, engine: { splits: true } });
+  const points = laid.points.filter((p) => !p.name.startsWith("evaluate"));
+  return { program: printTorch(points), points };
 }
 
 const GB = 1e9;
 const gb = (bytes) => (bytes / GB >= 100 ? (bytes / GB).toFixed(0) : (bytes / GB).toFixed(bytes / GB >= 10 ? 1 : 2));
 const counts = [8, 16, 32, 64, 128, 256, 512];
-/** The same quantities at n processes follow from the plans of a few. */
 const tables = [];
 for (const name of Object.keys(shapes))
-  for (const trains of ["LoRA", "all"])
+  for (const trains of ["LoRA", "all"]) {
+    const { program, points } = await printed(name, trains);
     for (const shard of trains === "LoRA" ? ["ddp", "fsdp"] : ["fsdp"]) {
-      const rows = counts.map((gpus) => {
-        const { memory, sent } = plan(name, trains, gpus, shard);
+      const rows = counts.map((processes) => {
+        const { memory, sent } = acrossOf(program, points, { processes, shard, parts: 1, rows: processes * ROWS, recompute: true });
         const m = (key) => gb(memory[key]);
-        return `| ${gpus} | ${m("parameters")} | ${m("gradients")} | ${m("states")} | ${m("gathered")} | ${m("activations")} | ${m("total")} | ${gb(sent)} |`;
+        return `| ${processes} | ${m("parameters")} | ${m("gradients")} | ${m("states")} | ${m("gathered")} | ${m("activations")} | ${m("total")} | ${gb(sent)} |`;
       });
-      tables.push(`## ${name}, ${trains === "LoRA" ? "LoRA of rank 16 on every layer's products" : "all parameters"}, \`--shard ${shard}\`\n\n| GPUs | parameters | gradients | states | put together | activations, at most | in all, at most | sent an update |\n| --- | --- | --- | --- | --- | --- | --- | --- |\n${rows.join("\n")}\n`);
+      const what = trains === "LoRA" ? "LoRA of rank 16 on every layer's products" : "all parameters";
+      tables.push(
+        `## ${name}, ${what}, \`--shard ${shard}\`\n\n| GPUs | parameters | gradients | states | put together | activations, at most | in all, at most | sent an update |\n| --- | --- | --- | --- | --- | --- | --- | --- |\n${rows.join("\n")}\n`,
+      );
     }
+  }
 rmSync(folder, { recursive: true });
 
 writeFileSync(

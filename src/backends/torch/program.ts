@@ -9,6 +9,7 @@ import { type Graph, type Node, order } from "../../ir/graph.ts";
 import { roll } from "../../ir/loops/roll.ts";
 import { rowOf } from "../../ir/ops/index.ts";
 import { Blocks } from "./blocks.ts";
+import { writeOutInner } from "./inner.ts";
 import { type Kind, kindOf } from "./kinds.ts";
 import { HOST_INPUTS, Region } from "./region.ts";
 import { type Shards, shardsOf } from "./shards.ts";
@@ -188,7 +189,7 @@ function distinct(entries: readonly TorchEntry[]): { names: string[]; graph: Gra
     const key = `${ids.get(graph)} ${others.map(([symbol, size]) => `${symbol}=${size}`).sort()}`;
     const known = out.get(key);
     if (known) known.names.push(name);
-    else out.set(key, { names: [name], graph: roll(bind(graph, new Map(others), { values })), batch });
+    else out.set(key, { names: [name], graph: roll(writeOutInner(bind(graph, new Map(others), { values }))), batch });
   }
   return [...out.values()];
 }
