@@ -1,13 +1,7 @@
-/** What `plan --on torch` says is sent, beside what PyTorch hands its collectives; what is printed, and runs from a folder. */
-import { spawnSync } from "node:child_process";
-import path from "node:path";
+/** What `plan --on torch` says, and what the command line refuses. */
 import { describe, expect, test } from "@jest/globals";
-import { openSafetensors } from "../../src/formats/safetensors/read.ts";
-import { findPython } from "../../src/node/torch/python.ts";
-import { NoDevice } from "../../src/runtime/errors.ts";
 import { type Place, peftc, place, SPEC } from "../cli/support.ts";
 import { writeTinyModel } from "../cli/tiny-model.ts";
-import { torchTest } from "./support.ts";
 
 /** Two batches an update, which no number of rows divides. */
 const spec = SPEC.replace("batch     = 4", "batch = 3\n  accumulate = 2").replace(/generate \{.*\}\n/, "");
@@ -55,42 +49,6 @@ describe("across processes", () => {
     ] as const) {
       const { code, err } = await peftc(at, args);
       expect([args.join(" "), code, says.test(err) ? "said" : err]).toEqual([args.join(" "), 2, "said"]);
-    }
-  });
-
-  torchTest("a built folder trains on two processes as a run here does, and collectives get what the plan says", async () => {
-    const python = await findPython();
-    if (python instanceof NoDevice) throw python;
-    const at = deep(spec);
-    expect((await peftc(at, ["train", "main.peft", "--device", "wasm", "--output", "here"])).code).toBe(0);
-    const here = openSafetensors(at.files, "here/checkpoint-6/parameters.safetensors");
-    expect((await peftc(at, ["build", "main.peft", "--target", "torch", "-o", "built"])).code).toBe(0);
-    for (const shard of ["ddp", "fsdp"]) {
-      const { status, stderr } = spawnSync(
-        python.path,
-        [
-          ...["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", path.join(import.meta.dirname, "counted.py")],
-          ...[path.join(at.folder, "built"), "--shard", shard, "--output", path.join(at.folder, shard)],
-        ],
-        { encoding: "utf8", env: { ...process.env, OMP_NUM_THREADS: "1" } },
-      );
-      expect([status, status === 0 ? "" : stderr]).toEqual([0, ""]);
-      const there = openSafetensors(at.files, `${shard}/trained.safetensors`);
-      for (const name of here.tensors.keys()) {
-        const [a, b] = [here.read(name), there.read(name)];
-        const scale = Math.max(1e-3, ...Array.from(a, Math.abs));
-        expect([name, Math.max(...Array.from(a, (x, i) => Math.abs(x - b[i]))) / scale < 1e-4]).toEqual([name, true]);
-      }
-      const { events } = await peftc(at, ["plan", "main.peft", "--on", "torch", "--processes", "2", "--shard", shard, "--json"]);
-      const planned = events().find((e) => e.event === "plan_across")!.collectives as Record<string, number>;
-      const { first, second } = JSON.parse(at.get(`${shard}/counted.json`)) as Record<string, Record<string, number>>;
-      // between the first update and the second lies exactly one
-      const seen = {
-        gathered: second.gathered - first.gathered,
-        scattered: second.scattered - first.scattered,
-        summed: second.summed - first.summed,
-      };
-      expect([shard, seen]).toEqual([shard, planned]);
     }
   });
 });

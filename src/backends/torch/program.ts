@@ -18,7 +18,7 @@ import { assignments, Tree } from "./tree.ts";
 import { wantedIn } from "./wanted.ts";
 
 /** A graph with a number for each of its symbols but the batch's, which stays open. */
-interface TorchEntry {
+export interface TorchEntry {
   readonly name: string;
   readonly graph: Graph;
   readonly sizes: ReadonlyMap<string, number>;

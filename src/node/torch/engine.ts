@@ -71,7 +71,7 @@ export async function torchEngine(options: TorchOptions = {}): Promise<TorchEngi
 }
 
 /** What `program.json` says. */
-function specOf(printed: TorchProgram): Record<string, unknown> {
+export function specOf(printed: TorchProgram): Record<string, unknown> {
   return {
     params: Object.fromEntries(printed.params),
     states: Object.fromEntries(printed.states),
