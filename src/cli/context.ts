@@ -51,7 +51,7 @@ export interface Elsewhere {
   readonly recompute?: boolean;
 }
 /** Options that mean nothing without `--on`. */
-export function refuseWithout(options: Elsewhere | undefined): void {
+function refuseWithout(options: Elsewhere | undefined): void {
   for (const option of ONLY_ELSEWHERE)
     if (options?.[option] !== undefined) throw new Usage(`--${option} is for --on torch`, ["give --on torch as well"]);
 }

@@ -10,7 +10,7 @@ import { roll } from "../ir/loops/roll.ts";
 import { rowOf } from "../ir/ops/index.ts";
 import { elements } from "./values.ts";
 
-export interface AcrossOptions {
+interface AcrossOptions {
   readonly processes: number;
   readonly shard: "ddp" | "fsdp";
   /** Batches of an update. */

@@ -8,7 +8,7 @@ import { layTrain } from "../../train/train.ts";
 import { type Elsewhere, placeElsewhere } from "../context.ts";
 import { grouped, table } from "../table.ts";
 
-export interface AcrossFacts extends Across {
+interface AcrossFacts extends Across {
   readonly stage: string;
   readonly processes: number;
   readonly shard: "ddp" | "fsdp";
