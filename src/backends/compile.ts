@@ -8,7 +8,7 @@ import type { FuseLimits } from "./kernels/fuse.ts";
 import type { LoopLanguage } from "./kernels/kernel.ts";
 import { SharedKernels } from "./kernels/shared.ts";
 import { hoist, isDerived, type Loaded, type LoadGraph } from "./load.ts";
-import { lower } from "./lower.ts";
+import { type Lowered, lower } from "./lower.ts";
 import { bytesOf } from "./places.ts";
 import { checkSize, type PlannedStep, peakBytes, plan, sameRange } from "./plan.ts";
 import { singleLeaves } from "./prepare.ts";
@@ -67,11 +67,12 @@ export async function compileProgram(
 ): Promise<CompiledProgram> {
   const limits = options.target === "wasm" ? WASM_LIMITS : webgpuLimits(options.limits);
   const page = options.target === "wasm" ? Number.POSITIVE_INFINITY : pageBytes(options.limits);
-  const hoisted = hoist(entries.map((e) => singleLeaves(e.graph)));
+  const hoisted = hoist(entries.map((e) => leavesOnce(e.graph)));
   const sources: EntrySource[] = entries.map((e, i) => ({ ...e, graph: hoisted.graphs[i] }));
   sources.unshift(...hoisted.loads.map(({ entry, graph }) => ({ name: entry, graph })));
-  const target: Target = options.target === "wasm" ? new WasmTarget(options.arithmetic === "relaxed") : new WebGPUTarget(options.limits);
-  const lowered = sources.map(({ name, graph }) => ({ name, ...lower(graph, limits, shared) }));
+  const target: Target =
+    options.target === "wasm" ? new WasmTarget(options.arithmetic === "relaxed", planOnly, shared) : new WebGPUTarget(options.limits);
+  const lowered = sources.map(({ name, graph }) => ({ name, ...loweredOnce(graph, limits, shared) }));
   const counted = countZeros(lowered, { slots: (kernel) => target.slots(kernel), operands: limits.operands });
   const inputs = counted.entries;
   const placing = { alignment: options.target === "wasm" ? 16 : options.limits.alignment, page };
@@ -156,6 +157,22 @@ export async function compileProgram(
   return module ? { program, sites, module } : { program, sites };
 }
 
+/** Of each graph, once: an entry is part of many plans before one fits. */
+const leaves = new WeakMap<Graph, Graph>();
+function leavesOnce(graph: Graph): Graph {
+  const known = leaves.get(graph) ?? singleLeaves(graph);
+  leaves.set(graph, known);
+  return known;
+}
+const lowerings = new WeakMap<SharedKernels, WeakMap<Graph, Lowered>>();
+function loweredOnce(graph: Graph, limits: FuseLimits, shared: SharedKernels): Lowered {
+  const made = lowerings.get(shared) ?? new WeakMap<Graph, Lowered>();
+  lowerings.set(shared, made);
+  const known = made.get(graph) ?? lower(graph, limits, shared);
+  made.set(graph, known);
+  return known;
+}
+
 /** Names, in the plan, of those that no entry computes from at loading and that are large. */
 function streamable(stream: ReadonlySet<string>, { halves, loads }: Loaded, sources: readonly EntrySource[]): Set<string> {
   const nodesOf = (graph: Graph) => order(graph.results.map((r) => r.node)).filter((n) => rowOf(n).supply === "param");
@@ -181,16 +198,20 @@ function loadOf({ pieces, ...load }: Omit<LoadGraph, "graph">, params: ReadonlyM
   return { ...load, pieces: { count, made, ...(rest === undefined ? {} : { rest }) } };
 }
 
-/** Bytes of activations at the peak of one entry, as `compileProgram` places them. */
-export function activationBytes(graph: Graph, options: TargetOptions, shared = new SharedKernels()): number {
+/** Of one entry, as `compileProgram` plans it: bytes of activations at its peak, and how many kernels it runs. */
+export function outlook(
+  graph: Graph,
+  options: TargetOptions,
+  shared = new SharedKernels(),
+): { readonly bytes: number; readonly kernels: number } {
   const limits = options.target === "wasm" ? WASM_LIMITS : webgpuLimits(options.limits);
   const page = options.target === "wasm" ? Number.POSITIVE_INFINITY : pageBytes(options.limits);
-  const { graphs } = hoist([singleLeaves(graph)]);
-  const { arenas } = plan([{ name: "", ...lower(graphs[0], limits, shared) }], {
+  const { graphs } = hoist([leavesOnce(graph)]);
+  const { arenas, entries } = plan([{ name: "", ...loweredOnce(graphs[0], limits, shared) }], {
     alignment: options.target === "wasm" ? 16 : options.limits.alignment,
     page,
   });
-  return peakBytes(arenas.filter((a) => a.name === "activations"));
+  return { bytes: peakBytes(arenas.filter((a) => a.name === "activations")), kernels: entries[0].steps.length };
 }
 
 type Planned = Extract<PlannedStep, { kernel: LoopLanguage }>;
@@ -214,21 +235,47 @@ class Names {
   }
 }
 
+/** Kernels as text, by their structure: plans of one search have most of them in common. */
+const texts = new WeakMap<SharedKernels, { readonly keys: WeakMap<LoopLanguage, string>; readonly printed: Map<string, Printed> }>();
+interface Printed extends PrintedKernel {
+  readonly name: string;
+}
+function textsOf(shared: SharedKernels) {
+  const known = texts.get(shared) ?? { keys: new WeakMap(), printed: new Map() };
+  texts.set(shared, known);
+  return known;
+}
+
 class WasmTarget implements Target {
   private readonly known = new Map<string, { kernel: Kernel; printed: PrintedKernel }>();
-  /** All turns of a loop have the same kernel objects: their text is looked for once. */
-  private readonly keys = new WeakMap<LoopLanguage, string>();
   private readonly names = new Names();
+  private readonly texts: ReturnType<typeof textsOf>;
   scratch = 0;
-  constructor(private readonly relaxed: boolean) {}
+  constructor(
+    private readonly relaxed: boolean,
+    /** The text is not wanted, only what it takes. */
+    private readonly unread: boolean,
+    shared: SharedKernels,
+  ) {
+    this.texts = textsOf(shared);
+  }
 
   slots(kernel: LoopLanguage): number {
-    const key = JSON.stringify({ ...kernel, name: "" });
-    const known = this.units.get(key) ?? printKernel({ ...kernel, name: "k" }, this.relaxed).units;
-    this.units.set(key, known);
-    return known;
+    return this.print(this.keyOf(kernel), kernel, undefined).units;
   }
-  private readonly units = new Map<string, number>();
+  /** All turns of a loop have the same kernel objects: their text is looked for once. */
+  private keyOf(kernel: LoopLanguage): string {
+    const key = this.texts.keys.get(kernel) ?? JSON.stringify({ ...kernel, name: "" });
+    this.texts.keys.set(kernel, key);
+    return key;
+  }
+  private print(key: string, kernel: LoopLanguage, name: string | undefined): Printed {
+    const known = this.texts.printed.get(key);
+    if (known && (name === undefined || name === known.name || this.unread)) return known;
+    const printed = { ...printKernel({ ...kernel, name: name ?? "k" }, this.relaxed), name: name ?? "k" };
+    this.texts.printed.set(key, printed);
+    return printed;
+  }
 
   dispatch({ kernel, operands, label, measure }: Planned): Dispatch[] {
     if (kernel.kind !== "product" || !kernel.skip) return [this.one(kernel, operands, label)];
@@ -237,12 +284,11 @@ class WasmTarget implements Target {
     return [{ ...this.one(dense(kernel), operands, label), skips: { measure, kernel: skipping.kernel, units: skipping.units } }];
   }
   private one(kernel: LoopLanguage, operands: readonly number[], label: string): Dispatch {
-    const key = this.keys.get(kernel) ?? JSON.stringify({ ...kernel, name: "" });
-    this.keys.set(kernel, key);
+    const key = this.keyOf(kernel);
     let seen = this.known.get(key);
     if (!seen) {
       const name = this.names.of(label);
-      const printed = printKernel({ ...kernel, name }, this.relaxed);
+      const printed = this.print(key, kernel, name);
       const access = kernel.operands.map((o) => ({
         access: o.access === "read" ? ("read" as const) : ("read_write" as const),
         dtype: o.dtype,

@@ -1,4 +1,4 @@
-/** The curve of bytes against work, as text and as a picture. */
+/** The curve of bytes against time, as text and as a picture. */
 import { showBytes } from "../train/budget.ts";
 import type { FrontPoint } from "../train/fit.ts";
 import type { PartedPoint } from "../train/parts.ts";
@@ -7,11 +7,11 @@ import { grouped, table } from "./table.ts";
 const percent = (share: number): string => `${(100 * share).toFixed(1)} %`;
 
 export const frontText = (stage: string, points: readonly PartedPoint[]): string =>
-  `${stage}: peak, work that is repeated, rows at a time\n${table(points.map((p) => [showBytes(p.bytes), grouped(p.bytes), percent(p.added), p.rows]))}`;
+  `${stage}: peak, time that is added (by the cost model), rows at a time\n${table(points.map((p) => [showBytes(p.bytes), grouped(p.bytes), percent(p.added), p.rows]))}`;
 
 const [WIDTH, HEIGHT, LEFT, TOP, RIGHT, BOTTOM] = [640, 320, 80, 30, 20, 50];
 
-/** An SVG of the curve: bytes upwards, repeated work to the right, both from 0. */
+/** An SVG of the curve: bytes upwards, added time to the right, both from 0. */
 export function frontPicture(points: readonly FrontPoint[]): string {
   const most = Math.max(...points.map((p) => p.bytes));
   const longest = Math.max(0.01, ...points.map((p) => p.added));
@@ -28,6 +28,6 @@ export function frontPicture(points: readonly FrontPoint[]): string {
   const columns = marks.map((m) => label(x(m * longest), HEIGHT - BOTTOM + 18, "middle", percent(m * longest)));
   const curve = `<polyline points="${points.map((p) => at(x(p.added), y(p.bytes))).join(" ")}" fill="none" stroke="#36c" stroke-width="2"/>`;
   const dots = points.map((p) => `<circle cx="${x(p.added).toFixed(1)}" cy="${y(p.bytes).toFixed(1)}" r="3" fill="#36c"/>`);
-  const title = label(WIDTH / 2, HEIGHT - 12, "middle", "work of a step that is done twice") + label(LEFT, 18, "start", "peak");
+  const title = label(WIDTH / 2, HEIGHT - 12, "middle", "time that is added to a step") + label(LEFT, 18, "start", "peak");
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${HEIGHT}" font-family="sans-serif" font-size="12" fill="#777"><rect width="${WIDTH}" height="${HEIGHT}" fill="#fff"/>${[...rows, ...columns, curve, ...dots, title].join("")}</svg>\n`;
 }

@@ -37,8 +37,14 @@ export interface Accumulation {
  * the batch.
  */
 export function accumulate(graph: Graph, batch: string): Accumulation {
-  return new Splitter(graph, batch).split();
+  const known = splits.get(graph);
+  if (known?.batch === batch) return known.made;
+  const made = new Splitter(graph, batch).split();
+  splits.set(graph, { batch, made });
+  return made;
 }
+/** Sizes do not matter: who looks for a plan that fits a budget asks for one graph again and again. */
+const splits = new WeakMap<Graph, { readonly batch: string; readonly made: Accumulation }>();
 
 const b = new Builder({ path: "accumulate" });
 const isPlaceholder = (n: Node): boolean => rowOf(n).role === "placeholder";

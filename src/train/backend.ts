@@ -12,7 +12,7 @@ import { allNodes } from "../ir/rewrite.ts";
 import type { Program, Session } from "../runtime/program.ts";
 import { memoryOf } from "./budget.ts";
 import type { BuildOptions, Built, Engine, EntryPoint } from "./engine.ts";
-import { type Fitted, Fitting, fit, front, Known, mayImprove, Unmet, workOf } from "./fit.ts";
+import { type Fitted, Fitting, fit, front, Known, mayImprove, secondsOf, Unmet, workOf } from "./fit.ts";
 
 /** What a device gives: how to compile for it, and how to run what was compiled. */
 export interface Driver {
@@ -121,14 +121,14 @@ async function build(entries: readonly EntryPoint[], options: BuildOptions, targ
     let last = await tried(undefined, stream);
     let before: number | undefined;
     take(last);
-    // where weights alone are too much, only the smallest budget is asked for
-    for (const [i, slice] of FINER.entries())
-      if (i === FINER.length - 1 ? chosen === undefined : mayImprove(chosen?.made ?? last.made) && !tooHeavy(last.made, memory)) {
-        if (slices.same(slice, before, last.made)) continue;
-        last = await tried(slice, stream);
-        before = slice;
-        take(last);
-      }
+    for (const [i, slice] of FINER.entries()) {
+      // where weights alone are too much, only the smallest budget is asked for
+      const worth = tooHeavy(last.made, memory) ? i === FINER.length - 1 : mayImprove(chosen?.made ?? last.made);
+      if (!worth || slices.same(slice, before, last.made)) continue;
+      last = await tried(slice, stream);
+      before = slice;
+      take(last);
+    }
     if (chosen !== undefined) break;
   }
   // where nothing fits, the plan is the usual one
@@ -136,7 +136,7 @@ async function build(entries: readonly EntryPoint[], options: BuildOptions, targ
   const { lowered } = made;
   const program =
     options.planOnly || chosen === undefined ? made.planned : await compileProgram(lowered, target, false, slices.shared, stream);
-  const usual = new Map(first!.lowered.map((l) => [l.name, l]));
+  const [seconds, usual] = [secondsOf(made), new Map(first!.lowered.map((l) => [l.name, l]))];
   return {
     ...program,
     ...(chosen === undefined ? { smallest: async () => Math.min(...(await Promise.all(unmet.map((u) => u.smallest())))) } : {}),
@@ -148,9 +148,7 @@ async function build(entries: readonly EntryPoint[], options: BuildOptions, targ
         return recompute && alone ? [[name, (recompute.seconds * (1 + recompute.added)) / alone.seconds - 1]] : [];
       }),
     ),
-    seconds: Object.fromEntries(
-      lowered.flatMap(({ name, recompute }) => (recompute ? [[name, recompute.seconds * (1 + recompute.added)]] : [])),
-    ),
+    seconds: Object.fromEntries(seconds),
     flops: Object.fromEntries(lowered.map(({ name, graph }) => [name, operations(graph)])),
   };
 }

@@ -2,7 +2,7 @@
  * How much each entry recomputes so that the program fits its budget: as little as does. A plan is made for each try; bytes are those of the
  * plan, not an estimate.
  */
-import { activationBytes, type CompiledProgram, compileProgram, type TargetOptions } from "../backends/compile.ts";
+import { type CompiledProgram, compileProgram, outlook, type TargetOptions } from "../backends/compile.ts";
 import type { SharedKernels } from "../backends/kernels/shared.ts";
 import type { Compilation, Compiled } from "../ir/pipeline.ts";
 import { memoryOf } from "./budget.ts";
@@ -80,35 +80,56 @@ export class Unmet {
   }
 }
 
-/** Seconds of all entries with a backward half, with what is repeated; and without. */
-export const workOf = ({ lowered }: Fitted): number =>
-  lowered.reduce((sum, { recompute }) => sum + (recompute ? recompute.seconds * (1 + recompute.added) : 0), 0);
-const leastWork = ({ lowered }: Fitted): number => lowered.reduce((sum, { recompute }) => sum + (recompute?.seconds ?? 0), 0);
+/**
+ * Seconds that a kernel takes beside the arithmetic that the cost model counts: it is handed out to threads, which wait for each other, and its operands are
+ * packed. Measured as in docs/memory.md, from the quickstart in parts of its batch.
+ */
+const KERNEL = 12e-6;
+const kernelsOf = ({ program }: CompiledProgram, name: string): number => program.entries.find((e) => e.name === name)?.steps.length ?? 0;
 
+/** Seconds of each entry with a backward half, with what is repeated. */
+export const secondsOf = ({ lowered, planned }: Fitted): ReadonlyMap<string, number> =>
+  new Map(
+    lowered.flatMap(({ name, recompute }): [string, number][] =>
+      recompute ? [[name, recompute.seconds * (1 + recompute.added) + KERNEL * kernelsOf(planned, name)]] : [],
+    ),
+  );
+/** Of all of them. */
+export const workOf = (made: Fitted): number => [...secondsOf(made).values()].reduce((sum, seconds) => sum + seconds, 0);
 /** Work repeated from which on other slices are looked at. */
 const DEAR = 0.1;
 
 /** Whether finer slices may do with less work, or at all. */
-export const mayImprove = (made: Fitted | Unmet): boolean => made instanceof Unmet || workOf(made) > (1 + DEAR) * leastWork(made);
+export function mayImprove(made: Fitted | Unmet): boolean {
+  if (made instanceof Unmet) return true;
+  const sum = (of: (r: NonNullable<Compiled["recompute"]>) => number): number =>
+    made.lowered.reduce((all, { recompute }) => all + (recompute ? of(recompute) : 0), 0);
+  return sum((r) => r.seconds * r.added) > DEAR * sum((r) => r.seconds);
+}
+
+interface Peak {
+  readonly bytes: number;
+  /** The share of the work that is repeated. */
+  readonly added: number;
+  /** Kernels that run. */
+  readonly kernels: number;
+}
 
 /** Peaks of one entry by the step of its scale. Graphs that were looked at once may go: they are many, and large beside a small budget. */
 export class Peaks {
-  private readonly known = new Map<
-    number | undefined,
-    { readonly bytes: number; readonly added: number; readonly compiled: WeakRef<Compiled> }
-  >();
+  private readonly known = new Map<number | undefined, Peak & { readonly compiled: WeakRef<Compiled> }>();
   constructor(
     private readonly compilation: Compilation,
     private readonly target: TargetOptions,
     private readonly shared: SharedKernels,
   ) {}
-  /** Bytes, and the share of the work that is repeated. `undefined`: without a budget. */
-  at(step: number | undefined): { readonly bytes: number; readonly added: number } {
+  /** `undefined`: without a budget. */
+  at(step: number | undefined): Peak {
     let peak = this.known.get(step);
     if (!peak) {
       const compiled = this.compilation.finish(step);
-      const bytes = activationBytes(compiled.graph, this.target, this.shared);
-      peak = { bytes, added: compiled.recompute?.added ?? 0, compiled: new WeakRef(compiled) };
+      const { bytes, kernels } = outlook(compiled.graph, this.target, this.shared);
+      peak = { bytes, kernels, added: compiled.recompute?.added ?? 0, compiled: new WeakRef(compiled) };
       this.known.set(step, peak);
     }
     return peak;
@@ -252,13 +273,13 @@ export async function front(slices: readonly (readonly Fitting[])[], target: Tar
     }
     const scale = usual[largest]?.recompute;
     if (!scale) return [{ bytes: total, added: 0, seconds: 0 }];
-    base ??= scale.seconds;
     const { peaks } = some[largest];
+    base ??= scale.seconds + KERNEL * peaks.at(scale.usual).kernels;
     const corners = cornersOf(scale);
     const steps = corners.flatMap((c, i) => (i === 0 ? [c] : [Math.round((corners[i - 1] + c) / 2), c]));
     for (const step of new Set(steps)) {
       const peak = peaks.at(step);
-      const all = scale.seconds * (1 + peak.added);
+      const all = scale.seconds * (1 + peak.added) + KERNEL * peak.kernels;
       points.push({ bytes: total - arenas.activations + peak.bytes, added: all / base - 1, seconds: all });
     }
   }

@@ -126,8 +126,10 @@ interface PlanFacts {
   readonly peak_bytes: number;
   readonly budget_bytes: number;
   readonly flops_per_step: number;
-  /** Share of the work of a step that is done twice; of the entry that repeats most. */
+  /** How much longer a step takes by what it does twice, by the cost model; of the entry that repeats most. Parts of a batch count as well. */
   readonly recomputed: number;
+  /** Rows at a time, where they are not all of a batch. */
+  readonly rows?: number;
   /** Sites of low rank in the forward half of a step: how many go on with the sum of the frozen product beside them, and which do not. */
   readonly low_rank: Sites;
   readonly steps: number;
@@ -152,6 +154,7 @@ function factsOf(project: Project, ready: PreparedTrain): PlanFacts {
     flops_per_step:
       (flops.step ?? (flops.count ?? 0) + (flops.gradients ?? 0)) * ready.accumulate + (flops.update_0_rows ?? flops.update ?? 0),
     recomputed: Math.max(0, ...Object.values(ready.built.recomputed)),
+    ...(ready.batch < ready.stage.batch ? { rows: ready.batch } : {}),
     low_rank: ready.built.sites?.step ?? { fused: 0, apart: [] },
     steps: ready.total,
     arenas: memory.arenas,
@@ -181,7 +184,9 @@ function text(f: PlanFacts): string {
     ["activations", showBytes(f.activation_bytes)],
     ["peak", `${showBytes(f.peak_bytes)} of ${showBytes(f.budget_bytes)}`],
     ["operations a step", showFlops(f.flops_per_step)],
-    ["recomputed", `${(100 * f.recomputed).toFixed(1)} % of the work`],
+    f.rows === undefined
+      ? ["recomputed", `${(100 * f.recomputed).toFixed(1)} % of the work`]
+      : ["rows at a time", `${f.rows}: a step takes ${(100 * f.recomputed).toFixed(1)} % longer, by the cost model`],
     ...lowRank(f.low_rank),
     ["updates", grouped(f.steps)],
   ];

@@ -57,14 +57,26 @@ export class Scale {
     this.usual = usual;
   }
 
-  /** The last step from `low` on, before `high`, that repeats at most so many seconds; `low`, where few levels would differ from the others. */
+  /**
+   * The last step from `low` on, before `high`, that repeats at most so many seconds; `low`, where few levels would differ from the others. In both, all levels are
+   * treated alike, and a step between them treats some as the one does and some as the other: so what it repeats is known without looking at it.
+   */
   private between(low: number, high: number, seconds: number): number {
-    let [at, above] = [low, high];
-    while (above - at > 1) {
-      const middle = (at + above) >> 1;
-      if (this.added(middle) <= seconds) at = middle;
-      else above = middle;
+    const count = this.levels.count;
+    const byLevel = (step: number): Float64Array => {
+      const sums = new Float64Array(count);
+      for (const n of this.at(step).again) sums[this.levels.of(n)] += this.seconds(n);
+      return sums;
+    };
+    const [few, many] = [byLevel(low), byLevel(high)];
+    let repeated = few.reduce((sum, s) => sum + s, 0);
+    let at = low;
+    while (at + 1 < high) {
+      repeated += many[at - low] - few[at - low];
+      if (repeated > seconds) break;
+      at++;
     }
+    while (at > low && this.added(at) > seconds) at--;
     return at - low >= FEW * (high - low) ? at : low;
   }
 

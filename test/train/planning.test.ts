@@ -1,0 +1,100 @@
+/** How much is compiled while a plan is looked for that fits a budget: counted, not timed. */
+import { describe, expect, test } from "@jest/globals";
+import type { TargetOptions } from "../../src/backends/compile.ts";
+import { FINER } from "../../src/ir/passes/chunk.ts";
+import { backendEngine } from "../../src/train/backend.ts";
+import { memoryOf } from "../../src/train/budget.ts";
+import type { Built, EntryPoint } from "../../src/train/engine.ts";
+import { inParts } from "../../src/train/parts.ts";
+import type { LaidTrain } from "../../src/train/train.ts";
+import { TINY, trainingStep } from "../support/transformer.ts";
+
+const target: TargetOptions = { target: "wasm", arithmetic: "plain", workers: 1 };
+const shape = { ...TINY, layers: 3, dim: 16 };
+const entries: readonly EntryPoint[] = [
+  { name: "step", graph: trainingStep(shape), sizes: new Map() },
+  { name: "evaluate", graph: trainingStep(shape, { forwardOnly: true }), sizes: new Map() },
+];
+
+/** A build, and how often each pass ran meanwhile. */
+async function counted(memory?: number, doubtful = false, of = entries): Promise<{ built: Built; runs: (pass: string) => number }> {
+  const ran = new Map<string, number>();
+  const engine = backendEngine(
+    { target, device: "wasm", reason: "", memory: 2 ** 32, depth: 1, open: () => Promise.reject(new Error("not opened")) },
+    { print: "*", onPrint: (pass) => ran.set(pass, (ran.get(pass) ?? 0) + 1) },
+  );
+  const built = await engine.build(of, { trained: [], memory, planOnly: true, doubtful });
+  return { built, runs: (pass) => ran.get(pass) ?? 0 };
+}
+
+describe("a plan for a budget", () => {
+  test("is looked for behind the passes: they run once an entry, and few steps of the scale are planned", async () => {
+    const free = await counted();
+    expect([free.runs("grad"), free.runs("cut")]).toEqual([2, 2]);
+    const { total } = memoryOf(free.built.program);
+    const refused = await counted(1000);
+    expect(refused.built.smallest).toBeDefined();
+    const least = await refused.built.smallest!();
+    expect(least).toBeLessThan(0.9 * total);
+    let added = 0;
+    for (const part of [0.5, 0]) {
+      const memory = Math.floor(least + part * (total - least));
+      const { built, runs } = await counted(memory);
+      expect(built.smallest).toBeUndefined();
+      expect(memoryOf(built.program).total).toBeLessThanOrEqual(memory);
+      expect(built.recomputed.step).toBeGreaterThanOrEqual(added);
+      added = built.recomputed.step;
+      expect(runs("grad")).toBe(2);
+      // slices of each size, of what comes before them
+      expect(runs("chunk")).toBeLessThanOrEqual(2 * (1 + FINER.length));
+      // of the two entries' first plans, and of a few of some thirty steps
+      expect(runs("cut")).toBeLessThanOrEqual(16);
+    }
+    expect(added).toBeGreaterThan(0.1);
+    expect((await counted(least - 64)).built.smallest).toBeDefined();
+  });
+
+  test("that is hardly met does not compile what has nothing to recompute", async () => {
+    const { built, runs } = await counted(1000, true);
+    expect(built.smallest).toBeDefined();
+    expect(runs("grad")).toBe(1);
+  });
+
+  test("is priced by its kernels as well: a part of a batch has as many of them as the whole, on less work", async () => {
+    const rows = async (batch: number) => {
+      const { built } = await counted(undefined, false, [{ name: "step", graph: trainingStep({ ...shape, batch }), sizes: new Map() }]);
+      return { seconds: built.seconds.step, kernels: built.program.entries.find((e) => e.name === "step")!.steps.length };
+    };
+    const [whole, part] = [await rows(4), await rows(1)];
+    expect(part.kernels).toBeGreaterThan(50);
+    expect(4 * part.seconds - whole.seconds).toBeGreaterThan(1e-5 * (4 * part.kernels - whole.kernels));
+  });
+
+  test("takes no part of a batch twice", async () => {
+    const laid = { stage: { batch: 8, accumulate: 1 }, batch: 8, accumulate: 1 } as unknown as LaidTrain;
+    const seen: [number, boolean][] = [];
+    const whole = { smallest: async () => 800, recomputed: { step: 0 }, seconds: { step: 8 } } as unknown as Built;
+    const made = await inParts(
+      laid,
+      whole,
+      async ({ batch = 8, accumulate = 1 }) => ({ ...laid, batch, accumulate }),
+      async ({ batch }, doubtful) => {
+        seen.push([batch, doubtful]);
+        const fits = batch <= 2;
+        return {
+          notes: [],
+          recomputed: { gradients: 0 },
+          seconds: { gradients: batch + 0.1 },
+          ...(fits ? {} : { smallest: async () => 100 * batch }),
+        } as unknown as Built;
+      },
+    );
+    expect(made.batch).toBe(2);
+    // the one that fits if any does, then the others from the largest on, until they take longer
+    expect(seen).toEqual([
+      [1, false],
+      [4, true],
+      [2, true],
+    ]);
+  });
+});
