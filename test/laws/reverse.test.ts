@@ -1,6 +1,6 @@
 /** Loops run backwards: gradients as with everything kept, and nothing kept but what is needed. */
 import { describe, expect, test } from "@jest/globals";
-import { activationBytes } from "../../src/backends/compile.ts";
+import { outlook } from "../../src/backends/compile.ts";
 import { Builder } from "../../src/ir/build.ts";
 import { order } from "../../src/ir/graph.ts";
 import { evaluate } from "../../src/ir/interpret.ts";
@@ -108,7 +108,7 @@ describe("what is kept", () => {
   const [batch, sequence, dim] = [2, 64, 64];
   const stream = 4 * batch * sequence * dim;
   const planned = (layers: number, reverse?: "exact"): number =>
-    activationBytes(compileGraph(stackStep({ kind: 1, layers, batch, sequence, dim, first: true }), { options: { reverse } }).graph, {
+    outlook(compileGraph(stackStep({ kind: 1, layers, batch, sequence, dim, first: true }), { options: { reverse } }).graph, {
       target: "wasm",
       arithmetic: "plain",
       workers: 1,
