@@ -112,7 +112,7 @@ describe("what is kept", () => {
       target: "wasm",
       arithmetic: "plain",
       workers: 1,
-    });
+    }).bytes;
 
   test("the peak grows with depth by packed numbers and gradients of what learns, and by no value of a layer", () => {
     const [few, more] = [planned(8, "exact"), planned(12, "exact")];
