@@ -214,6 +214,7 @@ const others: Readonly<Record<string, readonly [call: string, to: string, first?
   ScaLearn: ["ScaLearn([s])", FF, SOURCE],
   ScaLearnShared: ["ScaLearnShared([s])", FF, SOURCE],
   TinyAttention: ["TinyAttention()", "b.**: SelfAttention"],
+  UniLoRA: ["UniLoRA(rank: 2, length: 8)", FC],
   VBLoRA: ["VBLoRA(rank: 2, vectors: 6, length: 4)", FC],
   VLPET: ["VLPET(size: 2, gate_size: 2)", FF],
   VLPETValue: ["VLPETValue(size: 2)", QV],
