@@ -28,7 +28,7 @@ const spec = (path: string, options: DatasetSpec["options"] = {}): DatasetSpec =
 
 function tables(trained: readonly DatasetSpec[], files: MemoryFiles = letterFiles(FILES), adapter?: string): Tables {
   const actions = trained.map((data) => ({ kind: "stage", stage: { verb: "train", data: [data], tokenizer: "m" } }));
-  const attachments = adapter === undefined ? [] : [{ folder: adapter }];
+  const attachments = adapter === undefined ? [] : [{ folders: [adapter] }];
   const sources = { files, readTokenizer: (folder: string) => loadTokenizer(files, folder) } as unknown as Sources;
   return new Tables(sources, undefined, { actions, attachments } as unknown as Project);
 }
