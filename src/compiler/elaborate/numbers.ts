@@ -37,17 +37,27 @@ export function betweenStages(e: Elaborator, span: Span, work: () => Value): Val
   return within(ctx, () => settled(e, work(), ctx, span));
 }
 
-function settled(e: Elaborator, value: Value, ctx: Context, span: Span): Value {
-  if (Array.isArray(value)) {
-    const all = value as readonly Value[];
-    const made = all.map((x) => settled(e, x, ctx, span));
-    return made.some((x, i) => x !== all[i]) ? made : value;
-  }
+/** Lists and records in which nothing is to be computed: they never change, and lists that share parts may be larger than can be walked. */
+const plain = new WeakSet<object>();
+
+function settled(e: Elaborator, value: Value, ctx: Context, span: Span, made = new Map<Value, Value>()): Value {
+  if (value instanceof Tensor || value instanceof CallValue) return computed(e, value, ctx, span);
+  if (!(Array.isArray(value) || value instanceof Fields) || plain.has(value)) return value;
+  const known = made.get(value);
+  if (known !== undefined) return known;
+  const each = (x: Value): Value => settled(e, x, ctx, span, made);
+  let out: Value = value;
   if (value instanceof Fields) {
-    const made = [...value.own()].map(([name, x]) => [name, settled(e, x, ctx, span), x] as const);
-    return made.some(([, x, was]) => x !== was) ? new Fields(new Map(made.map(([name, x]) => [name, x])), value.type) : value;
+    const all = [...value.own()].map(([name, x]) => [name, each(x), x] as const);
+    if (all.some(([, x, was]) => x !== was)) out = new Fields(new Map(all.map(([name, x]) => [name, x])), value.type);
+  } else {
+    const all = value as readonly Value[];
+    const now = all.map(each);
+    if (now.some((x, k) => x !== all[k])) out = now;
   }
-  return value instanceof Tensor || value instanceof CallValue ? computed(e, value, ctx, span) : value;
+  made.set(value, out);
+  plain.add(out as object);
+  return out;
 }
 
 /** A parameter or state as it is when this place of the file is reached. */
