@@ -3,7 +3,8 @@ import { Bug, type Node, type Result } from "../ir/graph.ts";
 import type { StorageType } from "../runtime/program.ts";
 import { mayOverwrite, merge } from "./alias.ts";
 import type { Step } from "./kernels/fuse.ts";
-import type { LoopLanguage } from "./kernels/kernel.ts";
+import type { Index } from "./kernels/index.ts";
+import type { LoopLanguage, Value } from "./kernels/kernel.ts";
 import { elements } from "./kernels/roots.ts";
 
 export interface PlanOptions {
@@ -188,23 +189,34 @@ export function joined<T>(kernel: LoopLanguage, operands: T[], same: (a: T, b: T
   return { kernel, operands, label };
 }
 
-export function copyStep<T>(from: T, to: T, bytes: number, dtype: StorageType, label: string): PlannedKernel<T> {
-  const index = { base: 0, terms: [{ factor: 1, atom: { kind: "axis", axis: 0 } as const }] };
-  const count = bytes / 4;
+/** A kernel that goes over `count` elements and stores a value to the last of its operands. */
+export function storeStep<T>(
+  at: { readonly operands: readonly T[]; readonly reads: number; readonly count: number; readonly dtype: StorageType },
+  value: (index: Index) => Value,
+  label: string,
+): PlannedKernel<T> {
+  const { operands, reads, count, dtype } = at;
+  const index: Index = { base: 0, terms: [{ factor: 1, atom: { kind: "axis", axis: 0 } }] };
   return {
     kernel: {
       kind: "loop",
       name: "",
       axes: [count],
       row: 0,
-      operands: [
-        { name: "x0", dtype, count, access: "read" },
-        { name: "out1", dtype, count, access: "write" },
-      ],
-      values: [{ kind: "load", dtype, operand: 0, index }],
-      stages: [{ over: "row", reductions: [], stores: [{ operand: 1, index, value: 0 }] }],
+      operands: operands.map((_, i) =>
+        i < reads ? { name: `x${i}`, dtype, count, access: "read" } : { name: `out${i}`, dtype, count, access: "write" },
+      ),
+      values: [value(index)],
+      stages: [{ over: "row", reductions: [], stores: [{ operand: reads, index, value: 0 }] }],
     },
-    operands: [from, to],
-    label: `${label} copy`,
+    operands: [...operands],
+    label,
   };
 }
+
+export const copyStep = <T>(from: T, to: T, bytes: number, dtype: StorageType, label: string): PlannedKernel<T> =>
+  storeStep(
+    { operands: [from, to], reads: 1, count: bytes / 4, dtype },
+    (index) => ({ kind: "load", dtype, operand: 0, index }),
+    `${label} copy`,
+  );

@@ -21,6 +21,7 @@ import {
   type PlannedKernel,
   type PlanOptions,
   Space,
+  storeStep,
 } from "./places.ts";
 
 /** Bytes `offset..` of an arena of the program, or of what a turn has under that name. */
@@ -225,20 +226,9 @@ export function* unfold(turns: Turns, outer: (r: Range) => Range = (r) => r): Ge
 }
 
 /** Writes one number everywhere. */
-function fillStep(to: Range, value: number, label: string): TurnKernel {
-  const count = to.bytes / 4;
-  const index = { base: 0, terms: [{ factor: 1, atom: { kind: "axis", axis: 0 } as const }] };
-  return {
-    kernel: {
-      kind: "loop",
-      name: "",
-      axes: [count],
-      row: 0,
-      operands: [{ name: "out0", dtype: to.dtype, count, access: "write" }],
-      values: [{ kind: "const", dtype: to.dtype, value }],
-      stages: [{ over: "row", reductions: [], stores: [{ operand: 0, index, value: 0 }] }],
-    },
-    operands: [to],
-    label: `${label} start`,
-  };
-}
+const fillStep = (to: Range, value: number, label: string): TurnKernel =>
+  storeStep(
+    { operands: [to], reads: 0, count: to.bytes / 4, dtype: to.dtype },
+    () => ({ kind: "const", dtype: to.dtype, value }),
+    `${label} start`,
+  );
