@@ -18,12 +18,12 @@ afterEach(async () => {
 });
 
 /** A hub with one data file, and a cache; `twist` answers in its place. */
-async function place(content: Uint8Array | string, twist?: Twist, name = "x.txt") {
+async function place(content: Uint8Array | string, twist?: Twist, name = "x.txt", patience = 30) {
   const hub = await fakeHub({ "datasets/o/n": { files: { [name]: content } } }, twist);
   closing.push(() => hub.close());
   const above = mkdtempSync(path.join(tmpdir(), "peftc-hub-"));
   const cache = path.join(above, "cache", "hub");
-  const settings = { ...hubSettings({}), cache, endpoint: hub.url, token: "hf_own", patience: 0.3, answers: 50 };
+  const settings = { ...hubSettings({}), cache, endpoint: hub.url, token: "hf_own", patience, answers: 50 };
   const told: number[] = [];
   const get = (source = `hf://datasets/o/n/${name}`) =>
     fetchSource(source, ({ done }) => told.push(done), settings).then(
