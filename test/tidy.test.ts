@@ -87,6 +87,14 @@ describe("rooms", () => {
     expect(wrong.map(({ from, to }) => `${from} imports ${to}`)).toEqual([]);
   });
 
+  test("the runtime that a page loads carries no row of the op table but those that it runs", () => {
+    const reached = new Set<string>(["src/runtime/index.ts"]);
+    for (const file of reached) for (const i of own) if (i.from === file && !i.typeOnly) reached.add(i.to);
+    const runs = ["functions", "scalar", "host", "quantise", "svd", "linalg", "elimination", "halves", "tensor", "attrs", "mismatch"];
+    const ops = [...reached].filter((file) => file.startsWith("src/ir/ops/"));
+    expect(ops.sort()).toEqual(runs.map((name) => `src/ir/ops/${name}.ts`).sort());
+  });
+
   test("no file imports itself in a circle: types may, values are made in one order", () => {
     const next = new Map(files.map((file) => [file, own.filter((i) => i.from === file && !i.typeOnly).map((i) => i.to)]));
     // what a file imports is left before it; a file that is met while it is being visited closes a circle

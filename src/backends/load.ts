@@ -8,11 +8,11 @@
  */
 import { type Graph, type Node, node, order, type Result } from "../ir/graph.ts";
 import { type HalfFormat, isHalfFormat } from "../ir/ops/halves.ts";
-import { rowOf } from "../ir/ops/index.ts";
+import { isDear, rowOf } from "../ir/ops/index.ts";
 import { rebuild, withInputs } from "../ir/rebuild.ts";
 import { attrsKey } from "../ir/rewrite.ts";
 import type { Load } from "../runtime/program.ts";
-import { elements, isLeaf, isView, ownCost, under } from "./kernels/roots.ts";
+import { elements, isLeaf, isView, under } from "./kernels/roots.ts";
 import { inPieces } from "./pieces.ts";
 import { isReshape, singleLeaves } from "./prepare.ts";
 import { storageKey } from "./schedule.ts";
@@ -20,9 +20,6 @@ import { storageKey } from "./schedule.ts";
 /** Names of what is computed once begin so; no parameter's path does. */
 const PREFIX = "load/";
 export const isDerived = (name: string): boolean => name.startsWith(PREFIX);
-
-/** A scalar function from this cost on is worth a table. */
-const DEAR = 10;
 
 export interface Loaded {
   /** The graphs, in their order, reading what `load` makes. */
@@ -75,15 +72,15 @@ export function hoist(graphs: readonly Graph[]): Loaded {
       const frozenLeaf = row.supply === "param" && !updated.has(storageKey("param", n.attrs.name));
       if (row.role === "region" || (row.supply ? !frozenLeaf : !n.inputs.every((x) => fixed.has(x)))) continue;
       fixed.add(n);
-      dear.set(n, isDear(n) || n.inputs.some((x) => dear.get(x)));
-      largest.set(n, Math.max(isLeaf(n) || isDear(n) ? elements(n) : 0, ...n.inputs.map((x) => largest.get(x)!)));
+      dear.set(n, isWorthATable(n) || n.inputs.some((x) => dear.get(x)));
+      largest.set(n, Math.max(isLeaf(n) || isWorthATable(n) ? elements(n) : 0, ...n.inputs.map((x) => largest.get(x)!)));
     }
     const wanted = new Set<Node>();
     /** Elementwise work and movement on something packed: kept, it would be larger than the packed form. */
     const unpacking = new Map<Node, boolean>();
     const unpacks = (n: Node): boolean => {
       const x = under(n);
-      const seen = unpacking.get(x) ?? (rowOf(x).packed === true || (!isLeaf(x) && !isDear(x) && x.inputs.some(unpacks)));
+      const seen = unpacking.get(x) ?? (rowOf(x).packed === true || (!isLeaf(x) && !isWorthATable(x) && x.inputs.some(unpacks)));
       unpacking.set(x, seen);
       return seen;
     };
@@ -95,7 +92,7 @@ export function hoist(graphs: readonly Graph[]): Loaded {
         return;
       }
       // Not worth keeping as a whole where it is larger than anything it is made of.
-      if (isDear(x) || elements(x) <= largest.get(x)!) wanted.add(x);
+      if (isWorthATable(x) || elements(x) <= largest.get(x)!) wanted.add(x);
       else for (const i of x.inputs) want(i);
     };
     for (const n of all) if (!fixed.has(n)) for (const x of n.inputs) if (fixed.has(x)) want(x);
@@ -181,8 +178,8 @@ function loadGraphs(results: readonly Result[], kept: ReadonlySet<string>): Load
   });
 }
 
-function isDear(n: Node): boolean {
+function isWorthATable(n: Node): boolean {
   const row = rowOf(n);
   if (row.role === "product" || row.role === "reduce" || row.role === "scan" || row.role === "host") return true;
-  return !isView(n) && row.scalar !== undefined && ownCost(n) >= DEAR;
+  return !isView(n) && row.scalar !== undefined && isDear(row.scalar);
 }

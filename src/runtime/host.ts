@@ -1,7 +1,9 @@
 /** What the runtime computes on the host: the scalars of a step in f64, and decompositions at loading. */
 import { Bug, InputError } from "../ir/errors.ts";
 import type { DType, Node } from "../ir/graph.ts";
-import { isOpName, ops, tensor } from "../ir/ops/index.ts";
+import { hosts } from "../ir/ops/host.ts";
+import type { HostName } from "../ir/ops/op.ts";
+import { tensor } from "../ir/ops/tensor.ts";
 import type { Entry, HostStep, Placed, StorageType, Values } from "./program.ts";
 import { evaluateScalar } from "./scalars.ts";
 
@@ -17,8 +19,8 @@ const nowhere: Node = {
 };
 
 function row(name: string) {
-  if (!isOpName(name)) throw new Bug(`the program computes ${name} on the host, which is no op`);
-  return ops[name];
+  if (!Object.hasOwn(hosts, name)) throw new Bug(`the program computes ${name} on the host, which no row does`);
+  return hosts[name as HostName];
 }
 
 /**

@@ -3,45 +3,15 @@
  * are i32 and that must wrap or truncate says so in its name (`mul.i32`), a cast says to what (`cast.i32`).
  */
 import { Bug } from "../ir/errors.ts";
-import { erf, floorMod, larger, power, roundEven, smaller } from "../ir/ops/scalar.ts";
+import { functions } from "../ir/ops/functions.ts";
+import { operators, type Scalar } from "../ir/ops/scalar.ts";
 import type { HostScalar } from "./program.ts";
 
-const bit = (b: boolean): number => (b ? 1 : 0);
-const functions: Readonly<Record<string, (a: number, b: number, c: number) => number>> = {
-  neg: (a) => -a,
-  exp: Math.exp,
-  log: Math.log,
-  sqrt: Math.sqrt,
-  sin: Math.sin,
-  cos: Math.cos,
-  tanh: Math.tanh,
-  erf,
-  abs: Math.abs,
-  sign: Math.sign,
-  floor: Math.floor,
-  ceil: Math.ceil,
-  round: roundEven,
-  not: (a) => 1 - a,
-  add: (a, b) => a + b,
-  sub: (a, b) => a - b,
-  mul: (a, b) => a * b,
-  div: (a, b) => a / b,
-  pow: power,
-  max: larger,
-  min: smaller,
-  mod: floorMod,
-  eq: (a, b) => bit(a === b),
-  ne: (a, b) => bit(a !== b),
-  lt: (a, b) => bit(a < b),
-  le: (a, b) => bit(a <= b),
-  gt: (a, b) => bit(a > b),
-  ge: (a, b) => bit(a >= b),
-  and: (a, b) => a & b,
-  or: (a, b) => a | b,
-  where: (a, b, c) => (a ? b : c),
+const computed: { readonly [name: string]: Scalar["of"] | undefined } = {
+  ...Object.fromEntries([...Object.entries(functions), ...Object.entries(operators)].map(([name, { of }]) => [name, of])),
   "cast.f32": (a) => a,
   "cast.i32": (a) => Math.trunc(a) | 0,
-  "cast.bool": (a) => bit(a !== 0),
+  "cast.bool": (a) => (a !== 0 ? 1 : 0),
   "mul.i32": Math.imul,
 };
 const WRAPPED = ".i32";
@@ -55,8 +25,8 @@ export function evaluateScalar(code: HostScalar["code"], named: (name: string) =
   };
   for (const [op, ...args] of code) {
     const name = String(op);
-    const wraps = !(name in functions) && name.endsWith(WRAPPED);
-    const f = functions[wraps ? name.slice(0, -WRAPPED.length) : name];
+    const wraps = !(name in computed) && name.endsWith(WRAPPED);
+    const f = computed[wraps ? name.slice(0, -WRAPPED.length) : name];
     if (!f) throw new Bug(`the host computes no ${name}`);
     const [a, b, c] = args.map(read);
     const value = f(a, b, c);

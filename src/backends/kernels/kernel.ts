@@ -35,7 +35,10 @@ export interface Operand {
 
 /** Scalar functions: those of the op table's elementwise rows, bit operations on i32 (`shl`, `shr`: logical, by 0..31), `bits`: the f32 with the bits of an i32, and
  * `floor_div`: an i32 over a positive literal, rounded downward. */
-export type ScalarFunction = MapName | "xor" | "shl" | "shr" | "bits" | "floor_div";
+export type ScalarFunction = MapName | BitFunction;
+type BitFunction = "xor" | "shl" | "shr" | "bits" | "floor_div";
+const bitFunctions: Readonly<Record<BitFunction, true>> = { xor: true, shl: true, shr: true, bits: true, floor_div: true };
+export const isBitFunction = (fn: ScalarFunction): fn is BitFunction => Object.hasOwn(bitFunctions, fn);
 
 export type Value =
   /** A literal. For f32 the number is to be rounded to f32; ±Infinity and NaN occur. bool: 0 or 1. */

@@ -3,7 +3,7 @@
  * scatters are always roots; elementwise work and movement is left to its consumers unless that would repeat what is dear.
  */
 import { type Graph, type Node, order, sizes } from "../../ir/graph.ts";
-import { rowOf, splatOf } from "../../ir/ops/index.ts";
+import { costOf, rowOf, splatOf } from "../../ir/ops/index.ts";
 import { constantAxes, isTimes } from "../../ir/passes/rules/facts.ts";
 import { isGet } from "../../ir/rebuild.ts";
 import { isTable, transparent } from "./emit.ts";
@@ -91,11 +91,10 @@ export function fillOf(n: Node): number | undefined {
   return typeof value === "number" ? value : undefined;
 }
 
-const DEAR: Readonly<Record<string, number>> = { div: 4, sqrt: 4, mod: 4, exp: 10, log: 10, sin: 12, cos: 12, tanh: 12, erf: 12, pow: 20 };
 /** Work for one element beyond that of its operands, in additions. */
-export function ownCost(n: Node): number {
+function ownCost(n: Node): number {
   const row = rowOf(n);
-  if (row.scalar) return DEAR[row.scalar] ?? 1;
+  if (row.scalar) return costOf(row.scalar);
   if (row.role === "source") return n.inputs.length ? 80 : 0;
   if (row.role === "index") return 3;
   return isView(n) ? 0 : 2 * n.inputs.length;

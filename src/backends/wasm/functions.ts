@@ -10,6 +10,8 @@
  * sin, cos: reduction by π/2 in three parts (good to |x| ≈ 8000), the usual polynomials on |r| ≤ π/4 (coefficients as in Cephes).
  */
 import { Bug } from "../../ir/errors.ts";
+import type { ArithmeticName, CompareName, FunctionName, LogicName } from "../../ir/ops/index.ts";
+import type { ScalarFunction } from "../kernels/kernel.ts";
 import { type Code, get, splatF, splatI } from "./text.ts";
 
 /** A v128 expression in, a v128 expression out; expressions given are cheap to repeat (locals). */
@@ -184,7 +186,7 @@ function perLane(c: Code, a: string, b: string, g: (x: string, y: string) => str
   return get(out);
 }
 
-const FLOAT: Readonly<Record<string, Lanes>> = {
+const FLOAT: Readonly<Record<FunctionName | "neg" | ArithmeticName | CompareName, Lanes>> = {
   neg: (_c, x) => `(f32x4.neg ${x})`,
   abs: (_c, x) => abs(x),
   sqrt: (_c, x) => `(f32x4.sqrt ${x})`,
@@ -214,7 +216,7 @@ const FLOAT: Readonly<Record<string, Lanes>> = {
   ge: (_c, a, b) => `(f32x4.ge ${a} ${b})`,
 };
 
-const INTEGER: Readonly<Record<string, Lanes>> = {
+const INTEGER: Readonly<Record<"neg" | "abs" | "sign" | Exclude<ArithmeticName, "div" | "pow"> | CompareName | "xor", Lanes>> = {
   neg: (_c, x) => `(i32x4.neg ${x})`,
   abs: (_c, x) => `(i32x4.abs ${x})`,
   sign: (_c, x) => `(i32x4.sub (i32x4.lt_s ${x} ${splatI(0)}) (i32x4.gt_s ${x} ${splatI(0)}))`,
@@ -260,7 +262,7 @@ export function floorDiv(c: Code, x: string, d: number): string {
 }
 
 /** Booleans are masks of all ones or zeros. */
-const MASK: Readonly<Record<string, Lanes>> = {
+const MASK: Readonly<Record<"not" | LogicName | "eq" | "ne", Lanes>> = {
   not: (_c, a) => `(v128.not ${a})`,
   and: (_c, a, b) => `(v128.and ${a} ${b})`,
   or: (_c, a, b) => `(v128.or ${a} ${b})`,
@@ -278,10 +280,10 @@ const CASTS: Readonly<Record<string, (x: string) => string>> = {
 };
 
 /** A scalar function in four lanes. `from` is the dtype of the (last) arguments, `to` that of the result. */
-export function call(c: Code, fn: string, from: string, to: string, args: readonly string[]): string {
+export function call(c: Code, fn: ScalarFunction, from: string, to: string, args: readonly string[]): string {
   if (fn === "cast") return from === to ? args[0] : CASTS[`${from} ${to}`](args[0]);
   if (fn === "where") return select(args[0], args[1], args[2]);
-  const table = from === "f32" ? FLOAT : from === "i32" ? INTEGER : MASK;
+  const table: Readonly<Partial<Record<ScalarFunction, Lanes>>> = from === "f32" ? FLOAT : from === "i32" ? INTEGER : MASK;
   const lanes = table[fn];
   if (!lanes) throw new Bug(`WebAssembly has no spelling of ${fn} for ${from}`);
   return lanes(c, ...args);

@@ -1,7 +1,8 @@
 /** Prints loop kernels: maps and rows, four lanes at a time. */
 import { Bug } from "../../ir/errors.ts";
+import { isDear } from "../../ir/ops/index.ts";
 import { axisIndex, flatten, type Index, strideOf } from "../kernels/index.ts";
-import { dependence, type LoopKernel, needed, rootsOf } from "../kernels/kernel.ts";
+import { dependence, isBitFunction, type LoopKernel, needed, rootsOf, type ScalarFunction } from "../kernels/kernel.ts";
 import { accumulate, acrossLanes, merged, start, totalOf } from "./accumulate.ts";
 import { add, type Code, divU, get, i32, mul, remU } from "./text.ts";
 import { type LaneState, Printer } from "./values.ts";
@@ -212,8 +213,8 @@ function turn(kernel: LoopKernel, p: Printer, code: Code, group: readonly LaneSt
 
 // ---- lanes along the row
 
-/** Functions worth keeping rather than computing again. */
-const DEAR = new Set(["exp", "log", "tanh", "erf", "sin", "cos", "pow", "mod", "xor"]);
+/** Functions that are worth keeping for how they are spelt here: remainders lane by lane, and chains of random bits. */
+const LONG: ReadonlySet<ScalarFunction> = new Set(["mod", "xor"]);
 /** Small bodies take several accumulators, so that additions do not wait for each other. */
 const SMALL_BODY = 14;
 
@@ -264,7 +265,7 @@ function printRows(
           stage.stores.length === 0 &&
           stage.reductions.every((r) => r.fn !== "argmax") &&
           varying.length <= SMALL_BODY &&
-          !varying.some((v) => isDear(kernel, v));
+          !varying.some((v) => isHeld(kernel, v));
         const width = small && whole >= 32 ? 4 : 1;
         const groups = Array.from({ length: width }, () => start(code, stage.reductions));
         const holds = varying.filter((v) => held.has(v) && !made.has(v));
@@ -336,9 +337,9 @@ function vectorPosition(kernel: LoopKernel, p: Printer, lane: number, state: Lan
   return `(i32x4.add (i32x4.splat ${p.scalarIndex(position, 0)}) (v128.const i32x4 0 1 2 3))`;
 }
 
-const isDear = (kernel: LoopKernel, v: number): boolean => {
+const isHeld = (kernel: LoopKernel, v: number): boolean => {
   const value = kernel.values[v];
-  return value.kind === "call" && DEAR.has(value.fn);
+  return value.kind === "call" && (LONG.has(value.fn) || (!isBitFunction(value.fn) && isDear(value.fn)));
 };
 
 /** Dear values that several passes over the row need, each with a slot of the worker's scratch. */
@@ -349,7 +350,7 @@ function heldValues(kernel: LoopKernel): Map<number, number> {
   const lane = kernel.axes.length - 1;
   const counts = new Map<number, number>();
   for (const stage of kernel.stages) for (const v of needed(kernel.values, rootsOf(stage))) counts.set(v, (counts.get(v) ?? 0) + 1);
-  for (const [v, n] of counts) if (n > 1 && deps[v] & (1 << lane) && isDear(kernel, v)) out.set(v, 0);
+  for (const [v, n] of counts) if (n > 1 && deps[v] & (1 << lane) && isHeld(kernel, v)) out.set(v, 0);
   // Of a chain only the last counts: drop what is needed only to make another held value.
   for (const v of [...out.keys()]) {
     const others = new Set([...out.keys()].filter((u) => u !== v));

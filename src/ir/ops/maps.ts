@@ -2,10 +2,11 @@
 import type { Builder } from "../build.ts";
 import type { DType, Node } from "../graph.ts";
 import { dtypeAttr } from "./attrs.ts";
+import { type FunctionRow, functions } from "./functions.ts";
 import { needCount, needDType, needSameShape, refuse } from "./mismatch.ts";
-import type { Example, MapName, Op, PartialDerivative } from "./op.ts";
+import type { BinaryName, CompareName, Example, FunctionName, LogicName, MapName, Op, PartialDerivative } from "./op.ts";
 import { isConstant } from "./query.ts";
-import { erf, floorMod, larger, power, roundEven, smaller } from "./scalar.ts";
+import { operators } from "./scalar.ts";
 import { empty, type Tensor, tensor } from "./tensor.ts";
 
 // ---- types
@@ -39,10 +40,11 @@ function map1(f: (x: number) => number, dtype?: DType) {
     return settle(out);
   };
 }
-function map2(f: (a: number, b: number) => number, dtype?: DType) {
+function map2(op: BinaryName, dtype?: DType) {
+  const { of } = operators[op];
   return ([a, b]: readonly Tensor[]): Tensor => {
     const out = empty(dtype ?? a.dtype, a.shape);
-    for (let i = 0; i < out.data.length; i++) out.data[i] = f(a.data[i], b.data[i]);
+    for (let i = 0; i < out.data.length; i++) out.data[i] = of(a.data[i], b.data[i], 0);
     return settle(out);
   };
 }
@@ -60,38 +62,29 @@ const number: readonly DType[] = ["f32", "i32"];
 const float: readonly DType[] = ["f32"];
 const any: readonly DType[] = ["f32", "i32", "bool"];
 
-function smooth(
-  op: MapName,
-  doc: string,
-  f: (x: number) => number,
-  partial: PartialDerivative,
-  examples: readonly Example[],
-  more: Partial<Pick<Op, "invert" | "sparse">> = {},
-): Op {
+/** The row of a function of one number. */
+function ofOne(op: FunctionName): Op {
+  const { doc, of, slope, takes, inverse, whole, at, atWhole }: FunctionRow = functions[op];
   return {
-    doc,
+    doc: whole ? `${doc.slice(0, -1)}; keeps the dtype.` : doc,
     role: "map",
     scalar: op,
-    ...alike(op, 1, float),
-    eval: map1(f),
-    vjp: "by partials",
-    partials: [partial],
-    ...more,
-    examples,
+    ...alike(op, 1, takes),
+    eval: map1(of),
+    ...(slope === "flat" ? { vjp: "zero" } : { vjp: "by partials", partials: [slope] }),
+    ...(inverse && { invert: (b, _node, _i, result) => b.unary(inverse, result) }),
+    sparse: of(0) === 0 ? { any: [0] } : undefined,
+    examples: [one(row(...at)), ...(atWhole ? [one(ints(...atWhole))] : [])],
   };
 }
 
-function flat(op: MapName, doc: string, f: (x: number) => number, examples: readonly Example[], sparse?: Op["sparse"]): Op {
-  return { doc, role: "map", scalar: op, ...alike(op, 1, number), eval: map1(f), vjp: "zero", sparse, examples };
-}
-
-function compare(op: MapName, doc: string, f: (a: number, b: number) => boolean, allowed = number, commutative = false): Op {
+function compare(op: CompareName, doc: string, allowed = number, commutative = false): Op {
   return {
     doc,
     role: "map",
     scalar: op,
     ...alike(op, 2, allowed, "bool"),
-    eval: map2((a, b) => (f(a, b) ? 1 : 0), "bool"),
+    eval: map2(op, "bool"),
     vjp: "zero",
     algebra: { commutative },
     sparse: { makes: "always" },
@@ -99,13 +92,13 @@ function compare(op: MapName, doc: string, f: (a: number, b: number) => boolean,
   };
 }
 
-function logic(op: MapName, doc: string, f: (a: number, b: number) => number, algebra: Op["algebra"], sparse: Op["sparse"]): Op {
+function logic(op: LogicName, doc: string, algebra: Op["algebra"], sparse: Op["sparse"]): Op {
   return {
     doc,
     role: "map",
     scalar: op,
     ...alike(op, 2, ["bool"]),
-    eval: map2(f),
+    eval: map2(op),
     vjp: "zero",
     algebra,
     sparse,
@@ -127,14 +120,14 @@ const chosen =
     return b.where(wins, 1, b.where(b.eq(mine, other), 0.5, 0));
   };
 
-function extreme(op: "max" | "min", f: (a: number, b: number) => number, sparse?: Op["sparse"]): Op {
+function extreme(op: "max" | "min", sparse?: Op["sparse"]): Op {
   const compareTo = op === "max" ? "gt" : "lt";
   return {
     doc: `The ${op === "max" ? "larger" : "smaller"} of two; NaN if either is. Ties share the gradient; against a constant they give none.`,
     role: "map",
     scalar: op,
     ...alike(op, 2, number),
-    eval: map2(f),
+    eval: map2(op),
     vjp: "by partials",
     partials: [chosen(0, compareTo), chosen(1, compareTo)],
     algebra: { commutative: true },
@@ -159,41 +152,7 @@ export const maps: Readonly<Record<MapName, Op>> = {
     sparse: { any: [0] },
     examples: [one(row(1, -2, 0.5)), one(ints(3, -4))],
   },
-  exp: smooth("exp", "eˣ.", Math.exp, (_b, _in, y) => y, [one(row(0.3, -1, 2))], { invert: (b, _n, _i, result) => b.unary("log", result) }),
-  log: smooth("log", "The natural logarithm.", Math.log, (b, [x]) => b.div(1, x), [one(row(0.3, 1, 2))], {
-    invert: (b, _n, _i, result) => b.unary("exp", result),
-  }),
-  sqrt: smooth("sqrt", "The square root; its slope at 0 is infinite.", Math.sqrt, (b, _in, y) => b.div(0.5, y), [one(row(0.3, 1, 2))], {
-    sparse: { any: [0] },
-  }),
-  sin: smooth("sin", "Sine of radians.", Math.sin, (b, [x]) => b.unary("cos", x), [one(row(0.3, -1, 2))], { sparse: { any: [0] } }),
-  cos: smooth("cos", "Cosine of radians.", Math.cos, (b, [x]) => b.neg(b.unary("sin", x)), [one(row(0.3, -1, 2))]),
-  tanh: smooth("tanh", "Hyperbolic tangent.", Math.tanh, (b, _in, y) => b.sub(1, b.mul(y, y)), [one(row(0.3, -1, 2))], {
-    sparse: { any: [0] },
-  }),
-  erf: smooth(
-    "erf",
-    "The error function.",
-    erf,
-    (b, [x]) => b.mul(2 / Math.sqrt(Math.PI), b.unary("exp", b.neg(b.mul(x, x)))),
-    [one(row(0.3, -1, 2, 3.5))],
-    { sparse: { any: [0] } },
-  ),
-  abs: {
-    doc: "|x|; its slope at 0 is 0.",
-    role: "map",
-    scalar: "abs",
-    ...alike("abs", 1, number),
-    eval: map1(Math.abs),
-    vjp: "by partials",
-    partials: [(b, [x]) => b.unary("sign", x)],
-    sparse: { any: [0] },
-    examples: [one(row(1, -2, 0.5)), one(ints(3, -4))],
-  },
-  sign: flat("sign", "−1, 0 or 1.", (x) => (x > 0 ? 1 : x < 0 ? -1 : x), [one(row(1, -2, 0.5)), one(ints(3, -4, 0))], { any: [0] }),
-  floor: flat("floor", "The largest whole number not above x; keeps the dtype.", Math.floor, [one(row(1.5, -2.5, 0.5))]),
-  ceil: flat("ceil", "The smallest whole number not below x; keeps the dtype.", Math.ceil, [one(row(1.5, -2.5, 0.3))]),
-  round: flat("round", "The nearest whole number, ties to even; keeps the dtype.", roundEven, [one(row(1.4, -2.6, 0.3))]),
+  ...(Object.fromEntries(Object.keys(functions).map((name) => [name, ofOne(name as FunctionName)])) as Record<FunctionName, Op>),
   not: {
     doc: "Logical not.",
     role: "map",
@@ -292,7 +251,7 @@ export const maps: Readonly<Record<MapName, Op>> = {
     role: "map",
     scalar: "pow",
     ...alike("pow", 2, float),
-    eval: map2(power),
+    eval: map2("pow"),
     vjp: "by partials",
     partials: [
       (b, [x, p]) => {
@@ -304,27 +263,27 @@ export const maps: Readonly<Record<MapName, Op>> = {
     algebra: { identity: 1 },
     examples: [one(row(1.5, 2, 0.5), row(3, -2, 0.5))],
   },
-  max: extreme("max", larger, { all: [0, 1], makes: "beside zero" }),
-  min: extreme("min", smaller, { all: [0, 1], makes: "beside zero" }),
+  max: extreme("max", { all: [0, 1], makes: "beside zero" }),
+  min: extreme("min", { all: [0, 1], makes: "beside zero" }),
   mod: {
     doc: "a − b·floor(a/b): the remainder with the sign of b. A remainder by 0 is NaN in f32 and 0 in i32.",
     role: "map",
     scalar: "mod",
     ...alike("mod", 2, number),
-    eval: map2(floorMod),
+    eval: map2("mod"),
     vjp: "by expansion",
     expansion: (b, { inputs: [x, y] }) => b.sub(x, b.mul(y, b.unary("floor", b.div(x, y)))),
     examples: [one(row(5.5, -5.5, 0.5), row(3, 3, -2)), one(ints(5, -5), ints(3, 3))],
   },
 
-  eq: compare("eq", "a = b.", (a, b) => a === b, any, true),
-  ne: compare("ne", "a ≠ b.", (a, b) => a !== b, any, true),
-  lt: compare("lt", "a < b.", (a, b) => a < b),
-  le: compare("le", "a ≤ b.", (a, b) => a <= b),
-  gt: compare("gt", "a > b.", (a, b) => a > b),
-  ge: compare("ge", "a ≥ b.", (a, b) => a >= b),
-  and: logic("and", "Logical and.", (a, b) => a & b, { commutative: true, identity: 1, absorbing: 0 }, { any: [0, 1] }),
-  or: logic("or", "Logical or.", (a, b) => a | b, { commutative: true, identity: 0, absorbing: 1 }, { all: [0, 1] }),
+  eq: compare("eq", "a = b.", any, true),
+  ne: compare("ne", "a ≠ b.", any, true),
+  lt: compare("lt", "a < b."),
+  le: compare("le", "a ≤ b."),
+  gt: compare("gt", "a > b."),
+  ge: compare("ge", "a ≥ b."),
+  and: logic("and", "Logical and.", { commutative: true, identity: 1, absorbing: 0 }, { any: [0, 1] }),
+  or: logic("or", "Logical or.", { commutative: true, identity: 0, absorbing: 1 }, { all: [0, 1] }),
 
   where: {
     doc: "where(c, a, b): a where the bool c holds, otherwise b. What is not chosen takes no gradient, even where it is NaN.",

@@ -7,21 +7,10 @@ import type { Dim } from "../dim.ts";
 import type { Attrs, DType, Node, Type } from "../graph.ts";
 import type { Tensor } from "./tensor.ts";
 
-export type UnaryName =
-  | "neg"
-  | "exp"
-  | "log"
-  | "sqrt"
-  | "sin"
-  | "cos"
-  | "tanh"
-  | "erf"
-  | "abs"
-  | "sign"
-  | "floor"
-  | "ceil"
-  | "round"
-  | "not";
+export type FunctionName = "exp" | "log" | "sqrt" | "sin" | "cos" | "tanh" | "erf" | "abs" | "sign" | "floor" | "ceil" | "round";
+/** Functions of one operand that the language writes as signs and words. */
+export type OperatorName = "neg" | "not";
+export type UnaryName = FunctionName | OperatorName;
 export type ArithmeticName = "add" | "sub" | "mul" | "div" | "pow" | "max" | "min" | "mod";
 export type CompareName = "eq" | "ne" | "lt" | "le" | "gt" | "ge";
 export type LogicName = "and" | "or";

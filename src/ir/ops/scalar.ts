@@ -1,4 +1,8 @@
-/** The scalar functions of the elementwise rows, in f64. */
+/**
+ * What the elementwise rows compute for one element, in f64, and what that costs: the operators here, functions of one number in `functions.ts`. A runtime
+ * needs just this of the op table, so these two files import nothing that runs.
+ */
+import type { BinaryName, OperatorName } from "./op.ts";
 
 const TWO_OVER_SQRT_PI = 2 / Math.sqrt(Math.PI);
 
@@ -36,11 +40,45 @@ export function roundEven(x: number): number {
 }
 
 /** The remainder with the divisor's sign: a − b·floor(a/b). */
-export const floorMod = (a: number, b: number): number => a - b * Math.floor(a / b);
+const floorMod = (a: number, b: number): number => a - b * Math.floor(a / b);
 
 /** PyTorch's `pow`: unlike JavaScript's, 1 to any power is 1. */
-export const power = (a: number, b: number): number => (a === 1 ? 1 : a ** b);
+const power = (a: number, b: number): number => (a === 1 ? 1 : a ** b);
 
 /** NaN wins, as in PyTorch. */
 export const larger = (a: number, b: number): number => (a > b || Number.isNaN(a) ? a : b);
 export const smaller = (a: number, b: number): number => (a < b || Number.isNaN(a) ? a : b);
+
+/** A function of numbers. Booleans are 0 and 1; integers wrap where they are stored. */
+export interface Scalar {
+  readonly of: (a: number, b: number, c: number) => number;
+  /** Work for one element, in additions. */
+  readonly cost: number;
+}
+/** What work for one element counts as, in additions: a sum or a comparison; a quotient or a root; a polynomial, from which on a value is worth keeping. */
+export const COST = { sum: 1, quotient: 4, series: 10, wave: 12, power: 20 } as const;
+
+const sum = (of: Scalar["of"]): Scalar => ({ of, cost: COST.sum });
+const asks = (of: (a: number, b: number) => boolean): Scalar => sum((a, b) => (of(a, b) ? 1 : 0));
+
+export const operators: Readonly<Record<BinaryName | OperatorName | "where", Scalar>> = {
+  add: sum((a, b) => a + b),
+  sub: sum((a, b) => a - b),
+  mul: sum((a, b) => a * b),
+  div: { of: (a, b) => a / b, cost: COST.quotient },
+  pow: { of: power, cost: COST.power },
+  max: sum(larger),
+  min: sum(smaller),
+  mod: { of: floorMod, cost: COST.quotient },
+  eq: asks((a, b) => a === b),
+  ne: asks((a, b) => a !== b),
+  lt: asks((a, b) => a < b),
+  le: asks((a, b) => a <= b),
+  gt: asks((a, b) => a > b),
+  ge: asks((a, b) => a >= b),
+  and: sum((a, b) => a & b),
+  or: sum((a, b) => a | b),
+  neg: sum((x) => -x),
+  not: sum((x) => 1 - x),
+  where: sum((c, a, b) => (c ? a : b)),
+};

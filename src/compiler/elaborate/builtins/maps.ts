@@ -1,41 +1,21 @@
 import type { Node } from "../../../ir/graph.ts";
+import { functions } from "../../../ir/ops/functions.ts";
+import type { FunctionName } from "../../../ir/ops/op.ts";
 import { Size, type Value } from "../values.ts";
 import { BuiltinTable, tensorArg } from "./table.ts";
 
 const isStatic = (v: Value): boolean => typeof v === "number" || v instanceof Size;
 
-/** On static numbers they give static numbers. */
-const scalar: Readonly<Record<string, { readonly doc: string; readonly of: (x: number) => number }>> = {
-  exp: { doc: "eˣ of each element.", of: Math.exp },
-  log: { doc: "The natural logarithm.", of: Math.log },
-  sqrt: { doc: "The square root.", of: Math.sqrt },
-  sin: { doc: "Sine of radians.", of: Math.sin },
-  cos: { doc: "Cosine of radians.", of: Math.cos },
-  tanh: { doc: "Hyperbolic tangent.", of: Math.tanh },
-  abs: { doc: "|x|.", of: Math.abs },
-  sign: { doc: "−1, 0 or 1.", of: Math.sign },
-  floor: { doc: "The largest whole number not above x.", of: Math.floor },
-  ceil: { doc: "The smallest whole number not below x.", of: Math.ceil },
-  round: {
-    doc: "The nearest whole number, ties to even.",
-    of: (x) => {
-      // half to even, as NumPy and WGSL round
-      const r = Math.round(x);
-      return Math.abs(x % 1) === 0.5 && r % 2 !== 0 ? r - 1 : r;
-    },
-  },
-};
-
 export const maps = new BuiltinTable("Element by element, and along axes");
 
-for (const [name, { doc, of }] of Object.entries(scalar))
+// on static numbers they give static numbers
+for (const [name, { doc, of, whole }] of Object.entries(functions))
   maps.add(name, doc, [{ name: "x" }], ({ x }, c) => {
     if (typeof x === "number") return of(x);
-    const out = c.build((b) => b.unary(name as "exp", c.node(x!)));
-    // whole results are whole numbers: they index and count
-    return c.tensor(name === "floor" || name === "ceil" || name === "round" ? c.build((b) => b.cast(out, "i32")) : out);
+    const out = c.build((b) => b.unary(name as FunctionName, c.node(x!)));
+    // whole results index and count
+    return c.tensor(whole ? c.build((b) => b.cast(out, "i32")) : out);
   });
-maps.add("erf", "The error function.", [{ name: "x" }], ({ x }, c) => c.tensor(c.build((b) => b.unary("erf", c.node(x!)))));
 
 const reductions = {
   sum: "The sum of a tensor, along `axis` or of all of it (`keep`: the axis stays, of size 1), or of a list.",
