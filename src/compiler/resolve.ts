@@ -256,7 +256,7 @@ export function resolve(unit: Unit): Problem[] {
   function method(item: ast.Method): void {
     const site = siteNames(item);
     if (!site) return;
-    const names = with_(new Known(site), ["site", "sites", "index", ...item.params.map((p) => p.name.text)]);
+    const names = with_(new Known(site), ["site", "sites", "index", "module_name", ...item.params.map((p) => p.name.text)]);
     for (const p of item.params) param(p, names);
     for (const f of item.fills) use(f.role, names);
     members(item.members, names);

@@ -200,6 +200,7 @@ const others: Readonly<Record<string, readonly [call: string, to: string, first?
   MultitaskPrompt: ["MultitaskPrompt(tokens: 2)", "m.transformer"],
   OFT: ["OFT(block: 4)", FC],
   PASTA: ["PASTA()", "b.bert.encoder.layer[*]"],
+  PSOFT: ["PSOFT(rank: 2)", FC],
   PVeRA: ["PVeRA(rank: 3)", FC],
   PairedPrefix: ["PairedPrefix(tokens: 2)", "m.**: SelfAttention"],
   PairedPrefixMLP: ["PairedPrefixMLP(tokens: 2, hidden: 4)", "m.**: SelfAttention"],

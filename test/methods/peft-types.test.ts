@@ -142,3 +142,73 @@ test("Bone's folders are MiSS's", () => {
   expect(back.p.attachments[0]).toMatchObject({ method: "MiSS", options: { rank: 4, dropout: 0 } });
   expect(back.values.param(`a.${site}.miss_block`)).toEqual(values.param(`a.${site}.miss_block`));
 });
+
+const LILY = "model.layers.0.self_attn.q_proj";
+const llama = (body: string, files: MemoryFiles) => {
+  const text = `import { LlamaForCausalLM } from "std/models/llama"
+import { Lily } from "std/methods/lily"
+model m = LlamaForCausalLM(vocab_size: 13, hidden_size: 8, num_hidden_layers: 3, num_attention_heads: 2, intermediate_size: 12)
+${body}`;
+  const sources = new Sources(files, { source: (at) => readFileSync(`specs/${at}`, "utf8") }, mappings, new Map([["main.peft", text]]));
+  const p = compile("main.peft", sources);
+  return { p, said: p.problems.map(({ code, message }) => `${code} ${message}`), values: new ValueStore(p, sources.open) };
+};
+const parts = { attachments: ["a"], models: [], heads: [], objectives: [] };
+
+test("Lily's shared matrices are repeated at every site, and what contradicts that is refused", () => {
+  const files = new MemoryFiles();
+  const { p, said, values } = llama("attach a = Lily(rank: 2, stride: 2) to m.**.{q_proj, k_proj}", files);
+  expect(said).toEqual([]);
+  // A of the first and the third layer, B once, for each name; a router for each site
+  expect([...p.params.values()].filter(({ owner }) => owner.kind === "attachment").length).toBe(2 * (2 + 1) + 6);
+  const write = () => artefactsFor(p, files, mappings).adapter("out", parts, (n) => values.param(n));
+  write();
+  const stored = openSafetensors(files, "out/adapter_model.safetensors");
+  expect(stored.tensors.size).toBe(18);
+  expect(stored.read(`base_model.model.${LILY.replace("0", "1")}.lily_A.weight`)).toEqual(
+    stored.read(`base_model.model.${LILY}.lily_A.weight`),
+  );
+  expect(llama('attach a = load("out") to m', files).said).toEqual([]);
+
+  const config = JSON.parse(new TextDecoder().decode(files.content.get("out/adapter_config.json")!));
+  const changed = (fields: object) =>
+    files.content.set("out/adapter_config.json", new TextEncoder().encode(JSON.stringify({ ...config, ...fields })));
+  changed({ stride_A: 3 });
+  expect(llama('attach a = load("out") to m', files).said.join()).toMatch(/P0664 .*are one tensor in LILY, and have other values/);
+  changed({ target_modules: "q_proj|k_proj" });
+  expect(llama('attach a = load("out") to m', files).said.join()).toMatch(/P0665 .*shares tensors between modules of different names/);
+});
+
+test("OSF's configuration and its tensors say one rank", () => {
+  const files = new MemoryFiles();
+  const { p, values } = program(`import { OSF } from "std/methods/osf"\nattach a = OSF(preserved: 3) to m.bert.**.{dense, query}`, files);
+  artefactsFor(p, files, mappings).adapter("out", parts, (n) => values.param(n));
+  const config = JSON.parse(new TextDecoder().decode(files.content.get("out/adapter_config.json")!));
+  expect(config).toMatchObject({ peft_type: "OSF", effective_rank: 3 });
+  const changed = (fields: object) => {
+    files.content.set("out/adapter_config.json", new TextEncoder().encode(JSON.stringify({ ...config, ...fields })));
+    return () => readAdapter(files, "out", mappings);
+  };
+  expect(changed({ effective_rank: 0.375 })()!.parts[0].options).toEqual({ preserved: 3 });
+  expect(changed({ effective_rank: 5, rank_pattern: { "d.nse|query": 3 } })()!.parts[0].options).toEqual({ preserved: 3 });
+  expect(changed({ effective_rank: 5 })).toThrow(/effective_rank = 5, and .* leaves 3 of 8/);
+  expect(changed({ effective_rank: null })).toThrow(/leaves 3 of 8/);
+});
+
+test("where PEFT has nothing for weights that lie the other way round, the folder is ours", () => {
+  for (const [method, from, type] of [
+    ["LoHa(rank: 2)", "loha_lokr", "PEFTC"],
+    ["LoRA(rank: 2)", "lora", "LORA"],
+  ]) {
+    const files = new MemoryFiles();
+    const text = `import { GPT2LMHeadModel } from "std/models/gpt2"
+import { ${method.slice(0, 4)} } from "std/methods/${from}"
+model m = GPT2LMHeadModel(vocab_size: 13, n_embd: 8, n_layer: 1, n_head: 2, n_positions: 8)
+attach a = ${method} to m.**.c_attn`;
+    const sources = new Sources(files, { source: (at) => readFileSync(`specs/${at}`, "utf8") }, mappings, new Map([["main.peft", text]]));
+    const p = compile("main.peft", sources);
+    const values = new ValueStore(p, sources.open);
+    artefactsFor(p, files, mappings).adapter("out", parts, (n) => values.param(n));
+    expect(JSON.parse(new TextDecoder().decode(files.content.get("out/adapter_config.json")!)).peft_type).toBe(type);
+  }
+});

@@ -11,6 +11,7 @@ import { MemoryFiles } from "../../src/formats/memory.ts";
 import { interpret } from "../../src/ir/interpret.ts";
 import { torchRandperm } from "../../src/ir/mt19937.ts";
 import { tensor } from "../../src/ir/ops/index.ts";
+import { svd } from "../../src/ir/ops/svd.ts";
 import { compileGraph } from "../../src/ir/pipeline.ts";
 import { drawInto, keyOf } from "../../src/ir/random.ts";
 import { NodeFiles } from "../../src/node/files.ts";
@@ -434,9 +435,58 @@ const restarted = (rank: number, scale: number) => (layer: Dense, now: Params, s
   return weight(layer, plus(plus(layer.w, product(start), -scale), product(now), scale));
 };
 
+/** The parts of a weight, U diag(s) V, from one number of them up to another. */
+function svdOf(w: Matrix, from: number, to: number) {
+  const { u, s, v } = svd(tensor("f32", [OUT, IN], Float64Array.from(w.flat())));
+  return { u: rows(u, IN).map((row) => row.slice(from, to)), s: Array.from(s).slice(from, to), v: rows(v, IN).slice(from, to) };
+}
+/** W + U diag(s) (R − I) V in the leading directions, R = diag(back) · rotation · diag(front); even: with the roots of s on both sides. */
+const subspace =
+  (rank: number, rotates: boolean, terms = 0, even = false) =>
+  (layer: Dense, p: Params): Dense => {
+    const { u, s, v } = svdOf(layer.w, 0, rank);
+    let r = rotates ? eye(rank) : rows(p.matrix, rank);
+    if (rotates) {
+      let at = 0;
+      const upper = make(rank, rank, (i, j) => (i < j ? p.entries[at++] : 0));
+      const q = make(rank, rank, (i, j) => upper[i][j] - upper[j][i]);
+      const power = (n: number): Matrix => (n === 0 ? eye(rank) : times(power(n - 1), q));
+      r =
+        terms === 0 ? times(plus(eye(rank), q), inverse(plus(eye(rank), q, -1))) : plus(plus(plus(eye(rank), q, 2), power(2), 2), power(3));
+    }
+    const turned = make(rank, rank, (i, j) => (p.back?.[i] ?? 1) * r[i][j] * (p.front?.[j] ?? 1) - Number(i === j));
+    return weight(
+      layer,
+      plus(
+        layer.w,
+        times(
+          times(
+            times(
+              u,
+              make(rank, rank, (i, j) => (i === j ? s[i] : 0)),
+            ),
+            turned,
+          ),
+          v,
+        ),
+      ),
+    );
+  };
+/** The leading directions as they were, the others as they are now. */
+const directions = (preserved: number) => (layer: Dense, p: Params) => {
+  const { u, s, v } = svdOf(layer.w, 0, preserved);
+  const scaled = (left: Matrix, by: ArrayLike<number>) => left.map((row) => row.map((x, j) => x * by[j]));
+  return weight(layer, plus(times(scaled(u, s), v), times(scaled(rows(p.U_low, IN - preserved), p.S_low), rows(p.V_low, IN))));
+};
+
 const ROWS: readonly Row[] = [
   { make: "PiSSA(rank: 3, alpha: 6)", from: "pissa", params: 3 * 20, base: "nearly", means: restarted(3, 2) },
   { make: "OLoRA(rank: 4, alpha: 6, rslora: true)", from: "pissa", params: 4 * 20, base: "nearly", means: restarted(4, 3) },
+  { make: "PSOFT(rank: 3, alpha: 6)", from: "psoft", params: 3 + 6, base: "nearly", means: subspace(3, true) },
+  { make: "PSOFT(rank: 3, even: true, scales: false)", from: "psoft", params: 3, base: "nearly", means: subspace(3, true, 0, true) },
+  { make: "PSOFT(rank: 2, free: true)", from: "psoft", params: 4 + 4, base: "nearly", means: subspace(2, false) },
+  { make: "PSOFT(rank: 3, terms: 3)", from: "psoft", params: 3 + 6, base: "nearly", means: subspace(3, true, 3) },
+  { make: "OSF(preserved: 3)", from: "osf", params: 5 * (IN + OUT + 1), base: "nearly", means: directions(3) },
   {
     make: "DyLoRA(rank: 4, alpha: 6, keep: 3)",
     from: "dylora",
@@ -643,13 +693,14 @@ describe.each(ROWS.map((row) => [row.make, row] as const))("%s", (_name, row) =>
   });
 });
 
-describe("a LoRA that started on a part of the weight is saved as one of twice the rank on the weight as it was", () => {
+describe("what acts as a LoRA on the weight as it was is saved as that; one that started on a part of it has twice the rank", () => {
   test.each([
-    ["PiSSA(rank: 3, alpha: 6)", { r: 6, lora_alpha: 12, use_rslora: false }],
-    ["OLoRA(rank: 2, alpha: 6, rslora: true)", { r: 4, lora_alpha: 6 * Math.SQRT2, use_rslora: true }],
-  ])("%s", (made, fields) => {
+    ["PSOFT(rank: 3, alpha: 6)", { r: 3, lora_alpha: 6, use_rslora: false }, "psoft"],
+    ["PiSSA(rank: 3, alpha: 6)", { r: 6, lora_alpha: 12, use_rslora: false }, "pissa"],
+    ["OLoRA(rank: 2, alpha: 6, rslora: true)", { r: 4, lora_alpha: 6 * Math.SQRT2, use_rslora: true }, "pissa"],
+  ])("%s", (made, fields, from) => {
     const { p, seen, trained } = parts(
-      `${importOf({ make: made, from: "pissa" })} ${model()} attach a = ${made} to m.layer ${train.replace("PARAMS", "a")} ${look}`,
+      `${importOf({ make: made, from })} ${model()} attach a = ${made} to m.layer ${train.replace("PARAMS", "a")} ${look}`,
     );
     const store = new ValueStore(p, () => undefined);
     const mappings = readMappings(new NodeFiles(), path.join(ROOT, "std/methods"));

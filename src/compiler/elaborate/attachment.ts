@@ -148,6 +148,10 @@ export class Site extends Editable {
     if (p.kind === "chain") return p.parent.path;
     return p.kind === "value" ? p.name : "";
   }
+  /** The last name of the path: `q_proj`. */
+  get moduleName(): string {
+    return this.path.slice(this.path.lastIndexOf(".") + 1);
+  }
   get fullPath(): string {
     return [this.attachment.name, this.path].filter((p) => p !== "").join(".");
   }
@@ -166,6 +170,7 @@ export class Site extends Editable {
     for (const [n, v] of this.options) known.set(n, fixed(v));
     known.set("sites", () => this.attachment.sites);
     known.set("index", fixed(this.index));
+    known.set("module_name", fixed(this.moduleName));
     if (this.place.kind === "chain")
       known.set("blocks", () => chainOf(this.attachment.evaluator, this.place as Place & { kind: "chain" }, here.methodFrame?.subject));
     const sizes: Scope = {

@@ -4,13 +4,14 @@ import type { Json } from "../files.ts";
 import type { StoredDType } from "../safetensors/dtype.ts";
 import { encodeHeads, shortestName } from "./encode-heads.ts";
 import { evaluate } from "./expression.ts";
+import { sharedOtherwise, withGrouped } from "./grouped.ts";
 import type { MethodMapping, OptionMapping, PeftMapping } from "./mapping.ts";
 import { type Encoded, type OutAdapter, type OutAttachment, type OutParam, Unsayable } from "./out.ts";
 import { choosePattern, chooseTargets, moduleTree } from "./targets.ts";
 import { rowsThatCount, thin } from "./thinned.ts";
 
 /** Values that a field should have, by site; all equal, or the field has a pattern. */
-type FieldValues = Map<string, { values: Map<string, Json>; pattern: string | undefined }>;
+type FieldValues = Map<string, { values: Map<string, Json>; pattern: string | undefined; searched?: true | undefined }>;
 
 export function encodeModules(
   mapping: PeftMapping,
@@ -31,13 +32,18 @@ export function encodeModules(
     const method = mapping.methods.find((candidate) => candidate.method === attachment.method && candidate.from === attachment.from)!;
     const odd = collectOptions(method, attachment, fields, named);
     if (odd !== undefined) return odd;
-    for (const [field, value] of Object.entries(method.when ?? {})) note(fields, field, undefined, attachment.name, value);
+    for (const [field, value] of Object.entries(method.when ?? {})) note(fields, field, {}, attachment.name, value);
     if (method.listed !== undefined)
       listed.set(method.listed, [...(listed.get(method.listed) ?? []), ...attachment.sites.map(({ path }) => path)]);
     const counts = rowsThatCount(method, attachment);
+    const upright = attachment.sites.find(({ turned }) => turned === true);
+    if (upright !== undefined && mapping.upright)
+      return new Unsayable(`PEFT has no ${config.peft_type} for a weight that lies the other way round (\`${upright.path}\`)`);
+    const whole = withGrouped(method, attachment, optionsByField(method), adapter.base.shapes);
     /** What is drawn again. */
     const left = method.drawn !== undefined && attachment.options[method.drawn.saved] === false ? method.drawn.params : [];
-    for (const { path, params, also } of attachment.sites) {
+    for (const { path, also } of attachment.sites) {
+      const params = whole.get(path)!;
       if (path.includes(":")) return new Unsayable(`PEFT has no two places in one module (\`${path}\`)`);
       if (sites.includes(path) || aside.includes(path)) return new Unsayable(`PEFT adapts a module once; \`${path}\` is adapted twice`);
       (method.beside === undefined ? sites : aside).push(path);
@@ -93,6 +99,11 @@ export function encodeModules(
       else config.layers_to_transform = [...targets.layers];
     }
   }
+  for (const attachment of adapter.attachments) {
+    const method = mapping.methods.find((candidate) => candidate.method === attachment.method && candidate.from === attachment.from)!;
+    const otherwise = sharedOtherwise(method, attachment, config.target_modules, adapter.base.shapes);
+    if (otherwise !== undefined) return otherwise;
+  }
   for (const [field, values] of named)
     config[field] = Object.fromEntries([...values].map(([path, value]) => [shortestName(path, all), value]));
   for (const method of mapping.methods)
@@ -108,9 +119,14 @@ export function encodeModules(
   return { config, floats: mapping.floats, tensors };
 }
 
-function note(fields: FieldValues, field: string, pattern: string | undefined, place: string, value: Json): void {
+/** Fields to the options that they hold. */
+const optionsByField = ({ options }: MethodMapping): Readonly<Record<string, string>> =>
+  Object.fromEntries(Object.entries(options).flatMap(([name, { field }]) => (field === undefined ? [] : [[field, name]])));
+
+function note(fields: FieldValues, field: string, { pattern, searched }: OptionMapping, place: string, value: Json): void {
   const entry = fields.get(field) ?? { values: new Map<string, Json>(), pattern };
   entry.pattern ??= pattern;
+  entry.searched ??= searched;
   entry.values.set(place, value);
   fields.set(field, entry);
 }
@@ -137,7 +153,7 @@ function collectOptions(
     if (option.field === undefined) continue;
     for (const { path } of attachment.sites) {
       if (option.named) named.set(option.field, new Map([...(named.get(option.field) ?? []), [path, value as Json]]));
-      else note(fields, option.field, option.pattern, path, encodeOption(option, value as Json));
+      else note(fields, option.field, option, path, encodeOption(option, value as Json));
     }
   }
   return undefined;
@@ -148,7 +164,7 @@ function encodeOption(option: OptionMapping, value: Json): Json {
 }
 
 function settleFields(fields: FieldValues, config: Record<string, Json>): Unsayable | undefined {
-  for (const [field, { values, pattern }] of fields) {
+  for (const [field, { values, pattern, searched }] of fields) {
     const distinct = new Set([...values.values()].map((value) => JSON.stringify(value)));
     if (distinct.size <= 1) {
       const [value] = values.values();
@@ -158,7 +174,9 @@ function settleFields(fields: FieldValues, config: Record<string, Json>): Unsaya
     } else {
       const chosen = choosePattern(values);
       config[field] = chosen.common;
-      config[pattern] = { ...chosen.pattern };
+      config[pattern] = Object.fromEntries(
+        Object.entries(chosen.pattern).map(([key, value]) => [searched ? `(^|\\.)${key}$` : key, value]),
+      );
     }
   }
   return undefined;

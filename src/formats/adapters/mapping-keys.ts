@@ -54,6 +54,8 @@ const OPTION: Keys = of<OptionMapping>({
   among: may,
   reduces: may,
   times: may,
+  complement: may,
+  searched: may,
   computed: may,
   // made of the same
   first: {
@@ -107,6 +109,7 @@ const METHOD = of<MethodMapping>({
   drawn: may,
   thinned: may,
   numbered: may,
+  grouped: may,
   integers: may,
   copies: may,
   readOnly: may,
@@ -137,6 +140,7 @@ const PEFT = of<PeftMapping>({
   biases: may,
   tied: may,
   last: may,
+  upright: may,
   heads: may,
   replaced: may,
 });

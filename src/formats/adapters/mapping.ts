@@ -42,6 +42,10 @@ export interface OptionMapping {
   readonly among?: readonly Json[];
   /** The field holds the hidden size divided by this option; one number for all layers, or by layer. */
   readonly reduces?: string;
+  /** The rank of a site's weight less that of a product of two parameters: rows of the first, columns of the second, and what they share. The field may be a share of it. */
+  readonly complement?: readonly [left: string, right: string];
+  /** With `pattern`: its expressions are searched for anywhere in a path. */
+  readonly searched?: true;
   /** With `size`: the axis is shorter by this field. */
   readonly times?: string;
   /** An expression over the configuration's fields; `writes` says the other way. */
@@ -113,6 +117,8 @@ export interface MethodMapping {
   readonly thinned?: { readonly field: string; readonly of: string; readonly axes: Readonly<Record<string, number>> };
   /** Parameters that the format counts through, to what stands before the number: one for each equal run of sites in model order, at the first of the run. */
   readonly numbered?: Readonly<Record<string, string>>;
+  /** Parameters (with `?` in `params`) that sites of one name and size share in runs, each repeated at every site: to the field with the length of a run; null: all of them. */
+  readonly grouped?: Readonly<Record<string, string | null>>;
   /** Parameters that hold whole numbers, to the type they are stored in, or to a field: the smallest type that counts so far. */
   readonly integers?: Readonly<Record<string, StoredDType | { readonly to: string }>>;
   /** Ends of keys with copies of base weights, not needed. */
@@ -164,6 +170,8 @@ export interface PeftMapping {
   readonly tied?: true;
   /** The sites are the last modules of one name, as many as this field says; `target_modules` is the name. */
   readonly last?: string;
+  /** PEFT refuses modules whose weights lie the other way round (GPT-2's). */
+  readonly upright?: true;
   /** `false`: the format cannot hold trained parameters of the base. */
   readonly heads?: false;
   /** Ends of keys that hold new values of base parameters, to the parameter's name. */

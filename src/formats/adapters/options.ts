@@ -60,6 +60,7 @@ function readOption(mapping: OptionMapping, config: JsonRecord, path: string, sh
     }
     if (mapping.field === undefined) return undefined;
   }
+  if (mapping.complement !== undefined) return complementOf(mapping, mapping.complement, config, path, shapeOf, what);
   const field = mapping.field!;
   let value: Json | undefined = config[field];
   if (mapping.equals !== undefined) return value === mapping.equals;
@@ -103,6 +104,33 @@ function requireRank(
   ]);
 }
 
+/** How many directions two parameters leave out. P0666: the configuration says another number, of them or as a share. */
+function complementOf(
+  { field, pattern, searched }: OptionMapping,
+  [left, right]: readonly [string, string],
+  config: JsonRecord,
+  path: string,
+  shapeOf: ShapeOf,
+  what: string,
+): Json {
+  const [rows, rank] = shapeOf(left) ?? [];
+  const columns = shapeOf(right)?.[1];
+  const all = Math.min(rows, columns ?? rows);
+  const said =
+    (pattern === undefined ? undefined : byPattern(config[pattern], path, `${what}: ${pattern}`, searched)) ?? config[field!] ?? null;
+  // Python tells 1 from 1.0, here either may be meant
+  const meant =
+    said === null
+      ? [Math.floor(all / 2)]
+      : [Math.min(all, Math.trunc(Number(said))), ...(Number(said) <= 1 ? [Math.floor(all * Number(said))] : [])];
+  if (!meant.includes(all - rank))
+    throw new InputError(
+      "P0666",
+      `${what} says ${field} = ${JSON.stringify(said)}, and \`${left}\` at \`${path}\` leaves ${all - rank} of ${all}`,
+    );
+  return all - rank;
+}
+
 const same = (a: Json | undefined, b: Json | undefined): boolean => JSON.stringify(a ?? null) === JSON.stringify(b ?? null);
 
 function fromTriangle(entries: number, param: string, what: string): number {
@@ -112,11 +140,12 @@ function fromTriangle(entries: number, param: string, what: string): number {
   return size;
 }
 
-/** peft's rule: the first key that, as a regular expression, fits the end of the path from a dot on. */
-function byPattern(patterns: Json | undefined, path: string, what: string): Json | undefined {
+/** peft's rule: the first key that, as a regular expression, fits the end of the path from a dot on; `searched`: any part of it. */
+function byPattern(patterns: Json | undefined, path: string, what: string, searched = false): Json | undefined {
   if (patterns === undefined || patterns === null) return undefined;
   if (!isRecord(patterns)) throw new InputError("P0661", `${what} is ${describe(patterns)} where an object is wanted`);
-  for (const [key, value] of Object.entries(patterns)) if (regex(`^(?:.*\\.)?(?:${key})$`, what).test(path)) return value;
+  for (const [key, value] of Object.entries(patterns))
+    if (regex(searched ? `^.*(?:${key})` : `^(?:.*\\.)?(?:${key})$`, what).test(path)) return value;
   return undefined;
 }
 

@@ -4,6 +4,7 @@ import { describe, type Json, type JsonRecord } from "../files.ts";
 import type { TensorStore } from "../safetensors/read.ts";
 import { evaluate } from "./expression.ts";
 import { AdapterFolder, type AdapterPart, checkTable, comparePaths, PartBuilder, type PartOfTensor } from "./folder.ts";
+import { takeGrouped } from "./grouped.ts";
 import { asInCheckpoints, type Mappings, type MethodMapping, type PeftMapping } from "./mapping.ts";
 import { readOptions, regex } from "./options.ts";
 import { matchTargets } from "./targets.ts";
@@ -209,7 +210,16 @@ function readModules(
   const parts = new PartBuilder();
   const views = new Map<string, PartOfTensor>();
   const twins = mapping.tied ? repeats(sites, store, config.target_modules) : new Map<string, string[]>();
-  for (const [site, keys] of [...sites].sort(([a], [b]) => comparePaths(a, b))) {
+  const ordered = [...sites].sort(([a], [b]) => comparePaths(a, b));
+  takeGrouped(
+    path,
+    config,
+    sites,
+    ordered.map(([site]) => site),
+    methods,
+    store,
+  );
+  for (const [site, keys] of ordered) {
     if ([...twins.values()].some((others) => others.includes(site))) continue;
     const [method, ...others] = methodsAt(path, config, site, keys, methods);
     const params = { ...paramKeys(method, keys)!, ...fillThinned(path, config, site, method, keys, store, views) };
