@@ -4,7 +4,8 @@
  */
 import type { DType, Node } from "../../ir/graph.ts";
 import { Bug, sizes as shapeOf } from "../../ir/graph.ts";
-import { rowOf, splatOf } from "../../ir/ops/index.ts";
+import { bound } from "../../ir/ops/attrs.ts";
+import { readsOf, rowOf, splatOf } from "../../ir/ops/index.ts";
 import { packedAttrs } from "../../ir/ops/quantise.ts";
 import { GROUPS, PARITY, ROTATIONS } from "../../ir/random.ts";
 import { coupled } from "./couplings.ts";
@@ -13,8 +14,6 @@ import type { ScalarFunction, Value } from "./kernel.ts";
 
 /** Says how a node is had that is not to be computed here; `undefined` lets the emitter look into it. */
 type Leaf = (node: Node, coords: readonly Index[], guard: number | undefined, emitter: Emitter) => number | undefined;
-
-const numbers = (n: Node, name: string): readonly number[] => n.attrs[name] as readonly number[];
 
 /** Whether the emitter can look into a node, rather than needing it in memory or in the kernel at hand. */
 export function transparent(n: Node): boolean {
@@ -93,7 +92,8 @@ export class Emitter {
       return this.call(row.scalar, n.type.dtype, ...args);
     }
     if (row.role === "barrier") return this.at(n.inputs[0], coords, guard);
-    const rule = moves[n.op] ?? indexed[n.op] ?? coupled[n.op] ?? computed[n.op];
+    if (row.role === "move") return moved(this, n, coords, guard);
+    const rule = indexed[n.op] ?? coupled[n.op] ?? computed[n.op];
     if (!rule) throw new Bug(`${n.op} is neither in memory nor computed element by element`);
     return rule(this, n, coords, guard);
   }
@@ -126,72 +126,36 @@ export class Emitter {
 
 export type Rule = (e: Emitter, n: Node, coords: readonly Index[], guard: number | undefined) => number;
 
-/** Rows that only move elements, by the place of the operand's element. */
-const moves: Readonly<Record<string, Rule>> = {
-  reshape: (e, n, coords, guard) => {
-    const shape = shapeOf(n);
-    const inner = shapeOf(n.inputs[0]);
-    return e.at(n.inputs[0], reshaped(coords, shape, inner, e.sizes), guard);
-  },
-  permute: (e, n, coords, guard) => {
-    const inner = new Array<Index>(coords.length);
-    numbers(n, "order").forEach((axis, i) => {
-      inner[axis] = coords[i];
-    });
-    return e.at(n.inputs[0], inner, guard);
-  },
-  expand: (e, n, coords, guard) => {
-    const inner = shapeOf(n.inputs[0]);
-    return e.at(
-      n.inputs[0],
-      coords.map((c, i) => (inner[i] === 1 ? zero : c)),
-      guard,
-    );
-  },
-  slice: (e, n, coords, guard) => {
-    const start = numbers(n, "start");
-    const step = numbers(n, "step");
-    return e.at(
-      n.inputs[0],
-      coords.map((c, i) => shift(scale(c, step[i]), start[i])),
-      guard,
-    );
-  },
-  pad: (e, n, coords, guard) => {
-    const low = numbers(n, "low");
-    const inner = shapeOf(n.inputs[0]);
-    const filler = e.literal(n.attrs.value as number, n.type.dtype);
-    let inside: number | undefined;
-    for (let i = 0; i < coords.length; i++) {
-      const c = e.within(coords[i], low[i], low[i] + inner[i]);
-      if (c === false) return filler;
-      inside = e.both(inside, c);
-    }
-    const moved = coords.map((c, i) => shift(c, -low[i]));
-    if (inside === undefined) return e.at(n.inputs[0], moved, guard);
-    return e.call("where", n.type.dtype, inside, e.at(n.inputs[0], moved, e.both(guard, inside)), filler);
-  },
-  concat: (e, n, coords, guard) => {
-    const axis = n.attrs.axis as number;
-    let from = 0;
-    const pieces: { inside: number | undefined; value: number }[] = [];
-    for (const x of n.inputs) {
-      const size = shapeOf(x)[axis];
-      const inside = e.within(coords[axis], from, from + size);
-      if (inside !== false) {
-        const moved = coords.map((c, i) => (i === axis ? shift(c, -from) : c));
-        pieces.push({ inside, value: e.at(x, moved, e.both(guard, inside)) });
+/** What moves elements: that of the first operand in which the place lies, else what the move fills up with. */
+function moved(e: Emitter, n: Node, coords: readonly Index[], guard: number | undefined): number {
+  const reads = readsOf(n)!;
+  if (reads === "in order") return e.at(n.inputs[0], reshaped(coords, shapeOf(n), shapeOf(n.inputs[0]), e.sizes), guard);
+  const filler = reads.fill === undefined ? undefined : e.literal(reads.fill, n.type.dtype);
+  const pieces: { inside: number | undefined; value: number }[] = [];
+  for (const { operand, axes, bounded } of reads.parts) {
+    const shape = shapeOf(n.inputs[operand]);
+    let inside: number | undefined | false;
+    const places = axes.map((read, a) => {
+      if (read === "only") return zero;
+      const [coord, offset] = [coords[read.axis], bound(read.offset)];
+      const place = shift(scale(coord, read.step), offset);
+      if (bounded.includes(a) && inside !== false) {
+        const here = read.step === 1 ? e.within(coord, -offset, shape[a] - offset) : e.within(place, 0, shape[a]);
+        inside = here === false ? false : e.both(inside, here);
       }
-      from += size;
-    }
-    let out = pieces[pieces.length - 1].value;
-    for (let i = pieces.length - 2; i >= 0; i--) {
-      const { inside, value } = pieces[i];
-      out = inside === undefined ? value : e.call("where", n.type.dtype, inside, value, out);
-    }
-    return out;
-  },
-};
+      return place;
+    });
+    if (inside === false) continue;
+    pieces.push({ inside, value: e.at(n.inputs[operand], places, e.both(guard, inside)) });
+    if (inside === undefined) break;
+  }
+  let out = filler ?? pieces[pieces.length - 1].value;
+  for (let i = pieces.length - (filler === undefined ? 2 : 1); i >= 0; i--) {
+    const { inside, value } = pieces[i];
+    out = inside === undefined ? value : e.call("where", n.type.dtype, inside, value, out);
+  }
+  return out;
+}
 
 /** Rows of the role `index` that are loads. */
 const indexed: Readonly<Record<string, Rule>> = {

@@ -47,7 +47,7 @@ function kindOf(n: Node): Kind {
   if (role === "host") return "host";
   if (isGet(n)) return "turns";
   if (role === "product") return "product";
-  return inPieces(n) || (isSpecial(n) && rowOf(n).role !== "move") ? "special" : "loop";
+  return inPieces(n) || isSpecial(n) ? "special" : "loop";
 }
 
 /** Whether a reduction runs along the fastest axes of its operand, so that rows lie in one piece. */

@@ -3,7 +3,8 @@
  * scatters are always roots; elementwise work and movement is left to its consumers unless that would repeat what is dear.
  */
 import { type Graph, type Node, order, sizes } from "../../ir/graph.ts";
-import { costOf, rowOf, splatOf } from "../../ir/ops/index.ts";
+import { bound } from "../../ir/ops/attrs.ts";
+import { costOf, isPlainMove, joinedAxis, readsOf, rowOf, splatOf, windowOf } from "../../ir/ops/index.ts";
 import { constantAxes, isTimes } from "../../ir/passes/rules/facts.ts";
 import { isGet } from "../../ir/rebuild.ts";
 import { isTable, transparent } from "./emit.ts";
@@ -22,14 +23,14 @@ export const isLeaf = (n: Node): boolean => rowOf(n).supply !== undefined || isT
 
 /** Movement that neither adds nor chooses elements: its uses are uses of what it moves. */
 export function isView(n: Node): boolean {
-  return (rowOf(n).role === "move" && n.inputs.length === 1 && n.attrs.value === undefined) || rowOf(n).role === "barrier";
+  return isPlainMove(n) || rowOf(n).role === "barrier";
 }
 
 /** What is read only when something else has been computed. */
 export const isFence = (n: Node): boolean => rowOf(n).role === "barrier" && n.inputs.length > 1;
 
 /** Joined out of many operands: each is put in its place by a kernel of its own, rather than all being asked for every element. */
-export const inPieces = (n: Node): boolean => rowOf(n).role === "move" && n.inputs.length > PIECES;
+export const inPieces = (n: Node): boolean => n.inputs.length > PIECES && joinedAxis(n) !== undefined;
 const PIECES = 4;
 
 /** Whether what lies under views is computed from a packed form wherever it is read, and not kept. */
@@ -49,14 +50,12 @@ export function pieceOf(n: Node, inMemory: (n: Node) => boolean): { readonly nod
   let offset = 0;
   while (!inMemory(n) && isView(n)) {
     const from = n.inputs[0];
-    const same = rowOf(n).role === "barrier" || (n.attrs.shape !== undefined && elements(n) === elements(from));
-    if (!same) {
-      const start = n.attrs.start as readonly number[] | undefined;
-      const step = n.attrs.step as readonly number[] | undefined;
+    if (rowOf(n).role !== "barrier" && readsOf(n) !== "in order") {
+      const window = windowOf(n);
       const [inner, outer] = [sizes(n), sizes(from)];
       const cut = inner.findIndex((d) => d !== 1);
-      if (!start || !step || step.some((s) => s !== 1) || inner.some((d, i) => i > cut && d !== outer[i])) break;
-      offset += start.reduce((at, s, i) => at * outer[i] + s, 0);
+      if (!window || window.step.some((s) => s !== 1) || inner.some((d, i) => i > cut && d !== outer[i])) break;
+      offset += window.start.reduce<number>((at, s, i) => at * outer[i] + bound(s), 0);
     }
     n = from;
   }

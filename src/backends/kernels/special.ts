@@ -1,9 +1,12 @@
 /** Kernels of roots that are neither loops over all their elements nor products: scatter, scan, selection, writing in place, concatenation. */
 import { Bug, type Node, sizes as shapeOf } from "../../ir/graph.ts";
+import { bound } from "../../ir/ops/attrs.ts";
+import { readsOf } from "../../ir/ops/index.ts";
 import { type Built, type InMemory, mergeAxes, Operands } from "./build.ts";
 import { Emitter } from "./emit.ts";
-import { add, axisIndex, constant, flatten, type Index, shift, unflatten, zero } from "./index.ts";
+import { add, axisIndex, constant, flatten, type Index, scale, shift, unflatten, zero } from "./index.ts";
 import type { LoopKernel } from "./kernel.ts";
+import { inPieces } from "./roots.ts";
 
 /** A kernel of a special root. `preserves`: the result must hold this node's value before the kernel runs; the kernel overwrites part of it. */
 export interface SpecialBuilt extends Built {
@@ -130,21 +133,29 @@ const rules: Readonly<Record<string, Rule>> = {
     );
     return [{ ...built, preserves: old }];
   },
-  concat: (n, inMemory) => {
-    const axis = n.attrs.axis as number;
-    let from = 0;
-    return n.inputs.map((x) => {
-      const offset = from;
-      from += shapeOf(x)[axis];
-      return copyInto(x, n, inMemory, (coords) => coords.map((c, i) => (i === axis ? shift(c, offset) : c)));
-    });
-  },
 };
+
+/** Each operand of a move put where the result shows it: the inverse of what the move reads. */
+function putTogether(n: Node, inMemory: InMemory): SpecialBuilt[] {
+  const reads = readsOf(n);
+  if (!reads || reads === "in order") throw new Bug(`${n.op} has no parts`);
+  return reads.parts.map(({ operand, axes }) =>
+    copyInto(n.inputs[operand], n, inMemory, (coords) => {
+      const target = shapeOf(n).map(() => zero);
+      axes.forEach((read, a) => {
+        if (read === "only" || Math.abs(read.step) !== 1) throw new Bug(`${n.op} leaves places of operand ${operand} out`);
+        target[read.axis] = shift(scale(coords[a], read.step), -read.step * bound(read.offset));
+      });
+      return target;
+    }),
+  );
+}
 
 /** Whether a root has kernels of its own kind. */
 export const isSpecial = (n: Node): boolean => n.op in rules;
 
 export function buildSpecial(n: Node, inMemory: InMemory): readonly SpecialBuilt[] {
+  if (inPieces(n)) return putTogether(n, inMemory);
   const rule = rules[n.op];
   if (!rule) throw new Bug(`no kernel for ${n.op}`);
   return rule(n, inMemory);

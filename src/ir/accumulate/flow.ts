@@ -1,16 +1,15 @@
 /** How the rows of a batch go through one node. */
 import { type Dim, mulDim, sameDim } from "../dim.ts";
 import type { Node } from "../graph.ts";
-import { dimsAttr } from "../ops/attrs.ts";
 import {
   axesOfDot,
   castTo,
-  concatAxis,
   iotaAxis,
   isExpand,
   isGather,
   isReshape,
-  permuteOrder,
+  passedAxes,
+  readsOf,
   reducedAxes,
   rowOf,
   splatOf,
@@ -58,27 +57,19 @@ export function flowOf(n: Node, at: readonly number[], holds: (d: Dim) => boolea
 function moved(n: Node, at: readonly number[]): Flow {
   const [axis] = at;
   const from = n.inputs[0].type.shape;
-  const order = permuteOrder(n);
-  if (order) return { axis: order.indexOf(axis) };
-  const joined = concatAxis(n);
-  if (joined !== undefined) return joined === axis || at.some((a) => a !== axis) ? { why: "puts batches one behind the other" } : { axis };
-  if (isExpand(n)) return { axis };
-  if (isReshape(n)) {
+  const reads = readsOf(n);
+  if (reads === "in order") {
     // Rows stay rows where as many elements lie before their axis as did.
     const before = (shape: readonly Dim[], end: number) => shape.slice(0, end).reduce(mulDim, 1 as Dim);
     const lead = before(from, axis);
     const to = n.type.shape.findIndex((d, i) => sameDim(before(n.type.shape, i), lead) && !sameDim(d, 1));
     return to < 0 ? { why: MIXES } : { axis: to };
   }
-  if (n.attrs.start !== undefined) {
-    const whole = sameDim(dimsAttr(n.attrs, "start")[axis], 0) && sameDim(dimsAttr(n.attrs, "stop")[axis], from[axis]);
-    return whole && dimsAttr(n.attrs, "step")[axis] === 1 ? { axis } : { why: "takes some rows of the batch" };
-  }
-  if (n.attrs.low !== undefined)
-    return [dimsAttr(n.attrs, "low")[axis], dimsAttr(n.attrs, "high")[axis]].every((d) => sameDim(d, 0))
-      ? { axis }
-      : { why: "adds rows to the batch" };
-  return { why: MIXES };
+  const passed = passedAxes(n);
+  const to = passed.findIndex((axes) => axes !== "changed" && at.every((a, i) => axes[i] === a));
+  if (to >= 0) return { axis: to };
+  if (n.inputs.length > 1) return { why: "puts batches one behind the other" };
+  return { why: n.attrs.value === undefined ? "takes some rows of the batch" : "adds rows to the batch" };
 }
 
 function contracted(n: Node, [a, c]: readonly number[]): Flow {

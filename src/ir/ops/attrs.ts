@@ -29,3 +29,9 @@ export function dtypeAttr(attrs: Attrs): DType {
   if (v !== "f32" && v !== "i32" && v !== "bool") throw new Bug(`there is no dtype ${String(v)}`);
   return v;
 }
+
+/** A size as a number; `Bug` if it is a symbol. */
+export function bound(d: Dim): number {
+  if (typeof d !== "number") throw new Bug(`the size ${d} is not bound yet`);
+  return d;
+}

@@ -3,6 +3,7 @@
  * Kernels move an index that is outside to the nearest row, so data is checked before anything runs.
  */
 import { type Graph, type Node, order } from "../graph.ts";
+import { isPlainMove, windowOf } from "./moves.ts";
 import { splatOf } from "./query.ts";
 
 export interface Bound {
@@ -26,7 +27,7 @@ export function indexBounds(graph: Graph): Map<string, Bound> {
       const aside = setAside(n.inputs[0]);
       visit(n.inputs[1], below, [...except, ...aside], at);
       visit(n.inputs[2], below, [...except, ...aside], at);
-    } else if (MOVES.has(n.op)) {
+    } else if (keepsValues(n)) {
       for (const from of n.inputs) visit(from, below, except, at);
     }
   };
@@ -52,7 +53,8 @@ export function indexBounds(graph: Graph): Map<string, Bound> {
   return bounds;
 }
 
-const MOVES: ReadonlySet<string> = new Set(["reshape", "permute", "expand", "slice", "cast", "stop_gradient"]);
+/** What has its operand's values. */
+const keepsValues = (n: Node): boolean => isPlainMove(n) || n.op === "cast" || n.op === "stop_gradient";
 
 /** The extent of the axis whose positions a node holds, if that is all it holds. */
 function positionsOf(n: Node): number | undefined {
@@ -60,12 +62,14 @@ function positionsOf(n: Node): number | undefined {
     const extent = n.type.shape[n.attrs.axis as number];
     return typeof extent === "number" && extent > 1 ? extent : undefined;
   }
-  return n.op === "reshape" || n.op === "permute" || n.op === "expand" || n.op === "cast" ? positionsOf(n.inputs[0]) : undefined;
+  // of a part of them that is not the first, places and positions differ
+  const all = n.op === "cast" || (isPlainMove(n) && !windowOf(n));
+  return all ? positionsOf(n.inputs[0]) : undefined;
 }
 
 /** Constants that a condition tells apart, among others perhaps (`real and tags != -100`). */
 function setAside(condition: Node): number[] {
-  if (condition.op === "and" || MOVES.has(condition.op)) return condition.inputs.flatMap(setAside);
+  if (condition.op === "and" || keepsValues(condition)) return condition.inputs.flatMap(setAside);
   if (condition.op !== "ne" && condition.op !== "eq") return [];
   return condition.inputs.flatMap((side) => {
     const value = splatOf(side);

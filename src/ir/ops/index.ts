@@ -16,6 +16,7 @@ import { wides } from "./wide.ts";
 
 export * from "./integers.ts";
 export * from "./mismatch.ts";
+export * from "./moves.ts";
 export type * from "./op.ts";
 export * from "./promote.ts";
 export * from "./query.ts";

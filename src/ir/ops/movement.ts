@@ -1,17 +1,29 @@
-/** Rows that only move elements. */
+/** Rows that only move elements: what each shows of its operands is `reads`, from which its value and all that passes and kernels do with it follow. */
 import { addDim, type Dim, divDim, least, mulDim, sameDim, subDim } from "../dim.ts";
 import type { Attrs, Node, Type } from "../graph.ts";
-import { dimsAttr, numberAttr, numbersAttr } from "./attrs.ts";
+import { bound } from "./attrs.ts";
 import { needAxes, needAxis, needCount, needEqual, refuse } from "./mismatch.ts";
-import type { MovementName, Op } from "./op.ts";
-import { copyBox, empty, stridesOf, type Tensor, tensor } from "./tensor.ts";
+import type { Columns, Differentiation, MovementName, Op } from "./op.ts";
+import { moved, straight } from "./reads.ts";
+import { type Tensor, tensor } from "./tensor.ts";
+
+/** Each by its name, with its attributes. */
+export type MovementAttrs = {
+  reshape: { readonly shape: readonly Dim[] };
+  permute: { readonly order: readonly number[] };
+  expand: { readonly shape: readonly Dim[] };
+  slice: { readonly start: readonly Dim[]; readonly stop: readonly Dim[]; readonly step: readonly number[] };
+  pad: { readonly low: readonly Dim[]; readonly high: readonly Dim[]; readonly value: number };
+  concat: { readonly axis: number };
+};
+type Move<A> = Omit<Columns<A>, "role" | "eval" | "reads"> & Required<Pick<Columns<A>, "reads">> & Differentiation;
 
 const product = (shape: readonly Dim[]): Dim => shape.reduce(mulDim, 1);
 /** Whether a ≤ b can hold; symbols are at least 1. */
 const mayNotExceed = (a: Dim, b: Dim): boolean => (least(subDim(a, b)) ?? 0) <= 0;
 
-function perAxis(op: MovementName, types: readonly Type[], attrs: Attrs, name: string): readonly Dim[] {
-  const list = dimsAttr(attrs, name);
+/** An attribute with one entry an axis of the operand. */
+function perAxis<T extends Dim>(op: MovementName, types: readonly Type[], list: readonly T[], name: string): readonly T[] {
   if (list.length !== types[0].shape.length) refuse(op, types, `${name} has ${list.length} entries for rank ${types[0].shape.length}`);
   return list;
 }
@@ -27,19 +39,20 @@ function sliceSize(start: Dim, stop: Dim, step: number): Dim | undefined {
 const x23: Tensor = tensor("f32", [2, 3], [1, -2, 3, 4, 5.5, -6]);
 const x213: Tensor = tensor("f32", [2, 1, 3], [1, -2, 3, 4, 5.5, -6]);
 const inverseOrder = (order: readonly number[]): number[] => order.map((_, i) => order.indexOf(i));
-const orderOf = (node: Node) => numbersAttr(node.attrs, "order");
+const attrsOf = <K extends MovementName>(_op: K, node: Node) => node.attrs as MovementAttrs[K];
+const orderOf = (node: Node) => attrsOf("permute", node).order;
 
-export const movement: Readonly<Record<MovementName, Op>> = {
+const rows: { readonly [K in MovementName]: Move<MovementAttrs[K]> } = {
   reshape: {
     doc: "reshape {shape}: the same elements in row-major order under another shape.",
-    role: "move",
     shape: (types, attrs, solver) => {
       needCount("reshape", types, 1);
-      const shape = dimsAttr(attrs, "shape");
+      const { shape } = attrs;
       if (!solver.equal(product(types[0].shape), product(shape))) refuse("reshape", types, `cannot become [${shape.join(", ")}]`);
       return { dtype: types[0].dtype, shape };
     },
-    eval: ([x], attrs) => ({ dtype: x.dtype, shape: numbersAttr(attrs, "shape"), data: x.data }),
+    reads: () => "in order",
+    resized: (_attrs, shape) => ({ shape }),
     vjp: "by transpose",
     linear: "all",
     transpose: ({ b, inputs: [x], cotangent }) => [b.reshape(cotangent, x.type.shape)],
@@ -49,31 +62,16 @@ export const movement: Readonly<Record<MovementName, Op>> = {
   },
   permute: {
     doc: "permute {order}: axis i of the result is axis order[i] of the operand.",
-    role: "move",
     shape: (types, attrs) => {
       needCount("permute", types, 1);
       const order = needAxes("permute", types, attrs.order, types[0].shape.length);
       if (order.length !== types[0].shape.length) refuse("permute", types, "the order must name every axis");
       return { dtype: types[0].dtype, shape: order.map((a) => types[0].shape[a]) };
     },
-    eval: ([x], attrs) => {
-      const order = numbersAttr(attrs, "order");
-      const out = empty(
-        x.dtype,
-        order.map((a) => x.shape[a]),
-      );
-      const strides = stridesOf(x.shape);
-      copyBox(
-        out.shape,
-        x.data,
-        0,
-        order.map((a) => strides[a]),
-        out.data,
-        0,
-        stridesOf(out.shape),
-      );
-      return out;
-    },
+    reads: (_shapes, { order }) => ({ parts: [{ operand: 0, axes: inverseOrder(order).map(straight), bounded: [] }] }),
+    leading: ({ order }, lead, axes) => ({
+      order: [...Array.from({ length: axes }, (_, a) => a), ...order.slice(lead).map((a) => a - lead + axes)],
+    }),
     vjp: "by transpose",
     linear: "all",
     transpose: ({ b, node, cotangent }) => [b.permute(cotangent, inverseOrder(orderOf(node)))],
@@ -86,22 +84,20 @@ export const movement: Readonly<Record<MovementName, Op>> = {
   },
   expand: {
     doc: "expand {shape}: axes of size 1 repeat to the size asked for; the rank stays.",
-    role: "move",
     shape: (types, attrs, solver) => {
       needCount("expand", types, 1);
-      const shape = perAxis("expand", types, attrs, "shape");
+      const shape = perAxis("expand", types, attrs.shape, "shape");
       shape.forEach((d, axis) => {
         if (!sameDim(types[0].shape[axis], 1)) needEqual("expand", [types[0], { ...types[0], shape }], [0, 1], [axis, axis], solver);
         else if (typeof d === "number" && d < 0) refuse("expand", types, `cannot become [${shape.join(", ")}]`);
       });
       return { dtype: types[0].dtype, shape };
     },
-    eval: ([x], attrs) => {
-      const out = empty(x.dtype, numbersAttr(attrs, "shape"));
-      const strides = stridesOf(x.shape).map((s, i) => (x.shape[i] === 1 ? 0 : s));
-      copyBox(out.shape, x.data, 0, strides, out.data, 0, stridesOf(out.shape));
-      return out;
-    },
+    reads: ([x], { shape }) => ({
+      parts: [{ operand: 0, axes: x.map((d, a) => (sameDim(d, shape[a]) ? straight(a) : "only")), bounded: [] }],
+    }),
+    resized: (_attrs, shape) => ({ shape }),
+    leading: (attrs) => attrs,
     vjp: "by transpose",
     linear: "all",
     transpose: ({ b, inputs: [x], cotangent }) => {
@@ -113,16 +109,14 @@ export const movement: Readonly<Record<MovementName, Op>> = {
   },
   slice: {
     doc: "slice {start, stop, step}: on each axis positions start, start + step, ... below stop; step ≥ 1.",
-    role: "move",
     shape: (types, attrs) => {
       needCount("slice", types, 1);
-      const start = perAxis("slice", types, attrs, "start");
-      const stop = perAxis("slice", types, attrs, "stop");
-      const step = perAxis("slice", types, attrs, "step");
+      const start = perAxis("slice", types, attrs.start, "start");
+      const stop = perAxis("slice", types, attrs.stop, "stop");
+      const step = perAxis("slice", types, attrs.step, "step");
       const shape = types[0].shape.map((size, axis) => {
         const by = step[axis];
-        if (typeof by !== "number" || !Number.isInteger(by) || by < 1)
-          refuse("slice", types, `step ${by} on axis ${axis} is not a positive whole number`);
+        if (!Number.isInteger(by) || by < 1) refuse("slice", types, `step ${by} on axis ${axis} is not a positive whole number`);
         if (!mayNotExceed(0, start[axis]) || !mayNotExceed(start[axis], stop[axis]) || !mayNotExceed(stop[axis], size))
           refuse("slice", types, `${start[axis]}..${stop[axis]} does not lie in axis ${axis} of size ${size}`);
         const n = sliceSize(start[axis], stop[axis], by);
@@ -131,32 +125,21 @@ export const movement: Readonly<Record<MovementName, Op>> = {
       });
       return { dtype: types[0].dtype, shape };
     },
-    eval: ([x], attrs) => {
-      const start = numbersAttr(attrs, "start");
-      const step = numbersAttr(attrs, "step");
-      const stop = numbersAttr(attrs, "stop");
-      const strides = stridesOf(x.shape);
-      const out = empty(
-        x.dtype,
-        start.map((s, i) => Math.ceil((stop[i] - s) / step[i])),
-      );
-      const offset = start.reduce((sum, s, i) => sum + s * strides[i], 0);
-      copyBox(
-        out.shape,
-        x.data,
-        offset,
-        strides.map((s, i) => s * step[i]),
-        out.data,
-        0,
-        stridesOf(out.shape),
-      );
-      return out;
+    reads: (_shapes, { start, step }) => ({
+      parts: [{ operand: 0, axes: start.map((offset, axis) => ({ axis, step: step[axis], offset })), bounded: [] }],
+    }),
+    resized: ({ start, stop, step }, shape) => {
+      const same = shape.map((size, i) => sliceSize(start[i], stop[i], step[i]) === size);
+      return {
+        start: start.map((d, i) => (same[i] ? d : 0)),
+        stop: stop.map((d, i) => (same[i] ? d : shape[i])),
+        step: step.map((d, i) => (same[i] ? d : 1)),
+      };
     },
     vjp: "by transpose",
     linear: "all",
     transpose: ({ b, node, inputs: [x], cotangent }) => {
-      const start = dimsAttr(node.attrs, "start");
-      const step = numbersAttr(node.attrs, "step");
+      const { start, step } = attrsOf("slice", node);
       let g = cotangent;
       // Elements that were stepped over get zeros: each axis [n] becomes [n, 1], padded to [n, step], flattened, and the tail is cut.
       step.forEach((by, axis) => {
@@ -178,32 +161,26 @@ export const movement: Readonly<Record<MovementName, Op>> = {
   },
   pad: {
     doc: "pad {low, high, value}: on each axis `low` elements of `value` before, `high` behind.",
-    role: "move",
     shape: (types, attrs) => {
       needCount("pad", types, 1);
-      const low = perAxis("pad", types, attrs, "low");
-      const high = perAxis("pad", types, attrs, "high");
-      numberAttr(attrs, "value");
+      const low = perAxis("pad", types, attrs.low, "low");
+      const high = perAxis("pad", types, attrs.high, "high");
       for (const d of [...low, ...high]) if (!mayNotExceed(0, d)) refuse("pad", types, `cannot pad by ${d}`);
       return { dtype: types[0].dtype, shape: types[0].shape.map((size, i) => addDim(addDim(low[i], size), high[i])) };
     },
-    eval: ([x], attrs) => {
-      const low = numbersAttr(attrs, "low");
-      const high = numbersAttr(attrs, "high");
-      const out = empty(
-        x.dtype,
-        x.shape.map((size, i) => low[i] + size + high[i]),
-      );
-      const value = numberAttr(attrs, "value");
-      if (value !== 0) out.data.fill(value);
-      const strides = stridesOf(out.shape);
-      const offset = low.reduce((sum, s, i) => sum + s * strides[i], 0);
-      copyBox(x.shape, x.data, 0, stridesOf(x.shape), out.data, offset, strides);
-      return out;
-    },
+    reads: (_shapes, { low, high, value }) => ({
+      parts: [
+        {
+          operand: 0,
+          axes: low.map((d, axis) => ({ axis, step: 1, offset: subDim(0, d) })),
+          bounded: low.flatMap((d, axis) => (sameDim(d, 0) && sameDim(high[axis], 0) ? [] : [axis])),
+        },
+      ],
+      fill: value,
+    }),
     // Linear only around value 0, which is what `jvp` pads the tangent with.
     vjp: ({ b, node, inputs: [x], cotangent }) => {
-      const low = dimsAttr(node.attrs, "low");
+      const { low } = attrsOf("pad", node);
       return [
         b.slice(
           cotangent,
@@ -212,7 +189,7 @@ export const movement: Readonly<Record<MovementName, Op>> = {
         ),
       ];
     },
-    jvp: ({ b, node, tangents: [t] }) => t && b.pad(t, dimsAttr(node.attrs, "low"), dimsAttr(node.attrs, "high")),
+    jvp: ({ b, node, tangents: [t] }) => t && b.pad(t, attrsOf("pad", node).low, attrsOf("pad", node).high),
     sparse: { makes: "beside zero" },
     examples: [
       { inputs: [x23], attrs: { low: [0, 1], high: [1, 2], value: 0 } },
@@ -221,7 +198,6 @@ export const movement: Readonly<Record<MovementName, Op>> = {
   },
   concat: {
     doc: "concat {axis}: the operands one behind the other on an axis.",
-    role: "move",
     shape: (types, attrs, solver) => {
       if (types.length === 0) refuse("concat", types, "needs an operand");
       const rank = types[0].shape.length;
@@ -234,25 +210,20 @@ export const movement: Readonly<Record<MovementName, Op>> = {
       const size = types.map((t) => t.shape[axis]).reduce((a, b) => addDim(a, b));
       return { dtype: types[0].dtype, shape: types[0].shape.map((d, i) => (i === axis ? size : d)) };
     },
-    eval: (inputs, attrs) => {
-      const axis = numberAttr(attrs, "axis");
-      const size = inputs.reduce((n, t) => n + t.shape[axis], 0);
-      const out = empty(
-        inputs[0].dtype,
-        inputs[0].shape.map((d, i) => (i === axis ? size : d)),
-      );
-      const strides = stridesOf(out.shape);
-      let offset = 0;
-      for (const t of inputs) {
-        copyBox(t.shape, t.data, 0, stridesOf(t.shape), out.data, offset * strides[axis], strides);
-        offset += t.shape[axis];
-      }
-      return out;
+    reads: (shapes, { axis }) => {
+      let from: Dim = 0;
+      const parts = shapes.map((x, operand) => {
+        const offset = subDim(0, from);
+        from = addDim(from, x[axis]);
+        const axes = x.map((_, a) => (a === axis ? { axis, step: 1, offset } : straight(a)));
+        return { operand, axes, bounded: shapes.length > 1 ? [axis] : [] };
+      });
+      return { parts };
     },
     vjp: "by transpose",
     linear: "all",
     transpose: ({ b, node, inputs, cotangent, wants }) => {
-      const axis = numberAttr(node.attrs, "axis");
+      const { axis } = attrsOf("concat", node);
       let from: Dim = 0;
       return inputs.map((x, i) => {
         const start = from;
@@ -263,3 +234,27 @@ export const movement: Readonly<Record<MovementName, Op>> = {
     examples: [{ inputs: [x23, x23, tensor("f32", [2, 1], [7, 8])], attrs: { axis: 1 } }],
   },
 };
+
+function complete<A extends Attrs>(row: Move<A>): Op<A> {
+  return {
+    ...row,
+    role: "move",
+    eval: (inputs, attrs) => {
+      const types = inputs.map(({ dtype, shape }): Type => ({ dtype, shape }));
+      const shape = row.shape(types, attrs, { equal: sameDim }, []).shape.map(bound);
+      return moved(
+        row.reads(
+          inputs.map((x) => x.shape),
+          attrs,
+          shape,
+        ),
+        inputs,
+        shape,
+      );
+    },
+  };
+}
+
+export const movement = Object.fromEntries(Object.entries(rows).map(([name, row]) => [name, complete(row as Move<Attrs>)])) as Readonly<
+  Record<MovementName, Op>
+>;

@@ -5,6 +5,8 @@
 import type { Builder } from "../build.ts";
 import type { Dim } from "../dim.ts";
 import type { Attrs, DType, Node, Type } from "../graph.ts";
+import type { MovementAttrs } from "./movement.ts";
+import type { Reads } from "./reads.ts";
 import type { Tensor } from "./tensor.ts";
 
 export type FunctionName = "exp" | "log" | "sqrt" | "sin" | "cos" | "tanh" | "erf" | "abs" | "sign" | "floor" | "ceil" | "round";
@@ -19,7 +21,7 @@ export type MapName = UnaryName | BinaryName | "where" | "cast";
 export type ReduceName = "reduce_sum" | "reduce_max" | "reduce_min";
 export type ReductionName = ReduceName | "argmax";
 export type ContractionName = "dot";
-export type MovementName = "reshape" | "permute" | "expand" | "slice" | "pad" | "concat";
+export type MovementName = keyof MovementAttrs;
 export type IndexingName = "gather" | "scatter_add" | "write" | "dequantise" | "widen";
 export type OrderName = "cumsum" | "kth";
 export type SourceName = "const" | "iota" | "input" | "param" | "state" | "arg" | "draw";
@@ -121,7 +123,7 @@ export interface Example {
   readonly attrs: Attrs;
 }
 
-export interface Columns {
+export interface Columns<A = Attrs> {
   /** One or two lines for the generated table: operands, attributes, meaning, source of conventions. */
   readonly doc: string;
   readonly role: Role;
@@ -129,13 +131,22 @@ export interface Columns {
    * The type of the result. Throws `TypeMismatch`. `nodes` are the operands themselves, for the few rows whose type is not a function of
    * the operands' types (`get`).
    */
-  shape(inputs: readonly Type[], attrs: Attrs, solver: Solver, nodes: readonly Node[]): Type;
+  shape(inputs: readonly Type[], attrs: A, solver: Solver, nodes: readonly Node[]): Type;
   /** The meaning, in f64. `node` has bound sizes. Rows whose value comes from elsewhere (`supply`, regions, placeholders) throw `Bug`. */
-  eval(inputs: readonly Tensor[], attrs: Attrs, node: Node): Tensor;
+  eval(inputs: readonly Tensor[], attrs: A, node: Node): Tensor;
   /** Elementwise rows: the scalar function that a kernel computes for each element. */
   readonly scalar?: MapName;
   /** Elementwise rows: the dtypes that operands may have (of `where`, its two choices). */
   readonly accepts?: readonly DType[];
+  /**
+   * Rows of the role `move`: which element of its operands each element of a result of that shape shows, for operands of these shapes. A move that
+   * fills places up has the number as its attribute `value`.
+   */
+  reads?(shapes: readonly (readonly Dim[])[], attrs: A, shape: readonly Dim[]): Reads;
+  /** Moves whose attributes name sizes: those of the same move where axes that it passes on have other sizes, so that its result has this shape. */
+  resized?(attrs: A, shape: readonly number[]): A;
+  /** Moves that may be done to chosen rows: the attributes where the first `lead` axes, which it leaves as they are, have become `axes`. */
+  leading?(attrs: A, lead: number, axes: number): A;
   /** Facts that rewrites use. `identity`: e with f(x, e) = x (and f(e, x) = x where commutative). `absorbing`: z with f(x, z) = z. */
   readonly algebra?: { readonly commutative?: boolean; readonly identity?: number; readonly absorbing?: number } | undefined;
   /** Reductions: the value of no elements, and how two partial results merge. */
@@ -170,4 +181,4 @@ export interface Columns {
   readonly examples: readonly Example[];
 }
 
-export type Op = Columns & Differentiation;
+export type Op<A = Attrs> = Columns<A> & Differentiation;

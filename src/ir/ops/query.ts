@@ -2,6 +2,7 @@
 import type { Dim } from "../dim.ts";
 import type { Node } from "../graph.ts";
 import { functions } from "./functions.ts";
+import { isPlainMove } from "./moves.ts";
 import type { MapName } from "./op.ts";
 import { COST, operators, type Scalar } from "./scalar.ts";
 
@@ -15,8 +16,7 @@ export function splatOf(n: Node): number | Dim | undefined {
 
 /** A constant, or a constant moved about. */
 export function isConstant(n: Node): boolean {
-  const moved = n.op === "expand" || n.op === "reshape" || n.op === "permute" || n.op === "slice" || n.op === "cast";
-  return n.op === "const" || (moved && isConstant(n.inputs[0]));
+  return n.op === "const" || ((isPlainMove(n) || n.op === "cast") && isConstant(n.inputs[0]));
 }
 
 /** A stream that a turn gives. */

@@ -4,6 +4,7 @@
  */
 import { type Dim, substitute } from "../dim.ts";
 import { type Graph, type Node, order } from "../graph.ts";
+import { readsOf } from "./moves.ts";
 
 /** A table that is too short. */
 export interface Outside {
@@ -88,14 +89,19 @@ function rangeOf(n: Node, sizes: Sizes, known: ReadonlyMap<Node, Range | undefin
       const [a, b] = [of(1), of(2)];
       return a && b && hull([a.low, a.high, b.low, b.high]);
     }
-    case "concat": {
-      const parts = n.inputs.map((input) => known.get(input));
-      return parts.every((part) => part !== undefined) ? hull(parts.flatMap(({ low, high }) => [low, high])) : undefined;
-    }
     default:
-      return MOVES.has(n.op) ? of(0) : undefined;
+      if (n.op === "cast" || n.op === "stop_gradient") return of(0);
+      return readsOf(n) === undefined ? undefined : shown(n, known);
   }
 }
 
+/** Of what a move shows of its operands, and fills up. */
+function shown(n: Node, known: ReadonlyMap<Node, Range | undefined>): Range | undefined {
+  const parts = n.inputs.map((input) => known.get(input));
+  const fill = n.attrs.value;
+  return parts.every((part) => part !== undefined)
+    ? hull([...parts.flatMap(({ low, high }) => [low, high]), ...(typeof fill === "number" ? [fill] : [])])
+    : undefined;
+}
+
 const hull = (values: readonly number[]): Range => ({ low: Math.min(...values), high: Math.max(...values) });
-const MOVES: ReadonlySet<string> = new Set(["reshape", "permute", "expand", "slice", "cast", "stop_gradient"]);

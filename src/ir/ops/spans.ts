@@ -3,7 +3,8 @@
  * not. A number is taken to be finite where nothing says otherwise, so that a product with 0 is 0.
  */
 import { type Node, sizes } from "../graph.ts";
-import { axesOfDot, concatAxis, iotaAxis, padOf, permuteOrder, reducedAxes, rowOf, sliceOf } from "./index.ts";
+import { bound } from "./attrs.ts";
+import { axesOfDot, iotaAxis, readsOf, reducedAxes, rowOf } from "./index.ts";
 
 /** Both ends included; a bool's are 0 and 1. */
 export interface Span {
@@ -134,51 +135,34 @@ export class Spans {
   }
 
   private moved(n: Node, box: Box): Span {
-    const [x] = n.inputs;
-    const order = permuteOrder(n);
-    if (order) {
-      const inner = [...boxOf(x)];
-      order.forEach((a, i) => {
-        inner[a] = box[i];
+    const reads = readsOf(n)!;
+    if (reads === "in order") return this.at(n.inputs[0], beneath(n, box));
+    const met: Span[] = [];
+    let all = false;
+    for (const { operand, axes, bounded } of reads.parts) {
+      const shape = sizes(n.inputs[operand]);
+      let whole = true;
+      const inner = axes.map((read, a): readonly [number, number] => {
+        if (read === "only") return [0, 1];
+        const [from, to] = box[read.axis];
+        const ends = [from, to - 1].map((place) => bound(read.offset) + read.step * place).sort((x, y) => x - y);
+        if (bounded.includes(a) && (ends[0] < 0 || ends[1] >= shape[a])) whole = false;
+        return [Math.max(0, ends[0]), Math.min(shape[a], ends[1] + 1)];
       });
-      return this.at(x, inner);
+      if (inner.every(([from, to]) => from < to)) met.push(this.at(n.inputs[operand], inner));
+      if (whole) {
+        all = true;
+        break;
+      }
     }
-    const part = sliceOf(n);
-    if (part)
-      return this.at(
-        x,
-        box.map(([from, to], i) => [part.start[i] + from * part.step[i], part.start[i] + (to - 1) * part.step[i] + 1] as const),
-      );
-    const border = padOf(n);
-    if (border) {
-      const shape = sizes(x);
-      const inner = box.map(([from, to], i) => [Math.max(0, from - border.low[i]), Math.min(shape[i], to - border.low[i])] as const);
-      const beside = { lo: border.value, hi: border.value };
-      if (inner.some(([from, to]) => from >= to)) return beside;
-      const whole = box.every(([from, to], i) => from >= border.low[i] && to <= border.low[i] + shape[i]);
-      return whole ? this.at(x, inner) : union([beside, this.at(x, inner)]);
-    }
-    const joined = concatAxis(n);
-    if (joined !== undefined) {
-      let begin = 0;
-      const met = n.inputs.flatMap((part): Span[] => {
-        const size = sizes(part)[joined];
-        const inner = box.map(([from, to], i) =>
-          i === joined ? ([Math.max(0, from - begin), Math.min(size, to - begin)] as const) : ([from, to] as const),
-        );
-        begin += size;
-        return inner[joined][0] < inner[joined][1] ? [this.at(part, inner)] : [];
-      });
-      return union(met);
-    }
-    return n.attrs.shape === undefined ? ANY : this.at(x, beneath(n, box));
+    if (reads.fill !== undefined && !all) met.push({ lo: reads.fill, hi: reads.fill });
+    return union(met);
   }
 }
 
-/** The part of the operand of a reshape or an expand that a box is made of; all of it, where that is not a box. */
+/** The part of the operand of a reshape that a box is made of; all of it, where that is not a box. */
 function beneath(n: Node, box: Box): Box {
   const [from, to] = [sizes(n.inputs[0]), sizes(n)];
-  if (from.length === to.length && from.every((d, i) => d === to[i] || d === 1)) return from.map((d, i) => (d === 1 ? [0, 1] : box[i]));
   const [inner, outer] = [from, to].map((shape) => shape.flatMap((d, i) => (d === 1 ? [] : [i])));
   if (inner.length !== outer.length || inner.some((a, i) => from[a] !== to[outer[i]])) return boxOf(n.inputs[0]);
   const out: (readonly [number, number])[] = from.map(() => [0, 1] as const);

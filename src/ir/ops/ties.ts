@@ -1,6 +1,6 @@
 /** How slices of a node's result follow from slices of its operands, for each op. */
 import { type Attrs, type Node, sizes } from "../graph.ts";
-import { axesOfDot, rowOf } from "./index.ts";
+import { axesOfDot, passedAxes, readsOf, resized, rowOf } from "./index.ts";
 
 /** One way to cut a node: the axis of its result, or that its result is the sum of what the slices give; and of each operand the axis, or all of it. */
 export interface Tie {
@@ -19,7 +19,24 @@ export function tiesOf(n: Node): readonly Tie[] {
   const shape = sizes(n);
   if (row.scalar !== undefined || row.role === "barrier")
     return each(shape.length, (axis) => ({ result: axis, operands: n.inputs.map(() => axis) }));
+  if (row.role === "move") return move(n, shape);
   return rules[n.op]?.(n, shape) ?? [];
+}
+
+function move(n: Node, shape: readonly number[]): Tie[] {
+  if (readsOf(n) === "in order") {
+    const from = sizes(n.inputs[0]);
+    return each(shape.length, (axis) => {
+      const before = product(shape.slice(0, axis));
+      const same = from.findIndex((d, i) => d === shape[axis] && product(from.slice(0, i)) === before);
+      return same < 0 ? undefined : { result: axis, operands: [same] };
+    });
+  }
+  const passed = passedAxes(n);
+  return each(shape.length, (axis) => {
+    const operands = passed[axis];
+    return operands === "changed" ? undefined : { result: axis, operands };
+  });
 }
 
 const rules: Readonly<Record<string, (n: Node, shape: readonly number[]) => Tie[]>> = {
@@ -31,23 +48,6 @@ const rules: Readonly<Record<string, (n: Node, shape: readonly number[]) => Tie[
     each(shape.length, (axis) =>
       product(shape.slice(0, axis)) === 1 ? { result: axis, operands: n.inputs.map(() => undefined) } : undefined,
     ),
-  reshape: (n, shape) => {
-    const from = sizes(n.inputs[0]);
-    return each(shape.length, (axis) => {
-      const before = product(shape.slice(0, axis));
-      const same = from.findIndex((d, i) => d === shape[axis] && product(from.slice(0, i)) === before);
-      return same < 0 ? undefined : { result: axis, operands: [same] };
-    });
-  },
-  permute: (n, shape) => each(shape.length, (axis) => ({ result: axis, operands: [numbers(n, "order")[axis]] })),
-  expand: (n, shape) =>
-    each(shape.length, (axis) => ({ result: axis, operands: [sizes(n.inputs[0])[axis] === shape[axis] ? axis : undefined] })),
-  slice: (n, shape) =>
-    each(shape.length, (axis) => (shape[axis] === sizes(n.inputs[0])[axis] ? { result: axis, operands: [axis] } : undefined)),
-  pad: (n, shape) =>
-    each(shape.length, (axis) => (shape[axis] === sizes(n.inputs[0])[axis] ? { result: axis, operands: [axis] } : undefined)),
-  concat: (n, shape) =>
-    each(shape.length, (axis) => (axis === n.attrs.axis ? undefined : { result: axis, operands: n.inputs.map(() => axis) })),
   reduce_sum: (n) => reduction(n, numbers(n, "axes"), true),
   reduce_max: (n) => reduction(n, numbers(n, "axes"), false),
   reduce_min: (n) => reduction(n, numbers(n, "axes"), false),
@@ -91,7 +91,11 @@ function reduction(n: Node, axes: readonly number[], sums: boolean): Tie[] {
 /** The attributes of `n` where its result has only `size` places on `axis`, or, for a sum, as they are. */
 export function cutAttrs(n: Node, axis: number | "sum", size: number): Attrs {
   if (axis === "sum") return n.attrs;
-  const change = (name: string, to: number) => numbers(n, name).map((d, i) => (i === axis ? to : d));
-  if (n.op === "slice") return { ...n.attrs, start: change("start", 0), stop: change("stop", size) };
-  return n.attrs.shape === undefined || rowOf(n).supply ? n.attrs : { ...n.attrs, shape: change("shape", size) };
+  if (rowOf(n).role === "move")
+    return resized(
+      n,
+      sizes(n).map((d, i) => (i === axis ? size : d)),
+    );
+  const { shape } = n.attrs;
+  return Array.isArray(shape) && !rowOf(n).supply ? { ...n.attrs, shape: shape.map((d, i) => (i === axis ? size : d)) } : n.attrs;
 }

@@ -7,7 +7,20 @@
  */
 import type { Builder } from "../../build.ts";
 import { type Node, type Origin, sizes } from "../../graph.ts";
-import { isExpand, isReshape, type OpName, permuteOrder, rowOf, sliceOf, splatOf, summedAxes } from "../../ops/index.ts";
+import {
+  isExpand,
+  isPlainMove,
+  isReshape,
+  type OpName,
+  passedAxes,
+  permuteOrder,
+  resized,
+  rowOf,
+  sliceOf,
+  splatOf,
+  summedAxes,
+  windowOf,
+} from "../../ops/index.ts";
 import { constantAxes, range, unitReshape } from "../rules/facts.ts";
 
 /** The slice that a node stands behind: of which axis of the node, from where, out of how many; `group` is shared by what is lifted together. */
@@ -75,14 +88,13 @@ function passedOn(n: Node, cuts: ReadonlyMap<Node, Cut>): Cut | undefined {
   const [x] = n.inputs;
   const summed = summedAxes(n) ?? (row.role === "reduce" && row.reduce ? (n.attrs.axes as readonly number[]) : undefined);
   if (summed) return summed.includes(first.axis) ? undefined : { ...first, axis: first.axis - summed.filter((a) => a < first.axis).length };
-  const order = permuteOrder(n);
-  if (order) return { ...first, axis: order.indexOf(first.axis) };
-  if (isExpand(n)) return sizes(x)[first.axis] === sizes(n)[first.axis] ? first : undefined;
   if (isReshape(n)) {
     const axis = unitReshape(sizes(x), sizes(n))?.indexOf(first.axis);
     return axis === undefined || axis < 0 ? undefined : { ...first, axis };
   }
-  return undefined;
+  if (!isPlainMove(n) || windowOf(n)) return undefined;
+  const axis = passedAxes(n).findIndex((axes) => axes !== "changed" && axes[0] === first.axis);
+  return axis < 0 ? undefined : { ...first, axis };
 }
 
 const constantAlong = (x: Node, axis: number): boolean =>
@@ -105,10 +117,8 @@ export class Lifter {
     const [x] = n.inputs;
     if (sliceOf(n)) return this.done(x);
     const wide = sizes(n).map((d, a) => (a === cut.axis ? cut.of : d));
-    if (isExpand(n)) return b.expand(this.done(x), wide);
-    if (isReshape(n)) return b.reshape(this.done(x), wide);
     const inputs = n.inputs.map((i) => (this.cuts.has(i) ? this.done(i) : this.wide(b, i, cut.axis, cut)));
-    return b.make(n.op as OpName, inputs, n.attrs);
+    return b.make(n.op as OpName, inputs, resized(n, wide));
   }
 
   /** A sum over the axis counts the places that the slice had. */

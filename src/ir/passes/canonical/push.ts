@@ -2,18 +2,20 @@
 
 import type { Builder } from "../../build.ts";
 import { type Node, sizes } from "../../graph.ts";
+import { bound } from "../../ops/attrs.ts";
 import {
   axesOfDot,
-  concatAxis,
-  isExpand,
   isGather,
   isReshape,
+  joinedAxis,
+  led,
   type OpName,
-  padOf,
-  permuteOrder,
+  passedAxes,
+  readsOf,
   reducedAxes,
+  resized,
   rowOf,
-  sliceOf,
+  windowOf,
 } from "../../ops/index.ts";
 import { elements, range, sameList } from "../rules/facts.ts";
 import { asDemand, axisIsWhole, type Box, boxFrom, boxShape, type Demand, demandedShape, type Rows, whole } from "./demand.ts";
@@ -41,20 +43,21 @@ function pushBox(n: Node, box: Box): Push | undefined {
   const shape = sizes(n);
   const row = rowOf(n);
   const [x] = n.inputs;
-  const slice = sliceOf(n);
-  if (slice) {
-    // The slice itself is gone: its operand is asked for the slice's elements.
+  const window = windowOf(n);
+  if (window) {
+    const [start, step] = [window.start.map(bound), window.step];
+    // The window itself is gone: its operand is asked for the window's elements.
     const inner: Box = {
       kind: "box",
-      start: slice.start.map((s, i) => s + box.start[i] * slice.step[i]),
-      stop: slice.start.map((s, i) => s + (box.stop[i] - 1) * slice.step[i] + 1),
-      step: slice.step.map((s, i) => s * box.step[i]),
+      start: start.map((s, i) => s + box.start[i] * step[i]),
+      stop: start.map((s, i) => s + (box.stop[i] - 1) * step[i] + 1),
+      step: step.map((s, i) => s * box.step[i]),
     };
     if (boxShape(box).some((size) => size === 0)) return undefined;
     return { demand: asDemand(box, shape), operands: [asDemand(inner, sizes(x))], build: (_b, [y]) => y };
   }
   if (asDemand(box, shape) === undefined) return undefined;
-  const plain = (demand: Box, operands: readonly Box[], attrs?: (b: Box) => Node["attrs"]): Push | undefined => {
+  const plain: Plain = (demand, operands, attrs) => {
     const left = asDemand(demand, shape);
     if (!left) return undefined;
     return {
@@ -68,12 +71,7 @@ function pushBox(n: Node, box: Box): Push | undefined {
       box,
       n.inputs.map(() => box),
     );
-  if (isExpand(n)) {
-    const from = sizes(x);
-    return plain(box, [boxFrom(from.map((size, i) => (size === 1 ? 1 : [box, i])))], (made) => ({ shape: boxShape(made) }));
-  }
-  const order = permuteOrder(n);
-  if (order) return plain(box, [boxFrom(range(order.length).map((axis) => [box, order.indexOf(axis)]))]);
+  if (row.role === "move") return moved(n, box, plain);
   const reduced = reducedAxes(n) ?? (row.role === "reduce" ? [n.attrs.axis as number] : undefined);
   if (reduced) {
     const kept = range(x.type.shape.length).filter((a) => !reduced.includes(a));
@@ -95,19 +93,10 @@ function pushBox(n: Node, box: Box): Push | undefined {
     });
     return plain(box, sides);
   }
-  if (isReshape(n)) return reshaped(n, box);
   if (isGather(n)) {
     const k = n.inputs[1].type.shape.length;
     const rest = boxFrom(sizes(x).map((size, a) => (a === 0 ? size : [box, k + a - 1])));
     return plain(box, [rest, boxFrom(range(k).map((a) => [box, a]))]);
-  }
-  const joined = concatAxis(n);
-  if (joined !== undefined) return concatenated(n, box, joined);
-  const pad = padOf(n);
-  if (pad) {
-    const free = range(shape.length).filter((a) => pad.low[a] === 0 && pad.high[a] === 0);
-    const demand = boxFrom(shape.map((size, a) => (free.includes(a) ? [box, a] : size)));
-    return plain(demand, [boxFrom(sizes(x).map((size, a) => (free.includes(a) ? [box, a] : size)))]);
   }
   if (row.role === "scan" && sameList(sizes(x), shape)) {
     const axis = n.attrs.axis as number;
@@ -115,6 +104,26 @@ function pushBox(n: Node, box: Box): Push | undefined {
     return plain(demand, [demand]);
   }
   return undefined;
+}
+
+type Plain = (demand: Box, operands: readonly Box[], attrs?: (made: Box) => Node["attrs"]) => Push | undefined;
+
+/** Axes that a move passes on are cut as asked; others are wanted whole. */
+function moved(n: Node, box: Box, plain: Plain): Push | undefined {
+  if (readsOf(n) === "in order") return reshaped(n, box);
+  const joined = joinedAxis(n);
+  if (joined !== undefined) return concatenated(n, box, joined);
+  const passed = passedAxes(n);
+  const demand = boxFrom(sizes(n).map((size, a) => (passed[a] === "changed" ? size : [box, a])));
+  const operands = n.inputs.map((x, i) =>
+    boxFrom(
+      sizes(x).map((size, own) => {
+        const a = passed.findIndex((axes) => axes !== "changed" && axes[i] === own);
+        return a < 0 ? size : [demand, a];
+      }),
+    ),
+  );
+  return plain(demand, operands, (made) => resized(n, boxShape(made)));
 }
 
 /** Axes that a reshape leaves as they are pass on; those it splits or merges are wanted whole. */
@@ -162,11 +171,10 @@ function concatenated(n: Node, box: Box, axis: number): Push | undefined {
   return {
     demand: left,
     operands,
-    build: (b, inputs) =>
-      b.concat(
-        inputs.filter((_, i) => live[i]),
-        axis,
-      ),
+    build: (b, inputs) => {
+      const parts = inputs.filter((_, i) => live[i]);
+      return parts.length === 1 ? parts[0] : b.make(n.op as OpName, parts, n.attrs);
+    },
   };
 }
 
@@ -187,27 +195,19 @@ function pushRows(n: Node, rows: Rows): Push | undefined {
     const attrs = reducedAxes(n) ? { ...n.attrs, axes: move(reduced) } : { ...n.attrs, axis: reduced[0] + shift };
     return { demand: rows, operands: [rows], build: (b, [y]) => b.make(n.op as OpName, [y], attrs) };
   }
-  const order = permuteOrder(n);
-  if (order) {
-    if (!range(lead).every((a) => order[a] === a)) return undefined;
-    return {
-      demand: rows,
-      operands: [rows],
-      build: (b, [y]) => b.permute(y, [...range(index.type.shape.length), ...move(order.slice(lead))]),
-    };
-  }
-  if (isExpand(n)) {
-    const from = sizes(x);
-    if (range(lead).every((a) => from[a] === 1)) {
-      // The same in all rows: nothing has to be chosen.
+  const passed = passedAxes(n);
+  const first = passed.slice(0, lead);
+  const attrs = led(n, lead, index.type.shape.length, made);
+  if (attrs) {
+    // The same in all rows: nothing has to be chosen.
+    if (first.every((axes) => axes !== "changed" && axes[0] === undefined))
       return {
         demand: rows,
         operands: [undefined],
-        build: (b, [y]) => b.expand(b.reshape(y, [...index.type.shape.map(() => 1), ...from.slice(lead)]), made),
+        build: (b, [y]) => b.make(n.op as OpName, [b.reshape(y, [...index.type.shape.map(() => 1), ...sizes(x).slice(lead)])], attrs),
       };
-    }
-    if (!range(lead).every((a) => from[a] === shape[a])) return undefined;
-    return { demand: rows, operands: [rows], build: (b, [y]) => b.expand(y, made) };
+    if (!first.every((axes, a) => axes !== "changed" && axes[0] === a)) return undefined;
+    return { demand: rows, operands: [rows], build: (b, [y]) => b.make(n.op as OpName, [y], attrs) };
   }
   if (isReshape(n)) {
     const from = sizes(x);
