@@ -7,7 +7,7 @@
 
 import { type Attrs, type Graph, type Node, node, order, type Result, sizes } from "../ir/graph.ts";
 import { remake } from "../ir/make.ts";
-import { rowOf } from "../ir/ops/index.ts";
+import { foldedAxes, rowOf } from "../ir/ops/index.ts";
 import { rebuild } from "../ir/rebuild.ts";
 import { elements } from "./kernels/roots.ts";
 import { isReshape } from "./prepare.ts";
@@ -104,7 +104,7 @@ function keeps(n: Node, of: readonly Kind[]): boolean {
   // words of two numbers: leading indices begin with a word
   if (row.packed === true && n.inputs.length === 1) return (elements(n) / first(n)) % 2 === 0;
   if (isExpand(n)) return first(x) === first(n);
-  return row.role === "reduce" && !(n.attrs.axes as readonly number[]).includes(0);
+  return row.role === "reduce" && !foldedAxes(n).includes(0);
 }
 
 /** Operands that follow the leading axis of the result. */

@@ -3,8 +3,9 @@
  * outputs, and activations, of different entries lie over each other, since one entry runs at a time. Activations get offsets by lifetime,
  * the largest first, at the lowest place that is free while they live.
  */
+
 import { Bug, Limit, type Node, type Result, sizes } from "../ir/graph.ts";
-import { rowOf } from "../ir/ops/index.ts";
+import { attrsOf, rowOf } from "../ir/ops/index.ts";
 import type { Arena, ArenaName, Placed, StorageType } from "../runtime/program.ts";
 import { isTable } from "./kernels/emit.ts";
 import { isLeaf } from "./kernels/roots.ts";
@@ -118,7 +119,7 @@ export function plan(inputs: readonly PlanInput[], options: PlanOptions, counted
   const constants: { tensor: number; data: readonly number[] }[] = [];
   const tables = new Map<string, number>();
   const table = (n: Node): number => {
-    const data = n.attrs.data as readonly number[];
+    const data = attrsOf(n, "const").data as readonly number[];
     const key = `${n.type.dtype} ${sizes(n)} ${data}`;
     let t = tables.get(key);
     if (t === undefined) {

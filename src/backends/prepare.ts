@@ -3,7 +3,7 @@
 import { make } from "../ir/build.ts";
 import { type Graph, type Node, node, type Result, sizes } from "../ir/graph.ts";
 import { dotAxes } from "../ir/ops/contraction.ts";
-import { type ReduceName, rowOf } from "../ir/ops/index.ts";
+import { attrsOf, type ReduceName, rowOf } from "../ir/ops/index.ts";
 import { rebuild, withInputs } from "../ir/rebuild.ts";
 import { isLeaf, isView } from "./kernels/roots.ts";
 
@@ -76,7 +76,7 @@ function splitReductions(graph: Graph, least = PARTS): Graph {
 
 function inParts(n: Node, x: Node, least: number): Node {
   const shape = sizes(x);
-  const axes = [...(n.attrs.axes as readonly number[])].filter((a) => shape[a] > 1).sort((a, b) => a - b);
+  const axes = [...attrsOf(n, "reduce_sum", "reduce_max", "reduce_min").axes].filter((a) => shape[a] > 1).sort((a, b) => a - b);
   const total = shape.reduce((a, b) => a * b, 1);
   const rows = total / axes.reduce((a, i) => a * shape[i], 1);
   if (total < LARGE || rows >= least || axes.length === 0) return withInputs(n, [x]);
@@ -115,7 +115,7 @@ function thinProducts(graph: Graph): Graph {
 
 function thin(n: Node, inputs: readonly Node[]): Node {
   const [l, r] = n.inputs.map(sizes);
-  const a = dotAxes(n.attrs, l.length, r.length);
+  const a = dotAxes(attrsOf(n, "dot"), l.length, r.length);
   const count = (shape: readonly number[], axes: readonly number[]) => axes.reduce((x, i) => x * shape[i], 1);
   const [m, k, c] = [count(l, a.lhsFree), count(l, a.lhsContract), count(r, a.rhsFree)];
   if (m > 1 && c > 1 && k > 1) return withInputs(n, inputs);

@@ -2,7 +2,9 @@
  * The memory of loops over slices. A body is planned once, in ranges that say what they are relative to: a carried value, an operand, an export,
  * or the room that all turns share for what lives within one. `unfold` writes the turns out as kernels, with that turn's ranges.
  */
+
 import { Bug, type Loop, type Node } from "../ir/graph.ts";
+import { attrsOf } from "../ir/ops/index.ts";
 import type { StorageType } from "../runtime/program.ts";
 import { isTable } from "./kernels/emit.ts";
 import type { Step } from "./kernels/fuse.ts";
@@ -58,13 +60,13 @@ const rangeOf = (arena: string, n: Node): Range => ({ arena, offset: 0, bytes: b
 const sameRange = (a: Range, b: Range): boolean => a.arena === b.arena && a.offset === b.offset;
 
 const readExports = (s: Step): Set<number> =>
-  new Set(s.roots.flatMap((n) => (n.attrs.output === "carried" ? [] : [n.attrs.index as number])));
+  new Set(s.roots.flatMap((n) => (n.attrs.output === "carried" ? [] : [attrsOf(n, "get").index])));
 
 /** Bytes of the largest export that is read of some turns and not of all. */
 function unreadExport({ roots, loop: node }: Step): number {
   const { bodies, turns, carried } = node!.loop!;
   const reads = new Set(roots.map((n) => `${String(n.attrs.output)} ${n.attrs.turn ?? ""} ${n.attrs.index}`));
-  const some = new Set(roots.flatMap((n) => (n.attrs.output === "export" ? [n.attrs.index as number] : [])));
+  const some = new Set(roots.flatMap((n) => (n.attrs.output === "export" ? [attrsOf(n, "get").index] : [])));
   return turns.reduce((most, { body }, t) => {
     const unread = [...some].filter((i) => !reads.has(`export ${t} ${i}`) && !reads.has(`joined  ${i}`));
     return unread.reduce((m, i) => Math.max(m, bytesOf(bodies[body].results[carried + i])), most);

@@ -8,7 +8,7 @@ import { Builder } from "./build.ts";
 import { type Dim, mulDim, sameDim, sameShape, symbol, symbolsOf } from "./dim.ts";
 import { type Node, order } from "./graph.ts";
 import { remake } from "./make.ts";
-import { axesOfDot, castTo, isConst, isExpand, isGather, isReshape, isWhere, permuteOrder, rowOf, splatOf } from "./ops/index.ts";
+import { attrsOf, axesOfDot, castTo, isConst, isExpand, isGather, isReshape, isWhere, permuteOrder, rowOf, splatOf } from "./ops/index.ts";
 
 /** Rows of x: its first axis. No other size may mention this symbol. */
 export const ROWS = "rows#";
@@ -118,7 +118,7 @@ function isSteady(n: Node, known: Map<Node, boolean>): boolean {
 }
 function decideSteady(n: Node, known: Map<Node, boolean>): boolean {
   const { role, scalar } = rowOf(n);
-  if (isConst(n)) return !(n.attrs.data as readonly Dim[]).some(ofRows) && (splatOf(n) !== undefined || !n.type.shape.some(ofRows));
+  if (isConst(n)) return !attrsOf(n, "const").data.some(ofRows) && (splatOf(n) !== undefined || !n.type.shape.some(ofRows));
   const inputs = n.inputs.every((i) => isSteady(i, known));
   if (!n.type.shape.some(ofRows)) return inputs && !n.inputs.some((i) => i.type.shape.some(ofRows));
   const kept = scalar !== undefined || role === "barrier" || isExpand(n) || permuteOrder(n) !== undefined;

@@ -5,7 +5,7 @@ import { type Dim, mulDim, Poly, substitute, symbol, symbolsOf } from "./dim.ts"
 import { Bug } from "./errors.ts";
 import type { Attr, Attrs, Body, Graph, Loop, Node } from "./graph.ts";
 import { order } from "./graph.ts";
-import { rowOf } from "./ops/index.ts";
+import { attrsOf, rowOf } from "./ops/index.ts";
 
 export interface BindOptions {
   /**
@@ -54,7 +54,7 @@ function bindNode(n: Node, known: ReadonlyMap<Node, Node>, sizes: ReadonlyMap<st
 /** The size that a constant has as its value. */
 function sizeValue(n: Node): Poly | undefined {
   if (rowOf(n).role !== "source" || !Array.isArray(n.attrs.data)) return undefined;
-  const [value] = n.attrs.data as readonly Dim[];
+  const [value] = attrsOf(n, "const").data;
   return value instanceof Poly ? value : undefined;
 }
 

@@ -4,12 +4,14 @@
  */
 import { addDim, type Dim, Poly, sameDim, sameShape, subDim } from "./dim.ts";
 import { Bug } from "./errors.ts";
-import type { Attrs, DType, Loop, Node, Origin, Type } from "./graph.ts";
+import type { DType, Loop, Node, Origin, Type } from "./graph.ts";
 import { make, makeArg, makeLoop, strict } from "./make.ts";
 import {
+  type AttrsFor,
   acceptedDType,
   type BinaryName,
   type CompareName,
+  type Given,
   type LogicName,
   needAxis,
   type OpName,
@@ -67,8 +69,8 @@ export class Builder {
   at(origin: Origin): Builder {
     return new Builder(origin, this.solver);
   }
-  make(op: OpName, inputs: readonly Node[], attrs: Attrs = {}): Node {
-    return make(op, inputs, attrs, this.origin, this.solver);
+  make<K extends OpName>(op: K, inputs: readonly Node[], ...attrs: Given<K>): Node {
+    return make(op, inputs, (attrs[0] ?? {}) as AttrsFor<K>, this.origin, this.solver);
   }
 
   // ---- sources

@@ -1,7 +1,7 @@
 /** The meaning of a graph: every row's `eval`, in f64. The `reference` device and the measure for all kernels. */
 import { Bug } from "./errors.ts";
 import { type Body, type Graph, type Node, node, order, type Result, sizes } from "./graph.ts";
-import { rowOf, type Tensor } from "./ops/index.ts";
+import { attrsOf, rowOf, type Tensor } from "./ops/index.ts";
 
 /** Finds a tensor by name; a `Map` is one. */
 export interface Lookup {
@@ -111,8 +111,8 @@ function computed(n: Node, values: ReadonlyMap<Node, Tensor | Outcome>, supplies
 }
 
 function readLoop(n: Node, { carried, exports }: Outcome): Tensor | undefined {
-  const { output, turn, index } = n.attrs;
-  if (output === "carried") return carried[index as number];
+  const { output, turn, index } = attrsOf(n, "get");
+  if (output === "carried") return carried[index];
   if (output === "export") return exports.get(exportKey(turn, index));
   const parts = n.inputs[0].loop!.turns.map((_, t) => exports.get(exportKey(t, index))!);
   return rowOf(CONCAT).eval(parts, CONCAT.attrs, CONCAT);

@@ -2,15 +2,16 @@
 import { sameDim, sameShape } from "./dim.ts";
 import { Bug } from "./errors.ts";
 import { type Attrs, type Loop, type Node, node, type Origin, type Type } from "./graph.ts";
-import { type OpName, ops, rowOf, type Solver } from "./ops/index.ts";
+import { type AttrsFor, type Op, type OpName, ops, rowOf, type Solver } from "./ops/index.ts";
 
 /** Sizes are equal if they are the same polynomial. */
 export const strict: Solver = { equal: sameDim };
 
 /** Makes a node of the inferred type. Throws `TypeMismatch` (see its `detail`) when operands do not fit. */
-export function make(op: OpName, inputs: readonly Node[], attrs: Attrs, origin: Origin, solver: Solver = strict): Node {
+export function make<K extends OpName>(op: K, inputs: readonly Node[], attrs: AttrsFor<K>, origin: Origin, solver: Solver = strict): Node {
   const types = inputs.map((n) => n.type);
-  return node(op, inputs, attrs, ops[op].shape(types, attrs, solver, inputs), origin);
+  const row: Op = ops[op];
+  return node(op, inputs, attrs as Attrs, row.shape(types, attrs as Attrs, solver, inputs), origin);
 }
 
 /** The same op on other operands, or with other attributes: how passes rebuild a node. The type is inferred anew; loops keep their bodies. */

@@ -1,6 +1,6 @@
 /** Rebuilding graphs: the one walk that passes over whole graphs share, and questions about the shape of a node. */
 import { type Node, node } from "./graph.ts";
-import { rowOf } from "./ops/index.ts";
+import { attrsOf, rowOf } from "./ops/index.ts";
 
 /** The same node on other operands of the same types; the node itself if they are the same. */
 export function withInputs(n: Node, inputs: readonly Node[]): Node {
@@ -68,9 +68,9 @@ export const isGet = (n: Node): boolean => !n.loop && rowOf(n).role === "region"
 export function readOf(get: Node): { readonly loop: Node; readonly turn: number; readonly result: number } {
   const loop = get.inputs[0];
   const { carried, turns } = loop.loop!;
-  const index = get.attrs.index as number;
+  const index = attrsOf(get, "get").index;
   if (get.attrs.output === "carried") return { loop, turn: turns.length - 1, result: index };
-  return { loop, turn: get.attrs.turn as number, result: carried + index };
+  return { loop, turn: attrsOf(get, "get").turn!, result: carried + index };
 }
 
 /** A read of an export that the loop has, or is about to have. */

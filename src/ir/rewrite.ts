@@ -6,7 +6,7 @@
 import { Builder, makeLoop, remake } from "./build.ts";
 import { Bug } from "./errors.ts";
 import { type Attrs, type Body, type Graph, type Loop, type Node, node, type Origin, order } from "./graph.ts";
-import { type OpName, rowOf, splatOf } from "./ops/index.ts";
+import { type Given, type OpName, rowOf, splatOf } from "./ops/index.ts";
 
 /** A better node of the same type and value, or `undefined`. It must not give back what it was given. */
 export type Rule = (n: Node, b: ScopedBuilder) => Node | undefined;
@@ -30,8 +30,8 @@ export class ScopedBuilder extends Builder {
   override at(origin: Origin): ScopedBuilder {
     return new ScopedBuilder(this.scope, origin);
   }
-  override make(op: OpName, inputs: readonly Node[], attrs: Attrs = {}): Node {
-    return this.scope.settle(super.make(op, inputs, attrs));
+  override make<K extends OpName>(op: K, inputs: readonly Node[], ...attrs: Given<K>): Node {
+    return this.scope.settle(super.make(op, inputs, ...attrs));
   }
   remake(n: Node, inputs: readonly Node[], attrs: Attrs = n.attrs): Node {
     return this.scope.settle(remake(n, inputs, attrs));

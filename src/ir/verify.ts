@@ -4,7 +4,7 @@ import { checkLoop, LOOP_TYPE, strict } from "./build.ts";
 import { sameShape } from "./dim.ts";
 import { Bug } from "./errors.ts";
 import { type Body, type Graph, type Node, order, type Type } from "./graph.ts";
-import { rowOf, type Solver, showType, TypeMismatch } from "./ops/index.ts";
+import { attrsOf, rowOf, type Solver, showType, TypeMismatch } from "./ops/index.ts";
 
 const sameType = (a: Type, b: Type): boolean => a.dtype === b.dtype && sameShape(a.shape, b.shape);
 
@@ -51,7 +51,7 @@ function region(roots: readonly Node[], body: Body | undefined, solver: Solver):
     if (!isRead && n.inputs.some((i) => i.loop)) wrong("reads a loop without get");
     if (row.supply === "arg") {
       if (!body) wrong("is a parameter outside any loop");
-      else if (body.params[n.attrs.index as number] !== n) wrong("is not a parameter of this body");
+      else if (body.params[attrsOf(n, "arg").index] !== n) wrong("is not a parameter of this body");
       return;
     }
     if (row.supply && body) wrong(`the ${row.supply} ${String(n.attrs.name)} must come in as an argument`);

@@ -2,7 +2,7 @@
 import { Bug, InputError } from "../ir/errors.ts";
 import type { DType, Node } from "../ir/graph.ts";
 import { hosts } from "../ir/ops/host.ts";
-import type { HostName } from "../ir/ops/op.ts";
+import type { HostName, Op } from "../ir/ops/op.ts";
 import { tensor } from "../ir/ops/tensor.ts";
 import type { Entry, HostStep, Placed, StorageType, Values } from "./program.ts";
 import { evaluateScalar } from "./scalars.ts";
@@ -20,7 +20,7 @@ const nowhere: Node = {
 
 function row(name: string) {
   if (!Object.hasOwn(hosts, name)) throw new Bug(`the program computes ${name} on the host, which no row does`);
-  return hosts[name as HostName];
+  return hosts[name as HostName] as Op;
 }
 
 /**

@@ -2,13 +2,14 @@
  * Where a NaN or an infinity came from. The updates since the last good values are run again until the one that made it; that one's graph is computed
  * node by node, rounding to f32 as devices do, and the first operation is named that gave no number though it was given numbers.
  */
+
 import type { Stage } from "../compiler/project.ts";
 import type { Problem } from "../compiler/report/problem.ts";
 import { differentiate } from "../ir/autodiff.ts";
 import { bind } from "../ir/bind.ts";
 import { type Body, type Graph, type Node, order, type Span } from "../ir/graph.ts";
 import { evaluate } from "../ir/interpret.ts";
-import { rowOf, type Tensor } from "../ir/ops/index.ts";
+import { attrsOf, rowOf, type Tensor } from "../ir/ops/index.ts";
 import type { Snapshot } from "./checkpoint.ts";
 import { fillBatch } from "./columns.ts";
 import { sizesFor } from "./entries.ts";
@@ -248,7 +249,7 @@ function compute(n: Node, values: ReadonlyMap<Node, Tensor>, supplies: Supplies)
 const key = (turn: unknown, index: unknown): string => `${String(turn)}.${String(index)}`;
 
 function read(n: Node, from: Outcome): Tensor {
-  return n.attrs.output === "carried" ? from.carried[n.attrs.index as number] : from.exports.get(key(n.attrs.turn, n.attrs.index))!;
+  return n.attrs.output === "carried" ? from.carried[attrsOf(n, "get").index] : from.exports.get(key(n.attrs.turn, n.attrs.index))!;
 }
 
 function traceLoop(n: Node, values: ReadonlyMap<Node, Tensor>, supplies: Supplies): Outcome {

@@ -2,11 +2,12 @@
  * An entry point over many batches as if they were one: what divides is counted first, then each batch adds its part to states, then a last entry
  * computes the results from the sums. So a mean over labels is one over all of them, however they fall into batches.
  */
+
 import type { Entry } from "../compiler/project.ts";
 import { type Accumulation, accumulate, ROWS_BEFORE, UPDATE_ROWS } from "../ir/accumulate.ts";
 import { make } from "../ir/build.ts";
 import type { Graph, Result } from "../ir/graph.ts";
-import { rowOf } from "../ir/ops/index.ts";
+import { attrsOf, rowOf } from "../ir/ops/index.ts";
 import { rebuild, withInputs } from "../ir/rebuild.ts";
 import type { Session, Values } from "../runtime/program.ts";
 import { batchSymbol, type DataTable, fillBatch } from "./columns.ts";
@@ -99,7 +100,7 @@ function renameStates(graph: Graph, names: ReadonlyMap<string, string>): Graph {
     new Map(),
     (n, inputs) => {
       const name = rowOf(n).supply === "state" ? names.get(String(n.attrs.name)) : undefined;
-      return name === undefined ? withInputs(n, inputs) : make("state", [], { ...n.attrs, name }, n.origin);
+      return name === undefined ? withInputs(n, inputs) : make("state", [], { ...attrsOf(n, "state"), name }, n.origin);
     },
   );
   const renamed = (r: Result): string => (r.role === "state" ? (names.get(r.name) ?? r.name) : r.name);

@@ -1,6 +1,7 @@
 /** Builds kernels out of sets of roots: loop kernels (maps and rows) and products with their epilogues. */
+
 import { type Node, sizes as shapeOf } from "../../ir/graph.ts";
-import { rowOf } from "../../ir/ops/index.ts";
+import { attrsOf, foldedAxes, rowOf } from "../../ir/ops/index.ts";
 import { Emitter } from "./emit.ts";
 import { axesOf, axisIndex, flatten, type Index, sameIndex, substitute, zero } from "./index.ts";
 import {
@@ -16,7 +17,7 @@ import {
   type Value,
 } from "./kernel.ts";
 import { elements } from "./roots.ts";
-import { bindAll, isReduction, keptCoords, Misfit, reducedAxes, type Signatures, spaceOf } from "./space.ts";
+import { bindAll, isReduction, keptCoords, Misfit, type Signatures, spaceOf } from "./space.ts";
 import { alignedShapes, isGate, Vanishing } from "./sums.ts";
 
 /** A kernel and the tensors its operands are, each named by the node whose value it holds. */
@@ -61,7 +62,7 @@ const flat = (coords: readonly Index[], n: Node): Index => flatten(coords, shape
 export function buildLoop(roots: readonly Node[], stored: ReadonlySet<Node>, inMemory: InMemory, signatures: Signatures): Built {
   const seed = roots.find(isReduction) ?? roots[roots.length - 1];
   const shape = spaceOf(seed);
-  const reduced = isReduction(seed) ? reducedAxes(seed) : [];
+  const reduced = isReduction(seed) ? foldedAxes(seed) : [];
   /** For each dimension of the seed's space the sizes of the axes it is split into. */
   let split = shape.map((d) => [d]);
   for (let round = 0; ; round++) {
@@ -130,7 +131,7 @@ function buildSplit(
     const coords = bound.get(n)!;
     if (isReduction(n)) {
       const dims = spaceOf(n);
-      const list = reducedAxes(n);
+      const list = foldedAxes(n);
       if (usesRow(keptCoords(n, coords))) throw new Misfit("a result varies along the row");
       if (elements(n) !== parallel || elements(n.inputs[0]) !== whole) throw new Misfit("a reduction over part of the axes");
       const at = flatten(
@@ -384,7 +385,7 @@ const FINITE = 3e38;
 
 /** See the pass `sparse`: the third operand is the sum of absolute values on the other side. Infinite or NaN, it does not compare as less. */
 const skipOf = (dot: Node, e: Emitter): ProductKernel["skip"] => ({
-  side: dot.attrs.zeros as "lhs" | "rhs",
+  side: attrsOf(dot, "dot").zeros!,
   guard: e.call("lt", "bool", e.at(dot.inputs[2], []), e.literal(FINITE, "f32")),
 });
 

@@ -1,7 +1,8 @@
 /** Kernels' rules for reversible streams, of one word and of two. */
+
 import { type Node, sizes as shapeOf } from "../../ir/graph.ts";
 import { perWord } from "../../ir/ops/couplings.ts";
-import { type Ratio, ratioOf } from "../../ir/ops/index.ts";
+import { attrsOf, type Ratio, ratioAt } from "../../ir/ops/index.ts";
 import { WORD } from "../../ir/ops/wide.ts";
 import type { Emitter, Rule } from "./emit.ts";
 import { constant, flatten, type Index, scale, shift, unflatten } from "./index.ts";
@@ -26,34 +27,34 @@ const wideRule =
 export const coupled: Readonly<Record<string, Rule>> = {
   couple: (e, n, coords, guard) => {
     const [x, f] = n.inputs.map((i) => e.at(i, coords, guard));
-    const r = ratioOf(n.attrs);
+    const r = ratioAt(n);
     if (n.type.dtype === "i32") return e.call("add", "i32", nearest(e, x, r), f);
     return e.call("add", "f32", e.call("mul", "f32", x, e.literal(r.num / r.den, "f32")), f);
   },
   uncouple: (e, n, coords, guard) => {
     const [y, f, k] = n.inputs.map((i) => e.at(i, coords, guard));
-    const r = ratioOf(n.attrs);
+    const r = ratioAt(n);
     const difference = e.call("sub", n.type.dtype, y, f);
     if (n.type.dtype === "i32") return e.call("add", "i32", least(e, difference, r), k);
     return e.call("mul", "f32", difference, e.literal(r.den / r.num, "f32"));
   },
   remainder: (e, n, coords, guard) => {
     const x = e.at(n.inputs[0], coords, guard);
-    const r = ratioOf(n.attrs);
+    const r = ratioAt(n);
     return e.call("sub", "i32", x, least(e, nearest(e, x, r), r));
   },
   couple_wide: wideRule((e, n, coords, guard) => {
     const [x, f] = n.inputs.map((i) => words(e, i, coords, guard));
-    return settled(e, added(e, nearestWide(e, x, ratioOf(n.attrs)), f));
+    return settled(e, added(e, nearestWide(e, x, ratioAt(n)), f));
   }),
   uncouple_wide: wideRule((e, n, coords, guard) => {
     const [y, f] = n.inputs.slice(0, 2).map((i) => words(e, i, coords, guard));
     const k = e.at(n.inputs[2], coords, guard);
-    return settled(e, plusSmall(e, leastWide(e, less(e, y, f), ratioOf(n.attrs)), k));
+    return settled(e, plusSmall(e, leastWide(e, less(e, y, f), ratioAt(n)), k));
   }),
   remainder_wide: (e, n, coords, guard) => {
     const x = words(e, n.inputs[0], coords, guard);
-    const r = ratioOf(n.attrs);
+    const r = ratioAt(n);
     const { high, low } = less(e, x, leastWide(e, nearestWide(e, x, r), r));
     // it is small, so the high words differ by 1 at most
     return e.call("add", "i32", times(e, high, WORD), low);
@@ -71,7 +72,7 @@ export const coupled: Readonly<Record<string, Rule>> = {
     return e.call("add", "f32", upper, e.call("cast", "f32", low));
   },
   pack: (e, n, [word], guard) => {
-    const bits = n.attrs.bits as number;
+    const { bits } = attrsOf(n, "pack", "unpack");
     const [count] = shapeOf(n.inputs[0]);
     const [words] = shapeOf(n);
     let out: number | undefined;
@@ -88,7 +89,7 @@ export const coupled: Readonly<Record<string, Rule>> = {
     return out!;
   },
   unpack: (e, n, coords, guard) => {
-    const bits = n.attrs.bits as number;
+    const { bits } = attrsOf(n, "pack", "unpack");
     const [words] = shapeOf(n.inputs[0]);
     const [place, word] = unflatten(flatten(coords, shapeOf(n)), [perWord(bits), words], e.sizes);
     const top = e.index(shift(scale(place, -bits), 32 - bits));

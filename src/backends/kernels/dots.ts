@@ -1,6 +1,8 @@
 /** A product of the graph over the axes of a kernel. */
+
 import { type Node, sizes as shapeOf } from "../../ir/graph.ts";
 import { dotAxes } from "../../ir/ops/contraction.ts";
+import { attrsOf } from "../../ir/ops/index.ts";
 import { axisIndex, type Index, unflatten, zero } from "./index.ts";
 
 /** Sizes and coordinates of a `dot`. */
@@ -14,7 +16,7 @@ export interface DotShape {
 /** The coordinates of a dot's result and operands in terms of axes b, m, n, k. */
 export function dotShape(dot: Node): DotShape {
   const [l, r] = dot.inputs.map(shapeOf);
-  const a = dotAxes(dot.attrs, l.length, r.length);
+  const a = dotAxes(attrsOf(dot, "dot"), l.length, r.length);
   const pick = (shape: readonly number[], list: readonly number[]) => list.map((i) => shape[i]);
   const count = (list: readonly number[]) => list.reduce((x, y) => x * y, 1);
   const boxes = [pick(l, a.lhsBatch), pick(l, a.lhsFree), pick(r, a.rhsFree), pick(l, a.lhsContract)];

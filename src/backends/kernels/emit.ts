@@ -4,8 +4,8 @@
  */
 import type { DType, Node } from "../../ir/graph.ts";
 import { Bug, sizes as shapeOf } from "../../ir/graph.ts";
-import { bound } from "../../ir/ops/attrs.ts";
-import { readsOf, rowOf, splatOf } from "../../ir/ops/index.ts";
+import { bound } from "../../ir/ops/bound.ts";
+import { attrsOf, readsOf, rowOf, splatOf } from "../../ir/ops/index.ts";
 import { packedAttrs } from "../../ir/ops/quantise.ts";
 import { GROUPS, PARITY, ROTATIONS } from "../../ir/random.ts";
 import { coupled } from "./couplings.ts";
@@ -169,7 +169,7 @@ const indexed: Readonly<Record<string, Rule>> = {
   dequantise: (e, n, coords, guard) => {
     const [codes, scales, levels] = n.inputs;
     const [count] = shapeOf(levels);
-    const { block, bits } = packedAttrs(n.attrs, count);
+    const { block, bits } = packedAttrs(attrsOf(n, "dequantise"), count);
     const each = 32 / bits;
     const at = flatten(coords, shapeOf(n));
     const [word, inside] = unflatten(at, [shapeOf(codes)[0], each], e.sizes);
@@ -203,7 +203,7 @@ const computed: Readonly<Record<string, Rule>> = {
     if (typeof value !== "number") throw new Bug(`a constant whose value is ${value} is not bound`);
     return e.literal(value, n.type.dtype);
   },
-  iota: (e, n, coords) => e.index(coords[n.attrs.axis as number]),
+  iota: (e, n, coords) => e.index(coords[attrsOf(n, "iota").axis]),
   draw: (e, n, coords, guard) => {
     const [key, step, first] = n.inputs;
     const place = e.index(flatten(coords, shapeOf(n)));

@@ -5,15 +5,16 @@
  * backward half computes joins a kernel of the forward half only where that kernel stores no more for it: else the cut's choice of what is kept would be undone.
  * What lies behind a fence is stored: a kernel that waits does not hold up what comes before.
  */
+
 import type { Graph, Node } from "../../ir/graph.ts";
-import { rowOf } from "../../ir/ops/index.ts";
+import { foldedAxes, rowOf } from "../../ir/ops/index.ts";
 import { isGet } from "../../ir/rebuild.ts";
 import { buildLoop, buildProduct, type InMemory } from "./build.ts";
 import { type Cluster, Clusters, type Kind } from "./clusters.ts";
 import { dotShape } from "./dots.ts";
 import { chooseRoots, elements, inPieces, isFence, isLeaf, type RootLimits, under } from "./roots.ts";
 import { SharedKernels } from "./shared.ts";
-import { isReduction, Misfit, reducedAxes, Signatures, spaceOf } from "./space.ts";
+import { isReduction, Misfit, Signatures, spaceOf } from "./space.ts";
 import { buildSpecial, isSpecial, type SpecialBuilt } from "./special.ts";
 import { commonSum, type Uses, worthOne } from "./sums.ts";
 
@@ -53,7 +54,7 @@ function kindOf(n: Node): Kind {
 /** Whether a reduction runs along the fastest axes of its operand, so that rows lie in one piece. */
 function alongRows(n: Node): boolean {
   const shape = spaceOf(n);
-  const reduced = reducedAxes(n);
+  const reduced = foldedAxes(n);
   let seen = false;
   for (let i = 0; i < shape.length; i++) {
     if (shape[i] === 1) continue;

@@ -3,7 +3,7 @@
  * scatters are always roots; elementwise work and movement is left to its consumers unless that would repeat what is dear.
  */
 import { type Graph, type Node, order, sizes } from "../../ir/graph.ts";
-import { bound } from "../../ir/ops/attrs.ts";
+import { bound } from "../../ir/ops/bound.ts";
 import { costOf, isPlainMove, joinedAxis, readsOf, rowOf, splatOf, windowOf } from "../../ir/ops/index.ts";
 import { constantAxes, isTimes } from "../../ir/passes/rules/facts.ts";
 import { isGet } from "../../ir/rebuild.ts";

@@ -2,8 +2,9 @@
  * Several roots in one kernel: the axes they share, and for each root its coordinates in terms of these axes. One root seeds the axes; the
  * others are bound through the places at which they read each other. A root that cannot be bound, or not to one place, does not belong.
  */
+
 import { type Node, sizes as shapeOf } from "../../ir/graph.ts";
-import { rowOf } from "../../ir/ops/index.ts";
+import { foldedAxes, rowOf } from "../../ir/ops/index.ts";
 import { Emitter } from "./emit.ts";
 import { axisIndex, flatten, type Index, range, sameIndex, substitute, unflatten, valuesOf, zero } from "./index.ts";
 import { elements, isLeaf } from "./roots.ts";
@@ -20,7 +21,6 @@ export interface Reference {
 export const isReduction = (n: Node): boolean => rowOf(n).role === "reduce";
 /** The shape a root runs over: a reduction's operand, otherwise its own. */
 export const spaceOf = (n: Node): readonly number[] => shapeOf(isReduction(n) ? n.inputs[0] : n);
-export const reducedAxes = (n: Node): readonly number[] => (n.attrs.axes as readonly number[] | undefined) ?? [n.attrs.axis as number];
 
 /** What a root reads out of memory, by its own axes; computed once. */
 export class Signatures {
@@ -59,7 +59,7 @@ export interface Space {
 const sameCoords = (a: readonly Index[], b: readonly Index[]): boolean => a.length === b.length && a.every((x, i) => sameIndex(x, b[i]));
 
 /** Drops the reduced axes of a reduction's operand coordinates. */
-export const keptCoords = (n: Node, coords: readonly Index[]): Index[] => coords.filter((_, i) => !reducedAxes(n).includes(i));
+export const keptCoords = (n: Node, coords: readonly Index[]): Index[] => coords.filter((_, i) => !foldedAxes(n).includes(i));
 
 /**
  * Binds all of `roots`, starting from those in `bound`. `rowCoords(dims)` are coordinates of the row in a box of those sizes.
@@ -104,7 +104,7 @@ export function bindAll(
   };
   const fromResult = (n: Node, out: readonly Index[]): Index[] => {
     const shape = spaceOf(n);
-    const reduced = reducedAxes(n);
+    const reduced = foldedAxes(n);
     const rows = rowCoords(reduced.map((a) => shape[a]));
     let kept = 0;
     return shape.map((_, i) => (reduced.includes(i) ? rows[reduced.indexOf(i)] : out[kept++]));

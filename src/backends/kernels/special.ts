@@ -1,7 +1,8 @@
 /** Kernels of roots that are neither loops over all their elements nor products: scatter, scan, selection, writing in place, concatenation. */
+
 import { Bug, type Node, sizes as shapeOf } from "../../ir/graph.ts";
-import { bound } from "../../ir/ops/attrs.ts";
-import { readsOf } from "../../ir/ops/index.ts";
+import { bound } from "../../ir/ops/bound.ts";
+import { attrsOf, readsOf } from "../../ir/ops/index.ts";
 import { type Built, type InMemory, mergeAxes, Operands } from "./build.ts";
 import { Emitter } from "./emit.ts";
 import { add, axisIndex, constant, flatten, type Index, scale, shift, unflatten, zero } from "./index.ts";
@@ -94,7 +95,7 @@ const rules: Readonly<Record<string, Rule>> = {
   },
   cumsum: (n, inMemory) => {
     const shape = shapeOf(n);
-    const axis = n.attrs.axis as number;
+    const { axis } = attrsOf(n, "cumsum");
     const order = [...shape.map((_, i) => i).filter((i) => i !== axis && shape[i] > 1), axis];
     const axes = order.map((i) => shape[i]);
     const { operands, emitter } = start(axes, inMemory);
@@ -126,7 +127,7 @@ const rules: Readonly<Record<string, Rule>> = {
   },
   write: (n, inMemory) => {
     const [old, at, rows] = n.inputs;
-    const axis = n.attrs.axis as number;
+    const { axis } = attrsOf(n, "write");
     const room = shapeOf(old)[axis] - shapeOf(rows)[axis] + 1;
     const built = copyInto(rows, n, inMemory, (coords, e) =>
       coords.map((c, i) => (i === axis ? add(c, e.clamped(e.at(at, []), room)) : c)),

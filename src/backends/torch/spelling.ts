@@ -3,10 +3,11 @@
  * in ties, in what is out of range or in dtypes, the spelling says what the row says. `ops` is `python/peftc_ops.py`, which lies beside every
  * printed program.
  */
+
 import type { Dim } from "../../ir/dim.ts";
 import type { Node } from "../../ir/graph.ts";
-import { numberAttr } from "../../ir/ops/attrs.ts";
 import {
+  attrsOf,
   axesOfDot,
   type CompareName,
   castTo,
@@ -202,11 +203,11 @@ const move: Readonly<Record<"reshape" | "permute" | "expand" | "slice" | "pad" |
   pad: ({ node, tensor }) => {
     const [low, high] = [list(node.attrs.low), list(node.attrs.high)];
     const pairs = low.flatMap((_, i) => [low[low.length - 1 - i], high[low.length - 1 - i]]).map(String);
-    return call("F.pad", tensor(0).text, tuple(pairs), `value=${numberAttr(node.attrs, "value")}`);
+    return call("F.pad", tensor(0).text, tuple(pairs), `value=${attrsOf(node, "pad").value}`);
   },
   concat: ({ node, tensor }) => {
     const parts = node.inputs.map((_, i) => tensor(i).text);
-    return call("torch.cat", `(${parts.join(", ")}${parts.length === 1 ? "," : ""})`, `dim=${numberAttr(node.attrs, "axis")}`);
+    return call("torch.cat", `(${parts.join(", ")}${parts.length === 1 ? "," : ""})`, `dim=${attrsOf(node, "concat").axis}`);
   },
 };
 
@@ -239,7 +240,7 @@ export const spellings: Readonly<Record<Exclude<OpName, ElsewhereName>, Spell>> 
   },
   reduce_max: reduction("amax"),
   reduce_min: reduction("amin"),
-  argmax: ({ node, tensor }) => method(method(tensor(0), "argmax", `dim=${numberAttr(node.attrs, "axis")}`), "to", "torch.int32"),
+  argmax: ({ node, tensor }) => method(method(tensor(0), "argmax", `dim=${attrsOf(node, "argmax").axis}`), "to", "torch.int32"),
   dot,
   const: ({ node }) => {
     const data = node.attrs.data as readonly number[];
@@ -248,7 +249,7 @@ export const spellings: Readonly<Record<Exclude<OpName, ElsewhereName>, Spell>> 
     return node.type.shape.length === 1 ? flat : method(flat, "reshape", tuple(node.type.shape));
   },
   iota: ({ node }) => {
-    const axis = numberAttr(node.attrs, "axis");
+    const { axis } = attrsOf(node, "iota");
     const { shape } = node.type;
     const line = call("torch.arange", dim(shape[axis]).text, "dtype=torch.int32", "device=device");
     if (shape.length === 1) return line;
@@ -274,7 +275,7 @@ export const spellings: Readonly<Record<Exclude<OpName, ElsewhereName>, Spell>> 
   dequantise: helper("dequantise", "shape", "block"),
   widen: helper("widen", "shape", "format"),
   cumsum: ({ node, tensor }) =>
-    method(tensor(0), "cumsum", `dim=${numberAttr(node.attrs, "axis")}`, ...(node.type.dtype === "f32" ? [] : ["dtype=torch.int32"])),
+    method(tensor(0), "cumsum", `dim=${attrsOf(node, "cumsum").axis}`, ...(node.type.dtype === "f32" ? [] : ["dtype=torch.int32"])),
   kth: helper("kth"),
   svd_u: helper("svd_u"),
   svd_s: helper("svd_s"),

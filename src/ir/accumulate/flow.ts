@@ -2,15 +2,16 @@
 import { type Dim, mulDim, sameDim } from "../dim.ts";
 import type { Node } from "../graph.ts";
 import {
+  attrsOf,
   axesOfDot,
   castTo,
+  foldedAxes,
   iotaAxis,
   isExpand,
   isGather,
   isReshape,
   passedAxes,
   readsOf,
-  reducedAxes,
   rowOf,
   splatOf,
   summedAxes,
@@ -39,7 +40,7 @@ export function flowOf(n: Node, at: readonly number[], holds: (d: Dim) => boolea
     case "move":
       return moved(n, at);
     case "reduce": {
-      const over = reducedAxes(n) ?? [n.attrs.axis as number];
+      const over = foldedAxes(n);
       if (!over.includes(at[0])) return { axis: at[0] - over.filter((a) => a < at[0]).length };
       return summedAxes(n) ? { sum: true } : { why: "takes the largest or smallest over rows of the batch" };
     }
@@ -99,7 +100,7 @@ function indexed(n: Node, at: readonly number[], holds: (d: Dim) => boolean, isP
   if (n.attrs.rows !== undefined) {
     const [index, updates] = at;
     const rank = n.inputs[0].type.shape.length;
-    if (holds(n.attrs.rows as Dim)) return { why: "puts values into rows of the batch" };
+    if (holds(attrsOf(n, "scatter_add").rows)) return { why: "puts values into rows of the batch" };
     if (index >= 0) return index === updates ? { sum: true } : { why: PAIRS };
     return updates >= rank ? { axis: 1 + updates - rank } : { why: MIXES };
   }

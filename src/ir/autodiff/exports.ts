@@ -3,7 +3,7 @@
  * exports exist at once, and `apply` puts in the loops that have them. New exports are appended, so old reads keep their meaning.
  */
 import { type Body, type Node, node } from "../graph.ts";
-import { rowOf } from "../ops/index.ts";
+import { attrsOf, rowOf } from "../ops/index.ts";
 import { exportRead, isGet, readOf, rebuild, withInputs } from "../rebuild.ts";
 
 export class LoopExports {
@@ -24,7 +24,7 @@ export class LoopExports {
     const { carried, bodies, turns } = loop.loop!;
     const at = this.settle(inside);
     const { supply } = rowOf(at);
-    const index = at.attrs.index as number;
+    const index = supply === "arg" ? attrsOf(at, "arg").index : -1;
     if (supply === "arg" && index >= carried) return this.settle(loop.inputs[carried + turns[turn].args[index - carried]]);
     if (supply === "arg" && turn === 0) return this.settle(loop.inputs[index]);
     if (supply === "arg") return this.valueAt(loop, turn - 1, bodies[turns[turn - 1].body].results[index]);

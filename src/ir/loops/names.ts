@@ -4,7 +4,9 @@
  * `id`, `of`: the static loop and how many turns it had · `turns`: for each turn its number · `paths`: for each turn the same number of
  * prefixes; a path in a body that begins with any turn's prefix of a column begins, in turn t, with t's. Empty: none.
  */
+
 import type { Attrs, Node, Origin, Turn } from "../graph.ts";
+import { attrsOf } from "../ops/index.ts";
 
 /** More columns than this are not kept: they only make names. */
 const MOST_COLUMNS = 8;
@@ -62,9 +64,9 @@ export class TurnPaths {
  * of its turns goes with.
  */
 export function followNames(loop: Node, picked: readonly number[]): Attrs {
-  const { id, of } = loop.attrs;
-  const numbers = loop.attrs.turns as readonly number[] | undefined;
-  const paths = loop.attrs.paths as readonly string[] | undefined;
+  const { id, of } = attrsOf(loop, "loop");
+  const numbers = attrsOf(loop, "loop").turns;
+  const paths = attrsOf(loop, "loop").paths;
   if (!numbers || !paths) return { follows: picked };
   const width = paths.length / numbers.length;
   return {
@@ -78,8 +80,8 @@ export function followNames(loop: Node, picked: readonly number[]): Attrs {
 
 /** The attributes for a loop that is the turns `from`..`to`-1 of another. */
 export function namesOf(loop: Node, from: number, to: number): Attrs {
-  const numbers = loop.attrs.turns as readonly number[] | undefined;
-  const paths = loop.attrs.paths as readonly string[] | undefined;
+  const numbers = attrsOf(loop, "loop").turns;
+  const paths = attrsOf(loop, "loop").paths;
   if (!numbers || !paths) return loop.attrs;
   const width = paths.length / numbers.length;
   return { ...loop.attrs, turns: numbers.slice(from, to), paths: paths.slice(from * width, to * width) };
@@ -87,9 +89,9 @@ export function namesOf(loop: Node, from: number, to: number): Attrs {
 
 /** For a loop node: where a node of its body comes from, in a turn. */
 export function originsIn(loop: Node): (t: number, origin: Origin) => Origin {
-  const { id, of } = loop.attrs;
-  const numbers = loop.attrs.turns as readonly number[] | undefined;
-  const paths = loop.attrs.paths as readonly string[] | undefined;
+  const { id, of } = attrsOf(loop, "loop");
+  const numbers = attrsOf(loop, "loop").turns;
+  const paths = attrsOf(loop, "loop").paths;
   if (!numbers || !paths) return (_, origin) => origin;
   const width = paths.length / numbers.length;
   const columnOf = new Map<string, number>();
@@ -116,6 +118,6 @@ export function originsIn(loop: Node): (t: number, origin: Origin) => Origin {
   return (t, origin) => ({
     ...origin,
     path: rename(t, origin.path),
-    turn: within(origin.turn, { loop: String(id), turn: numbers[t], of: of as number }),
+    turn: within(origin.turn, { loop: String(id), turn: numbers[t], of: of! }),
   });
 }

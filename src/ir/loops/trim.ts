@@ -2,6 +2,7 @@
 
 import { type Body, type Graph, type Loop, type Node, node, order } from "../graph.ts";
 import { makeArg } from "../make.ts";
+import { attrsOf } from "../ops/index.ts";
 import { isGet, rebuild, withInputs } from "../rebuild.ts";
 
 /**
@@ -34,10 +35,10 @@ function trimNodes(roots: readonly Node[], known: Map<Node, Node>): Node[] {
     const [loop] = n.inputs;
     if (!reads.has(loop)) reads.set(loop, { carried: new Set(), exports: new Map() });
     const { carried, exports } = reads.get(loop)!;
-    const index = n.attrs.index as number;
+    const { index } = attrsOf(n, "get");
     if (n.attrs.output === "carried") carried.add(index);
     else {
-      const { body } = loop.loop!.turns[n.attrs.turn as number];
+      const { body } = loop.loop!.turns[attrsOf(n, "get").turn!];
       if (!exports.has(body)) exports.set(body, new Set());
       exports.get(body)!.add(index);
     }
@@ -51,8 +52,8 @@ function trimNodes(roots: readonly Node[], known: Map<Node, Node>): Node[] {
     }
     if (!isGet(n)) return withInputs(n, inputs);
     const { slots, exports } = places.get(n.inputs[0])!;
-    const from = n.attrs.output === "carried" ? slots : exports[n.inputs[0].loop!.turns[n.attrs.turn as number].body];
-    const index = from.indexOf(n.attrs.index as number);
+    const from = n.attrs.output === "carried" ? slots : exports[n.inputs[0].loop!.turns[attrsOf(n, "get").turn!].body];
+    const index = from.indexOf(attrsOf(n, "get").index);
     if (index === n.attrs.index) return withInputs(n, inputs);
     return node(n.op, inputs, { ...n.attrs, index }, n.type, n.origin);
   });

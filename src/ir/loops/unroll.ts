@@ -1,7 +1,7 @@
 /** Turns loops back into their turns, one behind the other. */
 import { Bug } from "../errors.ts";
 import { type Graph, type Node, node, order } from "../graph.ts";
-import { rowOf } from "../ops/index.ts";
+import { attrsOf, rowOf } from "../ops/index.ts";
 import { constantNodes, isGet, readOf, rebuild, withInputs } from "../rebuild.ts";
 import { originsIn } from "./names.ts";
 
@@ -82,7 +82,7 @@ function neededResults(n: Node, flat: readonly (readonly Node[])[], reads: reado
     let enters = entered.get(key);
     if (!enters) {
       const reached = order(places.map((place) => flat[turns[t].body][place]));
-      const args = reached.filter((x) => rowOf(x).supply === "arg").map((x) => x.attrs.index as number);
+      const args = reached.filter((x) => rowOf(x).supply === "arg").map((x) => attrsOf(x, "arg").index);
       enters = args.filter((i) => i < carried);
       entered.set(key, enters);
     }

@@ -3,6 +3,7 @@
  * Kernels move an index that is outside to the nearest row, so data is checked before anything runs.
  */
 import { type Graph, type Node, order } from "../graph.ts";
+import { attrsOf } from "./attributes.ts";
 import { isPlainMove, windowOf } from "./moves.ts";
 import { splatOf } from "./query.ts";
 
@@ -59,7 +60,7 @@ const keepsValues = (n: Node): boolean => isPlainMove(n) || n.op === "cast" || n
 /** The extent of the axis whose positions a node holds, if that is all it holds. */
 function positionsOf(n: Node): number | undefined {
   if (n.op === "iota") {
-    const extent = n.type.shape[n.attrs.axis as number];
+    const extent = n.type.shape[attrsOf(n, "iota").axis];
     return typeof extent === "number" && extent > 1 ? extent : undefined;
   }
   // of a part of them that is not the first, places and positions differ

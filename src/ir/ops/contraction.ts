@@ -1,6 +1,6 @@
 /** The one contraction. */
-import type { Attrs, Node } from "../graph.ts";
-import { numbersAttr } from "./attrs.ts";
+import type { Node } from "../graph.ts";
+import { type AttrsOf, attrsOf } from "./attributes.ts";
 import { needAxes, needCount, needDType, needEqual, refuse } from "./mismatch.ts";
 import type { ContractionName, Op } from "./op.ts";
 import { copyBox, count, stridesOf, type Tensor, tensor } from "./tensor.ts";
@@ -14,9 +14,8 @@ export interface DotAxes {
   readonly lhsFree: readonly number[];
   readonly rhsFree: readonly number[];
 }
-export function dotAxes(attrs: Attrs, lhsRank: number, rhsRank: number): DotAxes {
-  const of = (name: string) => numbersAttr(attrs, name);
-  const [lhsBatch, rhsBatch, lhsContract, rhsContract] = [of("lhsBatch"), of("rhsBatch"), of("lhsContract"), of("rhsContract")];
+export function dotAxes(attrs: AttrsOf["dot"], lhsRank: number, rhsRank: number): DotAxes {
+  const { lhsBatch, rhsBatch, lhsContract, rhsContract } = attrs;
   const free = (rank: number, ...taken: (readonly number[])[]) =>
     Array.from({ length: rank }, (_, i) => i).filter((i) => !taken.some((t) => t.includes(i)));
   return {
@@ -47,7 +46,7 @@ function arranged(x: Tensor, axes: readonly number[]): Float64Array {
   return out;
 }
 
-function dot(lhs: Tensor, rhs: Tensor, attrs: Attrs): Tensor {
+function dot(lhs: Tensor, rhs: Tensor, attrs: AttrsOf["dot"]): Tensor {
   const a = dotAxes(attrs, lhs.shape.length, rhs.shape.length);
   const size = (t: Tensor, axes: readonly number[]) => axes.map((i) => t.shape[i]);
   const batch = size(lhs, a.lhsBatch);
@@ -100,8 +99,8 @@ function unpermuted(axes: readonly number[]): number[] {
 }
 const range = (from: number, n: number) => Array.from({ length: n }, (_, i) => from + i);
 
-function cotangentOf(side: "lhs" | "rhs", node: Node): { other: 0 | 1; attrs: Attrs; order: number[] } {
-  const a = dotAxes(node.attrs, node.inputs[0].type.shape.length, node.inputs[1].type.shape.length);
+function cotangentOf(side: "lhs" | "rhs", node: Node): { other: 0 | 1; attrs: AttrsOf["dot"]; order: number[] } {
+  const a = dotAxes(attrsOf(node, "dot"), node.inputs[0].type.shape.length, node.inputs[1].type.shape.length);
   const nb = a.lhsBatch.length;
   const batch = range(0, nb);
   // The result's axes are batch, lhs free, rhs free. Contract the cotangent with the other operand over that one's free axes; what comes
@@ -123,7 +122,7 @@ const a23 = tensor("f32", [2, 3], [1, -2, 3, 4, 5.5, -6]);
 const b34 = tensor("f32", [3, 4], [0.5, 1, -1, 2, 3, -0.5, 0.25, 1, -2, 1, 1, -3]);
 const c232 = tensor("f32", [2, 3, 2], [1, -2, 3, 4, 5.5, -6, 0.5, 1, -1, 2, 3, -0.5]);
 
-export const contraction: Readonly<Record<ContractionName, Op>> = {
+export const contraction: { readonly [K in ContractionName]: Op<AttrsOf[K]> } = {
   dot: {
     doc: "dot {lhsBatch, rhsBatch, lhsContract, rhsContract}: Σ over the contracted axes; the result's axes are batch, lhs free, rhs free (XLA's DotGeneral). f32. With {zeros} there is a third operand, an f32 of no axes, that has no part in the value: see the pass `sparse`.",
     role: "product",

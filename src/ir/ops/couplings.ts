@@ -4,8 +4,9 @@
  * puts away. Rows for integers of two words: wide.ts.
  */
 import { Bug } from "../errors.ts";
-import type { Attrs, DType } from "../graph.ts";
-import { dimsAttr, numberAttr, numbersAttr } from "./attrs.ts";
+import type { DType } from "../graph.ts";
+import { type AttrsOf, attrsOf } from "./attributes.ts";
+import { bounds } from "./bound.ts";
 import { type Ratio, ratioOf } from "./integers.ts";
 import { needCount, needDType, needSameShape, refuse } from "./mismatch.ts";
 import type { CouplingName, Op } from "./op.ts";
@@ -18,7 +19,7 @@ const least = (q: number, { num, den }: Ratio): number => -Math.floor(-(2 * den 
 
 const stream: readonly DType[] = ["f32", "i32"];
 
-function elementwise(op: CouplingName, n: number | readonly number[], accepts: readonly DType[]): Pick<Op, "shape"> {
+function elementwise(op: CouplingName, n: number | readonly number[], accepts: readonly DType[]): Pick<Op<AttrsOf["remainder"]>, "shape"> {
   return {
     shape: (types, attrs, solver) => {
       if (typeof n === "number") needCount(op, types, n);
@@ -40,8 +41,7 @@ function each(x: Tensor, f: (i: number) => number): Tensor {
 /** Numbers of one word: as many as fit. */
 export const perWord = (bits: number): number => Math.floor(32 / bits);
 export const wordsOf = (elements: number, bits: number): number => Math.ceil(elements / perWord(bits));
-function bitsAttr(attrs: Attrs): number {
-  const bits = numberAttr(attrs, "bits");
+function bitsOf({ bits }: AttrsOf["pack"]): number {
   if (!Number.isInteger(bits) || bits < 1 || bits > 16) throw new Bug(`numbers of ${bits} bits are not packed`);
   return bits;
 }
@@ -56,7 +56,7 @@ const whole = { num: 1, den: 1 };
 const nines = { num: 9, den: 10 };
 const ratios = [tenth, third, whole, nines, { num: 1, den: 7 }, { num: 5, den: 2 }];
 
-export const couplings: Readonly<Record<CouplingName, Op>> = {
+export const couplings: { readonly [K in CouplingName]: Op<AttrsOf[K]> } = {
   couple: {
     doc: "couple {num, den} (x, f): num/den·x + f. In i32 the product is rounded to the nearest integer, halves upward.",
     role: "map",
@@ -68,11 +68,11 @@ export const couplings: Readonly<Record<CouplingName, Op>> = {
     vjp: "by transpose",
     linear: "all",
     transpose: ({ b, node, cotangent, wants }) => {
-      const { num, den } = ratioOf(node.attrs);
+      const { num, den } = ratioOf(attrsOf(node, "couple", "uncouple"));
       return [wants(0) ? b.mul(cotangent, num / den) : undefined, cotangent];
     },
     invert: (b, node, i, result) =>
-      i === 0 && node.type.dtype === "f32" ? b.make("uncouple", [result, node.inputs[1]], node.attrs) : undefined,
+      i === 0 && node.type.dtype === "f32" ? b.make("uncouple", [result, node.inputs[1]], attrsOf(node, "couple")) : undefined,
     sparse: { all: [0, 1] },
     examples: [
       ...ratios.map((attrs) => ({ inputs: [some, added], attrs: { ...attrs } })),
@@ -96,7 +96,7 @@ export const couplings: Readonly<Record<CouplingName, Op>> = {
     vjp: "by transpose",
     linear: "all",
     transpose: ({ b, node, cotangent, wants }) => {
-      const { num, den } = ratioOf(node.attrs);
+      const { num, den } = ratioOf(attrsOf(node, "couple", "uncouple"));
       const scaled = b.mul(cotangent, den / num);
       return [scaled, wants(1) ? b.neg(scaled) : undefined];
     },
@@ -131,10 +131,10 @@ export const couplings: Readonly<Record<CouplingName, Op>> = {
       needDType("pack", types, 0, ["i32"]);
       const [n] = types[0].shape;
       if (types[0].shape.length !== 1 || typeof n !== "number") refuse("pack", types, "numbers to pack are a vector of known length");
-      return { dtype: "i32", shape: [wordsOf(n, bitsAttr(attrs))] };
+      return { dtype: "i32", shape: [wordsOf(n, bitsOf(attrs))] };
     },
     eval: ([x], attrs) => {
-      const bits = bitsAttr(attrs);
+      const bits = bitsOf(attrs);
       const words = wordsOf(x.data.length, bits);
       const out = empty("i32", [words]);
       for (let i = 0; i < x.data.length; i++) out.data[i % words] |= (x.data[i] & (2 ** bits - 1)) << (bits * Math.floor(i / words));
@@ -153,14 +153,14 @@ export const couplings: Readonly<Record<CouplingName, Op>> = {
     shape: (types, attrs) => {
       needCount("unpack", types, 1);
       needDType("unpack", types, 0, ["i32"]);
-      const shape = dimsAttr(attrs, "shape");
-      if (types[0].shape[0] !== wordsOf(count(shape as readonly number[]), bitsAttr(attrs)))
+      const { shape } = attrs;
+      if (types[0].shape[0] !== wordsOf(count(shape as readonly number[]), bitsOf(attrs)))
         refuse("unpack", types, "the words are not those of this shape");
       return { dtype: "i32", shape };
     },
     eval: ([w], attrs) => {
-      const bits = bitsAttr(attrs);
-      const out = empty("i32", numbersAttr(attrs, "shape"));
+      const bits = bitsOf(attrs);
+      const out = empty("i32", bounds(attrs.shape));
       const words = w.data.length;
       for (let i = 0; i < out.data.length; i++) out.data[i] = (w.data[i % words] >>> (bits * Math.floor(i / words))) & (2 ** bits - 1);
       return out;

@@ -1,5 +1,6 @@
 /** Decompositions and quantisation, computed on the host at loading. */
 import type { Attrs, Type } from "../graph.ts";
+import type { AttrsFor } from "./attributes.ts";
 import { eliminate } from "./elimination.ts";
 import { qr, solveLinear } from "./linalg.ts";
 import { needCount, needDType, needEqual, refuse } from "./mismatch.ts";
@@ -37,7 +38,7 @@ function decomposition(
   };
 }
 
-export const hosts: Readonly<Record<HostName, Op>> = {
+export const hosts: { readonly [K in HostName]: Op<AttrsFor<K>> } = {
   svd_u: decomposition(
     "svd_u",
     "svd_u (x[m, n]): left singular vectors, [m, k], k = min(m, n); the largest component of each is positive.",

@@ -14,6 +14,7 @@ import { sources } from "./sources.ts";
 import { special } from "./special.ts";
 import { wides } from "./wide.ts";
 
+export * from "./attributes.ts";
 export * from "./integers.ts";
 export * from "./mismatch.ts";
 export * from "./moves.ts";

@@ -1,6 +1,7 @@
 /** Rows in which data chooses the place. */
-import { type Dim, subDim } from "../dim.ts";
-import { numberAttr } from "./attrs.ts";
+import { subDim } from "../dim.ts";
+import { type AttrsFor, attrsOf } from "./attributes.ts";
+import { bound } from "./bound.ts";
 import { needAxis, needCount, needDType, needEqual, refuse } from "./mismatch.ts";
 import type { IndexingName, Op } from "./op.ts";
 import { unpacking } from "./quantise.ts";
@@ -11,7 +12,7 @@ const clamp = (i: number, n: number): number => Math.max(0, Math.min(i, n - 1));
 const x32: Tensor = tensor("f32", [3, 2], [1, -2, 3, 4, 5.5, -6]);
 const idx: Tensor = tensor("i32", [2, 2], [2, 0, 2, 1]);
 
-export const indexing: Readonly<Record<IndexingName, Op>> = {
+export const indexing: { readonly [K in IndexingName]: Op<AttrsFor<K>> } = {
   gather: {
     doc: "gather (x[V, ...rest], idx i32[...I]): rows of x by index, [...I, ...rest]. An index outside 0..V−1 takes the nearest row.",
     role: "index",
@@ -49,10 +50,10 @@ export const indexing: Readonly<Record<IndexingName, Op>> = {
       const rank = types[0].shape.length;
       if (types[1].shape.length < rank) refuse("scatter_add", types, "there are fewer updates than indices");
       for (let i = 0; i < rank; i++) needEqual("scatter_add", types, [0, 1], [i, i], solver);
-      return { dtype: types[1].dtype, shape: [attrs.rows as Dim, ...types[1].shape.slice(rank)] };
+      return { dtype: types[1].dtype, shape: [attrs.rows, ...types[1].shape.slice(rank)] };
     },
     eval: ([at, upd], attrs) => {
-      const rows = numberAttr(attrs, "rows");
+      const rows = bound(attrs.rows);
       const rest = upd.shape.slice(at.shape.length);
       const out = empty(upd.dtype, [rows, ...rest]);
       const n = count(rest);
@@ -89,7 +90,7 @@ export const indexing: Readonly<Record<IndexingName, Op>> = {
       return old;
     },
     eval: ([old, at, rows], attrs) => {
-      const axis = numberAttr(attrs, "axis");
+      const { axis } = attrs;
       const out = empty(old.dtype, old.shape);
       out.data.set(old.data);
       const strides = stridesOf(old.shape);
@@ -101,7 +102,7 @@ export const indexing: Readonly<Record<IndexingName, Op>> = {
     vjp: "by transpose",
     linear: [[0, 2]],
     transpose: ({ b, node, inputs: [, at, rows], cotangent, wants }) => {
-      const axis = numberAttr(node.attrs, "axis");
+      const { axis } = attrsOf(node, "write");
       const hole = wants(0) ? b.make("write", [cotangent, at, b.zeros(rows.type)], { axis }) : undefined;
       if (!wants(2)) return [hole, undefined, undefined];
       // The rows that were put, read back: a gather along the axis, which has to be the first for that.

@@ -1,7 +1,8 @@
 /** Multiples of integers by fixed ratios, and back: what couplings of integer streams compute, for integers of any size. */
+
 import { Bug } from "../errors.ts";
-import type { Attrs } from "../graph.ts";
-import { numberAttr } from "./attrs.ts";
+import type { Node } from "../graph.ts";
+import { attrsOf } from "./attributes.ts";
 
 /** Numerator and denominator of a factor: positive, without a common divisor, so small that sums of their product do not wrap. */
 export const LARGEST_TERM = 1 << 14;
@@ -10,12 +11,15 @@ export interface Ratio {
   readonly num: number;
   readonly den: number;
 }
-export function ratioOf(attrs: Attrs): Ratio {
-  const [num, den] = [numberAttr(attrs, "num"), numberAttr(attrs, "den")];
+export function ratioOf({ num, den }: Ratio): Ratio {
   for (const x of [num, den])
     if (!Number.isInteger(x) || x < 1 || x > LARGEST_TERM) throw new Bug(`${num}/${den} is no ratio of small positive integers`);
   return { num, den };
 }
+
+/** The ratio of a coupling, or of what undoes it. */
+export const ratioAt = (n: Node): Ratio =>
+  ratioOf(attrsOf(n, "couple", "uncouple", "remainder", "couple_wide", "uncouple_wide", "remainder_wide"));
 
 /** How many integers at most round to the same multiple: one more than the largest remainder. */
 const preimages = ({ num, den }: Ratio): number => Math.ceil(den / num);

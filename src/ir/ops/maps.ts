@@ -1,7 +1,7 @@
 /** Elementwise rows. All operands of a row have equal shapes. */
 import type { Builder } from "../build.ts";
 import type { DType, Node } from "../graph.ts";
-import { dtypeAttr } from "./attrs.ts";
+import type { AttrsFor } from "./attributes.ts";
 import { type FunctionRow, functions } from "./functions.ts";
 import { needCount, needDType, needSameShape, refuse } from "./mismatch.ts";
 import type { BinaryName, CompareName, Example, FunctionName, LogicName, MapName, Op, PartialDerivative } from "./op.ts";
@@ -138,7 +138,7 @@ function extreme(op: "max" | "min", sparse?: Op["sparse"]): Op {
 
 const zeroAt = (b: Builder, where: Node, value: Node): Node => b.where(where, 0, value);
 
-export const maps: Readonly<Record<MapName, Op>> = {
+export const maps: { readonly [K in MapName]: Op<AttrsFor<K>> } = {
   neg: {
     doc: "−x.",
     role: "scale",
@@ -319,10 +319,10 @@ export const maps: Readonly<Record<MapName, Op>> = {
     accepts: any,
     shape: (types, attrs) => {
       needCount("cast", types, 1);
-      return { dtype: dtypeAttr(attrs), shape: types[0].shape };
+      return { dtype: attrs.dtype, shape: types[0].shape };
     },
     eval: ([x], attrs) => {
-      const to = dtypeAttr(attrs);
+      const to = attrs.dtype;
       const out = empty(to, x.shape);
       if (to === "bool") for (let i = 0; i < out.data.length; i++) out.data[i] = x.data[i] !== 0 ? 1 : 0;
       else if (to === "i32") for (let i = 0; i < out.data.length; i++) out.data[i] = Math.trunc(x.data[i]) | 0;

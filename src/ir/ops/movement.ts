@@ -1,7 +1,8 @@
 /** Rows that only move elements: what each shows of its operands is `reads`, from which its value and all that passes and kernels do with it follow. */
 import { addDim, type Dim, divDim, least, mulDim, sameDim, subDim } from "../dim.ts";
 import type { Attrs, Node, Type } from "../graph.ts";
-import { bound } from "./attrs.ts";
+import { attrsOf } from "./attributes.ts";
+import { bound } from "./bound.ts";
 import { needAxes, needAxis, needCount, needEqual, refuse } from "./mismatch.ts";
 import type { Columns, Differentiation, MovementName, Op } from "./op.ts";
 import { moved, straight } from "./reads.ts";
@@ -39,8 +40,7 @@ function sliceSize(start: Dim, stop: Dim, step: number): Dim | undefined {
 const x23: Tensor = tensor("f32", [2, 3], [1, -2, 3, 4, 5.5, -6]);
 const x213: Tensor = tensor("f32", [2, 1, 3], [1, -2, 3, 4, 5.5, -6]);
 const inverseOrder = (order: readonly number[]): number[] => order.map((_, i) => order.indexOf(i));
-const attrsOf = <K extends MovementName>(_op: K, node: Node) => node.attrs as MovementAttrs[K];
-const orderOf = (node: Node) => attrsOf("permute", node).order;
+const orderOf = (node: Node) => attrsOf(node, "permute").order;
 
 const rows: { readonly [K in MovementName]: Move<MovementAttrs[K]> } = {
   reshape: {
@@ -139,7 +139,7 @@ const rows: { readonly [K in MovementName]: Move<MovementAttrs[K]> } = {
     vjp: "by transpose",
     linear: "all",
     transpose: ({ b, node, inputs: [x], cotangent }) => {
-      const { start, step } = attrsOf("slice", node);
+      const { start, step } = attrsOf(node, "slice");
       let g = cotangent;
       // Elements that were stepped over get zeros: each axis [n] becomes [n, 1], padded to [n, step], flattened, and the tail is cut.
       step.forEach((by, axis) => {
@@ -180,7 +180,7 @@ const rows: { readonly [K in MovementName]: Move<MovementAttrs[K]> } = {
     }),
     // Linear only around value 0, which is what `jvp` pads the tangent with.
     vjp: ({ b, node, inputs: [x], cotangent }) => {
-      const { low } = attrsOf("pad", node);
+      const { low } = attrsOf(node, "pad");
       return [
         b.slice(
           cotangent,
@@ -189,7 +189,7 @@ const rows: { readonly [K in MovementName]: Move<MovementAttrs[K]> } = {
         ),
       ];
     },
-    jvp: ({ b, node, tangents: [t] }) => t && b.pad(t, attrsOf("pad", node).low, attrsOf("pad", node).high),
+    jvp: ({ b, node, tangents: [t] }) => t && b.pad(t, attrsOf(node, "pad").low, attrsOf(node, "pad").high),
     sparse: { makes: "beside zero" },
     examples: [
       { inputs: [x23], attrs: { low: [0, 1], high: [1, 2], value: 0 } },
@@ -223,7 +223,7 @@ const rows: { readonly [K in MovementName]: Move<MovementAttrs[K]> } = {
     vjp: "by transpose",
     linear: "all",
     transpose: ({ b, node, inputs, cotangent, wants }) => {
-      const { axis } = attrsOf("concat", node);
+      const { axis } = attrsOf(node, "concat");
       let from: Dim = 0;
       return inputs.map((x, i) => {
         const start = from;

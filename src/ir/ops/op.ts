@@ -144,9 +144,9 @@ export interface Columns<A = Attrs> {
    */
   reads?(shapes: readonly (readonly Dim[])[], attrs: A, shape: readonly Dim[]): Reads;
   /** Moves whose attributes name sizes: those of the same move where axes that it passes on have other sizes, so that its result has this shape. */
-  resized?(attrs: A, shape: readonly number[]): A;
+  resized?(attrs: A, shape: readonly number[]): Attrs;
   /** Moves that may be done to chosen rows: the attributes where the first `lead` axes, which it leaves as they are, have become `axes`. */
-  leading?(attrs: A, lead: number, axes: number): A;
+  leading?(attrs: A, lead: number, axes: number): Attrs;
   /** Facts that rewrites use. `identity`: e with f(x, e) = x (and f(e, x) = x where commutative). `absorbing`: z with f(x, z) = z. */
   readonly algebra?: { readonly commutative?: boolean; readonly identity?: number; readonly absorbing?: number } | undefined;
   /** Reductions: the value of no elements, and how two partial results merge. */
@@ -166,7 +166,7 @@ export interface Columns<A = Attrs> {
   /** Operands of whose row-major elements a run of the result's needs but the same run, in proportion, in whole blocks and words; others it needs whole. */
   readonly runs?: readonly number[];
   /** Host rows: the same on values as devices keep them, where nothing needs them in f64. */
-  readonly direct?: (inputs: readonly (Float32Array | Int32Array)[], attrs: Attrs) => Int32Array;
+  direct?(inputs: readonly (Float32Array | Int32Array)[], attrs: A): Int32Array;
   /** The operand that the result equals but for a part: what is computed lies over it. */
   readonly over?: number;
   /** Its operands are a packed form of its value: they are what is kept, and kernels compute the value where they read it. */

@@ -1,12 +1,12 @@
 /** Rows for which the order along an axis matters. */
-import { numberAttr } from "./attrs.ts";
+import { type AttrsFor, attrsOf } from "./attributes.ts";
 import { needAxis, needCount, needDType, refuse } from "./mismatch.ts";
 import type { Op, OrderName } from "./op.ts";
 import { empty, stridesOf, type Tensor, tensor } from "./tensor.ts";
 
 const x23: Tensor = tensor("f32", [2, 3], [1, -2, 3, 4, 5.5, -6]);
 
-export const orders: Readonly<Record<OrderName, Op>> = {
+export const orders: { readonly [K in OrderName]: Op<AttrsFor<K>> } = {
   cumsum: {
     doc: "cumsum {axis}: sums of all elements up to and with each. Of bool: i32.",
     role: "scan",
@@ -16,7 +16,7 @@ export const orders: Readonly<Record<OrderName, Op>> = {
       return { dtype: types[0].dtype === "f32" ? "f32" : "i32", shape: types[0].shape };
     },
     eval: ([x], attrs) => {
-      const axis = numberAttr(attrs, "axis");
+      const { axis } = attrs;
       const out = empty(x.dtype === "f32" ? "f32" : "i32", x.shape);
       const stride = stridesOf(x.shape)[axis];
       for (let i = 0; i < out.data.length; i++) {
@@ -30,7 +30,7 @@ export const orders: Readonly<Record<OrderName, Op>> = {
     linear: "all",
     // Sums from the other end: turned round, summed, turned back. Subtracting from the total would lose digits.
     transpose: ({ b, node, cotangent }) => {
-      const axis = numberAttr(node.attrs, "axis");
+      const { axis } = attrsOf(node, "cumsum");
       return [b.reverse(b.make("cumsum", [b.reverse(cotangent, axis)], { axis }), axis)];
     },
     examples: [

@@ -4,8 +4,9 @@
  */
 import { type Dim, mulDim } from "../dim.ts";
 import { Bug } from "../errors.ts";
-import type { Attrs, Type } from "../graph.ts";
-import { dimsAttr, numberAttr, numbersAttr } from "./attrs.ts";
+import type { Type } from "../graph.ts";
+import type { AttrsOf } from "./attributes.ts";
+import { bounds } from "./bound.ts";
 import { halfFormats, isHalfFormat, narrowWords } from "./halves.ts";
 import { needCount, needDType, refuse } from "./mismatch.ts";
 import type { HostName, IndexingName, Op } from "./op.ts";
@@ -35,7 +36,7 @@ function layoutOf(op: "quantise" | "dequantise", types: readonly Type[], shape: 
   return { elements, bits: codeBits(n) };
 }
 
-function formatOf(attrs: Attrs) {
+function formatOf(attrs: AttrsOf["narrow"]) {
   const { format } = attrs;
   if (!isHalfFormat(format)) throw new Bug(`there is no format ${String(format)}`);
   return halfFormats[format];
@@ -89,19 +90,19 @@ function codeAt(words: Float64Array, i: number, bits: number): number {
   return (words[Math.floor(at / 32)] >>> (at & 31)) & (2 ** bits - 1);
 }
 
-export const packing: Readonly<Record<Extract<HostName, "quantise" | "narrow">, Op>> = {
+export const packing: { readonly [K in Extract<HostName, "quantise" | "narrow">]: Op<AttrsOf[K]> } = {
   quantise: {
     doc: "quantise {block} (x, scale f32[blocks], levels f32[n] ascending): codes of x / scale to the nearest level, half-way to the lower, packed in i32 words; each run of `block` elements in row-major order has one scale.",
     role: "host",
     shape: (types, attrs) => {
       needCount("quantise", types, 3);
       for (let i = 0; i < 3; i++) needDType("quantise", types, i, ["f32"]);
-      const { elements, bits } = layoutOf("quantise", types, types[0].shape, numberAttr(attrs, "block"));
+      const { elements, bits } = layoutOf("quantise", types, types[0].shape, attrs.block);
       return { dtype: "i32", shape: [wordsFor(elements, bits)] };
     },
-    eval: ([x, scale, levels], attrs) => quantise(x, scale, levels, numberAttr(attrs, "block")),
+    eval: ([x, scale, levels], attrs) => quantise(x, scale, levels, attrs.block),
     runs: [0, 1],
-    direct: ([x, scale, levels], attrs) => codesOf(x, scale, levels, numberAttr(attrs, "block")),
+    direct: ([x, scale, levels], attrs) => codesOf(x, scale, levels, attrs.block),
     vjp: "refused",
     examples: [
       {
@@ -141,7 +142,7 @@ export const packing: Readonly<Record<Extract<HostName, "quantise" | "narrow">, 
   },
 };
 
-export const unpacking: Readonly<Record<Extract<IndexingName, "dequantise" | "widen">, Op>> = {
+export const unpacking: { readonly [K in Extract<IndexingName, "dequantise" | "widen">]: Op<AttrsOf[K]> } = {
   dequantise: {
     doc: "dequantise {shape, block} (codes i32[words], scale f32[blocks], levels f32[n]): the level of each code times the scale of its block; what `quantise` packed. Kernels compute it where it is read: it is never kept whole.",
     role: "index",
@@ -149,15 +150,15 @@ export const unpacking: Readonly<Record<Extract<IndexingName, "dequantise" | "wi
       needCount("dequantise", types, 3);
       needDType("dequantise", types, 0, ["i32"]);
       for (const i of [1, 2]) needDType("dequantise", types, i, ["f32"]);
-      const shape = dimsAttr(attrs, "shape");
-      const { elements, bits } = layoutOf("dequantise", types, shape, numberAttr(attrs, "block"));
+      const { shape } = attrs;
+      const { elements, bits } = layoutOf("dequantise", types, shape, attrs.block);
       if (types[0].shape.length !== 1 || types[0].shape[0] !== wordsFor(elements, bits))
         refuse("dequantise", types, `${elements} codes of ${bits} bits are ${wordsFor(elements, bits)} words`);
       return { dtype: "f32", shape };
     },
     eval: ([codes, scale, levels], attrs) => {
-      const out = empty("f32", numbersAttr(attrs, "shape"));
-      const block = numberAttr(attrs, "block");
+      const out = empty("f32", bounds(attrs.shape));
+      const block = attrs.block;
       const bits = codeBits(levels.data.length);
       for (let i = 0; i < out.data.length; i++) out.data[i] = levels.data[codeAt(codes.data, i, bits)] * scale.data[Math.floor(i / block)];
       return out;
@@ -178,7 +179,7 @@ export const unpacking: Readonly<Record<Extract<IndexingName, "dequantise" | "wi
     shape: (types, attrs) => {
       needCount("widen", types, 1);
       needDType("widen", types, 0, ["i32"]);
-      const shape = dimsAttr(attrs, "shape");
+      const { shape } = attrs;
       const elements = product(shape);
       if (typeof elements !== "number" || types[0].shape.length !== 1 || types[0].shape[0] !== wordsFor(elements, 16))
         refuse("widen", types, `${elements} numbers of 16 bits, two to a word, are not so many words`);
@@ -186,7 +187,7 @@ export const unpacking: Readonly<Record<Extract<IndexingName, "dequantise" | "wi
     },
     eval: ([words], attrs) => {
       const { from } = formatOf(attrs);
-      const out = empty("f32", numbersAttr(attrs, "shape"));
+      const out = empty("f32", bounds(attrs.shape));
       for (let i = 0; i < out.data.length; i++) out.data[i] = from((words.data[i >> 1] >>> (16 * (i & 1))) & 0xffff);
       return out;
     },
@@ -201,7 +202,7 @@ export const unpacking: Readonly<Record<Extract<IndexingName, "dequantise" | "wi
 };
 
 /** Reads of a packed row, for kernels. */
-export const packedAttrs = (attrs: Attrs, levels: number): { readonly block: number; readonly bits: number } => ({
-  block: numberAttr(attrs, "block"),
+export const packedAttrs = (attrs: AttrsOf["quantise"], levels: number): { readonly block: number; readonly bits: number } => ({
+  block: attrs.block,
   bits: codeBits(levels),
 });

@@ -1,6 +1,7 @@
 /** Questions about nodes that need to know ops; passes ask these. */
 import type { Dim } from "../dim.ts";
 import type { Node } from "../graph.ts";
+import { attrsOf } from "./attributes.ts";
 import { functions } from "./functions.ts";
 import { isPlainMove } from "./moves.ts";
 import type { MapName } from "./op.ts";
@@ -10,7 +11,7 @@ import { COST, operators, type Scalar } from "./scalar.ts";
 export function splatOf(n: Node): number | Dim | undefined {
   if (n.op === "expand" || n.op === "reshape") return splatOf(n.inputs[0]);
   if (n.op !== "const") return undefined;
-  const data = n.attrs.data as readonly Dim[];
+  const data = attrsOf(n, "const").data;
   return data.length === 1 ? data[0] : undefined;
 }
 

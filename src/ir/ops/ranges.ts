@@ -4,6 +4,7 @@
  */
 import { type Dim, substitute } from "../dim.ts";
 import { type Graph, type Node, order } from "../graph.ts";
+import { attrsOf } from "./attributes.ts";
 import { readsOf } from "./moves.ts";
 
 /** A table that is too short. */
@@ -50,7 +51,7 @@ function rangeOf(n: Node, sizes: Sizes, known: ReadonlyMap<Node, Range | undefin
   };
   switch (n.op) {
     case "const": {
-      const data = (n.attrs.data as readonly Dim[]).map((value) => size(value, sizes));
+      const data = attrsOf(n, "const").data.map((value) => size(value, sizes));
       if (data.some((value) => value === undefined)) return undefined;
       return (data as number[]).reduce((r, v) => ({ low: Math.min(r.low, v), high: Math.max(r.high, v) }), {
         low: Infinity,
@@ -62,11 +63,11 @@ function rangeOf(n: Node, sizes: Sizes, known: ReadonlyMap<Node, Range | undefin
       return value === undefined ? undefined : { low: value, high: value };
     }
     case "iota": {
-      const extent = size(n.type.shape[n.attrs.axis as number], sizes);
+      const extent = size(n.type.shape[attrsOf(n, "iota", "cumsum").axis], sizes);
       return extent === undefined ? undefined : { low: 0, high: extent - 1 };
     }
     case "cumsum": {
-      const [extent, each] = [size(n.type.shape[n.attrs.axis as number], sizes), of(0)];
+      const [extent, each] = [size(n.type.shape[attrsOf(n, "iota", "cumsum").axis], sizes), of(0)];
       return extent === undefined || each === undefined
         ? undefined
         : { low: Math.min(each.low, each.low * extent), high: Math.max(each.high, each.high * extent) };

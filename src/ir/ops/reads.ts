@@ -3,11 +3,11 @@
  * kernels' index arithmetic, and how demands, cuts and rows of a batch pass through are a rule each over it.
  */
 import type { Dim } from "../dim.ts";
-import { bound } from "./attrs.ts";
+import { bound } from "./bound.ts";
 import { copyBox, stridesOf, type Tensor } from "./tensor.ts";
 
 /** The place on an axis of an operand: `offset + step ·` the place on `axis` of the result; or the only place, for an axis of size 1. */
-export type AxisRead = { readonly axis: number; readonly step: number; readonly offset: Dim } | "only";
+type AxisRead = { readonly axis: number; readonly step: number; readonly offset: Dim } | "only";
 
 export interface Part {
   readonly operand: number;

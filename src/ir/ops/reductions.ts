@@ -1,7 +1,7 @@
 /** Rows in which axes disappear. */
 import type { Dim } from "../dim.ts";
-import type { Attrs, DType, Node, Type } from "../graph.ts";
-import { numberAttr, numbersAttr } from "./attrs.ts";
+import type { DType, Node, Type } from "../graph.ts";
+import { type AttrsOf, attrsOf } from "./attributes.ts";
 import { needAxes, needAxis, needCount, needDType } from "./mismatch.ts";
 import type { ArithmeticName, Op, ReductionName } from "./op.ts";
 import { larger, smaller } from "./scalar.ts";
@@ -39,8 +39,8 @@ function gathered(x: Tensor, axes: readonly number[]): { shape: number[]; kept: 
 
 const plus = (a: number, b: number): number => a + b;
 
-function fold(x: Tensor, attrs: Attrs, dtype: DType, identity: number, merge: (a: number, b: number) => number): Tensor {
-  const { shape, kept, reduced, data } = gathered(x, numbersAttr(attrs, "axes"));
+function fold(x: Tensor, { axes }: AttrsOf["reduce_sum"], dtype: DType, identity: number, merge: (a: number, b: number) => number): Tensor {
+  const { shape, kept, reduced, data } = gathered(x, axes);
   const out = new Float64Array(kept);
   if (dtype === "f32" && merge === plus) {
     for (let i = 0, at = 0; i < kept; i++) {
@@ -58,13 +58,18 @@ function fold(x: Tensor, attrs: Attrs, dtype: DType, identity: number, merge: (a
   return { dtype, shape, data: out };
 }
 
-const axesOf = (node: Node) => numbersAttr(node.attrs, "axes");
+const axesOf = (node: Node) => attrsOf(node, "reduce_sum", "reduce_max", "reduce_min").axes;
 
 const x23: Tensor = tensor("f32", [2, 3], [1, -2, 3, 4, 5.5, -6]);
 const i23: Tensor = tensor("i32", [2, 3], [1, -2, 3, 4, 5, -6]);
 const x213: Tensor = tensor("f32", [2, 1, 3], [1, -2, 3, 4, 5.5, -6]);
 
-function extreme(op: "reduce_max" | "reduce_min", merge: ArithmeticName, identity: number, f: (a: number, b: number) => number): Op {
+function extreme(
+  op: "reduce_max" | "reduce_min",
+  merge: ArithmeticName,
+  identity: number,
+  f: (a: number, b: number) => number,
+): Op<AttrsOf["reduce_max"]> {
   /** 1 where an element is the extreme one, shared among ties. */
   const share = (b: Parameters<Extract<Op, { vjp: "by expansion" }>["expansion"]>[0], node: Node): Node => {
     const x = node.inputs[0];
@@ -87,7 +92,7 @@ function extreme(op: "reduce_max" | "reduce_min", merge: ArithmeticName, identit
   };
 }
 
-export const reductions: Readonly<Record<ReductionName, Op>> = {
+export const reductions: { readonly [K in ReductionName]: Op<AttrsOf[K]> } = {
   reduce_sum: {
     doc: "reduce_sum {axes}: the sum over the axes, which disappear. Sums of i32 and bool are i32.",
     role: "reduce",
@@ -118,7 +123,7 @@ export const reductions: Readonly<Record<ReductionName, Op>> = {
       return reducedType("argmax", types, [attrs.axis], ["f32", "i32"], "i32");
     },
     eval: ([x], attrs) => {
-      const { shape, kept, reduced, data } = gathered(x, [numberAttr(attrs, "axis")]);
+      const { shape, kept, reduced, data } = gathered(x, [attrs.axis]);
       const out = new Float64Array(kept);
       for (let i = 0; i < kept; i++) {
         let best = 0;

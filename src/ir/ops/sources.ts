@@ -1,8 +1,10 @@
 /** Rows without operands that carry data: constants, values handed in by name or by the loop, draws. */
+import type { Dim } from "../dim.ts";
 import { Bug } from "../errors.ts";
-import type { Attrs, DType, Type } from "../graph.ts";
+import type { DType, Type } from "../graph.ts";
 import { drawInto } from "../random.ts";
-import { dimsAttr, dtypeAttr, numberAttr, numbersAttr, stringAttr } from "./attrs.ts";
+import type { AttrsFor } from "./attributes.ts";
+import { bounds } from "./bound.ts";
 import { needAxis, needCount, needDType, refuse } from "./mismatch.ts";
 import type { Op, SourceName } from "./op.ts";
 import { count, empty, stridesOf, tensor } from "./tensor.ts";
@@ -17,10 +19,9 @@ export function elsewhere(op: string): () => never {
 /** The type of a source is the one its attributes declare. */
 const declared =
   (op: SourceName, dtype?: DType) =>
-  (types: readonly Type[], attrs: Attrs): Type => {
+  (types: readonly Type[], attrs: { readonly shape: readonly Dim[]; readonly dtype?: DType }): Type => {
     needCount(op, types, 0);
-    stringAttr(attrs, "name");
-    return { dtype: dtype ?? dtypeAttr(attrs), shape: dimsAttr(attrs, "shape") };
+    return { dtype: dtype ?? attrs.dtype!, shape: attrs.shape };
   };
 
 function supplied(op: "input" | "param" | "state", doc: string, dtype?: DType): Op {
@@ -29,14 +30,13 @@ function supplied(op: "input" | "param" | "state", doc: string, dtype?: DType): 
 
 const DRAW_KINDS = ["uniform", "normal", "bits"] as const;
 
-export const sources: Readonly<Record<SourceName, Op>> = {
+export const sources: { readonly [K in SourceName]: Op<AttrsFor<K>> } = {
   const: {
     doc: "const {shape, dtype, data}: data is row-major, or one value that all elements have. Of shape [] the value may be a size.",
     role: "source",
     shape: (types, attrs) => {
       needCount("const", types, 0);
-      const shape = dimsAttr(attrs, "shape");
-      const data = dimsAttr(attrs, "data");
+      const { shape, data } = attrs;
       if (data.length !== 1) {
         let n = 1;
         for (const d of shape) {
@@ -46,13 +46,13 @@ export const sources: Readonly<Record<SourceName, Op>> = {
         if (n !== data.length) refuse("const", types, `${data.length} values for shape [${shape.join(", ")}]`);
       }
       if (shape.length > 0 && data.some((d) => typeof d !== "number")) refuse("const", types, "only a scalar can have a size as its value");
-      return { dtype: dtypeAttr(attrs), shape };
+      return { dtype: attrs.dtype, shape };
     },
     eval: (_inputs, attrs) => {
-      const data = numbersAttr(attrs, "data");
-      const shape = numbersAttr(attrs, "shape");
-      if (data.length !== 1) return tensor(dtypeAttr(attrs), shape, data);
-      const out = empty(dtypeAttr(attrs), shape);
+      const data = bounds(attrs.data);
+      const shape = bounds(attrs.shape);
+      if (data.length !== 1) return tensor(attrs.dtype, shape, data);
+      const out = empty(attrs.dtype, shape);
       out.data.fill(data[0]);
       return out;
     },
@@ -68,13 +68,13 @@ export const sources: Readonly<Record<SourceName, Op>> = {
     role: "source",
     shape: (types, attrs) => {
       needCount("iota", types, 0);
-      const shape = dimsAttr(attrs, "shape");
+      const { shape } = attrs;
       needAxis("iota", types, attrs.axis, shape.length);
       return { dtype: "i32", shape };
     },
     eval: (_inputs, attrs) => {
-      const out = empty("i32", numbersAttr(attrs, "shape"));
-      const axis = numberAttr(attrs, "axis");
+      const out = empty("i32", bounds(attrs.shape));
+      const { axis } = attrs;
       const stride = stridesOf(out.shape)[axis];
       for (let i = 0; i < out.data.length; i++) out.data[i] = Math.floor(i / stride) % out.shape[axis];
       return out;
@@ -110,13 +110,13 @@ export const sources: Readonly<Record<SourceName, Op>> = {
       }
       if (types[0].shape.length !== 1 || types[0].shape[0] !== 2) refuse("draw", types, "the key must be i32[2]");
       if (types[1].shape.length !== 0) refuse("draw", types, "the step must be a scalar");
-      const kind = stringAttr(attrs, "kind");
+      const { kind } = attrs;
       if (!DRAW_KINDS.some((k) => k === kind)) refuse("draw", types, `there is no draw of kind ${kind}`);
-      return { dtype: kind === "bits" ? "i32" : "f32", shape: dimsAttr(attrs, "shape") };
+      return { dtype: kind === "bits" ? "i32" : "f32", shape: attrs.shape };
     },
     eval: ([key, step, first], attrs) => {
-      const kind = DRAW_KINDS.find((k) => k === attrs.kind)!;
-      const shape = numbersAttr(attrs, "shape");
+      const { kind } = attrs;
+      const shape = bounds(attrs.shape);
       const data = new Float64Array(count(shape));
       drawInto(data, kind, [key.data[0], key.data[1]], step.data[0], first?.data[0] ?? 0);
       return { dtype: kind === "bits" ? "i32" : "f32", shape, data };

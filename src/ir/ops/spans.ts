@@ -3,7 +3,7 @@
  * not. A number is taken to be finite where nothing says otherwise, so that a product with 0 is 0.
  */
 import { type Node, sizes } from "../graph.ts";
-import { bound } from "./attrs.ts";
+import { bound } from "./bound.ts";
 import { axesOfDot, iotaAxis, readsOf, reducedAxes, rowOf } from "./index.ts";
 
 /** Both ends included; a bool's are 0 and 1. */

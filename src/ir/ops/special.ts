@@ -1,16 +1,16 @@
 /** Barriers, placeholders that the `grad` pass expands, and loops. */
 import type { Node, Type } from "../graph.ts";
-import { numberAttr } from "./attrs.ts";
+import type { AttrsFor, AttrsOf } from "./attributes.ts";
 import { needCount, needDType, needSameShape, refuse } from "./mismatch.ts";
 import type { Op, SpecialName } from "./op.ts";
 import { elsewhere } from "./sources.ts";
 import { tensor } from "./tensor.ts";
 
 /** The type of the value that a `get` reads from a loop. */
-function readType(types: readonly Type[], attrs: Node["attrs"], loopNode: Node | undefined): Type {
+function readType(types: readonly Type[], attrs: AttrsOf["get"], loopNode: Node | undefined): Type {
   const loop = loopNode?.loop;
   if (!loop) refuse("get", types, "its operand is not a loop");
-  const index = numberAttr(attrs, "index");
+  const { index, turn = -1 } = attrs;
   if (attrs.output === "carried") {
     if (index < 0 || index >= loop.carried) refuse("get", types, `the loop carries ${loop.carried} values, there is no number ${index}`);
     return loopNode.inputs[index].type;
@@ -25,7 +25,6 @@ function readType(types: readonly Type[], attrs: Node["attrs"], loopNode: Node |
     return { ...first, shape: [parts.reduce((sum, t) => sum + Number(t!.shape[0]), 0), ...first.shape.slice(1)] };
   }
   if (attrs.output !== "export") refuse("get", types, `there is no output "${String(attrs.output)}"`);
-  const turn = numberAttr(attrs, "turn");
   const body = loop.bodies[loop.turns[turn]?.body];
   if (!body) refuse("get", types, `the loop has ${loop.turns.length} turns, there is no number ${turn}`);
   const result = body.results[loop.carried + index];
@@ -34,7 +33,7 @@ function readType(types: readonly Type[], attrs: Node["attrs"], loopNode: Node |
   return result.type;
 }
 
-export const special: Readonly<Record<SpecialName, Op>> = {
+export const special: { readonly [K in SpecialName]: Op<AttrsFor<K>> } = {
   stop_gradient: {
     doc: "stop_gradient (x): x, which no gradient passes.",
     role: "barrier",

@@ -1,6 +1,6 @@
 /** How slices of a node's result follow from slices of its operands, for each op. */
 import { type Attrs, type Node, sizes } from "../graph.ts";
-import { axesOfDot, passedAxes, readsOf, resized, rowOf } from "./index.ts";
+import { attrsOf, axesOfDot, passedAxes, readsOf, resized, rowOf } from "./index.ts";
 
 /** One way to cut a node: the axis of its result, or that its result is the sum of what the slices give; and of each operand the axis, or all of it. */
 export interface Tie {
@@ -8,7 +8,6 @@ export interface Tie {
   readonly operands: readonly (number | undefined)[];
 }
 
-const numbers = (n: Node, name: string): readonly number[] => n.attrs[name] as readonly number[];
 const each = (rank: number, tie: (axis: number) => Tie | undefined): Tie[] =>
   Array.from({ length: rank }, (_, axis) => tie(axis)).filter((t) => t !== undefined);
 const product = (shape: readonly number[]): number => shape.reduce((p, d) => p * d, 1);
@@ -40,18 +39,17 @@ function move(n: Node, shape: readonly number[]): Tie[] {
 }
 
 const rules: Readonly<Record<string, (n: Node, shape: readonly number[]) => Tie[]>> = {
-  const: (n, shape) =>
-    (n.attrs.data as readonly unknown[]).length === 1 ? each(shape.length, (axis) => ({ result: axis, operands: [] })) : [],
+  const: (n, shape) => (attrsOf(n, "const").data.length === 1 ? each(shape.length, (axis) => ({ result: axis, operands: [] })) : []),
   iota: (_, shape) => each(shape.length, (axis) => ({ result: axis, operands: [] })),
   // the number of an element is that of the first and its place: what is cut off must lie in one piece
   draw: (n, shape) =>
     each(shape.length, (axis) =>
       product(shape.slice(0, axis)) === 1 ? { result: axis, operands: n.inputs.map(() => undefined) } : undefined,
     ),
-  reduce_sum: (n) => reduction(n, numbers(n, "axes"), true),
-  reduce_max: (n) => reduction(n, numbers(n, "axes"), false),
-  reduce_min: (n) => reduction(n, numbers(n, "axes"), false),
-  argmax: (n) => reduction(n, [n.attrs.axis as number], false),
+  reduce_sum: (n) => reduction(n, attrsOf(n, "reduce_sum", "reduce_max", "reduce_min").axes, true),
+  reduce_max: (n) => reduction(n, attrsOf(n, "reduce_sum", "reduce_max", "reduce_min").axes, false),
+  reduce_min: (n) => reduction(n, attrsOf(n, "reduce_sum", "reduce_max", "reduce_min").axes, false),
+  argmax: (n) => reduction(n, [attrsOf(n, "argmax").axis], false),
   cumsum: (n, shape) => each(shape.length, (axis) => (axis === n.attrs.axis ? undefined : { result: axis, operands: [axis] })),
   dot: (n) => {
     const a = axesOfDot(n)!;

@@ -3,6 +3,7 @@
  * 0 ≤ low < 2²⁴. So its range is ±2⁵⁴, and a device needs nothing but i32. As in couplings.ts otherwise.
  */
 import type { Attrs, Type } from "../graph.ts";
+import type { AttrsFor, AttrsOf } from "./attributes.ts";
 import { least, nearest, type Ratio, ratioOf, remainderOf } from "./integers.ts";
 import { needCount, needDType, needSameShape, refuse } from "./mismatch.ts";
 import type { Op, WideName } from "./op.ts";
@@ -35,7 +36,7 @@ function wordsOf(xs: readonly bigint[], shape: readonly number[]): Tensor {
 }
 
 const shapeOfStreams =
-  (op: WideName, n: number): Op["shape"] =>
+  (op: WideName, n: number): Op<AttrsOf["couple_wide"]>["shape"] =>
   (types, attrs, solver) => {
     needCount(op, types, n);
     ratioOf(attrs);
@@ -69,7 +70,7 @@ const coupled = (x: Tensor, f: Tensor, r: Ratio): Tensor => {
 };
 const attrsOf = (r: Ratio): Attrs => ({ ...r });
 
-export const wides: Readonly<Record<WideName, Op>> = {
+export const wides: { readonly [K in WideName]: Op<AttrsFor<K>> } = {
   couple_wide: {
     doc: "couple_wide {num, den} (x, f), integers of two words: num/den·x to the nearest integer, halves upward, + f.",
     role: "index",

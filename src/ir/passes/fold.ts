@@ -1,5 +1,5 @@
 /** Constants computed at compile time. */
-import type { Attrs, Node } from "../graph.ts";
+import type { Node } from "../graph.ts";
 import { sizes } from "../graph.ts";
 import { count, isConst, type Role, rowOf, type Tensor, tensor } from "../ops/index.ts";
 import { type Rule, type Rules, rewrite, type ScopedBuilder } from "../rewrite.ts";
@@ -36,7 +36,7 @@ function constantOf(b: ScopedBuilder, n: Node, data: Float64Array): Node | undef
   if (!data.every((v) => Number.isFinite(v))) return undefined;
   const equal = data.length > 0 && data.every((v) => Object.is(v, data[0]));
   if (data.length !== 1 && data.length !== count(sizes(n))) return undefined;
-  const attrs: Attrs = { shape: n.type.shape, dtype: n.type.dtype, data: equal ? [data[0]] : [...data] };
+  const attrs = { shape: n.type.shape, dtype: n.type.dtype, data: equal ? [data[0]] : [...data] };
   return b.make("const", [], attrs);
 }
 

@@ -5,7 +5,7 @@
 import type { Graph, Node } from "../graph.ts";
 import { sizes } from "../graph.ts";
 import { make } from "../make.ts";
-import { axesOfDot } from "../ops/index.ts";
+import { attrsOf, axesOfDot } from "../ops/index.ts";
 import { rebuild, withInputs } from "../rebuild.ts";
 import { allNodes, withRoots } from "../rewrite.ts";
 import type { Pass } from "./pass.ts";
@@ -76,7 +76,7 @@ function intoFactor(dot: Node, by: number, n: Node): Node | undefined {
   const i = [0, 1].find((k) => axesOfDot(numbered(dot.inputs[k]).of) && SMALLER * size(dot.inputs[k]) <= size(dot));
   if (i === undefined) return undefined;
   const factors = dot.inputs.map((x, k) => (k === i ? times(x, by, n) : x));
-  return make("dot", factors, dot.attrs, n.origin);
+  return make("dot", factors, attrsOf(dot, "dot"), n.origin);
 }
 
 /** The product of factors that are not scaled, scaled itself. */
@@ -90,7 +90,7 @@ function outOf(dot: Node): Node {
         make(
           "dot",
           dot.inputs.map((x, k) => (k === i ? factor.inputs[0] : x)),
-          dot.attrs,
+          attrsOf(dot, "dot"),
           dot.origin,
         ),
       ),

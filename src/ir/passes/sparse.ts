@@ -8,7 +8,7 @@
 import type { Graph, Node } from "../graph.ts";
 import { sizes } from "../graph.ts";
 import { make } from "../make.ts";
-import { axesOfDot, rowOf, splatOf } from "../ops/index.ts";
+import { attrsOf, axesOfDot, rowOf, splatOf } from "../ops/index.ts";
 import { rebuild, withInputs } from "../rebuild.ts";
 import type { Pass } from "./pass.ts";
 
@@ -60,7 +60,7 @@ export function markSparse(graph: Graph): { readonly graph: Graph; readonly mark
       sums.set(other, sum);
     }
     marked++;
-    return make("dot", [inputs[0], inputs[1], sum], { ...n.attrs, zeros: side }, n.origin);
+    return make("dot", [inputs[0], inputs[1], sum], { ...attrsOf(n, "dot"), zeros: side }, n.origin);
   }
   return { graph: { results: graph.results.map((r, i) => ({ ...r, node: roots[i] })) }, marked };
 }

@@ -3,9 +3,11 @@
  * that of y = c·x + f, taken where the forward half has been. What such a turn loses of X has a fixed number of bits, so that a later pass can
  * run it backwards to the bit.
  */
+
 import { Builder } from "../build.ts";
 import type { Body, Graph, Node, Type } from "../graph.ts";
 import { makeArg, makeLoop } from "../make.ts";
+import { attrsOf } from "../ops/index.ts";
 import { carriedRead, exportRead, isGet, rebuild, withInputs } from "../rebuild.ts";
 import type { Coupling } from "./couplings.ts";
 import { growing, type Reversible } from "./found.ts";
@@ -65,7 +67,7 @@ export function withIntegerStreams(graph: Graph, found: readonly Reversible[]): 
     if (isGet(n) && of.has(n.inputs[0])) {
       const [loop] = inputs;
       if (n.attrs.output !== "carried") return withInputs(n, inputs);
-      return words.floated(new Builder(n.origin), carriedRead(loop, n.attrs.index as number), unit);
+      return words.floated(new Builder(n.origin), carriedRead(loop, attrsOf(n, "get").index), unit);
     }
     if (n.loop && n.attrs.follows !== undefined) {
       const all = inputs.map((x, i) => (i < n.loop!.carried ? x : (starts.get(x)?.float ?? x)));

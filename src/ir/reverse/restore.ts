@@ -5,7 +5,7 @@
  */
 import { Builder } from "../build.ts";
 import { type Graph, type Node, node, type Origin, order, type Result } from "../graph.ts";
-import { isCouple, isNeg, rowOf } from "../ops/index.ts";
+import { attrsOf, isCouple, isNeg, rowOf } from "../ops/index.ts";
 import { choose } from "../passes/cut/choose.ts";
 import { REVERSE_CHECK, REVERSE_ERROR, REVERSE_RANGE } from "./exact.ts";
 import { unlessGood } from "./guard.ts";
@@ -312,7 +312,11 @@ class Restorer {
       const from = isNeg(given) ? given.inputs[0] : given;
       if (!this.lineage.bases.has(from) || !this.made.again.has(x)) continue;
       const start = this.build(from, "again");
-      const first = b.make(x.op as "couple", [given === from ? start : b.neg(start), this.build(f, "again")], x.attrs);
+      const first = b.make(
+        x.op as "couple",
+        [given === from ? start : b.neg(start), this.build(f, "again")],
+        attrsOf(x, "couple", "couple_wide"),
+      );
       const differs = b.cast(b.compare("ne", first, this.made.again.get(x)!), "f32");
       wrong.push(b.reduce("max", b.reduce("max", differs, [-1])));
     }

@@ -4,7 +4,7 @@
  */
 import type { Builder } from "../build.ts";
 import type { Node, Type } from "../graph.ts";
-import { isWideCouple, type Ratio, ratioOf, remainderBits } from "../ops/index.ts";
+import { attrsOf, isWideCouple, type Ratio, ratioAt, remainderBits } from "../ops/index.ts";
 import { WORD } from "../ops/wide.ts";
 
 /** Scalar inputs of a step with integer streams: 2ᵠ and 2⁻ᵠ, for those of one word and for those of two. */
@@ -54,9 +54,9 @@ export class Words {
 /** What y = couple(x, f) loses of x, packed; absent where it is nothing. */
 export function packedRemainder(b: Builder, couple: Node): Node | undefined {
   if (couple.type.dtype !== "i32") return undefined;
-  const bits = remainderBits(ratioOf(couple.attrs));
+  const bits = remainderBits(ratioAt(couple));
   if (bits === 0) return undefined;
-  const { num, den } = ratioOf(couple.attrs);
+  const { num, den } = ratioAt(couple);
   const count = (elementsShape(couple) as readonly number[]).reduce((p, d) => p * d, 1);
   const places = b.make(isWideCouple(couple) ? "remainder_wide" : "remainder", [couple.inputs[0]], { num, den });
   return b.make("pack", [b.reshape(places, [count])], { bits });
@@ -65,12 +65,12 @@ export function packedRemainder(b: Builder, couple: Node): Node | undefined {
 /** The x of y = couple(x, f), from y, f, and what was packed of x. */
 export function uncoupled(b: Builder, couple: Node, y: Node, f: Node, packed: Node | undefined, negative: boolean): Node {
   const signed = (x: Node): Node => (negative ? b.neg(x) : x);
-  if (couple.type.dtype === "f32") return signed(b.make("uncouple", [y, f], couple.attrs));
+  if (couple.type.dtype === "f32") return signed(b.make("uncouple", [y, f], attrsOf(couple, "couple")));
   const shape = elementsShape(couple);
-  const bits = remainderBits(ratioOf(couple.attrs));
+  const bits = remainderBits(ratioAt(couple));
   const k = packed ? b.make("unpack", [packed], { bits, shape }) : b.constant(0, "i32", shape);
-  if (!isWideCouple(couple)) return signed(b.make("uncouple", [y, f, k], couple.attrs));
-  const x = b.make("uncouple_wide", [y, f, k], couple.attrs);
+  if (!isWideCouple(couple)) return signed(b.make("uncouple", [y, f, k], attrsOf(couple, "couple")));
+  const x = b.make("uncouple_wide", [y, f, k], attrsOf(couple, "couple_wide"));
   // the low words of −X are out of their range: a multiple by 1 puts them there
   return negative ? b.make("couple_wide", [b.neg(x), b.constant(0, "i32", x.type.shape)], { num: 1, den: 1 }) : x;
 }

@@ -14,6 +14,7 @@ import {
   type OpName,
   passedAxes,
   permuteOrder,
+  reducedAxes,
   resized,
   rowOf,
   sliceOf,
@@ -86,7 +87,7 @@ function passedOn(n: Node, cuts: ReadonlyMap<Node, Cut>): Cut | undefined {
     return fits ? first : undefined;
   }
   const [x] = n.inputs;
-  const summed = summedAxes(n) ?? (row.role === "reduce" && row.reduce ? (n.attrs.axes as readonly number[]) : undefined);
+  const summed = summedAxes(n) ?? reducedAxes(n);
   if (summed) return summed.includes(first.axis) ? undefined : { ...first, axis: first.axis - summed.filter((a) => a < first.axis).length };
   if (isReshape(n)) {
     const axis = unitReshape(sizes(x), sizes(n))?.indexOf(first.axis);

@@ -2,9 +2,11 @@
 
 import type { Builder } from "../../build.ts";
 import { type Node, sizes } from "../../graph.ts";
-import { bound } from "../../ops/attrs.ts";
+import { bound } from "../../ops/bound.ts";
 import {
+  attrsOf,
   axesOfDot,
+  foldedAxes,
   isGather,
   isReshape,
   joinedAxis,
@@ -72,7 +74,7 @@ function pushBox(n: Node, box: Box): Push | undefined {
       n.inputs.map(() => box),
     );
   if (row.role === "move") return moved(n, box, plain);
-  const reduced = reducedAxes(n) ?? (row.role === "reduce" ? [n.attrs.axis as number] : undefined);
+  const reduced = row.role === "reduce" ? foldedAxes(n) : undefined;
   if (reduced) {
     const kept = range(x.type.shape.length).filter((a) => !reduced.includes(a));
     return plain(box, [boxFrom(sizes(x).map((size, a) => (kept.includes(a) ? [box, kept.indexOf(a)] : size)))]);
@@ -99,7 +101,7 @@ function pushBox(n: Node, box: Box): Push | undefined {
     return plain(box, [rest, boxFrom(range(k).map((a) => [box, a]))]);
   }
   if (row.role === "scan" && sameList(sizes(x), shape)) {
-    const axis = n.attrs.axis as number;
+    const { axis } = attrsOf(n, "cumsum");
     const demand = boxFrom(shape.map((size, a) => (a === axis ? size : [box, a])));
     return plain(demand, [demand]);
   }
@@ -189,7 +191,7 @@ function pushRows(n: Node, rows: Rows): Push | undefined {
   if (row.scalar || row.role === "barrier")
     return { demand: rows, operands: n.inputs.map(() => rows), build: (b, inputs) => b.make(n.op as OpName, inputs, n.attrs) };
   const move = (axes: readonly number[]) => axes.map((a) => a + shift);
-  const reduced = reducedAxes(n) ?? (row.role === "reduce" ? [n.attrs.axis as number] : undefined);
+  const reduced = row.role === "reduce" ? foldedAxes(n) : undefined;
   if (reduced) {
     if (reduced.some((a) => a < lead)) return undefined;
     const attrs = reducedAxes(n) ? { ...n.attrs, axes: move(reduced) } : { ...n.attrs, axis: reduced[0] + shift };

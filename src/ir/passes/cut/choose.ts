@@ -1,7 +1,7 @@
 /** Which values to keep for the backward half, and which to compute again there. */
 import { Bug } from "../../errors.ts";
 import { type Node, sizes } from "../../graph.ts";
-import { rowOf } from "../../ops/index.ts";
+import { foldedAxes, rowOf } from "../../ops/index.ts";
 import { FlowNetwork } from "./flow.ts";
 
 /** What a value takes where it is kept: every dtype has four bytes an element. A loop is no value; what is read of it is. */
@@ -24,7 +24,7 @@ export function cheap(n: Node): boolean {
       return !supply;
     case "reduce": {
       const [x] = n.inputs;
-      const axes = (n.attrs.axes as readonly number[] | undefined) ?? [n.attrs.axis as number];
+      const axes = foldedAxes(n);
       const first = x.type.shape.length - axes.length;
       return axes.every((a) => a >= first);
     }

@@ -6,7 +6,7 @@ import { LoopExports } from "../../autodiff/exports.ts";
 import { type Body, type Graph, type Node, node, order } from "../../graph.ts";
 import { trim } from "../../loops/trim.ts";
 import { makeArg } from "../../make.ts";
-import { rowOf } from "../../ops/index.ts";
+import { attrsOf, rowOf } from "../../ops/index.ts";
 import { constantNodes, isGet, orderUntil, rebuild, withInputs } from "../../rebuild.ts";
 import { bytesOf, choose } from "./choose.ts";
 import { halvesOf } from "./halves.ts";
@@ -70,11 +70,11 @@ function cutPair(forward: Node, followers: readonly Node[], free: (n: Node) => b
     const uses = (p: Node): readonly Node[] => group.turns.map((t) => exports.valueAt(forward, t, p));
     const isFree = (n: Node): boolean => {
       if (constants.has(n)) return true;
-      return rowOf(n).supply === "arg" && (n.attrs.index as number) >= carried && uses(n).every(free);
+      return rowOf(n).supply === "arg" && attrsOf(n, "arg").index >= carried && uses(n).every(free);
     };
     // A value that several turns share is kept once.
     const cost = (n: Node): number => {
-      const shared = rowOf(n).supply === "arg" && (n.attrs.index as number) >= carried;
+      const shared = rowOf(n).supply === "arg" && attrsOf(n, "arg").index >= carried;
       return shared ? (bytesOf(n) * new Set(uses(n)).size) / group.turns.length : bytesOf(n);
     };
     const required = new Set(positions.flatMap((of) => of.flatMap((m) => m ?? [])));
@@ -91,7 +91,7 @@ function groupsOf(forward: Node, followers: readonly Node[]): Group[] {
   const { bodies, turns } = forward.loop!;
   const groups = new Map<string, Group>();
   turns.forEach((turn, t) => {
-    const follow = followers.map((n) => n.loop!.turns[(n.attrs.follows as readonly number[]).indexOf(t)]?.body ?? -1);
+    const follow = followers.map((n) => n.loop!.turns[attrsOf(n, "loop").follows!.indexOf(t)]?.body ?? -1);
     const key = `${turn.body}|${follow.join()}`;
     if (!groups.has(key)) groups.set(key, { turns: [], body: bodies[turn.body], bodies: follow });
     groups.get(key)!.turns.push(t);
@@ -102,7 +102,7 @@ function groupsOf(forward: Node, followers: readonly Node[]): Group[] {
 /** For each argument of the follower's body: the node of the forward body whose value it has in all turns of the group. */
 function positionsIn(forward: Node, follower: Node, group: Group, exports: LoopExports): (Node | undefined)[] {
   const { carried, turns } = follower.loop!;
-  const follows = follower.attrs.follows as readonly number[];
+  const follows = attrsOf(follower, "loop").follows!;
   let common: Set<Node>[] | undefined;
   for (const t of group.turns) {
     const byValue = new Map<Node, Node[]>();
@@ -174,7 +174,7 @@ class FollowerMaker {
       if (copy) known.set(body.params[carried + j], copy);
     });
     const index = this.bodies.push({ params, results: rebuild(body.results, known) }) - 1;
-    const follows = this.follower.attrs.follows as readonly number[];
+    const follows = attrsOf(this.follower, "loop").follows!;
     for (const t of group.turns) {
       const at = follows.indexOf(t);
       const old = stays.map((j) => this.place(carried + turns[at].args[j]));
