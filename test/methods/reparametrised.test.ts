@@ -455,22 +455,9 @@ const subspace =
         terms === 0 ? times(plus(eye(rank), q), inverse(plus(eye(rank), q, -1))) : plus(plus(plus(eye(rank), q, 2), power(2), 2), power(3));
     }
     const turned = make(rank, rank, (i, j) => (p.back?.[i] ?? 1) * r[i][j] * (p.front?.[j] ?? 1) - Number(i === j));
-    return weight(
-      layer,
-      plus(
-        layer.w,
-        times(
-          times(
-            times(
-              u,
-              make(rank, rank, (i, j) => (i === j ? s[i] : 0)),
-            ),
-            turned,
-          ),
-          v,
-        ),
-      ),
-    );
+    const values = (power: number) => make(rank, rank, (i, j) => (i === j ? s[i] ** power : 0));
+    const [left, right] = even ? [values(0.5), values(0.5)] : [values(1), eye(rank)];
+    return weight(layer, plus(layer.w, times(times(times(times(u, left), turned), right), v)));
   };
 /** The leading directions as they were, the others as they are now. */
 const directions = (preserved: number) => (layer: Dense, p: Params) => {
