@@ -1,6 +1,6 @@
 /** A stage's result in the layouts of other tools: adapters as PEFT keeps them, whole models as transformers does. */
 import type { AttachmentReport, ModelReport, Project } from "../compiler/project.ts";
-import { type Mappings, modelTypeOf } from "../formats/adapters/mapping.ts";
+import { copiedIn, type Mappings, modelTypeOf } from "../formats/adapters/mapping.ts";
 import { writeObjectives } from "../formats/adapters/objectives.ts";
 import type { Origin, OutAdapter, OutAttachment, OutParam } from "../formats/adapters/out.ts";
 import { writeProvenance } from "../formats/adapters/provenance.ts";
@@ -93,6 +93,7 @@ export function outAdapters(
           config: configOf(model, files, mappings),
           shapes: new Map(Object.entries(model.shapes)),
           ties: model.ties,
+          copied: copiedIn(Object.keys(model.shapes), mappings),
           kinds: new Set(Object.values(model.modules).flat()),
         },
       },

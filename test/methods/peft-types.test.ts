@@ -212,3 +212,57 @@ attach a = ${method} to m.**.c_attn`;
     expect(JSON.parse(new TextDecoder().decode(files.content.get("out/adapter_config.json")!)).peft_type).toBe(type);
   }
 });
+
+/** What is said of where the adapter of a program loads, and its folder. */
+function saved(text: string, trained: readonly string[] = []) {
+  const files = new MemoryFiles();
+  const all = readMappings(new NodeFiles(), "specs/std/methods", "specs/std/models");
+  const sources = new Sources(files, { source: (at) => readFileSync(`specs/${at}`, "utf8") }, all, new Map([["main.peft", text]]));
+  const p = compile("main.peft", sources);
+  expect(p.problems.filter(({ severity }) => severity === "error").map(({ message }) => message)).toEqual([]);
+  const values = new ValueStore(p, sources.open);
+  const heads = [...p.params.values()].flatMap(({ name, path }) => (trained.includes(path) ? [name] : []));
+  const own = { ...parts, heads };
+  const artefacts = artefactsFor(p, files, all);
+  artefacts.adapter("out", own, (n) => values.param(n));
+  const again = compile(
+    "main.peft",
+    new Sources(
+      files,
+      { source: (at) => readFileSync(`specs/${at}`, "utf8") },
+      all,
+      new Map([["main.peft", `${text.split("attach")[0]}\nattach a = load("out") to m`]]),
+    ),
+  );
+  return {
+    lines: artefacts.verdicts(own, (n) => values.param(n)),
+    stored: [...openSafetensors(files, "out/adapter_model.safetensors").tensors.keys()],
+    again,
+  };
+}
+
+test("T5's trained table of words is named where transformers reads it, and is one table when it comes back", () => {
+  const { lines, stored, again } = saved(
+    `import { T5ForConditionalGeneration } from "std/models/t5"
+import { LoRA } from "std/methods/lora"
+model m = T5ForConditionalGeneration(vocab_size: 13, d_model: 8, d_kv: 4, d_ff: 12, num_layers: 1, num_decoder_layers: 1, num_heads: 2)
+attach a = LoRA(rank: 2) to m.**.q`,
+    ["shared.weight"],
+  );
+  expect(stored.filter((key) => !key.includes("lora"))).toEqual(
+    ["decoder.embed_tokens", "encoder.embed_tokens", "lm_head"].map((name) => `base_model.model.${name}.weight`),
+  );
+  expect(lines[0]).toBe("peft: yes");
+  expect(again.problems.map(({ message }) => message)).toEqual([]);
+  expect([...again.params.values()].filter(({ path }) => /shared|embed_tokens|lm_head/.test(path)).map(({ path }) => path)).toEqual([
+    "shared.weight",
+  ]);
+});
+
+test("an adapter on ViT: what transformers 5 calls otherwise is said", () => {
+  const { lines } = saved(`import { ViTForImageClassification } from "std/models/vit"
+import { LoRA } from "std/methods/lora"
+model m = ViTForImageClassification(hidden_size: 8, num_hidden_layers: 1, num_attention_heads: 2, intermediate_size: 12, image_size: 4, patch_size: 2)
+attach a = LoRA(rank: 2) to m.**.query`);
+  expect(lines[0]).toMatch(/^peft: yes, before transformers 5: that calls `vit\.encoder\.layer\.0\.attention\.attention\.query` otherwise/);
+});

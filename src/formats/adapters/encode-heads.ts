@@ -35,7 +35,10 @@ export function encodeHeads(
       tensors.set(mapping.headPrefix + path, param);
     }
   }
-  const tied = Object.entries(adapter.base.ties ?? {}).filter(([path, of]) => adapter.heads[of] !== undefined && path.endsWith(".weight"));
+  const apart = splitCopied(mapping, adapter, modules, tensors);
+  const tied = Object.entries(adapter.base.ties ?? {}).filter(
+    ([path, of]) => adapter.heads[of] !== undefined && path.endsWith(".weight") && !apart.has(of),
+  );
   for (const [path, of] of tied) {
     const [module, own] = [path, of].map((name) => name.slice(0, -".weight".length));
     if (!modules.has(own)) continue;
@@ -60,6 +63,28 @@ export function encodeHeads(
   const saved = [...usual, ...others].sort();
   config.modules_to_save = saved.length === 0 ? null : saved;
   return undefined;
+}
+
+/**
+ * A table that transformers reads in other modules than its own: PEFT copies the modules it is told of, so that these are named, and a head that is tied to it, each with a copy.
+ * Gives what was so written.
+ */
+function splitCopied(mapping: PeftMapping, adapter: OutAdapter, modules: Set<string>, tensors: Map<string, OutParam>): ReadonlySet<string> {
+  const moduleOf = (path: string) => path.slice(0, path.lastIndexOf("."));
+  const split = new Set<string>();
+  for (const [own, names] of Object.entries(adapter.base.copied ?? {})) {
+    const param = adapter.heads[own];
+    if (param === undefined || !modules.has(moduleOf(own))) continue;
+    split.add(own);
+    modules.delete(moduleOf(own));
+    tensors.delete(mapping.headPrefix + own);
+    const heads = Object.entries(adapter.base.ties ?? {}).flatMap(([path, of]) => (of === own && path.endsWith(".weight") ? [path] : []));
+    for (const name of [...names, ...heads]) {
+      modules.add(moduleOf(name));
+      tensors.set(mapping.headPrefix + name, param);
+    }
+  }
+  return split;
 }
 
 /** Whether all biases of the model are trained, more than those of modules that are trained as a whole. */

@@ -240,6 +240,7 @@ const FILE = {
   tasks: each(TASK),
   model_types: each("any"),
   renamed: each("any"),
+  newer: each("any"),
   copied: each("any"),
   otherwise: each("any"),
   refused: each("any"),

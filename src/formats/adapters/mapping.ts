@@ -319,6 +319,8 @@ export interface Mappings {
   readonly modelTypes: ReadonlyMap<string, string>;
   /** Paths of modules that newer versions of transformers call otherwise than their own checkpoints do: what stands there, and what in checkpoints. */
   readonly renamed: readonly (readonly [RegExp, string])[];
+  /** Paths of modules as checkpoints have them, and since which version a library calls them otherwise. */
+  readonly newer: readonly (readonly [RegExp, string])[];
   /** Paths of parameters, and further names under which checkpoints hold them. */
   readonly copied: readonly (readonly [RegExp, string])[];
   /** Paths of parameters, and the tensor that serves each where a checkpoint has none of its own. */
@@ -327,6 +329,19 @@ export interface Mappings {
   readonly tasks: ReadonlyMap<string, TaskMapping>;
   /** Types known by name that are not built, and what they are. */
   readonly refused: ReadonlyMap<string, string>;
+}
+
+/** Parameters to the modules in which transformers reads them, for those of a model that has these. */
+export function copiedIn(paths: readonly string[], { copied }: Mappings): Readonly<Record<string, readonly string[]>> {
+  const out: Record<string, string[]> = {};
+  for (const path of paths)
+    for (const [pattern, to] of copied) {
+      if (!pattern.test(path)) continue;
+      const name = path.replace(pattern, to);
+      const parent = name.split(".").slice(0, -2).join(".");
+      if (paths.some((other) => other.startsWith(`${parent}.`))) (out[path] ??= []).push(name);
+    }
+  return out;
 }
 
 /** A path as checkpoints have it, whichever version of transformers wrote it. */
@@ -357,6 +372,7 @@ export function withMappings(known: Mappings | undefined, files: Files, paths: r
   const modelTypes = new Map(known?.modelTypes);
   const tasks = new Map(known?.tasks);
   const renamed = [...(known?.renamed ?? [])];
+  const newer = [...(known?.newer ?? [])];
   const copied = [...(known?.copied ?? [])];
   const otherwise = [...(known?.otherwise ?? [])];
   for (const path of paths) {
@@ -375,13 +391,29 @@ export function withMappings(known: Mappings | undefined, files: Files, paths: r
     for (const [type, entry] of entries(own.gguf)) gguf.set(type, entry as unknown as GgufMapping);
     for (const [start, type] of entries(own.model_types)) modelTypes.set(start, String(type));
     for (const [from, to] of entries(own.renamed)) renamed.push([pattern(from, path), String(to)]);
+    for (const [from, since] of entries(own.newer)) newer.push([pattern(from, path), String(since)]);
     for (const [from, to] of entries(own.copied)) for (const name of list<Json>(to)) copied.push([pattern(from, path), String(name)]);
     for (const [from, to] of entries(own.otherwise)) otherwise.push([pattern(from, path), String(to)]);
     for (const [task, entry] of entries(own.tasks)) tasks.set(task, entry as unknown as TaskMapping);
     for (const [type, what] of entries(own.refused)) refused.set(type, String(what));
   }
   const all = new Map([...(known?.peft ?? []), ...peft]);
-  return { lowRank, banks, combined, gguf, peft: all, library, architectures, modelTypes, renamed, copied, otherwise, tasks, refused };
+  return {
+    lowRank,
+    banks,
+    combined,
+    gguf,
+    peft: all,
+    library,
+    architectures,
+    modelTypes,
+    renamed,
+    newer,
+    copied,
+    otherwise,
+    tasks,
+    refused,
+  };
 }
 
 /**

@@ -36,7 +36,8 @@ export function readPeft(path: string, config: JsonRecord, open: () => TensorSto
     mapping.layout === "modules"
       ? readModules(path, complete, store, mapping, mappings, "r" in config)
       : readTable(path, complete, store, mapping);
-  const { heads, copies } = readRest(new Map([...rest].map(([bare, key]) => [asInCheckpoints(mappings, bare), key])), mapping);
+  const { heads: named, copies } = readRest(new Map([...rest].map(([bare, key]) => [asInCheckpoints(mappings, bare), key])), mapping);
+  const heads = onceEachTable(path, named, mappings, store);
   const along = new PartBuilder();
   const always = mappings.tasks.get(String(config.task_type));
   if (always !== undefined) along.add(always, {}, { path: `${always.at} #0${always.optional ? "?" : ""}`, params: {} });
@@ -393,6 +394,45 @@ function readTable(path: string, config: JsonRecord, store: TensorStore, mapping
       rest.set(key.startsWith(mapping.headPrefix) ? key.slice(mapping.headPrefix.length).replace(/^model\./, "") : key, key);
   }
   return { parts, views, rest };
+}
+
+/**
+ * A table that transformers reads in several modules is one here: PEFT's copies of it, which must be equal (P0664), become one, and so does a head with its values. `named`: paths
+ * to keys.
+ */
+function onceEachTable(
+  path: string,
+  named: Readonly<Record<string, string>>,
+  { otherwise, copied }: Mappings,
+  store: TensorStore,
+): Record<string, string> {
+  const copies = new Map<string, string[]>();
+  for (const head of Object.keys(named)) {
+    const rule = otherwise.find(([pattern]) => pattern.test(head));
+    const table = rule && head.replace(...rule);
+    if (table === undefined || !copied.some(([pattern]) => pattern.test(table))) continue;
+    copies.set(table, [...(copies.get(table) ?? []), head]);
+  }
+  if (copies.size === 0) return { ...named };
+  const heads: Record<string, string> = { ...named };
+  for (const [table, places] of copies) {
+    const [first, ...others] = places.map((place) => heads[place]);
+    const values = store.read(first);
+    const equal = (key: string) => {
+      const found = store.read(key);
+      return found.length === values.length && found.every((v, i) => v === values[i]);
+    };
+    const other = others.find((key) => !equal(key));
+    if (other !== undefined)
+      throw new InputError("P0664", `\`${path}\`: \`${first}\` and \`${other}\` are one table of words here, and have other values`, [
+        "they were trained apart; there is no such model here",
+      ]);
+    for (const place of places) delete heads[place];
+    const head = Object.keys(heads).find((name) => /(^|\.)lm_head\.weight$/.test(name) && equal(heads[name]));
+    if (head !== undefined) delete heads[head];
+    heads[table] = first;
+  }
+  return heads;
 }
 
 /** What is no site's: trained heads and biases, new values of norms, and copies of base weights that only came along. */

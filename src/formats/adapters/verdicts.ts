@@ -37,12 +37,22 @@ export function verdicts(adapter: OutAdapter, mappings: Mappings): Verdict[] {
   const why = (encoded: object) => (encoded instanceof Unsayable ? encoded.why : undefined);
   const verdict = (tool: string, no: string | undefined, mind?: string): Verdict => ({ tool, loads: no === undefined, note: no ?? mind });
   return [
-    verdict("peft", peft),
+    verdict("peft", peft, otherwiseCalled(adapter, mappings)),
     verdict("vLLM", vllm, rank > VLLM_RANK ? `rank ${rank}: start it with --max-lora-rank ${rank}` : undefined),
     verdict("llama.cpp", why(gguf), "after `peftc convert --to gguf`"),
     verdict("mlx-lm", why(mlx), "after `peftc convert --to mlx`"),
     verdict("adapters", notLibrary(adapter, mappings), "after `peftc convert --to adapters`"),
   ];
+}
+
+/** What to mind where newer libraries call the adapted modules otherwise than checkpoints, and the folder, do. */
+function otherwiseCalled({ attachments, heads }: OutAdapter, { newer }: Mappings): string | undefined {
+  const paths = [...attachments.flatMap(({ sites }) => sites.map(({ path }) => path)), ...Object.keys(heads)];
+  for (const [pattern, since] of newer) {
+    const path = paths.find((one) => pattern.test(one));
+    if (path !== undefined) return `before ${since}: that calls \`${path}\` otherwise, and would load nothing`;
+  }
+  return undefined;
 }
 
 /** A line each. */
