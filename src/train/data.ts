@@ -1,5 +1,5 @@
 /** Tables that stages name: files by way of the formats' room, and what earlier `predict` stages wrote. */
-import type { DatasetSpec, GenerateStage, PredictStage, Project, StagePrompt, TokenizerSource } from "../compiler/project.ts";
+import type { DatasetSpec, Entry, GenerateStage, PredictStage, Project, StagePrompt, TokenizerSource } from "../compiler/project.ts";
 import type { ClassNames } from "../formats/data/labels.ts";
 import { classNames, makeSource, makeTable, type TableContext, type TableSpec } from "../formats/data/make.ts";
 import { calledIn, callFunction, type RowFunction } from "../formats/data/makers/scored.ts";
@@ -9,6 +9,9 @@ import type { Source } from "../formats/data/source.ts";
 import { innerSpec } from "../formats/data/spec.ts";
 import { arrayColumn, type Table } from "../formats/data/table.ts";
 import { InputError } from "../ir/errors.ts";
+import type { Graph } from "../ir/graph.ts";
+import { order } from "../ir/graph.ts";
+import { rowOf } from "../ir/ops/index.ts";
 import { ClassBook } from "./classes.ts";
 import type { Sources } from "./compiler-host.ts";
 import type { Prompt } from "./generate.ts";
@@ -37,24 +40,26 @@ export class Tables {
   constructor(
     private readonly sources: Sources,
     private readonly decodeImage?: TableContext["decodeImage"],
-    private readonly project?: Pick<Project, "actions" | "attachments">,
+    private readonly project?: Pick<Project, "actions" | "attachments" | "params">,
     /** What `scored` calls, by name. */
     private readonly functions: Readonly<Record<string, RowFunction>> = {},
   ) {
     this.book = new ClassBook(sources.files);
     // where a record is not sound, that is said when the file loads the adapter
-    for (const folder of new Set(project?.attachments.flatMap((a) => a.folders))) this.book.adopt(folder);
+    for (const folder of new Set(project?.attachments.flatMap((a) => a.folders))) this.book.adopt(folder, heldBy(project!, folder));
   }
 
   /** Looks at the names of classes in everything that is trained on; what is not there (made by a later stage, left on another machine) says nothing. */
   private async gather(): Promise<void> {
-    const found: { names: string[]; file: string }[] = [];
+    const found: { names: string[]; file: string; params: ReadonlySet<string> }[] = [];
     for (const action of this.project?.actions ?? []) {
       if (action.kind !== "stage" || action.stage.verb !== "train") continue;
       for (const spec of action.stage.data) {
         try {
           const placed = this.placed(spec);
-          found.push(...classNames(placed, await this.context(placed, action.stage.tokenizer, action.stage.separate, undefined, false)));
+          const context = await this.context(placed, { ...action.stage, sequence: undefined }, false);
+          const params = new Set(action.stage.trained);
+          found.push(...classNames(placed, context).map((named) => ({ ...named, params })));
         } catch (error) {
           if (!(error instanceof InputError)) throw error;
         }
@@ -70,14 +75,18 @@ export class Tables {
   }
 
   /** Errors are those of `makeTable`, and P0738 for predictions that no stage has made. */
-  async table({ spec, tokenizer: own, separate = false, sequence }: TableRequest, promptsOnly = false): Promise<Table | undefined> {
+  async table(
+    { spec, tokenizer: own, separate = false, sequence, entries = [] }: TableRequest,
+    promptsOnly = false,
+  ): Promise<Table | undefined> {
     const placed = this.placed(spec);
     // an objective without a model reads what another stage wrote as that stage's model would
     const tokenizer = own ?? this.madeBy(spec)?.stage.tokenizer;
-    const key = JSON.stringify([placed, tokenizer, separate, sequence, promptsOnly]);
+    const params = paramsOf(entries);
+    const key = JSON.stringify([placed, tokenizer, separate, sequence, promptsOnly, this.book.readers(params)]);
     try {
       if (!this.made.has(key)) {
-        const context = await this.context(placed, tokenizer, separate, sequence, promptsOnly);
+        const context = await this.context(placed, { tokenizer, separate, sequence, params }, promptsOnly);
         try {
           this.made.set(key, makeTable(placed, context));
         } catch (error) {
@@ -85,9 +94,9 @@ export class Tables {
           await this.gather();
           this.made.set(key, makeTable(placed, context));
         }
-        const classes = this.made.get(key)?.classes;
-        if (classes !== undefined) this.named.set(callOf(spec), classes);
       }
+      const classes = this.made.get(key)?.classes;
+      if (classes !== undefined) this.named.set(callOf(spec), classes);
     } catch (error) {
       throw error instanceof InputError ? error.at(spec.span) : error;
     }
@@ -96,9 +105,12 @@ export class Tables {
 
   private async context(
     placed: TableSpec,
-    source: TokenizerSource | undefined,
-    separate: boolean,
-    sequence: number | undefined,
+    {
+      tokenizer: source,
+      separate = false,
+      sequence,
+      params,
+    }: Omit<TableRequest, "spec" | "entries"> & { readonly params?: ReadonlySet<string> },
     promptsOnly: boolean,
   ): Promise<TableContext> {
     const { files } = this.sources;
@@ -106,7 +118,7 @@ export class Tables {
     const tokenizer = typeof source === "object" ? source.folder : source;
     const book = (names: readonly string[], file: string): ClassNames | undefined => {
       if (!this.book.gathered) throw new Ungathered();
-      return this.book.numbers(names, file);
+      return this.book.numbers(names, file, params);
     };
     const loadTokenizer = (folder: string) => this.sources.readTokenizer(folder === tokenizer ? source! : folder);
     const context = {
@@ -133,7 +145,10 @@ export class Tables {
     const placed = this.placed(spec);
     const made = this.madeBy(spec);
     const sequence = made !== undefined && "sequence" in made.stage ? made.stage.sequence : undefined;
-    const source = makeSource(placed, await this.context(placed, made?.stage.tokenizer, made?.stage.separate ?? false, sequence, false));
+    const source = makeSource(
+      placed,
+      await this.context(placed, { tokenizer: made?.stage.tokenizer, separate: made?.stage.separate ?? false, sequence }, false),
+    );
     if (source === undefined) throw new InputError("P0731", `\`${spec.make}\` has no held part`, ["give it `split:`"], spec.span);
     return { name: made?.stage.name ?? spec.make, source };
   }
@@ -182,6 +197,24 @@ export class Tables {
     };
     return { make, args: spec.args.map(inside), options, part };
   }
+}
+
+/** Parameters of a program that come from a folder. */
+const heldBy = ({ params }: Pick<Project, "params">, folder: string): string[] =>
+  [...(params?.values() ?? [])].flatMap(({ name, source }) => (source.kind === "file" && source.folder === folder ? [name] : []));
+
+const reads = new WeakMap<Graph, readonly string[]>();
+/** Parameters that graphs read. */
+function paramsOf(entries: readonly Entry[]): ReadonlySet<string> {
+  for (const { graph } of entries)
+    if (!reads.has(graph)) {
+      const nodes = order(graph.results.map((r) => r.node));
+      reads.set(
+        graph,
+        nodes.flatMap((node) => (rowOf(node).supply === "param" ? [String(node.attrs.name)] : [])),
+      );
+    }
+  return new Set(entries.flatMap(({ graph }) => reads.get(graph)!));
 }
 
 function isDataset(value: unknown): value is DatasetSpec {

@@ -1,5 +1,5 @@
 /** Names and sizes of the entry points that a stage needs: one for each table and each number of rows that its batches have. */
-import type { Entry } from "../compiler/project.ts";
+import type { Entry, Stage } from "../compiler/project.ts";
 import { batchSymbol } from "./columns.ts";
 import type { EntryPoint } from "./engine.ts";
 
@@ -29,6 +29,13 @@ export function entryPoints(
       sizes: sizesFor(entry, sizes[table], rows),
     })),
   );
+}
+
+/** The graphs with which a stage reads its data, as they are in use. */
+export function entriesOf(stage: Stage): readonly Entry[] {
+  if (stage.verb === "train") return stage.evaluation;
+  if (stage.verb === "evaluate") return [stage.evaluation];
+  return stage.verb === "predict" ? [stage.entry] : [];
 }
 
 /** Numbers of rows of consecutive batches over a whole table. */

@@ -39,7 +39,7 @@ export function fileHost(project: Project, sources: Sources, engine: Engine, wat
     values,
     table: (request) => plainly(async () => tables.table(request)),
     written: (spec) => tables.written(spec),
-    adopt: (folder) => tables.book.adopt(folder),
+    adopt: (folder, params) => tables.book.adopt(folder, params),
     predicted: (stage, folder) => tables.predicted(stage, folder),
     artefacts: artefactsFor(project, sources.files, sources.mappings, (data) => tables.classesOf(data)),
     provenances: new Provenances(project, sources, values, watch.version),

@@ -1,5 +1,5 @@
 /** What a run needs from outside: files, a device, data, somebody to tell. Handed in, so that a page and a test can run the same code. */
-import type { DatasetSpec, GenerateStage, PredictStage, Project, TokenizerSource } from "../compiler/project.ts";
+import type { DatasetSpec, Entry, GenerateStage, PredictStage, Project, TokenizerSource } from "../compiler/project.ts";
 import type { Provenance } from "../formats/adapters/provenance.ts";
 import type { FloatDType } from "../formats/config.ts";
 import type { Files } from "../formats/files.ts";
@@ -18,6 +18,8 @@ export interface TableRequest {
   readonly separate?: boolean;
   /** Tokens a row, for tables that are packed. */
   readonly sequence: number | undefined;
+  /** Graphs that read the table: whose parameters learnt classes numbers their names. */
+  readonly entries?: readonly Entry[];
 }
 
 export interface RunHost {

@@ -7,7 +7,7 @@ import type { Session } from "../runtime/program.ts";
 import { budgetOf, memoryOf, requireBudget, sourceOf } from "./budget.ts";
 import { bindSizes, checkTable, type DataTable, fillBatch } from "./columns.ts";
 import type { Built, EntryPoint } from "./engine.ts";
-import { batchesOf, entryName, entryPoints } from "./entries.ts";
+import { batchesOf, entriesOf, entryName, entryPoints } from "./entries.ts";
 import { Evaluation } from "./evaluate.ts";
 import type { Scalars } from "./events.ts";
 import type { RunHost } from "./host.ts";
@@ -18,7 +18,13 @@ import { prepareEvaluation } from "./train.ts";
 import { zeros } from "./values.ts";
 
 async function tableOf(stage: EvaluateStage | PredictStage, host: RunHost): Promise<DataTable> {
-  const table = await host.table({ spec: stage.data, tokenizer: stage.tokenizer, separate: stage.separate, sequence: stage.sequence });
+  const table = await host.table({
+    spec: stage.data,
+    tokenizer: stage.tokenizer,
+    separate: stage.separate,
+    sequence: stage.sequence,
+    entries: entriesOf(stage),
+  });
   if (table === undefined) throw new InputError("P0731", `\`${stage.data.make}\` has no held part`, ["give it `split:`"]);
   return table;
 }

@@ -36,7 +36,7 @@ async function restoreNewest(host: FileHost): Promise<string[]> {
       const [newest] = finishedRuns(files, runFolder(project.file, action.stage.folder));
       if (newest === undefined) continue;
       restoreRun(action.stage, files, newest, values);
-      for (const problem of host.adopt(newest)) host.listen({ event: "problem", problem });
+      for (const problem of host.adopt(newest, action.stage.trained)) host.listen({ event: "problem", problem });
       used.push(newest);
     }
   }

@@ -6,6 +6,7 @@ import { joinPath } from "../formats/files.ts";
 import { InputError, Limit } from "../ir/errors.ts";
 import { type Checkpoint, listCheckpoints } from "./checkpoint.ts";
 import { checkTables } from "./checks.ts";
+import { entriesOf } from "./entries.ts";
 import type { Scalars } from "./events.ts";
 import { chooseFolders, finishedRuns, isFinished, runFolder } from "./folders.ts";
 import { generate, type Prompt, type PromptTokenizer } from "./generate.ts";
@@ -35,7 +36,7 @@ interface RunOptions {
 }
 export interface FileHost extends RunHost, ScoreHost {
   /** Takes the numbers of classes that are kept with a result. Gives warnings where its record is not sound. */
-  adopt(folder: string): Problem[];
+  adopt(folder: string, params?: Iterable<string>): Problem[];
   /** `undefined`: the folder has no tokenizer. */
   tokenizer(source: TokenizerSource): (PromptTokenizer & Words) | undefined;
   /** Prompts of a table, for `generate { data = ... }`. */
@@ -157,6 +158,7 @@ async function warnings(stage: Stage, host: FileHost): Promise<Problem[]> {
       tokenizer: stage.tokenizer,
       separate: stage.separate,
       sequence: stage.verb === "train" ? stage.sequence : undefined,
+      entries: entriesOf(stage),
     });
   return checkTables(await stageTables(stage, make, stage.tokenizer === undefined ? undefined : host.tokenizer(stage.tokenizer)));
 }

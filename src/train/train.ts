@@ -128,7 +128,13 @@ export async function layTrain(
 ): Promise<LaidTrain> {
   const read: DataTable[] = [];
   for (const spec of stage.data) {
-    const table = await host.table({ spec, tokenizer: stage.tokenizer, separate: stage.separate, sequence: stage.sequence });
+    const table = await host.table({
+      spec,
+      tokenizer: stage.tokenizer,
+      separate: stage.separate,
+      sequence: stage.sequence,
+      entries: stage.evaluation,
+    });
     if (table === undefined) throw new InputError("P0731", `\`${spec.make}\` has no held part`, ["give it `split:`"]);
     read.push(table);
   }
@@ -164,7 +170,13 @@ export async function prepareEvaluation(stage: TrainStage, host: Pick<RunHost, "
   const entries: Entry[] = [];
   const tables: DataTable[] = [];
   for (const [i, spec] of specs.entries()) {
-    const table = await host.table({ spec, tokenizer: stage.tokenizer, separate: stage.separate, sequence: stage.sequence });
+    const table = await host.table({
+      spec,
+      tokenizer: stage.tokenizer,
+      separate: stage.separate,
+      sequence: stage.sequence,
+      entries: stage.evaluation,
+    });
     if (table === undefined || stage.evaluation[i] === undefined) continue;
     entries.push(stage.evaluation[i]);
     tables.push(table);

@@ -1,9 +1,10 @@
 /** Names of classes have one numbering for all tables of a program, and it is kept with what was trained. */
 import { describe, expect, test } from "@jest/globals";
-import type { DatasetSpec, Project } from "../../src/compiler/project.ts";
+import type { DatasetSpec, Entry, Project } from "../../src/compiler/project.ts";
 import { readProvenance, writeProvenance } from "../../src/formats/adapters/provenance.ts";
 import type { MemoryFiles } from "../../src/formats/memory.ts";
 import { loadTokenizer } from "../../src/formats/tokenizer/tokenizer.ts";
+import { Builder } from "../../src/ir/build.ts";
 import { InputError } from "../../src/ir/errors.ts";
 import type { Sources } from "../../src/train/compiler-host.ts";
 import { Tables } from "../../src/train/data.ts";
@@ -62,6 +63,46 @@ describe("what is trained on numbers the classes", () => {
     expect(await labels(both, spec("eval"))).toEqual([1, 2]);
     expect(await labels(both, spec("other"))).toEqual([1, 0]);
     expect(await labels(tables([]), spec("eval"))).toEqual([0, 1]);
+  });
+  test("two heads whose classes have a name in common number them apart, for what each reads; so do two adapters", async () => {
+    const files = letterFiles({ ...FILES, short: rows("neutral", "agree"), one: rows("neutral") });
+    const stage = (path: string, param: string) => ({
+      kind: "stage",
+      stage: { verb: "train", data: [spec(path)], tokenizer: "m", trained: [param] },
+    });
+    const sources = { files, readTokenizer: (folder: string) => loadTokenizer(files, folder) } as unknown as Sources;
+    const reads = (param: string): Entry[] => [
+      { graph: { results: [{ role: "output", name: "y", node: new Builder({ path: "" }).param(param, [1]) }] }, columns: [], states: [] },
+    ];
+    const numbers = async (made: Tables, path: string, param: string) => {
+      const table = await made.table({ spec: spec(path), tokenizer: "m", sequence: undefined, entries: reads(param) });
+      return Array.from({ length: table!.rows }, (_, i) => Number(table!.columns.get("label")!.row(i)[0]));
+    };
+    const actions = [stage("train", "m.head"), stage("short", "n.head")];
+    const made = new Tables(sources, undefined, { actions, attachments: [] } as unknown as Project);
+    expect(await numbers(made, "train", "m.head")).toEqual([0, 2, 1]);
+    expect(await numbers(made, "short", "n.head")).toEqual([1, 0]);
+    expect(await numbers(made, "one", "m.head")).toEqual([1]);
+    expect(await numbers(made, "one", "n.head")).toEqual([1]);
+    expect(await numbers(made, "short", "n.head")).toEqual([1, 0]);
+    expect([...made.classesOf([spec("short")])!.keys()]).toEqual(["agree", "neutral"]);
+    await expect(numbers(made, "short", "m.head")).rejects.toThrow(/names the class "agree", which `train` does not have/);
+
+    const record = { writtenBy: { name: "peftc", version: "0" }, base: {}, tokenizer: {} };
+    writeProvenance(files, "a", {
+      ...record,
+      classes: new Map([...["positive", "neutral", "negative"].entries()].map(([i, n]) => [n, i])),
+    });
+    writeProvenance(files, "b", { ...record, classes: new Map([...["neutral", "agree"].entries()].map(([i, n]) => [n, i])) });
+    const from = (name: string, folder: string) => [name, { name, source: { kind: "file", folder } }] as const;
+    const params = new Map([from("m.head", "a"), from("n.head", "b")]);
+    const loaded = new Tables(sources, undefined, {
+      actions: [],
+      attachments: [{ folders: ["a"] }, { folders: ["b"] }],
+      params,
+    } as unknown as Project);
+    expect(await numbers(loaded, "one", "m.head")).toEqual([1]);
+    expect(await numbers(loaded, "one", "n.head")).toEqual([0]);
   });
   test("a file that is not there says nothing, and names that are numbered say it themselves", async () => {
     expect(await labels(tables([spec("gone")]), spec("eval"))).toEqual([0, 1]);

@@ -4,6 +4,7 @@ import type { DatasetSpec, Project, Stage } from "../../compiler/project.ts";
 import { InputError } from "../../ir/errors.ts";
 import { checkTables } from "../../train/checks.ts";
 import { checkTable } from "../../train/columns.ts";
+import { entriesOf } from "../../train/entries.ts";
 import { type Facts, factsOf, type StageTable, stageTables, unreadIn, type View, viewsOf, type Words } from "../../train/inspect.ts";
 import { stagesOf } from "../../train/stages.ts";
 import { type CommonOptions, common, Session, wholeNumber } from "../context.ts";
@@ -46,7 +47,7 @@ async function showAll(project: Project, session: Session, rows: number): Promis
     try {
       made = await stageTables(
         stage,
-        (spec) => tables.table({ spec, tokenizer: stage.tokenizer, separate: stage.separate, sequence }),
+        (spec) => tables.table({ spec, tokenizer: stage.tokenizer, separate: stage.separate, sequence, entries: entriesOf(stage) }),
         tokenizer,
       );
       for (const { columns, graph, table, spec } of made) attempt(() => checkTable(columns, graph, table, sequence), spec.span);

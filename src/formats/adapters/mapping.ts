@@ -339,7 +339,7 @@ export function copiedIn(paths: readonly string[], { copied }: Mappings): Readon
       if (!pattern.test(path)) continue;
       const name = path.replace(pattern, to);
       const parent = name.split(".").slice(0, -2).join(".");
-      if (paths.some((other) => other.startsWith(`${parent}.`))) (out[path] ??= []).push(name);
+      if (paths.some((other) => other.startsWith(`${parent}.`))) out[path] = [...(out[path] ?? []), name];
     }
   return out;
 }
