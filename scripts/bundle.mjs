@@ -2,6 +2,7 @@
  * The command line in a few files: what a verb needs is one file rather than some hundred modules, and of packages only what is used. The library in `dist` stays
  * as the compiler wrote it. Beside it the trees of the standard library, so that a command parses its own file alone.
  */
+import { createHash } from "node:crypto";
 import { chmodSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -10,6 +11,11 @@ import { build } from "esbuild";
 const at = (path) => fileURLToPath(new URL(path, import.meta.url));
 const out = at("../dist/src/cli");
 for (const name of readdirSync(out)) if (/^chunk-.*\.js$/.test(name)) rmSync(`${out}/${name}`);
+
+// programs that are kept from run to run are of this compiler alone
+const sources = readdirSync(at("../src"), { recursive: true }).filter((name) => name.endsWith(".ts"));
+const code = createHash("sha256");
+for (const name of sources.sort()) code.update(`${name}\n`).update(readFileSync(at(`../src/${name}`)));
 
 await build({
   entryPoints: [at("../src/cli/main.ts")],
@@ -28,7 +34,7 @@ await build({
   // names stay, so that what a bug prints can be read
   minifyWhitespace: true,
   minifySyntax: true,
-  define: { PEFTC_BUNDLED: "true" },
+  define: { PEFTC_BUNDLED: "true", PEFTC_CODE: JSON.stringify(code.digest("hex")) },
   logLevel: "warning",
 });
 

@@ -7,7 +7,9 @@ import { backendEngine, type Driver, type Hooks } from "../train/backend.ts";
 import { memoryOf } from "../train/budget.ts";
 import type { Engine } from "../train/engine.ts";
 import { referenceEngine } from "../train/reference.ts";
+import { rememberingEngine } from "../train/remember.ts";
 import { dawn } from "./dawn.ts";
+import { cacheFolder, compilerCode, programCache } from "./program-cache.ts";
 import { collect, compileOptimised, enableRelaxed, parallelism, startThread } from "./threads.ts";
 import { torchEngine } from "./torch/engine.ts";
 
@@ -25,16 +27,24 @@ export async function openEngine(choice: DeviceChoice, hooks: Hooks = {}): Promi
     case "torch":
       return torchEngine();
     case "wasm":
-      return backendEngine(wasmDriver("asked for"), hooks);
+      return engineOf(wasmDriver("asked for"), hooks);
     case "webgpu":
-      return backendEngine(webgpuDriver(await openDevice(await dawn()), "asked for"), hooks);
+      return engineOf(webgpuDriver(await openDevice(await dawn()), "asked for"), hooks);
     case "auto": {
       const found = await hardware();
       return typeof found === "string"
-        ? backendEngine(wasmDriver(found), hooks)
-        : backendEngine(webgpuDriver(found, "a hardware adapter is there"), hooks);
+        ? engineOf(wasmDriver(found), hooks)
+        : engineOf(webgpuDriver(found, "a hardware adapter is there"), hooks);
     }
   }
+}
+
+/** What looks at passes wants them to run. */
+function engineOf(driver: Driver, hooks: Hooks): Engine {
+  const engine = backendEngine(driver, hooks);
+  if (Object.keys(hooks).length > 0) return engine;
+  const [code, folder] = [compilerCode(), cacheFolder()];
+  return rememberingEngine(engine, JSON.stringify([code, driver.target]), code && folder ? programCache(folder) : undefined);
 }
 
 /** A device on a hardware adapter, or why there is none. */

@@ -1,6 +1,7 @@
 /** What a command loads before it works: its own verb, in few files. */
 import { spawnSync } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, statSync, utimesSync } from "node:fs";
+import { tmpdir } from "node:os";
 import path from "node:path";
 import { expect, test } from "@jest/globals";
 
@@ -49,4 +50,29 @@ test("the help tells of all verbs", () => {
   const names = [...verbs].map((m) => m[1]);
   expect(names.length).toBeGreaterThan(10);
   for (const name of names) expect(stdout).toMatch(new RegExp(`^  ${name} `, "m"));
+});
+
+test("a program is compiled once, and found by the next process", () => {
+  const cache = mkdtempSync(path.join(tmpdir(), "peftc-programs-"));
+  const plan = (...more: string[]) => {
+    const { stdout, status } = spawnSync(
+      process.execPath,
+      [path.join(CLI, "main.js"), "plan", "specs/examples/quickstart.peft", "--device", "wasm", ...more],
+      {
+        encoding: "utf8",
+        env: { ...process.env, PEFTC_CACHE: cache },
+      },
+    );
+    expect(status).toBe(0);
+    return stdout;
+  };
+  const first = plan();
+  const kept = readdirSync(cache);
+  expect(kept.length).toBeGreaterThan(0);
+  for (const name of kept) utimesSync(path.join(cache, name), 1, 1);
+  expect(plan()).toBe(first);
+  expect(readdirSync(cache)).toEqual(kept);
+  for (const name of kept) expect(statSync(path.join(cache, name)).mtimeMs).toBeGreaterThan(1000);
+  plan("--set", "train.batch=2");
+  expect(readdirSync(cache).length).toBeGreaterThan(kept.length);
 });
