@@ -65,6 +65,13 @@ describe("data", () => {
     expect(tokens.map(({ id, label }) => label === id)).toEqual([false, true, true]);
     expect(tokens[0].label).toBeNull();
   });
+  test("a row of which the length leaves nothing is shown whole", async () => {
+    const at = withRows([answered("so long a front that nothing behind it is left of it, whatever the answer is ".repeat(2), "yes")]);
+    const { code, out, err } = await peftc(at, ["data", "main.peft"]);
+    expect(code).toBe(1);
+    expect(err).toMatch(/P0711.*the answer starts behind \d+ tokens, so sequence = 48 leaves nothing of it/);
+    expect(out).toContain("whatever the answer is «yes<|endoftext|>»\n");
+  });
   test("a conversation by its template; the held part too", async () => {
     const talk = (i: number) => ({
       messages: [

@@ -227,7 +227,7 @@ describe("PEFT's other spellings", () => {
 describe("what cannot be read is refused by name", () => {
   test.each<[string, () => unknown, RegExp]>([
     ["an unknown type", made({ peft_type: "MAGIC" }), /^P0662\n.*MAGIC is no type/],
-    ["a known type that is not built", made({ peft_type: "OSF" }), /^P0663\n.*OSF \(orthogonal/],
+    ["a known type that is not built", made({ peft_type: "FROD" }), /^P0663\n.*FROD \(sparse/],
     [
       "a start that changes the base",
       made({ peft_type: "LORA", init_lora_weights: "corda" }, pair),

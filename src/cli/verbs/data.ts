@@ -44,12 +44,15 @@ async function showAll(project: Project, session: Session, rows: number): Promis
     const tokenizer = stage.tokenizer === undefined ? undefined : session.workspace.sources.readTokenizer(stage.tokenizer);
     const sequence = "sequence" in stage ? stage.sequence : undefined;
     let made: StageTable[] = [];
-    try {
-      made = await stageTables(
+    let uncut = false;
+    const read = (most: number | undefined) =>
+      stageTables(
         stage,
-        (spec) => tables.table({ spec, tokenizer: stage.tokenizer, separate: stage.separate, sequence, entries: entriesOf(stage) }),
+        (spec) => tables.table({ spec, tokenizer: stage.tokenizer, separate: stage.separate, sequence: most, entries: entriesOf(stage) }),
         tokenizer,
       );
+    try {
+      made = await read(sequence);
       for (const { columns, graph, table, spec } of made) attempt(() => checkTable(columns, graph, table, sequence), spec.span);
     } catch (error) {
       if (!(error instanceof InputError)) throw error;
@@ -60,6 +63,11 @@ async function showAll(project: Project, session: Session, rows: number): Promis
       failed = true;
       const { code, message, span, notes } = error;
       reportProblems([{ code, severity: "error", message, span, notes }], io, json, session.source);
+      // rows of which `sequence` leaves nothing are shown whole
+      if (code === NOTHING_LEFT && made.length === 0 && sequence !== undefined) {
+        uncut = true;
+        made = await whole(() => read(undefined));
+      }
     }
     for (const inspected of made) {
       if (json) io.out(factsJson(inspected, factsOf(inspected)));
@@ -67,7 +75,7 @@ async function showAll(project: Project, session: Session, rows: number): Promis
       for (let row = 0; row < Math.min(rows, inspected.table.rows); row++)
         io.out(json ? rowJson(inspected, row) : rowText(inspected, row, io.color));
     }
-    reportProblems(checkTables(made), io, json, session.source);
+    if (!uncut) reportProblems(checkTables(made), io, json, session.source);
   }
   return failed;
 }
@@ -80,6 +88,18 @@ function attempt(check: () => void, span: DatasetSpec["span"]): void {
     throw error instanceof InputError ? error.at(span) : error;
   }
 }
+
+/** The tables, or none where they cannot be made, for a reason that was told. */
+async function whole(read: () => Promise<StageTable[]>): Promise<StageTable[]> {
+  try {
+    return await read();
+  } catch (error) {
+    if (error instanceof InputError) return [];
+    throw error;
+  }
+}
+/** The code of rows in which nothing is left to learn. */
+const NOTHING_LEFT = "P0711";
 
 /** The code of tables that only a run makes. */
 const LATER = "P0738";

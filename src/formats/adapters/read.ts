@@ -12,6 +12,7 @@ import { MLX_WEIGHTS, readMlx } from "./mlx.ts";
 import { openObjectives } from "./objectives.ts";
 import { OWN_TYPE, readOwn } from "./own.ts";
 import { readPeft } from "./peft.ts";
+import { SETUP_FILE } from "./setup.ts";
 
 /**
  * `undefined`: no such folder. P0660: the folder lacks one of its files · P0661: a field of the wrong kind · P0662: an unknown `peft_type` · P0663: a known one that is
@@ -75,6 +76,7 @@ function openWeights(files: Files, folder: string, stem: string): TensorStore {
 
 function whatElse(files: Files, folder: string): string[] {
   const names = files.stat(folder)?.kind === "folder" ? files.list(folder) : [];
+  if (names.includes(SETUP_FILE)) return ["it holds several adapters and how they act together: `peftc import` makes a program of it"];
   return names.includes("config.json")
     ? ["this looks like a model's folder: `model m = … from` reads those"]
     : [`it holds: ${names.slice(0, 12).join(", ") || "nothing"}`];
