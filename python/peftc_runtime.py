@@ -1,5 +1,6 @@
 """Holds a printed program and its values, and runs its functions: on one process, or a part of the batch on each of several."""
 import contextlib
+import ctypes
 import math
 import sys
 import types
@@ -228,7 +229,7 @@ class Program:
 
             ids = [self.device.index] if self.device.type == "cuda" else None
             unused = any(e.get("unused") for e in self.spec["entries"])
-            self.wrapped = DistributedDataParallel(self.model, device_ids=ids, find_unused_parameters=unused, broadcast_buffers=False)
+            self.wrapped = DistributedDataParallel(self.model, device_ids=ids, find_unused_parameters=unused)
             self.wrapped.register_comm_hook(None, _sum)
         return self.wrapped
 
@@ -286,6 +287,12 @@ def device_of(local_rank):
         torch.cuda.set_device(local_rank)
         return torch.device("cuda", local_rank)
     return torch.device("cpu")
+
+
+def bytes_of(tensor):
+    """Its numbers as they lie in memory. PyTorch alone would need NumPy for that."""
+    value = tensor.detach().to("cpu").contiguous()
+    return ctypes.string_at(value.data_ptr(), value.numel() * value.element_size()) if value.numel() else b""
 
 
 def say(text):

@@ -44,9 +44,8 @@ class Wire:
         for name, value in tensors:
             if value.dtype == torch.bool:
                 value = value.to(torch.int32)
-            value = value.detach().to("cpu").contiguous()
             head.append([name, _NAMES[value.dtype], value.numel()])
-            parts.append(value.numpy().tobytes())
+            parts.append(runtime.bytes_of(value))
         self.socket.sendall((json.dumps({**message, "tensors": head}) + "\n").encode())
         for part in parts:
             self.socket.sendall(part)
@@ -108,7 +107,7 @@ class Alone:
         self.wire.send(message, values)
 
     def failed(self, error):
-        memory = isinstance(error, (MemoryError, torch.OutOfMemoryError))
+        memory = isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)) or "can't allocate memory" in str(error)
         self.wire.send({"error": f"{type(error).__name__}: {error}", "trace": traceback.format_exc(), "memory": memory})
 
 

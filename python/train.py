@@ -40,7 +40,7 @@ def write(path, tensors):
     """Writes a safetensors file beside its place and puts it there whole."""
     header, parts, at = {"__metadata__": {"format": "pt"}}, [], 0
     for name, value in tensors.items():
-        data = value.detach().to("cpu").contiguous().numpy().tobytes()
+        data = runtime.bytes_of(value)
         header[name] = {"dtype": _NAMES[value.dtype], "shape": list(value.shape), "data_offsets": [at, at + len(data)]}
         parts.append(data)
         at += len(data)
@@ -84,7 +84,7 @@ def main():
         import update
 
         modules["update"] = update
-    program = runtime.Program(spec, modules, device, {"shard": options.shard, "dtype": options.dtype, "compile": options.compile, "recompute": options.recompute})
+    program = runtime.Program(spec, modules, device, {"shard": options.shard, "dtype": options.dtype, "compile": options.compile, "recompute": options.recompute or spec["recompute"]})
     first = read(os.path.join(HERE, "values.safetensors"))
     checkpoint = os.path.join(options.output, "checkpoint.safetensors")
     begin = 0

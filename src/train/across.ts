@@ -5,6 +5,7 @@
 import { findCalls } from "../backends/torch/patterns.ts";
 import type { TorchEntry, TorchProgram } from "../backends/torch/program.ts";
 import { bind } from "../ir/bind.ts";
+import { Limit } from "../ir/errors.ts";
 import { type Node, order } from "../ir/graph.ts";
 import { roll } from "../ir/loops/roll.ts";
 import { rowOf } from "../ir/ops/index.ts";
@@ -15,8 +16,8 @@ interface AcrossOptions {
   readonly shard: "ddp" | "fsdp";
   /** Batches of an update. */
   readonly parts: number;
-  /** Rows of a batch. */
-  readonly rows: number;
+  /** Rows of a batch, where it is not those the entries were laid out for. */
+  readonly rows?: number;
   /** Bodies of loops are computed again for the backward half. */
   readonly recompute: boolean;
 }
@@ -49,7 +50,8 @@ export function acrossOf(printed: TorchProgram, entries: readonly TorchEntry[], 
   const update = step.find((e) => e.kind === "update");
   const parted = new Set(sharded ? update?.parted : []);
   const gradientsOf = new Map(step.flatMap((e) => Object.entries(e.backward ?? {})));
-  const trained = new Set(gradientsOf.values());
+  // a function that updates parameters itself asks for gradients as values
+  const trained = new Set(gradientsOf.size > 0 ? gradientsOf.values() : printed.differentiated);
 
   let parameters = 0;
   let gradients = 0;
@@ -88,7 +90,11 @@ export function acrossOf(printed: TorchProgram, entries: readonly TorchEntry[], 
       ? { gathered: 0, scattered: 0, summed: 0 }
       : sharded
         ? // forward: all; backward: layers once more, what lies outside of them stays
-          { gathered: parts * (outside + 2 * blocks), scattered: parts * trainedBytes, summed: parts * counted + whole }
+          {
+            gathered: parts * (outside + 2 * blocks),
+            scattered: parts * trainedBytes,
+            summed: parts * counted + whole + 4 * (update?.totals ?? 0),
+          }
         : { gathered: 0, scattered: 0, summed: trainedBytes + parts * counted };
   const sent = ring * (collectives.gathered + collectives.scattered + 2 * collectives.summed);
   return {
@@ -96,6 +102,29 @@ export function acrossOf(printed: TorchProgram, entries: readonly TorchEntry[], 
     collectives,
     sent,
   };
+}
+
+/** The same with a budget: layers are computed again where it asks for that. `smallest`: what it would take at least, where that is not enough. */
+export function fitAcross(
+  printed: TorchProgram,
+  entries: readonly TorchEntry[],
+  options: AcrossOptions,
+  budget = Number.POSITIVE_INFINITY,
+): { readonly across: Across; readonly recompute: boolean; readonly smallest?: number } {
+  const usual = acrossOf(printed, entries, options);
+  if (usual.memory.total <= budget) return { across: usual, recompute: options.recompute };
+  const least = acrossOf(printed, entries, { ...options, recompute: true });
+  if (least.memory.total <= budget) return { across: least, recompute: true };
+  return { across: usual, recompute: options.recompute, smallest: least.memory.total };
+}
+
+/** Throws `Limit` where a stage asks for loops that run backwards. */
+export function requireForward(reverse: "exact" | number = 0): void {
+  if (reverse === 0) return;
+  const asked = `reverse = ${JSON.stringify(reverse)}`;
+  throw new Limit(
+    `\`${asked}\` runs loops backwards, which PyTorch does not; without it \`--recompute\` keeps of a layer only what goes in`,
+  );
 }
 
 /** Bytes of the sums that parts of a batch add to: numbers of labels, losses. */
@@ -108,33 +137,67 @@ function sums(printed: TorchProgram, gradientsOf: ReadonlyMap<string, string>): 
   return out;
 }
 
+/** Bytes of the entry that takes most. */
 function activationsOf(entries: readonly TorchEntry[], { rows, processes, recompute }: AcrossOptions): number {
-  const step = entries.find((e) => e.name === "gradients") ?? entries.find((e) => e.name === "step");
-  if (step === undefined) return 0;
-  const sizes = new Map(step.sizes);
-  if (step.batch !== undefined) sizes.set(step.batch, Math.ceil(rows / processes));
-  const graph = roll(bind(step.graph, sizes));
-  const made = (roots: readonly Node[]): number => {
-    const inside = new Set([...findCalls(roots, new Set(), false).values()].flatMap((call) => [...call.inside]));
-    let total = 0;
-    for (const n of order(roots)) {
-      const { role } = rowOf(n);
-      if (n.loop) {
-        const turns = n.loop.turns.map((t) => made(n.loop!.bodies[t.body].results));
-        const given = n.inputs.slice(0, n.loop.carried).reduce((sum, i) => sum + sizeOf(i), 0);
-        total += recompute ? given * turns.length + Math.max(0, ...turns) : turns.reduce((sum, t) => sum + t, 0);
-      } else if (
-        !inside.has(n) &&
-        role !== "move" &&
-        role !== "source" &&
-        role !== "barrier" &&
-        role !== "placeholder" &&
-        role !== "region"
-      )
-        total += sizeOf(n);
-    }
-    return total;
+  return Math.max(
+    0,
+    ...entries.map((entry) => {
+      const sizes = new Map(entry.sizes);
+      if (entry.batch !== undefined) sizes.set(entry.batch, Math.ceil((rows ?? sizes.get(entry.batch)!) / processes));
+      const roots = roll(bind(entry.graph, sizes)).results.map((r) => r.node);
+      return order(roots).some(isPlaceholder) ? keptOf(roots, recompute) : liveOf(roots);
+    }),
+  );
+}
+/** Nodes that calls stand for, which are never stored. */
+const insideCalls = (roots: readonly Node[]): Set<Node> =>
+  new Set([...findCalls(roots, new Set(), false).values()].flatMap((call) => [...call.inside]));
+const isPlaceholder = (n: Node): boolean => rowOf(n).role === "placeholder";
+const UNSTORED: ReadonlySet<string> = new Set(["source", "barrier", "placeholder", "region"]);
+/** Whether a node has no memory of its own: what it gives lies in its operand's, or was there before. */
+const isUnstored = (n: Node): boolean => {
+  const { role } = rowOf(n);
+  return role === "move" ? n.inputs.length === 1 && n.attrs.low === undefined : UNSTORED.has(role);
+};
+
+/** All values that are made: a backward half may ask for any. Of a turn that is computed again what it is given, and one turn at a time. */
+function keptOf(roots: readonly Node[], recompute: boolean): number {
+  const inside = insideCalls(roots);
+  let total = 0;
+  for (const n of order(roots)) {
+    if (n.loop) {
+      const turns = n.loop.turns.map((t) => keptOf(n.loop!.bodies[t.body].results, recompute));
+      const given = n.inputs.slice(0, n.loop.carried).reduce((sum, i) => sum + sizeOf(i), 0);
+      total += recompute ? given * turns.length + Math.max(0, ...turns) : turns.reduce((sum, t) => sum + t, 0);
+    } else if (!inside.has(n) && !isUnstored(n)) total += sizeOf(n);
+  }
+  return total;
+}
+
+/** The most that is alive at once, where values go after their last reader; of a loop the most of a turn. */
+function liveOf(roots: readonly Node[]): number {
+  const inside = insideCalls(roots);
+  const nodes = order(roots);
+  /** What holds the numbers that a node gives. */
+  const holder = (n: Node): Node => (isUnstored(n) && n.inputs.length > 0 && !n.loop ? holder(n.inputs[0]) : n);
+  const last = new Map<Node, number>();
+  nodes.forEach((n, i) => {
+    for (const x of n.inputs) last.set(holder(x), i);
+  });
+  for (const r of roots) last.set(holder(r), nodes.length);
+  const ends = new Map<number, Node[]>();
+  for (const [n, i] of last) ends.set(i, [...(ends.get(i) ?? []), n]);
+  const held = (n: Node): number => {
+    if (n.loop) return n.inputs.slice(0, n.loop.carried).reduce((sum, i) => sum + sizeOf(i), 0);
+    return inside.has(n) || isUnstored(n) ? 0 : sizeOf(n);
   };
-  return made(graph.results.map((r) => r.node));
+  let [live, most] = [0, 0];
+  nodes.forEach((n, i) => {
+    live += held(n);
+    const turns = n.loop?.turns.map((t) => liveOf(n.loop!.bodies[t.body].results)) ?? [];
+    most = Math.max(most, live + Math.max(0, ...turns));
+    for (const x of ends.get(i) ?? []) live -= held(x);
+  });
+  return most;
 }
 const sizeOf = (n: Node): number => (n.type.dtype === "bool" ? 1 : 4) * elements(n.type.shape as readonly number[]);

@@ -1,7 +1,12 @@
-/** What `plan --on torch` says, and what the command line refuses. */
+/** What `plan --on torch` says, beside what PyTorch hands its collectives; what runs from a folder; what is refused. */
+import { spawnSync } from "node:child_process";
+import path from "node:path";
 import { describe, expect, test } from "@jest/globals";
+import { openSafetensors } from "../../src/formats/safetensors/read.ts";
+import { requirePython } from "../../src/node/torch/python.ts";
 import { type Place, peftc, place, SPEC } from "../cli/support.ts";
 import { writeTinyModel } from "../cli/tiny-model.ts";
+import { torchTest } from "./support.ts";
 
 /** Two batches an update, which no number of rows divides. */
 const spec = SPEC.replace("batch     = 4", "batch = 3\n  accumulate = 2").replace(/generate \{.*\}\n/, "");
@@ -49,6 +54,54 @@ describe("across processes", () => {
     ] as const) {
       const { code, err } = await peftc(at, args);
       expect([args.join(" "), code, says.test(err) ? "said" : err]).toEqual([args.join(" "), 2, "said"]);
+    }
+  });
+
+  test("`memory` asks for layers to be computed again, or says what it would take; `reverse` is refused", async () => {
+    const at = deep(spec);
+    const planned = async (memory: number) => {
+      const { events } = await peftc(at, ["plan", "main.peft", "--on", "torch", "--json", "--set", `train.memory=${memory}`]);
+      return events().find((e) => e.event === "plan_across") as { memory: { total: number }; recompute: boolean; smallest?: number };
+    };
+    const usual = await planned(1e9);
+    expect([usual.recompute, usual.smallest]).toEqual([false, undefined]);
+    const less = await planned(usual.memory.total - 1);
+    expect([less.recompute, less.smallest]).toEqual([true, undefined]);
+    expect(less.memory.total).toBeLessThan(usual.memory.total);
+    expect((await planned(less.memory.total - 1)).smallest).toBe(less.memory.total);
+    for (const verb of [
+      ["plan", "main.peft", "--on", "torch"],
+      ["build", "main.peft", "--target", "torch", "-o", "backwards"],
+    ]) {
+      const { code, err } = await peftc(at, [...verb, "--set", 'train.reverse="exact"']);
+      expect([code, /`reverse = "exact"` runs loops backwards, which PyTorch does not/.test(err) ? "said" : err]).toEqual([1, "said"]);
+    }
+  });
+
+  torchTest("a built folder trains on two processes as a run here does, and collectives are given what the plan says", async () => {
+    const python = await requirePython();
+    const at = deep(spec);
+    expect((await peftc(at, ["train", "main.peft", "--device", "wasm", "--output", "here"])).code).toBe(0);
+    const here = openSafetensors(at.files, "here/checkpoint-6/parameters.safetensors");
+    expect((await peftc(at, ["build", "main.peft", "--target", "torch", "-o", "built"])).code).toBe(0);
+    const ways = ["ddp", "fsdp"];
+    const launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", path.join(import.meta.dirname, "counted.py")];
+    const { status, stderr } = spawnSync(python.path, [...launch, path.join(at.folder, "built"), at.folder, ...ways], {
+      encoding: "utf8",
+      env: { ...process.env, OMP_NUM_THREADS: "1" },
+      timeout: 240_000,
+    });
+    expect([status, status === 0 ? "" : stderr]).toEqual([0, ""]);
+    for (const shard of ways) {
+      const there = openSafetensors(at.files, `${shard}/trained.safetensors`);
+      for (const name of here.tensors.keys()) {
+        const [a, b] = [here.read(name), there.read(name)];
+        const scale = Math.max(1e-3, ...Array.from(a, Math.abs));
+        expect([name, Math.max(...Array.from(a, (x, i) => Math.abs(x - b[i]))) / scale < 1e-4]).toEqual([name, true]);
+      }
+      const { events } = await peftc(at, ["plan", "main.peft", "--on", "torch", "--processes", "2", "--shard", shard, "--json"]);
+      const { collectives } = events().find((e) => e.event === "plan_across") as { collectives: Record<string, number> };
+      expect([shard, JSON.parse(at.get(`${shard}/counted.json`))]).toEqual([shard, collectives]);
     }
   });
 });

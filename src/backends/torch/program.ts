@@ -62,6 +62,8 @@ interface TorchFunction {
   readonly reads?: readonly string[];
   /** Of an update: what each process may have a part of, `param:...` and `state:...`. */
   readonly parted?: readonly string[];
+  /** Of an update: numbers that are sums over parts. */
+  readonly totals?: number;
 }
 export interface TorchProgram {
   /** Files by name. */
@@ -286,7 +288,7 @@ function printEntry(
     kind: update ? ("update" as const) : ("function" as const),
     additive: kind.additive,
     adds: kind.additive ? graph.results.map((r) => r.name) : [],
-    ...(shards && { parted: [...shards.names], reads: nodes.flatMap((n) => slotOf(n) ?? []) }),
+    ...(shards && { parted: [...shards.names], totals: shards.totals.size, reads: nodes.flatMap((n) => slotOf(n) ?? []) }),
     ...(backward && {
       backward: Object.fromEntries(backward.states),
       uses: new Set(everyParam(nodes)),

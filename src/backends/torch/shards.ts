@@ -8,7 +8,7 @@ import { isExpand, isReshape, rowOf, splatOf, summedAxes } from "../../ir/ops/in
 export interface Shards {
   /** Qualified names: `param:...`, `state:...`. */
   readonly names: ReadonlySet<string>;
-  /** Sums over all elements of what processes have parts of. */
+  /** Sums over all elements of what processes have parts of, and sums of those. */
   readonly totals: ReadonlySet<Node>;
 }
 
@@ -76,5 +76,18 @@ export function shardsOf(graph: Graph, gradients: ReadonlyMap<string, string>, e
   function consider(name: string, rank: number): void {
     if (rank > 0 && parted.has(find(name))) names.add(name);
   }
-  return { names, totals: new Set(totals.filter((n) => parted.has(find(n.inputs[0])))) };
+  return { names, totals: outermost(nodes, new Set(totals.filter((n) => parted.has(find(n.inputs[0]))))) };
+}
+
+/** Sums of such sums, where nothing else reads a part: processes add up once. */
+function outermost(nodes: readonly Node[], totals: Set<Node>): Set<Node> {
+  const uses = new Map<Node, number>();
+  for (const n of nodes) for (const i of n.inputs) uses.set(i, (uses.get(i) ?? 0) + 1);
+  for (const n of nodes) {
+    const parts = rowOf(n).scalar === "add" && n.inputs.every((i) => totals.has(i) && uses.get(i) === 1);
+    if (!parts) continue;
+    for (const i of n.inputs) totals.delete(i);
+    totals.add(n);
+  }
+  return totals;
 }

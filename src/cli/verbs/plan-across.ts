@@ -1,7 +1,7 @@
 /** `plan --on torch`: what each process takes, and what they send each other. */
 import { printTorch } from "../../backends/torch/program.ts";
 import type { TrainStage } from "../../compiler/project.ts";
-import { type Across, acrossOf } from "../../train/across.ts";
+import { type Across, fitAcross, requireForward } from "../../train/across.ts";
 import { showBytes } from "../../train/budget.ts";
 import type { RunHost } from "../../train/host.ts";
 import { layTrain } from "../../train/train.ts";
@@ -13,17 +13,21 @@ interface AcrossFacts extends Across {
   readonly processes: number;
   readonly shard: "ddp" | "fsdp";
   readonly recompute: boolean;
+  /** Where the stage's `memory` is not enough: what it takes at least. */
+  readonly smallest?: number;
 }
 
 /** Needs no Python. */
 export async function planAcross(stage: TrainStage, host: Pick<RunHost, "table">, options: Elsewhere): Promise<AcrossFacts> {
-  const { processes, shard, recompute } = placeElsewhere(options);
+  const { processes, shard, recompute: asked } = placeElsewhere(options);
+  requireForward(stage.reverse);
   const laid = await layTrain(stage, { table: host.table, engine: { splits: processes > 1 } });
-  const across = acrossOf(printTorch(laid.points), laid.points, { processes, shard, recompute, parts: laid.accumulate, rows: laid.batch });
-  return { stage: stage.name, processes, shard, recompute, ...across };
+  const way = { processes, shard, recompute: asked, parts: laid.accumulate };
+  const { across, recompute, smallest } = fitAcross(printTorch(laid.points), laid.points, way, stage.memory);
+  return { stage: stage.name, processes, shard, recompute, ...(smallest !== undefined && { smallest }), ...across };
 }
 
-export function acrossText({ stage, processes, shard, recompute, memory, collectives, sent }: AcrossFacts): string {
+export function acrossText({ stage, processes, shard, recompute, smallest, memory, collectives, sent }: AcrossFacts): string {
   const line = (name: string, bytes: number) => [name, showBytes(bytes), grouped(bytes)];
   return `${stage} on torch, ${processes} ${processes === 1 ? "process" : `processes, ${shard}`}${recompute ? ", layers recomputed" : ""}\nmemory of a process\n${table(
     [
@@ -33,6 +37,7 @@ export function acrossText({ stage, processes, shard, recompute, memory, collect
       ...(memory.gathered > 0 ? [line("layers put together", memory.gathered)] : []),
       line("activations, at most", memory.activations),
       line("in all, at most", memory.total),
+      ...(smallest !== undefined ? [line("more than `memory`; the least with layers recomputed", smallest)] : []),
     ],
   )}sent by a process in an update\n${table([
     line("given to gather", collectives.gathered),

@@ -4,8 +4,9 @@ import { Bug, InputError, Limit } from "../../ir/errors.ts";
 import type { Weights } from "../../ir/weights.ts";
 import type { Program, Session, Values } from "../../runtime/program.ts";
 import { isWeights, PIECE } from "../../runtime/weights.ts";
+import { fitAcross, requireForward } from "../../train/across.ts";
 import { valuesOf } from "../../train/backend.ts";
-import type { Built, Engine, EntryPoint } from "../../train/engine.ts";
+import type { BuildOptions, Built, Engine, EntryPoint } from "../../train/engine.ts";
 import { elements } from "../../train/values.ts";
 import { requirePython } from "./python.ts";
 import { PYTHON_FOLDER, Worker } from "./worker.ts";
@@ -26,17 +27,20 @@ interface TorchOptions {
 }
 
 const programs = new WeakMap<Program, TorchProgram>();
+/** Programs whose layers are computed again for the backward half. */
+const recomputed = new WeakSet<Program>();
 
 export interface TorchEngine extends Engine {
   /** Numbers of the processes that hold a program, in the order of their ranks. */
   processes(): readonly number[];
+  /** The same processes, told otherwise. */
+  told(options: Omit<TorchOptions, "threads" | "processes">): TorchEngine;
 }
 
 /** Throws `NoDevice` where there is no Python with PyTorch. */
 export async function torchEngine(options: TorchOptions = {}): Promise<TorchEngine> {
   const python = await requirePython();
   const processes = options.processes ?? 1;
-  const device = `torch ${python.torch}${processes > 1 ? `, ${processes} processes` : ""}`;
   let worker: Promise<Worker> | undefined;
   const started = () => {
     const run = processes > 1 ? ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", String(processes)] : [];
@@ -47,24 +51,44 @@ export async function torchEngine(options: TorchOptions = {}): Promise<TorchEngi
     });
     return worker;
   };
-  let opened = 0;
-  let pids: readonly number[] = [];
+  const close = async () => (await worker)?.stop();
+  return engineOver({ version: python.torch, processes, started, close, opened: 0, pids: [] }, options);
+}
+
+/** Processes that several engines may share. */
+interface Held {
+  readonly version: string;
+  readonly processes: number;
+  started(): Promise<Worker>;
+  close(): Promise<void>;
+  /** Programs so far. */
+  opened: number;
+  pids: readonly number[];
+}
+
+function engineOver(held: Held, options: TorchOptions): TorchEngine {
+  const { version, processes } = held;
+  const device = `torch ${version}${processes > 1 ? `, ${processes} processes` : ""}`;
   return {
-    close: async () => (await worker)?.stop(),
-    processes: () => pids,
+    close: held.close,
+    processes: () => held.pids,
+    told: (other) => engineOver(held, { ...options, ...other }),
     device,
     reason: "asked for",
     splits: processes > 1,
     memory: Number.POSITIVE_INFINITY,
     depth: 1,
-    build: async (entries, { trained }) => build(entries, trained, options.shard === "fsdp" && processes > 1),
+    build: async (entries, asked) =>
+      build(entries, asked, { processes, shard: options.shard ?? "ddp", recompute: options.recompute === true }),
     open: async ({ program }) => {
       const printed = programs.get(program);
       if (printed === undefined) throw new Bug("the torch engine runs only what it printed itself");
-      const at = await started();
-      const id = opened++;
-      const answer = await at.ask({ do: "open", program: id, spec: specOf(printed), files: Object.fromEntries(printed.files), options });
-      pids = answer.pids as readonly number[];
+      const at = await held.started();
+      const id = held.opened++;
+      const recompute = recomputed.has(program);
+      const files = Object.fromEntries(printed.files);
+      const answer = await at.ask({ do: "open", program: id, spec: specOf(printed), files, options: { ...options, recompute } });
+      held.pids = answer.pids as readonly number[];
       return new TorchSession(at, id, printed, program, device);
     },
   };
@@ -81,11 +105,18 @@ export function specOf(printed: TorchProgram): Record<string, unknown> {
   };
 }
 
-function build(entries: readonly EntryPoint[], trained: readonly string[], sharded: boolean): Built {
-  const printed = printTorch(
-    entries.map(({ name, graph, sizes, growing, batch }) => ({ name, graph, sizes, batch, values: valuesOf(growing) })),
-  );
-  if (sharded) requireSharded(printed);
+interface Way {
+  readonly processes: number;
+  readonly shard: "ddp" | "fsdp";
+  readonly recompute: boolean;
+}
+
+function build(entries: readonly EntryPoint[], { trained, memory, reverse }: BuildOptions, way: Way): Built {
+  requireForward(reverse);
+  const points = entries.map(({ name, graph, sizes, growing, batch }) => ({ name, graph, sizes, batch, values: valuesOf(growing) }));
+  const printed = printTorch(points);
+  if (way.shard === "fsdp" && way.processes > 1) requireSharded(printed);
+  const { across, recompute, smallest } = fitAcross(printed, points, { ...way, parts: 1 }, memory);
   const tensors: Program["tensors"][number][] = [];
   const table = (slots: TorchProgram["params"], arena: (name: string) => "trained" | "frozen") =>
     Object.fromEntries(
@@ -96,15 +127,21 @@ function build(entries: readonly EntryPoint[], trained: readonly string[], shard
     );
   const params = table(printed.params, (name) => (trained.includes(name) ? "trained" : "frozen"));
   const states = table(printed.states, () => "trained");
+  const { parameters, gradients, states: kept, gathered, activations } = across.memory;
+  const whole = tensors.filter((t) => t.arena === "frozen").reduce((sum, t) => sum + t.bytes, 0);
+  const all = [...printed.params.values()].reduce((sum, { shape }) => sum + 4 * elements(shape), 0);
+  const frozen = all === 0 ? 0 : Math.round((parameters * whole) / all);
   const program: Program = {
     format: "peftc-program",
     version: 1,
     target: "torch",
     arithmetic: "f32",
-    arenas: (["frozen", "trained"] as const).map((name) => ({
-      name,
-      pages: [tensors.filter((t) => t.arena === name).reduce((sum, t) => sum + t.bytes, 0)],
-    })),
+    // of one process; what it has of all parameters is what it has of each, to a row
+    arenas: [
+      { name: "frozen", pages: [frozen] },
+      { name: "trained", pages: [parameters - frozen + gradients + kept] },
+      { name: "activations", pages: [gathered + activations] },
+    ],
     tensors,
     kernels: [],
     entries: printed.entries.map(({ name, inputs, outputs }) => ({
@@ -121,7 +158,17 @@ function build(entries: readonly EntryPoint[], trained: readonly string[], shard
     constants: [],
   };
   programs.set(program, printed);
-  return { program, notes: [], rounded: [], flops: {}, recomputed: {}, seconds: {} };
+  if (recompute) recomputed.add(program);
+  const notes = recompute && !way.recompute ? ["layers are computed again for the backward half, which the budget asks for"] : [];
+  return {
+    program,
+    notes,
+    rounded: [],
+    flops: {},
+    recomputed: {},
+    seconds: {},
+    ...(smallest !== undefined && { smallest: async () => smallest }),
+  };
 }
 
 /** What `fully_shard` cannot do. */

@@ -6,6 +6,9 @@ import type { TrainStage } from "../../compiler/project.ts";
 import { type Files, joinPath, writeFile } from "../../formats/files.ts";
 import { type OutTensor, writeSafetensors } from "../../formats/safetensors/write.ts";
 import { NotAdditive } from "../../ir/accumulate.ts";
+import { InputError } from "../../ir/errors.ts";
+import { fitAcross, requireForward } from "../../train/across.ts";
+import { showBytes } from "../../train/budget.ts";
 import { fillBatch } from "../../train/columns.ts";
 import type { RunHost } from "../../train/host.ts";
 import { type LaidTrain, layTrain } from "../../train/train.ts";
@@ -19,10 +22,19 @@ const SHIPPED = ["peftc_ops.py", "peftc_runtime.py", "train.py"];
 
 /** Gives the names of the files written. */
 export async function writeTorchPackage(files: Files, folder: string, stage: TrainStage, host: Host, title: string): Promise<string[]> {
+  requireForward(stage.reverse);
   const { laid, splits } = await lay(stage, host);
   const points = laid.points.filter(({ name }) => !name.startsWith("evaluate"));
-  const place = host.place;
+  const { place } = host;
   const printed = printTorch(points, { title, ...(place && { place: (n) => (n.origin.span ? place(n.origin.span) : undefined) }) });
+  // one process with all parameters; more, and parts of them, take less
+  const { recompute, smallest } = fitAcross(printed, points, { processes: 1, shard: "ddp", recompute: false, parts: 1 }, stage.memory);
+  if (smallest !== undefined)
+    throw new InputError(
+      "P0901",
+      `a process takes ${showBytes(smallest)} with layers recomputed, more than \`memory\` (${showBytes(stage.memory!)})`,
+      ["leave `memory` out for a cluster, where `peftc plan --on torch --processes N` says what a process takes"],
+    );
   const written: string[] = [];
   const put = (name: string, text: string) => {
     writeFile(files, joinPath(folder, name), new TextEncoder().encode(text));
@@ -38,6 +50,7 @@ export async function writeTorchPackage(files: Files, folder: string, stage: Tra
   const spec = {
     ...specOf(printed),
     splits,
+    recompute,
     tables: laid.tables.length,
     trained: stage.trained,
     kept,
