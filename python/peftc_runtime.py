@@ -2,6 +2,8 @@
 import contextlib
 import ctypes
 import math
+import os
+import signal
 import sys
 import types
 
@@ -293,6 +295,27 @@ def bytes_of(tensor):
     """Its numbers as they lie in memory. PyTorch alone would need NumPy for that."""
     value = tensor.detach().to("cpu").contiguous()
     return ctypes.string_at(value.data_ptr(), value.numel() * value.element_size()) if value.numel() else b""
+
+
+def ending(error):
+    """A sentence about the end of one of several processes."""
+    text = f"{type(error).__name__}: {error}"
+    gone = isinstance(error, dist.DistBackendError) or any(word in text for word in _GONE)
+    who = f"process {dist.get_rank()} of {dist.get_world_size()} ended"
+    return f"{who}, since another one is gone ({text.splitlines()[0]})" if gone else f"{who}: {text}"
+
+
+def say_when_ended():
+    """`torchrun` ends the other processes where one is gone: each says so."""
+
+    def ended(*_):
+        say(f"process {dist.get_rank()} of {dist.get_world_size()} ended, since another one is gone (SIGTERM)")
+        os._exit(143)
+
+    signal.signal(signal.SIGTERM, ended)
+
+
+_GONE = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "Connection refused")
 
 
 def say(text):

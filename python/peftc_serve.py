@@ -60,9 +60,10 @@ def peak():
 
 
 class Server:
-    def __init__(self):
+    def __init__(self, group):
         self.programs = {}
         self.device = runtime.device_of(int(os.environ.get("LOCAL_RANK", "0")))
+        self.group = group
 
     def handle(self, message, tensors):
         """The answer, and tensors beside it."""
@@ -70,11 +71,11 @@ class Server:
         if what == "open":
             program = runtime.Program(message["spec"], runtime.load_text(message["files"]), self.device, message["options"])
             self.programs[message["program"]] = program
-            pids = [os.getpid()]
+            pids = torch.zeros(dist.get_world_size() if dist.is_initialized() else 1, dtype=torch.int64)
+            pids[dist.get_rank() if dist.is_initialized() else 0] = os.getpid()
             if dist.is_initialized():
-                pids = [None] * dist.get_world_size()
-                dist.all_gather_object(pids, os.getpid())
-            return {"pids": pids}, []
+                dist.all_reduce(pids, group=self.group)
+            return {"pids": pids.tolist()}, []
         if what == "close":
             self.programs.pop(message["program"], None)
             return {}, []
@@ -116,14 +117,29 @@ class Together:
 
     def __init__(self):
         dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+        runtime.say_when_ended()
         self.group = dist.new_group(backend="gloo")
         self.first = dist.get_rank() == 0
         self.wire = Wire(int(sys.argv[1]), sys.argv[2]) if self.first else None
 
     def receive(self):
-        box = [self.wire.receive() if self.first else None]
-        dist.broadcast_object_list(box, src=0, group=self.group)
-        return box[0]
+        # as plain tensors: objects would go through NumPy
+        message, tensors = self.wire.receive() if self.first else (None, {})
+        text = json.dumps(message).encode() if self.first else b""
+        length = self.handed(torch.tensor([len(text)], dtype=torch.int64))
+        data = torch.frombuffer(bytearray(text), dtype=torch.uint8) if self.first else torch.empty(int(length), dtype=torch.uint8)
+        message = json.loads(runtime.bytes_of(self.handed(data)))
+        for name, dtype, count in (message or {}).get("tensors", []):
+            if not self.first:
+                tensors[name] = torch.empty(count, dtype=runtime.DTYPES[dtype])
+            if count:
+                self.handed(tensors[name])
+        return message, tensors
+
+    def handed(self, value):
+        """What the first process has, on all."""
+        dist.broadcast(value, src=0, group=self.group)
+        return value
 
     def answer(self, message, values):
         # the first process speaks of all: of memory it says the most that one has had
@@ -137,7 +153,7 @@ class Together:
     def failed(self, error):
         # the others wait for this one: what starts them ends them
         traceback.print_exc()
-        runtime.say(f"process {dist.get_rank()} of {dist.get_world_size()} ended: {type(error).__name__}: {error}")
+        runtime.say(runtime.ending(error))
         os._exit(1)
 
 
@@ -147,17 +163,16 @@ def main():
         torch.set_num_threads(int(threads))
     # even one process takes part in a group, where `torchrun` started it
     side = Together() if "TORCHELASTIC_RUN_ID" in os.environ else Alone()
-    server = Server()
+    server = Server(getattr(side, "group", None))
     while True:
-        message, tensors = side.receive()
-        if message is None:
-            break
         try:
+            message, tensors = side.receive()
+            if message is None:
+                break
             answer, values = server.handle(message, tensors)
+            side.answer(answer, values)
         except Exception as error:  # told to who asked, who decides
             side.failed(error)
-        else:
-            side.answer(answer, values)
     if dist.is_initialized():
         dist.destroy_process_group()
 

@@ -8,6 +8,7 @@ import argparse
 import json
 import os
 import struct
+import traceback
 
 import torch
 import torch.distributed as dist
@@ -72,6 +73,7 @@ def main():
     device = runtime.device_of(int(os.environ.get("LOCAL_RANK", "0")))
     if "TORCHELASTIC_RUN_ID" in os.environ:
         dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+        runtime.say_when_ended()
     world, rank = (dist.get_world_size(), dist.get_rank()) if dist.is_initialized() else (1, 0)
     if world > 1 and not spec["splits"]:
         raise SystemExit("the batches of this objective do not add up, so it runs on one process alone")
@@ -141,4 +143,11 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except Exception as error:
+        if not dist.is_initialized() or dist.get_world_size() == 1:
+            raise
+        traceback.print_exc()
+        runtime.say(f"{runtime.ending(error)}; --resume goes on from the last checkpoint")
+        os._exit(1)

@@ -49,6 +49,9 @@ export interface Elsewhere {
   readonly dtype?: string;
   readonly compile?: boolean;
   readonly recompute?: boolean;
+  readonly nodes?: string;
+  readonly node?: string;
+  readonly rendezvous?: string;
 }
 /** Options that mean nothing without `--on`. */
 function refuseWithout(options: Elsewhere | undefined): void {
@@ -57,8 +60,10 @@ function refuseWithout(options: Elsewhere | undefined): void {
 }
 
 /** `--on` and what belongs to it, read. */
-export function placeElsewhere({ on, processes, shard = "ddp", dtype = "f32", compile = false, recompute = false }: Elsewhere): {
+export function placeElsewhere({ on, processes, shard = "ddp", dtype = "f32", compile = false, recompute = false, ...rest }: Elsewhere): {
+  /** On a machine. */
   readonly processes: number;
+  readonly nodes: Nodes;
   readonly shard: "ddp" | "fsdp";
   readonly dtype: "f32" | "bf16";
   readonly compile: boolean;
@@ -70,9 +75,29 @@ export function placeElsewhere({ on, processes, shard = "ddp", dtype = "f32", co
     throw new Usage(`--dtype ${dtype}: there is no such type of numbers here`, ["the types are: f32, bf16"]);
   const count = processes === undefined ? 1 : wholeNumber("--processes", processes);
   if (count < 1) throw new Usage("--processes 0: at least one process is needed");
-  return { processes: count, shard, dtype, compile, recompute };
+  return { processes: count, nodes: nodesOf(rest), shard, dtype, compile, recompute };
 }
-const ONLY_ELSEWHERE = ["processes", "shard", "dtype", "compile", "recompute"] as const;
+const ONLY_ELSEWHERE = ["processes", "shard", "dtype", "compile", "recompute", "nodes", "node", "rendezvous"] as const;
+
+/** Machines that train one program together. */
+interface Nodes {
+  readonly count: number;
+  /** Which of them this is, and where the first one is found; none: it is asked how to start them. */
+  readonly here?: { readonly node: number; readonly host: string; readonly port: number };
+}
+function nodesOf({ nodes, node, rendezvous }: Pick<Elsewhere, "nodes" | "node" | "rendezvous">): Nodes {
+  const count = nodes === undefined ? 1 : wholeNumber("--nodes", nodes);
+  if (count < 1) throw new Usage("--nodes 0: at least one machine is needed");
+  if (node === undefined && rendezvous === undefined) return { count };
+  if (count === 1 || node === undefined || rendezvous === undefined)
+    throw new Usage("--node and --rendezvous belong together, and to --nodes of at least 2");
+  const number = wholeNumber("--node", node);
+  if (number >= count) throw new Usage(`--node ${node}: machines are numbered from 0 to ${count - 1}`);
+  const [, host, port] = /^(.+):(\d+)$/.exec(rendezvous) ?? [];
+  if (host === undefined)
+    throw new Usage(`--rendezvous ${rendezvous}: an address of machine 0 and a port that is free there are wanted, as in head:29500`);
+  return { count, here: { node: number, host, port: Number(port) } };
+}
 
 /** Adds `--on` and what belongs to it. */
 export function elsewhere(command: Command): Command {
@@ -82,7 +107,10 @@ export function elsewhere(command: Command): Command {
     .option("--shard <way>", "with --on torch: ddp, every process has all parameters; fsdp, each has a part of each")
     .option("--dtype <type>", "with --on torch: f32, or bf16 for products (parameters and sums stay f32)")
     .option("--compile", "with --on torch: turns of loops go through torch.compile")
-    .option("--recompute", "with --on torch: turns of loops are computed again for the backward half, to keep less");
+    .option("--recompute", "with --on torch: turns of loops are computed again for the backward half, to keep less")
+    .option("--nodes <n>", "with --on torch: machines, each with so many processes; alone it prints the command that starts them")
+    .option("--node <i>", "with --nodes: which of them this is, from 0")
+    .option("--rendezvous <host:port>", "with --nodes: machine 0, and a port that is free there");
 }
 export const collect = (value: string, before: readonly string[]): string[] => [...before, value];
 
@@ -160,7 +188,9 @@ export class Session {
     if ((this.options.device ?? "auto") !== "auto") throw new Usage("--device is for this process and --on for others: give one of them");
     const place = placeElsewhere(options);
     const { torchEngine } = await import("../node/torch/engine.ts");
-    const engine = await torchEngine(place);
+    const { count, here } = place.nodes;
+    if (count > 1 && here === undefined) throw new Usage("--nodes: which machine is this? give --node and --rendezvous");
+    const engine = await torchEngine({ ...place, nodes: here && { count, ...here } });
     this.display.listen({ event: "device", device: engine.device, reason: engine.reason });
     this.started = engine;
     return engine;

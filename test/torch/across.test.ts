@@ -50,11 +50,24 @@ describe("across processes", () => {
       [["plan", "main.peft", "--on", "torch", "--shard", "all"], /the ways are: ddp, fsdp/],
       [["train", "main.peft", "--on", "torch", "--dtype", "f64"], /the types are: f32, bf16/],
       [["train", "main.peft", "--on", "torch", "--device", "wasm"], /give one of them/],
+      [["train", "main.peft", "--on", "torch", "--node", "1"], /--node and --rendezvous belong together/],
+      [["train", "main.peft", "--on", "torch", "--nodes", "2", "--node", "2", "--rendezvous", "h:1"], /numbered from 0 to 1/],
+      [["train", "main.peft", "--on", "torch", "--nodes", "2", "--node", "1", "--rendezvous", "h"], /an address of machine 0 and a port/],
       [["build", "main.peft", "--target", "tpu", "-o", "x"], /there is no such target/],
     ] as const) {
       const { code, err } = await peftc(at, args);
       expect([args.join(" "), code, says.test(err) ? "said" : err]).toEqual([args.join(" "), 2, "said"]);
     }
+  });
+
+  test("--nodes alone prints the command that each machine runs", async () => {
+    const at = deep(spec);
+    const { code, out } = await peftc(at, ["train", "main.peft", "--on", "torch", "--nodes", "2", "--processes", "4", "--shard", "fsdp"]);
+    expect(code).toBe(0);
+    expect(out).toContain("peftc train main.peft --on torch --nodes 2 --processes 4 --shard fsdp --node N --rendezvous HOST:29500\n");
+    expect(out).toMatch(/srun --nodes 2 --ntasks-per-node 1 bash -c 'peftc train .* --node \$SLURM_NODEID /);
+    const { events } = await peftc(at, ["plan", "main.peft", "--on", "torch", "--nodes", "2", "--processes", "4", "--json"]);
+    expect(events().find((e) => e.event === "plan_across")?.processes).toBe(8);
   });
 
   test("`memory` asks for layers to be computed again, or says what it would take; `reverse` is refused", async () => {

@@ -1,10 +1,14 @@
-/** Runs in PyTorch, on one process and on several, beside the same run here: losses, adapters, checkpoints. */
+/**
+ * Runs in PyTorch, on one process and on several, beside the same run here: losses, adapters, checkpoints. By default every method in one way; with
+ * `PEFTC_TORCH=all` on one, two and four processes, with parameters whole and in parts, with an update in one part and in three.
+ */
 import { afterAll, describe, expect } from "@jest/globals";
 import { compile } from "../../src/compiler/compile.ts";
 import { openSafetensors } from "../../src/formats/safetensors/read.ts";
 import { openEngine } from "../../src/node/engine.ts";
-import { type TorchEngine, torchEngine } from "../../src/node/torch/engine.ts";
+import { helpElsewhere, type TorchEngine, torchEngine } from "../../src/node/torch/engine.ts";
 import { openWorkspace } from "../../src/node/workspace.ts";
+import { DeviceLost } from "../../src/runtime/errors.ts";
 import type { Engine } from "../../src/train/engine.ts";
 import type { RunEvent } from "../../src/train/events.ts";
 import { runFile } from "../../src/train/run.ts";
@@ -18,6 +22,8 @@ import { torchTest } from "./support.ts";
  */
 const TOLERANCE = 1e-4;
 
+const ALL = process.env.PEFTC_TORCH === "all";
+
 interface Wanted {
   readonly attach?: string;
   readonly trains?: string;
@@ -26,7 +32,11 @@ interface Wanted {
   readonly accumulate?: number;
   readonly steps?: number;
   readonly eps?: number;
+  /** The way it is looked at by default. */
+  readonly by?: Way;
 }
+/** Processes, and how they hold parameters. */
+type Way = readonly [number, "ddp" | "fsdp"];
 /** 37 lines make a number of rows that no batch here divides. */
 const spec = ({ attach, trains = "", more = "", batch = 3, accumulate = 1, steps = 5, eps = 1e-8 }: Wanted): string => `
 import { GPT2LMHeadModel } from "std/models/gpt2"
@@ -56,8 +66,8 @@ train {
 
 const LORA = "attach lora = LoRA(rank: 4, alpha: 8, dropout: 0.1) to gpt2.transformer.h[*].attn.c_attn";
 const METHODS: Readonly<Record<string, Wanted>> = {
-  "LoRA with dropout": { attach: LORA },
-  "LoRA, the update in three parts": { attach: LORA, accumulate: 3, batch: 2, steps: 4 },
+  "LoRA with dropout": { attach: LORA, by: [1, "ddp"] },
+  "LoRA, the update in three parts": { attach: LORA, accumulate: 3, batch: 2, steps: 4, by: [2, "ddp"] },
   DoRA: { attach: "attach dora = DoRA(rank: 4, alpha: 8) to gpt2.transformer.h[*].attn.c_attn" },
   "a prefix": { attach: "attach front = Prefix(tokens: 4) to gpt2.transformer.h[*].attn" },
   // a key's bias has no slope at all but for rounding, which a small eps would make a step of
@@ -67,6 +77,7 @@ const METHODS: Readonly<Record<string, Wanted>> = {
     steps: 6,
   },
   "LoRA over a base in 4 bits": {
+    by: [1, "ddp"],
     more: 'import { Linear } from "std/nn"\n',
     attach: `attach four = NF4() to gpt2.transformer.h[*].**: Linear\n${LORA}`,
   },
@@ -129,26 +140,62 @@ function expectNear(seen: Ran, meant: Ran): void {
   for (const [name, values] of meant.values) near(name, seen.values.get(name)!, values);
 }
 
-const engines = new Map<string, Promise<TorchEngine>>();
-const torch = (processes: number, shard?: "fsdp"): Promise<TorchEngine> => {
-  const key = `${processes} ${shard}`;
-  if (!engines.has(key)) engines.set(key, torchEngine({ threads: 1, processes, shard }));
-  return engines.get(key)!;
-};
+const started = new Map<number, Promise<TorchEngine>>();
+async function torch(processes: number, shard: "ddp" | "fsdp" = "ddp"): Promise<TorchEngine> {
+  if (!started.has(processes)) started.set(processes, torchEngine({ threads: 1, processes }));
+  return (await started.get(processes)!).told({ shard });
+}
+
+/** The ways that a method is looked at. */
+const waysOf = ({ by = [2, "fsdp"] }: Wanted): readonly Way[] =>
+  ALL ? [1, 2, 4].flatMap((n) => (n === 1 ? [[n, "ddp"] as const] : (["ddp", "fsdp"] as const).map((shard) => [n, shard] as const))) : [by];
 
 describe("training in PyTorch", () => {
   afterAll(async () => {
-    for (const engine of engines.values()) await (await engine).close?.();
+    for (const engine of started.values()) await (await engine).close?.();
   });
 
-  for (const [name, wanted] of Object.entries(METHODS))
-    torchTest(`${name}: one process and two end as a run here`, async () => {
-      const at = deep(spec(wanted));
+  for (const [name, wanted] of Object.entries(METHODS)) {
+    const parts = ALL && wanted.accumulate === undefined ? [1, 3] : [wanted.accumulate ?? 1];
+    for (const accumulate of parts)
+      torchTest(`${name}${parts.length > 1 ? `, ${accumulate} parts` : ""}: ends as a run here`, async () => {
+        const at = deep(spec({ ...wanted, accumulate }));
+        const here = await run(at, await openEngine("wasm"), "here");
+        expect(here.losses.at(-1)).toBeLessThan(here.losses[0]);
+        for (const [processes, shard] of waysOf(wanted))
+          expectNear(await run(at, await torch(processes, shard), `${processes} ${shard}`), here);
+      });
+  }
+
+  torchTest("products in bf16 end near, and not at the same; layers computed again end at the same", async () => {
+    const at = deep(spec({ attach: LORA }));
+    const one = await torch(1);
+    const plain = await run(at, one, "plain");
+    expectNear(await run(at, one.told({ recompute: true }), "again"), plain);
+    const half = await run(at, one.told({ dtype: "bf16" }), "half");
+    const off = half.losses.map((loss, i) => Math.abs(loss / plain.losses[i] - 1));
+    expect(Math.max(...off)).toBeLessThan(0.01);
+    expect(Math.max(...off)).toBeGreaterThan(1e-6);
+  });
+
+  // what inductor makes is compiled by a C++ compiler, which takes a minute
+  if (ALL)
+    torchTest("turns through torch.compile end as a run here", async () => {
+      const at = deep(spec({ attach: LORA }));
       const here = await run(at, await openEngine("wasm"), "here");
-      expect(here.losses.at(-1)).toBeLessThan(here.losses[0]);
-      expectNear(await run(at, await torch(1), "one"), here);
-      expectNear(await run(at, await torch(2), "two"), here);
-      expectNear(await run(at, await torch(2, "fsdp"), "parts"), here);
+      expectNear(await run(at, (await torch(1)).told({ compile: true }), "compiled"), here);
+    });
+
+  if (ALL)
+    torchTest("two machines, each with a process, end as a run here", async () => {
+      const at = deep(spec({ attach: LORA }));
+      const here = await run(at, await openEngine("wasm"), "here");
+      const nodes = { count: 2, host: "127.0.0.1", port: 29400 + (process.pid % 500) };
+      const other = helpElsewhere({ threads: 1, nodes: { ...nodes, node: 1 } });
+      const first = await torchEngine({ threads: 1, nodes: { ...nodes, node: 0 } });
+      expectNear(await run(at, first, "both"), here);
+      await first.close?.();
+      await other;
     });
 
   torchTest(
@@ -160,7 +207,15 @@ describe("training in PyTorch", () => {
       const stop = (event: RunEvent) => {
         if (event.event === "checkpoint" && event.step === 2) process.kill(two.processes()[1], "SIGKILL");
       };
-      await expect(run(at, two, "run", { stop })).rejects.toThrow(/process/);
+      const gone = (await run(at, two, "run", { stop }).then(
+        () => undefined,
+        (error: unknown) => error,
+      )) as DeviceLost;
+      expect(gone).toBeInstanceOf(DeviceLost);
+      expect(gone.message).toMatch(/the Python process ended/);
+      // what the other one says, and what torchrun says of the one that went
+      expect(gone.notes.join("\n")).toMatch(/process 0 of 2 ended, since another one is gone/);
+      expect(gone.notes.join("\n")).toMatch(/SIGKILL/);
       await two.close?.();
       const resumed = await run(at, await torch(1), "run", { resume: true });
       expect(resumed.events.some((e) => e.event === "resume" && e.step >= 2)).toBe(true);
@@ -168,7 +223,7 @@ describe("training in PyTorch", () => {
 
       // from a checkpoint of this process to PyTorch, and back
       for (const [from, to] of [
-        [await openEngine("wasm"), await torch(2)],
+        [await openEngine("wasm"), await torch(2, "fsdp")],
         [await torch(2), await openEngine("wasm")],
       ]) {
         const folder = `from ${from.device}`;

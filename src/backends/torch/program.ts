@@ -15,6 +15,7 @@ import { HOST_INPUTS, Region } from "./region.ts";
 import { type Shards, shardsOf } from "./shards.ts";
 import { identifier, quoted } from "./text.ts";
 import { assignments, Tree } from "./tree.ts";
+import { printUpdate } from "./update.ts";
 import { wantedIn } from "./wanted.ts";
 
 /** A graph with a number for each of its symbols but the batch's, which stays open. */
@@ -117,6 +118,17 @@ export function printTorch(entries: readonly TorchEntry[], { place, title = "a p
     const wanted = wantedIn(graph.results.map((r) => r.node));
     for (const n of wanted) if (rowOf(n).supply === "param") differentiated.add(String(n.attrs.name));
     const kind = kinds.get(graph)!;
+    if (kind.update && wanted.size === 0) {
+      const { text, ...about } = printUpdate(call, graph, {
+        gradients,
+        elsewhere,
+        place,
+        unique: (name) => unique(name, taken),
+      });
+      updates.push(text);
+      for (const name of names) functions.push({ name, call, file: "update", ...about });
+      continue;
+    }
     const shards = kind.update ? shardsOf(graph, gradients, elsewhere) : undefined;
     if (!kind.update) for (const path of blocks.openedBy(graph)) opened.add(path);
     const text = printEntry(call, graph, batch, wanted, { tree, blocks, place, kind, shards });
@@ -277,13 +289,7 @@ function printEntry(
   ];
   return {
     lines,
-    inputs: inputs.map((n) => ({
-      name: String(n.attrs.name),
-      dtype: n.type.dtype,
-      rows: batch !== undefined && n.type.shape.length > 0 && symbolsOf(n.type.shape[0]).includes(batch),
-      number: HOST_INPUTS.has(String(n.attrs.name)) && n.type.shape.length === 0,
-      shape: n.type.shape.map((d) => (typeof d === "number" ? d : -1)),
-    })),
+    inputs: inputs.map((n) => inputOf(n, batch)),
     outputs: kept.filter((r) => r.role === "output").map((r) => r.name),
     kind: update ? ("update" as const) : ("function" as const),
     additive: kind.additive,
@@ -296,7 +302,17 @@ function printEntry(
   };
 }
 
-function slotOf(n: Node): string | undefined {
+export function inputOf(n: Node, batch?: string): TorchFunction["inputs"][number] {
+  const { dtype, shape } = n.type;
+  return {
+    name: String(n.attrs.name),
+    dtype,
+    rows: batch !== undefined && shape.length > 0 && symbolsOf(shape[0]).includes(batch),
+    number: HOST_INPUTS.has(String(n.attrs.name)) && shape.length === 0,
+    shape: shape.map((d) => (typeof d === "number" ? d : -1)),
+  };
+}
+export function slotOf(n: Node): string | undefined {
   const { supply } = rowOf(n);
   return supply === "param" || supply === "state" ? `${supply}:${String(n.attrs.name)}` : undefined;
 }

@@ -1,9 +1,10 @@
 /** Prints one region of a graph, an entry or the body of a loop, as lines of Python. */
-import { type Dim, sameDim, sameShape } from "../../ir/dim.ts";
+import { type Dim, sameShape } from "../../ir/dim.ts";
 import { Bug } from "../../ir/errors.ts";
-import { type Node, order, type Type } from "../../ir/graph.ts";
+import { type Node, order } from "../../ir/graph.ts";
 import { isConst, isDraw, isExpand, isReshape, permuteOrder, rowOf, splatOf } from "../../ir/ops/index.ts";
 import { type Found, findCalls } from "./patterns.ts";
+import { addsLeading, asNumber, broadcast, castNumber, showType } from "./shapes.ts";
 import { type ElsewhereName, numbers, type Spelling, spellings } from "./spelling.ts";
 import { atom, BINDS, dim, type Expression, identifier, literal, quoted, torchType, tuple, within } from "./text.ts";
 
@@ -24,6 +25,10 @@ export interface Around {
   readonly twice: boolean;
   /** Sums that are those of all processes. */
   readonly totals?: ReadonlySet<Node>;
+  /** Of what is said of one parameter: a tensor of its shape, which is not written out, under the name it has. */
+  readonly local?: { readonly like: string; readonly shape: readonly Dim[] };
+  /** What a node is called, where its path does not tell. */
+  called?(n: Node): string | undefined;
   /** The place of a node in its sources, for a comment. */
   place?(n: Node): string | undefined;
 }
@@ -70,16 +75,31 @@ export class Region {
     let name = base;
     for (let i = 2; this.taken.has(name); i++) name = `${base}_${i}`;
     this.taken.add(name);
+    this.onFresh?.(name);
     return name;
   }
+  /** Told of names that are taken. */
+  onFresh: ((name: string) => void) | undefined;
 
   say(line: string): void {
     this.lines.push(this.indent + line);
   }
 
   /** Gives a node its text. */
-  set(n: Node, text: string, binds: Expression["binds"] = BINDS.atom): void {
-    this.values.set(n, { e: { text, binds }, held: n.type.shape, number: false });
+  set(n: Node, text: string, binds: Expression["binds"] = BINDS.atom, number = false): void {
+    this.values.set(n, { e: { text, binds }, held: number ? [] : n.type.shape, number });
+  }
+  /** Whether a node is a Python number. */
+  isNumber(n: Node): boolean {
+    return this.value(n).number;
+  }
+  /** The text of a node that others read: a name, or what is as short. */
+  named(n: Node): string {
+    const { e, number } = this.value(n);
+    if (/^-?[\w.]+(e-\d+)?$/.test(e.text)) return number ? e.text : this.whole(n).text;
+    const name = this.fresh(this.nameFor(n));
+    this.say(`${name} = ${number ? e.text : this.whole(n).text}`);
+    return name;
   }
   has(n: Node): boolean {
     return this.values.has(n);
@@ -297,21 +317,30 @@ export class Region {
     const whole = full ? `${within(e, BINDS.atom)}.expand(${tuple(n.type.shape)})` : e.text;
     const name = this.fresh(this.nameFor(n));
     const shape = full || wanted ? n.type.shape : held;
-    this.say(`${name} = ${wanted ? `ops.wanted(${whole})` : whole}  # ${showType({ ...n.type, shape })}`);
+    const { local } = this.around;
+    const comment = local && n.type.dtype === "f32" && sameShape(local.shape, shape) ? "" : `  # ${showType({ ...n.type, shape })}`;
+    this.say(`${name} = ${wanted ? `ops.wanted(${whole})` : whole}${comment}`);
     this.values.set(n, { e: atom(name), held: shape, number: false });
   }
 
   /** A comment where another module begins. */
   private section(n: Node): void {
     const { path } = n.origin;
+    const place = this.around.place?.(n);
+    if (this.around.local) {
+      if (place !== undefined && place !== this.path) this.say(`# ${place}`);
+      this.path = place ?? this.path;
+      return;
+    }
     if (path === this.path || path === "") return;
     this.path = path;
-    const place = this.around.place?.(n);
     this.say(`# ${path}${place === undefined ? "" : `  (${place})`}`);
   }
 
   /** What a node is called, as far as its path tells. */
   nameFor(n: Node): string {
+    const called = this.around.called?.(n);
+    if (called !== undefined) return called;
     const named = rowOf(n).supply !== undefined && n.attrs.name !== undefined ? String(n.attrs.name) : n.origin.path;
     const parts = named.split(".").filter((p) => /^[A-Za-z_]\w*$/.test(p));
     const last = parts.at(-1) ?? "v";
@@ -343,6 +372,10 @@ export class Region {
   whole(n: Node): Expression {
     const { e, held, number } = this.value(n);
     const { dtype, shape } = n.type;
+    const { local } = this.around;
+    const like = local && shape.length > 0 && sameShape(shape, local.shape) ? local.like : undefined;
+    if (number && like !== undefined && dtype === "f32") return atom(`torch.full_like(${like}, ${e.text})`);
+    if (like !== undefined && !number && !sameShape(held, shape)) return atom(`${within(e, BINDS.atom)}.expand_as(${like})`);
     if (number) return atom(`torch.full(${tuple(shape)}, ${e.text}, dtype=${torchType[dtype]}, device=device)`);
     if (sameShape(held, shape)) return e;
     return atom(`${within(e, BINDS.atom)}.expand(${tuple(shape)})`);
@@ -364,27 +397,3 @@ export class Region {
 /** Lines with the device named in front, where one of them asks for it. */
 export const withDevice = (lines: readonly string[], from: string): readonly string[] =>
   lines.some((line) => line.includes("device=device")) ? [`device = ${from}`, ...lines] : lines;
-
-/** What the shapes have in common where broadcasting puts them side by side. */
-function broadcast(shapes: readonly (readonly Dim[])[]): readonly Dim[] {
-  const rank = Math.max(0, ...shapes.map((s) => s.length));
-  return Array.from({ length: rank }, (_, i) => {
-    const sizes = shapes.map((s) => s[s.length - rank + i] ?? 1);
-    return sizes.find((d) => !sameDim(d, 1)) ?? 1;
-  });
-}
-
-/** Whether a reshape only puts axes of size 1 in front. */
-function addsLeading(n: Node): boolean {
-  const [from, to] = [n.inputs[0].type.shape, n.type.shape];
-  const more = to.length - from.length;
-  return more >= 0 && to.slice(0, more).every((d) => sameDim(d, 1)) && sameShape(to.slice(more), from);
-}
-
-const asNumber = (e: Expression, { dtype }: Type): Expression => (dtype === "f32" ? atom(`float(${e.text})`) : e);
-function castNumber(n: Node, e: Expression): Expression {
-  const { dtype } = n.type;
-  return atom(dtype === "f32" ? `float(${e.text})` : dtype === "i32" ? `int(${e.text})` : `bool(${e.text})`);
-}
-
-export const showType = ({ dtype, shape }: Type): string => `${dtype === "f32" ? "" : dtype}[${shape.join(", ")}]`;

@@ -136,6 +136,7 @@ const reduction =
   ({ node, tensor }) => {
     const axes = reducedAxes(node)!;
     if (axes.length === 0) return tensor(0);
+    if (axes.length === node.inputs[0].type.shape.length) return method(tensor(0), name);
     return method(tensor(0), name, `dim=${axes.length === 1 ? axes[0] : tuple(axes)}`);
   };
 
@@ -234,7 +235,7 @@ export const spellings: Readonly<Record<Exclude<OpName, ElsewhereName>, Spell>> 
     const { node, tensor } = s;
     if (node.type.dtype === "f32") return reduction("sum")(s);
     const axes = reducedAxes(node)!;
-    const given = axes.length === 0 ? [] : [`dim=${axes.length === 1 ? axes[0] : tuple(axes)}`];
+    const given = axes.length === node.inputs[0].type.shape.length ? [] : [`dim=${axes.length === 1 ? axes[0] : tuple(axes)}`];
     if (axes.length === 0) return method(tensor(0), "to", "torch.int32");
     return method(tensor(0), "sum", ...given, "dtype=torch.int32");
   },

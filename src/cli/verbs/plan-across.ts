@@ -19,7 +19,8 @@ interface AcrossFacts extends Across {
 
 /** Needs no Python. */
 export async function planAcross(stage: TrainStage, host: Pick<RunHost, "table">, options: Elsewhere): Promise<AcrossFacts> {
-  const { processes, shard, recompute: asked } = placeElsewhere(options);
+  const { processes: each, nodes, shard, recompute: asked } = placeElsewhere(options);
+  const processes = each * nodes.count;
   requireForward(stage.reverse);
   const laid = await layTrain(stage, { table: host.table, engine: { splits: processes > 1 } });
   const way = { processes, shard, recompute: asked, parts: laid.accumulate };

@@ -16,6 +16,8 @@ interface TorchOptions {
   readonly threads?: number | undefined;
   /** Processes on this machine, each with its rows of every batch. More than one are started by `torchrun`. */
   readonly processes?: number | undefined;
+  /** Machines that each have as many; this is the first of them, where the run is driven. */
+  readonly nodes?: NodesAsked | undefined;
   /** How several processes hold parameters: each all of them, or each a part, by `fully_shard`. */
   readonly shard?: "ddp" | "fsdp" | undefined;
   /** What products are computed in; values are kept in f32. */
@@ -26,6 +28,14 @@ interface TorchOptions {
   readonly recompute?: boolean | undefined;
 }
 
+/** How many machines there are, which this is, and where the first one is found. */
+export interface NodesAsked {
+  readonly count: number;
+  readonly node: number;
+  readonly host: string;
+  readonly port: number;
+}
+
 const programs = new WeakMap<Program, TorchProgram>();
 /** Programs whose layers are computed again for the backward half. */
 const recomputed = new WeakSet<Program>();
@@ -34,25 +44,44 @@ export interface TorchEngine extends Engine {
   /** Numbers of the processes that hold a program, in the order of their ranks. */
   processes(): readonly number[];
   /** The same processes, told otherwise. */
-  told(options: Omit<TorchOptions, "threads" | "processes">): TorchEngine;
+  told(options: Omit<TorchOptions, "threads" | "processes" | "nodes">): TorchEngine;
 }
 
 /** Throws `NoDevice` where there is no Python with PyTorch. */
 export async function torchEngine(options: TorchOptions = {}): Promise<TorchEngine> {
   const python = await requirePython();
-  const processes = options.processes ?? 1;
+  const processes = (options.processes ?? 1) * (options.nodes?.count ?? 1);
   let worker: Promise<Worker> | undefined;
   const started = () => {
-    const run = processes > 1 ? ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", String(processes)] : [];
     worker ??= Worker.start({
       command: python.path,
-      args: [...run, `${PYTHON_FOLDER}/peftc_serve.py`],
-      environment: options.threads === undefined ? {} : { PEFTC_TORCH_THREADS: String(options.threads) },
+      args: [...(processes > 1 ? torchrun(options) : []), `${PYTHON_FOLDER}/peftc_serve.py`],
+      environment: threadsOf(options),
     });
     return worker;
   };
   const close = async () => (await worker)?.stop();
   return engineOver({ version: python.torch, processes, started, close, opened: 0, pids: [] }, options);
+}
+
+/** Arguments of Python that start `torchrun`. */
+function torchrun({ processes = 1, nodes }: TorchOptions): string[] {
+  const where = nodes
+    ? ["--nnodes", nodes.count, "--node-rank", nodes.node, "--master-addr", nodes.host, "--master-port", nodes.port].map(String)
+    : ["--standalone"];
+  return ["-m", "torch.distributed.run", ...where, "--nproc-per-node", String(processes)];
+}
+const threadsOf = ({ threads }: TorchOptions): Readonly<Record<string, string>> =>
+  threads === undefined ? {} : { PEFTC_TORCH_THREADS: String(threads) };
+
+/** Processes of another machine than the first, which drives them: ends when the run does. Throws `DeviceLost` where it ends otherwise. */
+export async function helpElsewhere(options: TorchOptions & { readonly nodes: NodesAsked }): Promise<void> {
+  const python = await requirePython();
+  await Worker.finish({
+    command: python.path,
+    args: [...torchrun(options), `${PYTHON_FOLDER}/peftc_serve.py`],
+    environment: threadsOf(options),
+  });
 }
 
 /** Processes that several engines may share. */

@@ -51,7 +51,7 @@ export class Worker {
         const address = server.address() as { port: number };
         const child = spawn(command, [...args, String(address.port), token], {
           stdio: ["ignore", "pipe", "pipe"],
-          env: { ...process.env, PYTHONPATH: PYTHON_FOLDER, PYTHONDONTWRITEBYTECODE: "1", ...environment },
+          env: environmentOf(environment),
         });
         const worker = new Worker(child, server);
         const hear = (data: Buffer) => {
@@ -60,13 +60,11 @@ export class Worker {
         child.stdout?.on("data", hear);
         child.stderr?.on("data", hear);
         const gone = (why: string) => {
-          worker.end(new DeviceLost(why, worker.last()));
+          worker.end(new DeviceLost(why, lastOf(worker.said)));
           reject(worker.ended);
         };
         child.on("error", (error) => gone(`${command} cannot be started: ${error.message}`));
-        child.on("close", (status, signal) =>
-          gone(`the Python process ended ${signal === null ? `with status ${status}` : `by ${signal}`}`),
-        );
+        child.on("close", (status, signal) => gone(endOf(status, signal)));
         server.on("connection", (socket) => {
           socket.setNoDelay(true);
           socket.once("data", (first: Buffer) => {
@@ -85,6 +83,24 @@ export class Worker {
             if (line + 1 < first.length) worker.take(first.subarray(line + 1));
           });
         });
+      });
+    });
+  }
+
+  /** Runs a process to its end. Throws `DeviceLost` where that is not a good one. */
+  static finish({ command, args, environment = {} }: Launch): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const child = spawn(command, args, { stdio: ["ignore", "pipe", "pipe"], env: environmentOf(environment) });
+      let said = "";
+      const hear = (data: Buffer) => {
+        said = (said + data.toString()).slice(-TAIL);
+      };
+      child.stdout.on("data", hear);
+      child.stderr.on("data", hear);
+      child.on("error", (error) => reject(new DeviceLost(`${command} cannot be started: ${error.message}`)));
+      child.on("close", (status, signal) => {
+        if (status === 0) resolve();
+        else reject(new DeviceLost(endOf(status, signal), lastOf(said)));
       });
     });
   }
@@ -134,15 +150,6 @@ export class Worker {
     }
   }
 
-  /** What the processes said last: of the one that went first, where it could say something. */
-  private last(): readonly string[] {
-    const lines = this.said.trim().split("\n");
-    const first = lines.findIndex((line) => /^process \d+ of \d+ ended: /.test(line));
-    if (first >= 0) return lines.slice(Math.max(0, first - SHOWN), first + 1);
-    const signals = lines.filter((line) => /exitcode\s*:|Signal \d+/.test(line));
-    return signals.length > 0 ? signals.slice(0, SHOWN) : lines.slice(-SHOWN).filter((line) => line !== "");
-  }
-
   private end(error: Error): void {
     if (this.ended) return;
     this.ended = error;
@@ -167,4 +174,24 @@ function problem(head: Readonly<Record<string, unknown>>): Error {
   return head.memory === true
     ? new OutOfMemory(`PyTorch has no more memory: ${text}`)
     : new DeviceLost(`PyTorch: ${text}`, trace.slice(-SHOWN));
+}
+
+const environmentOf = (more: Readonly<Record<string, string>>): NodeJS.ProcessEnv => ({
+  ...process.env,
+  PYTHONPATH: PYTHON_FOLDER,
+  PYTHONDONTWRITEBYTECODE: "1",
+  ...more,
+});
+const endOf = (status: number | null, signal: string | null): string =>
+  `the Python process ended ${signal === null ? `with status ${status}` : `by ${signal}`}`;
+
+/** What the processes said last: of the one that went first, where it could say something. */
+function lastOf(said: string): readonly string[] {
+  const lines = said.trim().split("\n");
+  const signals = lines.filter((line) => /exitcode\s*:|Signal \d+/.test(line)).slice(0, SHOWN);
+  const first = lines.findIndex((line) => /^process \d+ of \d+ ended: /.test(line));
+  if (first >= 0) return lines.slice(Math.max(0, first - SHOWN), first + 1);
+  const others = lines.filter((line) => /^process \d+ of \d+ ended, /.test(line));
+  if (signals.length + others.length > 0) return [...signals, ...others];
+  return lines.slice(-SHOWN).filter((line) => line !== "");
 }

@@ -1,0 +1,398 @@
+/**
+ * What an update makes of gradients, states and parameters: what is said of single parameters as loops over those of which the same is said, and between
+ * them what is made of all.
+ */
+import { sameShape } from "../../ir/dim.ts";
+import { type Graph, type Node, node, order, type Result } from "../../ir/graph.ts";
+import { isExpand, isReshape, rowOf, splatOf } from "../../ir/ops/index.ts";
+import { rebuild, withInputs } from "../../ir/rebuild.ts";
+import { Scope } from "../../ir/rewrite.ts";
+import { type Owners, ownersOf } from "./owners.ts";
+import { inputOf, type PrintOptions, slotOf } from "./program.ts";
+import { type Around, Region, withDevice } from "./region.ts";
+import { shardsOf } from "./shards.ts";
+import { identifier, quoted } from "./text.ts";
+
+interface UpdateOptions {
+  /** The parameter of each state that is its gradient. */
+  readonly gradients: ReadonlyMap<string, string>;
+  /** States that other entries read. */
+  readonly elsewhere: ReadonlySet<string>;
+  readonly place: PrintOptions["place"];
+  /** A name that the file has not. */
+  unique(name: string): string;
+}
+
+export function printUpdate(call: string, given: Graph, { gradients, elsewhere, place, unique }: UpdateOptions) {
+  const graph = single(given);
+  const shards = shardsOf(graph, gradients, elsewhere);
+  // gradients begin anew by themselves
+  const results = graph.results.filter((r) => !(r.role === "state" && gradients.has(r.name)));
+  const nodes = order(results.map((r) => r.node));
+  const owners = ownersOf({ results }, gradients, shards.totals);
+  const { head, lines } = new Update(results, owners, shards.totals, gradients, place, unique).print();
+  const text = [
+    ...head,
+    "@torch.no_grad()",
+    `def ${call}(p, x, s):`,
+    ...withDevice(lines, "next(iter(p.values())).device").map((line) => `    ${line}`),
+    "",
+  ].join("\n");
+  return {
+    text,
+    inputs: nodes.flatMap((n) => (rowOf(n).supply === "input" ? [inputOf(n)] : [])),
+    outputs: results.filter((r) => r.role === "output").map((r) => r.name),
+    kind: "update" as const,
+    additive: false,
+    adds: [],
+    parted: [...shards.names],
+    totals: shards.totals.size,
+    reads: order(graph.results.map((r) => r.node)).flatMap((n) => slotOf(n) ?? []),
+  };
+}
+
+/** The operand of a node that only adds 0 or multiplies by 1. */
+function unchanged(n: Node, inputs: readonly Node[]): Node | undefined {
+  const { algebra } = rowOf(n);
+  if (algebra?.identity === undefined || !algebra.commutative || inputs.length !== 2) return undefined;
+  const at = inputs.findIndex((i) => splatOf(i) === algebra.identity);
+  const other = inputs[1 - at];
+  return at >= 0 && sameShape(other.type.shape, n.type.shape) && other.type.dtype === n.type.dtype ? other : undefined;
+}
+
+/** Equal nodes are one, so that what every parameter's part asks of all is said once. */
+function single(graph: Graph): Graph {
+  const scope = new Scope();
+  const roots = rebuild(
+    graph.results.map((r) => r.node),
+    new Map(),
+    (n, inputs) => unchanged(n, inputs) ?? scope.intern(withInputs(n, inputs)),
+  );
+  return { results: graph.results.map((r, i) => ({ ...r, node: roots[i] })) };
+}
+
+/** What is read across pieces of the text. */
+interface Shared {
+  readonly text: string;
+  readonly number: boolean;
+}
+
+const RESERVED = ["p", "x", "s", "w", "name", "rest", "device", "params", "states", "outputs"];
+
+class Update {
+  /** Texts of what is of all, and of what one parameter's piece gives to others. */
+  private readonly known = new Map<Node, Shared>();
+  private readonly names = new Set<string>();
+  /** Names within pieces of single parameters, which what is of all must not have. */
+  private readonly localNames = new Set<string>();
+  private readonly lines: string[] = [];
+  private readonly readers = new Map<Node, Set<string>>();
+  private readonly inTotals = new Set<Node>();
+  private readonly totalNames = new Map<Node, string>();
+  private readonly kept = new Map<string, string>();
+
+  constructor(
+    private readonly results: readonly Result[],
+    private readonly owners: Owners,
+    /** Sums over all elements of what processes have parts of. */
+    private readonly everywhere: ReadonlySet<Node>,
+    private readonly gradients: ReadonlyMap<string, string>,
+    private readonly place: PrintOptions["place"],
+    private readonly unique: (name: string) => string,
+  ) {
+    for (const { inside } of owners.totals.values()) for (const n of inside) this.inTotals.add(n);
+  }
+
+  print(): { readonly head: string[]; readonly lines: string[] } {
+    const { nodes, of, phase, totals } = this.owners;
+    for (const n of nodes) {
+      if (this.inTotals.has(n)) continue;
+      for (const i of totals.get(n)?.parts ?? n.inputs) this.read(i, totals.has(n) ? "total" : this.pieceOf(n));
+    }
+    for (const r of this.results) this.read(r.node, r.role === "output" ? "an output" : "result");
+    for (const n of totals.keys()) this.totalNames.set(n, this.fresh("total"));
+    const last = Math.max(0, ...phase.values());
+    const groups = this.groups(last);
+    const head = groups.flatMap(({ name, owners }) => [`${name} = [`, ...owners.map((o) => `    ${quoted(o)},`), "]", ""]);
+    if (groups.length > 0) this.lines.push("params, states = {}, {}");
+    for (const name of this.totalNames.values()) this.lines.push(`${name} = 0.0`);
+    for (const name of this.kept.values()) this.lines.push(`${name} = {}`);
+    for (let at = 0; at <= last; at++) {
+      if (at % 2 === 0) this.ofAll(at);
+      else this.ofEach(at, groups);
+    }
+    const own = (r: Result) => r.role !== "output" && of.has(r.node);
+    const of_ = (role: string) =>
+      this.results.filter((r) => r.role === role && !own(r)).map((r) => `${quoted(r.name)}: ${this.whole(r.node)}`);
+    const dict = (parts: readonly string[]) => (parts.length === 0 ? "{}" : `{\n        ${parts.join(",\n        ")},\n    }`);
+    const [outputs, params, states] = [of_("output"), of_("param"), of_("state")];
+    this.lines.push(`outputs = ${dict(outputs)}`);
+    for (const [what, parts] of [
+      ["params", params],
+      ["states", states],
+    ] as const) {
+      if (groups.length === 0) this.lines.push(`${what} = ${dict(parts)}`);
+      else if (parts.length > 0) this.lines.push(`${what}.update(${dict(parts)})`);
+    }
+    this.lines.push("return outputs, params, states");
+    return { head, lines: this.lines };
+  }
+
+  /** The text of a result as a tensor. */
+  private whole(n: Node): string {
+    const owner = this.owners.of.get(n);
+    if (owner !== undefined) return `${this.store(n)}[${quoted(owner)}]`;
+    return this.wholes.get(n) ?? this.known.get(n)!.text;
+  }
+  private readonly wholes = new Map<Node, string>();
+
+  private fresh(wanted: string): string {
+    let name = identifier(wanted);
+    for (let i = 2; this.names.has(name); i++) name = `${identifier(wanted)}_${i}`;
+    this.names.add(name);
+    return name;
+  }
+  private pieceOf(n: Node): string {
+    return `${this.owners.phase.get(n)} ${this.owners.of.get(n) ?? ""}`;
+  }
+  private read(n: Node, by: string): void {
+    if (by !== "result" && by !== "an output" && this.isPlain(n)) {
+      if (n.inputs.length > 0) this.read(n.inputs[0], by);
+      return;
+    }
+    this.readers.set(n, (this.readers.get(n) ?? new Set()).add(by));
+  }
+  /** What pieces write out for themselves: a number, one number in all places. */
+  private isPlain(n: Node): boolean {
+    return splatOf(n) !== undefined || (!this.owners.of.has(n) && n.type.shape.length > 0 && (isExpand(n) || isReshape(n)));
+  }
+  private isLeaf(n: Node): boolean {
+    const { supply } = rowOf(n);
+    return supply === "param" || supply === "state";
+  }
+
+  // ---- what is of all parameters
+
+  private ofAll(at: number): void {
+    const { nodes, of, phase, totals } = this.owners;
+    for (const [n, { parts }] of totals) {
+      if (phase.get(n) !== at) continue;
+      const name = this.totalNames.get(n)!;
+      for (const p of parts) if (!of.has(p)) this.lines.push(`${name} = ${name} + ${this.known.get(p)!.text}`);
+      if (this.everywhere.has(n)) this.lines.push(`${name} = ops.everywhere(${name})`);
+      this.known.set(n, { text: name, number: false });
+    }
+    const here = nodes.filter((n) => phase.get(n) === at && !of.has(n) && !this.inTotals.has(n) && !totals.has(n));
+    const mine = `${at} `;
+    const roots = here.filter((n) => [...(this.readers.get(n) ?? [])].some((by) => by !== mine));
+    if (roots.length === 0) return;
+    const outside = (n: Node): Shared | undefined => {
+      const owner = of.get(n);
+      if (owner === undefined) return this.known.get(n);
+      return this.isLeaf(n) ? undefined : { text: `${this.store(n)}[${quoted(owner)}]`, number: false };
+    };
+    const called = new Map(this.results.flatMap((r) => (r.role === "output" ? [[r.node, r.name] as const] : [])));
+    const { region, rebuilt } = this.piece(roots, outside, called);
+    region.run(false);
+    roots.forEach((n, i) => {
+      const number = region.isNumber(rebuilt[i]);
+      if (number && this.readers.get(n)!.size === 1 && this.readers.get(n)!.has("result"))
+        this.wholes.set(n, region.whole(rebuilt[i]).text);
+      else {
+        this.known.set(n, { text: region.named(rebuilt[i]), number });
+        if (number) this.wholes.set(n, region.whole(rebuilt[i]).text);
+      }
+    });
+    this.lines.push(...region.lines);
+  }
+
+  // ---- what is of each
+
+  /** Prints the pieces of every parameter, and puts those together whose texts are equal. */
+  private groups(last: number): { readonly name: string; readonly owners: string[]; readonly pieces: ReadonlyMap<number, Piece> }[] {
+    const all = [...new Set(this.owners.of.values())];
+    // what pieces read of all is not printed yet: it is called by numbers here
+    const stand = new Map<Node, string>();
+    const byText = new Map<string, { owners: string[]; pieces: Map<number, Piece> }>();
+    for (const owner of all) {
+      const pieces = new Map<number, Piece>();
+      for (let at = 1; at <= last; at += 2) {
+        const piece = this.pieceText(owner, at, stand);
+        if (piece) pieces.set(at, piece);
+      }
+      const key = JSON.stringify([...pieces].map(([at, { text }]) => [at, text]));
+      const known = byText.get(key);
+      if (known) known.owners.push(owner);
+      else byText.set(key, { owners: [owner], pieces });
+    }
+    const many = byText.size > 1;
+    return [...byText.values()].map((group, i) => ({ name: this.unique(many ? `TRAINED_${i + 1}` : "TRAINED"), ...group }));
+  }
+
+  private pieceText(owner: string, at: number, stand: Map<Node, string>): Piece | undefined {
+    const { nodes, of, phase, totals } = this.owners;
+    const mine = `${at} ${owner}`;
+    const given = (n: Node) => this.results.filter((r) => r.node === n && r.role !== "output");
+    const here = nodes.filter((n) => of.get(n) === owner && phase.get(n) === at);
+    const exported = here.filter((n) => !this.isLeaf(n) && [...(this.readers.get(n) ?? [])].some((by) => / /.test(by) && by !== mine));
+    const summed = here.filter((n) => this.readers.get(n)?.has("total"));
+    const resulting = here.filter((n) => given(n).length > 0);
+    const shown = [...new Set([...exported, ...summed, ...resulting])];
+    if (shown.length === 0) return undefined;
+    const called = new Map<Node, string>();
+    for (const n of shown) for (const r of given(n)) called.set(n, this.alias(r.name, r.role === "param"));
+    const leaves: { readonly name: string; readonly text: string }[] = [];
+    const leafNames = new Set<string>();
+    const aliasOf = (n: Node): string => {
+      const param = rowOf(n).supply === "param";
+      let name = this.alias(String(n.attrs.name), param);
+      for (let i = 2; leafNames.has(name) || this.names.has(name); i++) name = `${this.alias(String(n.attrs.name), param)}_${i}`;
+      leafNames.add(name);
+      this.localNames.add(name);
+      leaves.push({ name, text: `${param ? "p" : "s"}[${this.key(String(n.attrs.name), owner)}]` });
+      return name;
+    };
+    const outside = (n: Node): Shared | undefined => {
+      if (of.get(n) === owner) {
+        if (this.isLeaf(n)) return { text: aliasOf(n), number: false };
+        return phase.get(n) === at ? undefined : { text: `${this.store(n)}[name]`, number: false };
+      }
+      if (this.isPlain(n)) return undefined;
+      if (of.has(n)) return { text: `${this.store(n)}[${quoted(of.get(n)!)}]`, number: false };
+      if (!stand.has(n)) stand.set(n, `\u0001${stand.size}\u0002`);
+      return { text: stand.get(n)!, number: this.isNumeric(n) };
+    };
+    const shape = nodes.find((n) => rowOf(n).supply === "param" && n.attrs.name === owner)?.type.shape ?? here[0].type.shape;
+    const { region, rebuilt } = this.piece(shown, outside, called, { like: "w", shape });
+    region.run(false);
+    const texts = new Map(shown.map((n, i) => [n, region.whole(rebuilt[i]).text]));
+    const lines = [...region.lines];
+    for (const n of summed)
+      for (const [t, { parts }] of totals)
+        for (const p of parts) if (p === n) lines.push(`${this.totalNames.get(t)} = ${this.totalNames.get(t)} + ${texts.get(n)}`);
+    for (const n of exported) lines.push(`${this.store(n)}[name] = ${texts.get(n)}`);
+    for (const n of resulting)
+      for (const r of given(n)) lines.push(`${r.role === "param" ? "params" : "states"}[${this.key(r.name, owner)}] = ${texts.get(n)}`);
+    if (lines.some((line) => /_like\(w,|expand_as\(w\)/.test(line)) && !leafNames.has("w")) leaves.unshift({ name: "w", text: "p[name]" });
+    const full = [...leaves.map(({ name, text }) => `${name} = ${text}`), ...lines];
+    const rest = full.some((line) => line.includes("{rest}")) ? ['rest = name.partition(".")[2]'] : [];
+    return { text: withDevice([...rest, ...full], "p[name].device").join("\n"), stand };
+  }
+
+  private ofEach(at: number, groups: ReturnType<Update["groups"]>): void {
+    const byText = new Map<string, { names: string[]; piece: Piece }>();
+    for (const { name, pieces } of groups) {
+      const piece = pieces.get(at);
+      if (!piece) continue;
+      const known = byText.get(piece.text);
+      if (known) known.names.push(name);
+      else byText.set(piece.text, { names: [name], piece });
+    }
+    for (const { names, piece } of byText.values()) {
+      const stands = new Map([...piece.stand].map(([n, text]) => [text, n]));
+      // biome-ignore lint/suspicious/noControlCharactersInRegex: they stand for names
+      const text = piece.text.replace(/\u0001\d+\u0002/g, (found) => this.known.get(stands.get(found)!)!.text);
+      this.lines.push(`for name in ${names.join(" + ")}:`, ...text.split("\n").map((line) => `    ${line}`));
+    }
+  }
+
+  /** Whether what is of all is a Python number, which is not known before it is printed. */
+  private isNumeric(n: Node): boolean {
+    const { of, totals } = this.owners;
+    if (this.isLeaf(n) || totals.has(n)) return false;
+    const { region, rebuilt } = this.piece(
+      [n],
+      (m) => (this.isLeaf(m) || of.has(m) || totals.has(m) ? { text: "s", number: false } : undefined),
+      new Map(),
+    );
+    region.run(false);
+    return region.isNumber(rebuilt[0]);
+  }
+
+  /** Where what a parameter's piece gives to another piece lies. */
+  private store(n: Node): string {
+    const key = `${this.owners.phase.get(n)} ${this.placeOf(n)}`;
+    if (!this.kept.has(key)) this.kept.set(key, this.fresh("kept"));
+    return this.kept.get(key)!;
+  }
+  private readonly places = new Map<string, Map<Node, number>>();
+  /** Which of the nodes of its parameter it is, in their order. */
+  private placeOf(n: Node): number {
+    const owner = this.owners.of.get(n)!;
+    if (!this.places.has(owner)) this.places.set(owner, new Map());
+    const known = this.places.get(owner)!;
+    if (!known.has(n)) known.set(n, known.size);
+    return known.get(n)!;
+  }
+
+  /** What a tensor of a parameter is called: itself `w`, its gradient `g`, a state by the end of its name. */
+  private alias(name: string, param: boolean): string {
+    if (param) return "w";
+    return this.gradients.has(name) ? "g" : identifier(name.split(/[./]/).at(-1)!);
+  }
+  /** The name of a tensor as Python makes it of the parameter's. */
+  private key(name: string, owner: string): string {
+    const plain = (text: string) => !/[{}"\\]/.test(text);
+    const rest = owner.slice(owner.indexOf(".") + 1);
+    if (name === owner) return "name";
+    const made = (part: string, as: string): string | undefined => {
+      const at = name.indexOf(part);
+      const [before, after] = [name.slice(0, at), name.slice(at + part.length)];
+      return at >= 0 && plain(before) && plain(after) ? `f"${before}{${as}}${after}"` : undefined;
+    };
+    return made(owner, "name") ?? (owner.includes(".") ? made(rest, "rest") : undefined) ?? quoted(name);
+  }
+
+  /** A region of some nodes; what `outside` has a text for is not part of it. */
+  private piece(
+    roots: readonly Node[],
+    outside: (n: Node) => Shared | undefined,
+    called: ReadonlyMap<Node, string>,
+    local?: Around["local"],
+  ): { readonly region: Region; readonly rebuilt: readonly Node[] } {
+    const cut = new Map<Node, Node>();
+    const texts = new Map<Node, Shared>();
+    const visit = (n: Node): void => {
+      if (seen.has(n)) return;
+      seen.add(n);
+      const shared = outside(n);
+      if (shared) {
+        const leaf = node("arg", [], { index: cut.size }, n.type, n.origin);
+        cut.set(n, leaf);
+        texts.set(leaf, shared);
+      } else for (const i of n.inputs) visit(i);
+    };
+    const seen = new Set<Node>();
+    for (const r of roots) visit(r);
+    const rebuilt = rebuild(roots, cut);
+    const names = new Map<Node, string>();
+    roots.forEach((r, i) => {
+      const name = called.get(r);
+      if (name !== undefined) names.set(rebuilt[i], name);
+    });
+    const totals = new Set<Node>();
+    for (const [from, to] of cut) if (this.everywhere.has(from) && !texts.has(to)) totals.add(to);
+    const taken = [...RESERVED, ...this.names, ...(local ? [...texts.values()].map((t) => t.text) : this.localNames)];
+    const around: Around = {
+      param: (name) => `p[${quoted(name)}]`,
+      loop: () => {},
+      outermost: true,
+      apart: true,
+      twice: false,
+      totals,
+      called: (n) => names.get(n) ?? (local ? "t" : n.origin.path.includes(".") ? "c" : undefined),
+      ...(local && { local }),
+      ...(this.place && { place: this.place }),
+    };
+    const region = new Region(around, rebuilt, new Set(), taken);
+    for (const [leaf, { text, number }] of texts) region.set(leaf, text, 0, number);
+    region.onFresh = (name) => (local ? this.localNames : this.names).add(name);
+    return { region, rebuilt };
+  }
+}
+
+interface Piece {
+  readonly text: string;
+  /** What stands for nodes of all. */
+  readonly stand: ReadonlyMap<Node, string>;
+}
