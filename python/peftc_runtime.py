@@ -241,9 +241,13 @@ class Program:
         for key in entry["reads"]:
             kind, name = key.split(":", 1)
             values[kind][name] = self.own(kind, name) if key in self.parted or not self.sharded else self.read(kind, name)
+        # what it may have parts of it writes in its place, one parameter after the other
         outputs, params, states = function(values["param"], x, values["state"])
         with torch.no_grad():
             self.keep(params, states)
+            # an update begins the sums anew
+            for param in self.gradients.values():
+                param.grad = None
         return {key: value.detach() for key, value in outputs.items()}
 
     def keep(self, params, states):
@@ -263,10 +267,6 @@ class Program:
             self.own("param", name).copy_(value)
         for name, value in states.items():
             self.states[name] = value.to(DTYPES[self.spec["states"][name]["dtype"]])
-        if params:
-            # an update begins the sums anew
-            for param in self.gradients.values():
-                param.grad = None
 
 
 def _sum(_, bucket):

@@ -31,7 +31,7 @@ export interface Across {
     readonly states: number;
     /** `fsdp`: parameters of the layer at work and of the one that comes next, whole, and those outside of layers. */
     readonly gathered: number;
-    /** Values that a backward half may ask for, at most: all that a forward half makes, where nothing is computed again. */
+    /** Values that a backward half may ask for, at most: all that a forward half makes, where nothing is computed again. Or what an update makes. */
     readonly activations: number;
     readonly total: number;
   };
@@ -80,7 +80,11 @@ export function acrossOf(printed: TorchProgram, entries: readonly TorchEntry[], 
   const outside = perModule.get("") ?? 0;
   const inside = [...perModule].filter(([path]) => path !== "").map(([, size]) => size);
   const gathered = sharded ? outside + 2 * Math.max(0, ...inside) : 0;
-  const activations = activationsOf(entries, options);
+  const { parted: inParts, whole: entire } = update?.temporary ?? { parted: 0, whole: 0 };
+  const temporary = (sharded ? Math.ceil(inParts / n) : inParts) + entire;
+  const updates = new Set(printed.entries.flatMap((e) => (e.temporary === undefined ? [] : [e.name])));
+  const others = entries.filter((e) => !updates.has(e.name));
+  const activations = Math.max(temporary, activationsOf(others, options));
 
   const blocks = inside.reduce((sum, size) => sum + size, 0);
   const counted = sums(printed, gradientsOf);

@@ -65,6 +65,8 @@ interface TorchFunction {
   readonly parted?: readonly string[];
   /** Of an update: numbers that are sums over parts. */
   readonly totals?: number;
+  /** Of an update: bytes that it makes on its way, at most. */
+  readonly temporary?: { readonly parted: number; readonly whole: number };
 }
 export interface TorchProgram {
   /** Files by name. */

@@ -2,16 +2,15 @@
  * What an update makes of gradients, states and parameters: what is said of single parameters as loops over those of which the same is said, and between
  * them what is made of all.
  */
-import { sameShape } from "../../ir/dim.ts";
-import { type Graph, type Node, node, order, type Result } from "../../ir/graph.ts";
+import { type Graph, type Node, node, order, type Result, sizes } from "../../ir/graph.ts";
 import { isExpand, isReshape, rowOf, splatOf } from "../../ir/ops/index.ts";
-import { rebuild, withInputs } from "../../ir/rebuild.ts";
-import { Scope } from "../../ir/rewrite.ts";
+import { rebuild } from "../../ir/rebuild.ts";
 import { type Owners, ownersOf } from "./owners.ts";
 import { inputOf, type PrintOptions, slotOf } from "./program.ts";
 import { type Around, Region, withDevice } from "./region.ts";
-import { shardsOf } from "./shards.ts";
+import { type Shards, shardsOf } from "./shards.ts";
 import { identifier, quoted } from "./text.ts";
+import { aliasOf, keyOf, single } from "./update-names.ts";
 
 interface UpdateOptions {
   /** The parameter of each state that is its gradient. */
@@ -30,7 +29,8 @@ export function printUpdate(call: string, given: Graph, { gradients, elsewhere, 
   const results = graph.results.filter((r) => !(r.role === "state" && gradients.has(r.name)));
   const nodes = order(results.map((r) => r.node));
   const owners = ownersOf({ results }, gradients, shards.totals);
-  const { head, lines } = new Update(results, owners, shards.totals, gradients, place, unique).print();
+  const update = new Update(results, owners, shards, gradients, place, unique);
+  const { head, lines } = update.print();
   const text = [
     ...head,
     "@torch.no_grad()",
@@ -47,28 +47,9 @@ export function printUpdate(call: string, given: Graph, { gradients, elsewhere, 
     adds: [],
     parted: [...shards.names],
     totals: shards.totals.size,
+    temporary: update.temporary(),
     reads: order(graph.results.map((r) => r.node)).flatMap((n) => slotOf(n) ?? []),
   };
-}
-
-/** The operand of a node that only adds 0 or multiplies by 1. */
-function unchanged(n: Node, inputs: readonly Node[]): Node | undefined {
-  const { algebra } = rowOf(n);
-  if (algebra?.identity === undefined || !algebra.commutative || inputs.length !== 2) return undefined;
-  const at = inputs.findIndex((i) => splatOf(i) === algebra.identity);
-  const other = inputs[1 - at];
-  return at >= 0 && sameShape(other.type.shape, n.type.shape) && other.type.dtype === n.type.dtype ? other : undefined;
-}
-
-/** Equal nodes are one, so that what every parameter's part asks of all is said once. */
-function single(graph: Graph): Graph {
-  const scope = new Scope();
-  const roots = rebuild(
-    graph.results.map((r) => r.node),
-    new Map(),
-    (n, inputs) => unchanged(n, inputs) ?? scope.intern(withInputs(n, inputs)),
-  );
-  return { results: graph.results.map((r, i) => ({ ...r, node: roots[i] })) };
 }
 
 /** What is read across pieces of the text. */
@@ -94,8 +75,7 @@ class Update {
   constructor(
     private readonly results: readonly Result[],
     private readonly owners: Owners,
-    /** Sums over all elements of what processes have parts of. */
-    private readonly everywhere: ReadonlySet<Node>,
+    private readonly shards: Shards,
     private readonly gradients: ReadonlyMap<string, string>,
     private readonly place: PrintOptions["place"],
     private readonly unique: (name: string) => string,
@@ -114,7 +94,7 @@ class Update {
     const last = Math.max(0, ...phase.values());
     const groups = this.groups(last);
     const head = groups.flatMap(({ name, owners }) => [`${name} = [`, ...owners.map((o) => `    ${quoted(o)},`), "]", ""]);
-    if (groups.length > 0) this.lines.push("params, states = {}, {}");
+    if (this.returned.size > 0) this.lines.push("params, states = {}, {}");
     for (const name of this.totalNames.values()) this.lines.push(`${name} = 0.0`);
     for (const name of this.kept.values()) this.lines.push(`${name} = {}`);
     for (let at = 0; at <= last; at++) {
@@ -131,7 +111,7 @@ class Update {
       ["params", params],
       ["states", states],
     ] as const) {
-      if (groups.length === 0) this.lines.push(`${what} = ${dict(parts)}`);
+      if (this.returned.size === 0) this.lines.push(`${what} = ${dict(parts)}`);
       else if (parts.length > 0) this.lines.push(`${what}.update(${dict(parts)})`);
     }
     this.lines.push("return outputs, params, states");
@@ -145,6 +125,29 @@ class Update {
     return this.wholes.get(n) ?? this.known.get(n)!.text;
   }
   private readonly wholes = new Map<Node, string>();
+
+  private readonly returned = new Set<Result>();
+
+  /** Bytes, at most, of what it makes on its way: of one parameter at a time, in parts where its tensors are, and what is handed back. */
+  temporary(): { readonly parted: number; readonly whole: number } {
+    const { nodes, of, phase } = this.owners;
+    const bytes = (n: Node) => 4 * sizes(n).reduce((a, b) => a * b, 1);
+    const pieces = new Map<string, number>();
+    let whole = 0;
+    let parted = 0;
+    for (const n of nodes) {
+      if (this.isLeaf(n) || this.isPlain(n)) continue;
+      const owner = of.get(n);
+      if (owner === undefined) whole += bytes(n);
+      else pieces.set(`${phase.get(n)} ${owner}`, (pieces.get(`${phase.get(n)} ${owner}`) ?? 0) + bytes(n));
+    }
+    for (const [piece, size] of pieces) {
+      if (this.shards.names.has(`param:${piece.slice(piece.indexOf(" ") + 1)}`)) parted = Math.max(parted, size);
+      else whole += size;
+    }
+    for (const { role, name, node } of this.returned) if (this.shards.names.has(`${role}:${name}`)) parted += bytes(node);
+    return { parted, whole };
+  }
 
   private fresh(wanted: string): string {
     let name = identifier(wanted);
@@ -179,7 +182,7 @@ class Update {
       if (phase.get(n) !== at) continue;
       const name = this.totalNames.get(n)!;
       for (const p of parts) if (!of.has(p)) this.lines.push(`${name} = ${name} + ${this.known.get(p)!.text}`);
-      if (this.everywhere.has(n)) this.lines.push(`${name} = ops.everywhere(${name})`);
+      if (this.shards.totals.has(n)) this.lines.push(`${name} = ops.everywhere(${name})`);
       this.known.set(n, { text: name, number: false });
     }
     const here = nodes.filter((n) => phase.get(n) === at && !of.has(n) && !this.inTotals.has(n) && !totals.has(n));
@@ -240,21 +243,23 @@ class Update {
     const shown = [...new Set([...exported, ...summed, ...resulting])];
     if (shown.length === 0) return undefined;
     const called = new Map<Node, string>();
-    for (const n of shown) for (const r of given(n)) called.set(n, this.alias(r.name, r.role === "param"));
-    const leaves: { readonly name: string; readonly text: string }[] = [];
+    for (const n of shown) for (const r of given(n)) called.set(n, aliasOf(r.name, r.role === "param", this.gradients));
+    const leaves: { readonly name: string; readonly text: string; readonly key: string }[] = [];
     const leafNames = new Set<string>();
-    const aliasOf = (n: Node): string => {
+    const calledOf = (n: Node): string => {
       const param = rowOf(n).supply === "param";
-      let name = this.alias(String(n.attrs.name), param);
-      for (let i = 2; leafNames.has(name) || this.names.has(name); i++) name = `${this.alias(String(n.attrs.name), param)}_${i}`;
+      let name = aliasOf(String(n.attrs.name), param, this.gradients);
+      for (let i = 2; leafNames.has(name) || this.names.has(name); i++)
+        name = `${aliasOf(String(n.attrs.name), param, this.gradients)}_${i}`;
       leafNames.add(name);
       this.localNames.add(name);
-      leaves.push({ name, text: `${param ? "p" : "s"}[${this.key(String(n.attrs.name), owner)}]` });
+      const key = slotOf(n)!;
+      leaves.push({ name, text: `${param ? "p" : "s"}[${keyOf(String(n.attrs.name), owner)}]`, key });
       return name;
     };
     const outside = (n: Node): Shared | undefined => {
       if (of.get(n) === owner) {
-        if (this.isLeaf(n)) return { text: aliasOf(n), number: false };
+        if (this.isLeaf(n)) return { text: calledOf(n), number: false };
         return phase.get(n) === at ? undefined : { text: `${this.store(n)}[name]`, number: false };
       }
       if (this.isPlain(n)) return undefined;
@@ -271,9 +276,24 @@ class Update {
       for (const [t, { parts }] of totals)
         for (const p of parts) if (p === n) lines.push(`${this.totalNames.get(t)} = ${this.totalNames.get(t)} + ${texts.get(n)}`);
     for (const n of exported) lines.push(`${this.store(n)}[name] = ${texts.get(n)}`);
+    const written = new Set<string>();
+    // nothing reads what was there before any more, and values are not tensors that others are written into
+    const last = !nodes.some((n) => phase.get(n)! > at && n.inputs.some((i) => of.get(i) === owner && this.isLeaf(i)));
+    const apart = resulting.every((n) => !leafNames.has(texts.get(n)!));
     for (const n of resulting)
-      for (const r of given(n)) lines.push(`${r.role === "param" ? "params" : "states"}[${this.key(r.name, owner)}] = ${texts.get(n)}`);
-    if (lines.some((line) => /_like\(w,|expand_as\(w\)/.test(line)) && !leafNames.has("w")) leaves.unshift({ name: "w", text: "p[name]" });
+      for (const r of given(n)) {
+        const leaf = leaves.find(({ key }) => key === `${r.role}:${r.name}`);
+        const inPlace = last && apart && leaf !== undefined && !written.has(leaf.name) && this.shards.names.has(`${r.role}:${r.name}`);
+        if (inPlace) {
+          written.add(leaf.name);
+          lines.push(`${leaf.name}.copy_(${texts.get(n)})`);
+        } else {
+          this.returned.add(r);
+          lines.push(`${r.role === "param" ? "params" : "states"}[${keyOf(r.name, owner)}] = ${texts.get(n)}`);
+        }
+      }
+    if (lines.some((line) => /_like\(w,|expand_as\(w\)/.test(line)) && !leafNames.has("w"))
+      leaves.unshift({ name: "w", text: "p[name]", key: "" });
     const full = [...leaves.map(({ name, text }) => `${name} = ${text}`), ...lines];
     const rest = full.some((line) => line.includes("{rest}")) ? ['rest = name.partition(".")[2]'] : [];
     return { text: withDevice([...rest, ...full], "p[name].device").join("\n"), stand };
@@ -325,24 +345,6 @@ class Update {
     return known.get(n)!;
   }
 
-  /** What a tensor of a parameter is called: itself `w`, its gradient `g`, a state by the end of its name. */
-  private alias(name: string, param: boolean): string {
-    if (param) return "w";
-    return this.gradients.has(name) ? "g" : identifier(name.split(/[./]/).at(-1)!);
-  }
-  /** The name of a tensor as Python makes it of the parameter's. */
-  private key(name: string, owner: string): string {
-    const plain = (text: string) => !/[{}"\\]/.test(text);
-    const rest = owner.slice(owner.indexOf(".") + 1);
-    if (name === owner) return "name";
-    const made = (part: string, as: string): string | undefined => {
-      const at = name.indexOf(part);
-      const [before, after] = [name.slice(0, at), name.slice(at + part.length)];
-      return at >= 0 && plain(before) && plain(after) ? `f"${before}{${as}}${after}"` : undefined;
-    };
-    return made(owner, "name") ?? (owner.includes(".") ? made(rest, "rest") : undefined) ?? quoted(name);
-  }
-
   /** A region of some nodes; what `outside` has a text for is not part of it. */
   private piece(
     roots: readonly Node[],
@@ -371,7 +373,7 @@ class Update {
       if (name !== undefined) names.set(rebuilt[i], name);
     });
     const totals = new Set<Node>();
-    for (const [from, to] of cut) if (this.everywhere.has(from) && !texts.has(to)) totals.add(to);
+    for (const [from, to] of cut) if (this.shards.totals.has(from) && !texts.has(to)) totals.add(to);
     const taken = [...RESERVED, ...this.names, ...(local ? [...texts.values()].map((t) => t.text) : this.localNames)];
     const around: Around = {
       param: (name) => `p[${quoted(name)}]`,
