@@ -249,7 +249,7 @@ class Update {
     const calledOf = (n: Node): string => {
       const param = rowOf(n).supply === "param";
       let name = aliasOf(String(n.attrs.name), param, this.gradients);
-      for (let i = 2; leafNames.has(name) || this.names.has(name); i++)
+      for (let i = 2; leafNames.has(name) || this.names.has(name) || (!param && RESERVED.includes(name)); i++)
         name = `${aliasOf(String(n.attrs.name), param, this.gradients)}_${i}`;
       leafNames.add(name);
       this.localNames.add(name);
