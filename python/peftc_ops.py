@@ -98,6 +98,12 @@ _PARITY = 0x1BD11BDA
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 
 
+def dropout(x, keep, key, step, first=0):
+    """x where a draw is below `keep`, divided by it; 0 elsewhere. What is drawn is a function of counters: no state, and the same on every backend."""
+    return x * (draw("uniform", x.shape, key, step, first, device=x.device) < keep).to(torch.float32) / keep
+
+
+@torch.compiler.disable
 def draw(kind, shape, key, step, first=0, device=None):
     """Element e is a function of (key, step, first + e): `uniform` in [0, 1), `normal`, or `bits` as i32."""
     count = math.prod(shape)

@@ -28,6 +28,7 @@ function logSoftmax(x: Node): Node {
   const s = shifted(x);
   return b.sub(s, spread(b.unary("log", b.reduce("sum", b.unary("exp", s), [-1])), s));
 }
+const sigmoid = (x: Node): Node => b.div(1, b.add(1, b.unary("exp", b.neg(x))));
 function norm(x: Node, eps: number): Node {
   return b.unary("sqrt", b.add(last("mean", b.pow(x, 2)), eps));
 }
@@ -53,6 +54,21 @@ const structures: Readonly<Record<string, () => Node>> = {
   "F.rms_norm": () => {
     const x = input("x", 3, 5);
     return b.div(b.mul(b.broadcastTo(input("w", 5), [3, 5]), x), norm(x, 1e-6));
+  },
+  "torch.sigmoid": () => sigmoid(input("x", 3, 5)),
+  "F.silu": () => {
+    const x = input("x", 3, 5);
+    return b.mul(x, sigmoid(x));
+  },
+  "F.gelu": () => {
+    const x = input("x", 3, 5);
+    return b.mul(b.mul(0.5, x), b.add(1, b.unary("erf", b.div(x, Math.SQRT2))));
+  },
+  "ops.dropout": () => {
+    const x = input("x", 3, 5);
+    const key = b.make("const", [], { shape: [2], dtype: "i32", data: [-7, 11] });
+    const drawn = b.make("draw", [key, b.constant(3, "i32", [])], { kind: "uniform", shape: [3, 5] });
+    return b.div(b.mul(x, b.cast(b.compare("lt", drawn, 0.9), "f32")), 0.9);
   },
   "ops.cross_entropy": () => {
     const x = input("x", 4, 5);

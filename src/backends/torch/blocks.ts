@@ -6,8 +6,10 @@ import { symbolsOf } from "../../ir/dim.ts";
 import { Bug } from "../../ir/errors.ts";
 import { type Body, type Graph, type Node, order } from "../../ir/graph.ts";
 import { rowOf } from "../../ir/ops/index.ts";
-import { type Around, Region, withDevice } from "./region.ts";
-import { identifier, quoted } from "./text.ts";
+import type { Around } from "./around.ts";
+import { isKeyIn } from "./keys.ts";
+import { Region, withDevice } from "./region.ts";
+import { BINDS, identifier, quoted } from "./text.ts";
 import { assignments, construct, type Module, type Tree } from "./tree.ts";
 
 /** A turn that has a module of its own. */
@@ -169,7 +171,11 @@ export class Blocks {
         called = this.print(loop, bodies[turn.body], turn.args, places, home, region, around, wanted);
         printed.set(key, called);
       }
-      const given = turn.args.flatMap((k, i) => (places[i] === undefined ? [region.whole(loop.inputs[carried + k]).text] : []));
+      const given = turn.args.flatMap((k, i) => {
+        if (places[i] !== undefined || called.plain[i] === "twin") return [];
+        const x = loop.inputs[carried + k];
+        return [called.plain[i] === undefined ? region.whole(x).text : region.plain(x)];
+      });
       return { called, target: home ? this.tree.text(path!.split("."), "self") : "", given: [...given, ...called.more] };
     });
     const names = Array.from({ length: carried }, (_, i) => {
@@ -213,12 +219,15 @@ export class Blocks {
     let next = 0;
     const passed = given.map((text, i) => (varies[i] ? named[next++] : text));
     const one = named.length === 1;
-    const list = rows.map((r) => (one ? r[0] : `(${r.join(", ")})`)).join(", ");
+    const list = listed(
+      rows.map((r) => (one ? r[0] : `(${r.join(", ")})`)),
+      region,
+    );
     const over = called.method ? this.together(calls.map((c) => c.target)) : undefined;
     const turn = called.method ? region.fresh("block") : "";
     const row = one ? named[0] : `(${named.join(", ")})`;
-    if (over !== undefined) region.say(named.length === 0 ? `for ${turn} in ${over}:` : `for ${turn}, ${row} in zip(${over}, [${list}]):`);
-    else region.say(named.length === 0 ? `for _ in range(${calls.length}):` : `for ${one ? named[0] : named.join(", ")} in [${list}]:`);
+    if (over !== undefined) region.say(named.length === 0 ? `for ${turn} in ${over}:` : `for ${turn}, ${row} in zip(${over}, ${list}):`);
+    else region.say(named.length === 0 ? `for _ in range(${calls.length}):` : `for ${one ? named[0] : named.join(", ")} in ${list}:`);
     region.say(`    ${targets(names)}${invoke(called, turn, [...names, ...passed])}`);
   }
 
@@ -255,12 +264,36 @@ export class Blocks {
     const region = new Region(inside, body.results, wanted, [...symbols]);
     const params: string[] = [];
     const start: string[] = [];
+    const { turns } = loop.loop!;
+    /** Of what is handed in besides what is carried: Python numbers, and keys of draws, in every turn. */
+    const numbers = new Map<string, number>();
+    /** The first place at which the same numbers are handed in. */
+    const twins: number[] = [];
+    const called: string[] = [];
+    const plain = args.map((_, i): Plain => {
+      const given = turns.filter((t) => bodiesOf(loop, t.body) === body).map((t) => loop.inputs[carried + t.args[i]]);
+      if (places[i] !== undefined || wanted.has(body.params[carried + i])) return undefined;
+      if (given.every((x) => outer.isNumber(x))) {
+        const key = given.map((x) => outer.plain(x)).join();
+        twins[i] = numbers.get(key) ?? i;
+        numbers.set(key, twins[i]);
+        return twins[i] === i ? "number" : "twin";
+      }
+      return given.every((x) => outer.isKey(x)) && isKeyIn(body, carried + i) ? "key" : undefined;
+    });
     body.params.forEach((p, i) => {
+      if (plain[i - carried] === "twin") {
+        region.set(p, called[twins[i - carried]], BINDS.atom, true);
+        return;
+      }
       const place = i < carried ? undefined : places[i - carried];
       const name = place ?? region.fresh(outer.nameFor(loop.inputs[i < carried ? i : carried + args[i - carried]]));
       if (place === undefined) params.push(name);
       if (wanted.has(p) && place === undefined) start.push(`${name} = ops.wanted(${name})`);
-      region.set(p, name);
+      const how = i < carried ? undefined : plain[i - carried];
+      if (i >= carried) called[i - carried] = name;
+      if (how === "key") region.setKey(p, name);
+      else region.set(p, name, BINDS.atom, how === "number");
     });
     const more: string[] = [];
     for (const symbol of symbols) {
@@ -283,7 +316,7 @@ export class Blocks {
       const name = outer.fresh(`${outer.nameFor(loop)}_turn`);
       outer.say(head(name, false));
       for (const line of lines) outer.say(`    ${line}`);
-      return { name, method: false, exports, more };
+      return { name, method: false, exports, more, plain };
     }
     const text = [head("METHOD", true), ...lines.map((l) => `    ${l}`)].join("\n");
     let method = home.methods.get(text);
@@ -291,7 +324,7 @@ export class Blocks {
       method = home.methods.size === 0 ? "body" : `inner${home.methods.size + 1}`;
       home.methods.set(text, method);
     }
-    return { name: method, method: true, exports, more };
+    return { name: method, method: true, exports, more, plain };
   }
 }
 
@@ -302,10 +335,25 @@ interface Called {
   readonly exports: number;
   /** Sizes that no argument tells. */
   readonly more: readonly string[];
+  readonly plain: readonly Plain[];
 }
+/** How what stays the same through a turn is handed in: a Python number, one that another place has as well, the key of a draw, or a tensor. */
+type Plain = "number" | "twin" | "key" | undefined;
+const bodiesOf = (loop: Node, index: number): Body => loop.loop!.bodies[index];
 const invoke = (called: Called, target: string, given: readonly string[]): string =>
   called.method ? `${target}(${[quoted(called.name), ...given].join(", ")})` : `${called.name}(${given.join(", ")})`;
 const targets = (names: readonly string[]): string => (names.length === 0 ? "" : `${names.join(", ")} = `);
+
+/** A list on one line, or with a name and a line an element. */
+function listed(parts: readonly string[], region: Region): string {
+  const line = `[${parts.join(", ")}]`;
+  if (line.length <= 100) return line;
+  const name = region.fresh("rows");
+  region.say(`${name} = [`);
+  for (const part of parts) region.say(`    ${part},`);
+  region.say("]");
+  return name;
+}
 
 function refuseParam(name: string): never {
   throw new Bug(`the parameter ${name} crosses into a loop's body`);

@@ -17,19 +17,22 @@ import {
   splatOf,
 } from "../../ir/ops/index.ts";
 import { attrsKey } from "../../ir/rewrite.ts";
+import { dropout, gelu, sigmoid, silu } from "./maps.ts";
 import { atom, dim, type Expression, literal } from "./text.ts";
 
 /** What a node is in one call. */
 export interface Found {
   readonly operands: readonly Node[];
+  /** Whether operands may be Python numbers, and a pair of words that is constant a tuple. */
+  readonly numbers?: boolean;
   /** Nodes that the call stands for, the outermost left out. */
   readonly inside: ReadonlySet<Node>;
   spell(operands: readonly Expression[]): Expression;
 }
-type Call = Omit<Found, "inside">;
+export type Call = Omit<Found, "inside">;
 
 /** A look at one structure: what it steps over is what the call will stand for. */
-class Look {
+export class Look {
   readonly inside = new Set<Node>();
 
   private step<T>(n: Node, value: T): T {
@@ -286,6 +289,10 @@ const patterns: readonly ((n: Node, look: Look) => Call | undefined)[] = [
   softmax,
   layerNorm,
   rmsNorm,
+  dropout,
+  gelu,
+  silu,
+  sigmoid,
   crossEntropy,
   logSoftmax,
 ];

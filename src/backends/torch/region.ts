@@ -2,36 +2,13 @@
 import { type Dim, sameShape } from "../../ir/dim.ts";
 import { Bug } from "../../ir/errors.ts";
 import { type Node, order } from "../../ir/graph.ts";
-import { isConst, isDraw, isExpand, isReshape, permuteOrder, rowOf, splatOf } from "../../ir/ops/index.ts";
+import { isExpand, isReshape, permuteOrder, rowOf, splatOf } from "../../ir/ops/index.ts";
+import { type Around, HOST_INPUTS } from "./around.ts";
+import { keysOf } from "./keys.ts";
 import { type Found, findCalls } from "./patterns.ts";
 import { addsLeading, asNumber, broadcast, castNumber, showType } from "./shapes.ts";
 import { type ElsewhereName, numbers, type Spelling, spellings } from "./spelling.ts";
 import { atom, BINDS, dim, type Expression, identifier, literal, quoted, torchType, tuple, within } from "./text.ts";
-
-/** Values that the host knows before a step runs: Python numbers. */
-export const HOST_INPUTS: ReadonlySet<string> = new Set(["step", "steps", "update_rows", "rows_before"]);
-
-/** What a region asks of the program around it. */
-export interface Around {
-  /** The text of a parameter. */
-  param(name: string): string;
-  /** Lines that run a loop, and what its results are called. */
-  loop(n: Node, region: Region, around: Around): void;
-  /** Whether it is an entry, not the body of a loop. */
-  readonly outermost: boolean;
-  /** Whether parameters are handed in, beside the model. */
-  readonly apart?: boolean;
-  /** Whether gradients are differentiated again. */
-  readonly twice: boolean;
-  /** Sums that are those of all processes. */
-  readonly totals?: ReadonlySet<Node>;
-  /** Of what is said of one parameter: a tensor of its shape, which is not written out, under the name it has. */
-  readonly local?: { readonly like: string; readonly shape: readonly Dim[] };
-  /** What a node is called, where its path does not tell. */
-  called?(n: Node): string | undefined;
-  /** The place of a node in its sources, for a comment. */
-  place?(n: Node): string | undefined;
-}
 
 /** Longer expressions get a line of their own. */
 const SHORT = 72;
@@ -56,6 +33,8 @@ export class Region {
   private readonly skipped = new Set<Node>();
   /** Nodes that get a line of their own. */
   private readonly kept = new Set<Node>();
+  /** Constants that are only keys of draws: tuples. */
+  private keys: ReadonlySet<Node> = new Set();
   private indent = "";
   private path: string | undefined;
 
@@ -93,6 +72,19 @@ export class Region {
   isNumber(n: Node): boolean {
     return this.value(n).number;
   }
+  isKey(n: Node): boolean {
+    return this.keys.has(n) || this.handedKeys.has(n);
+  }
+  private readonly handedKeys = new Set<Node>();
+  /** Gives a parameter of a body that is only a key its text. */
+  setKey(n: Node, text: string): void {
+    this.set(n, text);
+    this.handedKeys.add(n);
+  }
+  /** A node as a Python number or a tuple, which it is. */
+  plain(n: Node): string {
+    return this.value(n).e.text;
+  }
   /** The text of a node that others read: a name, or what is as short. */
   named(n: Node): string {
     const { e, number } = this.value(n);
@@ -112,6 +104,7 @@ export class Region {
   run(inner: boolean, recorded: readonly Node[] = []): void {
     const nodes = order(this.roots);
     this.nodes = nodes;
+    this.keys = keysOf(nodes, this.roots);
     for (const [n, call] of findCalls(this.roots, this.wanted, this.around.twice)) {
       this.calls.set(n, call);
       for (const m of call.inside) this.skipped.add(m);
@@ -197,7 +190,8 @@ export class Region {
     if (this.values.has(n) || this.skipped.has(n)) return;
     const call = this.calls.get(n);
     if (call) {
-      this.define(n, call.spell(call.operands.map((i) => (splatOf(i) === undefined ? this.whole(i) : this.value(i).e))), n.type.shape);
+      const plain = (i: Node) => splatOf(i) !== undefined || (call.numbers && this.value(i).number);
+      this.define(n, call.spell(call.operands.map((i) => (plain(i) ? this.value(i).e : this.whole(i)))), n.type.shape);
       return;
     }
     const { role, scalar, supply } = rowOf(n);
@@ -212,6 +206,10 @@ export class Region {
     }
     if (supply !== undefined) {
       this.source(n, supply);
+      return;
+    }
+    if (this.keys.has(n)) {
+      this.set(n, `(${(n.attrs.data as readonly number[]).join(", ")})`);
       return;
     }
     if (this.numeric(n)) return;
@@ -235,7 +233,7 @@ export class Region {
     const spelt = spellings[n.op as Exclude<keyof typeof spellings, ElsewhereName>](spelling);
     const e = this.around.totals?.has(n) ? atom(`ops.everywhere(${spelt.text})`) : spelt;
     const held = scalar === undefined ? n.type.shape : broadcast(n.inputs.map((i) => this.value(i).held));
-    this.define(n, isDraw(n) ? this.draw(n) : e, held);
+    this.define(n, e, held);
   }
 
   /** The value of a node that only adds 0, multiplies by 1, or turns back what was turned. */
@@ -256,14 +254,6 @@ export class Region {
     };
     if (neutral(1)) return this.value(n.inputs[0]);
     return algebra.commutative && neutral(0) ? this.value(n.inputs[1]) : undefined;
-  }
-
-  /** What the number of a draw's element is made of are Python numbers where they can be. */
-  private draw(n: Node): Expression {
-    const [key, ...rest] = n.inputs;
-    const words = isConst(key) ? `(${(key.attrs.data as readonly number[]).join(", ")})` : this.tensor(n, 0).text;
-    const more = rest.map((_, i) => this.operand(n, i + 1).text);
-    return atom(`ops.draw(${[quoted(String(n.attrs.kind)), tuple(n.type.shape), words, ...more, "device=device"].join(", ")})`);
   }
 
   private source(n: Node, supply: "input" | "param" | "state" | "arg"): void {

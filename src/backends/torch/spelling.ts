@@ -212,6 +212,8 @@ const move: Readonly<Record<"reshape" | "permute" | "expand" | "slice" | "pad" |
   },
 };
 
+const lastOf = (size: Dim): string => (typeof size === "number" ? String(size - 1) : `${dim(size).text} - 1`);
+
 /** `ops.name(operands, attributes)`. */
 const helper =
   (name: string, ...attrs: readonly string[]): Spell =>
@@ -258,16 +260,12 @@ export const spellings: Readonly<Record<Exclude<OpName, ElsewhereName>, Spell>> 
     const stood = behind === 0 ? line : method(line, "reshape", tuple([-1, ...Array.from({ length: behind }, () => 1)]));
     return method(stood, "expand", tuple(shape));
   },
-  draw: ({ node, tensor }) =>
-    call(
-      "ops.draw",
-      quoted(String(node.attrs.kind)),
-      tuple(list(node.attrs.shape)),
-      ...node.inputs.map((_, i) => tensor(i).text),
-      ...(node.inputs.length === 2 ? [] : []),
-    ),
+  draw: ({ node, tensor, operand }) => {
+    const more = node.inputs.slice(1).map((_, i) => operand(i + 1).text);
+    return call("ops.draw", quoted(String(node.attrs.kind)), tuple(node.type.shape), tensor(0).text, ...more, "device=device");
+  },
   gather: ({ node, tensor }) => {
-    const at = method(tensor(1), "clamp", "0", `${dim(node.inputs[0].type.shape[0]).text} - 1`);
+    const at = method(tensor(1), "clamp", "0", lastOf(node.inputs[0].type.shape[0]));
     const plain = node.type.dtype === "f32" && node.inputs[0].type.shape.length === 2;
     return plain ? call("F.embedding", at.text, tensor(0).text) : atom(`${within(tensor(0), BINDS.atom)}[${at.text}]`);
   },

@@ -5,9 +5,10 @@
 import { type Graph, type Node, node, order, type Result, sizes } from "../../ir/graph.ts";
 import { isExpand, isReshape, rowOf, splatOf } from "../../ir/ops/index.ts";
 import { rebuild } from "../../ir/rebuild.ts";
+import type { Around } from "./around.ts";
 import { type Owners, ownersOf } from "./owners.ts";
 import { inputOf, type PrintOptions, slotOf } from "./program.ts";
-import { type Around, Region, withDevice } from "./region.ts";
+import { Region, withDevice } from "./region.ts";
 import { type Shards, shardsOf } from "./shards.ts";
 import { identifier, quoted } from "./text.ts";
 import { aliasOf, keyOf, single } from "./update-names.ts";
