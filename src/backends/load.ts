@@ -39,7 +39,8 @@ export interface LoadGraph extends Omit<Load, "pieces"> {
   readonly pieces?: { readonly count: number; readonly whole: readonly string[]; readonly rest?: string };
 }
 
-export function hoist(graphs: readonly Graph[]): Loaded {
+/** `moving`: what must stay in the graphs, such as that by which a gradient is still to be taken. */
+export function hoist(graphs: readonly Graph[], moving: (n: Node) => boolean = () => false): Loaded {
   const updated = new Set(graphs.flatMap((g) => g.results.filter((r) => r.role !== "output").map((r) => storageKey(r.role, r.name))));
   const keys = new Map<Node, string>();
   const numbered = new Map<string, number>();
@@ -70,7 +71,7 @@ export function hoist(graphs: readonly Graph[]): Loaded {
     for (const n of all) {
       const row = rowOf(n);
       const frozenLeaf = row.supply === "param" && !updated.has(storageKey("param", n.attrs.name));
-      if (row.role === "region" || (row.supply ? !frozenLeaf : !n.inputs.every((x) => fixed.has(x)))) continue;
+      if (moving(n) || row.role === "region" || (row.supply ? !frozenLeaf : !n.inputs.every((x) => fixed.has(x)))) continue;
       fixed.add(n);
       dear.set(n, isWorthATable(n) || n.inputs.some((x) => dear.get(x)));
       largest.set(n, Math.max(isLeaf(n) || isWorthATable(n) ? elements(n) : 0, ...n.inputs.map((x) => largest.get(x)!)));

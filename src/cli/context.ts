@@ -180,8 +180,16 @@ export class Session {
     const { openEngine } = await import("../node/engine.ts");
     const engine = await openEngine(choice);
     this.display.listen({ event: "device", device: engine.device, reason: engine.reason });
-    const most = this.options.memory === undefined ? engine.memory : byteCount("--memory", this.options.memory);
-    return most < engine.memory ? { ...engine, memory: most } : engine;
+    return this.bounded(engine);
+  }
+  /** The engine with what `--memory` allows. */
+  private bounded(engine: Engine): Engine {
+    const { memory } = this;
+    return memory < engine.memory ? { ...engine, memory } : engine;
+  }
+  /** Bytes of `--memory`. */
+  get memory(): number {
+    return this.options.memory === undefined ? Number.POSITIVE_INFINITY : byteCount("--memory", this.options.memory);
   }
 
   private async torch(options: Elsewhere): Promise<Engine> {
@@ -193,7 +201,7 @@ export class Session {
     const engine = await torchEngine({ ...place, nodes: here && { count, ...here } });
     this.display.listen({ event: "device", device: engine.device, reason: engine.reason });
     this.started = engine;
-    return engine;
+    return this.bounded(engine);
   }
   private started: Engine | undefined;
 

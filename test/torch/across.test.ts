@@ -77,6 +77,8 @@ describe("across processes", () => {
       return events().find((e) => e.event === "plan_across") as { memory: { total: number }; recompute: boolean; smallest?: number };
     };
     const usual = await planned(1e9);
+    const bounded = await peftc(at, ["plan", "main.peft", "--on", "torch", "--json", "--memory", String(usual.memory.total - 1)]);
+    expect(bounded.events().find((e) => e.event === "plan_across")?.recompute).toBe(true);
     expect([usual.recompute, usual.smallest]).toEqual([false, undefined]);
     const less = await planned(usual.memory.total - 1);
     expect([less.recompute, less.smallest]).toEqual([true, undefined]);

@@ -2,7 +2,7 @@
 import { printTorch } from "../../backends/torch/program.ts";
 import type { TrainStage } from "../../compiler/project.ts";
 import { type Across, fitAcross, requireForward } from "../../train/across.ts";
-import { showBytes } from "../../train/budget.ts";
+import { budgetOf, showBytes } from "../../train/budget.ts";
 import type { RunHost } from "../../train/host.ts";
 import { layTrain } from "../../train/train.ts";
 import { type Elsewhere, placeElsewhere } from "../context.ts";
@@ -18,13 +18,18 @@ interface AcrossFacts extends Across {
 }
 
 /** Needs no Python. */
-export async function planAcross(stage: TrainStage, host: Pick<RunHost, "table">, options: Elsewhere): Promise<AcrossFacts> {
+export async function planAcross(
+  stage: TrainStage,
+  host: Pick<RunHost, "table">,
+  options: Elsewhere,
+  memory: number,
+): Promise<AcrossFacts> {
   const { processes: each, nodes, shard, recompute: asked } = placeElsewhere(options);
   const processes = each * nodes.count;
   requireForward(stage.reverse);
   const laid = await layTrain(stage, { table: host.table, engine: { splits: processes > 1 } });
   const way = { processes, shard, recompute: asked, parts: laid.accumulate };
-  const { across, recompute, smallest } = fitAcross(printTorch(laid.points), laid.points, way, stage.memory);
+  const { across, recompute, smallest } = fitAcross(printTorch(laid.points), laid.points, way, budgetOf(stage, { memory }));
   return { stage: stage.name, processes, shard, recompute, ...(smallest !== undefined && { smallest }), ...across };
 }
 

@@ -43,7 +43,7 @@ export function plan(program: Command, io: Io): void {
         for (const stage of stages) {
           const { table } = session.host(project, referenceEngine());
           const looked = weightless ? async (request: TableRequest) => standInFor(stage, request) : table;
-          const facts = await planAcross(stage, { table: looked }, options);
+          const facts = await planAcross(stage, { table: looked }, options, session.memory);
           io.out(session.json ? line({ event: "plan_across", file, ...facts }) : acrossText(facts));
         }
         return;
