@@ -2,11 +2,11 @@
  * What a program takes on each of several processes of PyTorch, and what they send each other in an update: read off the printed program, before
  * anything runs. Bytes sent are those of ring collectives, a process's own: (n − 1)/n of what is gathered or scattered, twice that of what is summed.
  */
-import { findCalls } from "../backends/torch/patterns.ts";
+import { keptOf, liveOf } from "../backends/torch/live.ts";
 import type { TorchEntry, TorchProgram } from "../backends/torch/program.ts";
 import { bind } from "../ir/bind.ts";
 import { Limit } from "../ir/errors.ts";
-import { type Node, order } from "../ir/graph.ts";
+import { order } from "../ir/graph.ts";
 import { roll } from "../ir/loops/roll.ts";
 import { rowOf } from "../ir/ops/index.ts";
 import { elements } from "./values.ts";
@@ -84,7 +84,7 @@ export function acrossOf(printed: TorchProgram, entries: readonly TorchEntry[], 
   const temporary = (sharded ? Math.ceil(inParts / n) : inParts) + entire;
   const updates = new Set(printed.entries.flatMap((e) => (e.temporary === undefined ? [] : [e.name])));
   const others = entries.filter((e) => !updates.has(e.name));
-  const activations = Math.max(temporary, activationsOf(others, options));
+  const activations = Math.max(temporary, activationsOf(others, gradientsOf, options));
 
   const blocks = inside.reduce((sum, size) => sum + size, 0);
   const counted = sums(printed, gradientsOf);
@@ -141,67 +141,21 @@ function sums(printed: TorchProgram, gradientsOf: ReadonlyMap<string, string>): 
   return out;
 }
 
-/** Bytes of the entry that takes most. */
-function activationsOf(entries: readonly TorchEntry[], { rows, processes, recompute }: AcrossOptions): number {
+/** Bytes of the entry that takes most. Gradients that PyTorch adds up by itself are no values of it. */
+function activationsOf(
+  entries: readonly TorchEntry[],
+  gradientsOf: ReadonlyMap<string, string>,
+  { rows, processes, recompute }: AcrossOptions,
+): number {
   return Math.max(
     0,
     ...entries.map((entry) => {
       const sizes = new Map(entry.sizes);
       if (entry.batch !== undefined) sizes.set(entry.batch, Math.ceil((rows ?? sizes.get(entry.batch)!) / processes));
-      const roots = roll(bind(entry.graph, sizes)).results.map((r) => r.node);
-      return order(roots).some(isPlaceholder) ? keptOf(roots, recompute) : liveOf(roots);
+      const { results } = roll(bind(entry.graph, sizes));
+      const asked = order(results.map((r) => r.node)).filter((n) => rowOf(n).role === "placeholder");
+      const own = results.filter((r) => r.role !== "state" || !gradientsOf.has(r.name)).map((r) => r.node);
+      return asked.length > 0 ? keptOf([...new Set([...own, ...asked.map((n) => n.inputs[0])])], recompute) : liveOf(own);
     }),
   );
 }
-/** Nodes that calls stand for, which are never stored. */
-const insideCalls = (roots: readonly Node[]): Set<Node> =>
-  new Set([...findCalls(roots, new Set(), false).values()].flatMap((call) => [...call.inside]));
-const isPlaceholder = (n: Node): boolean => rowOf(n).role === "placeholder";
-const UNSTORED: ReadonlySet<string> = new Set(["source", "barrier", "placeholder", "region"]);
-/** Whether a node has no memory of its own: what it gives lies in its operand's, or was there before. */
-const isUnstored = (n: Node): boolean => {
-  const { role } = rowOf(n);
-  return role === "move" ? n.inputs.length === 1 && n.attrs.low === undefined : UNSTORED.has(role);
-};
-
-/** All values that are made: a backward half may ask for any. Of a turn that is computed again what it is given, and one turn at a time. */
-function keptOf(roots: readonly Node[], recompute: boolean): number {
-  const inside = insideCalls(roots);
-  let total = 0;
-  for (const n of order(roots)) {
-    if (n.loop) {
-      const turns = n.loop.turns.map((t) => keptOf(n.loop!.bodies[t.body].results, recompute));
-      const given = n.inputs.slice(0, n.loop.carried).reduce((sum, i) => sum + sizeOf(i), 0);
-      total += recompute ? given * turns.length + Math.max(0, ...turns) : turns.reduce((sum, t) => sum + t, 0);
-    } else if (!inside.has(n) && !isUnstored(n)) total += sizeOf(n);
-  }
-  return total;
-}
-
-/** The most that is alive at once, where values go after their last reader; of a loop the most of a turn. */
-function liveOf(roots: readonly Node[]): number {
-  const inside = insideCalls(roots);
-  const nodes = order(roots);
-  /** What holds the numbers that a node gives. */
-  const holder = (n: Node): Node => (isUnstored(n) && n.inputs.length > 0 && !n.loop ? holder(n.inputs[0]) : n);
-  const last = new Map<Node, number>();
-  nodes.forEach((n, i) => {
-    for (const x of n.inputs) last.set(holder(x), i);
-  });
-  for (const r of roots) last.set(holder(r), nodes.length);
-  const ends = new Map<number, Node[]>();
-  for (const [n, i] of last) ends.set(i, [...(ends.get(i) ?? []), n]);
-  const held = (n: Node): number => {
-    if (n.loop) return n.inputs.slice(0, n.loop.carried).reduce((sum, i) => sum + sizeOf(i), 0);
-    return inside.has(n) || isUnstored(n) ? 0 : sizeOf(n);
-  };
-  let [live, most] = [0, 0];
-  nodes.forEach((n, i) => {
-    live += held(n);
-    const turns = n.loop?.turns.map((t) => liveOf(n.loop!.bodies[t.body].results)) ?? [];
-    most = Math.max(most, live + Math.max(0, ...turns));
-    for (const x of ends.get(i) ?? []) live -= held(x);
-  });
-  return most;
-}
-const sizeOf = (n: Node): number => (n.type.dtype === "bool" ? 1 : 4) * elements(n.type.shape as readonly number[]);

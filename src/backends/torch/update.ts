@@ -6,6 +6,7 @@ import { type Graph, type Node, node, order, type Result, sizes } from "../../ir
 import { isExpand, isReshape, rowOf, splatOf } from "../../ir/ops/index.ts";
 import { rebuild } from "../../ir/rebuild.ts";
 import type { Around } from "./around.ts";
+import { liveOf } from "./live.ts";
 import { type Owners, ownersOf } from "./owners.ts";
 import { inputOf, type PrintOptions, slotOf } from "./program.ts";
 import { Region, withDevice } from "./region.ts";
@@ -131,19 +132,20 @@ class Update {
 
   /** Bytes, at most, of what it makes on its way: of one parameter at a time, in parts where its tensors are, and what is handed back. */
   temporary(): { readonly parted: number; readonly whole: number } {
-    const { nodes, of, phase } = this.owners;
+    const { nodes, of } = this.owners;
     const bytes = (n: Node) => 4 * sizes(n).reduce((a, b) => a * b, 1);
-    const pieces = new Map<string, number>();
     let whole = 0;
     let parted = 0;
-    for (const n of nodes) {
-      if (this.isLeaf(n) || this.isPlain(n)) continue;
-      const owner = of.get(n);
-      if (owner === undefined) whole += bytes(n);
-      else pieces.set(`${phase.get(n)} ${owner}`, (pieces.get(`${phase.get(n)} ${owner}`) ?? 0) + bytes(n));
+    for (const n of nodes) if (!of.has(n) && !this.isLeaf(n) && !this.isPlain(n)) whole += bytes(n);
+    const made = new Map<string, Node[]>();
+    for (const { node } of this.results) {
+      const owner = of.get(node);
+      if (owner !== undefined && !this.isLeaf(node)) made.set(owner, [...(made.get(owner) ?? []), node]);
     }
-    for (const [piece, size] of pieces) {
-      if (this.shards.names.has(`param:${piece.slice(piece.indexOf(" ") + 1)}`)) parted = Math.max(parted, size);
+    for (const [owner, results] of made) {
+      // names keep what they stand for until the next parameter's values have them
+      const size = liveOf(results, (n) => of.get(n) !== owner) + results.reduce((sum, n) => sum + bytes(n), 0);
+      if (this.shards.names.has(`param:${owner}`)) parted = Math.max(parted, size);
       else whole += size;
     }
     for (const { role, name, node } of this.returned) if (this.shards.names.has(`${role}:${name}`)) parted += bytes(node);
