@@ -6,7 +6,7 @@ import { type Graph, type Node, order } from "../../ir/graph.ts";
 import { isExpand, isReshape, rowOf, splatOf } from "../../ir/ops/index.ts";
 
 /** A sum of numbers, some of which are of single parameters. */
-export interface Total {
+interface Total {
   readonly parts: readonly Node[];
   /** Sums of parts that nothing else reads. */
   readonly inside: ReadonlySet<Node>;

@@ -8,10 +8,10 @@ import { Bug } from "../../ir/errors.ts";
 import { type Graph, type Node, order } from "../../ir/graph.ts";
 import { roll } from "../../ir/loops/roll.ts";
 import { rowOf } from "../../ir/ops/index.ts";
-import { HOST_INPUTS } from "./around.ts";
 import { Blocks } from "./blocks.ts";
 import { writeOutInner } from "./inner.ts";
 import { type Kind, kindOf } from "./kinds.ts";
+import { type InputSlot, inputOf, slotOf } from "./leaves.ts";
 import { Region } from "./region.ts";
 import { type Shards, shardsOf } from "./shards.ts";
 import { identifier, quoted } from "./text.ts";
@@ -40,13 +40,7 @@ interface TorchFunction {
   /** The function's name in the text, and the file it is in, without its ending. */
   readonly call: string;
   readonly file: string;
-  readonly inputs: readonly {
-    readonly name: string;
-    readonly dtype: string;
-    readonly rows: boolean;
-    readonly number: boolean;
-    readonly shape: readonly number[];
-  }[];
+  readonly inputs: readonly InputSlot[];
   readonly outputs: readonly string[];
   /**
    * update: reads gradients and states, and gives next values; it is no part of the model · function: anything else, run by the model's `forward`.
@@ -305,20 +299,6 @@ function printEntry(
   };
 }
 
-export function inputOf(n: Node, batch?: string): TorchFunction["inputs"][number] {
-  const { dtype, shape } = n.type;
-  return {
-    name: String(n.attrs.name),
-    dtype,
-    rows: batch !== undefined && shape.length > 0 && symbolsOf(shape[0]).includes(batch),
-    number: HOST_INPUTS.has(String(n.attrs.name)) && shape.length === 0,
-    shape: shape.map((d) => (typeof d === "number" ? d : -1)),
-  };
-}
-export function slotOf(n: Node): string | undefined {
-  const { supply } = rowOf(n);
-  return supply === "param" || supply === "state" ? `${supply}:${String(n.attrs.name)}` : undefined;
-}
 /** Whether a gradient through columns is part of what another is taken of. */
 function differentiatesTwice(graph: Graph): boolean {
   const asked = order(graph.results.map((r) => r.node)).filter((n) => rowOf(n).role === "placeholder");

@@ -6,9 +6,10 @@ import { type Graph, type Node, node, order, type Result, sizes } from "../../ir
 import { isExpand, isReshape, rowOf, splatOf } from "../../ir/ops/index.ts";
 import { rebuild } from "../../ir/rebuild.ts";
 import type { Around } from "./around.ts";
+import { inputOf, slotOf } from "./leaves.ts";
 import { liveOf } from "./live.ts";
 import { type Owners, ownersOf } from "./owners.ts";
-import { inputOf, type PrintOptions, slotOf } from "./program.ts";
+import type { PrintOptions } from "./program.ts";
 import { Region, withDevice } from "./region.ts";
 import { type Shards, shardsOf } from "./shards.ts";
 import { identifier, quoted } from "./text.ts";

@@ -29,7 +29,7 @@ interface TorchOptions {
 }
 
 /** How many machines there are, which this is, and where the first one is found. */
-export interface NodesAsked {
+interface NodesAsked {
   readonly count: number;
   readonly node: number;
   readonly host: string;
