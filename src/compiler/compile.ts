@@ -9,6 +9,7 @@ import { Instance } from "./elaborate/instance.ts";
 import { modelOf } from "./elaborate/model-of.ts";
 import { ties } from "./elaborate/models.ts";
 import { outcomeOf } from "./elaborate/outcome.ts";
+import { siteParameters } from "./elaborate/parameters.ts";
 import { kindsOf } from "./elaborate/roles.ts";
 import { startGraph } from "./elaborate/starts.ts";
 import { Run } from "./elaborate/statements.ts";
@@ -116,7 +117,7 @@ function parameters(e: Elaborator): Map<string, ParamDecl> {
   const seed = startSeed(e);
   const all = new Map(e.used);
   for (const m of e.models) for (const i of m.instance.tree()) for (const [, s] of i.stored()) all.set(s.name, s);
-  for (const a of e.attachments) for (const site of a.sites) for (const s of e.siteParameters(site)) all.set(s.name, s);
+  for (const a of e.attachments) for (const site of a.sites) for (const s of siteParameters(site)) all.set(s.name, s);
   const queue = [...all.values()];
   const add = (name: string, s: Storage, source: ParamDecl["source"], frozen: boolean) =>
     out.set(name, { name, path: s.path, owner: s.owner, shape: s.shape, source, frozen, span: s.span });

@@ -7,6 +7,7 @@ import type { Elaborator } from "./elaborator.ts";
 import { fail } from "./fault.ts";
 import { Instance } from "./instance.ts";
 import { methodFrame } from "./method-frame.ts";
+import { parametersOf, siteParameters } from "./parameters.ts";
 import { type Filling, fillings, fillingsOf, isA, namesOfRole, roleFields } from "./roles.ts";
 import { fixed, Names, type Read, type Scope, Seen } from "./scope.ts";
 import { selectionOf } from "./select.ts";
@@ -65,7 +66,7 @@ function prepare(
   stamp?: { base: number; step: number },
 ): Attachment {
   const { method } = applied;
-  const stamps = stamp ?? e.takeStamps(Attachment.stampsNeeded(method, places.length));
+  const stamps = stamp ?? e.names.takeStamps(Attachment.stampsNeeded(method, places.length));
   const attachment = new Attachment(name, applied, e, span, to.text, maker, stamps.base, stamps.step, places.length);
   // two roles of one module, or parameters of one path (of two attachments, of a model and its copy)
   const spots = places.map(({ place }) =>
@@ -111,7 +112,7 @@ function fittedOptions(e: Elaborator, applied: Applied, to: Selection, span: Spa
       for (const site of trial.sites)
         if (m.kind === "Parameter" || m.kind === "SharedChild") run(e, site, m);
         else if (m.kind === "Binding") site.settle(m);
-    const all = new Set(trial.sites.flatMap((s) => [...e.siteParameters(s)]));
+    const all = new Set(trial.sites.flatMap((s) => [...siteParameters(s)]));
     return [...all].reduce((sum, s) => sum + s.shape.reduce((p, d) => p * d, 1), 0);
   };
   if (count(1) > budget)
@@ -148,7 +149,7 @@ function fitting(e: Elaborator, method: MethodDecl, to: Selection, span: Span): 
   if (on.kind !== "NamedType") fail("P0301", on.span, "a method is `on` a role, a module, a method or `Parameter`");
   if (on.name.text === "Parameter" && !method.scope.find("Parameter")) {
     const names = new Map([...parameterNames].map((n) => [n, [n]] as const));
-    return e.parametersOf(to, span).map((storage) => ({ place: { kind: "param", storage } as const, role: undefined, names }));
+    return parametersOf(to, span).map((storage) => ({ place: { kind: "param", storage } as const, role: undefined, names }));
   }
   const role = method.scope.find(on.name.text)?.(method.scope.here);
   if (role instanceof MethodDecl)

@@ -10,6 +10,8 @@ import { Frame, type Passed } from "./frame.ts";
 import { bindArguments, forwardOf, Instance } from "./instance.ts";
 import { readMember } from "./members.ts";
 import { MethodFrame } from "./method-frame.ts";
+import { ordinalOf } from "./ordinals.ts";
+import { recordOf } from "./records.ts";
 import { fixed, type Here, Names, type Read, type Scope } from "./scope.ts";
 import { selectionOf } from "./select.ts";
 import { Signature } from "./signature.ts";
@@ -173,7 +175,7 @@ function callClosure(e: Elaborator, f: Closure, args: readonly Given[], expr: as
     expr.span,
   );
   // a function sees its caller's modes and place; which call led here tells its draws apart
-  const here: Here = { ...scope.here, calls: `${scope.here.calls}/${e.ordinal(expr)}` };
+  const here: Here = { ...scope.here, calls: `${scope.here.calls}/${ordinalOf(expr)}` };
   const table = new Map<string, Read>();
   const types = [...f.params, ...(f.results ?? [])].map((p) => p.type);
   // whole numbers among the parameters may be sizes: `bias: f32[s, t]`
@@ -214,7 +216,7 @@ function makeModule(e: Elaborator, module: ModuleDecl, args: readonly Given[], s
   const declared = new Set(members.flatMap((m) => (m.kind === "Parameter" ? [m.field.name.text] : [])));
   const gifts = new Map<string, Value>();
   const fields = new Map<string, Value>();
-  const record = params.length > 0 ? e.recordOf(module) : undefined;
+  const record = params.length > 0 ? recordOf(module) : undefined;
   const matched = match(
     e,
     module.name,

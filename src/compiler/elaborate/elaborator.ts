@@ -3,60 +3,51 @@ import { InputError, Limit } from "../../ir/graph.ts";
 import { keyOf } from "../../ir/random.ts";
 import type * as ast from "../ast.ts";
 import type { Limits } from "../limits.ts";
-import { unique } from "../names.ts";
 import type { Action, AdapterFile, Host, ModelReport, NumberSource, Static } from "../project.ts";
 import type { Problem } from "../report/problem.ts";
 import { didYouMean } from "../suggest.ts";
 import { ambient } from "./ambient.ts";
-import { Attachment, onlySubject, type Site } from "./attachment.ts";
-import { type Context, context, maybeContext } from "./context.ts";
+import { Attachment, type Site } from "./attachment.ts";
+import { type Context, context } from "./context.ts";
 import { evaluate } from "./expressions.ts";
 import { Fault, fail, reading } from "./fault.ts";
 import { Files, joinPath, type Unit } from "./files.ts";
-import { Frame } from "./frame.ts";
 import { Instance } from "./instance.ts";
 import { attachLoaded } from "./load.ts";
 import { member } from "./members.ts";
 import { mergeModel } from "./merge.ts";
-import { type MethodFrame, type MethodLine, methodFrame } from "./method-frame.ts";
+import type { MethodFrame, MethodLine } from "./method-frame.ts";
 import { modelOf } from "./model-of.ts";
 import { lateNumber } from "./numbers.ts";
 import { Objectives } from "./objectives.ts";
 import { type OptionsGiven, optionsGiven } from "./options.ts";
-import { fillings, fillingsOf, roleFields } from "./roles.ts";
+import { ordinalOf } from "./ordinals.ts";
+import { OwnNames } from "./own-names.ts";
+import { readLoss, readStorage } from "./read-storage.ts";
+import { recordFor } from "./records.ts";
+import { roleCapital } from "./role-capital.ts";
+import { fillings, fillingsOf } from "./roles.ts";
 import type { Evaluator, Here, Read, Scope } from "./scope.ts";
-import { asSelection } from "./select.ts";
-import { capitalsOf, coerceStatic, isTensorType } from "./signature.ts";
-import { Storage } from "./storage.ts";
-import { builderAt, isTensor, toNode } from "./tensors.ts";
+import { staticValue } from "./static-values.ts";
+import type { Storage } from "./storage.ts";
+import { isTensor, toNode } from "./tensors.ts";
 import {
   type Applied,
-  Builtin,
   Chain,
   Closure,
-  Dataset,
   describe,
-  Fields,
+  type Fields,
   type Loaded,
-  MethodDecl,
-  ModuleDecl,
+  type ModuleDecl,
   type Place,
   type RoleDecl,
   Selection,
-  Size,
-  Start,
-  sizeValue,
-  Tensor,
   Tokenizer,
-  TypeDecl,
+  type TypeDecl,
   type Value,
 } from "./values.ts";
-import { type Edit, Editable, pick } from "./versions.ts";
+import { type Edit, Editable } from "./versions.ts";
 import { Grow, Stopped, unexpected, Work } from "./work.ts";
-
-/** Of expressions by the trees they are in, which files that are read once share among all that import them. */
-const ordinals = new WeakMap<object, number>();
-const numbered = new WeakSet<object>();
 
 /** Values set from outside (`--set train.steps=10`): they win over what the file says. */
 export interface Overrides {
@@ -83,24 +74,19 @@ export class Elaborator implements Evaluator {
   /** The run's loss, as methods rebind it. */
   readonly loss = new Editable();
   readonly objectives = new Objectives(this);
+  readonly names = new OwnNames(this);
   readonly files: Files;
   readonly work: Work;
   /** States that stages change, with the stage that one belongs to alone. */
   readonly stageStates = new Map<string, { storage: Storage; stage: string | undefined }>();
   /** Methods that say something of the update of a stage, where they say it. */
   readonly heard = new Set<ast.Method>();
-  private readonly stageOwners = new Set<string>();
-  private readonly attachmentNames = new Set<string>();
-  private namesOfAttachments = 0;
-  private readonly lastStages = new Map<string, number>();
-  private readonly lastNumbers = new Map<string, number>();
   /** Parameters that any graph reads, by name. */
   readonly used = new Map<string, Storage>();
   /** Parameters that a stage so far trains. */
   readonly trained = new Set<Storage>();
   /** Merged models that no `model` statement has named yet. */
   readonly merges = new Map<Instance, { readonly source: Instance; readonly span: Span }>();
-  private stamps = 0;
   private readonly tokenizers = new Map<string, Tokenizer>();
   /** Initial values of parameters that a graph asks for by `.init`. */
   readonly initials = new Map<string, Storage>();
@@ -285,28 +271,12 @@ export class Elaborator implements Evaluator {
 
   // ---- names, texts, places
 
-  /** Numbers the expressions of a declaration: where a draw stands in its text. */
-  number(item: ast.Item): void {
-    if (numbered.has(item)) return;
-    numbered.add(item);
-    let n = 0;
-    const walk = (x: unknown): void => {
-      if (Array.isArray(x)) return x.forEach(walk);
-      if (x === null || typeof x !== "object") return;
-      if ((x as { kind?: string }).kind === "Call") ordinals.set(x, n++);
-      for (const [k, v] of Object.entries(x)) if (k !== "span") walk(v);
-    };
-    walk(item);
-  }
-  ordinal(expr: ast.Expr): number {
-    return ordinals.get(expr) ?? 0;
-  }
   ordinalOf(expr: ast.Expr): number {
-    return this.ordinal(expr);
+    return ordinalOf(expr);
   }
   drawKey(here: Here, call: ast.Expr, _span: Span): [number, number] {
     const ctx = context();
-    return keyOf(ctx.seed, ctx.stage, here.path, here.calls, this.ordinal(call));
+    return keyOf(ctx.seed, ctx.stage, here.path, here.calls, ordinalOf(call));
   }
 
   textOf(span: Span): string {
@@ -317,41 +287,12 @@ export class Elaborator implements Evaluator {
     return joinPath(span.file, path);
   }
 
-  takeStamps(n: number): { base: number; step: number } {
-    const base = this.stamps;
-    this.stamps += n;
-    return { base, step: 1 };
-  }
-
   /** Keeps what a finished graph reads, for the project's table of parameters. */
   note(ctx: Context): void {
     for (const [n, s] of ctx.params) {
       if (s.role === "parameter") this.used.set(n, s);
       else if (!this.stageStates.has(n)) this.stageStates.set(n, { storage: s, stage: undefined });
     }
-  }
-
-  /** A name for a model, and one for an attachment, that no other has: in loops the same text makes several. */
-  modelName(name: string): string {
-    return unique(name, (n) => this.models.some((m) => m.name === n))[0];
-  }
-  attachmentName(name: string, model?: string): string {
-    for (; this.namesOfAttachments < this.attachments.length; this.namesOfAttachments++)
-      this.attachmentNames.add(this.attachments[this.namesOfAttachments].name);
-    const taken = (n: string) => this.attachmentNames.has(n) || this.models.some((m) => m.name === n);
-    const base = model === undefined ? name : taken(name) ? `${model}_${name}` : name;
-    // names are never given back, so the search goes on where it ended
-    const [found, last] = unique(base, taken, this.lastNumbers.get(base));
-    this.lastNumbers.set(base, last);
-    return found;
-  }
-
-  /** What the states of a stage are called after: no other stage's are. */
-  stageOwner(name: string): string {
-    const [owner, last] = unique(name, (n) => this.stageOwners.has(n), this.lastStages.get(name));
-    this.lastStages.set(name, last);
-    this.stageOwners.add(owner);
-    return owner;
   }
 
   libraryUnit(file: string, span: Span): Unit {
@@ -384,145 +325,21 @@ export class Elaborator implements Evaluator {
     return [names.length > 0 ? `a ${instance.decl.name.text} is also: ${names.join(", ")}` : `a ${instance.decl.name.text} fills no role`];
   }
 
-  /** A capital of a role's shapes (`B`, `T`), read off the values that have it, as they are for the reader. */
   roleCapital(site: Site, name: string, frame: MethodFrame): Read | undefined {
-    const inputs = site.attachment.method.decl.members.flatMap((m) => (m.kind === "Input" ? [m.field] : []));
-    const fields = [...(site.role ? roleFields(site.role).map((f) => f.field) : []), ...inputs].filter((f) =>
-      capitalsOf([f.type]).has(name),
-    );
-    const { subject } = frame;
-    if (fields.length === 0) return subject instanceof Frame ? subject.signature.find(name) : undefined;
-    return (reader) => {
-      for (const f of fields) {
-        const isInput = inputs.includes(f);
-        const path = site.roleNames.get(f.name.text);
-        if ((!isInput && !path) || !isTensorType(f.type)) continue;
-        const value = isInput ? site.inputs.get(f.name.text)!() : frame.readRole(f.name.text, path!, reader);
-        if (value === null) continue;
-        const node = this.node(value, reader, site.attachment.span);
-        const { dims } = f.type;
-        const at = dims.findIndex((d) => d.kind === "Name" && d.text === name);
-        if (at < 0) continue;
-        const fromEnd = dims.length - at;
-        const d = node.type.shape[node.type.shape.length - fromEnd];
-        if (d !== undefined) return sizeValue(d);
-      }
-      fail("P0405", site.attachment.span, `the size ${name} of ${site.role?.name ?? "the site"} is not known at ${site.path}`);
-    };
+    return roleCapital(this, site, name, frame);
   }
 
-  // ---- records
-
-  recordOf(module: ModuleDecl): TypeDecl | undefined {
-    const t = module.decl.params[0]?.type;
-    if (!t || t.kind !== "NamedType" || t.dims) return undefined;
-    const decl = module.scope.find(t.name.text)?.(module.scope.here);
-    return decl instanceof TypeDecl ? decl : undefined;
-  }
-
-  /** Checks the fields of a record against its type and fills in defaults. */
   record(type: TypeDecl, fields: Fields, span: Span): Fields {
-    if (fields.type?.decl === type.decl) return fields;
-    const out = new Map<string, Value>();
-    const names = type.decl.fields.map((f) => f.name.text);
-    for (const k of fields.entries.keys())
-      if (!names.includes(k))
-        fail("P0203", span, `${type.name} has no field \`${k}\``, {
-          notes: [...this.suggestions(k, names), `it has: ${names.join(", ")}`],
-        });
-    for (const f of type.decl.fields) {
-      const v = fields.entries.get(f.name.text);
-      if (v !== undefined) out.set(f.name.text, coerceStatic(v, f.type, type.scope, span, `\`${f.name.text}\` of ${type.name}`, this));
-      else if (f.start) out.set(f.name.text, this.evaluate(f.start, type.scope));
-      else if (f.type.optional) out.set(f.name.text, null);
-      else fail("P0204", span, `${type.name} needs \`${f.name.text}\``);
-    }
-    return new Fields(out, type);
+    return recordFor(this, type, fields, span);
   }
 
-  // ---- parameters
+  // ---- values of a run
 
-  parametersOf(value: Value, span: Span): readonly Storage[] {
-    const out = new Set<Storage>();
-    for (const p of asSelection(value, span).places) {
-      if (p.kind === "param") out.add(p.storage);
-      else if (p.kind === "module") for (const i of p.instance.tree()) for (const [, s] of i.stored()) out.add(s);
-      else if (p.kind === "site") for (const s of this.siteParameters(p.site)) out.add(s);
-      else if (p.kind === "list") for (const i of p.items) for (const m of i.tree()) for (const [, s] of m.stored()) out.add(s);
-    }
-    return [...out];
-  }
-  *siteParameters(site: Site): IterableIterator<Storage> {
-    for (const [, s] of site.parameters()) yield s;
-    for (const v of site.attachment.shared.values()) {
-      if (v instanceof Storage) yield v;
-      else if (v instanceof Instance) for (const m of v.tree()) for (const [, s] of m.stored()) yield s;
-    }
-    for (const inner of site.attached.values()) for (const s of inner.sites) yield* this.siteParameters(s);
-  }
-
-  /** A name of a parameter or state (`value`, `grad`, `lr`, `next` …) as the reader sees it, once a graph for each version. */
   readStorage(storage: Storage, name: string, here: Here, span: Span): Value {
-    const ctx = maybeContext();
-    if (ctx === undefined)
-      fail("P0505", span, "this value is known only while a stage runs", {
-        label: "not while the file is read",
-        notes: ["it may be used in an objective or a method; no size, `if` or `for` may hang on it"],
-      });
-    const edit = pick(storage.edits.get(name), here.reader, (x) => {
-      if (!ctx.holds(x, name)) return false;
-      return methodFrame(x.site, x.site.place.kind === "param" ? undefined : onlySubject(x.site)).reaches(x.line);
-    });
-    let byName = ctx.reads.get(storage);
-    if (!byName) {
-      byName = new Map();
-      ctx.reads.set(storage, byName);
-    }
-    let versions = byName.get(name);
-    if (!versions) {
-      versions = new Map();
-      byName.set(name, versions);
-    }
-    const known = versions.get(edit);
-    if (known !== undefined) return known;
-    const value = edit
-      ? methodFrame(edit.site, edit.site.place.kind === "param" ? undefined : onlySubject(edit.site)).lineValue(edit.line)
-      : this.firstVersion(storage, name, here, span);
-    versions.set(edit, value);
-    return value;
+    return readStorage(this, storage, name, here, span);
   }
-
-  private firstVersion(storage: Storage, name: string, here: Here, span: Span): Value {
-    const ctx = context();
-    // a parameter belongs to no turn of a loop: its node is the same for all who read it
-    const b = builderAt({ path: storage.name, training: here.training, calls: "" }, storage.span);
-    if (name === "value") {
-      ctx.params.set(storage.name, storage);
-      return new Tensor(
-        storage.role === "state"
-          ? b.state(storage.name, { dtype: storage.dtype, shape: storage.shape })
-          : b.param(storage.name, storage.shape),
-      );
-    }
-    if (name === "next" && storage.role === "state") return this.readStorage(storage, "value", { ...here, reader: undefined }, span);
-    if (name === "init") {
-      this.initials.set(`${storage.name}@init`, storage);
-      return new Tensor(b.param(`${storage.name}@init`, storage.shape));
-    }
-    const first = ctx.firstVersion?.(storage, name, span);
-    if (first === undefined) fail("P0505", span, `\`.${name}\` belongs to an update: it has no value here`);
-    return first;
-  }
-
   readLoss(reader: Here): Value {
-    const ctx = context();
-    const edit = pick(
-      this.loss.edits.get("loss"),
-      reader.reader,
-      (x) => ctx.holds(x, "loss") && methodFrame(x.site, onlySubject(x.site)).reaches(x.line),
-    );
-    if (!edit) return new Tensor(this.objectives.base());
-    return methodFrame(edit.site, onlySubject(edit.site)).lineValue(edit.line);
+    return readLoss(this, reader);
   }
 
   columnFor(field: ast.Field, site: Site): Value {
@@ -539,19 +356,8 @@ export class Elaborator implements Evaluator {
     return optionsGiven(this, applied);
   }
 
-  /** Static values as plain data, for stages and reports; things without data are named. */
   staticValue(v: Value, span: Span): Static {
-    this.work.spend(1, span);
-    if (v === null || typeof v === "number" || typeof v === "string" || typeof v === "boolean") return v;
-    if (Array.isArray(v)) return v.map((x) => this.staticValue(x as Value, span));
-    if (v instanceof Fields) return Object.fromEntries([...v.entries].map(([k, x]) => [k, this.staticValue(x, span)]));
-    if (v instanceof Dataset) return v.spec;
-    if (v instanceof Size) return String(v.dim);
-    if (v instanceof Start)
-      return v.draw === "normal" ? `normal(${v.scale}, mean: ${v.offset})` : `uniform(${v.offset}, ${v.offset + v.scale})`;
-    if (v instanceof Tokenizer) return { tokenizer: v.folder };
-    if (v instanceof Closure || v instanceof Builtin || v instanceof ModuleDecl || v instanceof MethodDecl) return v.name;
-    return describe(v);
+    return staticValue(this.work, v, span);
   }
   staticOptions(options: Readonly<Record<string, Value | undefined>>, span: Span): Record<string, Static> {
     return Object.fromEntries(Object.entries(options).flatMap(([k, v]) => (v === undefined ? [] : [[k, this.staticValue(v, span)]])));

@@ -7,6 +7,7 @@ import { resolve } from "../resolve.ts";
 import { Block, type BlockOwner } from "./block.ts";
 import type { Elaborator } from "./elaborator.ts";
 import { fail, reading } from "./fault.ts";
+import { numberCalls } from "./ordinals.ts";
 import { fixed, type Here, Names, type Read, type Scope } from "./scope.ts";
 import { MethodDecl, ModuleDecl, RoleDecl, TypeDecl } from "./values.ts";
 
@@ -81,7 +82,7 @@ export class Files {
       : new Block(statements, outer, owner, here);
     const name = moduleName(path);
     for (const item of program.items) {
-      this.e.number(item);
+      numberCalls(item);
       switch (item.kind) {
         case "Import":
           for (const n of item.names) declared.set((n.as ?? n.name).text, (reader) => this.imported(path, item, n)(reader));

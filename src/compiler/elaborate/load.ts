@@ -34,7 +34,7 @@ export function attachLoaded(e: Elaborator, name: string, loaded: Loaded, to: Se
     const applied = new Applied(method, [], method.scope, loaded.span, options);
     const a = attach(
       e,
-      e.attachmentName(name),
+      e.names.attachment(name),
       applied,
       new Selection(
         found.map((f) => f.place),

@@ -1,4 +1,5 @@
 /** `merge(m)`: a plain model of the same module whose parameters hold what the attachments of `m` do. */
+
 import { type Affine, affine, NotAffine, ROWS, solveFor, tabulate } from "../../ir/affine.ts";
 import { bind } from "../../ir/bind.ts";
 import { Builder } from "../../ir/build.ts";
@@ -13,6 +14,7 @@ import { Fault, fail } from "./fault.ts";
 import { Frame, type Passed } from "./frame.ts";
 import { forwardOf, Instance } from "./instance.ts";
 import { methodFrame } from "./method-frame.ts";
+import { recordOf } from "./records.ts";
 import { isTensorType } from "./signature.ts";
 import { nowhere } from "./step.ts";
 import type { Storage } from "./storage.ts";
@@ -24,7 +26,7 @@ import type { Edit } from "./versions.ts";
 /** The new model, of the same module; fields of its configuration may be given anew. It gets its values when it gets its name. */
 export function mergeModel(e: Elaborator, model: Value, fields: Fields, tokenizer: Value | undefined, span: Span): Instance {
   if (!(model instanceof Instance) || model.root !== model) fail("P0206", span, `\`merge\` takes a model, this is ${describe(model)}`);
-  const type = e.recordOf(model.module);
+  const type = recordOf(model.module);
   const args = new Map(model.args);
   for (const [n, v] of args)
     if (v instanceof Fields && type && v.type?.decl === type.decl)

@@ -7,6 +7,8 @@ import type { Elaborator } from "./elaborator.ts";
 import { fail, reading } from "./fault.ts";
 import { forwardOf, Instance, inputsOf } from "./instance.ts";
 import { fold } from "./merge.ts";
+import { parametersOf } from "./parameters.ts";
+import { recordOf } from "./records.ts";
 import { fixed, Names, type Scope } from "./scope.ts";
 import { asSelection, selectionOf } from "./select.ts";
 import { Storage } from "./storage.ts";
@@ -82,7 +84,7 @@ function makeFrom(
   span: Span,
   unknown: string[],
 ): Instance {
-  const type = e.recordOf(module);
+  const type = recordOf(module);
   if (!type) fail("P0602", span, `${module.name} takes no record, so a config.json cannot fill it`);
   return applyModule(e, module, args, scope, span, knownFields(type, config, "", unknown));
 }
@@ -121,7 +123,7 @@ export function fromJson(v: unknown): Value {
 
 function register(e: Elaborator, name: string, instance: Instance, folder: string | undefined, span: Span, unknown: string[]): Instance {
   if (instance.holder) fail("P0218", span, `this module is already ${instance.fullPath}`);
-  instance.holder = { kind: "root", owner: { kind: "model", name: e.modelName(name) } };
+  instance.holder = { kind: "root", owner: { kind: "model", name: e.names.model(name) } };
   const config = [...instance.args.values()].find((v): v is Fields => v instanceof Fields);
   const report: ModelReport = {
     name: instance.owner.name,
@@ -157,7 +159,7 @@ function changedFields(e: Elaborator, { entries, type }: Fields, folder: string,
 
 function exceptions(e: Elaborator, instance: Instance, excepted: readonly ast.Expr[], scope: Scope): Set<Storage> {
   const inner = new Names(new Map([["(root)", fixed([instance])]]), scope);
-  return new Set(excepted.flatMap((x) => [...e.parametersOf(selectionOf(e, x, inner), x.span)]));
+  return new Set(excepted.flatMap((x) => [...parametersOf(selectionOf(e, x, inner), x.span)]));
 }
 
 function fromFolder(
@@ -295,7 +297,7 @@ function copyModel(e: Elaborator, name: string, source: Instance, span: Span): I
     if (places.length === 0) continue;
     const values = new Map([...e.optionsGiven(a.applied)].map(([k, v]) => [k, translate(v.value, remap)]));
     const applied = new Applied(a.applied.method, [], a.applied.scope, a.applied.span, values);
-    const made = attach(e, e.attachmentName(a.name, copy.owner.name), applied, new Selection(places, a.selector), span);
+    const made = attach(e, e.names.attachment(a.name, copy.owner.name), applied, new Selection(places, a.selector), span);
     made.loaded = a.loaded;
     const copies: { from: string; to: string }[] = [];
     made.sites.forEach((site) => {

@@ -2,6 +2,7 @@
  * Names and where code runs. Statements are not executed: a name is looked for backwards from where it is read, and what it stands for is
  * computed then. So an `if` is decided only when a name it binds is wanted, and what nobody wants is never computed.
  */
+
 import type { Node, Span, Turn } from "../../ir/graph.ts";
 import type * as ast from "../ast.ts";
 import type { AdapterCombination, AdapterFile, NumberSource, Static } from "../project.ts";
@@ -121,6 +122,4 @@ export interface Evaluator {
   fills(instance: Value, role: RoleDecl | ModuleDecl): boolean;
   rolesOf(instance: Value): string[];
   record(type: TypeDecl, fields: Fields, span: Span): Value;
-  /** The parameters that a selection, module, attachment or list of them stands for. */
-  parametersOf(value: Value, span: Span): readonly Storage[];
 }

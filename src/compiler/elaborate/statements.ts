@@ -126,7 +126,7 @@ export class Run {
         });
     }
     const value = evaluate(this.e, s.value, this.scope);
-    const name = this.e.attachmentName(s.name.text);
+    const name = this.e.names.attachment(s.name.text);
     if (value instanceof Loaded) return this.e.attachLoaded(name, value, to, s.span);
     if (value instanceof Attachment) return copyAttachment(this.e, name, value, to, s);
     const applied = value instanceof MethodDecl ? new Applied(value, [], this.scope, s.value.span) : value;

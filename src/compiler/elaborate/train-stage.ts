@@ -11,6 +11,7 @@ import { Context, within } from "./context.ts";
 import type { Elaborator } from "./elaborator.ts";
 import { Fault, fail } from "./fault.ts";
 import { methodFrame } from "./method-frame.ts";
+import { parametersOf, siteParameters } from "./parameters.ts";
 import type { Scope } from "./scope.ts";
 import { Names } from "./scope.ts";
 import { asSelection, placePath, selectionOf, unite } from "./select.ts";
@@ -43,7 +44,7 @@ export function trainStage(e: Elaborator, s: Settings<"train">, base: { name: st
     return Array.isArray(v) ? (v[i] as Value) : v;
   };
   // turns of a loop are stages of one name, each with states of its own
-  const owner = e.stageOwner(base.folder.slice(base.folder.lastIndexOf("/") + 1));
+  const owner = e.names.stageOwner(base.folder.slice(base.folder.lastIndexOf("/") + 1));
   const first = step(e, s, pick(0), base.name, owner, seed, objective.span);
   for (const p of first.trained) e.trained.add(p);
   const rest = data.slice(1).map((_, i) => step(e, s, pick(i + 1), base.name, owner, seed, objective.span, first));
@@ -257,7 +258,7 @@ function candidates(e: Elaborator, s: Settings<"train">): readonly Storage[] {
   );
   if (!given) return made(e);
   const places = given.expr ? selectionOf(e, given.expr, scope) : asSelection(given.value(), given.span);
-  return e.parametersOf(places, given.span);
+  return parametersOf(places, given.span);
 }
 
 /** `params`, by default `new`: what this file made rather than loaded, where the loss reaches it. */
@@ -295,7 +296,7 @@ function trainedBy(e: Elaborator, s: Settings<"train">, loss: Node): Storage[] {
   const places = given.expr ? selectionOf(e, given.expr, scope) : asSelection(given.value(), given.span);
   // frozen ones are drawn and saved with the rest, but learn only where they are named themselves
   const itself = (p: Storage) => places.places.some((x) => x.kind === "param" && x.storage === p);
-  const out = e.parametersOf(unite([places], "params"), given.span).filter((p) => !p.frozen || itself(p));
+  const out = parametersOf(unite([places], "params"), given.span).filter((p) => !p.frozen || itself(p));
   if (out.length === 0)
     fail("P0312", given.span, "`params` selects no parameters", {
       notes: places.places.slice(0, 3).map((p) => `it names ${placePath(p)}`),
@@ -322,7 +323,7 @@ function learning(e: Elaborator, loss: Node): (p: Storage) => boolean {
   }
   // a term that a method adds to the loss may teach what the objective itself does not
   const adding = new Set((e.loss.edits.get("loss") ?? []).map(({ site }) => site.attachment));
-  const told = new Set([...adding].flatMap((a) => a.sites.flatMap((site) => [...e.siteParameters(site)])));
+  const told = new Set([...adding].flatMap((a) => a.sites.flatMap((site) => [...siteParameters(site)])));
   return (p) => reached.has(p.name) || told.has(p) || p.edits.has("grad") || p.edits.has("next");
 }
 /** An attachment to a model that the loss uses, none of whose parameters the loss reaches: somebody cut it off. */
@@ -333,7 +334,7 @@ function refuseCutOff(e: Elaborator, reached: ReadonlySet<string>): void {
   const modelOf = (site: Site): string | undefined => (site.place.kind === "module" ? site.place.instance.owner.name : undefined);
   for (const [at, a] of e.attachments.entries()) {
     const sites = a.sites.filter((x) => !x.detached && models.has(modelOf(x) ?? ""));
-    const own = sites.flatMap((x) => [...e.siteParameters(x)]);
+    const own = sites.flatMap((x) => [...siteParameters(x)]);
     if (a.maker || own.length === 0 || own.some((p) => reached.has(p.name))) continue;
     const later = e.attachments.slice(at + 1).find((b) => b.sites.some((x) => !x.detached && sites.some((y) => sameModule(x, y))));
     fail("P0504", a.span, `\`${a.name}\` does nothing: its work no longer reaches the loss`, {
@@ -352,7 +353,7 @@ function made(e: Elaborator): Storage[] {
   const handed = new Set(e.attachments.flatMap((a) => [...e.optionsGiven(a.applied).values()].flatMap(({ value }) => handedOver(value))));
   for (const a of e.attachments)
     if (!a.loaded && !handed.has(a) && !a.name.startsWith("("))
-      for (const site of a.sites) if (!site.detached) for (const p of e.siteParameters(site)) if (!p.frozen) out.push(p);
+      for (const site of a.sites) if (!site.detached) for (const p of siteParameters(site)) if (!p.frozen) out.push(p);
   for (const m of e.models) for (const i of m.instance.tree()) for (const [, p] of i.stored()) if (p.isNew && !p.frozen) out.push(p);
   for (const p of e.objectives.parameters()) if (!p.source && !p.frozen) out.push(p);
   return [...new Set(out)];

@@ -1,8 +1,10 @@
 /** In which stages holds what methods say of gradients, rates, next values and the loss. */
+
 import { type Attachment, rebindings, type Site } from "./attachment.ts";
 import type { Elaborator } from "./elaborator.ts";
 import { fail } from "./fault.ts";
 import { isStatement } from "./instance.ts";
+import { siteParameters } from "./parameters.ts";
 import { Storage } from "./storage.ts";
 
 /** What is said of these holds in an update only. */
@@ -19,7 +21,7 @@ export function touches(e: Elaborator, a: Attachment, trained: ReadonlySet<Stora
 }
 function* spokenOf(e: Elaborator, site: Site): IterableIterator<Storage> {
   const { place } = site;
-  const own = [...e.siteParameters(site)];
+  const own = [...siteParameters(site)];
   yield* own;
   if (place.kind === "param") yield place.storage;
   if (place.kind === "site") yield* spokenOf(e, place.site);
@@ -36,7 +38,7 @@ export function checkUpdates(e: Elaborator): void {
       a.maker ||
       a.loaded ||
       e.heard.has(a.method.decl) ||
-      a.sites.some((s) => s.place.kind === "param" || e.siteParameters(s).next().value)
+      a.sites.some((s) => s.place.kind === "param" || siteParameters(s).next().value)
     )
       continue;
     const line = rebindings(a.method.decl.members.filter(isStatement)).find(({ label }) =>

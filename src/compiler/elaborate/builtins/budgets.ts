@@ -1,4 +1,5 @@
 import { keyOf, threefry } from "../../../ir/random.ts";
+import { parametersOf } from "../parameters.ts";
 import type { Storage } from "../storage.ts";
 import { Fit, type Place, Selection, type Value } from "../values.ts";
 import { BuiltinTable } from "./table.ts";
@@ -17,16 +18,14 @@ budgets.add(
     const units = from.places.flatMap((p): Place[] =>
       p.kind === "site" || p.kind === "param"
         ? [p]
-        : c.evaluator.parametersOf(new Selection([p], ""), c.span).map((storage) => ({ kind: "param", storage })),
+        : parametersOf(new Selection([p], ""), c.span).map((storage) => ({ kind: "param", storage })),
     );
     const [k0, k1] = keyOf(seed, "draw");
     const order = units.map((p, i) => ({ p, by: threefry(k0, k1, i, 0)[0] >>> 0 })).sort((a, b) => a.by - b.by);
     let left = budget;
     const taken = new Set<Place>();
     for (const { p } of order) {
-      const n = c.evaluator
-        .parametersOf(new Selection([p], ""), c.span)
-        .reduce((sum, s: Storage) => sum + s.shape.reduce((x, d) => x * d, 1), 0);
+      const n = parametersOf(new Selection([p], ""), c.span).reduce((sum, s: Storage) => sum + s.shape.reduce((x, d) => x * d, 1), 0);
       if (n > left) continue;
       left -= n;
       taken.add(p);

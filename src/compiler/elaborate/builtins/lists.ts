@@ -1,5 +1,6 @@
 import { Attachment } from "../attachment.ts";
 import { Instance } from "../instance.ts";
+import { parametersOf } from "../parameters.ts";
 import { Chain, describe, Evaluated, Fields, Loaded, Selection, type Value } from "../values.ts";
 import { BuiltinTable } from "./table.ts";
 
@@ -54,7 +55,7 @@ lists.add(
   },
 );
 lists.add("count", "Parameters of a selection, a model or an attachment.", [{ name: "x", selection: true }], ({ x }, c) => {
-  const storages = c.evaluator.parametersOf(x ?? null, c.span);
+  const storages = parametersOf(x ?? null, c.span);
   return storages.reduce((n, s) => n + s.shape.reduce((p, d) => p * d, 1), 0);
 });
 lists.add(

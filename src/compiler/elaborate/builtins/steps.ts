@@ -3,6 +3,7 @@ import type { Node } from "../../../ir/graph.ts";
 import { rebuild } from "../../../ir/rebuild.ts";
 import { context, type Remembered } from "../context.ts";
 import { ROWS } from "../decode.ts";
+import { parametersOf } from "../parameters.ts";
 import { Storage } from "../storage.ts";
 import { isTensor } from "../tensors.ts";
 import { Selection, type Value } from "../values.ts";
@@ -12,10 +13,10 @@ export const steps = new BuiltinTable("Gradients, and what decoding remembers");
 
 /** Applies a function to every tensor of a parameter, tensor or selection, keeping its form. */
 function each(v: Value, c: Call, f: (node: Node) => Value): Value {
-  if (v instanceof Selection) return c.evaluator.parametersOf(v, c.span).map((s) => f(c.node(s)));
+  if (v instanceof Selection) return parametersOf(v, c.span).map((s) => f(c.node(s)));
   if (Array.isArray(v)) return v.map((x) => each(x as Value, c, f));
   if (v instanceof Storage || isTensor(v)) return f(c.node(v));
-  return c.evaluator.parametersOf(v, c.span).map((s) => f(c.node(s)));
+  return parametersOf(v, c.span).map((s) => f(c.node(s)));
 }
 
 steps.add(
