@@ -19,11 +19,12 @@ import { settle } from "./numbers.ts";
 import { evaluateStage, predictStage } from "./predict.ts";
 import { report } from "./report/report.ts";
 import { newestWhole } from "./resume.ts";
+import { identityOf } from "./run-identity.ts";
 import { requireFree } from "./saving.ts";
 import { type ScoreHost, scoreStage } from "./scores.ts";
 import { actionsFor } from "./slice.ts";
 import { stopIfAsked } from "./stopping.ts";
-import { identityOf, type PreparedTrain, prepareTrain, resultsIn, type TrainResult, train } from "./train.ts";
+import { type PreparedTrain, prepareTrain, resultsIn, type TrainResult, train } from "./train.ts";
 
 interface RunOptions {
   readonly output: string | undefined;
