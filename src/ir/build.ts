@@ -2,6 +2,8 @@
  * Makes nodes whose types follow from the op table. `make` (see make.ts) is the one door; `Builder` adds what makes expressions short:
  * broadcasting, promotion of dtypes, and movement that comes to nothing is left out.
  */
+
+import { axisOf, broadcastShape } from "./broadcast.ts";
 import { addDim, type Dim, Poly, sameDim, sameShape, subDim } from "./dim.ts";
 import { Bug } from "./errors.ts";
 import type { DType, Loop, Node, Origin, Type } from "./graph.ts";
@@ -13,14 +15,12 @@ import {
   type CompareName,
   type Given,
   type LogicName,
-  needAxis,
   type OpName,
   ops,
   promote,
   refuse,
   type Solver,
   splatOf,
-  TypeMismatch,
   type UnaryName,
 } from "./ops/index.ts";
 
@@ -32,33 +32,6 @@ export type Operand = Node | Dim;
 const isNode = (x: Operand): x is Node => typeof x === "object" && !(x instanceof Poly);
 
 type ReduceKind = "sum" | "max" | "min" | "mean";
-
-/** NumPy's rule: shapes are aligned at their ends; sizes are equal, or one of them is 1. */
-function broadcastShape(op: string, a: Type, b: Type, solver: Solver): Dim[] {
-  const rank = Math.max(a.shape.length, b.shape.length);
-  return Array.from({ length: rank }, (_, i) => {
-    const p = i - (rank - a.shape.length);
-    const q = i - (rank - b.shape.length);
-    if (p < 0) return b.shape[q];
-    if (q < 0 || sameDim(b.shape[q], 1)) return a.shape[p];
-    if (sameDim(a.shape[p], 1)) return b.shape[q];
-    if (solver.equal(a.shape[p], b.shape[q])) return a.shape[p];
-    throw new TypeMismatch(`${op}: sizes ${a.shape[p]} and ${b.shape[q]} differ ${axisName(rank - i)}`, {
-      op,
-      types: [a, b],
-      operands: [0, 1],
-      axes: [p, q],
-      sizes: [a.shape[p], b.shape[q]],
-    });
-  });
-}
-const axisName = (fromEnd: number): string => (fromEnd === 1 ? "on the last axis" : `on axis ${-fromEnd}`);
-
-/** Axes −rank..rank−1 as 0..rank−1; out of range throws `TypeMismatch`. */
-function axisOf(op: string, x: Node, axis: number): number {
-  const rank = x.type.shape.length;
-  return needAxis(op, [x.type], axis < 0 ? axis + rank : axis, rank);
-}
 
 export class Builder {
   constructor(

@@ -9,7 +9,8 @@
 import type { Graph, Node } from "../../ir/graph.ts";
 import { foldedAxes, rowOf } from "../../ir/ops/index.ts";
 import { isGet } from "../../ir/rebuild.ts";
-import { buildLoop, buildProduct, type InMemory } from "./build.ts";
+import { buildLoop, type InMemory } from "./build.ts";
+import { buildProduct } from "./build-product.ts";
 import { type Cluster, Clusters, type Kind } from "./clusters.ts";
 import { dotShape } from "./dots.ts";
 import { chooseRoots, elements, inPieces, isFence, isLeaf, type RootLimits, under } from "./roots.ts";

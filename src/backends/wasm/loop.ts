@@ -4,8 +4,9 @@ import { isDear } from "../../ir/ops/index.ts";
 import { axisIndex, flatten, type Index, strideOf } from "../kernels/index.ts";
 import { dependence, isBitFunction, type LoopKernel, needed, rootsOf, type ScalarFunction } from "../kernels/kernel.ts";
 import { accumulate, acrossLanes, merged, start, totalOf } from "./accumulate.ts";
+import type { LaneState } from "./indices.ts";
 import { add, type Code, divU, get, i32, mul, remU } from "./text.ts";
-import { type LaneState, Printer } from "./values.ts";
+import { Printer } from "./values.ts";
 
 export interface Printed {
   /** Independent units of work. */

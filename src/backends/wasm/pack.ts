@@ -1,8 +1,10 @@
 /** Copies blocks of a product's operands into scratch, in the order in which the tiles read them. */
 import { type Index, strideOf } from "../kernels/index.ts";
 import type { ProductKernel, Sum } from "../kernels/kernel.ts";
+import type { LaneState } from "./indices.ts";
+import { offsetText } from "./lanes.ts";
 import { add, type Code, get, i32, mul, splatF } from "./text.ts";
-import { type LaneState, offsetText, type Printer } from "./values.ts";
+import type { Printer } from "./values.ts";
 
 /** The part of the first sum from k0 on and before k1 (expressions); k0 is a multiple of 4. */
 export interface Piece {

@@ -6,10 +6,12 @@
  */
 import { strideOf } from "../kernels/index.ts";
 import { needed, type ProductKernel, type Sum, sumsOf, usesOfStore } from "../kernels/kernel.ts";
+import type { LaneState } from "./indices.ts";
+import { offsetText } from "./lanes.ts";
 import type { Printed } from "./loop.ts";
 import { packColumns, packRows } from "./pack.ts";
 import { add, type Code, divU, get, i32, mul, remU, splatF } from "./text.ts";
-import { type LaneState, offsetText, Printer } from "./values.ts";
+import { Printer } from "./values.ts";
 
 export interface ProductSchedule {
   /** Rows and columns of the block that one unit of work covers; multiples of 4 and 8. */

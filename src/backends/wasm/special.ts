@@ -1,9 +1,11 @@
 /** Prints scatters, scans and selections. */
 import { strideOf } from "../kernels/index.ts";
 import { type ScanKernel, type ScatterKernel, type SelectKernel, usesOfStore } from "../kernels/kernel.ts";
+import type { LaneState } from "./indices.ts";
+import { storeLanes } from "./lanes.ts";
 import type { Printed } from "./loop.ts";
 import { add, type Code, divU, firstLanes, get, i32, mul, remU, splatI } from "./text.ts";
-import { type LaneState, Printer, storeLanes } from "./values.ts";
+import { Printer } from "./values.ts";
 
 type Range = readonly [string, string];
 

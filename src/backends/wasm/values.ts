@@ -3,23 +3,12 @@ import { Bug } from "../../ir/errors.ts";
 import { type Atom, axesOf, type Index, keyOf, valuesOf } from "../kernels/index.ts";
 import { dependence, type LoopLanguage, needed, type Store, usesOf, type Value } from "../kernels/kernel.ts";
 import { call, floorDiv } from "./functions.ts";
+import { type LaneState, NO_LANES, without } from "./indices.ts";
+import { offsetText, plainLoad, splatLoad, storeLanes } from "./lanes.ts";
 import { add, type Code, divU, firstLanes, get, i32, mul, remU, splatF, splatI } from "./text.ts";
 
-/** Where the lanes are. */
-export interface LaneState {
-  /** The axis whose successive elements fill the lanes; -1: none, all lanes are equal. */
-  readonly axis: number;
-  /** i32 local: the lane axis's element in lane 0, times 4 (a byte offset). */
-  readonly bytes: string;
-  /** Added to `bytes`, a constant: which vector of an unrolled group. */
-  readonly offset: number;
-  /** How many lanes hold elements, 1 to 4. Loads may read beyond, nothing is stored beyond. */
-  readonly valid: number;
-}
 /** More values than a kernel can have. */
 const GROUP = 1 << 20;
-
-const NO_LANES: LaneState = { axis: -1, bytes: "", offset: 0, valid: 4 };
 
 export class Printer {
   readonly deps: readonly number[];
@@ -389,28 +378,5 @@ export class Printer {
     return this.lanes.axis < 0 || this.lanes.valid === 4
       ? this.of(v)
       : `(v128.bitselect ${this.of(v)} ${filler} ${firstLanes(this.lanes.valid)})`;
-  }
-}
-
-/** The index without its term in `axis`; `undefined` where the axis occurs inside a division. */
-function without(index: Index, axis: number): Index | undefined {
-  const terms = index.terms.filter((t) => !(t.atom.kind === "axis" && t.atom.axis === axis));
-  for (const t of terms) if ((t.atom.kind === "div" || t.atom.kind === "mod") && axesOf(t.atom.of).has(axis)) return undefined;
-  return { base: index.base, terms };
-}
-
-export const offsetText = (n: number): string => (n === 0 ? "" : `offset=${n}`);
-const splatLoad = ({ at, offset }: { at: string; offset: number }): string => `(v128.load32_splat ${offsetText(offset)} ${at})`;
-const plainLoad = ({ at, offset }: { at: string; offset: number }): string => `(v128.load ${offsetText(offset)} ${at})`;
-
-/** Stores the first `valid` lanes. */
-export function storeLanes(c: Code, at: string, offset: number, value: string, valid: number): void {
-  if (valid === 4) c.line(`(v128.store ${offsetText(offset)} ${at} ${value})`);
-  else if (valid === 1) c.line(`(v128.store32_lane ${offsetText(offset)} 0 ${at} ${value})`);
-  else {
-    const held = get(c.let("v128", "s", value));
-    const base = get(c.let("i32", "at", at));
-    c.line(`(v128.store64_lane ${offsetText(offset)} 0 ${base} ${held})`);
-    if (valid === 3) c.line(`(v128.store32_lane ${offsetText(offset + 8)} 2 ${base} ${held})`);
   }
 }

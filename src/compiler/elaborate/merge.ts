@@ -1,19 +1,30 @@
 /** `merge(m)`: a plain model of the same module whose parameters hold what the attachments of `m` do. */
 
 import { type Affine, affine, NotAffine, ROWS, solveFor, tabulate } from "../../ir/affine.ts";
-import { bind } from "../../ir/bind.ts";
 import { Builder } from "../../ir/build.ts";
 import { type Dim, sameDim, symbol } from "../../ir/dim.ts";
 import { type DType, type Graph, type Node, order, type Span } from "../../ir/graph.ts";
-import { isGather, rowOf } from "../../ir/ops/index.ts";
-import { keyOf } from "../../ir/random.ts";
+import { rowOf } from "../../ir/ops/index.ts";
 import { rebuild } from "../../ir/rebuild.ts";
 import { Context, within } from "./context.ts";
 import type { Elaborator } from "./elaborator.ts";
 import { Fault, fail } from "./fault.ts";
 import { Frame, type Passed } from "./frame.ts";
 import { forwardOf, Instance } from "./instance.ts";
-import { methodFrame } from "./method-frame.ts";
+import {
+  type Answer,
+  attachmentNotes,
+  comparison,
+  type Edited,
+  framesBelow,
+  listed,
+  liveEdits,
+  NO_PRODUCT,
+  NOTHING,
+  ofTheBatch,
+  type Refuse,
+  sizeOf,
+} from "./merge-compare.ts";
 import { recordOf } from "./records.ts";
 import { isTensorType } from "./signature.ts";
 import { nowhere } from "./step.ts";
@@ -21,7 +32,6 @@ import type { Storage } from "./storage.ts";
 import { Thunk } from "./thunk.ts";
 import { separate } from "./untie.ts";
 import { describe, Fields, Tensor, Tokenizer, type Value } from "./values.ts";
-import type { Edit } from "./versions.ts";
 
 /** The new model, of the same module; fields of its configuration may be given anew. It gets its values when it gets its name. */
 export function mergeModel(e: Elaborator, model: Value, fields: Fields, tokenizer: Value | undefined, span: Span): Instance {
@@ -347,82 +357,4 @@ class Folding {
     }
     return out;
   }
-}
-
-/** An input, but for the clock of updates, which stands still while a model is merged. */
-const ofTheBatch = (n: Node): boolean => rowOf(n).supply === "input" && n.attrs.name !== "step" && n.attrs.name !== "steps";
-
-const NO_PRODUCT = "only what a parameter multiplies can be folded, and this is no product of the module's input and its parameters";
-const NOTHING: ReadonlyMap<string, Node> = new Map();
-type Refuse = (why: string, node?: Node) => never;
-
-/** A value and the rows that it is made of. */
-interface Answer {
-  readonly y: Node;
-  readonly x: Node;
-}
-
-function framesBelow(frame: Frame): Frame[] {
-  return [...frame.calls.values()].flatMap((list) => (list.length === 1 ? [list[0], ...framesBelow(list[0])] : []));
-}
-
-interface Edited {
-  readonly name: string;
-  readonly edit: Edit;
-}
-/** What acts where nothing is trained: lines in branches that are not taken do not. */
-const liveEdits = (i: Instance): Edited[] =>
-  [...i.edits].flatMap(([name, edits]) =>
-    edits.filter((x) => !x.site.detached && methodFrame(x.site, undefined).reaches(x.line)).map((edit) => ({ name, edit })),
-  );
-
-const listed = (names: readonly string[]): string => [...new Set(names)].map((name) => `\`${name}\``).join(", ");
-
-const attachmentNotes = (i: Instance): string[] => {
-  const names = listed(liveEdits(i).map((x) => x.edit.site.attachment.name));
-  return names === "" ? [] : [`attached there: ${names}`];
-};
-
-/** How many different whole numbers there are: the rows of the table that the plain module takes them from; of f32 rows, the width. */
-function sizeOf(x: Node, plain: Node, plainX: Node): number {
-  if (x.type.dtype === "f32") return x.type.shape[1] as number;
-  const table = order([plain]).find((n) => isGather(n) && n.inputs[1] === plainX);
-  const rows = table?.inputs[0].type.shape[0];
-  return typeof rows === "number" ? rows : 1;
-}
-
-/** Rows that a folded module is compared on. */
-const COMPARED = 4;
-
-/** A graph with the scalars `difference` and `size`: the largest difference of the two on the same drawn rows, the largest value. */
-function comparison(path: string, y: Node, x: Node, plain: Node, plainX: Node, n: number): Graph {
-  const drawn = (root: Node, at: Node): Node => {
-    const { results } = bind(
-      {
-        results: [
-          { role: "output", name: "y", node: root },
-          { role: "output", name: "x", node: at },
-        ],
-      },
-      new Map([[ROWS, COMPARED]]),
-    );
-    const b = new Builder({ path });
-    const key = b.table(keyOf(0, "merge", path), [2], "i32");
-    const step = b.constant(0, "i32");
-    const [value, input] = results.map((r) => r.node);
-    const draw =
-      input.type.dtype === "f32"
-        ? b.draw("normal", input.type.shape, key, step)
-        : b.cast(b.unary("floor", b.mul(b.draw("uniform", input.type.shape, key, step), n)), "i32");
-    return rebuild([value], new Map([[input, draw]]))[0];
-  };
-  const [before, after] = [drawn(y, x), drawn(plain, plainX)];
-  const b = new Builder({ path });
-  const largest = (v: Node) => b.reduce("max", b.unary("abs", v));
-  return {
-    results: [
-      { role: "output", name: "difference", node: largest(b.sub(before, after)) },
-      { role: "output", name: "size", node: largest(before) },
-    ],
-  };
 }

@@ -7,22 +7,10 @@ import { AdapterFolder, type AdapterPart, checkTable, comparePaths, PartBuilder,
 import { takeGrouped } from "./grouped.ts";
 import { asInCheckpoints, type Mappings, type MethodMapping, type PeftMapping } from "./mapping.ts";
 import { readOptions, regex } from "./options.ts";
+import { apartIn, checkFields, isEmpty, same, unknownType } from "./peft-config.ts";
 import { matchTargets } from "./targets.ts";
 import { fillThinned } from "./thinned.ts";
 import { makeView } from "./view.ts";
-
-/** Fields that say where an adapter came from or how to load it, not what it computes. */
-export const PROVENANCE: readonly string[] = [
-  "peft_type",
-  "peft_version",
-  "base_model_name_or_path",
-  "task_type",
-  "auto_mapping",
-  "revision",
-  "inference_mode",
-  "target_modules",
-  "modules_to_save",
-];
 
 /** `path`: of the configuration. `open`: the weights, which types that are not built may keep elsewhere. Errors as in `readAdapter`. */
 export function readPeft(path: string, config: JsonRecord, open: () => TensorStore, mappings: Mappings): AdapterFolder {
@@ -66,17 +54,6 @@ export function readPeft(path: string, config: JsonRecord, open: () => TensorSto
   );
 }
 
-/** Weights of modules that PEFT copies to train them whole: they are tensors of their own, unless it was told to keep ties. */
-function apartIn(config: JsonRecord, mapping: PeftMapping, heads: Readonly<Record<string, string>>): string[] {
-  if (config.ensure_weight_tying === true) return [];
-  const named = [
-    ...(Array.isArray(config.modules_to_save) ? config.modules_to_save : []),
-    ...(mapping.save[String(config.task_type)] ?? []),
-  ];
-  const fits = named.map((name) => regex(`^(?:.*\\.)?${String(name)}(?:\\..*)?$`, "modules_to_save"));
-  return Object.keys(heads).filter((head) => head.endsWith(".weight") && fits.some((fit) => fit.test(head.slice(0, -".weight".length))));
-}
-
 /** Compares the sites with what the configuration names. Names of another spelling of the model's modules meet none, and say nothing. */
 function placesIn(path: string, config: JsonRecord, parts: readonly AdapterPart[], { methods }: PeftMapping): AdapterFolder["elsewhere"] {
   const target = config.target_modules;
@@ -94,56 +71,6 @@ function placesIn(path: string, config: JsonRecord, parts: readonly AdapterPart[
       extra: [...own].filter((site) => !wanted.has(site)),
     };
   };
-}
-
-function unknownType(path: string, type: string, mappings: Mappings): InputError {
-  const known = [...mappings.peft.keys()].join(", ");
-  const what = mappings.refused.get(type);
-  if (what !== undefined) {
-    return new InputError("P0663", `\`${path}\`: adapters of the type ${type} (${what}) are not built`, [`built are ${known}`]);
-  }
-  return new InputError("P0662", `\`${path}\`: ${type} is no type of adapter that is known`, [
-    `built are ${known}`,
-    "a method of your own is read in a program that imports it from a file with a .hf.json beside it, which maps this type",
-  ]);
-}
-
-function isEmpty(value: Json | undefined): boolean {
-  return value === undefined || value === null || value === false || (typeof value === "object" && Object.keys(value).length === 0);
-}
-
-function same(a: Json | undefined, b: Json | undefined): boolean {
-  return (isEmpty(a) && isEmpty(b)) || JSON.stringify(a) === JSON.stringify(b);
-}
-
-/** Every field is mapped, free, as peft's default, or refused. */
-function checkFields(path: string, config: JsonRecord, mapping: PeftMapping): { notes: string[]; unknownFields: string[] } {
-  const mapped = new Set(
-    mapping.methods.flatMap((method) => [
-      ...Object.values(method.options).flatMap((option) => [option.field, option.pattern]),
-      method.listed,
-    ]),
-  );
-  const chooses = (field: string, value: Json) =>
-    mapping.methods.some(({ when }) => when?.[field] !== undefined && same(when[field], value));
-  const notes: string[] = [];
-  const unknownFields: string[] = [];
-  for (const [field, value] of Object.entries(config)) {
-    if (PROVENANCE.includes(field) || mapped.has(field) || mapping.free.includes(field) || chooses(field, value)) continue;
-    if (!(field in mapping.fields)) {
-      if (!isEmpty(value)) unknownFields.push(field);
-    } else if (!same(value, mapping.fields[field]) && !mapping.accept[field]?.some((other) => same(value, other))) {
-      if (mapping.training.includes(field)) notes.push(`${field} = ${JSON.stringify(value)} acts in training only and is not built`);
-      else {
-        const why = mapping.why[field];
-        throw new InputError(
-          "P0665",
-          `\`${path}\`: ${field} = ${JSON.stringify(value)} is not built${why === undefined ? "" : `: ${why}`}`,
-        );
-      }
-    }
-  }
-  return { notes, unknownFields };
 }
 
 interface Read {

@@ -12,7 +12,8 @@ import { type Encoded, type Origin, type OutAdapter, type OutAttachment, type Ou
 export type { OutAdapter, OutAttachment, OutParam } from "./out.ts";
 
 import { OWN_TYPE, OWN_VERSION } from "./own.ts";
-import { PROVENANCE, readPeft } from "./peft.ts";
+import { readPeft } from "./peft.ts";
+import { PROVENANCE } from "./peft-config.ts";
 
 export interface Written {
   readonly folder: string;

@@ -2,18 +2,19 @@
  * A program on a WebGPU device. A buffer a page; pipelines are made once for each different text, bind groups once for each dispatch of an entry; a run
  * is one pass and one submit (host steps and very long entries cut it), and its outputs come back through a ring while the next run is under way.
  */
+
 import { Bug, InputError } from "../../ir/errors.ts";
 import type { Weights } from "../../ir/weights.ts";
 import { OutOfMemory } from "../errors.ts";
 import { arrayOf, hostScalars, runHostStep } from "../host.ts";
 import { type Device, type Due, Loads, requireLength, runDue } from "../loads.ts";
-import type { Density, Dispatch, Entry, HostStep, Kernel, Placed, Program, Session, Values } from "../program.ts";
+import type { Density, Entry, HostStep, Placed, Program, Session, Values } from "../program.ts";
 import { Skipping } from "../skipping.ts";
 import { isWeights, weightsOf, wholeOf } from "../weights.ts";
 import type { WebGPUDevice } from "./device.ts";
 import { BufferUsage } from "./flags.ts";
 import { Mover } from "./mover.ts";
-import { Pipelines } from "./pipelines.ts";
+import { Prepared, type Work } from "./prepared.ts";
 import { bytesOf, CHUNK, download, type Piece, Ring, upload, valuesOf } from "./staging.ts";
 
 /** Dispatches of one submit: drivers reset devices whose work takes seconds. */
@@ -22,22 +23,10 @@ const SUBMIT = 1024;
 const SLOTS = 4;
 const SLOT = 256 * 1024;
 
-interface Ready {
-  readonly dispatch: Dispatch;
-  readonly pipeline: GPUComputePipeline;
-  readonly group: GPUBindGroup;
-  readonly grid: readonly [number, number, number];
-  /** What runs instead while zeros of that measure are skipped. */
-  readonly skips?: { readonly measure: number; readonly ready: Ready };
-}
-type Work = Ready | HostStep;
-
 export class WebGPUSession implements Session {
   readonly device: string;
   readonly memory: { readonly planned: number; readonly platform: number };
-  private readonly pipelines: Pipelines;
-  private readonly prepared = new Map<string, Promise<readonly Work[]>>();
-  private readonly kernels: ReadonlyMap<string, Kernel>;
+  private readonly prepared: Prepared;
   private readonly entries: ReadonlyMap<string, Entry>;
   private readonly ring: Ring;
   private readonly chunks: Ring;
@@ -57,9 +46,8 @@ export class WebGPUSession implements Session {
     this.loads = new Loads(program);
     this.mover = new Mover(gpu.device, (placed) => this.pieces(placed));
     this.skipping = new Skipping(program);
-    this.kernels = new Map(program.kernels.map((k) => [k.name, k]));
     this.entries = new Map(program.entries.map((e) => [e.name, e]));
-    this.pipelines = new Pipelines(gpu);
+    this.prepared = new Prepared(program, gpu, pages);
     this.ring = new Ring(gpu.device, SLOT, SLOTS);
     this.chunks = new Ring(gpu.device, CHUNK, 1);
     const planned = program.arenas.reduce((sum, a) => sum + a.pages.reduce((x, y) => x + y, 0), 0);
@@ -139,7 +127,7 @@ export class WebGPUSession implements Session {
   private load(due: Due): Promise<unknown> {
     if (due.load.pieces === undefined) return this.start(due.load.entry, due.inputs as Readonly<Record<string, Values>>, [], []);
     const run = async (entry: string, given: { placed: Placed; values: Values }[]) => {
-      const work = await this.prepare(this.entries.get(entry)!);
+      const work = await this.prepared.of(this.entries.get(entry)!);
       await this.send(given);
       await this.submit(entry, work, () => {});
     };
@@ -185,7 +173,7 @@ export class WebGPUSession implements Session {
     const small = bytes <= this.ring.slotBytes;
     const slot = await this.inOrder(async () => {
       await Promise.all(before);
-      const work = await this.prepare(entry);
+      const work = await this.prepared.of(entry);
       await this.send(given);
       await this.clear(measured);
       const slot = small && bytes > 0 ? await this.ring.take() : undefined;
@@ -340,55 +328,6 @@ export class WebGPUSession implements Session {
       device.queue.writeBuffer(this.pieces(first)[0].buffer, first.offset, bytes);
     }
     for (const { placed, values } of given) if (!whole(placed)) await upload(device, this.pieces(placed), bytesOf(values));
-  }
-
-  /** Pipelines and bind groups of an entry, made at its first run. */
-  private prepare(entry: Entry): Promise<readonly Work[]> {
-    let work = this.prepared.get(entry.name);
-    if (!work) {
-      work = this.build(entry);
-      this.prepared.set(entry.name, work);
-      work.catch(() => this.prepared.delete(entry.name));
-    }
-    return work;
-  }
-
-  private async build(entry: Entry): Promise<readonly Work[]> {
-    const dispatches = entry.steps.filter((s): s is Dispatch => "kernel" in s);
-    const kernels = [...new Set(dispatches.flatMap((d) => [d.kernel, ...(d.skips ? [d.skips.kernel] : [])]).map((k) => this.kernelOf(k)))];
-    await this.pipelines.make(kernels);
-    const work: Work[] = [];
-    for (const step of entry.steps) work.push("kernel" in step ? await this.ready(step) : step);
-    return work;
-  }
-
-  private kernelOf(name: string): Kernel {
-    const kernel = this.kernels.get(name);
-    if (!kernel) throw new Bug(`the program has no kernel ${name}`);
-    return kernel;
-  }
-
-  private async ready(dispatch: Dispatch): Promise<Ready> {
-    const kernel = this.kernelOf(dispatch.kernel);
-    const entries = dispatch.operands.map((tensor, binding) => {
-      const placed = this.program.tensors[tensor];
-      const buffer = this.pages.get(placed.arena)?.[placed.page];
-      if (!buffer) throw new Bug(`${dispatch.label} uses a page that ${placed.arena} does not have`);
-      return {
-        binding,
-        resource: { buffer, offset: placed.offset, size: Math.min(Math.ceil(placed.bytes / 16) * 16, buffer.size - placed.offset) },
-      };
-    });
-    if (!dispatch.grid) throw new Bug(`${dispatch.label} has no grid`);
-    const ready: Ready = {
-      dispatch,
-      pipeline: await this.pipelines.of(kernel),
-      group: this.gpu.device.createBindGroup({ label: dispatch.label, layout: this.pipelines.layout(kernel), entries }),
-      grid: dispatch.grid,
-    };
-    if (!dispatch.skips) return ready;
-    const { measure, kernel: name, grid } = dispatch.skips;
-    return { ...ready, skips: { measure, ready: await this.ready({ ...dispatch, kernel: name, grid, skips: undefined }) } };
   }
 
   /** Encodes the steps; `after` adds copies to the last submit. */

@@ -1,0 +1,79 @@
+/** What `adapter_config.json` says, and what of it is not understood. */
+import { InputError } from "../../ir/errors.ts";
+import type { Json, JsonRecord } from "../files.ts";
+import type { Mappings, PeftMapping } from "./mapping.ts";
+import { regex } from "./options.ts";
+
+/** Fields that say where an adapter came from or how to load it, not what it computes. */
+export const PROVENANCE: readonly string[] = [
+  "peft_type",
+  "peft_version",
+  "base_model_name_or_path",
+  "task_type",
+  "auto_mapping",
+  "revision",
+  "inference_mode",
+  "target_modules",
+  "modules_to_save",
+];
+
+/** Weights of modules that PEFT copies to train them whole: they are tensors of their own, unless it was told to keep ties. */
+export function apartIn(config: JsonRecord, mapping: PeftMapping, heads: Readonly<Record<string, string>>): string[] {
+  if (config.ensure_weight_tying === true) return [];
+  const named = [
+    ...(Array.isArray(config.modules_to_save) ? config.modules_to_save : []),
+    ...(mapping.save[String(config.task_type)] ?? []),
+  ];
+  const fits = named.map((name) => regex(`^(?:.*\\.)?${String(name)}(?:\\..*)?$`, "modules_to_save"));
+  return Object.keys(heads).filter((head) => head.endsWith(".weight") && fits.some((fit) => fit.test(head.slice(0, -".weight".length))));
+}
+
+export function unknownType(path: string, type: string, mappings: Mappings): InputError {
+  const known = [...mappings.peft.keys()].join(", ");
+  const what = mappings.refused.get(type);
+  if (what !== undefined) {
+    return new InputError("P0663", `\`${path}\`: adapters of the type ${type} (${what}) are not built`, [`built are ${known}`]);
+  }
+  return new InputError("P0662", `\`${path}\`: ${type} is no type of adapter that is known`, [
+    `built are ${known}`,
+    "a method of your own is read in a program that imports it from a file with a .hf.json beside it, which maps this type",
+  ]);
+}
+
+export function isEmpty(value: Json | undefined): boolean {
+  return value === undefined || value === null || value === false || (typeof value === "object" && Object.keys(value).length === 0);
+}
+
+export function same(a: Json | undefined, b: Json | undefined): boolean {
+  return (isEmpty(a) && isEmpty(b)) || JSON.stringify(a) === JSON.stringify(b);
+}
+
+/** Every field is mapped, free, as peft's default, or refused. */
+export function checkFields(path: string, config: JsonRecord, mapping: PeftMapping): { notes: string[]; unknownFields: string[] } {
+  const mapped = new Set(
+    mapping.methods.flatMap((method) => [
+      ...Object.values(method.options).flatMap((option) => [option.field, option.pattern]),
+      method.listed,
+    ]),
+  );
+  const chooses = (field: string, value: Json) =>
+    mapping.methods.some(({ when }) => when?.[field] !== undefined && same(when[field], value));
+  const notes: string[] = [];
+  const unknownFields: string[] = [];
+  for (const [field, value] of Object.entries(config)) {
+    if (PROVENANCE.includes(field) || mapped.has(field) || mapping.free.includes(field) || chooses(field, value)) continue;
+    if (!(field in mapping.fields)) {
+      if (!isEmpty(value)) unknownFields.push(field);
+    } else if (!same(value, mapping.fields[field]) && !mapping.accept[field]?.some((other) => same(value, other))) {
+      if (mapping.training.includes(field)) notes.push(`${field} = ${JSON.stringify(value)} acts in training only and is not built`);
+      else {
+        const why = mapping.why[field];
+        throw new InputError(
+          "P0665",
+          `\`${path}\`: ${field} = ${JSON.stringify(value)} is not built${why === undefined ? "" : `: ${why}`}`,
+        );
+      }
+    }
+  }
+  return { notes, unknownFields };
+}
