@@ -27,7 +27,7 @@ await build({
   target: "node20",
   chunkNames: "chunk-[name]-[hash]",
   // packages of their own kind: native code, modules that are found at run time
-  external: ["webgpu", "wabt"],
+  external: ["webgpu", "wabt", "koffi"],
   // some of the packages are written for `require`
   banner: { js: 'import { createRequire as peftcRequire } from "node:module"; const require = peftcRequire(import.meta.url);' },
   legalComments: "eof",

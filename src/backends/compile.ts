@@ -9,14 +9,17 @@ import type { LoopLanguage } from "./kernels/kernel.ts";
 import { SharedKernels } from "./kernels/shared.ts";
 import { hoist, isDerived, type Loaded, type LoadGraph } from "./load.ts";
 import { type Lowered, lower } from "./lower.ts";
+import type { NativeFile } from "./native/files.ts";
+import type { Machine } from "./native/schedule.ts";
 import { bytesOf } from "./places.ts";
-import { checkSize, type PlannedStep, peakBytes, plan, sameRange } from "./plan.ts";
+import { checkSize, NOTHING_COUNTED, peakBytes, plan, sameRange } from "./plan.ts";
 import { singleLeaves } from "./prepare.ts";
 import { type Sites, sitesOf } from "./sites.ts";
 import { countedElements, countZeros, dense } from "./sparse.ts";
 import { LEAST, type StreamedPlan, streamed } from "./stream.ts";
+import { MemoryTarget, Names, type Planned, type Target } from "./target.ts";
 import { assemble } from "./wasm/assemble.ts";
-import { type PrintedKernel, printKernel, printModule } from "./wasm/print.ts";
+import { printModule } from "./wasm/print.ts";
 import { aligned, COUNT_SLOTS, overlap, pageBytes } from "./webgpu/bindings.ts";
 import { launches } from "./webgpu/launch.ts";
 import type { WebGPULimits } from "./webgpu/limits.ts";
@@ -37,6 +40,11 @@ export type TargetOptions =
       /** Threads that may run it; each has scratch of its own. */
       readonly workers: number;
     }
+  | {
+      readonly target: "native";
+      readonly machine: Machine;
+      readonly workers: number;
+    }
   | { readonly target: "webgpu"; readonly limits: WebGPULimits };
 
 export interface CompiledProgram {
@@ -45,9 +53,12 @@ export interface CompiledProgram {
   readonly sites: Readonly<Record<string, Sites>>;
   /** The WebAssembly module. */
   readonly module?: Uint8Array;
+  /** The native kernels, in files to be compiled by themselves. */
+  readonly files?: readonly NativeFile[];
 }
 
-const WASM_LIMITS: FuseLimits = { leaves: 24, cost: 300, operands: 32, roots: 32 };
+/** Of kernels over one memory. */
+const MEMORY_LIMITS: FuseLimits = { leaves: 24, cost: 300, operands: 32, roots: 32 };
 /** What one 32-bit WebAssembly memory holds. */
 const WASM_BYTES = 2 ** 32 - 65536;
 const WASM_PAGE = 65536;
@@ -65,18 +76,20 @@ export async function compileProgram(
   shared = new SharedKernels(),
   stream?: ReadonlySet<string>,
 ): Promise<CompiledProgram> {
-  const limits = options.target === "wasm" ? WASM_LIMITS : webgpuLimits(options.limits);
-  const page = options.target === "wasm" ? Number.POSITIVE_INFINITY : pageBytes(options.limits);
+  const limits = options.target === "webgpu" ? webgpuLimits(options.limits) : MEMORY_LIMITS;
+  const page = options.target === "webgpu" ? pageBytes(options.limits) : Number.POSITIVE_INFINITY;
   const hoisted = hoist(entries.map((e) => leavesOnce(e.graph)));
   const sources: EntrySource[] = entries.map((e, i) => ({ ...e, graph: hoisted.graphs[i] }));
   sources.unshift(...hoisted.loads.map(({ entry, graph }) => ({ name: entry, graph })));
-  const target: Target =
-    options.target === "wasm" ? new WasmTarget(options.arithmetic === "relaxed", planOnly, shared) : new WebGPUTarget(options.limits);
+  const target: Target = options.target === "webgpu" ? new WebGPUTarget(options.limits) : new MemoryTarget(options, planOnly, shared);
   const lowered = sources.map(({ name, graph }) => ({ name, ...loweredOnce(graph, limits, shared) }));
-  const counted = countZeros(lowered, { slots: (kernel) => target.slots(kernel), operands: limits.operands });
+  const counted =
+    options.target === "native"
+      ? { entries: lowered, ...NOTHING_COUNTED }
+      : countZeros(lowered, { slots: (kernel) => target.slots(kernel), operands: limits.operands });
   const inputs = counted.entries;
-  const placing = { alignment: options.target === "wasm" ? 16 : options.limits.alignment, page };
-  const left = stream && options.target === "wasm" ? streamable(stream, hoisted, sources) : undefined;
+  const placing = { alignment: alignmentOf(options), page };
+  const left = stream && options.target !== "webgpu" ? streamable(stream, hoisted, sources) : undefined;
   const planned = left ? streamed(plan(inputs, { ...placing, stream: left }, counted), placing) : plan(inputs, placing, counted);
 
   const tensors = [...planned.tensors];
@@ -99,12 +112,17 @@ export async function compileProgram(
   const arenas = [...planned.arenas];
   let wat: string | undefined;
   let module: Uint8Array | undefined;
-  if (target instanceof WasmTarget && options.target === "wasm") {
+  let files: readonly NativeFile[] | undefined;
+  if (target instanceof MemoryTarget && options.target !== "webgpu") {
     arenas.push({ name: "scratch", pages: [target.scratch * options.workers + SLACK] });
     if (!planOnly) {
       checkSize(arenas, WASM_BYTES, "a WebAssembly memory");
-      wat = target.text(arenas.reduce((sum, a) => sum + a.pages.reduce((x, y) => x + y, 0), 0));
-      module = await assemble(wat);
+      if (options.target === "native") files = target.files();
+      else {
+        const bytes = arenas.reduce((sum, a) => sum + a.pages.reduce((x, y) => x + y, 0), 0);
+        wat = printModule(target.texts(), Math.ceil(bytes / WASM_PAGE), true);
+        module = await assemble(wat);
+      }
     }
   }
   const qualified = (pick: "inputs" | "outputs") =>
@@ -115,7 +133,8 @@ export async function compileProgram(
     format: "peftc-program",
     version: 1,
     target: options.target,
-    arithmetic: options.target === "wasm" ? options.arithmetic : "plain",
+    arithmetic:
+      options.target === "wasm" ? options.arithmetic : options.target === "native" ? `of ${options.machine.lanes} lanes` : "plain",
     arenas,
     tensors,
     kernels: target.kernels(),
@@ -154,7 +173,7 @@ export async function compileProgram(
   };
   const trained = new Set(entries.flatMap((e) => e.graph.results.flatMap((r) => (r.role === "param" ? [r.name] : []))));
   const sites = Object.fromEntries(lowered.map((l) => [l.name, sitesOf(l, trained)]));
-  return module ? { program, sites, module } : { program, sites };
+  return { program, sites, ...(module && { module }), ...(files && { files }) };
 }
 
 /** Of each graph, once: an entry is part of many plans before one fits. */
@@ -204,114 +223,14 @@ export function outlook(
   options: TargetOptions,
   shared = new SharedKernels(),
 ): { readonly bytes: number; readonly kernels: number } {
-  const limits = options.target === "wasm" ? WASM_LIMITS : webgpuLimits(options.limits);
-  const page = options.target === "wasm" ? Number.POSITIVE_INFINITY : pageBytes(options.limits);
+  const limits = options.target === "webgpu" ? webgpuLimits(options.limits) : MEMORY_LIMITS;
+  const page = options.target === "webgpu" ? pageBytes(options.limits) : Number.POSITIVE_INFINITY;
   const { graphs } = hoist([leavesOnce(graph)]);
   const { arenas, entries } = plan([{ name: "", ...loweredOnce(graphs[0], limits, shared) }], {
-    alignment: options.target === "wasm" ? 16 : options.limits.alignment,
+    alignment: alignmentOf(options),
     page,
   });
   return { bytes: peakBytes(arenas.filter((a) => a.name === "activations")), kernels: entries[0].steps.length };
-}
-
-type Planned = Extract<PlannedStep, { kernel: LoopLanguage }>;
-
-interface Target {
-  /** How many numbers a kernel counts into. */
-  slots(kernel: LoopLanguage): number;
-  /** The dispatches of a planned kernel; may add tensors (ranges that only this dispatch knows). */
-  dispatch(step: Planned, tensors: Program["tensors"][number][]): Dispatch[];
-  kernels(): Kernel[];
-}
-
-/** Names that are readable, fit an identifier, and differ. */
-class Names {
-  private readonly taken = new Map<string, number>();
-  of(label: string): string {
-    const base = label.replace(/[^A-Za-z0-9.]+/g, "_").replace(/^_+|_+$/g, "") || "kernel";
-    const n = this.taken.get(base) ?? 0;
-    this.taken.set(base, n + 1);
-    return n === 0 ? base : `${base}.${n + 1}`;
-  }
-}
-
-/** Kernels as text, by their structure: plans of one search have most of them in common. */
-const texts = new WeakMap<SharedKernels, { readonly keys: WeakMap<LoopLanguage, string>; readonly printed: Map<string, Printed> }>();
-interface Printed extends PrintedKernel {
-  readonly name: string;
-}
-function textsOf(shared: SharedKernels) {
-  const known = texts.get(shared) ?? { keys: new WeakMap(), printed: new Map() };
-  texts.set(shared, known);
-  return known;
-}
-
-class WasmTarget implements Target {
-  private readonly known = new Map<string, { kernel: Kernel; printed: PrintedKernel }>();
-  private readonly names = new Names();
-  private readonly texts: ReturnType<typeof textsOf>;
-  scratch = 0;
-  constructor(
-    private readonly relaxed: boolean,
-    /** The text is not wanted, only what it takes. */
-    private readonly unread: boolean,
-    shared: SharedKernels,
-  ) {
-    this.texts = textsOf(shared);
-  }
-
-  slots(kernel: LoopLanguage): number {
-    return this.print(this.keyOf(kernel), kernel, undefined).units;
-  }
-  /** All turns of a loop have the same kernel objects: their text is looked for once. */
-  private keyOf(kernel: LoopLanguage): string {
-    const key = this.texts.keys.get(kernel) ?? JSON.stringify({ ...kernel, name: "" });
-    this.texts.keys.set(kernel, key);
-    return key;
-  }
-  private print(key: string, kernel: LoopLanguage, name: string | undefined): Printed {
-    const known = this.texts.printed.get(key);
-    if (known && (name === undefined || name === known.name || this.unread)) return known;
-    const printed = { ...printKernel({ ...kernel, name: name ?? "k" }, this.relaxed), name: name ?? "k" };
-    this.texts.printed.set(key, printed);
-    return printed;
-  }
-
-  dispatch({ kernel, operands, label, measure }: Planned): Dispatch[] {
-    if (kernel.kind !== "product" || !kernel.skip) return [this.one(kernel, operands, label)];
-    if (measure === undefined) return [this.one(dense(kernel), operands, label)];
-    const skipping = this.one(kernel, operands, `${label}, skipping zeros`);
-    return [{ ...this.one(dense(kernel), operands, label), skips: { measure, kernel: skipping.kernel, units: skipping.units } }];
-  }
-  private one(kernel: LoopLanguage, operands: readonly number[], label: string): Dispatch {
-    const key = this.keyOf(kernel);
-    let seen = this.known.get(key);
-    if (!seen) {
-      const name = this.names.of(label);
-      const printed = this.print(key, kernel, name);
-      const access = kernel.operands.map((o) => ({
-        access: o.access === "read" ? ("read" as const) : ("read_write" as const),
-        dtype: o.dtype,
-      }));
-      seen = { kernel: { name, code: name, operands: access }, printed };
-      this.known.set(key, seen);
-      this.scratch = Math.max(this.scratch, Math.ceil(printed.scratch / 16) * 16);
-    }
-    for (const c of kernel.counts ?? [])
-      if (kernel.operands[c.into].count !== seen.printed.units)
-        throw new Bug(`${label} counts into ${kernel.operands[c.into].count} places`);
-    return { kernel: seen.kernel.name, operands, units: seen.printed.units, label };
-  }
-  kernels(): Kernel[] {
-    return [...this.known.values()].map((k) => k.kernel);
-  }
-  text(bytes: number): string {
-    return printModule(
-      [...this.known.values()].map((k) => k.printed.text),
-      Math.ceil(bytes / WASM_PAGE),
-      true,
-    );
-  }
 }
 
 class WebGPUTarget implements Target {
@@ -371,6 +290,9 @@ class WebGPUTarget implements Target {
     return [...this.known.values()];
   }
 }
+
+const alignmentOf = (options: TargetOptions): number =>
+  options.target === "webgpu" ? options.limits.alignment : options.target === "native" ? 64 : 16;
 
 /** Every operand may need a binding of its own; the printer shares bindings only where it must. */
 function webgpuLimits(limits: WebGPULimits): FuseLimits {

@@ -54,7 +54,7 @@ export interface Plan {
   readonly measures: readonly { readonly counts: number; readonly flag: number }[];
 }
 
-const NOTHING_COUNTED: Omit<Counted<never>, "entries"> = { measures: [], measureOf: new Map() };
+export const NOTHING_COUNTED: Omit<Counted<never>, "entries"> = { measures: [], measureOf: new Map() };
 
 interface PlanInput {
   readonly name: string;

@@ -36,7 +36,7 @@ export function common(command: Command, { compiles = true, runs = true } = {}):
     command.option("--seed <number>", "override the seed of every stage");
   }
   if (runs) {
-    command.option("--device <name>", "auto, webgpu, wasm or reference", "auto");
+    command.option("--device <name>", "auto, webgpu, native, wasm or reference", "auto");
     command.option("--memory <bytes>", "the most that a run allocates, such as 256MB, where a stage's `memory` is not less");
   }
   return command;
@@ -176,7 +176,7 @@ export class Session {
     refuseWithout(elsewhere);
     const choice = this.options.device ?? "auto";
     if (!isDevice(choice))
-      throw new Usage(`--device ${choice}: there is no such device`, ["the devices are: auto, webgpu, wasm, reference"]);
+      throw new Usage(`--device ${choice}: there is no such device`, ["the devices are: auto, webgpu, native, wasm, reference"]);
     const { openEngine } = await import("../node/engine.ts");
     const engine = await openEngine(choice);
     this.display.listen({ event: "device", device: engine.device, reason: engine.reason });
@@ -235,7 +235,7 @@ export class Session {
   }
 }
 
-const isDevice = (name: string): name is DeviceChoice => ["auto", "webgpu", "wasm", "reference"].includes(name);
+const isDevice = (name: string): name is DeviceChoice => ["auto", "webgpu", "native", "wasm", "reference"].includes(name);
 
 /** `train.steps=10`, `train.optimizer.lr=1e-3`, `lora.rank=4`: the value is JSON, or else text. */
 function parseSettings(settings: readonly string[]): Record<string, Static> {

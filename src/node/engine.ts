@@ -9,15 +9,13 @@ import type { Engine } from "../train/engine.ts";
 import { referenceEngine } from "../train/reference.ts";
 import { rememberingEngine } from "../train/remember.ts";
 import { dawn } from "./dawn.ts";
+import { findNative, nativeDriver } from "./native/driver.ts";
 import { cacheFolder, compilerCode, programCache } from "./program-cache.ts";
-import { collect, compileOptimised, enableRelaxed, parallelism, startThread } from "./threads.ts";
+import { collect, compileOptimised, enableRelaxed, parallelism, startThread, WORKERS } from "./threads.ts";
 import { torchEngine } from "./torch/engine.ts";
 
-/** auto: a hardware WebGPU adapter if there is one, else WebAssembly. */
-export type DeviceChoice = "auto" | "webgpu" | "wasm" | "reference" | "torch";
-
-/** Most threads that help: beyond, waiting for each other costs more than it brings. */
-const WORKERS = 16;
+/** auto: a hardware WebGPU adapter if there is one, else WebAssembly; native kernels are asked for, as compiling them takes longer than a short run. */
+export type DeviceChoice = "auto" | "webgpu" | "native" | "wasm" | "reference" | "torch";
 
 /** Throws `NoDevice` where the device asked for is not there. `hooks`: to look at graphs between passes. */
 export async function openEngine(choice: DeviceChoice, hooks: Hooks = {}): Promise<Engine> {
@@ -28,6 +26,11 @@ export async function openEngine(choice: DeviceChoice, hooks: Hooks = {}): Promi
       return torchEngine();
     case "wasm":
       return engineOf(wasmDriver("asked for"), hooks);
+    case "native": {
+      const found = await findNative();
+      if (found instanceof NoDevice) throw found;
+      return engineOf(nativeDriver(found, "asked for"), hooks);
+    }
     case "webgpu":
       return engineOf(webgpuDriver(await openDevice(await dawn()), "asked for"), hooks);
     case "auto": {

@@ -30,6 +30,9 @@ ${workerSource}((f) => parentPort.on("message", (m) => f(m).catch((x) => parentP
   };
 };
 
+/** Most threads that help: beyond, waiting for each other costs more than it brings. */
+export const WORKERS = 16;
+
 /** How many threads the machine runs at once. */
 export const parallelism = (): number => availableParallelism();
 

@@ -129,7 +129,7 @@ export interface Program {
   readonly format: "peftc-program";
   readonly version: 1;
   /** `reference`: nothing was lowered; the interpreter runs the graphs that it was made of. `torch`: PyTorch runs what was printed of them. */
-  readonly target: "wasm" | "webgpu" | "reference" | "torch";
+  readonly target: "wasm" | "native" | "webgpu" | "reference" | "torch";
   /** "relaxed" | "plain" for wasm: whether multiply-adds may be fused. */
   readonly arithmetic: string;
   readonly arenas: readonly Arena[];

@@ -8,6 +8,7 @@ import type { Density, Measure, Program } from "./program.ts";
 /** Below the first, zeros are skipped; above the second, no longer. Measured: see docs/performance.md. */
 const THRESHOLDS: Readonly<Record<Program["target"], readonly [number, number]>> = {
   wasm: [0.25, 0.33],
+  native: [0, 0],
   webgpu: [0.1, 0.15],
   reference: [0, 0],
   torch: [0, 0],

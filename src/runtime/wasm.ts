@@ -9,5 +9,5 @@ import { type WasmOptions, WasmSession } from "./wasm/session.ts";
  * Allocates a program's memory and writes its constants; parameters and states are the caller's to write. `module`: the bytes that came with the
  * program. Throws `OutOfMemory`, and `InputError` where the engine lacks what the program needs.
  */
-export const openWasm = (program: Program, module: Uint8Array, options: WasmOptions): Promise<Session> =>
+export const openWasm = (program: Program, module: Uint8Array | undefined, options: WasmOptions): Promise<Session> =>
   WasmSession.open(program, module, options);

@@ -26,7 +26,7 @@ export interface Driver {
   readonly depth: number;
   /** See `Engine`. */
   readonly rounding?: string | undefined;
-  open(compiled: Pick<CompiledProgram, "program" | "module">): Promise<Session>;
+  open(compiled: Pick<CompiledProgram, "program" | "module" | "files">): Promise<Session>;
 }
 
 export type Hooks = Pick<CompileOptions, "print" | "onPrint" | "stopAfter" | "without">;
@@ -39,7 +39,7 @@ export function backendEngine(driver: Driver, hooks: Hooks = {}): Engine {
     memory,
     depth,
     ...(rounding !== undefined && { rounding }),
-    offloads: target.target === "wasm",
+    offloads: target.target !== "webgpu",
     build: (entries, options) => build(entries, options, target, hooks),
     front: (entries, options) => {
       const slices = new Slices(entries, options, target, hooks);
@@ -49,7 +49,7 @@ export function backendEngine(driver: Driver, hooks: Hooks = {}): Engine {
         slices.shared,
       );
     },
-    open: ({ program, module }) => driver.open(module === undefined ? { program } : { program, module }),
+    open: ({ program, module, files }) => driver.open({ program, ...(module && { module }), ...(files && { files }) }),
   };
 }
 
@@ -103,7 +103,7 @@ async function build(entries: readonly EntryPoint[], options: BuildOptions, targ
     return { made: await fit(slices.of(slice), target, memory, slices.shared, { stream, doubtful }), stream };
   };
   const { offload, stored } = options;
-  const files = target.target === "wasm" && stored !== undefined && stored.size > 0 ? stored : undefined;
+  const files = target.target !== "webgpu" && stored !== undefined && stored.size > 0 ? stored : undefined;
   // reading weights again in each step takes longer: only where nothing else fits
   const streams = [
     ...(offload === true && files !== undefined ? [] : [undefined]),

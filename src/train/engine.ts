@@ -1,4 +1,5 @@
 /** What training asks of a backend: graphs in, a running session out. Implementations: `src/backends`, opened by `src/node` or a page. */
+import type { NativeFile } from "../backends/native/files.ts";
 import type { Sites } from "../backends/sites.ts";
 import type { Graph, Span } from "../ir/graph.ts";
 import type { Rounded } from "../ir/passes/pass.ts";
@@ -40,6 +41,8 @@ export interface Built {
   readonly program: Program;
   /** The WebAssembly module, where the program has one. */
   readonly module?: Uint8Array;
+  /** The native kernels as C, where the program has such. */
+  readonly files?: readonly NativeFile[];
   /**
    * Only where the budget cannot be met: the smallest that could. Then there is no module, and `program` is the plan without a budget, of those entries at
    * least that need most.

@@ -52,8 +52,8 @@ export function rememberingEngine(engine: Engine, salt: string, store?: BuildSto
 }
 
 /** Roughly: the text of a program is the most of it. */
-const sizeOf = ({ program, module }: Built): number =>
-  (program.wat?.length ?? 0) + (module?.byteLength ?? 0) + 100 * program.tensors.length;
+const sizeOf = ({ program, module, files = [] }: Built): number =>
+  (program.wat?.length ?? 0) + (module?.byteLength ?? 0) + files.reduce((sum, f) => sum + f.text.length, 0) + 100 * program.tensors.length;
 
 /** Of parameters and states, what stands before the first dot: models, attachments and optimisers, in the order in which graphs name them. */
 const KEPT = new Set<string | undefined>(["param", "state"]);
@@ -81,7 +81,7 @@ function places(graph: Graph): string {
 }
 
 /** What belongs to the text of kernels, which names nothing of a model but in comments. */
-const PRINTED = new Set(["kernel", "kernels", "wat"]);
+const PRINTED = new Set(["kernel", "kernels", "wat", "files"]);
 
 /** Replaces names where they stand as words. */
 function renamer(from: readonly string[], to: readonly string[]) {

@@ -1,7 +1,7 @@
 /**
  * The golden vectors of published libraries: every case of a folder's `manifest.json` on one device.
  *
- * `PEFTC_GOLDEN`: the folder, by default this one. `PEFTC_DEVICE`: wasm (default), webgpu, reference or torch. `PEFTC_GOLDEN_REPORT`: a file for
+ * `PEFTC_GOLDEN`: the folder, by default this one. `PEFTC_DEVICE`: wasm (default), native, webgpu, reference or torch. `PEFTC_GOLDEN_REPORT`: a file for
  * `{"passed": [...], "failed": [...], "unsupported": [...]}`. `PEFTC_WITHOUT`: optional passes that are left out, separated by commas. What the language or its library does not have is reported as unsupported, with the reason.
  */
 import { writeFileSync } from "node:fs";

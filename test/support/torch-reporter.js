@@ -1,5 +1,6 @@
-// The last lines of a run: how many tests of the torch backend, and of other libraries reading what we write, there was no Python for.
+// The last lines of a run: how many tests of native kernels there was no compiler for, and how many of the torch backend and of other libraries reading what we write no Python.
 const OURS = [
+  [/[\\/]test[\\/]native[\\/]/, "a C compiler and koffi"],
   [/[\\/]test[\\/]torch[\\/]/, "torch"],
   [/[\\/]test[\\/]python[\\/]/, "transformers and peft"],
 ];

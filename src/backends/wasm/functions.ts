@@ -1,17 +1,8 @@
-/**
- * Scalar functions in four lanes, branch-free, as instruction sequences. f32 throughout.
- *
- * exp: Cody–Waite reduction by ln 2 in two parts, then a polynomial of degree 6 for e^r on |r| ≤ ln2/2 (coefficients as in Cephes). Results
- * below 2⁻¹²⁵ are 0, NaN stays NaN.
- * log: mantissa in [√½, √2), then 2·artanh(s) with s = (m−1)/(m+1), as a polynomial in s².
- * tanh: odd polynomial over even polynomial, degrees 13 and 6, on |x| ≤ 7.905, beyond which f32 gives ±1 (coefficients as in Eigen's
- * `generic_fast_tanh_float`). erf: below 0.9 an odd polynomial, above it 1 − e^(x·p(x)), so that 1 + erf has no more error than rounding leaves
- * (half a unit of 2⁻²⁴) where it is small, as GELU needs it; both fitted by weighted least squares, to 2e-8 and 3e-9.
- * sin, cos: reduction by π/2 in three parts (good to |x| ≈ 8000), the usual polynomials on |r| ≤ π/4 (coefficients as in Cephes).
- */
+/** Scalar functions in four lanes, branch-free, as instruction sequences. f32 throughout; the polynomials' coefficients are in ../series.ts. */
 import { Bug } from "../../ir/errors.ts";
 import type { ArithmeticName, CompareName, FunctionName, LogicName } from "../../ir/ops/index.ts";
 import type { ScalarFunction } from "../kernels/kernel.ts";
+import * as series from "../series.ts";
 import { type Code, get, splatF, splatI } from "./text.ts";
 
 /** A v128 expression in, a v128 expression out; expressions given are cheap to repeat (locals). */
@@ -41,19 +32,15 @@ function polynomial(c: Code, x: string, coefficients: readonly number[]): string
   return p;
 }
 
-const LN2_HIGH = 0.693359375;
-const LN2_LOW = -2.1219444005469057e-4;
-
-/** 1.5·2²³: adding it rounds to a whole number, which then lies in the low bits. */
-const ROUND = 12582912;
+const { LN2_HIGH, LN2_LOW, ROUND } = series;
 
 const exp: Lanes = (c, x) => {
-  // Beyond these the result is 0 or infinity. pmax(a, b) is a < b ? b : a, one instruction on x86, and passes a NaN in a on.
-  const clamped = let_(c, `(f32x4.pmin (f32x4.pmax ${x} ${f(-87.4)}) ${f(89)})`, "x");
+  // pmax(a, b) is a < b ? b : a, one instruction on x86, and passes a NaN in a on.
+  const clamped = let_(c, `(f32x4.pmin (f32x4.pmax ${x} ${f(series.EXP_RANGE[0])}) ${f(series.EXP_RANGE[1])})`, "x");
   const t = let_(c, fused(c, clamped, f(Math.LOG2E), f(ROUND)), "t");
   const n = let_(c, sub(t, f(ROUND)), "n");
   const r = let_(c, fusedNegative(c, n, f(LN2_LOW), let_(c, fusedNegative(c, n, f(LN2_HIGH), clamped), "r")), "r");
-  const p = polynomial(c, r, [1.98756915e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1]);
+  const p = polynomial(c, r, series.EXP);
   const e = let_(c, add(fused(c, mul(r, r), p, r), f(1)), "e");
   // 2ⁿ⁻¹ from the low bits of t, then doubled: so that n may be 128.
   const power = `(i32x4.add (i32x4.shl ${t} (i32.const 23)) ${splatI(126 << 23)})`;
@@ -72,7 +59,7 @@ const log: Lanes = (c, x) => {
   const t = let_(c, sub(m, f(1)), "t");
   const s = let_(c, div(t, add(t, f(2))), "s");
   const z = let_(c, mul(s, s), "z");
-  const q = polynomial(c, z, [2 / 11, 2 / 9, 2 / 7, 2 / 5, 2 / 3]);
+  const q = polynomial(c, z, series.LOG);
   // log(1+t) = t − t²/2 + s·(t²/2 + z·q): the leading part is exact.
   const h = let_(c, mul(mul(t, t), f(0.5)), "h");
   const low = add(mul(s, add(h, mul(z, q))), mul(n, f(LN2_LOW)));
@@ -87,17 +74,10 @@ const SIGN = -0x80000000;
 const withSign = (magnitude: string, x: string) => `(v128.or ${magnitude} (v128.and ${x} ${splatI(SIGN)}))`;
 
 const tanh: Lanes = (c, x) => {
-  const v = let_(c, `(f32x4.pmin (f32x4.pmax ${x} ${f(-7.905311107635498)}) ${f(7.905311107635498)})`, "x");
+  const v = let_(c, `(f32x4.pmin (f32x4.pmax ${x} ${f(-series.TANH_END)}) ${f(series.TANH_END)})`, "x");
   const z = let_(c, mul(v, v), "z");
-  const p = polynomial(
-    c,
-    z,
-    [
-      -2.76076847742355e-16, 2.00018790482477e-13, -8.60467152213735e-11, 5.12229709037114e-8, 1.48572235717979e-5, 6.37261928875436e-4,
-      4.89352455891786e-3,
-    ],
-  );
-  const q = polynomial(c, z, [1.19825839466702e-6, 1.18534705686654e-4, 2.268434632439e-3, 4.89352518554385e-3]);
+  const p = polynomial(c, z, series.TANH_OVER);
+  const q = polynomial(c, z, series.TANH_UNDER);
   return div(mul(v, p), q);
 };
 
@@ -105,10 +85,10 @@ const erf: Lanes = (c, x) => {
   const v = let_(c, x, "x");
   const t = let_(c, `(f32x4.pmin ${abs(v)} ${f(4)})`, "t");
   const s = let_(c, mul(t, t), "s");
-  const near = mul(polynomial(c, s, [-5.99048741e-4, 4.99310903e-3, -2.67665684e-2, 1.12818152e-1, -3.76124948e-1, 1.12837911]), v);
-  const power = polynomial(c, t, [2.14153784e-4, -3.21645103e-3, 2.28951238e-2, -1.05270505e-1, -6.35711253e-1, -1.12851655]);
+  const near = mul(polynomial(c, s, series.ERF_NEAR), v);
+  const power = polynomial(c, t, series.ERF_FAR);
   const far = sub(f(1), exp(c, let_(c, mul(power, t), "p")));
-  return select(let_(c, lt(t, f(0.9)), "m"), near, withSign(let_(c, far, "e"), v));
+  return select(let_(c, lt(t, f(series.ERF_NEAR_END)), "m"), near, withSign(let_(c, far, "e"), v));
 };
 
 /** sin (quadrant 0) or cos (quadrant 1). */
@@ -117,12 +97,13 @@ const wave =
   (c, x) => {
     const v = let_(c, x, "x");
     const n = let_(c, `(f32x4.nearest ${mul(v, f(2 / Math.PI))})`, "n");
-    const r = let_(c, sub(sub(sub(v, mul(n, f(1.5703125))), mul(n, f(4.837512969970703e-4))), mul(n, f(7.549789954891882e-8))), "r");
+    const [p0, p1, p2] = series.HALF_PI;
+    const r = let_(c, sub(sub(sub(v, mul(n, f(p0))), mul(n, f(p1))), mul(n, f(p2))), "r");
     const k = let_(c, `(i32x4.add (i32x4.trunc_sat_f32x4_s ${n}) ${splatI(quadrant)})`, "k");
     const z = let_(c, mul(r, r), "z");
-    const ps = polynomial(c, z, [-1.9515295891e-4, 8.3321608736e-3, -1.6666654611e-1]);
+    const ps = polynomial(c, z, series.SIN);
     const sine = let_(c, add(mul(mul(ps, z), r), r), "sin");
-    const pc = polynomial(c, z, [2.443315711809948e-5, -1.388731625493765e-3, 4.166664568298827e-2]);
+    const pc = polynomial(c, z, series.COS);
     const cosine = let_(c, add(sub(mul(mul(pc, z), z), mul(z, f(0.5))), f(1)), "cos");
     const odd = `(i32x4.ne (v128.and ${k} ${splatI(1)}) ${splatI(0)})`;
     const flip = `(i32x4.shl (v128.and ${k} ${splatI(2)}) (i32.const 30))`;
@@ -150,7 +131,7 @@ const pow: Lanes = (c, x, y) => {
   const dl = let_(c, sub(m, sub(dh, f(1))), "dl");
   const sl = let_(c, div(sub(sub(t, mul(sh, dh)), mul(sh, dl)), d), "sl");
   const z = let_(c, mul(s, s), "z");
-  const q = let_(c, mul(mul(z, s), polynomial(c, z, [2 / 13, 2 / 11, 2 / 9, 2 / 7, 2 / 5, 2 / 3])), "q");
+  const q = let_(c, mul(mul(z, s), polynomial(c, z, series.POW)), "q");
   // high = k·ln2_high + 2·sh is exact enough; the rest goes to low.
   const h1 = let_(c, mul(k, f(LN2_HIGH)), "h");
   const h2 = let_(c, mul(sh, f(2)), "h");

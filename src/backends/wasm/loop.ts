@@ -1,8 +1,8 @@
 /** Prints loop kernels: maps and rows, four lanes at a time. */
 import { Bug } from "../../ir/errors.ts";
-import { isDear } from "../../ir/ops/index.ts";
-import { axisIndex, flatten, type Index, strideOf } from "../kernels/index.ts";
-import { dependence, isBitFunction, type LoopKernel, needed, rootsOf, type ScalarFunction } from "../kernels/kernel.ts";
+import { axisIndex, flatten, type Index } from "../kernels/index.ts";
+import { type LoopKernel, needed, rootsOf } from "../kernels/kernel.ts";
+import { heldValues, isLong, laneAxis } from "../lanes.ts";
 import { accumulate, acrossLanes, merged, start, totalOf } from "./accumulate.ts";
 import type { LaneState } from "./indices.ts";
 import { add, type Code, divU, get, i32, mul, remU } from "./text.ts";
@@ -19,34 +19,6 @@ export interface Printed {
 const CHUNK = 1024;
 /** Vectors of one turn where lanes run across a reduction: a cache line. */
 const GROUP = 4;
-
-/** The axis whose elements fill the lanes: the one that makes most loads and stores contiguous. */
-function laneAxis(kernel: LoopKernel): number {
-  const first = kernel.axes.length - kernel.row;
-  const indices: Index[] = [];
-  for (const v of kernel.values) if (v.kind === "load") indices.push(v.index);
-  for (const stage of kernel.stages) for (const s of stage.stores) indices.push(s.index, s.index);
-  let best = -1;
-  let least = Number.POSITIVE_INFINITY;
-  for (let axis = kernel.axes.length - 1; axis >= 0; axis--) {
-    // Inside a row only the last axis can hold the lanes; a kernel with several reduced axes has them merged where they are contiguous.
-    if (axis >= first && axis !== kernel.axes.length - 1) continue;
-    const size = kernel.axes[axis];
-    let cost = 1;
-    for (const i of indices) {
-      const stride = strideOf(i, axis);
-      cost += stride === 0 ? 0.5 : stride === 1 ? 1 : 4;
-    }
-    // Lanes along a row end in a sum over the lanes.
-    const ends = axis >= first ? 4 / Math.ceil(size / 4) : 0;
-    cost = (cost * Math.ceil(size / 4)) / size + ends / 4;
-    if (cost < least) {
-      least = cost;
-      best = axis;
-    }
-  }
-  return best;
-}
 
 export function printLoop(
   kernel: LoopKernel,
@@ -67,7 +39,7 @@ export function printLoop(
     });
     return { units: 1, scratch: 0 };
   }
-  const lane = laneAxis(kernel);
+  const lane = laneAxis(kernel, 4);
   return lane >= kernel.axes.length - kernel.row
     ? printRows(kernel, p, code, lane, [from, to], scratch)
     : printAcross(kernel, p, code, lane, [from, to]);
@@ -214,8 +186,6 @@ function turn(kernel: LoopKernel, p: Printer, code: Code, group: readonly LaneSt
 
 // ---- lanes along the row
 
-/** Functions that are worth keeping for how they are spelt here: remainders lane by lane, and chains of random bits. */
-const LONG: ReadonlySet<ScalarFunction> = new Set(["mod", "xor"]);
 /** Small bodies take several accumulators, so that additions do not wait for each other. */
 const SMALL_BODY = 14;
 
@@ -266,7 +236,7 @@ function printRows(
           stage.stores.length === 0 &&
           stage.reductions.every((r) => r.fn !== "argmax") &&
           varying.length <= SMALL_BODY &&
-          !varying.some((v) => isHeld(kernel, v));
+          !varying.some((v) => isLong(kernel, v));
         const width = small && whole >= 32 ? 4 : 1;
         const groups = Array.from({ length: width }, () => start(code, stage.reductions));
         const holds = varying.filter((v) => held.has(v) && !made.has(v));
@@ -336,29 +306,4 @@ function vectorPosition(kernel: LoopKernel, p: Printer, lane: number, state: Lan
   const position = rowPosition(kernel);
   if (state.axis !== lane) throw new Bug("lanes have moved");
   return `(i32x4.add (i32x4.splat ${p.scalarIndex(position, 0)}) (v128.const i32x4 0 1 2 3))`;
-}
-
-const isHeld = (kernel: LoopKernel, v: number): boolean => {
-  const value = kernel.values[v];
-  return value.kind === "call" && (LONG.has(value.fn) || (!isBitFunction(value.fn) && isDear(value.fn)));
-};
-
-/** Dear values that several passes over the row need, each with a slot of the worker's scratch. */
-function heldValues(kernel: LoopKernel): Map<number, number> {
-  const out = new Map<number, number>();
-  if (kernel.row !== 1) return out;
-  const deps = dependence(kernel);
-  const lane = kernel.axes.length - 1;
-  const counts = new Map<number, number>();
-  for (const stage of kernel.stages) for (const v of needed(kernel.values, rootsOf(stage))) counts.set(v, (counts.get(v) ?? 0) + 1);
-  for (const [v, n] of counts) if (n > 1 && deps[v] & (1 << lane) && isHeld(kernel, v)) out.set(v, 0);
-  // Of a chain only the last counts: drop what is needed only to make another held value.
-  for (const v of [...out.keys()]) {
-    const others = new Set([...out.keys()].filter((u) => u !== v));
-    const stages = kernel.stages.filter((s) => needed(kernel.values, rootsOf(s), others).includes(v)).length;
-    if (stages < 2 && others.size) out.delete(v);
-  }
-  let slot = 0;
-  for (const v of out.keys()) out.set(v, slot++);
-  return out;
 }

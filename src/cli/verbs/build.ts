@@ -32,7 +32,7 @@ export function build(program: Command, io: Io): void {
   common(program.command("build").argument("<file>", "a .peft file"), { runs: false })
     .description("write a folder that runs a training step and inference with peftc/runtime alone")
     .option("-o, --output <dir>", "the folder")
-    .option("--target <name>", "torch: a folder that PyTorch trains without peftc")
+    .option("--target <name>", "torch: a folder that PyTorch trains without peftc; native: a library in C with its header")
     .option("--prompt <tokens>", "tokens that prompts may have", "64")
     .option("--print <pass>", "print the graph after a pass (* for every one), and write nothing")
     .option("--stop-after <pass>", "with --print: end there")
@@ -42,7 +42,7 @@ export function build(program: Command, io: Io): void {
     )
     .action(async (file: string, options: BuildCommand) => {
       const session = new Session(io, options);
-      if (options.target !== undefined) return forTorch(file, options, session, io);
+      if (options.target !== undefined && options.target !== "native") return forTorch(file, options, session, io);
       const names = pipeline.map((p) => p.name);
       for (const pass of [options.print, options.stopAfter]) {
         if (pass !== undefined && pass !== "*" && !names.includes(pass))
@@ -87,25 +87,39 @@ export function build(program: Command, io: Io): void {
       if (options.output === undefined) throw new Usage("where to? give a folder with -o");
       if (session.workspace.files.stat(options.output)?.kind === "file") throw new InputError("P0685", `\`${options.output}\` is a file`);
       const memory = (stage?.verb === "train" ? stage.memory : undefined) ?? (texts?.verb === "generate" ? texts.memory : undefined);
+      const firstState = (name: string) => {
+        const sizes = starts.get(name);
+        // caches are empty at first
+        return sizes === undefined ? undefined : host.values.state(name, sizes).values;
+      };
+      const { files } = session.workspace;
+      if (options.target === "native") {
+        const { writeNativePackage } = await import("../../node/native/package.ts");
+        const param = (name: string) => host.values.param(name);
+        const written = await writeNativePackage(files, options.output, {
+          points,
+          how: { ...how, memory },
+          title: file,
+          param,
+          state: firstState,
+        });
+        if (session.json) io.out(line({ event: "build", folder: options.output, files: written }));
+        else io.out(`wrote ${written.length} files to ${options.output}: libpeftc.so runs ${points.map((e) => e.name).join(", ")}\n`);
+        return;
+      }
       const [built, webgpu] = [
         await wasm.build(points, { ...how, memory }),
         await backendEngine({ ...driver, target: { target: "webgpu", limits: guaranteed } }).build(points, { ...how, memory }),
       ];
       if (memory !== undefined) for (const made of [built, webgpu]) await requireBudget(made, { bytes: memory, source: "`memory`" });
-      const written = writePackage(session.workspace.files, options.output, {
+      const written = writePackage(files, options.output, {
         wasm: built,
         webgpu,
         title: file,
         version: packageVersion(),
         most: typeof how.reverse === "number" ? how.reverse : 0,
         param: (name) => host.values.param(name),
-        state: (name) => {
-          const sizes = starts.get(name);
-          // caches are empty at first
-          return sizes === undefined
-            ? zeros(built.program.tensors[built.program.states[name]]).values
-            : host.values.state(name, sizes).values;
-        },
+        state: (name) => firstState(name) ?? zeros(built.program.tensors[built.program.states[name]]).values,
       });
       if (session.json) io.out(line({ event: "build", folder: options.output, files: written }));
       else io.out(`wrote ${written.length} files to ${options.output}: index.mjs runs ${points.map((e) => e.name).join(", ")}\n`);
@@ -114,7 +128,8 @@ export function build(program: Command, io: Io): void {
 
 /** `--target torch`: the last stage that trains. */
 async function forTorch(file: string, { target, output, print, stopAfter }: BuildCommand, session: Session, io: Io): Promise<void> {
-  if (target !== "torch") throw new Usage(`--target ${target}: there is no such target`, ["the one that is asked for by name: torch"]);
+  if (target !== "torch")
+    throw new Usage(`--target ${target}: there is no such target`, ["those that are asked for by name: torch, native"]);
   if (print !== undefined || stopAfter !== undefined) throw new Usage("--print shows passes, which graphs for torch do not go through");
   if (output === undefined) throw new Usage("where to? give a folder with -o");
   const project = session.open(file);

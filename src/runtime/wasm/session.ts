@@ -1,5 +1,5 @@
 /**
- * A program on WebAssembly: one memory of the plan's size. With one worker the caller's own thread computes; with more, threads do, and the
+ * A program on WebAssembly, or of native kernels: one memory of the plan's size. With one worker the caller's own thread computes; with more, threads do, and the
  * caller's never blocks. Results are the same bits for any number of workers.
  */
 import { Bug, InputError } from "../../ir/errors.ts";
@@ -15,7 +15,7 @@ import type { StartThread } from "../threads.ts";
 import { inPieces, isWeights, weightsOf, wholeOf } from "../weights.ts";
 import { hasRelaxed } from "./probe.ts";
 import { rangesOf, Team } from "./team.ts";
-import type { WorkerStep } from "./worker.ts";
+import type { NativeCode, WorkerStep } from "./worker.ts";
 
 export interface WasmOptions {
   /** Threads to compute with; 1 computes on the caller's. At most the number the program was compiled for. */
@@ -24,6 +24,8 @@ export interface WasmOptions {
   readonly startThread?: StartThread;
   /** Compiles the module; by default as the engine likes. */
   readonly compile?: (module: BufferSource) => Promise<WebAssembly.Module>;
+  /** Kernels that are compiled already, or are being, in place of a module: threads run them, also where there is only one. */
+  readonly native?: Promise<NativeCode>;
 }
 
 const PAGE = 65536;
@@ -77,7 +79,7 @@ export class WasmSession implements Session {
     this.loads = new Loads(program);
     this.skipping = new Skipping(program);
     this.memory = { planned: layout.bytes, platform: memory.buffer.byteLength - layout.bytes };
-    this.device = `wasm, ${workers} thread${workers === 1 ? "" : "s"}, ${program.arithmetic}`;
+    this.device = `${program.target}, ${workers} thread${workers === 1 ? "" : "s"}, ${program.arithmetic}`;
     program.entries.forEach((entry, number) => {
       const steps: WorkerStep[] = [];
       const segments: Segment[] = [];
@@ -115,17 +117,19 @@ export class WasmSession implements Session {
    * Allocates the plan and starts the workers. `module`: the bytes that came with the program. Throws `OutOfMemory`, and `InputError` where this
    * engine lacks what the program was compiled for.
    */
-  static async open(program: Program, module: Uint8Array, options: WasmOptions): Promise<WasmSession> {
-    if (program.target !== "wasm") throw new InputError("P0902", `this program is built for ${program.target}, not for wasm`);
+  static async open(program: Program, module: Uint8Array | undefined, options: WasmOptions): Promise<WasmSession> {
+    const { native } = options;
+    if (program.target !== (native ? "native" : "wasm"))
+      throw new InputError("P0902", `this program is built for ${program.target}, not for ${native ? "native" : "wasm"}`);
     if (program.arithmetic === "relaxed" && !hasRelaxed())
       throw new InputError("P0902", "this program uses fused multiply-adds, which this engine lacks", ["compile it with plain arithmetic"]);
     const layout = layoutOf(program);
     const scratch = layout.arena("scratch");
     if (!scratch) throw new Bug("the program has no scratch");
     const workers = Math.max(1, options.workers);
-    if (workers > 1 && !options.startThread) throw new Bug("several workers need threads");
+    const shared = workers > 1 || native !== undefined;
+    if (shared && !options.startThread) throw new Bug("several workers need threads");
     const pages = Math.ceil(layout.bytes / PAGE);
-    const shared = workers > 1;
     let memory: WebAssembly.Memory;
     try {
       memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared });
@@ -136,19 +140,19 @@ export class WasmSession implements Session {
       ]);
     }
     const compile = options.compile ?? WebAssembly.compile;
-    const compiling = compile((shared ? module : unshared(module)) as BufferSource);
+    const compiling: Promise<WebAssembly.Module | NativeCode> = native ?? compile((shared ? module! : unshared(module!)) as BufferSource);
     const session = new WasmSession(program, layout, memory, scratch.at, workers);
     for (const c of program.constants)
       session.put(program.tensors[c.tensor], arrayOf(program.tensors[c.tensor].dtype, expand(c.data, program.tensors[c.tensor])));
     session.ready = compiling.then(async (compiled) => {
       if (session.closed) return;
       if (!shared) {
-        session.instance = await WebAssembly.instantiate(compiled, { env: { memory } });
+        session.instance = await WebAssembly.instantiate(compiled as WebAssembly.Module, { env: { memory } });
         return;
       }
       const each = Math.floor((scratch.bytes - SLACK) / workers / 16) * 16;
       session.team = new Team({
-        module: compiled,
+        code: compiled,
         memory,
         workers,
         entries: program.entries.map((e) => session.entries.get(e.name)!.steps),

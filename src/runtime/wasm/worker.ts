@@ -1,6 +1,6 @@
 /**
  * The code of a worker thread, as plain JavaScript text: it runs from a string in Node's worker threads and from a Blob in a page, so it may use
- * nothing but `receive` (calls back with each message), `send`, and the platform's `Atomics` and `WebAssembly`.
+ * nothing but `receive` (calls back with each message), `send`, and the platform's `Atomics` and `WebAssembly`; for native kernels also Node's `require`.
  *
  * All workers walk the same steps. The units of a step are cut into a range a worker; each takes half of what is left of its own, again and again, and
  * then half of what is left of another's. A step is over when all its units are done, whoever did them: a worker that has no processor holds up
@@ -31,9 +31,20 @@ export const Control = {
   words: 9,
 } as const;
 
+/** Libraries of native kernels, which a worker loads by itself. */
+export interface NativeCode {
+  /** Where the module `koffi` is. */
+  readonly koffi: string;
+  readonly libraries: readonly string[];
+  /** The function by which a library's kernels are called: (memory, operands' addresses, kernel, from, to, scratch). */
+  readonly call: string;
+  /** By kernel: its library, and its number in it. */
+  readonly kernels: Readonly<Record<string, readonly [library: number, kernel: number]>>;
+}
+
 /** What a worker is sent first. */
 export interface WorkerStart {
-  readonly module: WebAssembly.Module;
+  readonly code: WebAssembly.Module | NativeCode;
   readonly memory: WebAssembly.Memory;
   readonly control: Int32Array;
   /** For each step of the run: the next unit of each worker's range, then the units that are done. */
@@ -68,11 +79,24 @@ export const workerSource = `
 (function (receive, send) {
   receive(async function (start) {
     const { memory, control, counters, index, workers, scratch } = start;
-    const instance = await WebAssembly.instantiate(start.module, { env: { memory } });
+    const native = (code) => {
+      const koffi = require(code.koffi);
+      const calls = code.libraries.map((path) => koffi.load(path).func("void " + code.call + "(void *, void *, uint32_t, int32_t, int32_t, uint32_t)"));
+      const bytes = new Uint8Array(memory.buffer);
+      return (name, operands) => {
+        const [library, kernel] = code.kernels[name];
+        const [call, at] = [calls[library], Uint32Array.from(operands)];
+        return { run: (from, to, scratch) => call(bytes, at, kernel, from, to, scratch), operands: [] };
+      };
+    };
+    const module = async (code) => {
+      const { exports } = await WebAssembly.instantiate(code, { env: { memory } });
+      return (name, operands) => ({ run: exports[name], operands });
+    };
+    const functions = await (start.code.koffi === undefined ? module(start.code) : native(start.code));
     const step = (name, units, operands, starts) => ({
-      run: instance.exports[name],
+      ...functions(name, operands),
       units,
-      operands,
       starts,
       alone: workers > 1 && starts[1] === units,
     });
