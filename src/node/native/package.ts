@@ -17,7 +17,7 @@ import { printLibrary, storedOf } from "./library.ts";
 const WORKERS = 8;
 const SLACK = 64;
 
-export interface NativeSources {
+interface NativeSources {
   readonly points: readonly EntryPoint[];
   readonly how: BuildOptions;
   readonly title: string;
