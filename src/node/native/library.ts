@@ -13,7 +13,7 @@ function requirePlain(program: Program): void {
   if (program.halves !== undefined) throw because("weights that are kept in 16 bits");
   if (program.loads?.some((l) => l.pieces)) throw because("weights that are read a piece at a time");
   for (const { steps } of program.entries)
-    for (const step of steps) if ("host" in step) throw because(`\`${step.host}\`, which is computed once at loading`);
+    for (const step of steps) if ("host" in step) throw because(`\`${step.host}\`, which is computed on the host at loading,`);
 }
 
 /** What is written to `values.bin`, one behind the other: each parameter and state in its place's numbers. */
