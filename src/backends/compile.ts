@@ -110,21 +110,7 @@ export async function compileProgram(
   });
 
   const arenas = [...planned.arenas];
-  let wat: string | undefined;
-  let module: Uint8Array | undefined;
-  let files: readonly NativeFile[] | undefined;
-  if (target instanceof MemoryTarget && options.target !== "webgpu") {
-    arenas.push({ name: "scratch", pages: [target.scratch * options.workers + SLACK] });
-    if (!planOnly) {
-      checkSize(arenas, WASM_BYTES, "a WebAssembly memory");
-      if (options.target === "native") files = target.files();
-      else {
-        const bytes = arenas.reduce((sum, a) => sum + a.pages.reduce((x, y) => x + y, 0), 0);
-        wat = printModule(target.texts(), Math.ceil(bytes / WASM_PAGE), true);
-        module = await assemble(wat);
-      }
-    }
-  }
+  const { wat, module, files } = await codeOf(target, options, arenas, planOnly);
   const qualified = (pick: "inputs" | "outputs") =>
     Object.fromEntries(planned.entries.flatMap((e) => [...e[pick]].map(([name, t]) => [`${e.name}/${name}`, t])));
   const brings = [...("brings" in planned ? (planned as StreamedPlan).brings : [])];
@@ -133,8 +119,7 @@ export async function compileProgram(
     format: "peftc-program",
     version: 1,
     target: options.target,
-    arithmetic:
-      options.target === "wasm" ? options.arithmetic : options.target === "native" ? `of ${options.machine.lanes} lanes` : "plain",
+    arithmetic: arithmeticOf(options),
     arenas,
     tensors,
     kernels: target.kernels(),
@@ -289,6 +274,28 @@ class WebGPUTarget implements Target {
   kernels(): Kernel[] {
     return [...this.known.values()];
   }
+}
+
+/** Adds the workers' scratch to the arenas, and prints the kernels of targets with one memory. */
+async function codeOf(
+  target: Target,
+  options: TargetOptions,
+  arenas: Program["arenas"][number][],
+  planOnly: boolean,
+): Promise<Pick<Program, "wat"> & Pick<CompiledProgram, "module" | "files">> {
+  if (!(target instanceof MemoryTarget) || options.target === "webgpu") return {};
+  arenas.push({ name: "scratch", pages: [target.scratch * options.workers + SLACK] });
+  if (planOnly) return {};
+  checkSize(arenas, WASM_BYTES, "a WebAssembly memory");
+  if (options.target === "native") return { files: target.files() };
+  const bytes = arenas.reduce((sum, a) => sum + a.pages.reduce((x, y) => x + y, 0), 0);
+  const wat = printModule(target.texts(), Math.ceil(bytes / WASM_PAGE), true);
+  return { wat, module: await assemble(wat) };
+}
+
+function arithmeticOf(options: TargetOptions): string {
+  if (options.target === "wasm") return options.arithmetic;
+  return options.target === "native" ? `of ${options.machine.lanes} lanes` : "plain";
 }
 
 const alignmentOf = (options: TargetOptions): number =>
