@@ -284,7 +284,7 @@ async function codeOf(
   planOnly: boolean,
 ): Promise<Pick<Program, "wat"> & Pick<CompiledProgram, "module" | "files">> {
   if (!(target instanceof MemoryTarget) || options.target === "webgpu") return {};
-  arenas.push({ name: "scratch", pages: [target.scratch * options.workers + SLACK] });
+  arenas.push({ name: "scratch", workers: options.workers, pages: [target.scratch * options.workers + SLACK] });
   if (planOnly) return {};
   checkSize(arenas, WASM_BYTES, "a WebAssembly memory");
   if (options.target === "native") return { files: target.files() };

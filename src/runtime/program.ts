@@ -26,6 +26,8 @@ export type ArenaName = "streamed" | "file" | "frozen" | "trained" | "states" | 
 
 export interface Arena {
   readonly name: ArenaName;
+  /** Scratch: for so many threads. */
+  readonly workers?: number;
   /** Bytes of each page; no page exceeds the device's largest binding. */
   readonly pages: readonly number[];
 }

@@ -20,7 +20,8 @@ export const startWorker: StartThread = () => {
     send: (message) => worker.postMessage(message),
     listen(message, failed) {
       worker.onmessage = (e) => message(e.data);
-      worker.onerror = (e) => failed(new Error(e.message));
+      worker.onerror = (e) => failed(new Error(e.message ?? ""));
+      worker.onmessageerror = () => failed(new Error("a message could not be read"));
     },
     hold: () => {},
     async end() {

@@ -236,6 +236,11 @@ function checkValues(decl: ColumnDecl, { column, name, table }: Source, bound: B
       if (!Number.isFinite(value) || (decl.dtype !== "f32" && !Number.isInteger(value))) {
         throw new InputError("P0735", `${place()} holds ${value}, where ${decl.dtype === "f32" ? "a number" : "a whole number"} is wanted`);
       }
+      // a mask that counts the texts of a row would let them look at each other
+      if (decl.dtype === "bool" && value !== 0 && value !== 1)
+        throw new InputError("P0735", `${place()} holds ${value}, where 0 or 1 is wanted`, [
+          'numbers that tell texts of one row apart are not read: give the texts apart, `packed: "documents"` puts them into shared rows here',
+        ]);
       if (bound === undefined || (value >= 0 && value < bound.below) || bound.except.includes(value)) continue;
       const where = bound.at.origin.path === "" ? "" : ` in ${bound.at.origin.path}`;
       throw new InputError("P0733", `${place()} holds ${value}, but only 0 .. ${bound.below - 1} exist${where}`, [

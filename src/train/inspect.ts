@@ -52,7 +52,8 @@ export function viewsOf({ table, columns }: Inspected, row: number): View[] {
   }
   if (own !== undefined) return [{ column: "input_ids", ids, labels: own.map((label) => (label === IGNORED ? undefined : label)) }];
   const whole = columns.some(({ name, fallback }) => name === "labels" && fallback?.kind === "column");
-  return [{ column: "input_ids", ids, labels: whole ? ids : nothing(ids) }];
+  const seen = list("attention_mask");
+  return [{ column: "input_ids", ids, labels: whole ? ids.map((id, i) => (seen?.[i] === 0 ? undefined : id)) : nothing(ids) }];
 }
 
 /** Whether labels are texts of their own (an encoder–decoder's), rather than classes of the input's tokens. */

@@ -65,6 +65,12 @@ describe("data", () => {
     expect(tokens.map(({ id, label }) => label === id)).toEqual([false, true, true]);
     expect(tokens[0].label).toBeNull();
   });
+  test("what a mask leaves out is not shown as learnt", async () => {
+    const at = withRows([{ input_ids: [65, 66, 67], attention_mask: [1, 1, 0] }]);
+    const [, row] = (await peftc(at, ["data", "main.peft", "--json"])).events();
+    const { input_ids: tokens } = row.texts as { input_ids: { label: number | null }[] };
+    expect(tokens.map(({ label }) => label)).toEqual([65, 66, null]);
+  });
   test("a row of which the length leaves nothing is shown whole", async () => {
     const at = withRows([answered("so long a front that nothing behind it is left of it, whatever the answer is ".repeat(2), "yes")]);
     const { code, out, err } = await peftc(at, ["data", "main.peft"]);

@@ -300,3 +300,76 @@ test("decompositions run on the host between kernels", async () => {
     expect(seen[i]).toBeCloseTo(2 * value, 5);
   });
 });
+
+describe("what a page may lack is said", () => {
+  const made = () => compileProgram([{ name: "main", graph: layers() }], { target: "wasm", arithmetic: "plain", workers: 2 });
+  /** With another answer to what the engine takes. */
+  async function validating<T>(validate: unknown, run: () => Promise<T>): Promise<T> {
+    const kept = WebAssembly.validate;
+    WebAssembly.validate = validate as typeof kept;
+    try {
+      return await run();
+    } finally {
+      WebAssembly.validate = kept;
+    }
+  }
+
+  test.each([0, -1, 1.5, Number.NaN, Number.POSITIVE_INFINITY, "2" as unknown as number])("%s workers", async (workers) => {
+    const { program, module } = await made();
+    await expect(openWasm(program, module!, { workers, startThread })).rejects.toThrow(/P0902|a whole number from 1 on, this is/);
+  });
+  test("more workers than the program has room for are as many as that", async () => {
+    const { program, module } = await made();
+    const session = await openWasm(program, module!, { workers: 64, startThread });
+    expect(session.device).toBe("wasm, 2 threads, plain");
+    await session.close();
+  });
+  test("no WebAssembly, no SIMD, no way to start threads, bytes that are no module", async () => {
+    const { program, module } = await made();
+    const open = () => openWasm(program, module!, { workers: 1 });
+    await expect(validating(undefined, open)).rejects.toThrow("this engine has no WebAssembly");
+    await expect(validating(() => false, open)).rejects.toThrow("this engine's WebAssembly has no SIMD");
+    await expect(openWasm(program, module!, { workers: 2 })).rejects.toThrow("2 workers need `startThread`");
+    const torn = await openWasm(program, module!.slice(0, 90), { workers: 1 });
+    await expect(torn.run("main", { x: new Float32Array(50 * 24) })).rejects.toThrow(
+      "the bytes of the program are no module that this engine takes",
+    );
+    await torn.close();
+  });
+  test("threads that are forbidden, fail, never start, or fall silent end the run with a sentence", async () => {
+    const { program, module } = await made();
+    const run = async (start: StartThread, patience?: number) => {
+      const session = await openWasm(program, module!, { workers: 2, startThread: start, ...(patience && { patience }) });
+      try {
+        return await session.run("main", { x: new Float32Array(50 * 24) });
+      } finally {
+        await session.close();
+      }
+    };
+    const thread =
+      (after: (message: (m: unknown) => void, failed: (e: Error) => void) => void): StartThread =>
+      () => ({
+        send: () => {},
+        listen: after,
+        hold: () => {},
+        end: async () => {},
+      });
+    const forbidden: StartThread = () => {
+      throw new Error("SecurityError");
+    };
+    await expect(run(forbidden)).rejects.toThrow("a worker thread did not start: Error: SecurityError");
+    await expect(run(thread((_, failed) => setTimeout(() => failed(new Error("")), 1)))).rejects.toThrow("a worker thread did not start");
+    await expect(
+      run(
+        thread(() => {}),
+        40,
+      ),
+    ).rejects.toThrow("2 of 2 worker threads did not start within 0.04 s");
+    await expect(
+      run(
+        thread((message) => setTimeout(() => message({ kind: "ready" }), 1)),
+        40,
+      ),
+    ).rejects.toThrow("no worker thread did anything for 0.04 s");
+  });
+});

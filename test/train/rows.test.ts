@@ -55,6 +55,10 @@ describe("what stands beside the tokens is as long as they are", () => {
     });
     expect(checked(gpt2, table)).toMatch(new RegExp(`^P0752 \`d\`, line 11: \`${name}\` has 2 numbers for 4 tokens`));
   });
+  test("a mask that counts the texts of a row is refused, as any other number than 0 and 1", () => {
+    const table = tokens([4], { attention_mask: [[1, 1, 2, 2]] });
+    expect(checked(gpt2, table)).toMatch(/^P0735 .*`attention_mask` of `d` holds 2, where 0 or 1 is wanted/);
+  });
   test("answers of an encoder–decoder are texts of their own; a row without tokens has nothing to read", () => {
     const bart = evaluation(
       "bart",

@@ -73,3 +73,9 @@ test("WebAssembly on two threads", async () => {
 test("WebAssembly without shared memory", async () => {
   expect(await wasm(1, false)).toBe("wasm, 1 thread, plain");
 });
+
+test("several threads without shared memory are refused with a sentence", async () => {
+  await expect(wasm(2, false)).rejects.toThrow(
+    /2 workers need shared memory, and this page has none, since it is not cross-origin isolated/,
+  );
+});

@@ -24,5 +24,16 @@ export function multiplyAdd(): "fused" | "apart" | undefined {
   return f(x, x, -(1 + 2 ** -11)) === 2 ** -24 ? "fused" : "apart";
 }
 
+/** (module (func (result v128) (v128.const i32x4 0 0 0 0))) */
+const SIMD = Uint8Array.from([
+  0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 22, 1, 20, 0, 253, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+  0, 11,
+]);
+
+/** Whether there is WebAssembly at all: some browsers' modes switch it off. */
+export const hasWasm = (): boolean => typeof WebAssembly === "object" && typeof WebAssembly.validate === "function";
+/** Whether the engine takes vectors of 128 bits, which every kernel is made of. */
+export const hasSimd = (): boolean => hasWasm() && WebAssembly.validate(SIMD);
+
 /** Whether memory can be shared among threads: always in Node, in a page with cross-origin isolation. */
 export const hasSharedMemory = (): boolean => typeof SharedArrayBuffer !== "undefined";

@@ -5,7 +5,7 @@
 import { Bug, InputError } from "../../ir/errors.ts";
 import type { HalfFormat } from "../../ir/ops/halves.ts";
 import type { Weights } from "../../ir/weights.ts";
-import { DeviceLost, OutOfMemory } from "../errors.ts";
+import { DeviceLost, NoDevice, OutOfMemory } from "../errors.ts";
 import { arrayOf, hostScalars, runHostStep } from "../host.ts";
 import { type Layout, layoutOf } from "../layout.ts";
 import { type Device, type Due, Loads, requireLength, runDue } from "../loads.ts";
@@ -13,12 +13,12 @@ import type { Bring, Density, Entry, HostStep, Placed, Program, Session, Values 
 import { Skipping } from "../skipping.ts";
 import type { StartThread } from "../threads.ts";
 import { inPieces, isWeights, weightsOf, wholeOf } from "../weights.ts";
-import { hasRelaxed } from "./probe.ts";
+import { hasRelaxed, hasSharedMemory, hasSimd, hasWasm } from "./probe.ts";
 import { rangesOf, Team } from "./team.ts";
 import type { NativeCode, WorkerStep } from "./worker.ts";
 
 export interface WasmOptions {
-  /** Threads to compute with; 1 computes on the caller's. At most the number the program was compiled for. */
+  /** Threads to compute with; 1 computes on the caller's. More than the program was compiled for are as many as that. */
   readonly workers: number;
   /** Starts threads; needed for more than one worker. */
   readonly startThread?: StartThread;
@@ -26,6 +26,8 @@ export interface WasmOptions {
   readonly compile?: (module: BufferSource) => Promise<WebAssembly.Module>;
   /** Kernels that are compiled already, or are being, in place of a module: threads run them, also where there is only one. */
   readonly native?: Promise<NativeCode>;
+  /** Milliseconds that threads may take to start, and any of them to do something: five minutes unless told. */
+  readonly patience?: number;
 }
 
 const PAGE = 65536;
@@ -50,6 +52,26 @@ interface Prepared {
   readonly number: number;
   readonly steps: readonly WorkerStep[];
   readonly segments: readonly Segment[];
+}
+
+/** P0902: no number of threads. `NoDevice`: several where memory cannot be shared. */
+function workersOf({ workers, startThread, native }: WasmOptions, program: Program): number {
+  if (!Number.isInteger(workers) || workers < 1)
+    throw new InputError("P0902", `the number of workers is a whole number from 1 on, this is ${String(workers)}`);
+  const most = program.arenas.find(({ name }) => name === "scratch")?.workers;
+  const used = Math.min(workers, most ?? workers);
+  if (used === 1 && native === undefined) return 1;
+  if (!hasSharedMemory())
+    throw new NoDevice(`${used} workers need shared memory, and this page has none, since it is not cross-origin isolated`, [
+      "serve it with `Cross-Origin-Opener-Policy: same-origin` and `Cross-Origin-Embedder-Policy: require-corp`, over https or from localhost",
+      "or give `workers: 1`",
+    ]);
+  if (startThread === undefined)
+    throw new InputError("P0902", `${used} workers need \`startThread\``, [
+      "`startWorker` of peftc/runtime starts a page's",
+      "or give `workers: 1`",
+    ]);
+  return used;
 }
 
 export class WasmSession implements Session {
@@ -114,21 +136,30 @@ export class WasmSession implements Session {
   }
 
   /**
-   * Allocates the plan and starts the workers. `module`: the bytes that came with the program. Throws `OutOfMemory`, and `InputError` where this
-   * engine lacks what the program was compiled for.
+   * Allocates the plan and starts the workers. `module`: the bytes that came with the program. Throws `OutOfMemory`; `NoDevice` where the engine has no WebAssembly, no SIMD or no
+   * shared memory; `InputError` where it lacks what the program was compiled for, where the number of workers is none, and where the bytes are no module.
    */
   static async open(program: Program, module: Uint8Array | undefined, options: WasmOptions): Promise<WasmSession> {
     const { native } = options;
     if (program.target !== (native ? "native" : "wasm"))
       throw new InputError("P0902", `this program is built for ${program.target}, not for ${native ? "native" : "wasm"}`);
+    if (!native && !hasWasm())
+      throw new NoDevice("this engine has no WebAssembly", [
+        "some browsers switch it off in a mode for strict security",
+        "or run on WebGPU",
+      ]);
+    if (!native && !hasSimd())
+      throw new NoDevice("this engine's WebAssembly has no SIMD, which every kernel is made of", [
+        "browsers since 2023 have it",
+        "or run on WebGPU",
+      ]);
     if (program.arithmetic === "relaxed" && !hasRelaxed())
       throw new InputError("P0902", "this program uses fused multiply-adds, which this engine lacks", ["compile it with plain arithmetic"]);
     const layout = layoutOf(program);
     const scratch = layout.arena("scratch");
     if (!scratch) throw new Bug("the program has no scratch");
-    const workers = Math.max(1, options.workers);
+    const workers = workersOf(options, program);
     const shared = workers > 1 || native !== undefined;
-    if (shared && !options.startThread) throw new Bug("several workers need threads");
     const pages = Math.ceil(layout.bytes / PAGE);
     let memory: WebAssembly.Memory;
     try {
@@ -140,7 +171,13 @@ export class WasmSession implements Session {
       ]);
     }
     const compile = options.compile ?? WebAssembly.compile;
-    const compiling: Promise<WebAssembly.Module | NativeCode> = native ?? compile((shared ? module! : unshared(module!)) as BufferSource);
+    const compiling: Promise<WebAssembly.Module | NativeCode> =
+      native ??
+      compile((shared ? module! : unshared(module!)) as BufferSource).catch((e: unknown) => {
+        throw new InputError("P0902", `the bytes of the program are no module that this engine takes: ${String(e)}`, [
+          "is it the `module.wasm` that came with this program, and whole?",
+        ]);
+      });
     const session = new WasmSession(program, layout, memory, scratch.at, workers);
     for (const c of program.constants)
       session.put(program.tensors[c.tensor], arrayOf(program.tensors[c.tensor].dtype, expand(c.data, program.tensors[c.tensor])));
@@ -157,6 +194,7 @@ export class WasmSession implements Session {
         workers,
         entries: program.entries.map((e) => session.entries.get(e.name)!.steps),
         startThread: options.startThread!,
+        patience: options.patience ?? 300_000,
         scratchOf: (index) => scratch.at + index * each,
       });
       await session.team.ready;

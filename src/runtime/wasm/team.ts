@@ -10,8 +10,15 @@ const TURNS = 4000;
 export const rangesOf = (units: number, alone: boolean, workers: number): number[] =>
   Array.from({ length: workers + 1 }, (_, w) => (alone ? (w === 0 ? 0 : units) : Math.floor((units * w) / workers)));
 
+/** How often in the time of patience it is looked whether anything happens. */
+const CHECKS = 20;
+/** Why threads of a page do not start. */
+const STARTS = ["a page's Content-Security-Policy must allow `worker-src blob:`", "or give fewer workers; `workers: 1` needs no thread"];
+
 interface TeamOptions extends Omit<WorkerStart, "control" | "counters" | "index" | "scratch"> {
   readonly startThread: StartThread;
+  /** Milliseconds in which all start, and in which any does something while they run. */
+  readonly patience: number;
   /** The scratch of a worker. */
   readonly scratchOf: (index: number) => number;
 }
@@ -23,18 +30,24 @@ export class Team {
   private readonly threads: readonly Thread[];
   private running: { resolve: () => void; reject: (e: Error) => void } | undefined;
   private broken: Error | undefined;
+  private watching: ReturnType<typeof setInterval> | undefined;
   private readonly fresh = new Map<string, Int32Array>();
   private readonly words: Int32Array;
 
   constructor(private readonly options: TeamOptions) {
-    const { startThread, scratchOf, ...start } = options;
+    const { startThread, scratchOf, patience, ...start } = options;
     const { workers, entries } = start;
     this.words = new Int32Array(start.memory.buffer);
     const most = Math.max(1, ...entries.map((steps) => steps.length));
     this.counters = new Int32Array(new SharedArrayBuffer(4 * most * (workers + 1)));
-    this.threads = Array.from({ length: workers }, startThread);
+    this.threads = this.started(workers, startThread);
     this.ready = new Promise((resolve, reject) => {
-      let waiting = workers;
+      let waiting = this.threads.length;
+      if (this.broken) return void reject(this.broken);
+      const late = setTimeout(
+        () => this.fail(new DeviceLost(`${waiting} of ${workers} worker threads did not start within ${patience / 1000} s`, STARTS)),
+        patience,
+      );
       this.running = { resolve, reject };
       this.threads.forEach((t, index) => {
         t.hold(true);
@@ -42,9 +55,20 @@ export class Team {
           (m) => {
             const message = m as WorkerMessage;
             if (message.kind === "failed") this.fail(new DeviceLost(`a worker thread failed: ${message.message}`));
-            else if (message.kind === "done" || --waiting === 0) this.finish();
+            else if (message.kind === "done") this.finish();
+            else if (--waiting === 0) {
+              clearTimeout(late);
+              this.finish();
+            }
           },
-          (e) => this.fail(new DeviceLost(`a worker thread failed: ${e.message}`)),
+          (e) => {
+            clearTimeout(late);
+            this.fail(
+              waiting > 0
+                ? new DeviceLost(`a worker thread did not start${e.message ? `: ${e.message}` : ""}`, STARTS)
+                : new DeviceLost(`a worker thread failed${e.message ? `: ${e.message}` : ""}`),
+            );
+          },
         );
         t.send({ ...start, control: this.control, counters: this.counters, index, scratch: scratchOf(index) } satisfies WorkerStart);
       });
@@ -59,6 +83,7 @@ export class Team {
       if (turns > TURNS) await new Promise((resolve) => setTimeout(resolve, 0));
     return new Promise((resolve, reject) => {
       this.running = { resolve, reject };
+      this.watch();
       for (const t of this.threads) t.hold(true);
       this.counters.set(this.countersFor(entry, from, to));
       Atomics.store(c, Control.entry, entry);
@@ -70,6 +95,37 @@ export class Team {
       Atomics.add(c, Control.progress, 1);
       Atomics.notify(c, Control.progress);
     });
+  }
+
+  /** The threads; what cannot be started at all is told by `ready`. */
+  private started(workers: number, start: StartThread): Thread[] {
+    try {
+      return Array.from({ length: workers }, start);
+    } catch (e) {
+      this.broken = new DeviceLost(`a worker thread did not start: ${String(e)}`, STARTS);
+      return [];
+    }
+  }
+
+  /** Ends a run in which nothing happens: a thread that the engine took away says nothing. */
+  private watch(): void {
+    clearInterval(this.watching);
+    let seen = "";
+    let still = 0;
+    const tick = Math.max(1, this.options.patience / CHECKS);
+    this.watching = setInterval(() => {
+      const now = this.counters.join();
+      still = now === seen ? still + 1 : 0;
+      seen = now;
+      if (still >= CHECKS)
+        this.fail(
+          new DeviceLost(`no worker thread did anything for ${this.options.patience / 1000} s`, [
+            "the engine may have ended one, for want of memory",
+          ]),
+        );
+    }, tick);
+    // a process need not stay for it
+    (this.watching as { unref?: () => void }).unref?.();
   }
 
   /** Where every range begins, and nothing done. */
@@ -90,12 +146,14 @@ export class Team {
     for (const word of [Control.run, Control.progress]) Atomics.notify(this.control, word);
   }
   private finish(): void {
+    clearInterval(this.watching);
     for (const t of this.threads) t.hold(false);
     this.running?.resolve();
     this.running = undefined;
   }
   private fail(e: Error): void {
     this.broken ??= e;
+    clearInterval(this.watching);
     Atomics.store(this.control, Control.stop, 1);
     this.wake();
     for (const t of this.threads) t.hold(false);
@@ -103,6 +161,7 @@ export class Team {
     this.running = undefined;
   }
   async close(): Promise<void> {
+    clearInterval(this.watching);
     Atomics.store(this.control, Control.stop, 1);
     this.wake();
     await Promise.all(this.threads.map((t) => t.end()));

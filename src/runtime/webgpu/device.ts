@@ -28,7 +28,7 @@ const WANTED = [
 
 const SOFTWARE = /swiftshader|llvmpipe|lavapipe|warp|basic render|software/i;
 
-function classOf(info: GPUAdapterInfo): DeviceClass {
+function classOf(info: Partial<GPUAdapterInfo>): DeviceClass {
   if (info.isFallbackAdapter) return "software";
   return SOFTWARE.test([info.vendor, info.architecture, info.device, info.description].join(" ")) ? "software" : "hardware";
 }
@@ -40,7 +40,9 @@ export async function openDevice(gpu: GPU | undefined): Promise<WebGPUDevice> {
   if (gpu === undefined) {
     throw new NoDevice("this browser has no WebGPU", ["use a browser with WebGPU over https or localhost", "or run on WebAssembly"]);
   }
-  const adapter = await gpu.requestAdapter({ powerPreference: "high-performance" });
+  const adapter = await gpu.requestAdapter({ powerPreference: "high-performance" }).catch((e: unknown) => {
+    throw new NoDevice(`WebGPU gave no adapter: ${String(e)}`, ["or run on WebAssembly"]);
+  });
   if (adapter === null) {
     throw new NoDevice("WebGPU found no adapter on this machine", [
       "is a GPU driver with Vulkan, Metal or Direct3D 12 installed?",
@@ -48,8 +50,14 @@ export async function openDevice(gpu: GPU | undefined): Promise<WebGPUDevice> {
     ]);
   }
   const requiredLimits = Object.fromEntries(WANTED.map((name) => [name, adapter.limits[name]]));
-  const device = await adapter.requestDevice({ requiredLimits });
-  const info = adapter.info;
+  const device = await adapter.requestDevice({ requiredLimits }).catch((e: unknown) => {
+    throw new NoDevice(`WebGPU gave no device: ${String(e)}`, [
+      "another page or program may hold it: close that, or reload",
+      "or run on WebAssembly",
+    ]);
+  });
+  // older browsers do not say what it is
+  const info: Partial<GPUAdapterInfo> = adapter.info ?? {};
   const deviceClass = classOf(info);
   const words = [info.vendor, info.architecture].filter(Boolean).join(" ") || "unnamed adapter";
 
