@@ -91,6 +91,11 @@ def everywhere(total):
     return total
 
 
+def those(names, given):
+    """The names that are given."""
+    return [name for name in names if name in given]
+
+
 # ---- random numbers: Threefry-2x32 with 20 rounds, as in src/ir/random.ts
 
 _MASK = 0xFFFFFFFF

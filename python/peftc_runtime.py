@@ -60,6 +60,11 @@ class Program:
             if name not in self.gradients:
                 shape = self.local(slot["shape"]) if f"state:{name}" in self.parted else slot["shape"]
                 self.states[name] = torch.zeros(shape, dtype=DTYPES[slot["dtype"]], device=device)
+        self.prepare = spec["prepare"] and {**spec["prepare"], "function": modules["prepare"].prepare}
+        self.sources = {}
+        """Parameters that are read for that alone, until it is computed."""
+        self.complete = set()
+        """Of what it is computed from: what is there."""
         self.wrapped = None
         """The model as DDP wraps it; made when the first gradient is asked for, when parameters have their values."""
 
@@ -125,6 +130,30 @@ class Program:
                 raise KeyError(f"{name} is a gradient, which begins at zero")
             self.gradients[name].grad = None
             return
+        source = self.spec["sources"].get(name) if kind == "param" else None
+        shape = source["shape"] if source else self.shape(kind, name)
+        if source:
+            if name not in self.sources:
+                self.sources[name] = torch.empty(shape, device=self.device)
+            self.sources[name].view(-1)[at : at + values.numel()].copy_(values)
+        else:
+            self.place(kind, name, at, values)
+        if kind == "param" and self.prepare and name in self.prepare["reads"] and at + values.numel() == math.prod(shape):
+            self.complete.add(name)
+            self.once(name)
+
+    @torch.no_grad()
+    def once(self, name):
+        """Computes what is computed once, of a parameter that is there now, or of all when they are."""
+        names = [name] if self.prepare["apart"] else self.prepare["reads"]
+        if not self.complete.issuperset(names):
+            return
+        given = {n: self.sources.pop(n) if n in self.sources else self.read("param", n) for n in names}
+        _, _, made = self.prepare["function"](given, {}, {})
+        for key, value in made.items():
+            self.place("param", key, 0, value.contiguous().reshape(-1).view(torch.float32))
+
+    def place(self, kind, name, at, values):
         with torch.no_grad():
             place = self.own(kind, name).view(-1)
             first = 0
@@ -251,7 +280,9 @@ class Program:
         return {key: value.detach() for key, value in outputs.items()}
 
     def keep(self, params, states):
+        # what is kept is written in its place later: nothing may lie where something else does
         held = {self.own("param", name).untyped_storage().data_ptr() for name in self.params}
+        held.update(value.untyped_storage().data_ptr() for value in self.states.values())
 
         def own(kind, name, value):
             value = value.detach()
@@ -259,7 +290,10 @@ class Program:
             if self.in_parts(kind, name) and list(value.shape) == list(shape):
                 first, end = self.rows(shape[0])
                 value = value[first:end]
-            return value.clone() if value.untyped_storage().data_ptr() in held or not value.is_contiguous() else value
+            if value.untyped_storage().data_ptr() in held or not value.is_contiguous():
+                value = value.clone(memory_format=torch.contiguous_format)
+            held.add(value.untyped_storage().data_ptr())
+            return value
 
         params = {name: own("param", name, value) for name, value in params.items()}
         states = {name: own("state", name, value) for name, value in states.items() if name not in self.gradients}

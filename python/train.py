@@ -5,6 +5,7 @@ Trains the program beside it, without peftc: `torchrun --nproc-per-node N train.
     values.safetensors                first values     data-*.safetensors, order.safetensors   rows, and which each update reads
 """
 import argparse
+import importlib
 import json
 import os
 import struct
@@ -82,10 +83,9 @@ def main():
     import objective
 
     modules = {"model": model, "objective": objective}
-    if os.path.exists(os.path.join(HERE, "update.py")):
-        import update
-
-        modules["update"] = update
+    for name in ("update", "prepare"):
+        if os.path.exists(os.path.join(HERE, f"{name}.py")):
+            modules[name] = importlib.import_module(name)
     program = runtime.Program(spec, modules, device, {"shard": options.shard, "dtype": options.dtype, "compile": options.compile, "recompute": options.recompute or spec["recompute"]})
     first = read(os.path.join(HERE, "values.safetensors"))
     checkpoint = os.path.join(options.output, "checkpoint.safetensors")

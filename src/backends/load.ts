@@ -39,8 +39,29 @@ export interface LoadGraph extends Omit<Load, "pieces"> {
   readonly pieces?: { readonly count: number; readonly whole: readonly string[]; readonly rest?: string };
 }
 
-/** `moving`: what must stay in the graphs, such as that by which a gradient is still to be taken. */
-export function hoist(graphs: readonly Graph[], moving: (n: Node) => boolean = () => false): Loaded {
+/** The graphs reading what is computed once like parameters, and what that is. */
+export interface Once {
+  readonly graphs: readonly Graph[];
+  readonly results: readonly Result[];
+}
+
+export function hoist(graphs: readonly Graph[]): Loaded {
+  const { graphs: rewritten, results } = onceOf(graphs);
+  if (results.length === 0) return { graphs, loads: [], halves: [] };
+  const kept = parametersOf(rewritten.flatMap((g) => g.results.map((r) => r.node)));
+  const halves = halvesOf(results, kept);
+  const others = results.filter(({ name }) => !halves.some((h) => h.as === name));
+  return { graphs: rewritten, loads: loadGraphs(others, kept), halves };
+}
+
+/**
+ * `moving`: what must stay in the graphs, such as that by which a gradient is still to be taken. `nameOf`: what the next one is called.
+ */
+export function onceOf(
+  graphs: readonly Graph[],
+  moving: (n: Node) => boolean = () => false,
+  nameOf: (n: Node, index: number) => string = (_, index) => `${PREFIX}${index}`,
+): Once {
   const updated = new Set(graphs.flatMap((g) => g.results.filter((r) => r.role !== "output").map((r) => storageKey(r.role, r.name))));
   const keys = new Map<Node, string>();
   const numbered = new Map<string, number>();
@@ -104,7 +125,7 @@ export function hoist(graphs: readonly Graph[], moving: (n: Node) => boolean = (
       const key = keyOf(n);
       let entry = made.get(key);
       if (!entry) {
-        entry = { name: `${PREFIX}${made.size}`, node: n };
+        entry = { name: nameOf(n, made.size), node: n };
         made.set(key, entry);
       }
       known.set(n, node("param", [], { name: entry.name, shape: n.type.shape }, n.type, n.origin));
@@ -112,12 +133,7 @@ export function hoist(graphs: readonly Graph[], moving: (n: Node) => boolean = (
     const out = rebuild(roots, known);
     return { results: graph.results.map((r, i) => ({ ...r, node: out[i] })) };
   });
-  if (made.size === 0) return { graphs, loads: [], halves: [] };
-  const results = [...made.values()].map(({ name, node }): Result => ({ role: "param", name, node }));
-  const kept = parametersOf(rewritten.flatMap((g) => g.results.map((r) => r.node)));
-  const halves = halvesOf(results, kept);
-  const others = results.filter(({ name }) => !halves.some((h) => h.as === name));
-  return { graphs: rewritten, loads: loadGraphs(others, kept), halves };
+  return { graphs: rewritten, results: [...made.values()].map(({ name, node }): Result => ({ role: "param", name, node })) };
 }
 
 /** Results that are nothing but 16 bits of a parameter that nothing else reads. */
@@ -134,7 +150,7 @@ function halvesOf(results: readonly Result[], kept: ReadonlySet<string>): Half[]
   });
 }
 
-function parametersOf(roots: readonly Node[]): Set<string> {
+export function parametersOf(roots: readonly Node[]): Set<string> {
   return new Set(order(roots).flatMap((n) => (rowOf(n).supply === "param" ? [String(n.attrs.name)] : [])));
 }
 

@@ -42,6 +42,24 @@ describe("across processes", () => {
     expect(again.memory.activations).toBeLessThan(one.memory.activations);
   });
 
+  test("a base in 4 bits is kept as codes, a seventh of it, and not as what they were made of", async () => {
+    const at = deep(
+      `import { NF4 } from "std/methods/lora"\nimport { Linear } from "std/nn"\n${spec.replace("attach lora", "attach four = NF4() to gpt2.transformer.h[*].**: Linear\nattach lora")}`,
+    );
+    const parameters = async (file: string) => {
+      const { err, events } = await peftc(at, ["plan", file, "--on", "torch", "--json"]);
+      expect(err).toBe("");
+      return (events().find((e) => e.event === "plan_across") as { memory: { parameters: number } }).memory.parameters;
+    };
+    at.put("plain.peft", spec);
+    // two layers of 12 · 16² weights: 4 bits and a scale for 64 of them in place of 32 bits
+    const weights = 4 * 2 * 12 * 16 ** 2;
+    expect((await parameters("plain.peft")) - (await parameters("main.peft"))).toBe(weights - weights / 8 - weights / 64);
+    expect((await peftc(at, ["build", "main.peft", "--target", "torch", "-o", "four"])).code).toBe(0);
+    expect(at.get("four/prepare.py")).toMatch(/states\[f"\{name\}_codes"\] = /);
+    expect(at.get("four/model.py")).not.toMatch(/ops\.quantise/);
+  });
+
   test("what belongs to --on is refused without it, and so are other places and ways", async () => {
     const at = deep(spec);
     for (const [args, says] of [

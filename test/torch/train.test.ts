@@ -77,7 +77,6 @@ const METHODS: Readonly<Record<string, Wanted>> = {
     steps: 6,
   },
   "LoRA over a base in 4 bits": {
-    by: [1, "ddp"],
     more: 'import { Linear } from "std/nn"\n',
     attach: `attach four = NF4() to gpt2.transformer.h[*].**: Linear\n${LORA}`,
   },

@@ -4,13 +4,16 @@
  */
 import { symbolsOf } from "../../ir/dim.ts";
 import { Bug } from "../../ir/errors.ts";
-import { type Body, type Graph, type Node, order } from "../../ir/graph.ts";
+import { type Body, type DType, type Graph, type Node, order } from "../../ir/graph.ts";
 import { rowOf } from "../../ir/ops/index.ts";
 import type { Around } from "./around.ts";
 import { isKeyIn } from "./keys.ts";
 import { Region, withDevice } from "./region.ts";
 import { BINDS, identifier, quoted } from "./text.ts";
 import { assignments, construct, type Module, type Tree } from "./tree.ts";
+
+/** What a module holds is f32 to PyTorch, so that it is cut and handed on as all else; words are its bits. */
+export const asHeld = (text: string, dtype: DType): string => (dtype === "f32" ? text : `${text}.view(torch.int32)`);
 
 /** A turn that has a module of its own. */
 interface Home {
@@ -244,7 +247,7 @@ export class Blocks {
     if (rowOf(arg).supply !== "param") return undefined;
     const name = String(arg.attrs.name);
     if (this.homes.get(name)?.path !== path) return undefined;
-    return this.tree.text(this.tree.pathOf(name), "self", path.split("."));
+    return asHeld(this.tree.text(this.tree.pathOf(name), "self", path.split(".")), arg.type.dtype);
   }
 
   private print(

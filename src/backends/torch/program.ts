@@ -8,10 +8,11 @@ import { Bug } from "../../ir/errors.ts";
 import { type Graph, type Node, order } from "../../ir/graph.ts";
 import { roll } from "../../ir/loops/roll.ts";
 import { rowOf } from "../../ir/ops/index.ts";
-import { Blocks } from "./blocks.ts";
+import { asHeld, Blocks } from "./blocks.ts";
 import { writeOutInner } from "./inner.ts";
 import { type Kind, kindOf } from "./kinds.ts";
 import { type InputSlot, inputOf, slotOf } from "./leaves.ts";
+import { prepared } from "./once.ts";
 import { Region } from "./region.ts";
 import { type Shards, shardsOf } from "./shards.ts";
 import { identifier, quoted } from "./text.ts";
@@ -73,6 +74,15 @@ export interface TorchProgram {
   readonly entries: readonly TorchFunction[];
   /** Modules that are turns of loops, and whose parameters nothing else reads. */
   readonly blocks: readonly string[];
+  /** What is computed once from frozen parameters, and kept like parameters. */
+  readonly prepare?: {
+    readonly reads: readonly string[];
+    readonly made: readonly string[];
+    /** Whether what is made of a parameter needs no other. */
+    readonly apart: boolean;
+  };
+  /** Parameters that are read for that alone, and not kept. */
+  readonly sources: ReadonlyMap<string, Slot>;
 }
 
 const HEADER = `import math
@@ -91,7 +101,7 @@ export interface PrintOptions {
 }
 
 export function printTorch(entries: readonly TorchEntry[], { place, title = "a program" }: PrintOptions = {}): TorchProgram {
-  const bound = distinct(entries);
+  const { bound, once } = distinct(entries);
   const params = new Map<string, Slot>();
   const states = new Map<string, Slot>();
   const differentiated = new Set<string>();
@@ -128,7 +138,7 @@ export function printTorch(entries: readonly TorchEntry[], { place, title = "a p
     }
     const shards = kind.update ? shardsOf(graph, gradients, elsewhere) : undefined;
     if (!kind.update) for (const path of blocks.openedBy(graph)) opened.add(path);
-    const text = printEntry(call, graph, batch, wanted, { tree, blocks, place, kind, shards });
+    const text = printEntry(call, graph, batch, wanted, { tree, blocks, place, kind, shards, params });
     const { lines, uses, ...about } = text;
     (about.kind === "update" ? updates : texts).push(lines.join("\n"));
     for (const name of names) {
@@ -141,18 +151,31 @@ export function printTorch(entries: readonly TorchEntry[], { place, title = "a p
   const update = [`"""What an update of ${title} makes of gradients, states and parameters. Written by peftc."""`, HEADER, ...updates].join(
     "\n\n",
   );
+  const prepare =
+    once &&
+    printUpdate("prepare", once.prepare, {
+      gradients: new Map(),
+      elsewhere: new Set(),
+      place,
+      unique: (name) => unique(name, taken),
+      some: true,
+    });
+  const prepares = prepare && [`"""What ${title} computes once. Written by peftc."""`, HEADER, prepare.text].join("\n\n");
   const slots = new Map([...params].map(([name, slot]) => [name, { ...slot, module: moduleName(tree, name) }]));
   return {
     files: new Map([
       ["model.py", `${model}\n`],
       ["objective.py", `${objective}\n`],
       ...(updates.length > 0 ? [["update.py", `${update}\n`] as const] : []),
+      ...(prepares === undefined ? [] : [["prepare.py", `${prepares}\n`] as const]),
     ]),
     params: slots,
     states,
     differentiated: [...differentiated],
     entries: functions.map((f) => (f.backward ? { ...f, unused: [...differentiated].some((name) => !usedBy.get(f.name)!.has(name)) } : f)),
     blocks: blocks.lists(opened),
+    ...(once && prepare && { prepare: { reads: once.reads, made: [...once.made], apart: prepare.apart } }),
+    sources: once?.sources ?? new Map(),
   };
 }
 
@@ -190,9 +213,14 @@ function modelClass(tree: Tree): string {
   ].join("\n");
 }
 
+interface Bound {
+  readonly names: string[];
+  readonly graph: Graph;
+  readonly batch: string | undefined;
+}
 /** Entries of one graph that differ in the batch alone are one. */
-function distinct(entries: readonly TorchEntry[]): { names: string[]; graph: Graph; batch: string | undefined }[] {
-  const out = new Map<string, { names: string[]; graph: Graph; batch: string | undefined }>();
+function distinct(entries: readonly TorchEntry[]): { readonly bound: readonly Bound[]; readonly once: ReturnType<typeof prepared> } {
+  const out = new Map<string, Bound>();
   const ids = new Map<Graph, number>();
   for (const { name, graph, sizes, batch, values } of entries) {
     if (!ids.has(graph)) ids.set(graph, ids.size);
@@ -200,9 +228,11 @@ function distinct(entries: readonly TorchEntry[]): { names: string[]; graph: Gra
     const key = `${ids.get(graph)} ${others.map(([symbol, size]) => `${symbol}=${size}`).sort()}`;
     const known = out.get(key);
     if (known) known.names.push(name);
-    else out.set(key, { names: [name], graph: roll(writeOutInner(bind(graph, new Map(others), { values }))), batch });
+    else out.set(key, { names: [name], graph: writeOutInner(bind(graph, new Map(others), { values })), batch });
   }
-  return [...out.values()];
+  const all = [...out.values()];
+  const once = prepared(all.map((b) => b.graph));
+  return { bound: all.map((b, i) => ({ ...b, graph: roll(once?.graphs[i] ?? b.graph) })), once };
 }
 
 function collect(graph: Graph, params: Map<string, Slot>, states: Map<string, Slot>): void {
@@ -224,6 +254,7 @@ interface Printing {
   readonly place: PrintOptions["place"];
   readonly kind: Kind;
   readonly shards: Shards | undefined;
+  readonly params: ReadonlyMap<string, Slot>;
 }
 
 function printEntry(
@@ -231,7 +262,7 @@ function printEntry(
   graph: Graph,
   batch: string | undefined,
   wanted: ReadonlySet<Node>,
-  { tree, blocks, place, kind, shards }: Printing,
+  { tree, blocks, place, kind, shards, params }: Printing,
 ) {
   const { backward, update } = kind;
   const kept = backward ? graph.results.filter((r) => !backward.states.has(r.name)) : graph.results;
@@ -243,7 +274,7 @@ function printEntry(
   const region = new Region(
     {
       param: (name) => {
-        return update ? `p[${quoted(name)}]` : tree.text(tree.pathOf(name), "self");
+        return update ? `p[${quoted(name)}]` : asHeld(tree.text(tree.pathOf(name), "self"), params.get(name)!.dtype);
       },
       loop: (n, r, around) => blocks.run(n, r, around, wanted),
       outermost: true,

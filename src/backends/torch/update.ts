@@ -23,16 +23,18 @@ interface UpdateOptions {
   readonly place: PrintOptions["place"];
   /** A name that the file has not. */
   unique(name: string): string;
+  /** Whether it may be run for some of the parameters, which alone are then there. */
+  readonly some?: boolean;
 }
 
-export function printUpdate(call: string, given: Graph, { gradients, elsewhere, place, unique }: UpdateOptions) {
+export function printUpdate(call: string, given: Graph, { gradients, elsewhere, place, unique, some = false }: UpdateOptions) {
   const graph = single(given);
   const shards = shardsOf(graph, gradients, elsewhere);
   // gradients begin anew by themselves
   const results = graph.results.filter((r) => !(r.role === "state" && gradients.has(r.name)));
   const nodes = order(results.map((r) => r.node));
   const owners = ownersOf({ results }, gradients, shards.totals);
-  const update = new Update(results, owners, shards, gradients, place, unique);
+  const update = new Update(results, owners, shards, gradients, place, unique, some);
   const { head, lines } = update.print();
   const text = [
     ...head,
@@ -51,6 +53,7 @@ export function printUpdate(call: string, given: Graph, { gradients, elsewhere, 
     parted: [...shards.names],
     totals: shards.totals.size,
     temporary: update.temporary(),
+    apart: results.every((r) => owners.of.has(r.node)),
     reads: order(graph.results.map((r) => r.node)).flatMap((n) => slotOf(n) ?? []),
   };
 }
@@ -82,6 +85,7 @@ class Update {
     private readonly gradients: ReadonlyMap<string, string>,
     private readonly place: PrintOptions["place"],
     private readonly unique: (name: string) => string,
+    private readonly some: boolean,
   ) {
     for (const { inside } of owners.totals.values()) for (const n of inside) this.inTotals.add(n);
   }
@@ -233,7 +237,10 @@ class Update {
       else byText.set(key, { owners: [owner], pieces });
     }
     const many = byText.size > 1;
-    return [...byText.values()].map((group, i) => ({ name: this.unique(many ? `TRAINED_${i + 1}` : "TRAINED"), ...group }));
+    return [...byText.values()].map((group, i) => ({
+      name: this.unique(many ? `${this.some ? "FROZEN" : "TRAINED"}_${i + 1}` : this.some ? "FROZEN" : "TRAINED"),
+      ...group,
+    }));
   }
 
   private pieceText(owner: string, at: number, stand: Map<Node, string>): Piece | undefined {
@@ -316,7 +323,8 @@ class Update {
       const stands = new Map([...piece.stand].map(([n, text]) => [text, n]));
       // biome-ignore lint/suspicious/noControlCharactersInRegex: they stand for names
       const text = piece.text.replace(/\u0001\d+\u0002/g, (found) => this.known.get(stands.get(found)!)!.text);
-      this.lines.push(`for name in ${names.join(" + ")}:`, ...text.split("\n").map((line) => `    ${line}`));
+      const over = this.some ? `ops.those(${names.join(" + ")}, p)` : names.join(" + ");
+      this.lines.push(`for name in ${over}:`, ...text.split("\n").map((line) => `    ${line}`));
     }
   }
 

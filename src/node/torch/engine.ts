@@ -130,6 +130,8 @@ export function specOf(printed: TorchProgram): Record<string, unknown> {
     states: Object.fromEntries(printed.states),
     differentiated: printed.differentiated,
     blocks: printed.blocks,
+    sources: Object.fromEntries(printed.sources),
+    prepare: printed.prepare ?? null,
     entries: printed.entries,
   };
 }
@@ -154,7 +156,10 @@ function build(entries: readonly EntryPoint[], { trained, memory, reverse }: Bui
         return [name, tensors.length - 1];
       }),
     );
-  const params = table(printed.params, (name) => (trained.includes(name) ? "trained" : "frozen"));
+  // what is made of others is not written; what others are made of is
+  const made = new Set(printed.prepare?.made);
+  const written = new Map([...[...printed.params].filter(([name]) => !made.has(name)), ...printed.sources]);
+  const params = table(written, (name) => (trained.includes(name) ? "trained" : "frozen"));
   const states = table(printed.states, () => "trained");
   const { parameters, gradients, states: kept, gathered, activations } = across.memory;
   const whole = tensors.filter((t) => t.arena === "frozen").reduce((sum, t) => sum + t.bytes, 0);
@@ -273,7 +278,8 @@ class TorchSession implements Session {
   }
 
   private find(kind: "param" | "state", name: string): { readonly dtype: string; readonly shape: readonly number[] } {
-    const slot = (kind === "param" ? this.printed.params : this.printed.states).get(name);
+    const { params, sources, states } = this.printed;
+    const slot = kind === "param" ? (params.get(name) ?? sources.get(name)) : states.get(name);
     if (!slot) throw new InputError("P0801", `the program has no ${kind} ${name}`);
     return slot;
   }

@@ -58,9 +58,9 @@ export async function writeTorchPackage(files: Files, folder: string, stage: Tra
   };
   put("program.json", `${JSON.stringify(spec, null, 1)}\n`);
   store("values.safetensors", [
-    ...[...printed.params].map(
-      ([name, { shape }]): OutTensor => ({ name: `param:${name}`, shape, dtype: "F32", values: () => host.values.param(name) }),
-    ),
+    ...[...printed.params, ...printed.sources]
+      .filter(([name]) => printed.prepare?.made.includes(name) !== true)
+      .map(([name, { shape }]): OutTensor => ({ name: `param:${name}`, shape, dtype: "F32", values: () => host.values.param(name) })),
     ...kept.map((name): OutTensor => {
       const { dtype, shape } = printed.states.get(name)!;
       return {
