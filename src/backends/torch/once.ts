@@ -4,6 +4,7 @@
  */
 import { type Graph, type Node, order } from "../../ir/graph.ts";
 import { rowOf } from "../../ir/ops/index.ts";
+import { rebuild, withInputs } from "../../ir/rebuild.ts";
 import { onceOf, parametersOf } from "../load.ts";
 import type { Slot } from "./program.ts";
 import { wantedIn } from "./wanted.ts";
@@ -19,18 +20,34 @@ interface Prepared {
   readonly made: ReadonlySet<string>;
 }
 
+/** Names of what is made of numbers alone begin so: no parameter's coming asks for it, so it stays where it is. */
+const NUMBERS = "numbers/";
+
+function writtenOut(graph: Graph, values: ReadonlyMap<string, Node>): Graph {
+  const roots = rebuild(
+    graph.results.map((r) => r.node),
+    new Map(),
+    (n, inputs) => (rowOf(n).supply === "param" ? values.get(String(n.attrs.name)) : undefined) ?? withInputs(n, inputs),
+  );
+  return { results: graph.results.map((r, i) => ({ ...r, node: roots[i] })) };
+}
+
 export function prepared(graphs: readonly Graph[]): Prepared | undefined {
   const wanted = new Set(graphs.flatMap((g) => [...wantedIn(g.results.map((r) => r.node))]));
   const numbers = new Map<string, number>();
-  const nameOf = (n: Node): string => {
+  const nameOf = (n: Node, index: number): string => {
     const [base] = parametersOf([n]);
+    if (base === undefined) return `${NUMBERS}${index}`;
     const stem = `${base}_${n.type.dtype === "i32" ? "codes" : "once"}`;
     numbers.set(stem, (numbers.get(stem) ?? 0) + 1);
     return numbers.get(stem) === 1 ? stem : `${stem}_${numbers.get(stem)}`;
   };
   const byName = new Set([...wanted].flatMap((n) => (rowOf(n).supply === "param" ? [String(n.attrs.name)] : [])));
   const moving = (n: Node) => wanted.has(n) || (rowOf(n).supply === "param" && byName.has(String(n.attrs.name)));
-  const { graphs: rewritten, results } = onceOf(graphs, moving, nameOf);
+  const found = onceOf(graphs, moving, nameOf);
+  const results = found.results.filter((r) => !r.name.startsWith(NUMBERS));
+  const numbersOnly = new Map(found.results.filter((r) => r.name.startsWith(NUMBERS)).map((r) => [r.name, r.node]));
+  const rewritten = numbersOnly.size === 0 ? found.graphs : found.graphs.map((g) => writtenOut(g, numbersOnly));
   if (results.length === 0) return undefined;
   const roots = results.map((r) => r.node);
   const kept = parametersOf(rewritten.flatMap((g) => g.results.map((r) => r.node)));
