@@ -17,7 +17,7 @@ import { Region } from "./region.ts";
 import { type Shards, shardsOf } from "./shards.ts";
 import { identifier, quoted } from "./text.ts";
 import { assignments, Tree } from "./tree.ts";
-import { printUpdate } from "./update.ts";
+import { printUpdate } from "./update-entry.ts";
 import { wantedIn } from "./wanted.ts";
 
 /** A graph with a number for each of its symbols but the batch's, which stays open. */

@@ -2,61 +2,18 @@
  * What an update makes of gradients, states and parameters: what is said of single parameters as loops over those of which the same is said, and between
  * them what is made of all.
  */
-import { type Graph, type Node, node, order, type Result, sizes } from "../../ir/graph.ts";
+import { type Node, node, type Result, sizes } from "../../ir/graph.ts";
 import { isExpand, isReshape, rowOf, splatOf } from "../../ir/ops/index.ts";
 import { rebuild } from "../../ir/rebuild.ts";
 import type { Around } from "./around.ts";
-import { inputOf, slotOf } from "./leaves.ts";
+import { slotOf } from "./leaves.ts";
 import { liveOf } from "./live.ts";
-import { type Owners, ownersOf } from "./owners.ts";
+import type { Owners } from "./owners.ts";
 import type { PrintOptions } from "./program.ts";
 import { Region, withDevice } from "./region.ts";
-import { type Shards, shardsOf } from "./shards.ts";
+import type { Shards } from "./shards.ts";
 import { identifier, quoted } from "./text.ts";
-import { aliasOf, keyOf, single } from "./update-names.ts";
-
-interface UpdateOptions {
-  /** The parameter of each state that is its gradient. */
-  readonly gradients: ReadonlyMap<string, string>;
-  /** States that other entries read. */
-  readonly elsewhere: ReadonlySet<string>;
-  readonly place: PrintOptions["place"];
-  /** A name that the file has not. */
-  unique(name: string): string;
-  /** Whether it may be run for some of the parameters, which alone are then there. */
-  readonly some?: boolean;
-}
-
-export function printUpdate(call: string, given: Graph, { gradients, elsewhere, place, unique, some = false }: UpdateOptions) {
-  const graph = single(given);
-  const shards = shardsOf(graph, gradients, elsewhere);
-  // gradients begin anew by themselves
-  const results = graph.results.filter((r) => !(r.role === "state" && gradients.has(r.name)));
-  const nodes = order(results.map((r) => r.node));
-  const owners = ownersOf({ results }, gradients, shards.totals);
-  const update = new Update(results, owners, shards, gradients, place, unique, some);
-  const { head, lines } = update.print();
-  const text = [
-    ...head,
-    "@torch.no_grad()",
-    `def ${call}(p, x, s):`,
-    ...withDevice(lines, "next(iter(p.values())).device").map((line) => `    ${line}`),
-    "",
-  ].join("\n");
-  return {
-    text,
-    inputs: nodes.flatMap((n) => (rowOf(n).supply === "input" ? [inputOf(n)] : [])),
-    outputs: results.filter((r) => r.role === "output").map((r) => r.name),
-    kind: "update" as const,
-    additive: false,
-    adds: [],
-    parted: [...shards.names],
-    totals: shards.totals.size,
-    temporary: update.temporary(),
-    apart: results.every((r) => owners.of.has(r.node)),
-    reads: order(graph.results.map((r) => r.node)).flatMap((n) => slotOf(n) ?? []),
-  };
-}
+import { aliasOf, keyOf } from "./update-names.ts";
 
 /** What is read across pieces of the text. */
 interface Shared {
@@ -66,7 +23,7 @@ interface Shared {
 
 const RESERVED = ["p", "x", "s", "w", "name", "rest", "device", "params", "states", "outputs"];
 
-class Update {
+export class Update {
   /** Texts of what is of all, and of what one parameter's piece gives to others. */
   private readonly known = new Map<Node, Shared>();
   private readonly names = new Set<string>();
