@@ -101,7 +101,7 @@ export async function compileProgram(
       steps: e.steps.flatMap((s): (Dispatch | HostStep)[] =>
         "host" in s
           ? [{ host: s.host.op, attrs: s.host.attrs, operands: s.operands, results: s.results, label: s.label }]
-          : target.dispatch(s, tensors),
+          : target.dispatch(s, tensors).map((d) => (s.part === undefined ? d : { ...d, part: s.part })),
       ),
       inputs: [...e.inputs.keys()].filter((name) => !computed.has(name)),
       outputs: [...e.outputs.keys()],

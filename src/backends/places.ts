@@ -1,6 +1,6 @@
 /** Where values lie: a space in pages, how long each value lives, which may lie over which, and kernels with their places. */
 import { Bug, type Node, type Result } from "../ir/graph.ts";
-import type { StorageType } from "../runtime/program.ts";
+import type { Part, StorageType } from "../runtime/program.ts";
 import { mayOverwrite, merge } from "./alias.ts";
 import type { Step } from "./kernels/fuse.ts";
 import type { Index } from "./kernels/index.ts";
@@ -23,6 +23,7 @@ export interface PlannedKernel<T = number> {
   readonly measure?: number;
   readonly operands: readonly T[];
   readonly label: string;
+  readonly part?: Part | undefined;
 }
 
 /** A linear space cut into pages of equal size; what is smaller than a page never crosses a border. */
@@ -97,6 +98,13 @@ export function allocate(lives: readonly Life[], space: { fit(from: number, byte
 export const bytesOf = (n: Node): number => 4 * elements(n);
 
 export const labelOf = (n: Node): string => (n.origin.path ? `${n.origin.path} ${n.op}` : n.op);
+
+/** The part of a step that a value belongs to; `undefined`: forward. */
+export function partOf(n: Node): Part | undefined {
+  if (n.origin.recomputed !== undefined || n.origin.again?.copy) return "again";
+  if (n.origin.half !== undefined) return "backward";
+  return n.backward ? "update" : undefined;
+}
 
 /** The step that makes each root. */
 export const makersOf = (steps: readonly Step[]): ReadonlyMap<Node, Step> =>

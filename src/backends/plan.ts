@@ -22,6 +22,7 @@ import {
   overwrites,
   type PlannedKernel,
   type PlanOptions,
+  partOf,
   Space,
 } from "./places.ts";
 import { type Scheduled, storageKey } from "./schedule.ts";
@@ -186,12 +187,17 @@ export function plan(inputs: readonly PlanInput[], options: PlanOptions, counted
     const tensorOf = (n: Node): number => where.get(n) ?? leaf(n);
     const same = (a: number, b: number) => sameRange(tensors[a], tensors[b]);
     for (const s of steps) {
-      const label = labelOf(s.roots[s.roots.length - 1]);
+      const last = s.roots[s.roots.length - 1];
+      const [label, part] = [labelOf(last), partOf(last)];
       if (s.loop) {
         const room: Range = { arena: "activations", offset: rooms.get(s)!.offset, bytes: rooms.get(s)!.bytes, dtype: "f32" };
         const home = { has: (n: Node) => where.has(n) || isLeaf(n), rangeOf: (n: Node) => absolute(tensorOf(n)) };
         for (const k of unfold(inner.turns(s, home, room)))
-          planned.push({ ...k, operands: k.operands.map((r) => at(r.arena as ArenaName, r.offset, r.dtype, r.bytes)) });
+          planned.push({
+            ...k,
+            part: part ?? k.part,
+            operands: k.operands.map((r) => at(r.arena as ArenaName, r.offset, r.dtype, r.bytes)),
+          });
         continue;
       }
       if (s.host) {
@@ -201,14 +207,15 @@ export function plan(inputs: readonly PlanInput[], options: PlanOptions, counted
       for (const b of s.built) {
         if (b.preserves) {
           const [from, to] = [tensorOf(b.preserves), tensorOf(s.roots[0])];
-          if (!same(from, to)) planned.push(copyStep(from, to, bytesOf(b.preserves), b.preserves.type.dtype, label));
+          if (!same(from, to)) planned.push({ ...copyStep(from, to, bytesOf(b.preserves), b.preserves.type.dtype, label), part });
         }
         const measure = counted.measureOf.get(s.roots[0]);
-        const kernel = joined(b.kernel, b.tensors.map(tensorOf), same, label);
+        const kernel = { ...joined(b.kernel, b.tensors.map(tensorOf), same, label), part };
         planned.push(measure === undefined ? kernel : { ...kernel, measure });
       }
     }
-    for (const c of copies) planned.push(copyStep(tensorOf(c.from), c.to, bytesOf(c.from), c.from.type.dtype, c.label));
+    for (const c of copies)
+      planned.push({ ...copyStep(tensorOf(c.from), c.to, bytesOf(c.from), c.from.type.dtype, c.label), part: partOf(c.from) });
     return { name: entry.name, steps: planned, inputs: ins, outputs: outs };
   });
   spaceOf("io").end = io;

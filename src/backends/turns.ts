@@ -22,6 +22,7 @@ import {
   overwrites,
   type PlannedKernel,
   type PlanOptions,
+  partOf,
   Space,
   storeStep,
 } from "./places.ts";
@@ -171,17 +172,18 @@ export class Inner {
     const place = (n: Node): Range => where.get(n) ?? missing(n);
     const home = { has: (n: Node) => where.has(n), rangeOf: place };
     const planned = steps.flatMap((s): (TurnKernel | Turns)[] => {
-      const label = labelOf(s.roots[s.roots.length - 1]);
+      const last = s.roots[s.roots.length - 1];
+      const [label, part] = [labelOf(last), partOf(last)];
       if (s.host) throw new Bug(`${s.host.op} of ${s.host.origin.path} is computed by the host, within a loop`);
       if (s.loop) {
         const { offset, bytes } = rooms.get(s)!;
         return [inner.turns(s, home, { arena: "room", offset, bytes, dtype: "f32" })];
       }
       return s.built.flatMap((b): TurnKernel[] => {
-        const kernel = joined(b.kernel, b.tensors.map(place), sameRange, label);
+        const kernel = { ...joined(b.kernel, b.tensors.map(place), sameRange, label), part };
         if (!b.preserves) return [kernel];
         const [from, to] = [place(b.preserves), place(s.roots[0])];
-        return sameRange(from, to) ? [kernel] : [copyStep(from, to, from.bytes, from.dtype, label), kernel];
+        return sameRange(from, to) ? [kernel] : [{ ...copyStep(from, to, from.bytes, from.dtype, label), part }, kernel];
       });
     });
     for (const c of copies) planned.push(copyStep(place(c.from), c.to, c.to.bytes, c.to.dtype, labelOf(c.from)));

@@ -5,6 +5,7 @@ import type { Project, Static } from "../compiler/project.ts";
 import { readNumber } from "../compiler/read/literals.ts";
 import type { DeviceChoice } from "../node/engine.ts";
 import { openWorkspace, type Workspace } from "../node/workspace.ts";
+import type { WasmOptions } from "../runtime/wasm.ts";
 import type { Sources } from "../train/compiler-host.ts";
 import type { Engine } from "../train/engine.ts";
 import { wholeModelOf } from "../train/held.ts";
@@ -171,14 +172,19 @@ export class Session {
     return project;
   }
 
-  async engine(elsewhere?: Elsewhere): Promise<Engine> {
-    if (elsewhere?.on !== undefined) return this.torch(elsewhere);
+  /** `timed`: is told when kernels ran; only on WebAssembly, which is then what runs them unless something else is asked for. */
+  async engine(elsewhere?: Elsewhere, timed?: WasmOptions["timed"]): Promise<Engine> {
+    if (elsewhere?.on !== undefined) {
+      if (timed !== undefined) throw new Usage("--profile times the kernels of this process, and --on has others compute");
+      return this.torch(elsewhere);
+    }
     refuseWithout(elsewhere);
-    const choice = this.options.device ?? "auto";
+    const asked = this.options.device ?? "auto";
+    const choice = timed !== undefined && asked === "auto" ? "wasm" : asked;
     if (!isDevice(choice))
       throw new Usage(`--device ${choice}: there is no such device`, ["the devices are: auto, webgpu, native, wasm, reference"]);
     const { openEngine } = await import("../node/engine.ts");
-    const engine = await openEngine(choice);
+    const engine = await openEngine(choice, {}, timed);
     this.display.listen({ event: "device", device: engine.device, reason: engine.reason });
     return this.bounded(engine);
   }

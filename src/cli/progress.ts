@@ -4,6 +4,7 @@ import pc from "picocolors";
 import { printable } from "../ir/printable.ts";
 import { showBytes } from "../train/budget.ts";
 import type { Listen, RunEvent } from "../train/events.ts";
+import type { EntryProfile } from "../train/profile.ts";
 import { shown } from "../train/report/report.ts";
 import { line } from "./errors.ts";
 import type { Io } from "./io.ts";
@@ -56,6 +57,23 @@ function stepText(e: StepEvent): string {
 type LoadingEvent = Extract<RunEvent, { event: "loading" }>;
 const loadingText = (e: LoadingEvent): string => `loading ${grouped(e.parameters)} of ${grouped(e.of)} parameters`;
 
+/** Lines of a table of a profile. */
+const DEAREST = 12;
+/** Of an entry that takes less of the whole time only the sum is shown. */
+const SMALL = 0.05;
+
+/** Where the time of an entry goes: parts of a step, then the dearest sites and kernels. */
+function profileText({ entry, runs, milliseconds, ...tables }: EntryProfile, wanted: boolean): string {
+  const ms = (x: number) => x.toFixed(x < 10 ? 2 : 1);
+  const rows = Object.entries(tables).flatMap(([of, all]) => [
+    [of, "ms", "share", "kernels"],
+    ...all.slice(0, DEAREST).map((row) => [`  ${row.name}`, ms(row.milliseconds), `${(100 * row.share).toFixed(1)} %`, short(row.runs)]),
+    ...(all.length > DEAREST ? [[`  and ${all.length - DEAREST} others`]] : []),
+  ]);
+  const head = `${entry}: ${ms(milliseconds)} ms a run, mean of ${grouped(runs)}`;
+  return wanted ? `${head}\n${table(rows, "  ").trimEnd()}` : head;
+}
+
 /** What happens apart from steps. `undefined`: nothing to say. */
 function sentence(event: RunEvent, color: boolean): string | undefined {
   const bold = (text: string) => (color ? pc.bold(text) : text);
@@ -87,6 +105,11 @@ function sentence(event: RunEvent, color: boolean): string | undefined {
     }
     case "merged":
       return `  merged ${event.of} into ${event.to}: ${grouped(event.folded)} parameters changed${event.at === null ? "" : `, largest difference ${event.difference.toExponential(1)}${event.at === "" ? "" : ` (${event.at})`}`}`;
+    case "profile": {
+      const all = event.entries.reduce((sum, e) => sum + e.runs * e.milliseconds, 0);
+      const texts = event.entries.map((e) => profileText(e, e.runs * e.milliseconds >= SMALL * all));
+      return [...texts, `saved the trace in ${event.file}`].join("\n");
+    }
     case "note":
       return `  ${event.message}`;
     case "done":

@@ -1,7 +1,7 @@
 /** Which device runs it: asked for, or the best there is. */
 import { totalmem } from "node:os";
 import { NoDevice } from "../runtime/errors.ts";
-import { hasRelaxed, multiplyAdd, openWasm } from "../runtime/wasm.ts";
+import { hasRelaxed, multiplyAdd, openWasm, type WasmOptions } from "../runtime/wasm.ts";
 import { openDevice, openWebGPU, type WebGPUDevice } from "../runtime/webgpu.ts";
 import { backendEngine, type Driver, type Hooks } from "../train/backend.ts";
 import { memoryOf } from "../train/budget.ts";
@@ -17,15 +17,17 @@ import { torchEngine } from "./torch/engine.ts";
 /** auto: a hardware WebGPU adapter if there is one, else WebAssembly; native kernels are asked for, as compiling them takes longer than a short run. */
 export type DeviceChoice = "auto" | "webgpu" | "native" | "wasm" | "reference" | "torch";
 
-/** Throws `NoDevice` where the device asked for is not there. `hooks`: to look at graphs between passes. */
-export async function openEngine(choice: DeviceChoice, hooks: Hooks = {}): Promise<Engine> {
+/** Throws `NoDevice` where the device asked for is not there. `hooks`: to look at graphs between passes. `timed`: is told, on WebAssembly, when kernels ran. */
+export async function openEngine(choice: DeviceChoice, hooks: Hooks = {}, timed?: WasmOptions["timed"]): Promise<Engine> {
+  // kernels elsewhere run when the device likes, behind the back of whoever asks for the time
+  if (timed !== undefined && choice !== "wasm") throw new NoDevice("only kernels on WebAssembly are timed", ["run it with --device wasm"]);
   switch (choice) {
     case "reference":
       return referenceEngine();
     case "torch":
       return torchEngine();
     case "wasm":
-      return engineOf(wasmDriver("asked for"), hooks);
+      return engineOf(wasmDriver("asked for", timed), hooks);
     case "native": {
       const found = await findNative();
       if (found instanceof NoDevice) throw found;
@@ -63,7 +65,7 @@ async function hardware(): Promise<WebGPUDevice | string> {
   }
 }
 
-function wasmDriver(reason: string): Driver {
+function wasmDriver(reason: string, timed?: WasmOptions["timed"]): Driver {
   enableRelaxed();
   const arithmetic = hasRelaxed() ? "relaxed" : "plain";
   const workers = Math.min(WORKERS, parallelism());
@@ -76,7 +78,7 @@ function wasmDriver(reason: string): Driver {
     ...(arithmetic === "relaxed" && { rounding: multiplyAdd() }),
     open: async ({ program, module }) => {
       await collect(memoryOf(program).total);
-      return openWasm(program, module!, { workers, startThread, compile: compileOptimised });
+      return openWasm(program, module!, { workers, startThread, compile: compileOptimised, timed });
     },
   };
 }

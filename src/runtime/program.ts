@@ -52,7 +52,13 @@ export interface Dispatch {
     | undefined;
   /** Module path and op, for messages and traces. */
   readonly label: string;
+  /** Which part of a step it belongs to; left out: forward. */
+  readonly part?: Part | undefined;
 }
+
+/** forward: what a model computes · backward: gradients · again: computed a second time for them · update: from gradients to next values. */
+export const PARTS = ["forward", "again", "backward", "update"] as const;
+export type Part = (typeof PARTS)[number];
 
 /** A step computed on the host between dispatches (`svd`, `qr`, ...): only in `load` entries. */
 export interface HostStep {

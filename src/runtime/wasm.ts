@@ -1,9 +1,11 @@
 /** Running a compiled program on WebAssembly: in a page, and in Node. */
+
+export type { WasmOptions } from "./wasm/options.ts";
 export { hasRelaxed, hasSharedMemory, multiplyAdd } from "./wasm/probe.ts";
-export type { WasmOptions } from "./wasm/session.ts";
 
 import type { Program, Session } from "./program.ts";
-import { type WasmOptions, WasmSession } from "./wasm/session.ts";
+import type { WasmOptions } from "./wasm/options.ts";
+import { WasmSession } from "./wasm/session.ts";
 
 /**
  * Allocates a program's memory and writes its constants; parameters and states are the caller's to write. `module`: the bytes that came with the

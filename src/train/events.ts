@@ -4,6 +4,7 @@
  */
 
 import type { Problem } from "../compiler/report/problem.ts";
+import type { EntryProfile } from "./profile.ts";
 import type { ReportTable } from "./report/report.ts";
 
 export type Scalars = Readonly<Record<string, number>>;
@@ -58,6 +59,8 @@ export type RunEvent =
       readonly difference: number;
       readonly at: string | null;
     }
+  /** Where the time of a run went. `file`: the trace. */
+  | { readonly event: "profile"; readonly file: string; readonly entries: readonly EntryProfile[] }
   | { readonly event: "note"; readonly message: string }
   /** Something about the data that does not stop the run. */
   | { readonly event: "problem"; readonly problem: Problem }

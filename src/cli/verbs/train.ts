@@ -1,4 +1,6 @@
 import type { Command } from "commander";
+import { writeFile } from "../../formats/files.ts";
+import { Profile } from "../../train/profile.ts";
 import { runFile } from "../../train/run.ts";
 import { stagesOf } from "../../train/stages.ts";
 import { type CommonOptions, common, type Elsewhere, elsewhere, placeElsewhere, Session } from "../context.ts";
@@ -11,6 +13,7 @@ interface TrainCommand extends CommonOptions, Elsewhere {
   readonly resume?: boolean;
   readonly stage?: string;
   readonly reuse?: boolean;
+  readonly profile?: string | true;
 }
 
 /** `train`: every stage of the file, in order. */
@@ -22,6 +25,7 @@ export function train(program: Command, io: Io): void {
     .option("--resume", "go on from the newest whole checkpoint")
     .option("--stage <name>", "run this stage alone and what it needs; what of that is unchanged comes from earlier runs")
     .option("--reuse", "take the results of stages that are unchanged, in settings, data, graph and weights, from earlier runs")
+    .option("--profile [file]", "on WebAssembly: say where the time goes, and write a trace for Chrome or Perfetto (default: profile.json)")
     .addHelpText(
       "after",
       "\nExample:\n  peftc train specs/examples/quickstart.peft --output my-adapter --set train.steps=100\n  peftc train specs/examples/quickstart.peft --on torch --processes 2\n\nCtrl-C saves a checkpoint and ends with code 130; --resume goes on from it.\n",
@@ -32,7 +36,8 @@ export function train(program: Command, io: Io): void {
       if (options.force && options.resume) throw new Usage("--force starts over and --resume goes on: give one of them");
       const project = session.open(file);
       if (stagesOf(project).length === 0) throw new Usage(`${file} has no stage to run`, ["add `train { ... }`"]);
-      const host = session.host(project, await session.engine(options));
+      const profile = options.profile === undefined ? undefined : new Profile();
+      const host = session.host(project, await session.engine(options, profile?.take));
       await session.interruptible(() =>
         runFile(host, {
           output: options.output,
@@ -42,6 +47,10 @@ export function train(program: Command, io: Io): void {
           stage: options.stage,
         }),
       );
+      if (profile === undefined || options.profile === undefined) return;
+      const to = options.profile === true ? "profile.json" : options.profile;
+      writeFile(session.workspace.files, to, new TextEncoder().encode(profile.trace()));
+      session.display.listen({ event: "profile", file: to, entries: profile.entries() });
     });
 }
 

@@ -11,68 +11,17 @@ import { type Layout, layoutOf } from "../layout.ts";
 import { type Device, type Due, Loads, requireLength, runDue } from "../loads.ts";
 import type { Bring, Density, Entry, HostStep, Placed, Program, Session, Values } from "../program.ts";
 import { Skipping } from "../skipping.ts";
-import type { StartThread } from "../threads.ts";
 import { inPieces, isWeights, weightsOf, wholeOf } from "../weights.ts";
-import { hasRelaxed, hasSharedMemory, hasSimd, hasWasm } from "./probe.ts";
-import { rangesOf, Team } from "./team.ts";
-import type { NativeCode, WorkerStep } from "./worker.ts";
-
-export interface WasmOptions {
-  /** Threads to compute with; 1 computes on the caller's. More than the program was compiled for are as many as that. */
-  readonly workers: number;
-  /** Starts threads; needed for more than one worker. */
-  readonly startThread?: StartThread;
-  /** Compiles the module; by default as the engine likes. */
-  readonly compile?: (module: BufferSource) => Promise<WebAssembly.Module>;
-  /** Kernels that are compiled already, or are being, in place of a module: threads run them, also where there is only one. */
-  readonly native?: Promise<NativeCode>;
-  /** Milliseconds that threads may take to start, and any of them to do something: five minutes unless told. */
-  readonly patience?: number;
-}
+import { type WasmOptions, workersOf } from "./options.ts";
+import { type Prepared, prepare } from "./prepared.ts";
+import { hasRelaxed, hasSimd, hasWasm } from "./probe.ts";
+import { named, now, type Span, spansOf } from "./spans.ts";
+import { Team } from "./team.ts";
+import type { NativeCode } from "./worker.ts";
 
 const PAGE = 65536;
 /** Bytes at the end of scratch that only stray loads touch. */
 const SLACK = 64;
-
-/** A step whose operands are no more than this is done by one worker: to share it takes longer. */
-const LITTLE = 32 * 1024;
-
-/** A run of dispatches between host steps: which of the entry's dispatches. */
-type Segment = Run | { readonly host: HostStep };
-interface Run {
-  readonly from: number;
-  readonly to: number;
-  /** Weights that may be brought in from now on, and those that must be there. */
-  readonly begins: readonly Bring[];
-  readonly needs: readonly Bring[];
-}
-
-interface Prepared {
-  readonly entry: Entry;
-  readonly number: number;
-  readonly steps: readonly WorkerStep[];
-  readonly segments: readonly Segment[];
-}
-
-/** P0902: no number of threads. `NoDevice`: several where memory cannot be shared. */
-function workersOf({ workers, startThread, native }: WasmOptions, program: Program): number {
-  if (!Number.isInteger(workers) || workers < 1)
-    throw new InputError("P0902", `the number of workers is a whole number from 1 on, this is ${String(workers)}`);
-  const most = program.arenas.find(({ name }) => name === "scratch")?.workers;
-  const used = Math.min(workers, most ?? workers);
-  if (used === 1 && native === undefined) return 1;
-  if (!hasSharedMemory())
-    throw new NoDevice(`${used} workers need shared memory, and this page has none, since it is not cross-origin isolated`, [
-      "serve it with `Cross-Origin-Opener-Policy: same-origin` and `Cross-Origin-Embedder-Policy: require-corp`, over https or from localhost",
-      "or give `workers: 1`",
-    ]);
-  if (startThread === undefined)
-    throw new InputError("P0902", `${used} workers need \`startThread\``, [
-      "`startWorker` of peftc/runtime starts a page's",
-      "or give `workers: 1`",
-    ]);
-  return used;
-}
 
 export class WasmSession implements Session {
   readonly device: string;
@@ -95,44 +44,15 @@ export class WasmSession implements Session {
     private readonly layout: Layout,
     memory: WebAssembly.Memory,
     private readonly scratch: number,
-    workers: number,
+    private readonly workers: number,
+    private readonly timed: WasmOptions["timed"],
   ) {
     this.buffer = memory.buffer;
     this.loads = new Loads(program);
     this.skipping = new Skipping(program);
     this.memory = { planned: layout.bytes, platform: memory.buffer.byteLength - layout.bytes };
     this.device = `${program.target}, ${workers} thread${workers === 1 ? "" : "s"}, ${program.arithmetic}`;
-    program.entries.forEach((entry, number) => {
-      const steps: WorkerStep[] = [];
-      const segments: Segment[] = [];
-      const brings = program.brings?.[entry.name] ?? [];
-      const borders = new Set(brings.flatMap((b) => [b.begin, b.before]));
-      let begins: Bring[] = [];
-      let needs: Bring[] = [];
-      for (const [i, s] of entry.steps.entries()) {
-        if (borders.has(i)) {
-          begins.push(...brings.filter((b) => b.begin === i));
-          needs.push(...brings.filter((b) => b.before === i));
-        }
-        if ("host" in s) segments.push({ host: s });
-        else if (s.units !== 0) {
-          const last = segments[segments.length - 1];
-          if (last && "to" in last && begins.length + needs.length === 0) segments[segments.length - 1] = { ...last, to: last.to + 1 };
-          else segments.push({ from: steps.length, to: steps.length + 1, begins, needs });
-          [begins, needs] = [[], []];
-          const operands = s.operands.map((t) => program.tensors[t]);
-          const little = operands.reduce((sum, { bytes }) => sum + bytes, 0) <= LITTLE;
-          const units = s.units ?? 1;
-          const ranges = (count: number) => rangesOf(count, little, workers);
-          const addresses = operands.map((placed) => layout.address(placed));
-          const { kernel = "", units: others = 1, measure = 0 } = s.skips ?? {};
-          const flag = s.skips && layout.address(program.tensors[this.skipping.measure(measure).flag]);
-          const other = flag === undefined ? undefined : ([kernel, others, flag, ranges(others)] as const);
-          steps.push(other ? [s.kernel, units, addresses, ranges(units), other] : [s.kernel, units, addresses, ranges(units)]);
-        }
-      }
-      this.entries.set(entry.name, { entry, number, steps, segments });
-    });
+    for (const prepared of prepare(program, layout, this.skipping, workers)) this.entries.set(prepared.entry.name, prepared);
   }
 
   /**
@@ -178,7 +98,7 @@ export class WasmSession implements Session {
           "is it the `module.wasm` that came with this program, and whole?",
         ]);
       });
-    const session = new WasmSession(program, layout, memory, scratch.at, workers);
+    const session = new WasmSession(program, layout, memory, scratch.at, workers, options.timed);
     for (const c of program.constants)
       session.put(program.tensors[c.tensor], arrayOf(program.tensors[c.tensor].dtype, expand(c.data, program.tensors[c.tensor])));
     session.ready = compiling.then(async (compiled) => {
@@ -195,6 +115,7 @@ export class WasmSession implements Session {
         entries: program.entries.map((e) => session.entries.get(e.name)!.steps),
         startThread: options.startThread!,
         patience: options.patience ?? 300_000,
+        timed: options.timed !== undefined,
         scratchOf: (index) => scratch.at + index * each,
       });
       await session.team.ready;
@@ -299,6 +220,7 @@ export class WasmSession implements Session {
   private async execute(prepared: Prepared): Promise<void> {
     await this.ready;
     const coming = new Map<Bring, Promise<void>>();
+    const spans: Span[] = [];
     try {
       for (const segment of prepared.segments) {
         if ("host" in segment) this.host(segment.host);
@@ -311,13 +233,15 @@ export class WasmSession implements Session {
           }
           for (const bring of segment.needs) await coming.get(bring);
           if (this.team) await this.team.run(prepared.number, segment.from, segment.to);
-          else this.compute(prepared, segment.from, segment.to);
+          else this.compute(prepared, segment.from, segment.to, spans);
+          if (this.team?.times) spans.push(...spansOf(this.team.times, prepared.dispatches, segment.from, segment.to, this.workers));
         }
       }
     } finally {
       // nothing is written any more when a run is over, whatever became of it
       await Promise.allSettled(coming.values());
     }
+    this.timed?.(prepared.entry.name, spans);
     for (const i of this.skipping.of(prepared.entry.name)) {
       const { counts, flag } = this.skipping.measure(i);
       const skips = this.skipping.counted(i, this.take(this.program.tensors[counts]) as Int32Array);
@@ -329,14 +253,16 @@ export class WasmSession implements Session {
     return this.skipping.densities();
   }
 
-  private compute({ steps }: Prepared, from: number, to: number): void {
+  private compute({ steps, dispatches }: Prepared, from: number, to: number, spans: Span[]): void {
     const words = new Int32Array(this.buffer);
     for (let i = from; i < to; i++) {
       const [dense, all, operands, , other] = steps[i];
       const [name, units] = other && words[other[2] / 4] !== 0 ? other : [dense, all];
       const f = this.instance?.exports[name] as ((...args: number[]) => void) | undefined;
       if (!f) throw new Bug(`the module has no function ${name}`);
+      const begin = this.timed && now();
       f(0, units, this.scratch, ...operands);
+      if (begin !== undefined) spans.push({ ...named(dispatches[i]), step: i, worker: 0, begin, end: now() });
     }
   }
 

@@ -15,7 +15,9 @@ const CHECKS = 20;
 /** Why threads of a page do not start. */
 const STARTS = ["a page's Content-Security-Policy must allow `worker-src blob:`", "or give fewer workers; `workers: 1` needs no thread"];
 
-interface TeamOptions extends Omit<WorkerStart, "control" | "counters" | "index" | "scratch"> {
+interface TeamOptions extends Omit<WorkerStart, "control" | "counters" | "index" | "scratch" | "times"> {
+  /** Steps are timed. */
+  readonly timed?: boolean;
   readonly startThread: StartThread;
   /** Milliseconds in which all start, and in which any does something while they run. */
   readonly patience: number;
@@ -33,13 +35,17 @@ export class Team {
   private watching: ReturnType<typeof setInterval> | undefined;
   private readonly fresh = new Map<string, Int32Array>();
   private readonly words: Int32Array;
+  /** Of the last run: see `WorkerStart`. */
+  readonly times: Float64Array | undefined;
 
   constructor(private readonly options: TeamOptions) {
-    const { startThread, scratchOf, patience, ...start } = options;
+    const { startThread, scratchOf, patience, timed, ...start } = options;
     const { workers, entries } = start;
     this.words = new Int32Array(start.memory.buffer);
     const most = Math.max(1, ...entries.map((steps) => steps.length));
     this.counters = new Int32Array(new SharedArrayBuffer(4 * most * (workers + 1)));
+    if (timed) this.times = new Float64Array(new SharedArrayBuffer(16 * most * workers));
+    const times = this.times && { times: this.times };
     this.threads = this.started(workers, startThread);
     this.ready = new Promise((resolve, reject) => {
       let waiting = this.threads.length;
@@ -70,7 +76,14 @@ export class Team {
             );
           },
         );
-        t.send({ ...start, control: this.control, counters: this.counters, index, scratch: scratchOf(index) } satisfies WorkerStart);
+        t.send({
+          ...start,
+          ...times,
+          control: this.control,
+          counters: this.counters,
+          index,
+          scratch: scratchOf(index),
+        } satisfies WorkerStart);
       });
     });
   }
@@ -81,6 +94,7 @@ export class Team {
     // one that is late leaves as soon as it sees that its run is over
     for (let turns = 0; Atomics.load(c, Control.active) > 0; turns++)
       if (turns > TURNS) await new Promise((resolve) => setTimeout(resolve, 0));
+    this.times?.fill(0);
     return new Promise((resolve, reject) => {
       this.running = { resolve, reject };
       this.watch();

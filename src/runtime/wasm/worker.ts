@@ -1,6 +1,7 @@
 /**
  * The code of a worker thread, as plain JavaScript text: it runs from a string in Node's worker threads and from a Blob in a page, so it may use
- * nothing but `receive` (calls back with each message), `send`, and the platform's `Atomics` and `WebAssembly`; for native kernels also Node's `require`.
+ * nothing but `receive` (calls back with each message), `send`, and the platform's `Atomics`, `WebAssembly` and `performance`; for native kernels also Node's
+ * `require`.
  *
  * All workers walk the same steps. The units of a step are cut into a range a worker; each takes half of what is left of its own, again and again, and
  * then half of what is left of another's. A step is over when all its units are done, whoever did them: a worker that has no processor holds up
@@ -54,6 +55,8 @@ export interface WorkerStart {
   /** This worker's scratch. */
   readonly scratch: number;
   readonly entries: readonly (readonly WorkerStep[])[];
+  /** Only where somebody wants to know: for each step of the run and each worker, when it began with its first unit and ended its last, in milliseconds of the clock. */
+  readonly times?: Float64Array;
 }
 /**
  * Function name, units, addresses of the operands, and where each worker's range begins (the next one's beginning is its end; one more for the last). All
@@ -78,7 +81,8 @@ export const workerSource = `
 "use strict";
 (function (receive, send) {
   receive(async function (start) {
-    const { memory, control, counters, index, workers, scratch } = start;
+    const { memory, control, counters, index, workers, scratch, times } = start;
+    const now = () => performance.timeOrigin + performance.now();
     const native = (code) => {
       const koffi = require(code.koffi);
       const calls = code.libraries.map((path) => koffi.load(path).func("void " + code.call + "(void *, void *, uint32_t, int32_t, int32_t, uint32_t)"));
@@ -118,7 +122,13 @@ export const workerSource = `
         }
         const take = step.alone ? left : (left + 1) >> 1;
         if (Atomics.compareExchange(counters, at + range, next, next + take) !== next) continue;
+        const begun = times && now();
         step.run(next, next + take, scratch, ...step.operands);
+        if (times) {
+          const t = 2 * ((at / (workers + 1)) * workers + index);
+          if (times[t] === 0) times[t] = begun;
+          times[t + 1] = now();
+        }
         if (Atomics.add(counters, at + workers, take) + take === step.units) return true;
       }
       return false;
