@@ -3,7 +3,7 @@ import { PARTS, type Part } from "../runtime/program.ts";
 import type { Span } from "../runtime/wasm/spans.ts";
 
 /** A line of a table: how long it takes in one run of the entry, in milliseconds, as a share of it, and how many kernels run for it. */
-export interface ProfileRow {
+interface ProfileRow {
   readonly name: string;
   readonly milliseconds: number;
   readonly share: number;
