@@ -5,6 +5,7 @@
  */
 import { type Body, Bug, type Graph, type Node, node, order, type Result } from "../ir/graph.ts";
 import { LOOP_TYPE, makeArg } from "../ir/make.ts";
+import { rowOf } from "../ir/ops/index.ts";
 import { exportRead, withInputs } from "../ir/rebuild.ts";
 import { attrsKey } from "../ir/rewrite.ts";
 import { isTable, transparent } from "./kernels/emit.ts";
@@ -66,13 +67,15 @@ const origin = (n: Node): Node["origin"] => ({ path: n.origin.path, ...(n.backwa
 /** The call that gives each member of a part that is read outside of it. */
 function callsOf(nodes: readonly Node[], results: readonly Result[]): Map<Node, Call> {
   const parts = new Map<string, readonly [Use, Use]>();
+  // what a part computed from frozen weights alone is computed at loading, and handed in from then on
+  const partOf = (n: Node): Node["origin"]["again"] => (rowOf(n).supply === undefined ? n.origin.again : undefined);
   const useOf = (n: Node): Use | undefined => {
-    const { again } = n.origin;
+    const again = partOf(n);
     return again && parts.get(again.part)?.[again.copy ? 1 : 0];
   };
   const empty = (): Use => ({ members: new Map(), read: new Set() });
   for (const n of nodes) {
-    const { again } = n.origin;
+    const again = partOf(n);
     if (!again) continue;
     if (!parts.has(again.part)) parts.set(again.part, [empty(), empty()]);
     useOf(n)!.members.set(again.index, n);

@@ -55,10 +55,13 @@ export class ClassBook {
 
   /**
    * The numbers for the names of a table, which a model with these parameters reads; `undefined`: nothing is trained on names. P0706: a name that what is trained on does not have.
+   * `compared`: whether the model's answers are held against them; where they are not (vectors of texts of another task are written), any task's numbers will do.
    */
-  numbers(names: readonly string[], file: string, params: ReadonlySet<string> = new Set()): ClassNames | undefined {
+  numbers(names: readonly string[], file: string, params: ReadonlySet<string> = new Set(), compared = true): ClassNames | undefined {
     if (this.groups.length === 0) return undefined;
-    const learnt = this.groups.filter((group) => meet(group.params, params));
+    const own = this.groups.filter((group) => meet(group.params, params));
+    const knows = ({ ids }: Group) => names.every((name) => ids.has(name));
+    const learnt = compared || own.some(knows) ? own : this.groups.filter(knows);
     const groups = learnt.length > 0 ? learnt : this.groups;
     const group = groups.find(({ ids }) => shares(ids, names)) ?? groups[0];
     const odd = names.find((name) => !group.ids.has(name));

@@ -16,6 +16,7 @@ import { ClassBook } from "./classes.ts";
 import type { Sources } from "./compiler-host.ts";
 import type { Prompt } from "./generate.ts";
 import type { TableRequest } from "./host.ts";
+import { isTarget } from "./targets.ts";
 
 /** A stage whose result is a table. */
 type TableStage = PredictStage | GenerateStage;
@@ -83,10 +84,11 @@ export class Tables {
     // an objective without a model reads what another stage wrote as that stage's model would
     const tokenizer = own ?? this.madeBy(spec)?.stage.tokenizer;
     const params = paramsOf(entries);
-    const key = JSON.stringify([placed, tokenizer, separate, sequence, promptsOnly, this.book.readers(params)]);
+    const compared = entries.length === 0 || entries.some(({ columns }) => columns.some(({ name }) => isTarget(name)));
+    const key = JSON.stringify([placed, tokenizer, separate, sequence, promptsOnly, compared, this.book.readers(params)]);
     try {
       if (!this.made.has(key)) {
-        const context = await this.context(placed, { tokenizer, separate, sequence, params }, promptsOnly);
+        const context = await this.context(placed, { tokenizer, separate, sequence, params, compared }, promptsOnly);
         try {
           this.made.set(key, makeTable(placed, context));
         } catch (error) {
@@ -110,7 +112,8 @@ export class Tables {
       separate = false,
       sequence,
       params,
-    }: Omit<TableRequest, "spec" | "entries"> & { readonly params?: ReadonlySet<string> },
+      compared,
+    }: Omit<TableRequest, "spec" | "entries"> & { readonly params?: ReadonlySet<string>; readonly compared?: boolean },
     promptsOnly: boolean,
   ): Promise<TableContext> {
     const { files } = this.sources;
@@ -118,7 +121,7 @@ export class Tables {
     const tokenizer = typeof source === "object" ? source.folder : source;
     const book = (names: readonly string[], file: string): ClassNames | undefined => {
       if (!this.book.gathered) throw new Ungathered();
-      return this.book.numbers(names, file, params);
+      return this.book.numbers(names, file, params, compared);
     };
     const loadTokenizer = (folder: string) => this.sources.readTokenizer(folder === tokenizer ? source! : folder);
     const context = {

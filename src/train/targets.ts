@@ -6,6 +6,8 @@ import type { DataTable } from "./columns.ts";
 
 /** Columns that say what is to be learnt, where an objective reads them; `IGNORED` in them is nothing. */
 const TARGETS = ["labels", "label", "tags"];
+/** Whether a column says what is to be learnt. */
+export const isTarget = (name: string): boolean => TARGETS.includes(name);
 const IGNORED = -100;
 
 /** Rows of the table without anything to learn in the first `sequence` tokens. */
