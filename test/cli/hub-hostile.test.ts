@@ -183,14 +183,19 @@ test("redirects without an end, and to what is no web page, end", async () => {
 
 test("a hub that says nothing, before or in the middle, is given up", async () => {
   for (const silent of ["/revision/", "/tree/", "/resolve/"]) {
-    const { get } = await place("yes", (url, _, response) => {
-      if (!url.pathname.includes(silent)) return false;
-      if (silent === "/tree/") {
-        response.writeHead(200, { "Content-Type": "application/json" });
-        response.write("[");
-      }
-      return true;
-    });
+    const { get } = await place(
+      "yes",
+      (url, _, response) => {
+        if (!url.pathname.includes(silent)) return false;
+        if (silent === "/tree/") {
+          response.writeHead(200, { "Content-Type": "application/json" });
+          response.write("[");
+        }
+        return true;
+      },
+      "x.txt",
+      0.3,
+    );
     expect(await get()).toMatchObject({ code: "P0678", notes: [expect.stringContaining("says nothing for 0.3 s"), expect.anything()] });
   }
 }, 30_000);
