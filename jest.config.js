@@ -6,7 +6,8 @@ const papers = process.argv.slice(2).some((word) => /papers/.test(word));
 
 export default {
   testEnvironment: "node",
-  testMatch: ["<rootDir>/test/**/*.test.ts", ...(papers ? [] : ["!<rootDir>/test/papers/**"])],
+  testMatch: ["<rootDir>/test/**/*.test.ts"],
+  testPathIgnorePatterns: ["/node_modules/", ...(papers ? [] : ["<rootDir>/test/papers/"])],
   extensionsToTreatAsEsm: [".ts"],
   transform: {
     "^.+\\.ts$": [
