@@ -54,10 +54,10 @@ test("the help tells of all verbs", () => {
 
 test("a program is compiled once, and found by the next process", () => {
   const cache = mkdtempSync(path.join(tmpdir(), "peftc-programs-"));
-  const plan = (...more: string[]) => {
+  const plan = () => {
     const { stdout, status } = spawnSync(
       process.execPath,
-      [path.join(CLI, "main.js"), "plan", "specs/examples/quickstart.peft", "--device", "wasm", ...more],
+      [path.join(CLI, "main.js"), "plan", "specs/examples/quickstart.peft", "--device", "wasm"],
       {
         encoding: "utf8",
         env: { ...process.env, PEFTC_CACHE: cache },
@@ -73,6 +73,4 @@ test("a program is compiled once, and found by the next process", () => {
   expect(plan()).toBe(first);
   expect(readdirSync(cache)).toEqual(kept);
   for (const name of kept) expect(statSync(path.join(cache, name)).mtimeMs).toBeGreaterThan(1000);
-  plan("--set", "train.batch=2");
-  expect(readdirSync(cache).length).toBeGreaterThan(kept.length);
 });
