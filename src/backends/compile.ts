@@ -1,9 +1,11 @@
 /** From flat graphs to a program: kernels, plan, text, for one target. */
 
+import type { WebGPULimits } from "../ground/limits.ts";
+import { SLACK, WASM_BYTES, WASM_PAGE } from "../ground/memory.ts";
+import type { Dispatch, Entry, HostScalar, HostStep, Kernel, Load, Placed, Program } from "../ground/program.ts";
 import { Bug } from "../ir/errors.ts";
 import { type Graph, type Node, order } from "../ir/graph.ts";
 import { rowOf } from "../ir/ops/index.ts";
-import type { Dispatch, Entry, HostScalar, HostStep, Kernel, Load, Placed, Program } from "../runtime/program.ts";
 import type { FuseLimits } from "./kernels/fuse.ts";
 import type { LoopLanguage } from "./kernels/kernel.ts";
 import { SharedKernels } from "./kernels/shared.ts";
@@ -22,7 +24,6 @@ import { assemble } from "./wasm/assemble.ts";
 import { printModule } from "./wasm/print.ts";
 import { aligned, COUNT_SLOTS, overlap, pageBytes } from "./webgpu/bindings.ts";
 import { launches } from "./webgpu/launch.ts";
-import type { WebGPULimits } from "./webgpu/limits.ts";
 import { productSchedule } from "./webgpu/schedule.ts";
 
 export interface EntrySource {
@@ -59,11 +60,6 @@ export interface CompiledProgram {
 
 /** Of kernels over one memory. */
 const MEMORY_LIMITS: FuseLimits = { leaves: 24, cost: 300, operands: 32, roots: 32 };
-/** What one 32-bit WebAssembly memory holds. */
-const WASM_BYTES = 2 ** 32 - 65536;
-const WASM_PAGE = 65536;
-/** Loads of whole vectors may read this far beyond the last element. */
-const SLACK = 64;
 
 /**
  * Compiles entries that share parameters and states by name. What depends on frozen parameters alone may move to entries that

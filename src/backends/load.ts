@@ -6,12 +6,14 @@
  * next comes. What is nothing but such a weight in 16 bits needs no entry: the weight is written in them. Of others a piece at a time is brought
  * in, where that is enough.
  */
+
+import type { Load } from "../ground/program.ts";
+import type { HalfFormat } from "../ground/weights.ts";
 import { type Graph, type Node, node, order, type Result } from "../ir/graph.ts";
-import { type HalfFormat, isHalfFormat } from "../ir/ops/halves.ts";
+import { isHalfFormat } from "../ir/ops/halves.ts";
 import { isDear, rowOf } from "../ir/ops/index.ts";
 import { rebuild, withInputs } from "../ir/rebuild.ts";
 import { attrsKey } from "../ir/rewrite.ts";
-import type { Load } from "../runtime/program.ts";
 import { elements, isLeaf, isView, under } from "./kernels/roots.ts";
 import { inPieces } from "./pieces.ts";
 import { isReshape, singleLeaves } from "./prepare.ts";

@@ -1,6 +1,7 @@
 /** Where values lie: a space in pages, how long each value lives, which may lie over which, and kernels with their places. */
+
+import type { Part, StorageType } from "../ground/program.ts";
 import { Bug, type Node, type Result } from "../ir/graph.ts";
-import type { Part, StorageType } from "../runtime/program.ts";
 import { mayOverwrite, merge } from "./alias.ts";
 import type { Step } from "./kernels/fuse.ts";
 import type { Index } from "./kernels/index.ts";

@@ -4,9 +4,9 @@
  * the largest first, at the lowest place that is free while they live.
  */
 
+import type { Arena, ArenaName, Placed, StorageType } from "../ground/program.ts";
 import { Bug, Limit, type Node, type Result, sizes } from "../ir/graph.ts";
 import { attrsOf, rowOf } from "../ir/ops/index.ts";
-import type { Arena, ArenaName, Placed, StorageType } from "../runtime/program.ts";
 import { isTable } from "./kernels/emit.ts";
 import { isLeaf } from "./kernels/roots.ts";
 import { isDerived } from "./load.ts";

@@ -3,8 +3,9 @@
  * whose weights of that kind lie in the arena `file`, which nobody allocates. After: the steps read places in the arena `streamed`, and a list says
  * which weight goes where, and between which steps. Steps, kernels and their order stay as they are, so results are the same bits.
  */
+
+import type { Arena, Bring, Placed } from "../ground/program.ts";
 import { Bug } from "../ir/errors.ts";
-import type { Arena, Bring, Placed } from "../runtime/program.ts";
 import { allocate, type Life, type PlanOptions, Space } from "./places.ts";
 import type { Plan, PlannedStep } from "./plan.ts";
 

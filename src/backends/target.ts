@@ -1,6 +1,7 @@
 /** What a target makes of planned kernels: dispatches, and text; and the targets whose kernels share one memory. */
+
+import type { Dispatch, Kernel, Program } from "../ground/program.ts";
 import { Bug } from "../ir/errors.ts";
-import type { Dispatch, Kernel, Program } from "../runtime/program.ts";
 import type { TargetOptions } from "./compile.ts";
 import type { LoopLanguage } from "./kernels/kernel.ts";
 import type { SharedKernels } from "./kernels/shared.ts";

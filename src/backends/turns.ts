@@ -3,9 +3,9 @@
  * or the room that all turns share for what lives within one. `unfold` writes the turns out as kernels, with that turn's ranges.
  */
 
+import type { StorageType } from "../ground/program.ts";
 import { Bug, type Loop, type Node } from "../ir/graph.ts";
 import { attrsOf } from "../ir/ops/index.ts";
-import type { StorageType } from "../runtime/program.ts";
 import { isTable } from "./kernels/emit.ts";
 import type { Step } from "./kernels/fuse.ts";
 import { fillOf, pieceOf } from "./kernels/roots.ts";

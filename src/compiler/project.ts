@@ -7,8 +7,12 @@ import type { DType, Graph, Span } from "../ir/graph.ts";
 import type { Program } from "./ast.ts";
 import type { Problem } from "./report/problem.ts";
 
+export type { AdapterCombination, AdapterFile } from "../ground/adapter.ts";
+export type { DatasetSpec, MetricSpec, Static } from "../ground/table.ts";
 export type * from "./stage-data.ts";
 
+import type { AdapterCombination, AdapterFile } from "../ground/adapter.ts";
+import type { DatasetSpec, Static } from "../ground/table.ts";
 import type { Stage } from "./stage-data.ts";
 
 /** A tensor that lives across calls. `name` is unique in the file: the model's or attachment's name, a dot, and its path. */
@@ -53,18 +57,6 @@ export interface ColumnDecl {
   readonly fallback?: { readonly kind: "constant"; readonly value: number } | { readonly kind: "column"; readonly name: string };
   readonly span?: Span;
 }
-
-/** A call of a host function that makes a table: `text("data/x.txt", split: 0.95)`. Paths are as written, relative to `file`. */
-export interface DatasetSpec {
-  readonly kind: "dataset";
-  readonly make: string;
-  readonly args: readonly Static[];
-  readonly options: Readonly<Record<string, Static>>;
-  /** `held`: the rest of a split. */
-  readonly part: "main" | "held";
-  readonly span: Span;
-}
-export type Static = number | string | boolean | null | readonly Static[] | { readonly [key: string]: Static } | DatasetSpec;
 
 /** One graph that calls a model or takes a step. Scalars `step` and `steps` (i32 inputs) are given by the runtime. */
 export interface Entry {
@@ -225,16 +217,6 @@ export interface Host {
   combineAdapters?(folders: readonly string[], combination: AdapterCombination): { readonly folder: string; readonly file: AdapterFile };
 }
 
-/** How adapters are added up; see `src/formats/adapters/combine.ts`. */
-export interface AdapterCombination {
-  readonly how: string;
-  readonly weights: readonly number[];
-  readonly density?: number | undefined;
-  readonly sign?: string | undefined;
-  readonly rank?: number | undefined;
-  readonly seed?: number | undefined;
-}
-
 /** What programs may ask of a folder's tokenizer. */
 export interface TokenizerFacts {
   readonly size: number;
@@ -245,39 +227,3 @@ export interface TokenizerFacts {
 }
 /** The tokenizer of a folder, or those of its tokens that are kept, numbered in their order. */
 export type TokenizerSource = string | { readonly folder: string; readonly kept: readonly number[] };
-
-/** An adapter on disk, in the language's terms; a tensor is named by its key in the file. */
-export interface AdapterFile {
-  readonly base: string | undefined;
-  readonly parts: readonly {
-    /** Exported name and file of the method, as in an import. */
-    readonly method: string;
-    readonly from: string;
-    readonly options: Readonly<Record<string, Static>>;
-    /** Methods with the same tensors for modules of other kinds; a site takes the first that goes on its module. */
-    readonly or?: readonly { readonly method: string; readonly from: string; readonly options: Readonly<Record<string, Static>> }[];
-    readonly sites: readonly {
-      readonly path: string;
-      readonly params: Readonly<Record<string, string>>;
-      /** Other modules that share what is adapted, and under which the file repeats its tensors. */
-      readonly also?: readonly string[] | undefined;
-      readonly states?: Readonly<Record<string, string>>;
-    }[];
-    readonly shared: Readonly<Record<string, string>>;
-    /** Parameters that the file does not hold: they are what the method draws for the option `by`. */
-    readonly drawn?: { readonly by: string; readonly params: readonly string[] } | undefined;
-    /** Keys counted through rather than named by place: each for an equal run of the sites in model order, whose first has the parameter. */
-    readonly numbered?: Readonly<Record<string, readonly string[]>>;
-  }[];
-  /** Trained parameters of the base that came along (`modules_to_save`): path in the model to key. */
-  readonly heads: Readonly<Record<string, string>>;
-  /** Those of the heads that are tensors of their own, though the model may have them tied to another. */
-  readonly apart: readonly string[];
-  /** Where the tensors are not those that the configuration asks for, among modules with weights: what it names and the file lacks, and the other way round. */
-  readonly elsewhere?:
-    | ((modules: readonly string[]) => { readonly missing: readonly string[]; readonly extra: readonly string[] })
-    | undefined;
-  /** What objectives trained of their own: name of the parameter (`goal.crf.transitions`) to key. */
-  readonly objectives: Readonly<Record<string, string>>;
-  readonly shapes: Readonly<Record<string, readonly number[]>>;
-}

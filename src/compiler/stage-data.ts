@@ -1,5 +1,6 @@
+import type { DatasetSpec, MetricSpec } from "../ground/table.ts";
 import type { Span } from "../ir/graph.ts";
-import type { DatasetSpec, Entry, Static, TokenizerSource } from "./project.ts";
+import type { Entry, TokenizerSource } from "./project.ts";
 
 interface StageBase {
   readonly name: string;
@@ -70,12 +71,6 @@ export interface ScoreStage extends StageBase {
   readonly verb: "score";
   readonly data: readonly DatasetSpec[];
   readonly metrics: readonly MetricSpec[];
-}
-
-/** A metric with what it is told. */
-export interface MetricSpec {
-  readonly name: string;
-  readonly options: Readonly<Record<string, Static>>;
 }
 
 export interface PredictStage extends StageBase {

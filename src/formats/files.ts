@@ -2,9 +2,12 @@
  * Files as this room sees them: the few calls that a file system, an in-memory map or an origin-private file system can all give. Synchronous,
  * because a compiler asks for headers while it elaborates. Paths use `/`.
  */
+import type { Json, JsonRecord } from "../ground/json.ts";
 import { InputError } from "../ir/errors.ts";
 import { parseJson } from "./json.ts";
 import { Numeral } from "./numeral.ts";
+
+export type { Json, JsonRecord } from "../ground/json.ts";
 
 export interface FileStat {
   /** `other`: a pipe, a device, a socket: nothing that could be read to its end. */
@@ -119,9 +122,6 @@ function badByte(bytes: Uint8Array): string {
   const at = Math.min(low, bytes.length - 1);
   return bytes.length === 0 ? "it is empty" : `byte 0x${bytes[at].toString(16).padStart(2, "0")} at offset ${at}`;
 }
-
-export type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json };
-export type JsonRecord = { readonly [key: string]: Json };
 
 /** JSON of a file; P0686 names the line where it breaks. */
 export function readJson(files: Files, path: string): Json {

@@ -3,22 +3,17 @@
  * broadcasting is spelled out with `expand`, so that every row of the op table stays simple. Sizes may be symbolic until a stage binds
  * them (`bind`); everything from there on sees numbers.
  */
+import type { Span } from "../ground/span.ts";
 import type { Dim } from "./dim.ts";
 import { Bug } from "./errors.ts";
 
+export type { Span } from "../ground/span.ts";
 export { Bug, InputError, Limit } from "./errors.ts";
 
 export type DType = "f32" | "i32" | "bool";
 export interface Type {
   readonly dtype: DType;
   readonly shape: readonly Dim[];
-}
-
-/** A place in a source file: offsets of UTF-16 code units, end exclusive. */
-export interface Span {
-  readonly file: string;
-  readonly start: number;
-  readonly end: number;
 }
 
 /** One turn of one static loop; nodes of one turn carry the same tag until `roll` gathers them into a `loop` node. */

@@ -1,7 +1,8 @@
 /** Frozen weights in half precision: the graph reads what their nearest 16-bit numbers stand for. */
+
+import type { HalfFormat } from "../ground/weights.ts";
 import { Builder } from "./build.ts";
 import type { Graph, Node } from "./graph.ts";
-import type { HalfFormat } from "./ops/halves.ts";
 import { rowOf } from "./ops/index.ts";
 import { rebuild, withInputs } from "./rebuild.ts";
 

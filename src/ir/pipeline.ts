@@ -1,4 +1,6 @@
 /** From the graph of a program to the graph that backends lower: flat, without placeholders, with numbers for sizes. */
+
+import type { HostScalar } from "../ground/program.ts";
 import { type BindOptions, bind } from "./bind.ts";
 import { type Shortened, shorten } from "./depth/shorten.ts";
 import type { Graph } from "./graph.ts";
@@ -22,7 +24,7 @@ import { products } from "./passes/products.ts";
 import { restore } from "./passes/restore.ts";
 import { reverse } from "./passes/reverse.ts";
 import { roll } from "./passes/roll.ts";
-import { type HostScalar, scalars } from "./passes/scalars.ts";
+import { scalars } from "./passes/scalars.ts";
 import { scaled } from "./passes/scaled.ts";
 import { simplify } from "./passes/simplify.ts";
 import { sparse } from "./passes/sparse.ts";

@@ -1,10 +1,11 @@
 /** What the runtime computes on the host: the scalars of a step in f64, and decompositions at loading. */
+
+import type { Entry, HostStep, Placed, StorageType, Values } from "../ground/program.ts";
 import { Bug, InputError } from "../ir/errors.ts";
 import type { DType, Node } from "../ir/graph.ts";
 import { hosts } from "../ir/ops/host.ts";
 import type { HostName, Op } from "../ir/ops/op.ts";
 import { tensor } from "../ir/ops/tensor.ts";
-import type { Entry, HostStep, Placed, StorageType, Values } from "./program.ts";
 import { evaluateScalar } from "./scalars.ts";
 
 const nowhere: Node = {

@@ -1,6 +1,7 @@
 /** Where a program's arenas lie in one linear memory: one after the other, in the program's order. */
+
+import type { ArenaName, Placed, Program } from "../ground/program.ts";
 import { Bug } from "../ir/errors.ts";
-import type { ArenaName, Placed, Program } from "./program.ts";
 
 export interface Layout {
   /** Byte address of a tensor. */

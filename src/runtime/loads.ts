@@ -2,9 +2,10 @@
  * Entries that compute once from weights (`Program.loads`), for sessions: which of them are due, and the weights that only they read, which a session
  * does not keep but hands in, a piece at a time where the entry takes pieces.
  */
+
+import type { Load, Placed, Program, Values } from "../ground/program.ts";
+import type { Weights } from "../ground/weights.ts";
 import { Bug, InputError } from "../ir/errors.ts";
-import type { Weights } from "../ir/weights.ts";
-import type { Load, Placed, Program, Values } from "./program.ts";
 import { isWeights, weightsOf } from "./weights.ts";
 
 export interface Due {

@@ -2,14 +2,15 @@
  * The reference device: interprets the graphs themselves, in f64. Slow, and the meaning: what other devices compute is measured against it.
  * Parameters and states are kept in f64 between runs and what is read is rounded to f32, or are rounded as they are kept.
  */
+
+import type { HostScalar, Session, Values } from "../ground/program.ts";
+import type { Weights } from "../ground/weights.ts";
 import { Bug, InputError } from "../ir/errors.ts";
 import { type Graph, type Node, order, sizes } from "../ir/graph.ts";
 import { interpret, resultKey } from "../ir/interpret.ts";
 import { rowOf, type Tensor, tensor } from "../ir/ops/index.ts";
-import type { Weights } from "../ir/weights.ts";
 import { DeviceLost } from "./errors.ts";
 import { arrayOf } from "./host.ts";
-import type { HostScalar, Session, Values } from "./program.ts";
 import { evaluateScalars } from "./scalars.ts";
 import { wholeOf } from "./weights.ts";
 

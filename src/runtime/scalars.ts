@@ -2,10 +2,11 @@
  * Scalars of a step, computed on the host in f64: learning rates, bias corrections. The code is that of `HostScalar`; an op whose operands
  * are i32 and that must wrap or truncate says so in its name (`mul.i32`), a cast says to what (`cast.i32`).
  */
+
+import type { HostScalar } from "../ground/program.ts";
 import { Bug } from "../ir/errors.ts";
 import { functions } from "../ir/ops/functions.ts";
 import { operators, type Scalar } from "../ir/ops/scalar.ts";
-import type { HostScalar } from "./program.ts";
 
 const computed: { readonly [name: string]: Scalar["of"] | undefined } = {
   ...Object.fromEntries([...Object.entries(functions), ...Object.entries(operators)].map(([name, { of }]) => [name, of])),

@@ -3,7 +3,7 @@
  * between runs by the share of that side that was not zero in the run before. Between the two thresholds a product stays as it is, so that a
  * density that wavers about the break-even does not switch it to and fro. The first run is dense.
  */
-import type { Density, Measure, Program } from "./program.ts";
+import type { Density, Measure, Program } from "../ground/program.ts";
 
 /** Below the first, zeros are skipped; above the second, no longer. Measured: see docs/performance.md. */
 const THRESHOLDS: Readonly<Record<Program["target"], readonly [number, number]>> = {

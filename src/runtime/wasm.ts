@@ -3,7 +3,7 @@
 export type { WasmOptions } from "./wasm/options.ts";
 export { hasRelaxed, hasSharedMemory, multiplyAdd } from "./wasm/probe.ts";
 
-import type { Program, Session } from "./program.ts";
+import type { Program, Session } from "../ground/program.ts";
 import type { WasmOptions } from "./wasm/options.ts";
 import { WasmSession } from "./wasm/session.ts";
 

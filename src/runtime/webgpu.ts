@@ -1,7 +1,7 @@
 /** Running a compiled program on WebGPU: in a page on `navigator.gpu`, in Node on Dawn's. */
 export { openDevice, type WebGPUDevice } from "./webgpu/device.ts";
 
-import type { Program, Session } from "./program.ts";
+import type { Program, Session } from "../ground/program.ts";
 import type { WebGPUDevice } from "./webgpu/device.ts";
 import { WebGPUSession } from "./webgpu/session.ts";
 

@@ -1,9 +1,10 @@
 /**
  * Weights on their way to a device: a session asks for a piece at a time, straight into its place, so that no tensor stands whole anywhere else.
  */
+
+import type { Values } from "../ground/program.ts";
+import type { Weights } from "../ground/weights.ts";
 import { narrowWords } from "../ir/ops/halves.ts";
-import type { Weights } from "../ir/weights.ts";
-import type { Values } from "./program.ts";
 
 /** Numbers of a piece: 1 MB of f32. */
 export const PIECE = 1 << 18;

@@ -1,6 +1,7 @@
 /** An engine over a device: graphs go through the pipeline and become a program, the device opens it. */
 import { type CompiledProgram, compileProgram, type TargetOptions } from "../backends/compile.ts";
 import { SharedKernels } from "../backends/kernels/shared.ts";
+import type { Program, Session } from "../ground/program.ts";
 import { UPDATE_ROWS } from "../ir/accumulate.ts";
 import { Builder } from "../ir/build.ts";
 import { graphCost } from "../ir/flops.ts";
@@ -9,7 +10,6 @@ import { rowOf } from "../ir/ops/index.ts";
 import { FINER } from "../ir/passes/chunk.ts";
 import { Compilation, type CompileOptions } from "../ir/pipeline.ts";
 import { allNodes } from "../ir/rewrite.ts";
-import type { Program, Session } from "../runtime/program.ts";
 import { memoryOf } from "./budget.ts";
 import type { BuildOptions, Built, Engine, EntryPoint } from "./engine.ts";
 import { type Fitted, Fitting, fit, front, Known, mayImprove, secondsOf, Unmet, workOf } from "./fit.ts";

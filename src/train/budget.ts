@@ -1,6 +1,7 @@
 /** What a program takes, and whether that is allowed. */
+
+import type { ArenaName, Program } from "../ground/program.ts";
 import { InputError } from "../ir/errors.ts";
-import type { ArenaName, Program } from "../runtime/program.ts";
 import type { Built } from "./engine.ts";
 
 interface MemoryTable {

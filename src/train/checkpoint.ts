@@ -13,9 +13,9 @@
 import { type Files, isRecord, type Json, type JsonRecord, joinPath, pythonJson, readRecord, writeJson } from "../formats/files.ts";
 import { openSafetensors } from "../formats/safetensors/read.ts";
 import { writeSafetensorsOf } from "../formats/safetensors/write.ts";
+import type { StorageType, Values } from "../ground/program.ts";
 import { InputError } from "../ir/errors.ts";
 import { own } from "../ir/own.ts";
-import type { StorageType, Values } from "../runtime/program.ts";
 import { crc32, sumsIn } from "./checksum.ts";
 import type { Identity } from "./identity.ts";
 import type { LogEntry, Progress } from "./loop.ts";

@@ -1,13 +1,13 @@
 /** From rows of a table to the inputs of a graph: sizes are settled once for a stage, rows are padded to them. */
 import type { ColumnDecl } from "../compiler/project.ts";
 import type { Column, Table } from "../formats/data/table.ts";
+import type { Values } from "../ground/program.ts";
 import { type Dim, substitute, symbolsOf } from "../ir/dim.ts";
 import { Bug, InputError } from "../ir/errors.ts";
 import type { DType, Graph } from "../ir/graph.ts";
 import { type Bound, indexBounds } from "../ir/ops/bounds.ts";
 import { type Outside, placesOutside } from "../ir/ops/ranges.ts";
 import { keyOf } from "../ir/random.ts";
-import type { Values } from "../runtime/program.ts";
 import { permutation } from "./schedule.ts";
 
 export type DataTable = Table;

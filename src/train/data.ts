@@ -1,13 +1,14 @@
 /** Tables that stages name: files by way of the formats' room, and what earlier `predict` stages wrote. */
 import type { DatasetSpec, Entry, GenerateStage, PredictStage, Project, StagePrompt, TokenizerSource } from "../compiler/project.ts";
 import type { ClassNames } from "../formats/data/labels.ts";
-import { classNames, makeSource, makeTable, type TableContext, type TableSpec } from "../formats/data/make.ts";
+import { classNames, makeSource, makeTable, type TableContext } from "../formats/data/make.ts";
 import { calledIn, callFunction, type RowFunction } from "../formats/data/makers/scored.ts";
 import { loadRows } from "../formats/data/parquet.ts";
 import type { Row } from "../formats/data/records.ts";
 import type { Source } from "../formats/data/source.ts";
 import { innerSpec } from "../formats/data/spec.ts";
 import { arrayColumn, type Table } from "../formats/data/table.ts";
+import type { TableSpec } from "../ground/table.ts";
 import { InputError } from "../ir/errors.ts";
 import type { Graph } from "../ir/graph.ts";
 import { order } from "../ir/graph.ts";

@@ -1,5 +1,5 @@
 /** What a run says of zeros that its products skip: a note whenever one of them turns from dense to sparse or back. */
-import type { Density, Session } from "../runtime/program.ts";
+import type { Density, Session } from "../ground/program.ts";
 import type { Listen, RunEvent } from "./events.ts";
 
 /** Listens as `listen` does, and says after a step what has changed. */

@@ -1,9 +1,9 @@
 /** What training asks of a backend: graphs in, a running session out. Implementations: `src/backends`, opened by `src/node` or a page. */
 import type { NativeFile } from "../backends/native/files.ts";
 import type { Sites } from "../backends/sites.ts";
+import type { Program, Session } from "../ground/program.ts";
 import type { Graph, Span } from "../ir/graph.ts";
 import type { Rounded } from "../ir/passes/pass.ts";
-import type { Program, Session } from "../runtime/program.ts";
 import type { FrontPoint } from "./fit.ts";
 
 /** One entry point to be: a graph with symbolic sizes and the number for each symbol. */

@@ -1,9 +1,9 @@
 /** Means of an objective's scalars over whole tables, and metrics of their rows. */
 import type { Entry, MetricSpec } from "../compiler/project.ts";
+import type { Session } from "../ground/program.ts";
 import { NotAdditive } from "../ir/accumulate.ts";
 import { InputError } from "../ir/errors.ts";
 import type { Result } from "../ir/graph.ts";
-import type { Session } from "../runtime/program.ts";
 import { bindSizes, checkTable, type DataTable, fillBatch } from "./columns.ts";
 import type { EntryPoint } from "./engine.ts";
 import { batchesOf, entryName, entryPoints } from "./entries.ts";

@@ -2,7 +2,7 @@
  * What is kept from one `generate` to the next of the same host: the compiled program, and the session with the weights in it. A second one that computes the
  * same compiles nothing and loads only what has changed since. Training ends the session, so that weights do not stand twice.
  */
-import type { Session } from "../runtime/program.ts";
+import type { Session } from "../ground/program.ts";
 import type { Built, EntryPoint } from "./engine.ts";
 import type { RunHost } from "./host.ts";
 import { describeGraph, sha256 } from "./identity.ts";

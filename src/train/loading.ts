@@ -1,8 +1,8 @@
 /** Weights on their way to a device, with word of how far they are. */
 
+import type { Program, Session } from "../ground/program.ts";
+import type { Weights } from "../ground/weights.ts";
 import { InputError } from "../ir/errors.ts";
-import type { Weights } from "../ir/weights.ts";
-import type { Program, Session } from "../runtime/program.ts";
 import type { Listen } from "./events.ts";
 import type { ValueStore } from "./values.ts";
 

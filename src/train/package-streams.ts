@@ -1,7 +1,8 @@
 /** Entries of a built program whose steps run backwards: what a caller need not hand in or look at. */
+
+import type { Entry } from "../ground/program.ts";
 import { REVERSE_CHECK, REVERSE_ERROR, REVERSE_RANGE } from "../ir/reverse/exact.ts";
 import { REVERSE_SCALE, REVERSE_UNIT, REVERSE_WIDE_SCALE, REVERSE_WIDE_UNIT } from "../ir/reverse/streams.ts";
-import type { Entry } from "../runtime/program.ts";
 import { FRACTION, LEAST_FRACTION, SHORTER, WIDE_FRACTION } from "./streams.ts";
 
 const OWN: ReadonlySet<string> = new Set([

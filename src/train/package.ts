@@ -7,8 +7,8 @@
  *     index.mjs, index.d.ts                     one function an entry point, with the names and shapes of its inputs and outputs
  */
 import { type Files, joinPath, writeDraft, writeFile } from "../formats/files.ts";
+import type { Entry, Program, StorageType, Values } from "../ground/program.ts";
 import { printable } from "../ir/printable.ts";
-import type { Entry, Program, StorageType, Values } from "../runtime/program.ts";
 import type { Built } from "./engine.ts";
 import { ofCaller, runsBackwards, streamCall, streamText } from "./package-streams.ts";
 

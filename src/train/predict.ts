@@ -1,9 +1,9 @@
 /** `evaluate` and `predict` stages: a model over a table, without an update. */
 import type { EvaluateStage, PredictStage, TrainStage } from "../compiler/project.ts";
 import { joinPath, writeFile, writeJson } from "../formats/files.ts";
+import type { Session } from "../ground/program.ts";
 import { substitute } from "../ir/dim.ts";
 import { InputError } from "../ir/errors.ts";
-import type { Session } from "../runtime/program.ts";
 import { budgetOf, memoryOf, requireBudget, sourceOf } from "./budget.ts";
 import { bindSizes, checkTable, type DataTable, fillBatch } from "./columns.ts";
 import type { Built, EntryPoint } from "./engine.ts";

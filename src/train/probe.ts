@@ -1,10 +1,10 @@
 /** Calls models on drawn inputs, without data: to see whether two of them compute the same. */
 import type { Entry, PredictStage } from "../compiler/project.ts";
 import { arrayColumn, type Column } from "../formats/data/table.ts";
+import type { Values } from "../ground/program.ts";
 import { symbolsOf } from "../ir/dim.ts";
 import { type Bound, indexBounds } from "../ir/ops/bounds.ts";
 import { drawInto, keyOf } from "../ir/random.ts";
-import type { Values } from "../runtime/program.ts";
 import { batchSymbol, fillBatch } from "./columns.ts";
 import type { Engine } from "./engine.ts";
 import type { ValueStore } from "./values.ts";

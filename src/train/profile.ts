@@ -1,5 +1,5 @@
 /** Where the time of a run goes: what threads computed when, summed by part of a step, by site and by kernel, and as a trace for a viewer. */
-import { PARTS, type Part } from "../runtime/program.ts";
+import { PARTS, type Part } from "../ground/program.ts";
 import type { Span } from "../runtime/wasm/spans.ts";
 
 /** A line of a table: how long it takes in one run of the entry, in milliseconds, as a share of it, and how many kernels run for it. */

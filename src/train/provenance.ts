@@ -16,9 +16,9 @@ import { hasWeights } from "../formats/checkpoint.ts";
 import { type Files, joinPath, pythonJson, readBytes } from "../formats/files.ts";
 import { TensorStore } from "../formats/safetensors/read.ts";
 import { TOKENIZER_FILES, tokenizerOf } from "../formats/tokenizer/tokenizer.ts";
+import type { Weights } from "../ground/weights.ts";
 import { Bug, InputError } from "../ir/errors.ts";
 import type { Span } from "../ir/graph.ts";
-import type { Weights } from "../ir/weights.ts";
 import { digestOf, sha256 } from "./identity.ts";
 import type { OpenFolder, ValueStore } from "./values.ts";
 

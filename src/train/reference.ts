@@ -2,11 +2,12 @@
  * The `reference` device: graphs are not lowered but interpreted, node by node in f64. Between runs, values are stored as other devices store them (f32,
  * 4-byte integers), so what trains here differs from other devices by their rounding inside a run only. Slow.
  */
+
+import type { Program } from "../ground/program.ts";
 import { differentiate } from "../ir/autodiff.ts";
 import { bind } from "../ir/bind.ts";
 import { Bug, type Graph, order } from "../ir/graph.ts";
 import { rowOf } from "../ir/ops/index.ts";
-import type { Program } from "../runtime/program.ts";
 import { openReference, type ReferenceEntry } from "../runtime/reference.ts";
 import { valuesOf } from "./backend.ts";
 import type { Built, Engine, EntryPoint } from "./engine.ts";

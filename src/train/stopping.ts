@@ -2,8 +2,9 @@
  * Ending before the time, when somebody asks: between the calls of a session, the pieces of weights, the stages of a file. What asks (a signal, a button) is
  * heard only when the event loop turns, so every such place lets it.
  */
-import type { Weights } from "../ir/weights.ts";
-import type { Session } from "../runtime/program.ts";
+
+import type { Session } from "../ground/program.ts";
+import type { Weights } from "../ground/weights.ts";
 import { Interrupted } from "./events.ts";
 import type { RunHost } from "./host.ts";
 

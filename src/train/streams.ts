@@ -2,11 +2,12 @@
  * Steps over integer streams: how many bits of a stream are its fraction, and what is done about a step whose streams left their range or were
  * not rebuilt as they were. Such a step has changed nothing, and is made again.
  */
+
+import type { Program, Values } from "../ground/program.ts";
 import { InputError } from "../ir/errors.ts";
 import { REVERSE_CHECK, REVERSE_ERROR, REVERSE_RANGE } from "../ir/reverse/exact.ts";
 import { growthFrom, segmentFor } from "../ir/reverse/rounded.ts";
 import { REVERSE_SCALE, REVERSE_UNIT, REVERSE_WIDE_SCALE, REVERSE_WIDE_UNIT } from "../ir/reverse/streams.ts";
-import type { Program, Values } from "../runtime/program.ts";
 import type { Built } from "./engine.ts";
 
 type Outputs = Record<string, Values>;

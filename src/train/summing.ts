@@ -4,12 +4,12 @@
  */
 
 import type { Entry } from "../compiler/project.ts";
+import type { Session, Values } from "../ground/program.ts";
 import { type Accumulation, accumulate, ROWS_BEFORE, UPDATE_ROWS } from "../ir/accumulate.ts";
 import { make } from "../ir/build.ts";
 import type { Graph, Result } from "../ir/graph.ts";
 import { attrsOf, rowOf } from "../ir/ops/index.ts";
 import { rebuild, withInputs } from "../ir/rebuild.ts";
-import type { Session, Values } from "../runtime/program.ts";
 import { batchSymbol, type DataTable, fillBatch } from "./columns.ts";
 import type { EntryPoint } from "./engine.ts";
 import { entryName, sizesFor } from "./entries.ts";

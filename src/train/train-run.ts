@@ -1,6 +1,6 @@
 import { joinPath } from "../formats/files.ts";
+import type { Session, Values } from "../ground/program.ts";
 import { Bug, InputError } from "../ir/errors.ts";
-import type { Session, Values } from "../runtime/program.ts";
 import { requireBudget, sourceOf } from "./budget.ts";
 import {
   type Checkpoint,

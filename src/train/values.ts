@@ -4,13 +4,13 @@
  * holds them while a stage runs, and one copy is enough.
  */
 import type { ParamDecl, Project } from "../compiler/project.ts";
+import type { Values as Data } from "../ground/program.ts";
+import type { Weights } from "../ground/weights.ts";
 import { bind } from "../ir/bind.ts";
 import { Bug, InputError } from "../ir/errors.ts";
 import type { DType, Graph } from "../ir/graph.ts";
 import { interpret, resultKey, type Supplies } from "../ir/interpret.ts";
 import type { Tensor } from "../ir/ops/index.ts";
-import type { Weights } from "../ir/weights.ts";
-import type { Values as Data } from "../runtime/program.ts";
 import { weightsOf } from "../runtime/weights.ts";
 import type { Held } from "./checkpoint.ts";
 

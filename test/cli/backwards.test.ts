@@ -1,6 +1,6 @@
 /** What `check` and `plan` say of `reverse`, on stacks of the library and on one written out in the file. */
 import { expect, test } from "@jest/globals";
-import type { Program } from "../../src/runtime/program.ts";
+import type { Program } from "../../src/ground/program.ts";
 import { type Place, peftc, place } from "./support.ts";
 
 const bert = (

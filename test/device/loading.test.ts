@@ -1,11 +1,11 @@
 /** Weights on their way to their place: a piece at a time, each number asked for once, converted or packed on the way, never whole beside it. */
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { compileProgram } from "../../src/backends/compile.ts";
+import type { Program, Session, Values } from "../../src/ground/program.ts";
+import type { Weights } from "../../src/ground/weights.ts";
 import { Builder } from "../../src/ir/build.ts";
 import { type Graph, type Node, sizes } from "../../src/ir/graph.ts";
 import { fromBrain, fromHalf, narrowWords, toBrain, toHalf, widenWords } from "../../src/ir/ops/halves.ts";
-import type { Weights } from "../../src/ir/weights.ts";
-import type { Program, Session, Values } from "../../src/runtime/program.ts";
 import { openWasm } from "../../src/runtime/wasm.ts";
 import { openWebGPU, type WebGPUDevice } from "../../src/runtime/webgpu.ts";
 import { PIECE, weightsOf } from "../../src/runtime/weights.ts";

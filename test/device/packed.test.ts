@@ -1,10 +1,10 @@
 /** Weights that are kept in few bits: kernels multiply out of the packed form, what nothing else reads is not kept, and the plan is smaller by that. */
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { compileProgram } from "../../src/backends/compile.ts";
+import type { Program } from "../../src/ground/program.ts";
 import { Builder } from "../../src/ir/build.ts";
 import type { Graph, Node } from "../../src/ir/graph.ts";
 import { sizes } from "../../src/ir/graph.ts";
-import type { Program } from "../../src/runtime/program.ts";
 import type { WebGPUDevice } from "../../src/runtime/webgpu.ts";
 import { difference, given, meaning, numbers, openGraphs, outputs, runWasm } from "./support/run.ts";
 import { differences, runWebGPU, testDevice } from "./support/webgpu.ts";

@@ -5,9 +5,9 @@ import type { FuseLimits } from "../../src/backends/kernels/fuse.ts";
 import { lower } from "../../src/backends/lower.ts";
 import { allocate } from "../../src/backends/places.ts";
 import { peakBytes, plan } from "../../src/backends/plan.ts";
+import type { Placed } from "../../src/ground/program.ts";
 import { Builder } from "../../src/ir/build.ts";
 import type { Graph, Node } from "../../src/ir/graph.ts";
-import type { Placed } from "../../src/runtime/program.ts";
 import { randomGraph } from "../support/random-graph.ts";
 
 const b = new Builder({ path: "plan" });

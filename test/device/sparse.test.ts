@@ -1,11 +1,11 @@
 /** Products that skip zeros: the same bits as dense ones, chosen by what is counted. */
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { compileProgram } from "../../src/backends/compile.ts";
+import type { Session, Values } from "../../src/ground/program.ts";
 import { Builder } from "../../src/ir/build.ts";
 import type { Graph, Node } from "../../src/ir/graph.ts";
 import { markSparse } from "../../src/ir/passes/sparse.ts";
 import { rebuild, withInputs } from "../../src/ir/rebuild.ts";
-import type { Session, Values } from "../../src/runtime/program.ts";
 import { openWebGPU, type WebGPUDevice } from "../../src/runtime/webgpu.ts";
 import { difference, type Given, given, meaning, openGraphs, outputs, values } from "./support/run.ts";
 import { programFor, testDevice } from "./support/webgpu.ts";

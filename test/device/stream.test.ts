@@ -1,11 +1,11 @@
 /** Frozen weights that stay in their files: brought in ahead of the steps that read them, in each run, with the same bits as when they are kept. */
 import { describe, expect, test } from "@jest/globals";
 import { compileProgram } from "../../src/backends/compile.ts";
+import type { Program } from "../../src/ground/program.ts";
+import type { Weights } from "../../src/ground/weights.ts";
 import { Builder } from "../../src/ir/build.ts";
 import type { Graph, Node } from "../../src/ir/graph.ts";
-import type { Weights } from "../../src/ir/weights.ts";
 import { startThread } from "../../src/node/threads.ts";
-import type { Program } from "../../src/runtime/program.ts";
 import { openWasm } from "../../src/runtime/wasm.ts";
 import { weightsOf } from "../../src/runtime/weights.ts";
 

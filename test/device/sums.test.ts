@@ -1,10 +1,10 @@
 /** Products that are added up in one kernel: what low rank beside a frozen product becomes. */
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { compileProgram } from "../../src/backends/compile.ts";
+import type { Program } from "../../src/ground/program.ts";
 import { Builder } from "../../src/ir/build.ts";
 import type { Graph, Node } from "../../src/ir/graph.ts";
 import { markSparse } from "../../src/ir/passes/sparse.ts";
-import type { Program } from "../../src/runtime/program.ts";
 import { openWebGPU, type WebGPUDevice } from "../../src/runtime/webgpu.ts";
 import { tolerances } from "../tolerances.ts";
 import { difference, type Given, given, meaning, openGraphs, outputs, runWasm, values } from "./support/run.ts";

@@ -2,11 +2,11 @@
 import { spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
+import type { Program, Session } from "../../src/ground/program.ts";
 import { Builder } from "../../src/ir/build.ts";
 import { Bug } from "../../src/ir/errors.ts";
 import type { Graph } from "../../src/ir/graph.ts";
 import { DeviceLost, NoDevice, OutOfMemory } from "../../src/runtime/errors.ts";
-import type { Program, Session } from "../../src/runtime/program.ts";
 import { openDevice, openWebGPU, type WebGPUDevice } from "../../src/runtime/webgpu.ts";
 import { outputs } from "./support/run.ts";
 import { programFor, testDevice } from "./support/webgpu.ts";

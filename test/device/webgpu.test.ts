@@ -1,7 +1,7 @@
 /** Kernels on a WebGPU device agree with the meaning of their graphs. */
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import fc from "fast-check";
-import type { WebGPULimits } from "../../src/backends/webgpu/limits.ts";
+import type { WebGPULimits } from "../../src/ground/limits.ts";
 import { Builder } from "../../src/ir/build.ts";
 import type { Graph, Node } from "../../src/ir/graph.ts";
 import { interpret } from "../../src/ir/interpret.ts";

@@ -1,8 +1,9 @@
 import { describe, expect, test } from "@jest/globals";
-import { makeTable, type TableSpec } from "../../src/formats/data/make.ts";
+import { makeTable } from "../../src/formats/data/make.ts";
 import type { Table } from "../../src/formats/data/table.ts";
 import { parseTemplate } from "../../src/formats/data/template.ts";
 import { MemoryFiles } from "../../src/formats/memory.ts";
+import type { TableSpec } from "../../src/ground/table.ts";
 import { Limit } from "../../src/ir/errors.ts";
 import { refusal, rows } from "./words.ts";
 

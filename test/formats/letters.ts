@@ -1,7 +1,8 @@
 /** A tokenizer of single letters for tests of conversations: what is learnt of a row can be read as text. */
-import { makeTable, type TableSpec } from "../../src/formats/data/make.ts";
+import { makeTable } from "../../src/formats/data/make.ts";
 import type { Table } from "../../src/formats/data/table.ts";
 import { MemoryFiles } from "../../src/formats/memory.ts";
+import type { TableSpec } from "../../src/ground/table.ts";
 
 const SPECIAL = ["[UNK]", "<|im_start|>", "<|im_end|>"];
 const LETTERS = ["\n", ...Array.from({ length: 95 }, (_, i) => String.fromCharCode(32 + i)), ..."éß漢字"];

@@ -1,7 +1,8 @@
 /** A tokenizer of whole words for tests of tables, and tables made with it. */
-import { makeTable, type TableContext, type TableSpec } from "../../src/formats/data/make.ts";
+import { makeTable, type TableContext } from "../../src/formats/data/make.ts";
 import type { Table } from "../../src/formats/data/table.ts";
 import { MemoryFiles } from "../../src/formats/memory.ts";
+import type { TableSpec } from "../../src/ground/table.ts";
 import { InputError } from "../../src/ir/errors.ts";
 
 const SPECIAL = ["[PAD]", "[UNK]", "[BOS]", "[EOS]"];

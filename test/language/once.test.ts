@@ -2,12 +2,12 @@
 import { describe, expect, test } from "@jest/globals";
 import { compileProgram } from "../../src/backends/compile.ts";
 import type { Project, TrainStage } from "../../src/compiler/project.ts";
+import type { Program } from "../../src/ground/program.ts";
 import { type Graph, order } from "../../src/ir/graph.ts";
 import { interpret } from "../../src/ir/interpret.ts";
 import { tensor } from "../../src/ir/ops/index.ts";
 import { compileGraph } from "../../src/ir/pipeline.ts";
 import { startThread } from "../../src/node/threads.ts";
-import type { Program } from "../../src/runtime/program.ts";
 import { openWasm } from "../../src/runtime/wasm.ts";
 import { tensorOf, ValueStore } from "../../src/train/values.ts";
 import { compileText } from "../support/compile.ts";

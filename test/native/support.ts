@@ -8,11 +8,11 @@ import { join } from "node:path";
 import { afterAll, test } from "@jest/globals";
 import { compileProgram, type EntrySource } from "../../src/backends/compile.ts";
 import type { Machine } from "../../src/backends/native/schedule.ts";
+import type { Session } from "../../src/ground/program.ts";
 import { Cache } from "../../src/node/native/cache.ts";
 import { compileFiles, findNative, type Native } from "../../src/node/native/driver.ts";
 import { startThread } from "../../src/node/threads.ts";
 import { NoDevice } from "../../src/runtime/errors.ts";
-import type { Session } from "../../src/runtime/program.ts";
 import { openWasm } from "../../src/runtime/wasm.ts";
 
 const found = await findNative();

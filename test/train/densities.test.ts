@@ -1,6 +1,6 @@
 /** What a run says of zeros that are skipped. */
 import { expect, test } from "@jest/globals";
-import type { Density } from "../../src/runtime/program.ts";
+import type { Density } from "../../src/ground/program.ts";
 import { sayingDensities } from "../../src/train/densities.ts";
 import type { RunEvent } from "../../src/train/events.ts";
 

@@ -1,7 +1,7 @@
 /** What a run says of weights that it brings in, and of weights that it did not read. */
 import { expect, test } from "@jest/globals";
-import type { Weights } from "../../src/ir/weights.ts";
-import type { Program, Session } from "../../src/runtime/program.ts";
+import type { Program, Session } from "../../src/ground/program.ts";
+import type { Weights } from "../../src/ground/weights.ts";
 import type { RunEvent } from "../../src/train/events.ts";
 import { differences, type Identity, STAMPED } from "../../src/train/identity.ts";
 import { loadParams } from "../../src/train/loading.ts";

@@ -7,7 +7,7 @@ import type { Options } from "../../src/train/metrics/metric.ts";
 import { type Place, peftc, place } from "../cli/support.ts";
 import { lines } from "../formats/words.ts";
 
-function score(name: string, expected: readonly number[], predicted: readonly number[], options: Options = {}) {
+function score(name: keyof typeof ROW_METRICS, expected: readonly number[], predicted: readonly number[], options: Options = {}) {
   const metric = ROW_METRICS[name];
   if (metric.wants !== "labels") throw new Error(name);
   return metric.of({ expected, predicted }, options);

@@ -1,8 +1,9 @@
 /** Rows and runs of objectives of preferences: answers wished for or not, rewards, groups of answers and functions that score them. */
 import { describe, expect, test } from "@jest/globals";
-import { makeTable, type TableSpec } from "../../src/formats/data/make.ts";
+import { makeTable } from "../../src/formats/data/make.ts";
 import { callFunction } from "../../src/formats/data/makers/scored.ts";
 import type { Source } from "../../src/formats/data/source.ts";
+import type { TableSpec } from "../../src/ground/table.ts";
 import { type InputError, train } from "../../src/index.ts";
 import { type Place, peftc, place } from "../cli/support.ts";
 import { refusal } from "../formats/words.ts";

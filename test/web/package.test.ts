@@ -1,8 +1,8 @@
 /** A built package in a page, through its own `index.mjs` and with the runtime alone: no compiler is there. */
 import { fileURLToPath } from "node:url";
 import { beforeAll, expect, test } from "@jest/globals";
-import { guaranteed } from "../../src/backends/webgpu/limits.ts";
 import { MemoryFiles } from "../../src/formats/memory.ts";
+import { guaranteed } from "../../src/ground/limits.ts";
 import { Builder } from "../../src/ir/build.ts";
 import type { Graph } from "../../src/ir/graph.ts";
 import { backendEngine } from "../../src/train/backend.ts";

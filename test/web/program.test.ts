@@ -2,7 +2,7 @@
 import { fileURLToPath } from "node:url";
 import { beforeAll, expect, test } from "@jest/globals";
 import { compileProgram } from "../../src/backends/compile.ts";
-import { guaranteed } from "../../src/backends/webgpu/limits.ts";
+import { guaranteed } from "../../src/ground/limits.ts";
 import { Builder } from "../../src/ir/build.ts";
 import type { Tensor } from "../../src/ir/ops/index.ts";
 import { type Given, given, outputs, values } from "../device/support/run.ts";

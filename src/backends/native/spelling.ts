@@ -1,6 +1,7 @@
 /** How C spells each scalar function over a vector; what is more than an operator is in the prelude. One row a function. */
+
+import type { StorageType } from "../../ground/program.ts";
 import { Bug } from "../../ir/errors.ts";
-import type { StorageType } from "../../runtime/program.ts";
 import type { ScalarFunction } from "../kernels/kernel.ts";
 import { atom, f32, i32 } from "./text.ts";
 

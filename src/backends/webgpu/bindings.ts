@@ -3,10 +3,11 @@
  * A tensor larger than a page goes on in the pages after it, and then has a binding a page, chosen by the index. And where a dispatch would bind more
  * buffers than the device allows, operands of one page share a binding that spans them.
  */
-import type { Placed } from "../../runtime/program.ts";
+
+import type { WebGPULimits } from "../../ground/limits.ts";
+import type { Placed } from "../../ground/program.ts";
 import { range } from "../kernels/index.ts";
 import type { LoopLanguage } from "../kernels/kernel.ts";
-import type { WebGPULimits } from "./limits.ts";
 import { memoryType } from "./spelling.ts";
 
 /** One `var<storage>`: a range of one page. */

@@ -2,12 +2,13 @@
  * A kernel of the loop language, with the places of its operands, as dispatches: mostly one. A scatter clears its rows first; a kernel whose operands
  * need more bindings than the device has runs over ranges of an axis, each of which touches fewer pages.
  */
+
+import type { WebGPULimits } from "../../ground/limits.ts";
+import type { Kernel, Placed } from "../../ground/program.ts";
 import { Limit } from "../../ir/errors.ts";
-import type { Kernel, Placed } from "../../runtime/program.ts";
 import type { LoopLanguage, ScatterKernel } from "../kernels/kernel.ts";
 import { Bindings, touched } from "./bindings.ts";
 import { cutSum, halve, splittable } from "./cut.ts";
-import type { WebGPULimits } from "./limits.ts";
 import { printLoop } from "./loop.ts";
 import { printClear, printScan, printScatter, printSelect } from "./owners.ts";
 import { printRegisters, printTiled } from "./product.ts";

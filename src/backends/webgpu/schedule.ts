@@ -3,9 +3,10 @@
  * software adapter workgroup memory and barriers cost a factor, on a GPU they pay; every stack's common product is a 32×32 tile of 8×8 threads. No
  * number is in a template. Tests override schedules.
  */
+
+import type { WebGPULimits } from "../../ground/limits.ts";
 import { strideOf } from "../kernels/index.ts";
 import type { LoopKernel, ProductKernel, SelectKernel } from "../kernels/kernel.ts";
-import type { WebGPULimits } from "./limits.ts";
 
 /** `lanes` rows (elements, for a map) a workgroup; `team` invocations share a row and meet in workgroup memory, 1: none do. */
 export interface LoopSchedule {

@@ -2,9 +2,10 @@
  * Products that leave out zeros of their left side: an invocation has one row and some columns, so that neighbours, which share the row, all look
  * at the same element of it and go the same way. What is not zero is multiplied with a row of the other side, which neighbours read side by side.
  */
+
+import type { WebGPULimits } from "../../ground/limits.ts";
 import { type ProductKernel, sumsOf } from "../kernels/kernel.ts";
 import { swapSides } from "../kernels/swap.ts";
-import type { WebGPULimits } from "./limits.ts";
 import type { Template } from "./template.ts";
 import { names } from "./text.ts";
 import { foursOf } from "./vector.ts";

@@ -2,8 +2,9 @@
  * How WGSL spells each scalar function, so that it is stable: the language lets an implementation assume that NaN and infinity do not occur, defines
  * `tanh` through quotients that overflow, and promises little of `sin` and `cos` outside ±π. One row a function; helpers are printed where used.
  */
+
+import type { StorageType } from "../../ground/program.ts";
 import { Bug } from "../../ir/errors.ts";
-import type { StorageType } from "../../runtime/program.ts";
 import type { ScalarFunction } from "../kernels/kernel.ts";
 
 /** The WGSL type of a value; conditions are `bool` in values and `i32` in memory. */

@@ -1,9 +1,10 @@
 /** The frame of every kernel's text: bindings, helpers, workgroup memory, `main`, and how invocations find their place in a folded grid. */
+
+import type { WebGPULimits } from "../../ground/limits.ts";
 import { Bug } from "../../ir/errors.ts";
 import { strideOf } from "../kernels/index.ts";
 import { type LoopLanguage, needed } from "../kernels/kernel.ts";
 import { type Bindings, COUNT_SLOTS } from "./bindings.ts";
-import type { WebGPULimits } from "./limits.ts";
 import { Helpers } from "./spelling.ts";
 import { counterOf, Lines, Writer } from "./text.ts";
 

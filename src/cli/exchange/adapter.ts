@@ -2,11 +2,12 @@
 
 import type { ModelReport } from "../../compiler/project.ts";
 import { evaluate } from "../../formats/adapters/expression.ts";
-import { type AdapterFolder, type Chosen, rolesIn } from "../../formats/adapters/folder.ts";
+import { type AdapterFolder, rolesIn } from "../../formats/adapters/folder.ts";
 import type { Mappings, MethodMapping, PeftMapping } from "../../formats/adapters/mapping.ts";
 import { readOptions, regex } from "../../formats/adapters/options.ts";
 import { type Matched, matchTargets } from "../../formats/adapters/targets.ts";
 import { isRecord, type Json, type JsonRecord } from "../../formats/files.ts";
+import type { Chosen } from "../../ground/adapter.ts";
 import { InputError } from "../../ir/errors.ts";
 import { methodOf, targetOf } from "./library.ts";
 

@@ -1,5 +1,5 @@
 import type { Command } from "commander";
-import { guaranteed } from "../../backends/webgpu/limits.ts";
+import { guaranteed } from "../../ground/limits.ts";
 import { InputError } from "../../ir/errors.ts";
 import { pipeline } from "../../ir/pipeline.ts";
 import { packageVersion } from "../../node/package.ts";

@@ -2,7 +2,7 @@ import type { Command } from "commander";
 import type { Sites } from "../../backends/sites.ts";
 import type { Project, TrainStage } from "../../compiler/project.ts";
 import { writeFile } from "../../formats/files.ts";
-import type { ArenaName } from "../../runtime/program.ts";
+import type { ArenaName } from "../../ground/program.ts";
 import { arenaMeaning, memoryOf, showBytes } from "../../train/budget.ts";
 import type { DataTable } from "../../train/columns.ts";
 import type { TableRequest } from "../../train/host.ts";

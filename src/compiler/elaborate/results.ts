@@ -1,9 +1,10 @@
 /** What the name of a stage that trained or measured stands for: counts that are known now, and numbers that its run makes. */
+
+import { METRICS, type MetricForm } from "../../ground/metrics.ts";
 import type { Span } from "../../ir/graph.ts";
 import { order } from "../../ir/graph.ts";
 import { rowOf } from "../../ir/ops/index.ts";
 import { own } from "../../ir/own.ts";
-import { METRICS } from "../metrics.ts";
 import type { Entry, MetricSpec, TrainStage } from "../project.ts";
 import type { Elaborator } from "./elaborator.ts";
 import { lateNumber } from "./numbers.ts";
@@ -44,7 +45,7 @@ const REBUILT = ["rebuild_error", "rebuild_growth", "rebuild_bound"];
 const scalars = (entry: Entry): string[] =>
   entry.graph.results.flatMap(({ role, name, node }) => (role === "output" && node.type.shape.length === 0 ? [name] : []));
 const metricNames = (metrics: readonly MetricSpec[]): string[] =>
-  metrics.flatMap(({ name, options }) => own(METRICS, name)?.numbers?.(options) ?? [name]);
+  metrics.flatMap(({ name, options }) => own<MetricForm>(METRICS, name)?.numbers?.(options) ?? [name]);
 
 /** Numbers of one evaluation, before (`before`) or after training, or of an `evaluate`. */
 function numbers(

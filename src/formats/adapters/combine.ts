@@ -1,9 +1,10 @@
 /** Several low-rank adapters of one base as one: the weighted sums of PEFT's `add_weighted_adapter`. */
+import type { AdapterCombination, AdapterPart } from "../../ground/adapter.ts";
 import { InputError } from "../../ir/errors.ts";
 import { Mt19937 } from "../../ir/mt19937.ts";
 import { MemoryFiles } from "../memory.ts";
 import { TensorStore } from "../safetensors/read.ts";
-import { AdapterFolder, type AdapterPart, comparePaths, PartBuilder } from "./folder.ts";
+import { AdapterFolder, comparePaths, PartBuilder } from "./folder.ts";
 import type { CombinedMapping, Mappings } from "./mapping.ts";
 import { nearest, nearestOfProduct, product } from "./truncated.ts";
 
@@ -12,18 +13,10 @@ const PRUNED = ["ties", "dare_linear", "dare_ties", "magnitude_prune"] as const;
 export const WAYS = ["linear", "cat", "svd", ...PRUNED, ...PRUNED.map((way) => `${way}_svd` as const)] as const;
 export type Way = (typeof WAYS)[number];
 
-export interface Combination {
+export interface Combination extends AdapterCombination {
   readonly how: Way;
-  /** One for each adapter; below 0 it is taken away. */
-  readonly weights: readonly number[];
-  /** The share of elements that pruning leaves. */
-  readonly density?: number | undefined;
-  /** How the sign of an element is elected, by `ties` and `dare_ties`: by the sum, or by how many have it. */
+  /** By the sum, or by how many have it. */
   readonly sign?: "total" | "frequency" | undefined;
-  /** Of the result, by `svd`: the largest of the ranks where it is left out. */
-  readonly rank?: number | undefined;
-  /** Of what `dare` leaves to chance, as torch's generator draws it. */
-  readonly seed?: number | undefined;
 }
 
 /** P0672: names, counts and ranges that no combination has. */

@@ -1,56 +1,16 @@
 /** An adapter's folder as read: what the compiler asks for, and the values behind its keys. */
+import type { AdapterFile, AdapterPart, Chosen } from "../../ground/adapter.ts";
 import { InputError } from "../../ir/errors.ts";
 import type { Json, JsonRecord } from "../files.ts";
 import type { Values } from "../safetensors/dtype.ts";
 import type { TensorStore } from "../safetensors/read.ts";
 import { fillRows, readView, type Thinned, type View } from "./view.ts";
 
-/** A method of a file, as in an import, and its options. */
-export interface Chosen {
-  readonly method: string;
-  readonly from: string;
-  readonly options: Readonly<Record<string, Json>>;
-}
-
-/** A method at its sites, with equal options. */
-export interface AdapterPart extends Chosen {
-  /** Methods with the same tensors for modules of other kinds. Which of them a site takes is up to the model: the first that goes on such a module. */
-  readonly or?: readonly Chosen[];
-  /**
-   * A path is that of the module, with `:Role` behind it where the module fills several. Formats that keep one table for a whole model name no places; theirs are selectors with
-   * the place among its matches in model order, `**: Attention #3`; a `?` at the end: it may be missing.
-   */
-  readonly sites: readonly {
-    readonly path: string;
-    readonly params: Readonly<Record<string, string>>;
-    /** Other modules that share what is adapted, and under which the file repeats its tensors. */
-    readonly also?: readonly string[] | undefined;
-    readonly states?: Readonly<Record<string, string>>;
-  }[];
-  readonly shared: Readonly<Record<string, string>>;
-  /** Parameters that no file holds: they are drawn anew, for the option `by`. */
-  readonly drawn?: { readonly by: string; readonly params: readonly string[] } | undefined;
-  /** Parameters that are counted through rather than named by place: keys in order, each for an equal run of sites in model order, whose first has it. */
-  readonly numbered?: Readonly<Record<string, readonly string[]>>;
-}
-
-export interface AdapterContents {
+export interface AdapterContents extends Omit<AdapterFile, "shapes"> {
   readonly layout: "peft" | "adapters" | "peftc" | "mlx";
-  readonly base: string | undefined;
   readonly taskType: string | undefined;
-  readonly parts: readonly AdapterPart[];
-  /** Trained parameters of the base that came along: path in the model to key. */
-  readonly heads: Readonly<Record<string, string>>;
-  /** Those of the heads that are tensors of their own, though the base may have them tied to another. */
-  readonly apart: readonly string[];
-  /** What the configuration names and the tensors lack among modules with weights, and the other way round; absent: the layout names no modules. */
-  readonly elsewhere?:
-    | ((modules: readonly string[]) => { readonly missing: readonly string[]; readonly extra: readonly string[] })
-    | undefined;
   /** Untrained copies of base weights that came along, not needed: path to key. */
   readonly copies: Readonly<Record<string, string>>;
-  /** What objectives trained of their own: name of the parameter (`goal.crf.transitions`) to key. */
-  readonly objectives: Readonly<Record<string, string>>;
   /** The configuration file, as it is. */
   readonly config: JsonRecord;
   /** Fields of the configuration that are not known, and what a reader should be told. */
@@ -70,7 +30,7 @@ export type PartOfTensor =
 /** In front of keys of the objectives' own file. */
 const OBJECTIVE = "objectives: ";
 
-export class AdapterFolder implements AdapterContents {
+export class AdapterFolder implements AdapterContents, AdapterFile {
   readonly layout;
   readonly base;
   readonly taskType;
@@ -83,7 +43,6 @@ export class AdapterFolder implements AdapterContents {
   readonly config;
   readonly unknownFields: AdapterContents["unknownFields"];
   readonly notes: AdapterContents["notes"];
-  /** Shapes by key, of whole tensors and of parts. */
   readonly shapes: Readonly<Record<string, readonly number[]>>;
 
   constructor(

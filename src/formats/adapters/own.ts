@@ -1,10 +1,11 @@
 /**
  * Our own layout, for what PEFT has no name for: the same two files, `peft_type: "PEFTC"`, and in the configuration the methods, options, places and keys as they are.
  */
+import type { AdapterPart } from "../../ground/adapter.ts";
 import { InputError } from "../../ir/errors.ts";
 import { describe, isRecord, type Json, type JsonRecord } from "../files.ts";
 import type { TensorStore } from "../safetensors/read.ts";
-import { AdapterFolder, type AdapterPart } from "./folder.ts";
+import { AdapterFolder } from "./folder.ts";
 
 export const OWN_TYPE = "PEFTC";
 export const OWN_VERSION = 1;

@@ -1,9 +1,10 @@
 /** Reads adapters in the layout of Hugging Face PEFT. */
+import type { AdapterPart } from "../../ground/adapter.ts";
 import { InputError } from "../../ir/errors.ts";
 import { describe, type Json, type JsonRecord } from "../files.ts";
 import type { TensorStore } from "../safetensors/read.ts";
 import { evaluate } from "./expression.ts";
-import { AdapterFolder, type AdapterPart, checkTable, comparePaths, PartBuilder, type PartOfTensor } from "./folder.ts";
+import { AdapterFolder, checkTable, comparePaths, PartBuilder, type PartOfTensor } from "./folder.ts";
 import { takeGrouped } from "./grouped.ts";
 import { asInCheckpoints, type Mappings, type MethodMapping, type PeftMapping } from "./mapping.ts";
 import { readOptions, regex } from "./options.ts";

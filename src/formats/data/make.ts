@@ -1,5 +1,6 @@
 /** Makes the table that a dataset of a program describes. */
 
+import type { TableSpec } from "../../ground/table.ts";
 import { InputError, Limit } from "../../ir/errors.ts";
 import { own } from "../../ir/own.ts";
 import { type ModelConfig, readConfig } from "../config.ts";
@@ -31,10 +32,10 @@ import { packRows } from "./pack.ts";
 import { encodePairs } from "./pairs.ts";
 import type { Row } from "./records.ts";
 import { type ChatPlan, rowsOf, type Source, type TokenPlan } from "./source.ts";
-import { given, isSpec, type Kitchen, type Maker, numberingOf, type TableContext, type TableSpec } from "./spec.ts";
+import { given, isSpec, type Kitchen, type Maker, numberingOf, type TableContext } from "./spec.ts";
 import { type Column, listColumn, type RowFacts, type Table } from "./table.ts";
 
-export type { TableContext, TableSpec } from "./spec.ts";
+export type { TableContext } from "./spec.ts";
 
 const MAKERS: Readonly<Record<string, Maker>> = {
   text,

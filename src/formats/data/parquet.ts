@@ -1,9 +1,11 @@
 /** Rows of Parquet files. The reader is asynchronous, so they are loaded before tables are made of them. */
+
+import type { TableSpec } from "../../ground/table.ts";
 import { InputError } from "../../ir/errors.ts";
 import { type Files, fileFailure, type Json, pythonFloat } from "../files.ts";
 import { Numeral } from "../numeral.ts";
 import type { Row } from "./records.ts";
-import { isSpec, type TableSpec } from "./spec.ts";
+import { isSpec } from "./spec.ts";
 
 /** Bytes at the end that usually hold the whole description of a file. */
 const FOOTER = 1 << 19;

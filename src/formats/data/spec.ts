@@ -1,5 +1,6 @@
 /** How a program describes a table, and what makers of tables are given to make it with. */
 
+import type { TableSpec } from "../../ground/table.ts";
 import { InputError } from "../../ir/errors.ts";
 import { own } from "../../ir/own.ts";
 import { labelIds, readConfig } from "../config.ts";
@@ -10,14 +11,6 @@ import type { Numbering } from "./labels.ts";
 import type { Row } from "./records.ts";
 import type { Packing, Source } from "./source.ts";
 import { splitAt, type Table } from "./table.ts";
-
-/** A call of a host function, as the compiler describes it; paths are resolved. */
-export interface TableSpec {
-  readonly make: string;
-  readonly args: readonly unknown[];
-  readonly options: Readonly<Record<string, unknown>>;
-  readonly part: "main" | "held";
-}
 
 export interface TableContext {
   readonly files: Files;

@@ -2,8 +2,10 @@
  * Element types of safetensors files and their values in JavaScript. Floats of every width become `f32`, integers and booleans `i32`; bytes
  * are little-endian, as this host's typed arrays are.
  */
+
+import type { HalfFormat } from "../../ground/weights.ts";
 import { InputError } from "../../ir/errors.ts";
-import { type HalfFormat, narrowWords, widenWords } from "../../ir/ops/halves.ts";
+import { narrowWords, widenWords } from "../../ir/ops/halves.ts";
 
 export type Values = Float32Array | Int32Array;
 

@@ -1,7 +1,8 @@
 /** Tensors out of safetensors files by positioned reads: one file, or the shards that an index names. */
+
+import type { Weights } from "../../ground/weights.ts";
 import { InputError } from "../../ir/errors.ts";
 import { narrowWords, widenWords } from "../../ir/ops/halves.ts";
-import type { Weights } from "../../ir/weights.ts";
 import { describe, type Files, isRecord, joinPath, readRecord } from "../files.ts";
 import { bitsOf, HALVES, type Values, widen } from "./dtype.ts";
 import { readHeader, type TensorInfo } from "./header.ts";

@@ -1,8 +1,9 @@
 /** The attributes of each op that has any: what `make` takes and `attrsOf` gives. */
+
+import type { HalfFormat } from "../../ground/weights.ts";
 import type { Dim } from "../dim.ts";
 import { Bug } from "../errors.ts";
 import type { Attrs, DType, Node } from "../graph.ts";
-import type { HalfFormat } from "./halves.ts";
 import type { MovementAttrs } from "./movement.ts";
 import type { OpName } from "./op.ts";
 

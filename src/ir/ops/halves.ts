@@ -1,4 +1,6 @@
 /** Numbers of 16 bits: IEEE halves, and bfloat16, the upper half of an f32. */
+import type { HalfFormat } from "../../ground/weights.ts";
+
 const f32 = new Float32Array(1);
 const u32 = new Uint32Array(f32.buffer);
 
@@ -39,7 +41,6 @@ export function toHalf(value: number): number {
   return sign | (((exponent + 14) << 10) + rounded);
 }
 
-export type HalfFormat = "f16" | "bf16";
 export const halfFormats: Readonly<Record<HalfFormat, { readonly to: (x: number) => number; readonly from: (word: number) => number }>> = {
   f16: { to: toHalf, from: fromHalf },
   bf16: { to: toBrain, from: fromBrain },

@@ -2,9 +2,10 @@
  * What a pass is, and the driver that runs a list of them. A pass takes a graph and gives a graph; it never changes a node. What no
  * result reaches is gone by itself. The driver, not the pass, verifies what came out and blames by name.
  */
+
+import type { HostScalar } from "../../ground/program.ts";
 import { Bug } from "../errors.ts";
 import type { Graph, Span } from "../graph.ts";
-import type { HostScalar } from "./scalars.ts";
 
 /** What the caller fixes before compiling. */
 export interface PassOptions {

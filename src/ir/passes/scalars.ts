@@ -1,5 +1,6 @@
 /** Arithmetic on the numbers of a step leaves the graph: the host computes it in f64 and hands in the results. */
 
+import type { HostScalar } from "../../ground/program.ts";
 import { Builder } from "../build.ts";
 import type { Node } from "../graph.ts";
 import { order, sizes } from "../graph.ts";
@@ -7,17 +8,6 @@ import { isConst, rowOf } from "../ops/index.ts";
 import { withInputs, withRoots } from "../rewrite.ts";
 import type { Pass } from "./pass.ts";
 import { elements, splat } from "./rules/facts.ts";
-
-/** A scalar that the runtime computes on the host in f64 from named scalars; the same shape as `HostScalar` of the program. */
-export interface HostScalar {
-  readonly name: string;
-  /**
-   * Each entry is [op, ...arguments]; an argument is a number, `"%3"` (an earlier entry) or `"@step"` (a named scalar). The last entry is
-   * the value. Arithmetic of integers is called `mul.i32`: it wraps.
-   */
-  readonly code: readonly (readonly (string | number)[])[];
-  readonly dtype: "f32" | "i32" | "bool";
-}
 
 /** Numbers that the host knows before a step runs. */
 const KNOWN: ReadonlySet<string> = new Set(["step", "steps"]);

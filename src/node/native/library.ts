@@ -2,9 +2,9 @@
 
 import type { NativeFile } from "../../backends/native/files.ts";
 import { CALL, cName } from "../../backends/native/print.ts";
+import type { Entry, HostScalar, Placed, Program } from "../../ground/program.ts";
 import { Limit } from "../../ir/errors.ts";
 import { layoutOf } from "../../runtime/layout.ts";
-import type { Entry, HostScalar, Placed, Program } from "../../runtime/program.ts";
 
 /** What a library has no words for. */
 function requirePlain(program: Program): void {

@@ -5,17 +5,17 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { type Files, joinPath, writeFile } from "../../formats/files.ts";
+import { SLACK } from "../../ground/memory.ts";
+import type { Values } from "../../ground/program.ts";
 import { NoDevice } from "../../runtime/errors.ts";
-import type { Values } from "../../runtime/program.ts";
 import { backendEngine } from "../../train/backend.ts";
 import { requireBudget } from "../../train/budget.ts";
 import type { BuildOptions, EntryPoint } from "../../train/engine.ts";
 import { type Compiler, findCompiler } from "./compiler.ts";
 import { printLibrary, storedOf } from "./library.ts";
 
-/** Threads that a library has scratch for, and bytes at its end that only stray loads touch. */
+/** Threads that a library has scratch for. */
 const WORKERS = 8;
-const SLACK = 64;
 
 interface NativeSources {
   readonly points: readonly EntryPoint[];

@@ -1,8 +1,8 @@
 /** The engine over PyTorch: graphs are printed as a program, which a Python process holds and runs. */
 import { printTorch, type TorchProgram } from "../../backends/torch/program.ts";
+import type { Program, Session, Values } from "../../ground/program.ts";
+import type { Weights } from "../../ground/weights.ts";
 import { Bug, InputError, Limit } from "../../ir/errors.ts";
-import type { Weights } from "../../ir/weights.ts";
-import type { Program, Session, Values } from "../../runtime/program.ts";
 import { isWeights, PIECE } from "../../runtime/weights.ts";
 import { fitAcross, requireForward } from "../../train/across.ts";
 import { valuesOf } from "../../train/backend.ts";

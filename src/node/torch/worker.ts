@@ -3,8 +3,8 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { createServer, type Server, type Socket } from "node:net";
 import { join } from "node:path";
+import type { Values } from "../../ground/program.ts";
 import { DeviceLost, OutOfMemory } from "../../runtime/errors.ts";
-import type { Values } from "../../runtime/program.ts";
 import { packageRoot } from "../package.ts";
 
 /** Where the Python texts lie that go with every program. */

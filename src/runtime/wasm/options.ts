@@ -1,7 +1,8 @@
 /** What a session on WebAssembly is opened with, and how many threads that comes to. */
+
+import type { Program } from "../../ground/program.ts";
 import { InputError } from "../../ir/errors.ts";
 import { NoDevice } from "../errors.ts";
-import type { Program } from "../program.ts";
 import type { StartThread } from "../threads.ts";
 import { hasSharedMemory } from "./probe.ts";
 import type { Span } from "./spans.ts";

@@ -1,6 +1,7 @@
 /** Entries as workers take them: steps with addresses and ranges, in segments between what the host does. */
+
+import type { Bring, Dispatch, Entry, HostStep, Program } from "../../ground/program.ts";
 import type { Layout } from "../layout.ts";
-import type { Bring, Dispatch, Entry, HostStep, Program } from "../program.ts";
 import type { Skipping } from "../skipping.ts";
 import { rangesOf } from "./team.ts";
 import type { WorkerStep } from "./worker.ts";

@@ -2,14 +2,15 @@
  * A program on WebAssembly, or of native kernels: one memory of the plan's size. With one worker the caller's own thread computes; with more, threads do, and the
  * caller's never blocks. Results are the same bits for any number of workers.
  */
+
+import { SLACK, WASM_PAGE } from "../../ground/memory.ts";
+import type { Bring, Density, Entry, HostStep, Placed, Program, Session, Values } from "../../ground/program.ts";
+import type { HalfFormat, Weights } from "../../ground/weights.ts";
 import { Bug, InputError } from "../../ir/errors.ts";
-import type { HalfFormat } from "../../ir/ops/halves.ts";
-import type { Weights } from "../../ir/weights.ts";
 import { DeviceLost, NoDevice, OutOfMemory } from "../errors.ts";
 import { arrayOf, hostScalars, runHostStep } from "../host.ts";
 import { type Layout, layoutOf } from "../layout.ts";
 import { type Device, type Due, Loads, requireLength, runDue } from "../loads.ts";
-import type { Bring, Density, Entry, HostStep, Placed, Program, Session, Values } from "../program.ts";
 import { Skipping } from "../skipping.ts";
 import { inPieces, isWeights, weightsOf, wholeOf } from "../weights.ts";
 import { type WasmOptions, workersOf } from "./options.ts";
@@ -18,10 +19,6 @@ import { hasRelaxed, hasSimd, hasWasm } from "./probe.ts";
 import { named, now, type Span, spansOf } from "./spans.ts";
 import { Team } from "./team.ts";
 import type { NativeCode } from "./worker.ts";
-
-const PAGE = 65536;
-/** Bytes at the end of scratch that only stray loads touch. */
-const SLACK = 64;
 
 export class WasmSession implements Session {
   readonly device: string;
@@ -80,12 +77,12 @@ export class WasmSession implements Session {
     if (!scratch) throw new Bug("the program has no scratch");
     const workers = workersOf(options, program);
     const shared = workers > 1 || native !== undefined;
-    const pages = Math.ceil(layout.bytes / PAGE);
+    const pages = Math.ceil(layout.bytes / WASM_PAGE);
     let memory: WebAssembly.Memory;
     try {
       memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared });
     } catch (e) {
-      throw new OutOfMemory(`there is no room for the ${((pages * PAGE) / 2 ** 20).toFixed(1)} MiB of this plan`, [
+      throw new OutOfMemory(`there is no room for the ${((pages * WASM_PAGE) / 2 ** 20).toFixed(1)} MiB of this plan`, [
         "a smaller `batch` or `sequence` needs less",
         `the engine says: ${String(e)}`,
       ]);

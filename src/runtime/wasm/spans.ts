@@ -1,5 +1,5 @@
 /** When threads computed what, for whoever asks where the time goes. */
-import type { Dispatch } from "../program.ts";
+import type { Dispatch } from "../../ground/program.ts";
 
 /** What a thread did of a kernel's run, in milliseconds of the clock; with the time in between in which it had nothing to do of it. */
 export interface Span extends Pick<Dispatch, "kernel" | "label" | "part"> {

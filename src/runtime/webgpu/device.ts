@@ -1,5 +1,5 @@
 /** From an adapter to a device with the adapter's own limits, and what the compiler needs to know of it. */
-import type { DeviceClass, WebGPULimits } from "../../backends/webgpu/limits.ts";
+import type { DeviceClass, WebGPULimits } from "../../ground/limits.ts";
 import { Bug } from "../../ir/errors.ts";
 import { DeviceLost, NoDevice } from "../errors.ts";
 

@@ -1,7 +1,7 @@
 /** Brings weights to device buffers a piece at a time, through a few pieces of host memory. */
-import type { HalfFormat } from "../../ir/ops/halves.ts";
-import type { Weights } from "../../ir/weights.ts";
-import type { Placed } from "../program.ts";
+
+import type { Placed } from "../../ground/program.ts";
+import type { HalfFormat, Weights } from "../../ground/weights.ts";
 import { inPieces, PIECE } from "../weights.ts";
 import { bytesOf, type Piece, part, upload } from "./staging.ts";
 

@@ -1,6 +1,7 @@
 /** Pipelines of kernels: one for each different text, made once, few at a time. */
+
+import type { Kernel } from "../../ground/program.ts";
 import { Bug } from "../../ir/errors.ts";
-import type { Kernel } from "../program.ts";
 import type { WebGPUDevice } from "./device.ts";
 import { ShaderStage } from "./flags.ts";
 

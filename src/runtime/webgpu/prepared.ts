@@ -1,6 +1,7 @@
 /** Entries of a program as a device runs them: pipelines and bind groups, made at the first run. */
+
+import type { Dispatch, Entry, HostStep, Kernel, Program } from "../../ground/program.ts";
 import { Bug } from "../../ir/errors.ts";
-import type { Dispatch, Entry, HostStep, Kernel, Program } from "../program.ts";
 import type { WebGPUDevice } from "./device.ts";
 import { Pipelines } from "./pipelines.ts";
 

@@ -3,12 +3,12 @@
  * is one pass and one submit (host steps and very long entries cut it), and its outputs come back through a ring while the next run is under way.
  */
 
+import type { Density, Entry, HostStep, Placed, Program, Session, Values } from "../../ground/program.ts";
+import type { Weights } from "../../ground/weights.ts";
 import { Bug, InputError } from "../../ir/errors.ts";
-import type { Weights } from "../../ir/weights.ts";
 import { OutOfMemory } from "../errors.ts";
 import { arrayOf, hostScalars, runHostStep } from "../host.ts";
 import { type Device, type Due, Loads, requireLength, runDue } from "../loads.ts";
-import type { Density, Entry, HostStep, Placed, Program, Session, Values } from "../program.ts";
 import { Skipping } from "../skipping.ts";
 import { isWeights, weightsOf, wholeOf } from "../weights.ts";
 import type { WebGPUDevice } from "./device.ts";

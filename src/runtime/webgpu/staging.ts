@@ -1,6 +1,6 @@
 /** Moving values between the host and device buffers, a bounded piece at a time. */
 
-import type { Placed, Values } from "../program.ts";
+import type { Placed, Values } from "../../ground/program.ts";
 import { BufferUsage, MapMode } from "./flags.ts";
 
 /** Bytes of one transfer: what the queue or a mapped buffer holds beside the arenas. */

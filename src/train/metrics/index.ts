@@ -1,5 +1,7 @@
-/** Metrics that are computed from rows: one row each. How they may be called is in `compiler/metrics.ts`. */
+/** Metrics that are computed from rows: one row each. How they may be called is in `ground/metrics.ts`, but for `accuracy`, which objectives give. */
+import type { MetricName } from "../../ground/metrics.ts";
 import { InputError } from "../../ir/errors.ts";
+import { own } from "../../ir/own.ts";
 import type { RunHost } from "../host.ts";
 import { accuracy } from "./accuracy.ts";
 import { agreement } from "./agreement.ts";
@@ -12,7 +14,7 @@ import { matthews } from "./matthews.ts";
 import type { Metric, ReadTable } from "./metric.ts";
 import { DERIVED } from "./scalars.ts";
 
-export const ROW_METRICS: Readonly<Record<string, Metric>> = {
+export const ROW_METRICS: Readonly<Record<MetricName | "accuracy", Metric>> = {
   accuracy,
   agreement,
   cider,
@@ -29,7 +31,7 @@ export const ROW_METRICS: Readonly<Record<string, Metric>> = {
 
 /** P0822. `scalars`: what else there is. */
 export function metricNamed(name: string, scalars: readonly string[]): Metric {
-  const metric = Object.hasOwn(ROW_METRICS, name) ? ROW_METRICS[name] : undefined;
+  const metric = own<Metric>(ROW_METRICS, name);
   if (metric !== undefined) return metric;
   throw new InputError("P0822", `there is no metric \`${name}\``, [
     ...(scalars.length === 0 ? [] : [`the objective names: ${scalars.join(", ")}`]),

@@ -1,10 +1,10 @@
 /** Runs a graph on WebAssembly and in the interpreter, with the same values. */
 import { compileProgram, type EntrySource } from "../../../src/backends/compile.ts";
+import type { Session, Values } from "../../../src/ground/program.ts";
 import { type Graph, type Node, order, sizes } from "../../../src/ir/graph.ts";
 import { interpret, resultKey } from "../../../src/ir/interpret.ts";
 import { type Tensor, tensor } from "../../../src/ir/ops/index.ts";
 import { enableRelaxed, startThread } from "../../../src/node/threads.ts";
-import type { Session, Values } from "../../../src/runtime/program.ts";
 import { openWasm } from "../../../src/runtime/wasm.ts";
 
 export interface Given {

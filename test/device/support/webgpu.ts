@@ -1,10 +1,10 @@
 /** Runs graphs on WebGPU: the machine's adapter, or SwiftShader's. */
 import { compileProgram, type EntrySource } from "../../../src/backends/compile.ts";
-import type { WebGPULimits } from "../../../src/backends/webgpu/limits.ts";
+import type { WebGPULimits } from "../../../src/ground/limits.ts";
+import type { Program, Session, Values } from "../../../src/ground/program.ts";
 import type { Graph } from "../../../src/ir/graph.ts";
 import { interpret, resultKey } from "../../../src/ir/interpret.ts";
 import { dawn } from "../../../src/node/dawn.ts";
-import type { Program, Session, Values } from "../../../src/runtime/program.ts";
 import { openDevice, openWebGPU, type WebGPUDevice } from "../../../src/runtime/webgpu.ts";
 import { loadVulkan } from "../../support/swiftshader.ts";
 import { type Given, values } from "./run.ts";

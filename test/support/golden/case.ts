@@ -3,9 +3,9 @@
 import type { Project } from "../../../src/compiler/project.ts";
 import { isAdapter, readAdapter } from "../../../src/formats/adapters/read.ts";
 import { type ModelConfig, problemType, readConfig } from "../../../src/formats/config.ts";
+import type { Values } from "../../../src/ground/program.ts";
 import { InputError } from "../../../src/ir/errors.ts";
 import { Limit } from "../../../src/ir/graph.ts";
-import type { Values } from "../../../src/runtime/program.ts";
 import { merge } from "../../../src/train/merge.ts";
 import type { ValueStore } from "../../../src/train/values.ts";
 import { type Adapting, adapterFolders, adapting, loaded, withoutAllocation } from "./adapting.ts";

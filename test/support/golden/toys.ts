@@ -1,7 +1,7 @@
 /** Rank allocation on a small net of linear layers: every number of every step of the authors' allocators. */
 
 import type { Project } from "../../../src/compiler/project.ts";
-import type { Values } from "../../../src/runtime/program.ts";
+import type { Values } from "../../../src/ground/program.ts";
 import { byParts, byPath, firstOf, type Part } from "./expected.ts";
 import { type Case, Unsupported } from "./manifest.ts";
 import { OBSERVE, update } from "./program.ts";

@@ -1,4 +1,4 @@
-import { METRICS } from "../../metrics.ts";
+import { METRICS } from "../../../ground/metrics.ts";
 import { Dataset, describe, Fields, Tokenizer, type Value } from "../values.ts";
 import { BuiltinTable, type Call } from "./table.ts";
 

@@ -1,4 +1,6 @@
 /** `images`: a folder with a folder of pictures for each class, or with a `metadata.jsonl` that names them; as columns `pixel_values` and `label`. */
+
+import type { TableSpec } from "../../../ground/table.ts";
 import { Bug, InputError } from "../../../ir/errors.ts";
 import { keyOf, threefry } from "../../../ir/random.ts";
 import { baseName, type Files, joinPath, readBytes } from "../../files.ts";
@@ -6,7 +8,7 @@ import { givenColumn, labelColumn } from "../encode.ts";
 import { type Preprocessor, readPreprocessor } from "../image/preprocess.ts";
 import { namesIn } from "../labels.ts";
 import { type Row, readJsonLines } from "../records.ts";
-import { given, type Kitchen, type Maker, numberingOf, partOf, pathOf, stringOption, type TableSpec, wrong } from "../spec.ts";
+import { given, type Kitchen, type Maker, numberingOf, partOf, pathOf, stringOption, wrong } from "../spec.ts";
 import type { Column } from "../table.ts";
 
 const ENDINGS = /\.(png|jpe?g)$/i;

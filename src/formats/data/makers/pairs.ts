@@ -1,11 +1,13 @@
 /** `pairs`: a prompt with a better and a worse answer: rows of a file that have both, or the answers of two tables. */
+
+import type { TableSpec } from "../../../ground/table.ts";
 import { InputError } from "../../../ir/errors.ts";
 import type { Json } from "../../files.ts";
 import { numberOf } from "../../numeral.ts";
 import { isConversation, messagesOf } from "../conversation.ts";
 import type { Row } from "../records.ts";
 import { rowsOf, type Source } from "../source.ts";
-import { isSpec, type Kitchen, type Maker, stringOption, type TableSpec, wrong } from "../spec.ts";
+import { isSpec, type Kitchen, type Maker, stringOption, wrong } from "../spec.ts";
 import { readRows, sourceOf } from "./records.ts";
 
 export const pairs: Maker = {

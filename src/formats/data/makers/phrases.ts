@@ -1,5 +1,6 @@
 /** Keyphrases of documents, as lists or as one text, and where they stand in the words of a text: by stems, without the punctuation around words. */
 
+import type { TableSpec } from "../../../ground/table.ts";
 import { InputError } from "../../../ir/errors.ts";
 import { own } from "../../../ir/own.ts";
 import { describe } from "../../files.ts";
@@ -7,7 +8,7 @@ import { renderRow, wordsOf } from "../encode.ts";
 import { porterStem } from "../porter.ts";
 import type { Row } from "../records.ts";
 import type { Source } from "../source.ts";
-import { stringOption, type TableSpec, wrong } from "../spec.ts";
+import { stringOption, wrong } from "../spec.ts";
 
 /** How words are made comparable: one row a way. */
 export const STEMS: Readonly<Record<string, (word: string) => string>> = { porter: porterStem, none: (word) => word };

@@ -1,4 +1,6 @@
 /** `jsonl`, `csv`, `parquet`: rows of files, with templates over their columns, or by the usual names of columns. */
+
+import type { TableSpec } from "../../../ground/table.ts";
 import { Bug, InputError } from "../../../ir/errors.ts";
 import { isRecord } from "../../files.ts";
 import { hasTemplate } from "../chat-template.ts";
@@ -7,7 +9,7 @@ import type { RowPlan } from "../encode.ts";
 import { readJudged } from "../judged.ts";
 import { type Row, readCsv, readJsonLines } from "../records.ts";
 import type { ChatPlan, Plan, Source } from "../source.ts";
-import { boolOption, given, type Kitchen, type Maker, packingOf, partOf, pathOf, stringOption, type TableSpec, wrong } from "../spec.ts";
+import { boolOption, given, type Kitchen, type Maker, packingOf, partOf, pathOf, stringOption, wrong } from "../spec.ts";
 import { isSlot, parseTemplate, type Template } from "../template.ts";
 
 const maker = (read: (path: string, kitchen: Kitchen) => readonly Row[]): Maker => ({

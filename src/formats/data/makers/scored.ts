@@ -1,8 +1,10 @@
 /** `scored`: rows with a number each that a function of the library's user gives. */
+
+import type { TableSpec } from "../../../ground/table.ts";
 import { InputError } from "../../../ir/errors.ts";
 import type { Json } from "../../files.ts";
 import { mapRows, rowsOf, type Source } from "../source.ts";
-import { innerSpec, isSpec, type Kitchen, type Maker, type TableSpec, wrong } from "../spec.ts";
+import { innerSpec, isSpec, type Kitchen, type Maker, wrong } from "../spec.ts";
 import { numberColumn } from "../table.ts";
 
 /** What a function is given of a row: its columns, among them `prompt` and `answer` of what `generate` wrote. */

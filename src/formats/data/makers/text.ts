@@ -3,12 +3,14 @@
  * token that ends a text; as a stream they follow each other in a row as language models are pretrained, with `packed: "documents"` they are kept apart, and none is parted unless it
  * alone is too long.
  */
+
+import type { TableSpec } from "../../../ground/table.ts";
 import { InputError } from "../../../ir/errors.ts";
 import { readText } from "../../files.ts";
 import type { TextTokenizer } from "../../tokenizer/tokenizer.ts";
 import { tokenColumns } from "../chat.ts";
 import { packRows } from "../pack.ts";
-import { type Kitchen, type Maker, packingOf, partOf, pathOf, stringOption, type TableSpec, wrong } from "../spec.ts";
+import { type Kitchen, type Maker, packingOf, partOf, pathOf, stringOption, wrong } from "../spec.ts";
 import type { Table } from "../table.ts";
 
 /** The last long text of each tokenizer: its parts are asked for one after the other. */

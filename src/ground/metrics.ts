@@ -1,13 +1,13 @@
 /** Metrics that a run computes from rows: how they may be called, and the numbers that one call gives, which later stages may read by these names. */
-import type { Static } from "./project.ts";
+import type { Static } from "./table.ts";
 
-interface MetricForm {
+export interface MetricForm {
   readonly options: readonly string[];
   readonly doc: string;
   /** Left out: one, of the metric's name. */
   readonly numbers?: (options: Readonly<Record<string, Static>>) => readonly string[];
 }
-export const METRICS: Readonly<Record<string, MetricForm>> = {
+export const METRICS = {
   f1: {
     options: ["average", "positive"],
     doc: 'F1: `average` is `"binary"` (of the class `positive`, 1, among two), `"macro"`, `"micro"` or `"weighted"`.',
@@ -30,7 +30,8 @@ export const METRICS: Readonly<Record<string, MetricForm>> = {
     doc: 'F1 of phrases, present and absent ones: at k, of all (`none`: `M`), at as many as there are to find (`"O"`).',
   },
   cider: { options: ["references"], doc: "CIDEr-D of texts that `generate` wrote, against the column with one reference or several." },
-};
+} satisfies Readonly<Record<string, MetricForm>>;
+export type MetricName = keyof typeof METRICS;
 
 /** Behind how many phrases each F1 looks, as its name says it: a number, `M` for all (`none`), `O` for as many as there are to find. */
 const cutsOf = (at: Static | undefined): string[] => (Array.isArray(at) ? at : [at ?? null]).map((k) => (k === null ? "M" : String(k)));

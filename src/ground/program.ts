@@ -1,8 +1,7 @@
 /**
  * A compiled program as data: what a backend prints and the runtime runs, without the compiler. It is JSON but for the WebAssembly module.
  */
-import type { HalfFormat } from "../ir/ops/halves.ts";
-import type { Weights } from "../ir/weights.ts";
+import type { HalfFormat, Weights } from "./weights.ts";
 
 export type StorageType = "f32" | "i32" | "bool";
 
@@ -69,10 +68,13 @@ export interface HostStep {
   readonly label: string;
 }
 
-/** A scalar input that the runtime computes on the host in f64 from `step`, `steps` (schedules, bias corrections): a small expression list. */
+/** A scalar input that the runtime computes on the host in f64 from named scalars as `step` and `steps` (schedules, bias corrections). */
 export interface HostScalar {
   readonly name: string;
-  /** Reverse-free SSA: each entry is [op, ...arguments]; an argument is a number (literal), `"%3"` (earlier entry) or `"@step"` (named scalar). */
+  /**
+   * Each entry is [op, ...arguments]; an argument is a number, `"%3"` (an earlier entry) or `"@step"` (a named scalar). The last entry is
+   * the value. Arithmetic of integers is called `mul.i32`: it wraps.
+   */
   readonly code: readonly (readonly (string | number)[])[];
   readonly dtype: StorageType;
 }

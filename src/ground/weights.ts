@@ -1,5 +1,7 @@
 /** Numbers of a weight wherever they lie: what readers of files give, and devices take. */
-import type { HalfFormat } from "./ops/halves.ts";
+
+/** How a number lies in 16 bits: IEEE 754's binary16, or the upper half of a binary32. */
+export type HalfFormat = "f16" | "bf16";
 
 export interface Weights {
   /** Numbers there are. */
