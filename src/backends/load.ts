@@ -94,7 +94,7 @@ export function onceOf(
     for (const n of all) {
       const row = rowOf(n);
       const frozenLeaf = row.supply === "param" && !updated.has(storageKey("param", n.attrs.name));
-      if (moving(n) || row.role === "region" || (row.supply ? !frozenLeaf : !n.inputs.every((x) => fixed.has(x)))) continue;
+      if (moving(n) || !isBound(n) || row.role === "region" || (row.supply ? !frozenLeaf : !n.inputs.every((x) => fixed.has(x)))) continue;
       fixed.add(n);
       dear.set(n, isWorthATable(n) || n.inputs.some((x) => dear.get(x)));
       largest.set(n, Math.max(isLeaf(n) || isWorthATable(n) ? elements(n) : 0, ...n.inputs.map((x) => largest.get(x)!)));
@@ -197,7 +197,11 @@ function loadGraphs(results: readonly Result[], kept: ReadonlySet<string>): Load
   });
 }
 
-function isWorthATable(n: Node): boolean {
+/** Whether its size is known: it may be that of a batch, where a backend leaves that open. */
+const isBound = (n: Node): boolean => n.type.shape.every((d) => typeof d === "number");
+
+/** Whether it is dear to compute anew: products, reductions, decompositions, transcendental functions. */
+export function isWorthATable(n: Node): boolean {
   const row = rowOf(n);
   if (row.role === "product" || row.role === "reduce" || row.role === "scan" || row.role === "host") return true;
   return !isView(n) && row.scalar !== undefined && isDear(row.scalar);

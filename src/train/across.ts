@@ -71,6 +71,7 @@ export function acrossOf(printed: TorchProgram, entries: readonly TorchEntry[], 
     if (gradientsOf.has(name)) continue;
     states += parted.has(`state:${name}`) ? mine(shape) : bytes(shape);
   }
+  for (const { shape } of printed.tables?.made.values() ?? []) states += bytes(shape);
   // what an update reads whole is put together for it
   for (const key of (sharded && update?.reads) || []) {
     const [kind, name] = [key.slice(0, key.indexOf(":")), key.slice(key.indexOf(":") + 1)];
@@ -121,6 +122,9 @@ export function fitAcross(
   if (least.memory.total <= budget) return { across: least, recompute: true };
   return { across: usual, recompute: options.recompute, smallest: least.memory.total };
 }
+
+/** How PyTorch takes an update: in parts where there are several processes, and wherever it can be, since gradients are then those that it holds itself. */
+export const splitsOf = (processes: number): "always" | "if additive" => (processes > 1 ? "always" : "if additive");
 
 /** Throws `Limit` where a stage asks for loops that run backwards. */
 export function requireForward(reverse: "exact" | number = 0): void {

@@ -75,8 +75,11 @@ export interface Engine {
   build(entries: readonly EntryPoint[], options: BuildOptions): Promise<Built>;
   /** Peaks by how much is recomputed; only of engines that compile. */
   front?(entries: readonly EntryPoint[], options: BuildOptions): Promise<readonly FrontPoint[]>;
-  /** Whether an update must be sums over parts of its batch, whatever the stage says: several processes have a part each. */
-  readonly splits?: boolean;
+  /**
+   * Whether an update is sums over parts of its batch, whatever the stage says. `always`: several processes have a part each. `if additive`: where the objective's
+   * parts add up, since gradients are then added up by what runs it and each parameter's next value is written in its place.
+   */
+  readonly splits?: "always" | "if additive";
   /** Whether frozen weights may be read from their files while a step runs. */
   readonly offloads?: boolean;
   /** Memory is allocated and constants are written; parameters and states are not. */

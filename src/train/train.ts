@@ -1,11 +1,12 @@
 /** A `train` stage: data, program, session, loop, checkpoints, result. */
 import type { Entry, TrainStage } from "../compiler/project.ts";
 import { isRecord, joinPath, readRecord } from "../formats/files.ts";
+import { NotAdditive } from "../ir/accumulate.ts";
 import { InputError } from "../ir/errors.ts";
 import { budgetOf, memoryOf } from "./budget.ts";
 import { type Checkpoint, sweepPartial } from "./checkpoint.ts";
 import { bindSizes, checkTable, type DataTable } from "./columns.ts";
-import type { BuildOptions, Built, EntryPoint } from "./engine.ts";
+import type { BuildOptions, Built, Engine, EntryPoint } from "./engine.ts";
 import { entryPoints } from "./entries.ts";
 import { Evaluation } from "./evaluate.ts";
 import type { Scalars } from "./events.ts";
@@ -106,7 +107,7 @@ function storedWeights({ trained }: TrainStage, { project, values }: Pick<RunHos
 /** The part of `prepareTrain` that needs no device. */
 export async function layTrain(
   stage: TrainStage,
-  host: Pick<RunHost, "table"> & { readonly engine?: { readonly splits?: boolean } },
+  host: Pick<RunHost, "table"> & { readonly engine?: Pick<Engine, "splits"> },
 ): Promise<LaidTrain> {
   const read: DataTable[] = [];
   for (const spec of stage.data) {
@@ -130,12 +131,12 @@ export async function layTrain(
   const total = schedule.total(stage.steps, stage.epochs);
   const evaluation = await prepareEvaluation(stage, host);
   const batches = schedule.batchSizes(total);
+  const splits = accumulate > 1 ? "always" : host.engine?.splits;
   const summing =
-    accumulate === 1 && host.engine?.splits !== true
-      ? undefined
-      : stage.step.map(
-          (entry, i) => new Summing({ names: NAMES, entry, number: i, table: tables[i], sizes: sizes[i], batches: batches[i] }),
-        );
+    splits &&
+    summed(splits, () =>
+      stage.step.map((entry, i) => new Summing({ names: NAMES, entry, number: i, table: tables[i], sizes: sizes[i], batches: batches[i] })),
+    );
   const points = [...(summing?.flatMap((s) => s.points) ?? entryPoints("step", stage.step, sizes, batches)), ...(evaluation?.points ?? [])];
   const states = new Map<string, ReadonlyMap<string, number>>();
   stage.step.forEach((entry, i) => {
@@ -143,6 +144,16 @@ export async function layTrain(
   });
   const full = batches.map((b) => b[0]);
   return { stage, tables, sizes, schedule, total, full, batch, accumulate, evaluation, points, summing, states };
+}
+
+/** Updates as sums over parts of their batches; `undefined`: the batches of one do not add up, and need not. */
+function summed(splits: "always" | "if additive", make: () => Summing[]): Summing[] | undefined {
+  try {
+    return make();
+  } catch (error) {
+    if (splits === "if additive" && error instanceof NotAdditive) return undefined;
+    throw error;
+  }
 }
 
 /** The evaluation that a stage asks for, or that its held data allows; `undefined`: none. */

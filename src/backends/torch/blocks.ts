@@ -177,7 +177,9 @@ export class Blocks {
       const given = turn.args.flatMap((k, i) => {
         if (places[i] !== undefined || called.plain[i] === "twin") return [];
         const x = loop.inputs[carried + k];
-        return [called.plain[i] === undefined ? region.whole(x).text : region.plain(x)];
+        if (called.plain[i] !== undefined) return [region.plain(x)];
+        // what several turns are given is computed once
+        return [turns.filter((other) => other.args.includes(k)).length > 1 ? region.named(x) : region.whole(x).text];
       });
       return { called, target: home ? this.tree.text(path!.split("."), "self") : "", given: [...given, ...called.more] };
     });

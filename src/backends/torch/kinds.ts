@@ -12,12 +12,17 @@ export interface Kind {
 const isState = (n: Node, name: string): boolean => rowOf(n).supply === "state" && String(n.attrs.name) === name;
 const isAdd = (n: Node): boolean => rowOf(n).role === "sum" && rowOf(n).algebra?.commutative === true;
 
+/** Whether a graph, as it is before its loops are gathered, reads no columns and says next values of parameters. */
+export function isUpdate(graph: Graph): boolean {
+  const nodes = order(graph.results.map((r) => r.node));
+  const other = nodes.some((n) => n.loop !== undefined || (rowOf(n).supply === "input" && n.type.shape.length > 0));
+  return !other && graph.results.some((r) => r.role === "param");
+}
+
 export function kindOf(graph: Graph): Kind {
   const nodes = order(graph.results.map((r) => r.node));
-  const columns = nodes.some((n) => rowOf(n).supply === "input" && n.type.shape.length > 0);
-  const loops = nodes.some((n) => n.loop !== undefined);
   const asked = nodes.filter((n) => rowOf(n).role === "placeholder");
-  const update = !columns && !loops && graph.results.some((r) => r.role === "param");
+  const update = isUpdate(graph);
   const added = graph.results.map((r) =>
     r.role === "state" && isAdd(r.node) && isState(r.node.inputs[0], r.name) ? r.node.inputs[1] : undefined,
   );

@@ -10,11 +10,12 @@ import { roll } from "../../ir/loops/roll.ts";
 import { rowOf } from "../../ir/ops/index.ts";
 import { asHeld, Blocks } from "./blocks.ts";
 import { writeOutInner } from "./inner.ts";
-import { type Kind, kindOf } from "./kinds.ts";
+import { isUpdate, type Kind, kindOf } from "./kinds.ts";
 import { type InputSlot, inputOf, slotOf } from "./leaves.ts";
-import { prepared } from "./once.ts";
+import { type Prepared, prepared } from "./once.ts";
 import { Region } from "./region.ts";
 import { type Shards, shardsOf } from "./shards.ts";
+import { isTable } from "./tables.ts";
 import { identifier, quoted } from "./text.ts";
 import { assignments, Tree } from "./tree.ts";
 import { printUpdate } from "./update-entry.ts";
@@ -81,6 +82,8 @@ export interface TorchProgram {
     /** Whether what is made of a parameter needs no other. */
     readonly apart: boolean;
   };
+  /** The function that gives what is made of numbers alone, as states; it needs the model's device alone. */
+  readonly tables?: { readonly call: string; readonly made: ReadonlyMap<string, Slot> };
   /** Parameters that are read for that alone, and not kept. */
   readonly sources: ReadonlyMap<string, Slot>;
 }
@@ -119,7 +122,20 @@ export function printTorch(entries: readonly TorchEntry[], { place, title = "a p
   const taken = new Set<string>();
   const kinds = new Map(bound.map(({ graph }) => [graph, kindOf(graph)]));
   const gradients = new Map([...kinds.values()].flatMap((k) => [...(k.backward?.states ?? [])]));
-  const elsewhere = new Set(bound.flatMap(({ graph }) => (kinds.get(graph)!.update ? [] : statesOf(graph))));
+  const tables = new Map(once.tables.results.map((r) => [r.name, slotFor(r.node)]));
+  const elsewhere = new Set([...tables.keys(), ...bound.flatMap(({ graph }) => (kinds.get(graph)!.update ? [] : statesOf(graph)))]);
+  const tabling = tables.size === 0 ? undefined : unique("tables", taken);
+  if (tabling) {
+    const { lines } = printEntry(tabling, once.tables, undefined, new Set(), {
+      tree,
+      blocks,
+      place,
+      kind: kindOf(once.tables),
+      shards: undefined,
+      params,
+    });
+    texts.push(lines.join("\n"));
+  }
   for (const { names, graph, batch } of bound) {
     const call = unique(identifier(names[0]), taken);
     const wanted = wantedIn(graph.results.map((r) => r.node));
@@ -152,7 +168,7 @@ export function printTorch(entries: readonly TorchEntry[], { place, title = "a p
     "\n\n",
   );
   const prepare =
-    once &&
+    once.prepare.results.length > 0 &&
     printUpdate("prepare", once.prepare, {
       gradients: new Map(),
       elsewhere: new Set(),
@@ -167,15 +183,16 @@ export function printTorch(entries: readonly TorchEntry[], { place, title = "a p
       ["model.py", `${model}\n`],
       ["objective.py", `${objective}\n`],
       ...(updates.length > 0 ? [["update.py", `${update}\n`] as const] : []),
-      ...(prepares === undefined ? [] : [["prepare.py", `${prepares}\n`] as const]),
+      ...(prepares ? [["prepare.py", `${prepares}\n`] as const] : []),
     ]),
     params: slots,
     states,
     differentiated: [...differentiated],
     entries: functions.map((f) => (f.backward ? { ...f, unused: [...differentiated].some((name) => !usedBy.get(f.name)!.has(name)) } : f)),
     blocks: blocks.lists(opened),
-    ...(once && prepare && { prepare: { reads: once.reads, made: [...once.made], apart: prepare.apart } }),
-    sources: once?.sources ?? new Map(),
+    ...(prepare && { prepare: { reads: once.reads, made: [...once.made], apart: prepare.apart } }),
+    ...(tabling && { tables: { call: tabling, made: tables } }),
+    sources: once.sources,
   };
 }
 
@@ -219,7 +236,7 @@ interface Bound {
   readonly batch: string | undefined;
 }
 /** Entries of one graph that differ in the batch alone are one. */
-function distinct(entries: readonly TorchEntry[]): { readonly bound: readonly Bound[]; readonly once: ReturnType<typeof prepared> } {
+function distinct(entries: readonly TorchEntry[]): { readonly bound: readonly Bound[]; readonly once: Prepared } {
   const out = new Map<string, Bound>();
   const ids = new Map<Graph, number>();
   for (const { name, graph, sizes, batch, values } of entries) {
@@ -232,19 +249,21 @@ function distinct(entries: readonly TorchEntry[]): { readonly bound: readonly Bo
   }
   const all = [...out.values()];
   const once = prepared(all.map((b) => b.graph));
-  return { bound: all.map((b, i) => ({ ...b, graph: roll(once?.graphs[i] ?? b.graph) })), once };
+  return { bound: all.map((b, i) => ({ ...b, graph: isUpdate(once.graphs[i]) ? once.graphs[i] : roll(once.graphs[i]) })), once };
 }
 
+const slotFor = (n: Node): Slot => ({ dtype: n.type.dtype, shape: n.type.shape as readonly number[] });
+
 function collect(graph: Graph, params: Map<string, Slot>, states: Map<string, Slot>): void {
-  const slot = (n: Node): Slot => ({ dtype: n.type.dtype, shape: n.type.shape as readonly number[] });
   for (const n of order(graph.results.map((r) => r.node))) {
     const { supply } = rowOf(n);
-    const table = supply === "param" ? params : supply === "state" ? states : undefined;
-    if (table && !table.has(String(n.attrs.name))) table.set(String(n.attrs.name), slot(n));
+    const name = String(n.attrs.name);
+    const table = supply === "param" ? params : supply === "state" && !isTable(name) ? states : undefined;
+    if (table && !table.has(name)) table.set(name, slotFor(n));
   }
   for (const r of graph.results) {
     const table = r.role === "param" ? params : r.role === "state" ? states : undefined;
-    if (table && !table.has(r.name)) table.set(r.name, slot(r.node));
+    if (table && !table.has(r.name)) table.set(r.name, slotFor(r.node));
   }
 }
 

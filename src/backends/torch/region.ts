@@ -91,6 +91,7 @@ export class Region {
     if (/^-?[\w.]+(e-\d+)?$/.test(e.text)) return number ? e.text : this.whole(n).text;
     const name = this.fresh(this.nameFor(n));
     this.say(`${name} = ${number ? e.text : this.whole(n).text}`);
+    this.set(n, name, BINDS.atom, number);
     return name;
   }
   has(n: Node): boolean {
@@ -238,7 +239,6 @@ export class Region {
 
   /** The value of a node that only adds 0, multiplies by 1, or turns back what was turned. */
   private unchanged(n: Node): Value | undefined {
-    const { scalar, algebra } = rowOf(n);
     const order = permuteOrder(n);
     if (order) {
       const [below] = n.inputs;
@@ -247,13 +247,20 @@ export class Region {
         return { e: this.whole(below.inputs[0]), held: n.type.shape, number: false };
       return undefined;
     }
+    const neutral = this.neutralOf(n);
+    return neutral === undefined ? undefined : this.value(n.inputs[1 - neutral]);
+  }
+
+  /** Of a sum, a product and their like: which operand changes nothing, as an added 0. */
+  private neutralOf(n: Node): 0 | 1 | undefined {
+    const { scalar, algebra } = rowOf(n);
     if (scalar === undefined || algebra?.identity === undefined || n.inputs.length !== 2) return undefined;
     const neutral = (i: number) => {
       const v = this.value(n.inputs[i]);
-      return v.number && Number(v.e.text.replace(/^float\((.*)\)$/, "$1")) === algebra.identity;
+      return v.number && v.e.text !== "" && Number(v.e.text) === algebra.identity;
     };
-    if (neutral(1)) return this.value(n.inputs[0]);
-    return algebra.commutative && neutral(0) ? this.value(n.inputs[1]) : undefined;
+    if (neutral(1)) return 1;
+    return algebra.commutative && neutral(0) ? 0 : undefined;
   }
 
   private source(n: Node, supply: "input" | "param" | "state" | "arg"): void {
@@ -286,6 +293,8 @@ export class Region {
     if (n.inputs.length === 0 || !n.inputs.every((i) => this.values.get(i)?.number)) return false;
     if (isExpand(n) || isReshape(n) || role === "barrier") return number(this.values.get(n.inputs[0])!.e);
     if (scalar === undefined) return false;
+    const neutral = this.neutralOf(n);
+    if (neutral !== undefined) return number(this.values.get(n.inputs[1 - neutral])!.e);
     const args = n.inputs.map((i) => this.values.get(i)!.e);
     const made = scalar === "cast" ? castNumber(n, args[0]) : numbers[scalar](...args);
     if ((this.uses.get(n) ?? 0) < 2 || made.text.length < 12) return number(made);

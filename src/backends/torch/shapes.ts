@@ -19,9 +19,11 @@ export function addsLeading(n: Node): boolean {
   return more >= 0 && to.slice(0, more).every((d) => sameDim(d, 1)) && sameShape(to.slice(more), from);
 }
 
-export const asNumber = (e: Expression, { dtype }: Type): Expression => (dtype === "f32" ? atom(`float(${e.text})`) : e);
+export const asNumber = (e: Expression, { dtype }: Type): Expression =>
+  dtype !== "f32" ? e : atom(/^\d+$/.test(e.text) ? `${e.text}.0` : `float(${e.text})`);
 export function castNumber(n: Node, e: Expression): Expression {
   const { dtype } = n.type;
+  if (dtype === "f32" && /^\d+$/.test(e.text)) return atom(`${e.text}.0`);
   return atom(dtype === "f32" ? `float(${e.text})` : dtype === "i32" ? `int(${e.text})` : `bool(${e.text})`);
 }
 

@@ -1,7 +1,7 @@
 /** `plan --on torch`: what each process takes, and what they send each other. */
 import { printTorch } from "../../backends/torch/program.ts";
 import type { TrainStage } from "../../compiler/project.ts";
-import { type Across, fitAcross, requireForward } from "../../train/across.ts";
+import { type Across, fitAcross, requireForward, splitsOf } from "../../train/across.ts";
 import { budgetOf, showBytes } from "../../train/budget.ts";
 import type { RunHost } from "../../train/host.ts";
 import { layTrain } from "../../train/train.ts";
@@ -27,7 +27,7 @@ export async function planAcross(
   const { processes: each, nodes, shard, recompute: asked } = placeElsewhere(options);
   const processes = each * nodes.count;
   requireForward(stage.reverse);
-  const laid = await layTrain(stage, { table: host.table, engine: { splits: processes > 1 } });
+  const laid = await layTrain(stage, { table: host.table, engine: { splits: splitsOf(processes) } });
   const way = { processes, shard, recompute: asked, parts: laid.accumulate };
   const { across, recompute, smallest } = fitAcross(printTorch(laid.points), laid.points, way, budgetOf(stage, { memory }));
   return { stage: stage.name, processes, shard, recompute, ...(smallest !== undefined && { smallest }), ...across };

@@ -4,7 +4,7 @@ import type { Program, Session, Values } from "../../ground/program.ts";
 import type { Weights } from "../../ground/weights.ts";
 import { Bug, InputError, Limit } from "../../ir/errors.ts";
 import { isWeights, PIECE } from "../../runtime/weights.ts";
-import { fitAcross, requireForward } from "../../train/across.ts";
+import { fitAcross, requireForward, splitsOf } from "../../train/across.ts";
 import { valuesOf } from "../../train/backend.ts";
 import type { BuildOptions, Built, Engine, EntryPoint } from "../../train/engine.ts";
 import { elements } from "../../train/values.ts";
@@ -104,7 +104,7 @@ function engineOver(held: Held, options: TorchOptions): TorchEngine {
     told: (other) => engineOver(held, { ...options, ...other }),
     device,
     reason: "asked for",
-    splits: processes > 1,
+    splits: splitsOf(processes),
     memory: Number.POSITIVE_INFINITY,
     depth: 1,
     build: async (entries, asked) =>
@@ -132,6 +132,7 @@ export function specOf(printed: TorchProgram): Record<string, unknown> {
     blocks: printed.blocks,
     sources: Object.fromEntries(printed.sources),
     prepare: printed.prepare ?? null,
+    tables: printed.tables?.call ?? null,
     entries: printed.entries,
   };
 }

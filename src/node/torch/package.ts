@@ -5,7 +5,6 @@ import { printTorch } from "../../backends/torch/program.ts";
 import type { TrainStage } from "../../compiler/project.ts";
 import { type Files, joinPath, writeFile } from "../../formats/files.ts";
 import { type OutTensor, writeSafetensors } from "../../formats/safetensors/write.ts";
-import { NotAdditive } from "../../ir/accumulate.ts";
 import { InputError } from "../../ir/errors.ts";
 import { fitAcross, requireForward } from "../../train/across.ts";
 import { showBytes } from "../../train/budget.ts";
@@ -23,7 +22,8 @@ const SHIPPED = ["peftc_ops.py", "peftc_runtime.py", "train.py"];
 /** Gives the names of the files written. */
 export async function writeTorchPackage(files: Files, folder: string, stage: TrainStage, host: Host, title: string): Promise<string[]> {
   requireForward(stage.reverse);
-  const { laid, splits } = await lay(stage, host);
+  const laid = await layTrain(stage, { ...host, engine: { splits: "if additive" } });
+  const splits = laid.summing !== undefined;
   const points = laid.points.filter(({ name }) => !name.startsWith("evaluate"));
   const { place } = host;
   const printed = printTorch(points, { title, ...(place && { place: (n) => (n.origin.span ? place(n.origin.span) : undefined) }) });
@@ -91,16 +91,6 @@ export async function writeTorchPackage(files: Files, folder: string, stage: Tra
 
 /** The inside of a row as numbers side by side: its shape is the entry's to say. */
 const innerOf = (width: number): number[] => (width === 1 ? [] : [width]);
-
-/** An update as sums over parts of its batch, where the objective has them. */
-async function lay(stage: TrainStage, host: Host): Promise<{ laid: LaidTrain; splits: boolean }> {
-  try {
-    return { laid: await layTrain(stage, { ...host, engine: { splits: true } }), splits: true };
-  } catch (error) {
-    if (!(error instanceof NotAdditive) || stage.accumulate > 1) throw error;
-    return { laid: await layTrain(stage, { table: host.table }), splits: false };
-  }
-}
 
 /** The entries of an update of a table, in their order: those for each part, then the one that ends it. */
 function entriesOf({ points, summing }: LaidTrain, table: number): { parts: string[]; finish: string | null } {
