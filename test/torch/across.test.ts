@@ -42,6 +42,30 @@ describe("across processes", () => {
     expect(again.memory.activations).toBeLessThan(one.memory.activations);
   });
 
+  test("one process writes what it trains in its place; an objective whose batches do not add up is computed whole, and refused on two", async () => {
+    const at = deep(
+      spec
+        .replace("batch = 3\n  accumulate = 2", "batch = 1")
+        .replace("sequence  = 16", "sequence = 4")
+        .replace("seed      = 7", "params = gpt2"),
+    );
+    const { err, events } = await peftc(at, ["plan", "main.peft", "--on", "torch", "--json"]);
+    expect(err).toBe("");
+    const { memory } = events().find((e) => e.event === "plan_across") as { memory: Record<string, number> };
+    expect(memory.gradients).toBeGreaterThan(0.9 * memory.parameters);
+    // an update that gives all next values at once makes 17 times the parameters on its way
+    expect(memory.activations).toBeLessThan(4 * memory.parameters);
+
+    at.put(
+      "squared.peft",
+      `import { Linear } from "std/nn"\n${SPEC.replace("attach", "method Squared() on Linear {\n  more = Linear(in_features, out_features, weight: 0, bias: false)\n  y := y + more(x)\n  loss := loss * loss\n}\nattach square = Squared() to gpt2.transformer.h[0].attn.c_attn\nattach")}`,
+    );
+    const one = await peftc(at, ["plan", "squared.peft", "--on", "torch", "--json"]);
+    expect([one.code, one.err]).toEqual([0, ""]);
+    const two = await peftc(at, ["plan", "squared.peft", "--on", "torch", "--processes", "2", "--json"]);
+    expect([two.code, /P0811/.test(two.err + two.out)]).toEqual([1, true]);
+  });
+
   test("a base in 4 bits is kept as codes, a seventh of it, and not as what they were made of", async () => {
     const at = deep(
       `import { NF4 } from "std/methods/lora"\nimport { Linear } from "std/nn"\n${spec.replace("attach lora", "attach four = NF4() to gpt2.transformer.h[*].**: Linear\nattach lora")}`,
