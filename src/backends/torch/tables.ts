@@ -11,7 +11,7 @@ import { Scope } from "../../ir/rewrite.ts";
 import { isWorthATable } from "../load.ts";
 
 /** Names of tables begin so; no state's does. */
-export const TABLES = "tables/";
+const TABLES = "tables/";
 export const isTable = (name: string): boolean => name.startsWith(TABLES);
 
 const isOpen = (d: Dim): boolean => typeof d !== "number";
