@@ -3,7 +3,8 @@
  * which they are called with addresses in one memory.
  */
 import type { LoopLanguage } from "../kernels/kernel.ts";
-import { type Printed, printLoop } from "./loop.ts";
+import type { Printed } from "../lanes/loop.ts";
+import { printLoop } from "./loop.ts";
 import { prelude } from "./prelude.ts";
 import { printProduct } from "./product.ts";
 import { type Machine, productSchedule } from "./schedule.ts";

@@ -3,32 +3,21 @@
  * the worker takes; A is read in place by splats where its rows can be walked along the sum, otherwise a block of it is packed as well. Sums run over ascending k in one
  * accumulator each; where k is long, a part at a time, what is not finished lies in scratch meanwhile.
  */
-import { strideOf } from "../kernels/index.ts";
-import { type ProductKernel, type Sum, sumsOf, usesOfStore } from "../kernels/kernel.ts";
-import type { Printed } from "./loop.ts";
+import { type ProductKernel, type Sum, usesOfStore } from "../kernels/kernel.ts";
+import type { Printed } from "../lanes/loop.ts";
+import { blocksOf, ceil, strideInPlace } from "../lanes/product.ts";
 import { packColumns, packRows } from "./pack.ts";
-import { ceil, depthOf, type ProductSchedule } from "./schedule.ts";
+import type { ProductSchedule } from "./schedule.ts";
 import { add, type Code, divide, mul, rest } from "./text.ts";
 import { type LaneState, Printer } from "./values.ts";
 
-/** Whether the rows of A are read in place along a sum. */
-function inPlace(kernel: ProductKernel, { lhs, axis, size }: Sum): boolean {
-  const value = kernel.values[lhs];
-  if (value.kind !== "load" || value.guard !== undefined) return false;
-  return strideOf(value.index, axis) === 1 || size === 1;
-}
-
 export function printProduct(kernel: ProductKernel, schedule: ProductSchedule, code: Code): Printed {
   const p = new Printer(kernel, code, schedule.width);
-  const [batch, m, n, k] = kernel.axes;
+  const [, m, n, k] = kernel.axes;
   const { rows, columns, depth, pieces, tileRows, tileVectors, width } = schedule;
   const panel = tileVectors * width;
-  const [rowBlocks, columnBlocks] = [Math.ceil(m / rows), Math.ceil(n / columns)];
-  // what is packed of the first sum is a piece, and the others lie behind it
-  const less = pieces ? k - depth : 0;
-  const sums = sumsOf(kernel).map((sum) => ({ ...sum, from: Math.max(0, sum.from - less) }));
-  const all = depthOf(kernel) - less;
-  const there = sums.map((sum) => inPlace(kernel, sum));
+  const { rowBlocks, columnBlocks, units, sums, all } = blocksOf(kernel, schedule);
+  const there = sums.map((sum) => strideInPlace(kernel, sum) !== undefined);
   const packed = sums.filter((_, i) => !there[i]);
   /** Elements. */
   const packedA = packed.length > 0 ? rows * all : 0;
@@ -77,7 +66,7 @@ export function printProduct(kernel: ProductKernel, schedule: ProductSchedule, c
         body({ k0, k1: code.let("ix", "k1", `least(${k0} + ${depth}, ${k})`) });
       });
   });
-  return { units: batch * rowBlocks * columnBlocks, scratch: 4 * (offsets[3] + partial + 64) };
+  return { units, scratch: 4 * (offsets[3] + partial + 64) };
 }
 
 interface TileState {

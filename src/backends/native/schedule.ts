@@ -1,5 +1,6 @@
 /** Schedules of products on a processor with vectors: as data, from the kernel's sizes and the machine's width. */
-import { type ProductKernel, sumsOf } from "../kernels/kernel.ts";
+import type { ProductKernel } from "../kernels/kernel.ts";
+import { type Blocks, ceil, depthOf } from "../lanes/product.ts";
 
 /** A processor as the printer sees it. */
 export interface Machine {
@@ -9,25 +10,13 @@ export interface Machine {
   readonly registers: number;
 }
 
-export interface ProductSchedule {
+export interface ProductSchedule extends Blocks {
   /** Lanes of this kernel's vectors. */
   readonly width: number;
   /** Rows and vectors of a tile: so many accumulators. */
   readonly tileRows: number;
   readonly tileVectors: number;
-  /** Rows and columns of the block that one unit of work covers; multiples of the tile's. */
-  readonly rows: number;
-  readonly columns: number;
-  /** How much of the first sum is worked off at a time. */
-  readonly depth: number;
-  /** Whether no more of the first sum than that is packed at a time. */
-  readonly pieces: boolean;
 }
-
-export const ceil = (n: number, by: number): number => Math.ceil(n / by) * by;
-
-/** How many products one result adds up. */
-export const depthOf = (kernel: ProductKernel): number => sumsOf(kernel).reduce((total, { size }) => total + size, 0);
 
 /** Bytes of a packed block of B that stay in a core's second cache, and of a panel that is packed whole. */
 const BLOCK = 2 ** 19;

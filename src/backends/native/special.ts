@@ -1,7 +1,7 @@
 /** Prints scatters, scans and selections. */
 import { strideOf } from "../kernels/index.ts";
 import { type ScanKernel, type ScatterKernel, type SelectKernel, usesOfStore } from "../kernels/kernel.ts";
-import { type Printed, widthFor } from "./loop.ts";
+import { type Printed, widthFor } from "../lanes/loop.ts";
 import { letterOf, literal, vectorType } from "./spelling.ts";
 import { type Code, divide, mul, rest } from "./text.ts";
 import { type LaneState, Printer, storeLanes } from "./values.ts";

@@ -1,138 +1,40 @@
 /** Prints a kernel's values as vectors of C: equal in all lanes where a value does not vary with the lane axis. */
 import { Bug } from "../../ir/errors.ts";
 import { type Atom, axesOf, type Index, valuesOf } from "../kernels/index.ts";
-import { dependence, type LoopLanguage, needed, type Store, usesOf, type Value } from "../kernels/kernel.ts";
+import type { LoopLanguage, Store } from "../kernels/kernel.ts";
+import { LanePrinter, type Lanes } from "../lanes/values.ts";
 import { letterOf, literal, spell, vectorType } from "./spelling.ts";
 import { add, atom, type Code, divide, mul, rest } from "./text.ts";
 
-/** Where the lanes are. */
-export interface LaneState {
-  /** The axis whose successive elements fill the lanes; -1: none, all lanes are equal. */
-  readonly axis: number;
-  /** An `ix` variable: the lane axis's element in lane 0, a multiple of the width. */
+export interface LaneState extends Lanes {
+  /** An `ix` variable: the lane axis's element in lane 0, a multiple of the width, to which `offset`, in elements, is added. */
   readonly at: string;
-  /** Added to it, a constant multiple of the width: which vector of an unrolled group. */
-  readonly offset: number;
-  /** How many lanes hold elements, 1 to the width. Plain loads may read beyond, nothing is stored beyond. */
-  readonly valid: number;
 }
 
-/** More values than a kernel can have. */
-const GROUP = 1 << 20;
-
-export class Printer {
-  readonly deps: readonly number[];
-  /** Values at hand: number (with the vector's place in an unrolled group, where it varies with the lanes) to the name that holds them. */
-  private known = new Map<number, string>();
-  /** Axis variables at hand: axis to an expression. */
-  private readonly axes = new Map<number, string>();
-  private available = 0;
-  lanes: LaneState;
-  /** How `acc` and held values are had, if they are. */
-  supply: (v: number) => string | undefined = () => undefined;
-
-  constructor(
-    readonly kernel: LoopLanguage,
-    readonly code: Code,
-    /** Lanes of a vector. */
-    readonly width: number,
-  ) {
-    this.deps = dependence(kernel);
-    this.lanes = { axis: -1, at: "", offset: 0, valid: width };
+export class Printer extends LanePrinter<LaneState, string, Code> {
+  constructor(kernel: LoopLanguage, code: Code, width: number) {
+    super(kernel, code, width, width, { axis: -1, at: "", offset: 0, valid: width });
   }
 
   pointer(operand: number): string {
     return this.kernel.operands[operand].name;
   }
-  setAxis(axis: number, text: string): void {
-    this.axes.set(axis, text);
-    this.available |= 1 << axis;
-  }
-  private keyOf(v: number): number {
-    return this.varies(v) ? v + GROUP * (1 + this.lanes.offset / this.width) : v;
-  }
-  know(v: number, name: string): void {
-    this.known.set(this.keyOf(v), name);
-  }
-  /** All values at hand under the present lanes. */
-  private atHand(): Set<number> {
-    const mine = 1 + this.lanes.offset / this.width;
-    const out = new Set<number>();
-    for (const key of this.known.keys()) {
-      const group = Math.floor(key / GROUP);
-      if (group === 0 || group === mine) out.add(key % GROUP);
-    }
-    return out;
-  }
-
   /** Prints a block; what is made known in it is forgotten after it, as are axes that it sets. */
   block(open: string, body: () => void): void {
-    const [known, available, lanes] = [this.known, this.available, this.lanes];
-    this.known = new Map(known);
-    this.code.block(open, body);
-    this.known = known;
-    this.available = available;
-    this.lanes = lanes;
+    this.code.block(open, () => this.scope(body));
   }
   /** A loop of a variable of its own; `body` is given its name. Nothing is lifted out of it: the compiler does. */
   loop(hint: string, from: string, to: string, step: number, body: (name: string) => void): void {
     const name = this.code.name(hint);
     this.block(`for (ix ${name} = ${from}; ${name} < ${to}; ${name} += ${step})`, () => body(name));
   }
-  /** Runs `body` with other lanes; what it makes known stays so, for these lanes. */
-  withLanes(lanes: LaneState, body: () => void): void {
-    const [before, available] = [this.lanes, this.available];
-    this.lanes = lanes;
-    this.available |= lanes.axis < 0 ? 0 : 1 << lanes.axis;
-    body();
-    this.lanes = before;
-    this.available = available;
-  }
-
-  varies(v: number): boolean {
-    return this.lanes.axis >= 0 && (this.deps[v] & (1 << this.lanes.axis)) !== 0;
-  }
-
-  /** Makes known all that `roots` need and that depends on no axis but those at hand. */
-  lift(roots: readonly number[]): void {
-    const list = needed(this.kernel.values, roots, this.atHand());
-    const blocked = new Set<number>();
-    for (const v of list) {
-      const value = this.kernel.values[v];
-      const late =
-        (this.deps[v] & ~this.available) !== 0 || ((value.kind === "reduced" || value.kind === "acc") && this.supply(v) === undefined);
-      if (late || usesOf(value).some((u) => blocked.has(u))) blocked.add(v);
-      else this.emit(v);
-    }
-  }
-  /** Emits whatever `roots` need that is not known yet. */
-  need(roots: Iterable<number>): void {
-    const wanted = [...roots];
-    const seen = this.atHand();
-    const supplied = new Set<number>();
-    for (let v = 0; v < this.kernel.values.length; v++) if (!seen.has(v) && this.supply(v) !== undefined) supplied.add(v);
-    // Supplied values need no operands.
-    const reached = needed(this.kernel.values, wanted, new Set([...seen, ...supplied]));
-    const direct = new Set([...wanted, ...reached.flatMap((v) => usesOf(this.kernel.values[v]))].filter((v) => supplied.has(v)));
-    for (const v of direct) this.emit(v);
-    for (const v of reached) this.emit(v);
-  }
-  of(v: number): string {
-    const name = this.known.get(this.keyOf(v));
-    if (!name) throw new Bug(`value ${v} of ${this.kernel.name} is used before it is computed`);
-    return name;
-  }
   /** The C type of a value. */
   typeOf(v: number): string {
     return vectorType(this.kernel.values[v].dtype, this.width);
   }
 
-  private emit(v: number): void {
+  protected expression(v: number): string {
     const value = this.kernel.values[v];
-    this.know(v, this.code.let(this.typeOf(v), `v${v}`, this.supply(v) ?? this.expression(v, value)));
-  }
-
-  private expression(v: number, value: Value): string {
     switch (value.kind) {
       case "const":
         return literal(value.value, value.dtype, this.width);
@@ -168,7 +70,7 @@ export class Printer {
   private scalarAtom(a: Atom, lane: number): string {
     switch (a.kind) {
       case "axis":
-        return a.axis === this.lanes.axis ? add(this.lanes.at, String(this.lanes.offset + lane)) : this.axisText(a.axis);
+        return a.axis === this.lanes.axis ? add(this.lanes.at, String(this.lanes.offset + lane)) : this.axisName(a.axis);
       case "value":
         return `${this.of(a.value)}[${this.varies(a.value) ? lane : 0}]`;
       case "div":
@@ -177,12 +79,6 @@ export class Printer {
         return rest(this.scalarIndex(a.of, lane), a.by);
     }
   }
-  private axisText(axis: number): string {
-    const text = this.axes.get(axis);
-    if (text === undefined) throw new Bug(`axis ${axis} of ${this.kernel.name} has no variable here`);
-    return text;
-  }
-
   private moves(a: Atom): boolean {
     if (a.kind === "axis") return a.axis === this.lanes.axis;
     if (a.kind === "value") return this.varies(a.value);

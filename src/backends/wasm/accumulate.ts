@@ -1,16 +1,8 @@
 /** Reductions in four lanes: how they begin, take an element more in each lane, and end across the lanes. */
 import type { Reduction } from "../kernels/kernel.ts";
+import type { Accumulator } from "../lanes/loop.ts";
 import { type Code, get, splatF, splatI } from "./text.ts";
 import type { Printer } from "./values.ts";
-
-interface Accumulator {
-  readonly reduction: Reduction;
-  readonly total: string;
-  /** argmax: the positions of the greatest. */
-  readonly position?: string;
-  /** max, min of f32: lanes in which a NaN was seen. Comparing without NaN is one instruction, with NaN eight. */
-  readonly unordered?: string;
-}
 
 export function identity(r: Reduction): string {
   const f = r.dtype === "f32";
@@ -26,6 +18,7 @@ export function identity(r: Reduction): string {
 export function start(code: Code, reductions: readonly Reduction[]): Accumulator[] {
   return reductions.map((reduction) => {
     const total = code.let("v128", "acc", identity(reduction));
+    // comparing without NaN is one instruction, with NaN eight
     if (ordered(reduction)) return { reduction, total, unordered: code.let("v128", "nan", splatI(0)) };
     return reduction.fn === "argmax" ? { reduction, total, position: code.let("v128", "pos", splatI(0)) } : { reduction, total };
   });

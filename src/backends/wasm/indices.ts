@@ -1,15 +1,9 @@
 import { axesOf, type Index } from "../kernels/index.ts";
+import type { Lanes } from "../lanes/values.ts";
 
-/** Where the lanes are. */
-export interface LaneState {
-  /** The axis whose successive elements fill the lanes; -1: none, all lanes are equal. */
-  readonly axis: number;
-  /** i32 local: the lane axis's element in lane 0, times 4 (a byte offset). */
+export interface LaneState extends Lanes {
+  /** i32 local: the lane axis's element in lane 0, times 4 (a byte offset), to which `offset`, in bytes, is added. */
   readonly bytes: string;
-  /** Added to `bytes`, a constant: which vector of an unrolled group. */
-  readonly offset: number;
-  /** How many lanes hold elements, 1 to 4. Loads may read beyond, nothing is stored beyond. */
-  readonly valid: number;
 }
 
 export const NO_LANES: LaneState = { axis: -1, bytes: "", offset: 0, valid: 4 };

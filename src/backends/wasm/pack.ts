@@ -172,8 +172,7 @@ function packSum(
           });
         });
       };
-      p.futureLane = 1;
-      p.lift([sum.lhs]);
+      p.lift([sum.lhs], [], 1);
       code.loop(bytes, end, 16, () => {
         if (rest === 0) body(4);
         else if (m < 4) body(rest);

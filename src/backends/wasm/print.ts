@@ -1,6 +1,7 @@
 /** Prints kernels as one WebAssembly module in text form, with one exported function a kernel. */
 import type { LoopLanguage } from "../kernels/kernel.ts";
-import { type Printed, printLoop } from "./loop.ts";
+import type { Printed } from "../lanes/loop.ts";
+import { printLoop } from "./loop.ts";
 import { printProduct, productSchedule } from "./product.ts";
 import { printSkip } from "./skip.ts";
 import { printScan, printScatter, printSelect } from "./special.ts";

@@ -4,38 +4,19 @@
  * of it is packed as well. The loop over k is not unrolled: V8 would spill accumulators. Sums run over ascending k in one accumulator each.
  * Where k is so long that what is packed would not stay small, both are packed a piece of the first sum at a time.
  */
-import { strideOf } from "../kernels/index.ts";
 import { needed, type ProductKernel, type Sum, sumsOf, usesOfStore } from "../kernels/kernel.ts";
+import type { Printed } from "../lanes/loop.ts";
+import { type Blocks, blocksOf, ceil, depthOf, strideInPlace } from "../lanes/product.ts";
 import type { LaneState } from "./indices.ts";
 import { offsetText } from "./lanes.ts";
-import type { Printed } from "./loop.ts";
 import { packColumns, packRows } from "./pack.ts";
 import { add, type Code, divU, get, i32, mul, remU, splatF } from "./text.ts";
 import { Printer } from "./values.ts";
 
-export interface ProductSchedule {
-  /** Rows and columns of the block that one unit of work covers; multiples of 4 and 8. */
-  readonly rows: number;
-  readonly columns: number;
-  /** How much of k is worked off at a time: so much of a panel stays in the first cache. The order of additions does not depend on it. */
-  readonly depth: number;
-  /** Whether no more of the first sum than that is packed at a time. */
-  readonly pieces: boolean;
+/** Rows and columns of a block are multiples of 4 and 8. */
+interface ProductSchedule extends Blocks {
   /** Fused multiply-adds, if the engine has them. */
   readonly relaxed: boolean;
-}
-
-export const ceil = (n: number, by: number): number => Math.ceil(n / by) * by;
-
-/** How many products one result adds up. */
-export const depthOf = (kernel: ProductKernel): number => sumsOf(kernel).reduce((total, { size }) => total + size, 0);
-
-/** The stride along a sum, in elements, with which the rows of A are read in place; `undefined` where they are not. */
-function strideInPlace(kernel: ProductKernel, { lhs, axis, size }: Sum): number | undefined {
-  const value = kernel.values[lhs];
-  if (value.kind !== "load" || value.guard !== undefined) return undefined;
-  const stride = strideOf(value.index, axis);
-  return stride === 1 || size === 1 ? stride : undefined;
 }
 
 /** A panel of this depth takes 16 KiB, half of the smallest first cache there is. */
@@ -71,13 +52,9 @@ export function printProduct(
   scratch: string,
 ): Printed {
   const p = new Printer(kernel, code, pointers);
-  const [batch, m, n, k] = kernel.axes;
+  const [, m, n, k] = kernel.axes;
   const { rows, columns, depth, pieces, relaxed } = schedule;
-  const [rowBlocks, columnBlocks] = [Math.ceil(m / rows), Math.ceil(n / columns)];
-  // what is packed of the first sum is a piece, and the others lie behind it
-  const less = pieces ? k - depth : 0;
-  const sums = sumsOf(kernel).map((sum) => ({ ...sum, from: Math.max(0, sum.from - less) }));
-  const all = depthOf(kernel) - less;
+  const { rowBlocks, columnBlocks, units, sums, all } = blocksOf(kernel, schedule);
   const strides = sums.map((sum) => strideInPlace(kernel, sum));
   const inPlace = strides.every((stride) => stride !== undefined);
   const packedA = inPlace ? 0 : rows * all * 4;
@@ -137,7 +114,7 @@ export function printProduct(
     });
     p.storeCounts(unit);
   });
-  return { units: batch * rowBlocks * columnBlocks, scratch: tile + 128 + partial };
+  return { units, scratch: tile + 128 + partial };
 }
 
 export const least = (e: string, limit: number): string => `(select ${e} ${i32(limit)} (i32.lt_s ${e} ${i32(limit)}))`;

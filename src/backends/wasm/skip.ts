@@ -8,11 +8,12 @@
 import { strideOf } from "../kernels/index.ts";
 import { needed, type ProductKernel, sumsOf, usesOfStore } from "../kernels/kernel.ts";
 import { swapSides } from "../kernels/swap.ts";
+import type { Printed } from "../lanes/loop.ts";
+import { ceil, depthOf } from "../lanes/product.ts";
 import type { LaneState } from "./indices.ts";
 import { offsetText } from "./lanes.ts";
-import type { Printed } from "./loop.ts";
 import { packColumns, packRows } from "./pack.ts";
-import { ceil, depthOf, least, SMALL_EPILOGUE } from "./product.ts";
+import { least, SMALL_EPILOGUE } from "./product.ts";
 import { add, type Code, divU, get, i32, mul, remU, splatF } from "./text.ts";
 import { Printer } from "./values.ts";
 

@@ -1,9 +1,9 @@
 /** Prints scatters, scans and selections. */
 import { strideOf } from "../kernels/index.ts";
 import { type ScanKernel, type ScatterKernel, type SelectKernel, usesOfStore } from "../kernels/kernel.ts";
+import type { Printed } from "../lanes/loop.ts";
 import type { LaneState } from "./indices.ts";
 import { storeLanes } from "./lanes.ts";
-import type { Printed } from "./loop.ts";
 import { add, type Code, divU, firstLanes, get, i32, mul, remU, splatI } from "./text.ts";
 import { Printer } from "./values.ts";
 
@@ -38,8 +38,7 @@ export function printScatter(kernel: ScatterKernel, code: Code, pointers: readon
         p.setAxis(0, i);
         p.need([kernel.index]);
         const row = get(code.let("i32", "row", add(out, mul(`(i32x4.extract_lane 0 ${p.of(kernel.index)})`, 4 * columns))));
-        p.futureLane = 1;
-        p.lift([kernel.value]);
+        p.lift([kernel.value], [], 1);
         const body = (valid: number) => {
           p.scope(() => {
             p.withLanes({ axis: 1, bytes, offset: 0, valid }, () => {
@@ -139,7 +138,6 @@ export function printSelect(kernel: SelectKernel, code: Code, pointers: readonly
     code.loop(turn, i32(32), 1, () => {
       const candidate = get(code.let("v128", "cand", `(i32x4.splat (i32.or ${get(prefix)} ${get(bit)}))`));
       const counts = code.let("v128", "counts", splatI(0));
-      p.futureLane = 0;
       const body = (valid: number) => {
         p.scope(() => {
           p.withLanes({ axis: 0, bytes, offset: 0, valid }, () => {

@@ -1,36 +1,37 @@
 /** Prints a kernel's values in four lanes: every value is a v128 local, equal in all lanes where it does not vary with the lane axis. */
 import { Bug } from "../../ir/errors.ts";
 import { type Atom, axesOf, type Index, keyOf, valuesOf } from "../kernels/index.ts";
-import { dependence, type LoopLanguage, needed, type Store, usesOf, type Value } from "../kernels/kernel.ts";
+import type { LoopLanguage, Store } from "../kernels/kernel.ts";
+import { LanePrinter } from "../lanes/values.ts";
 import { call, floorDiv } from "./functions.ts";
 import { type LaneState, NO_LANES, without } from "./indices.ts";
 import { offsetText, plainLoad, splatLoad, storeLanes } from "./lanes.ts";
 import { add, type Code, divU, firstLanes, get, i32, mul, remU, splatF, splatI } from "./text.ts";
 
-/** More values than a kernel can have. */
-const GROUP = 1 << 20;
-
-export class Printer {
-  readonly deps: readonly number[];
-  /** Values at hand: number (with the vector's place in an unrolled group, where it varies with the lanes) to the local that holds them. */
-  private known = new Map<number, string>();
+export class Printer extends LanePrinter<LaneState, "v128", Code> {
   /** Byte addresses without the lane's part: key to local. */
   private bases = new Map<string, string>();
-  /** Axis variables at hand: axis to an i32 local (not the lane axis). */
-  private readonly axes = new Map<number, string>();
-  private available = 0;
-  lanes: LaneState = NO_LANES;
-  /** How `acc` and held values are had, if they are. */
-  supply: (v: number) => string | undefined = () => undefined;
 
   constructor(
-    readonly kernel: LoopLanguage,
-    readonly code: Code,
+    kernel: LoopLanguage,
+    code: Code,
     /** i32 locals: where each operand begins. */
     readonly pointers: readonly string[],
   ) {
-    this.deps = dependence(kernel);
+    super(kernel, code, 4, 16, NO_LANES);
     for (const c of kernel.counts ?? []) this.counters.set(c.of, { into: c.into, total: code.local("v128", "nz") });
+  }
+  typeOf(): "v128" {
+    return "v128";
+  }
+  override of(v: number): string {
+    return get(super.of(v));
+  }
+  override scope(body: () => void): void {
+    const { bases } = this;
+    this.bases = new Map(bases);
+    super.scope(body);
+    this.bases = bases;
   }
 
   /** Operands whose stored elements are counted: which operand takes the number, and four running totals. */
@@ -59,81 +60,21 @@ export class Printer {
     );
   }
 
-  setAxis(axis: number, local: string): void {
-    this.axes.set(axis, local);
-    this.available |= 1 << axis;
-  }
-  axisLocal(axis: number): string {
-    const name = this.axes.get(axis);
-    if (!name) throw new Bug(`axis ${axis} of ${this.kernel.name} has no variable here`);
-    return name;
-  }
-  private keyOf(v: number): number {
-    return this.varies(v) ? v + GROUP * (1 + this.lanes.offset / 16) : v;
-  }
-  know(v: number, local: string): void {
-    this.known.set(this.keyOf(v), local);
-  }
-  /** All values at hand under the present lanes. */
-  private atHand(): Set<number> {
-    const mine = 1 + this.lanes.offset / 16;
-    const out = new Set<number>();
-    for (const key of this.known.keys()) {
-      const group = Math.floor(key / GROUP);
-      if (group === 0 || group === mine) out.add(key % GROUP);
-    }
-    return out;
-  }
-
-  /** Runs `body`; what it made known is forgotten, as are axes it set. */
-  scope(body: () => void): void {
-    const [known, bases, available, lanes] = [this.known, this.bases, this.available, this.lanes];
-    this.known = new Map(known);
-    this.bases = new Map(bases);
-    body();
-    this.known = known;
-    this.bases = bases;
-    this.available = available;
-    this.lanes = lanes;
-  }
-  /** Runs `body` with other lanes; what it makes known stays so, for these lanes. */
-  withLanes(lanes: LaneState, body: () => void): void {
-    const [before, available] = [this.lanes, this.available];
-    this.lanes = lanes;
-    this.available |= lanes.axis < 0 ? 0 : 1 << lanes.axis;
-    body();
-    this.lanes = before;
-    this.available = available;
-  }
-
-  varies(v: number): boolean {
-    return this.lanes.axis >= 0 && (this.deps[v] & (1 << this.lanes.axis)) !== 0;
-  }
-
-  /** Makes known all that `roots` need and that depends on no axis but those at hand; addresses likewise. `loops`: axes of loops to come. */
-  lift(roots: readonly number[], stores: readonly Store[] = []): void {
-    const usable = (bits: number) => (bits & ~this.available) === 0;
-    const list = needed(this.kernel.values, roots, this.atHand());
-    const blocked = new Set<number>();
-    for (const v of list) {
-      const value = this.kernel.values[v];
-      const late = !usable(this.deps[v]) || ((value.kind === "reduced" || value.kind === "acc") && this.supply(v) === undefined);
-      if (late || usesOf(value).some((u) => blocked.has(u))) blocked.add(v);
-      else this.emit(v);
-    }
-    for (const v of list) {
-      const value = this.kernel.values[v];
-      if (value.kind === "load" && blocked.has(v)) this.liftBase(value.operand, value.index);
-    }
-    for (const s of stores) this.liftBase(s.operand, s.index);
-  }
   /**
-   * Puts the part of an address that stays the same in loops to come into a local: all terms whose axes are at hand, if the rest is only
-   * the (future) lane axis, given by `futureLane`.
+   * Addresses likewise: the part of one that stays the same in loops to come is put into a local, all terms whose axes are at hand, if the rest
+   * is only the lane axis; `lane`: the one that is to be.
    */
-  futureLane = -1;
-  private liftBase(operand: number, index: Index): void {
-    const lane = this.lanes.axis >= 0 ? this.lanes.axis : this.futureLane;
+  override lift(roots: readonly number[], stores: readonly Store[] = [], lane = -1): ReadonlySet<number> {
+    const late = super.lift(roots);
+    for (const v of late) {
+      const value = this.kernel.values[v];
+      if (value.kind === "load") this.liftBase(value.operand, value.index, lane);
+    }
+    for (const s of stores) this.liftBase(s.operand, s.index, lane);
+    return late;
+  }
+  private liftBase(operand: number, index: Index, future: number): void {
+    const lane = this.lanes.axis >= 0 ? this.lanes.axis : future;
     const rest = without(index, lane);
     if (!rest || [...axesOf(rest)].some((a) => !(this.available & (1 << a)) || a === this.lanes.axis)) return;
     if ([...valuesOf(rest)].some((v) => !this.known.has(this.keyOf(v)) || (lane >= 0 && this.deps[v] & (1 << lane)))) return;
@@ -142,32 +83,8 @@ export class Printer {
     this.bases.set(key, this.code.let("i32", "at", add(get(this.pointers[operand]), mul(this.scalarIndex(rest, 0), 4))));
   }
 
-  /** Emits whatever `roots` need that is not known yet. */
-  need(roots: Iterable<number>): void {
-    const wanted = [...roots];
-    const seen = this.atHand();
-    const supplied = new Set<number>();
-    for (let v = 0; v < this.kernel.values.length; v++) if (!seen.has(v) && this.supply(v) !== undefined) supplied.add(v);
-    // Supplied values need no operands.
-    const reached = needed(this.kernel.values, wanted, new Set([...seen, ...supplied]));
-    const direct = new Set([...wanted, ...reached.flatMap((v) => usesOf(this.kernel.values[v]))].filter((v) => supplied.has(v)));
-    for (const v of direct) this.emit(v);
-    for (const v of reached) this.emit(v);
-  }
-  of(v: number): string {
-    const local = this.known.get(this.keyOf(v));
-    if (!local) throw new Bug(`value ${v} of ${this.kernel.name} is used before it is computed`);
-    return get(local);
-  }
-
-  private emit(v: number): void {
+  protected expression(v: number): string {
     const value = this.kernel.values[v];
-    const supplied = this.supply(v);
-    const text = supplied ?? this.expression(v, value);
-    this.know(v, this.code.let("v128", `v${v}`, text));
-  }
-
-  private expression(v: number, value: Value): string {
     switch (value.kind) {
       case "const":
         return value.dtype === "f32" ? splatF(value.value) : splatI(value.dtype === "bool" ? (value.value ? -1 : 0) : value.value);
@@ -236,7 +153,7 @@ export class Printer {
   private scalarAtom(atom: Atom, lane: number): string {
     switch (atom.kind) {
       case "axis":
-        return atom.axis === this.lanes.axis ? this.laneElement(lane) : get(this.axisLocal(atom.axis));
+        return atom.axis === this.lanes.axis ? this.laneElement(lane) : get(this.axisName(atom.axis));
       case "value":
         return `(i32x4.extract_lane ${this.varies(atom.value) ? lane : 0} ${this.of(atom.value)})`;
       case "div":

@@ -1,7 +1,7 @@
 /** What printers for processors with vectors decide of loop kernels before they print them. */
-import { isDear } from "../ir/ops/index.ts";
-import { type Index, strideOf } from "./kernels/index.ts";
-import { dependence, isBitFunction, type LoopKernel, needed, rootsOf, type ScalarFunction } from "./kernels/kernel.ts";
+import { isDear } from "../../ir/ops/index.ts";
+import { type Index, strideOf } from "../kernels/index.ts";
+import { dependence, isBitFunction, type LoopKernel, needed, rootsOf, type ScalarFunction } from "../kernels/kernel.ts";
 
 /** The axis whose elements fill the lanes: the one that makes most loads and stores contiguous. */
 export function laneAxis(kernel: LoopKernel, lanes: number): number {
