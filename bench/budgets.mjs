@@ -23,15 +23,7 @@ const { values: options, positionals } = parseArgs({
 });
 const here = dirname(fileURLToPath(import.meta.url));
 const [BATCHED, CAUSAL, CLASSES] = [8, "causal_lm(m)", "classification(m)"];
-const shape = (imports, model, sites, { objective = CAUSAL, batch, sequence, precision = "f32" }) => ({
-  imports,
-  model,
-  sites,
-  objective,
-  batch,
-  sequence,
-  precision,
-});
+const shape = (imports, model, sites, more) => ({ objective: CAUSAL, precision: "f32", ...more, imports, model, sites });
 const shapes = {
   quickstart: shape(
     "std/models/gpt2",

@@ -58,7 +58,7 @@ async function step(engine, shape, lora) {
 
 /** What PyTorch takes for the same, or why it cannot say. */
 function peer(args) {
-  const script = fileURLToPath(new URL("torch_step.py", import.meta.url));
+  const script = fileURLToPath(new URL("torch_gpu.py", import.meta.url));
   const { status, stdout, stderr, error } = spawnSync("python3", [script, JSON.stringify(args)], { encoding: "utf8" });
   if (status !== 0) return { missing: (error?.message ?? stderr).trim().split("\n").at(-1) };
   return JSON.parse(stdout);

@@ -21,7 +21,7 @@ const RATE = 1e-3;
 
 /** PyTorch in a process of its own; `undefined` where it is not there. */
 async function torch(shape, lora) {
-  const script = fileURLToPath(new URL("torch_turns.py", import.meta.url));
+  const script = fileURLToPath(new URL("torch_step.py", import.meta.url));
   const job = JSON.stringify({ shape, lora, rate: RATE, threads: parallelism() });
   const child = spawn(process.env.PEFTC_PYTHON ?? "python3", [script, job], { stdio: ["pipe", "pipe", "ignore"] });
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();

@@ -1,67 +1,20 @@
-"""The same products and training steps in PyTorch on a GPU, f32 without TF32, for bench/gpu.mjs. Prints one JSON object."""
+"""One training step of a GPT-2 in PyTorch on the processor at a time, for bench/processor.mjs: a line in, a line of JSON out."""
 import json
-import statistics
 import sys
 import time
 
 import torch
+from torch_model import gpt2
 
-torch.backends.cuda.matmul.allow_tf32 = False
-torch.backends.cudnn.allow_tf32 = False
 job = json.loads(sys.argv[1])
-card = torch.cuda.get_device_name(0)
-
-
-def timed(run, warm, runs):
-    times = []
-    for i in range(warm + runs):
-        start = time.perf_counter()
-        run()
-        torch.cuda.synchronize()
-        if i >= warm:
-            times.append((time.perf_counter() - start) * 1e3)
-    return statistics.median(times)
-
-
-if job["kind"] == "products":
-    n = job["n"]
-    a = torch.rand(n, n, device="cuda") - 0.5
-    b = (torch.rand(n, n, device="cuda") - 0.5) * (12 / n) ** 0.5
-
-    def run():
-        for _ in range(10):
-            y = a
-            for _ in range(8):
-                y = y @ b
-
-    ms = timed(run, 2, 5)
-    print(json.dumps({"tflops": 10 * 8 * 2 * n**3 / ms / 1e9, "card": card}))
-else:
-    from transformers import GPT2Config, GPT2LMHeadModel
-
-    shape = job["shape"]
-    config = GPT2Config(
-        vocab_size=shape["vocabulary"], n_positions=shape["sequence"], n_embd=shape["width"], n_layer=shape["layers"],
-        n_head=shape["heads"], resid_pdrop=0, embd_pdrop=0, attn_pdrop=0, tie_word_embeddings=False, use_cache=False,
-    )
-    model = GPT2LMHeadModel(config)
-    if job["lora"]:
-        from peft import LoraConfig, get_peft_model
-
-        model = get_peft_model(model, LoraConfig(r=8, lora_alpha=16, target_modules=["c_attn"], fan_in_fan_out=True))
-    model = model.cuda().train()
-    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=job["rate"], weight_decay=0.01)
-    count = shape["batch"] * shape["sequence"]
-    ids = torch.tensor([(i * 7919 + (i * i % 101) * 31) % shape["vocabulary"] for i in range(count)]).reshape(shape["batch"], -1).cuda()
-
-    def step():
-        optimizer.zero_grad()
-        loss = model(input_ids=ids, labels=ids).loss
-        loss.backward()
-        optimizer.step()
-        return loss.item()
-
-    losses = [step() for _ in range(3)]
-    torch.cuda.reset_peak_memory_stats()
-    ms = timed(step, 5, 15)
-    print(json.dumps({"ms": ms, "losses": losses, "peak": torch.cuda.max_memory_allocated(), "card": card}))
+torch.set_num_threads(job["threads"])
+model, optimizer, ids = gpt2(job)
+print(json.dumps({"torch": torch.__version__}), flush=True)
+for _ in sys.stdin:
+    start, used = time.perf_counter(), time.process_time()
+    optimizer.zero_grad()
+    loss = model(input_ids=ids, labels=ids).loss
+    loss.backward()
+    optimizer.step()
+    value = loss.item()
+    print(json.dumps({"ms": (time.perf_counter() - start) * 1e3, "cpu": (time.process_time() - used) * 1e3, "loss": value}), flush=True)

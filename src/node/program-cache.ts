@@ -9,6 +9,7 @@ import path from "node:path";
 import { deserialize, serialize } from "node:v8";
 import type { Built } from "../train/engine.ts";
 import type { BuildStore } from "../train/remember.ts";
+import { boundFolder, touch } from "./bounded-folder.ts";
 
 declare const PEFTC_CODE: string | undefined;
 
@@ -34,8 +35,7 @@ export function programCache(folder: string, most = MOST): BuildStore {
         const bytes = fs.readFileSync(file);
         const body = bytes.subarray(DIGEST);
         if (bytes.length < DIGEST || !sum(body).equals(bytes.subarray(0, DIGEST))) return undefined;
-        const now = new Date();
-        fs.utimesSync(file, now, now);
+        touch(file);
         return deserialize(body) as Built;
       } catch (error) {
         if (isOfFiles(error)) return undefined;
@@ -52,7 +52,8 @@ export function programCache(folder: string, most = MOST): BuildStore {
         fs.writeFileSync(part, sum(body));
         fs.appendFileSync(part, body);
         fs.renameSync(part, file);
-        clear(folder, most);
+        const draft = (name: string) => name.endsWith(".part");
+        boundFolder(folder, { most, ours: (name) => name.endsWith(ENDING) || draft(name), draft });
       } catch (error) {
         if (!isOfFiles(error)) throw error;
       }
@@ -62,21 +63,3 @@ export function programCache(folder: string, most = MOST): BuildStore {
 
 const sum = (bytes: Uint8Array): Buffer => createHash("sha256").update(bytes).digest();
 const isOfFiles = (error: unknown): boolean => typeof (error as NodeJS.ErrnoException | null)?.code === "string";
-
-/** Deletes those that were not used for longest, until the others fit, and pieces that a process left that ended. */
-function clear(folder: string, most: number): void {
-  const files = fs
-    .readdirSync(folder)
-    .filter((name) => name.endsWith(ENDING) || name.endsWith(".part"))
-    .flatMap((name) => {
-      const stat = fs.statSync(path.join(folder, name), { throwIfNoEntry: false });
-      return stat ? [{ name, size: stat.size, used: stat.mtimeMs }] : [];
-    })
-    .sort((a, b) => b.used - a.used);
-  const old = Date.now() - 3_600_000;
-  let bytes = 0;
-  for (const { name, size, used } of files) {
-    bytes += size;
-    if (bytes > most || (name.endsWith(".part") && used < old)) fs.rmSync(path.join(folder, name), { force: true });
-  }
-}

@@ -1,5 +1,5 @@
 /** A `train` stage: data, program, session, loop, checkpoints, result. */
-import type { Entry, TrainStage } from "../compiler/project.ts";
+import type { DatasetSpec, Entry, TrainStage } from "../compiler/project.ts";
 import { isRecord, joinPath, readRecord } from "../formats/files.ts";
 import { NotAdditive } from "../ir/accumulate.ts";
 import { InputError } from "../ir/errors.ts";
@@ -104,6 +104,11 @@ function storedWeights({ trained }: TrainStage, { project, values }: Pick<RunHos
   return new Set([...project.params.keys()].filter((name) => !changed.has(name) && values.count(name) >= WORTH && values.inFile(name)));
 }
 
+const tableOf = (stage: TrainStage, spec: DatasetSpec, host: Pick<RunHost, "table">): Promise<DataTable | undefined> => {
+  const { tokenizer, separate, sequence, evaluation: entries } = stage;
+  return host.table({ spec, tokenizer, separate, sequence, entries });
+};
+
 /** The part of `prepareTrain` that needs no device. */
 export async function layTrain(
   stage: TrainStage,
@@ -111,13 +116,7 @@ export async function layTrain(
 ): Promise<LaidTrain> {
   const read: DataTable[] = [];
   for (const spec of stage.data) {
-    const table = await host.table({
-      spec,
-      tokenizer: stage.tokenizer,
-      separate: stage.separate,
-      sequence: stage.sequence,
-      entries: stage.evaluation,
-    });
+    const table = await tableOf(stage, spec, host);
     if (table === undefined) throw new InputError("P0731", `\`${spec.make}\` has no held part`, ["give it `split:`"]);
     read.push(table);
   }
@@ -163,13 +162,7 @@ export async function prepareEvaluation(stage: TrainStage, host: Pick<RunHost, "
   const entries: Entry[] = [];
   const tables: DataTable[] = [];
   for (const [i, spec] of specs.entries()) {
-    const table = await host.table({
-      spec,
-      tokenizer: stage.tokenizer,
-      separate: stage.separate,
-      sequence: stage.sequence,
-      entries: stage.evaluation,
-    });
+    const table = await tableOf(stage, spec, host);
     if (table === undefined || stage.evaluation[i] === undefined) continue;
     entries.push(stage.evaluation[i]);
     tables.push(table);

@@ -43,6 +43,28 @@ export function productSchedule(kernel: ProductKernel, relaxed: boolean): Produc
   return { rows, columns, depth, pieces, relaxed };
 }
 
+/** Sets the locals that say which block a unit is: its batch, and its columns and rows from and to. Gives the group: blocks with the same columns. */
+export function enterBlock(
+  { axes: [, m, n] }: ProductKernel,
+  code: Code,
+  unit: string,
+  {
+    rows,
+    columns,
+    rowBlocks,
+    columnBlocks,
+  }: Pick<Blocks, "rows" | "columns"> & { readonly rowBlocks: number; readonly columnBlocks: number },
+  { b, n0, n1, m0, m1 }: Readonly<Record<"b" | "n0" | "n1" | "m0" | "m1", string>>,
+): string {
+  code.set(m0, mul(remU(get(unit), rowBlocks), rows));
+  const group = get(code.let("i32", "group", divU(get(unit), rowBlocks)));
+  code.set(b, divU(group, columnBlocks));
+  code.set(n0, mul(remU(group, columnBlocks), columns));
+  code.set(n1, least(add(get(n0), i32(columns)), n));
+  code.set(m1, least(add(get(m0), i32(rows)), m));
+  return group;
+}
+
 export function printProduct(
   kernel: ProductKernel,
   schedule: ProductSchedule,
@@ -52,7 +74,7 @@ export function printProduct(
   scratch: string,
 ): Printed {
   const p = new Printer(kernel, code, pointers);
-  const [, m, n, k] = kernel.axes;
+  const k = kernel.axes[3];
   const { rows, columns, depth, pieces, relaxed } = schedule;
   const { rowBlocks, columnBlocks, units, sums, all } = blocksOf(kernel, schedule);
   const strides = sums.map((sum) => strideInPlace(kernel, sum));
@@ -75,12 +97,7 @@ export function printProduct(
   code.loop(unit, get(to), 1, () => {
     p.startCounts();
     p.scope(() => {
-      code.set(m0, mul(remU(get(unit), rowBlocks), rows));
-      const group = get(i("group", divU(get(unit), rowBlocks)));
-      code.set(b, divU(group, columnBlocks));
-      code.set(n0, mul(remU(group, columnBlocks), columns));
-      code.set(n1, least(add(get(n0), i32(columns)), n));
-      code.set(m1, least(add(get(m0), i32(rows)), m));
+      const group = enterBlock(kernel, code, unit, { ...schedule, rowBlocks, columnBlocks }, { b, n0, n1, m0, m1 });
       if (!pieces) {
         code.if(`(i32.ne ${group} ${get(held)})`, () => {
           code.set(held, group);

@@ -13,8 +13,8 @@ import { ceil, depthOf } from "../lanes/product.ts";
 import type { LaneState } from "./indices.ts";
 import { offsetText } from "./lanes.ts";
 import { packColumns, packRows } from "./pack.ts";
-import { least, SMALL_EPILOGUE } from "./product.ts";
-import { add, type Code, divU, get, i32, mul, remU, splatF } from "./text.ts";
+import { enterBlock, SMALL_EPILOGUE } from "./product.ts";
+import { add, type Code, get, i32, mul, splatF } from "./text.ts";
 import { Printer } from "./values.ts";
 
 /** Columns of a turn: eight accumulators of four. */
@@ -70,12 +70,7 @@ export function printSkip(
   code.loop(unit, get(to), 1, () => {
     p.startCounts();
     p.scope(() => {
-      code.set(m0, mul(remU(get(unit), rowBlocks), rows));
-      const group = get(i("group", divU(get(unit), rowBlocks)));
-      code.set(b, divU(group, columnBlocks));
-      code.set(n0, mul(remU(group, columnBlocks), columns));
-      code.set(n1, least(add(get(n0), i32(columns)), n));
-      code.set(m1, least(add(get(m0), i32(rows)), m));
+      const group = enterBlock(kernel, code, unit, { rows, columns, rowBlocks, columnBlocks }, { b, n0, n1, m0, m1 });
       code.if(`(i32.ne ${group} ${get(held)})`, () => {
         code.set(held, group);
         packColumns(kernel, p, code, { n0, n1, k: kk, B, sums: sumsOf(kernel), width: columns });

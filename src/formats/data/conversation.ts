@@ -85,14 +85,20 @@ export function readMessages(list: Json | undefined, name: string, place: Messag
   return entries.flatMap((entry, i) => messagesOfEntry(entry, i, place));
 }
 
-/** A row of any of the forms. P0715: of none, or malformed. */
-export function readTalk(row: Row, file: string, { roles, last }: TalkOptions): Read {
+/** A row's columns, of which those that were taken are remembered. */
+function columnsOf(row: Row) {
   const values = withoutNulls(row.values) as JsonRecord;
   const read = new Set<string>();
   const take = (name: string): Json | undefined => {
     read.add(name);
     return values[name];
   };
+  return { values, read, take };
+}
+
+/** A row of any of the forms. P0715: of none, or malformed. */
+export function readTalk(row: Row, file: string, { roles, last }: TalkOptions): Read {
+  const { values, read, take } = columnsOf(row);
   const place = placeOf(row, file, roles);
   const messages = [...systemOf(values, take, place), ...historyOf(values, take, place)];
   const add = (more: readonly Message[]) => {
@@ -203,12 +209,7 @@ function lastOnly(messages: readonly Message[]): Message[] {
 /**
  * A row with `prompt`, `chosen` and `rejected` of whatever form: texts where nothing in it is a message, else lists of messages. `spoken`: texts are messages too, where a form asks or has a system's text (there is a chat template). P0715: no such row. */
 export function readPair(row: Row, file: string, { roles }: TalkOptions, spoken: boolean): Read {
-  const values = withoutNulls(row.values) as JsonRecord;
-  const read = new Set<string>();
-  const take = (name: string): Json | undefined => {
-    read.add(name);
-    return values[name];
-  };
+  const { values, read, take } = columnsOf(row);
   const place = placeOf(row, file, roles);
   const openai = values.preferred_output !== undefined;
   const inner = openai && isRecord(values.input) ? (take("input") as JsonRecord) : values;

@@ -7,6 +7,7 @@ import fs from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileFailure } from "../../formats/files.ts";
+import { boundFolder, touch } from "../bounded-folder.ts";
 import { whenLeaving } from "../leaving.ts";
 import { cacheFolder } from "../program-cache.ts";
 import { type Compiler, compileFile } from "./compiler.ts";
@@ -58,8 +59,7 @@ export class Cache {
   async library(compiler: Compiler, text: string): Promise<string> {
     const place = this.place(compiler, text);
     try {
-      const now = new Date();
-      fs.utimesSync(place, now, now);
+      touch(place);
       return place;
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== "ENOENT") {
@@ -85,18 +85,6 @@ export class Cache {
 
   /** Removes what was used longest ago until the rest is within bounds. */
   trim(most = MOST, young = YOUNG): void {
-    const files = fs.readdirSync(this.folder).flatMap((name) => {
-      const file = path.join(this.folder, name);
-      const stat = fs.statSync(file, { throwIfNoEntry: false });
-      return stat?.isFile() ? [{ file, size: stat.size, used: stat.mtimeMs }] : [];
-    });
-    let total = files.reduce((sum, f) => sum + f.size, 0);
-    const now = Date.now();
-    for (const { file, size, used } of files.sort((a, b) => a.used - b.used)) {
-      if (total <= most) break;
-      if (now - used < young) continue;
-      fs.rmSync(file, { force: true });
-      total -= size;
-    }
+    boundFolder(this.folder, { most, young, ours: () => true, draft: (name) => name.startsWith(".") });
   }
 }

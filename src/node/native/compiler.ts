@@ -1,7 +1,8 @@
 /** The C compiler at hand: which one, what it is told, and what processor it compiles for. */
-import { spawn } from "node:child_process";
+
 import type { Machine } from "../../backends/native/schedule.ts";
 import { NoDevice } from "../../runtime/errors.ts";
+import { outputOf } from "../process.ts";
 
 export interface Compiler {
   readonly command: string;
@@ -26,7 +27,7 @@ export async function findCompiler(environment: NodeJS.ProcessEnv = process.env)
   const command = environment.PEFTC_CC || "cc";
   let last = "";
   for (const tuning of TUNINGS) {
-    const asked = await run(command, [...tuning, "-dM", "-E", "-x", "c", "-"]);
+    const asked = await outputOf(command, [...tuning, "-dM", "-E", "-x", "c", "-"]);
     if (asked === undefined)
       return new NoDevice(`there is no C compiler at \`${command}\`, which native kernels need`, [
         environment.PEFTC_CC ? "PEFTC_CC names it" : "install gcc or clang, or set PEFTC_CC to one",
@@ -52,25 +53,10 @@ function described(command: string, tuning: readonly string[], macros: string): 
 
 /** Compiles a file into a library. Throws `NoDevice` with the compiler's first words where it fails. */
 export async function compileFile({ command, flags }: Compiler, from: string, to: string): Promise<void> {
-  const done = await run(command, [...flags, "-o", to, from]);
+  const done = await outputOf(command, [...flags, "-o", to, from]);
   if (done?.status === 0) return;
   const why = done === undefined ? "it is not there any more" : firstLine(done.err) || `it ended with status ${done.status}`;
   throw new NoDevice(`the C compiler \`${command}\` failed: ${why}`, ["PEFTC_CC names another one", WITHOUT]);
 }
 
 const firstLine = (text: string): string => text.split("\n").find((line) => /error/i.test(line)) ?? text.trim().split("\n")[0];
-
-function run(command: string, args: readonly string[]): Promise<{ out: string; err: string; status: number | null } | undefined> {
-  return new Promise((resolve) => {
-    const child = spawn(command, args, { stdio: ["ignore", "pipe", "pipe"] });
-    let [out, err] = ["", ""];
-    child.stdout.on("data", (data: Buffer) => {
-      out += data.toString();
-    });
-    child.stderr.on("data", (data: Buffer) => {
-      err += data.toString();
-    });
-    child.on("error", () => resolve(undefined));
-    child.on("close", (status) => resolve({ out, err, status }));
-  });
-}

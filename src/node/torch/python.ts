@@ -1,6 +1,7 @@
 /** Which Python runs printed programs: `PEFTC_PYTHON`, else `python3`; it needs PyTorch, and nothing else. */
-import { spawn } from "node:child_process";
+
 import { NoDevice } from "../../runtime/errors.ts";
+import { outputOf } from "../process.ts";
 
 /** The oldest PyTorch that has what programs use: `fully_shard`, `F.rms_norm`. */
 const OLDEST = [2, 4];
@@ -16,7 +17,7 @@ export async function findPython(environment: NodeJS.ProcessEnv = process.env): 
   const asked = environment.PEFTC_PYTHON;
   const path = asked || "python3";
   const install = `${path} -m pip install "torch>=${OLDEST.join(".")}"`;
-  const found = await output(path, ["-c", PROBE]);
+  const found = await outputOf(path, ["-c", PROBE]);
   if (found === undefined)
     return new NoDevice(`there is no Python at \`${path}\`, which \`--on torch\` runs`, [
       asked ? "PEFTC_PYTHON names it" : "install Python 3, or set PEFTC_PYTHON to one",
@@ -43,19 +44,4 @@ export async function requirePython(): Promise<Python> {
   const found = await findPython();
   if (found instanceof NoDevice) throw found;
   return found;
-}
-
-function output(path: string, args: readonly string[]): Promise<{ out: string; err: string; status: number | null } | undefined> {
-  return new Promise((resolve) => {
-    const child = spawn(path, args, { stdio: ["ignore", "pipe", "pipe"] });
-    let [out, err] = ["", ""];
-    child.stdout.on("data", (data: Buffer) => {
-      out += data.toString();
-    });
-    child.stderr.on("data", (data: Buffer) => {
-      err += data.toString();
-    });
-    child.on("error", () => resolve(undefined));
-    child.on("close", (status) => resolve({ out, err, status }));
-  });
 }
