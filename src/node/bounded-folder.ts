@@ -2,7 +2,7 @@
 import fs from "node:fs";
 import path from "node:path";
 
-export interface Bounds {
+interface Bounds {
   /** Bytes that stay. */
   readonly most: number;
   /** Milliseconds: files that were used since stay, whatever there is. */

@@ -1,7 +1,7 @@
 /** Other programs, run to their end. */
 import { spawn } from "node:child_process";
 
-export interface Ended {
+interface Ended {
   readonly out: string;
   readonly err: string;
   /** `null`: a signal ended it. */
