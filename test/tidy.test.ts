@@ -232,7 +232,6 @@ const LONG: readonly string[] = [
   "src/backends/webgpu/product.ts: printTiled",
   "src/backends/webgpu/skip.ts: printSkip",
   "src/compiler/elaborate/stages.ts: stage",
-  "src/compiler/resolve.ts: resolve",
   "src/formats/adapters/encode-modules.ts: encodeModules",
   "src/formats/pickle/machine.ts: runPickle",
   "src/ir/autodiff/reverse.ts: reverseLoop",

@@ -48,6 +48,31 @@ describe("fields of stages", () => {
     ]);
   });
 
+  test("names that a stage only reads inside its graph are looked at with the rest", () => {
+    expect(
+      problems(`train {
+  objective = causal_lm(mm)
+  data = text("a.txt", splitt: 0.5)
+  params = lora
+  steps = 0
+}`),
+    ).toEqual([
+      "P0201 unknown name `mm`",
+      "P0203 `text` has no `splitt`",
+      "P0201 unknown name `lora`",
+      "P0206 `steps` must be a whole number of at least 1, this is the int 0",
+    ]);
+  });
+
+  test("so is every wrong argument of a call", () => {
+    expect(problems('model n = GPT2LMHeadModel(vocab_size: "many", n_embd: "w", heads: 2, layers: 3)')).toEqual([
+      "P0203 GPT2LMHeadModel has no `heads`",
+      "P0203 GPT2LMHeadModel has no `layers`",
+      'P0206 `vocab_size` of GPT2Config must be int, this is the string "many"',
+      'P0206 `n_embd` of GPT2Config must be int, this is the string "w"',
+    ]);
+  });
+
   test("what is left out, or `none`, is what the table says", () => {
     const project = compileText(HEAD + train("steps = 1\n  batch = none\n  checkpoint = { every: 5 }"));
     expect(project.problems).toEqual([]);

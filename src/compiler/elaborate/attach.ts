@@ -4,7 +4,7 @@ import { Attachment, rebindings, rebindTarget, Site } from "./attachment.ts";
 import { chains } from "./chains.ts";
 import { Context, within } from "./context.ts";
 import type { Elaborator } from "./elaborator.ts";
-import { fail } from "./fault.ts";
+import { Faults, fail } from "./fault.ts";
 import { Instance } from "./instance.ts";
 import { methodFrame } from "./method-frame.ts";
 import { parametersOf, siteParameters } from "./parameters.ts";
@@ -231,23 +231,31 @@ function siteOptions(e: Elaborator, applied: Applied, fit: Fit, sizes: ReadonlyM
     },
     names: () => [...sizes.keys(), ...fit.names.keys()],
   };
+  const faults = new Faults();
   for (const p of method.decl.params) {
     const n = p.name.text;
-    const table = new Map<string, Read>([...out].map(([k, v]) => [k, fixed(v)]));
-    const outer: Scope = { here: method.scope.here, find: (k) => roles.find(k) ?? method.scope.find(k), names: () => method.scope.names() };
-    const g = given.get(n);
-    const value = g
-      ? g.value
-      : p.default
-        ? e.evaluate(p.default, new Names(table, outer))
-        : fail("P0204", applied.span, `${method.name} needs \`${n}\``);
-    out.set(
-      n,
-      p.type && !(isTensorType(p.type) && !g)
-        ? coerceStatic(value, p.type, outer, g?.span ?? p.span, `\`${n}\` of ${method.name}`, e)
-        : value,
-    );
+    faults.try(() => {
+      const table = new Map<string, Read>([...out].map(([k, v]) => [k, fixed(v)]));
+      const outer: Scope = {
+        here: method.scope.here,
+        find: (k) => roles.find(k) ?? method.scope.find(k),
+        names: () => method.scope.names(),
+      };
+      const g = given.get(n);
+      const value = g
+        ? g.value
+        : p.default
+          ? e.evaluate(p.default, new Names(table, outer))
+          : fail("P0204", applied.span, `${method.name} needs \`${n}\``);
+      out.set(
+        n,
+        p.type && !(isTensorType(p.type) && !g)
+          ? coerceStatic(value, p.type, outer, g?.span ?? p.span, `\`${n}\` of ${method.name}`, e)
+          : value,
+      );
+    });
   }
+  faults.end();
   return out;
 }
 

@@ -5,7 +5,7 @@ import { Block, type BlockOwner } from "./block.ts";
 import { Call } from "./builtins/table.ts";
 import { context } from "./context.ts";
 import type { Elaborator } from "./elaborator.ts";
-import { fail } from "./fault.ts";
+import { Faults, fail } from "./fault.ts";
 import { Frame, type Passed } from "./frame.ts";
 import { bindArguments, forwardOf, Instance } from "./instance.ts";
 import { readMember } from "./members.ts";
@@ -72,7 +72,10 @@ function given(e: Elaborator, args: readonly ast.Argument[], scope: Scope, first
   return out;
 }
 
-/** Matches arguments with parameter names: positional first, then by name; `extra` takes names that are not parameters, `more` are those it would take. */
+/**
+ * Matches arguments with parameter names: positional first, then by name; `extra` takes names that are not parameters, `more` are those it would take. `beside`: takes what is wrong,
+ * where more of the same call is looked at.
+ */
 function match(
   e: Elaborator,
   what: string,
@@ -81,10 +84,11 @@ function match(
   span: Span,
   extra?: (g: Given) => boolean,
   more: readonly string[] = [],
+  beside?: Faults,
 ): Map<string, Given> {
   const out = new Map<string, Given>();
   let position = 0;
-  for (const g of args) {
+  const one = (g: Given): void => {
     if (g.name === undefined) {
       const name = names[position++];
       if (name === undefined)
@@ -101,7 +105,10 @@ function match(
         notes: [...e.suggestions(g.name, [...names, ...more]), ...(names.length ? [`it has: ${[...names, ...more].join(", ")}`] : [])],
       });
     }
-  }
+  };
+  const all = beside ?? new Faults();
+  for (const g of args) all.try(() => one(g));
+  if (beside === undefined) all.end();
   return out;
 }
 
@@ -216,6 +223,7 @@ function makeModule(e: Elaborator, module: ModuleDecl, args: readonly Given[], s
   const declared = new Set(members.flatMap((m) => (m.kind === "Parameter" ? [m.field.name.text] : [])));
   const gifts = new Map<string, Value>();
   const fields = new Map<string, Value>();
+  const faults = new Faults();
   const record = params.length > 0 ? recordOf(module) : undefined;
   const matched = match(
     e,
@@ -231,14 +239,17 @@ function makeModule(e: Elaborator, module: ModuleDecl, args: readonly Given[], s
       return true;
     },
     [...declared, ...(record?.decl.fields.map((f) => f.name.text) ?? [])],
+    faults,
   );
-  const values = new Map([...matched].map(([n, g]) => [n, g.value()]));
+  const values = new Map<string, Value>();
+  for (const [n, g] of matched) faults.try(() => values.set(n, g.value()));
   if (record && (fields.size > 0 || !values.has(params[0].name.text)) && params.filter((p) => !p.default).length === 1) {
     const base = values.get(params[0].name.text);
     const merged = new Map(base instanceof Fields ? base.entries : []);
     for (const [k, v] of fields) if (k !== "tokenizer") merged.set(k, v);
-    values.set(params[0].name.text, e.record(record, new Fields(merged), span));
+    faults.try(() => values.set(params[0].name.text, e.record(record, new Fields(merged), span)));
   }
+  faults.end();
   const made = new Instance(module, bindArguments(module, values, span, e), gifts, e, span);
   const tokenizer = fields.get("tokenizer");
   if (tokenizer !== undefined)

@@ -38,16 +38,32 @@ export function fail(code: string, span: Span | undefined, message: string, deta
   throw new Fault({ code, severity: "error", message, span, ...details });
 }
 
-/** Runs all checks of a statement, and stops it with all that they find. */
-export function failTogether(checks: readonly (() => void)[]): void {
-  const found: Fault[] = [];
-  for (const check of checks)
+/** What several checks of one statement find: it is stopped with all of that when they are through. */
+export class Faults {
+  private readonly found: Fault[] = [];
+
+  /** Runs a check; what it gives, or `undefined` where it found something. */
+  try<T>(check: () => T): T | undefined {
     try {
-      check();
+      return check();
     } catch (e) {
       if (!(e instanceof Fault)) throw e;
-      found.push(e, ...e.beside);
+      this.found.push(e, ...e.beside);
+      return undefined;
     }
-  if (found.length === 1) throw found[0];
-  if (found.length > 1) throw new Fault(found[0].problem, found[0].follows, found.slice(1));
+  }
+  /** Throws what was found. */
+  end(): void {
+    const [first, ...rest] = this.found;
+    if (first === undefined) return;
+    if (rest.length === 0) throw first;
+    throw new Fault(first.problem, first.follows, rest);
+  }
+}
+
+/** Runs all checks of a statement, and stops it with all that they find. */
+export function failTogether(checks: readonly (() => void)[]): void {
+  const faults = new Faults();
+  for (const check of checks) faults.try(check);
+  faults.end();
 }

@@ -4,7 +4,7 @@ import type * as ast from "../ast.ts";
 import type { ParamDecl } from "../project.ts";
 import type { Site } from "./attachment.ts";
 import { Block, type BlockOwner } from "./block.ts";
-import { fail } from "./fault.ts";
+import { Faults, fail } from "./fault.ts";
 import { type Evaluator, fixed, type Here, Names, type Read, type Scope } from "./scope.ts";
 import { coerceStatic, parameterShape } from "./signature.ts";
 import { Storage } from "./storage.ts";
@@ -201,15 +201,18 @@ export const forwardOf = (decl: ast.Module): ast.Forward | undefined => decl.mem
 /** Checks the arguments of a module against its parameters. A module of one record also takes the record's fields. */
 export function bindArguments(module: ModuleDecl, args: ReadonlyMap<string, Value>, span: Span, evaluator: Evaluator): Map<string, Value> {
   const out = new Map<string, Value>();
-  for (const p of module.decl.params) {
-    const v = args.get(p.name.text);
-    if (v !== undefined)
-      out.set(p.name.text, p.type ? coerceStatic(v, p.type, module.scope, span, `\`${p.name.text}\` of ${module.name}`, evaluator) : v);
-    else if (p.default) {
-      const table = new Map<string, Read>([...out].map(([n, x]) => [n, fixed(x)]));
-      out.set(p.name.text, evaluator.evaluate(p.default, new Names(table, module.scope)));
-    } else fail("P0204", span, `${module.name} needs \`${p.name.text}\``);
-  }
+  const faults = new Faults();
+  for (const p of module.decl.params)
+    faults.try(() => {
+      const v = args.get(p.name.text);
+      if (v !== undefined)
+        out.set(p.name.text, p.type ? coerceStatic(v, p.type, module.scope, span, `\`${p.name.text}\` of ${module.name}`, evaluator) : v);
+      else if (p.default) {
+        const table = new Map<string, Read>([...out].map(([n, x]) => [n, fixed(x)]));
+        out.set(p.name.text, evaluator.evaluate(p.default, new Names(table, module.scope)));
+      } else fail("P0204", span, `${module.name} needs \`${p.name.text}\``);
+    });
+  faults.end();
   return out;
 }
 

@@ -1,7 +1,7 @@
 /** Records: named fields of a declared type. */
 import type { Span } from "../../ir/graph.ts";
 import type { Elaborator } from "./elaborator.ts";
-import { fail } from "./fault.ts";
+import { Faults, fail } from "./fault.ts";
 import { coerceStatic } from "./signature.ts";
 import { Fields, type ModuleDecl, TypeDecl, type Value } from "./values.ts";
 
@@ -18,17 +18,22 @@ export function recordFor(e: Elaborator, type: TypeDecl, fields: Fields, span: S
   if (fields.type?.decl === type.decl) return fields;
   const out = new Map<string, Value>();
   const names = type.decl.fields.map((f) => f.name.text);
+  const faults = new Faults();
   for (const k of fields.entries.keys())
-    if (!names.includes(k))
-      fail("P0203", span, `${type.name} has no field \`${k}\``, {
-        notes: [...e.suggestions(k, names), `it has: ${names.join(", ")}`],
-      });
-  for (const f of type.decl.fields) {
-    const v = fields.entries.get(f.name.text);
-    if (v !== undefined) out.set(f.name.text, coerceStatic(v, f.type, type.scope, span, `\`${f.name.text}\` of ${type.name}`, e));
-    else if (f.start) out.set(f.name.text, e.evaluate(f.start, type.scope));
-    else if (f.type.optional) out.set(f.name.text, null);
-    else fail("P0204", span, `${type.name} needs \`${f.name.text}\``);
-  }
+    faults.try(() => {
+      if (!names.includes(k))
+        fail("P0203", span, `${type.name} has no field \`${k}\``, {
+          notes: [...e.suggestions(k, names), `it has: ${names.join(", ")}`],
+        });
+    });
+  for (const f of type.decl.fields)
+    faults.try(() => {
+      const v = fields.entries.get(f.name.text);
+      if (v !== undefined) out.set(f.name.text, coerceStatic(v, f.type, type.scope, span, `\`${f.name.text}\` of ${type.name}`, e));
+      else if (f.start) out.set(f.name.text, e.evaluate(f.start, type.scope));
+      else if (f.type.optional) out.set(f.name.text, null);
+      else fail("P0204", span, `${type.name} needs \`${f.name.text}\``);
+    });
+  faults.end();
   return new Fields(out, type);
 }

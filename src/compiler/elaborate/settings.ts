@@ -3,8 +3,9 @@ import type { Span } from "../../ir/graph.ts";
 import { own } from "../../ir/own.ts";
 import type * as ast from "../ast.ts";
 import type { DatasetSpec, MetricSpec } from "../project.ts";
+import { unknownNames } from "../resolve.ts";
 import type { Elaborator } from "./elaborator.ts";
-import { fail, failTogether } from "./fault.ts";
+import { Fault, fail, failTogether } from "./fault.ts";
 import { type Field, type FieldName, type Given, misfit, type Verb } from "./fields.ts";
 import { Instance } from "./instance.ts";
 import { fromJson } from "./models.ts";
@@ -55,7 +56,7 @@ export class Settings<V extends Verb = Verb> {
   private check(name: string, value: () => Value, span: Span): void {
     const verb = this.statement.verb.text;
     const field = own(this.fields, name) ?? this.unknown(name, `\`${verb}\``, this.fields, span, "unknown field");
-    if (field.kind.fits === "late") return;
+    if (field.kind.fits === "late") return this.checkNames(name);
     const v = value();
     if (v === null) return;
     const wrong = misfit(field.kind, v, `\`${name}\``);
@@ -67,6 +68,16 @@ export class Settings<V extends Verb = Verb> {
         const { kind } = own(inner, key) ?? this.unknown(key, `\`${name}\``, inner, span);
         const wrong = value === null ? undefined : misfit(kind, value, `\`${key}\` of \`${name}\``);
         if (wrong !== undefined) fail("P0206", span, wrong, { notes: kind.notes });
+      }),
+    );
+  }
+  /** Of what is evaluated inside a graph only: the names in it. `watch` knows those of its objective. */
+  private checkNames(name: string): void {
+    const { expr } = this.exprs.get(name)!;
+    if (expr === undefined || name === "watch") return;
+    failTogether(
+      unknownNames(expr, this.scope, ["new"]).map((problem) => () => {
+        throw new Fault(problem);
       }),
     );
   }

@@ -43,14 +43,17 @@ export class Run {
       try {
         work();
       } catch (err) {
-        follows =
-          err instanceof Fault &&
-          err.problem.code === "P0201" &&
-          this.broken.has(/^unknown name `(.*)`$/s.exec(err.problem.message)?.[1] ?? "");
-        if (!follows) throw err;
+        if (!(err instanceof Fault)) throw err;
+        const [first, ...rest] = [err, ...err.beside].filter((fault) => !this.isBroken(fault));
+        follows = first === undefined;
+        if (first === err && rest.length === err.beside.length) throw err;
+        if (first !== undefined) throw new Fault(first.problem, first.follows, rest);
       }
     });
     return ok && !follows;
+  }
+  private isBroken({ problem: { code, message } }: Fault): boolean {
+    return code === "P0201" && this.broken.has(/^unknown name `(.*)`$/s.exec(message)?.[1] ?? "");
   }
 
   private set(name: ast.Name, value: Value): void {
