@@ -186,6 +186,8 @@ export function readCheckpoint(files: Files, folder: string, step: number): Chec
     if (now.crc32 !== crc32) throw damaged(`\`${name}\` is not as it was written`);
   }
   if (progress.step !== step) throw damaged(`it says that it is of step ${String(progress.step)}`);
+  const wrong = malformed(progress) ?? (isIdentity(identity) ? undefined : "identity");
+  if (wrong !== undefined) throw damaged(`its \`peftc_state.json\` says nothing sound as ${wrong}`);
   const best = joinPath(path, "best.safetensors");
   return {
     folder: path,
@@ -205,6 +207,21 @@ export function readCheckpoint(files: Files, folder: string, step: number): Chec
       ...(files.stat(best) === undefined ? {} : { best: readTensors(files, best) }),
     }),
   };
+}
+
+const isCount = (value: Json | undefined): boolean => Number.isSafeInteger(value) && (value as number) >= 0;
+
+/** The field of how far a run is that holds what no run writes there. */
+function malformed({ step, best, sinceBest, history }: JsonRecord): string | undefined {
+  if (!isCount(step)) return "step";
+  if (best !== null && !(isRecord(best) && isCount(best.step) && typeof best.value === "number")) return "best";
+  if (!isCount(sinceBest)) return "sinceBest";
+  return Array.isArray(history) && history.every(isRecord) ? undefined : "history";
+}
+
+function isIdentity({ settings, graph, data, weights, arithmetic }: JsonRecord): boolean {
+  const texts = (value: Json | undefined) => isRecord(value) && Object.values(value).every((text) => typeof text === "string");
+  return [settings, data, weights].every(texts) && typeof graph === "string" && typeof arithmetic === "string";
 }
 
 /** What is not finite has no number in JSON, and would make the whole of it unreadable. */

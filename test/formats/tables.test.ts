@@ -32,6 +32,37 @@ describe("Parquet", () => {
     });
     expect(rows(talk, "labels")[3]).toEqual([-100, -100, -100, ...ids("sat [EOS]")]);
   });
+  test("columns inside columns: lists of records, records of lists, maps, with nothing at every level", async () => {
+    const at = new NodeFiles(folder);
+    const rows = (await readParquet(at, "nested.parquet")).map(({ values }) => values);
+    expect(rows.map(({ messages }) => messages)).toEqual([
+      [
+        { role: "user", content: "a" },
+        { role: "assistant", content: "b" },
+      ],
+      [],
+      null,
+      [null, { role: "user", content: null }],
+    ]);
+    expect(rows.map(({ deep }) => deep)).toEqual([[[[1, 2], []], null], null, [], [[[3]]]]);
+    expect(rows.slice(0, 3).map(({ map }) => map)).toEqual([{ a: 1, b: null }, {}, null]);
+    expect(rows[3].map).toMatchObject({ c: { text: "9007199254740993" } });
+    expect(rows.map(({ s }) => (s as { x?: { z?: unknown } } | null)?.x?.z)).toEqual([null, undefined, undefined, "q"]);
+    const old = (await readParquet(at, "nested-old.parquet")).map(({ values }) => values.parts);
+    expect(old).toEqual([[{ role: "user", content: [{ type: "text", text: "hi" }] }], null, [], [{ role: "a", content: [] }]]);
+  });
+  test("bytes that nobody calls text are text where they are UTF-8, and numbers where not", async () => {
+    const rows = await readParquet(new NodeFiles(folder), "bytes.parquet");
+    expect(rows.map(({ values }) => values.b)).toEqual(["é", [255, 0], null, ""]);
+  });
+  test("pages whose sizes or numbers of values do not agree are refused, and never read for ever", async () => {
+    const broken = readFileSync(path.join(import.meta.dirname, "../corpus/fuzz/parquet/page-without-size.parquet"));
+    const read = readParquet(new MemoryFiles([["x.parquet", new Uint8Array(broken)]]), "x.parquet");
+    await expect(read).rejects.toMatchObject({
+      code: "P0717",
+      message: expect.stringMatching(/page of the column .* has undefined bytes/),
+    });
+  });
   test("numbers are spelt as Python spells those of their columns", async () => {
     const bytes = readFileSync(path.join(folder, "none.parquet"));
     // the column of 64 bits holds 1 and 0: the 1 becomes a number that no double is

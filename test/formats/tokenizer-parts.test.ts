@@ -4,6 +4,7 @@ import { MemoryFiles } from "../../src/formats/memory.ts";
 import { charsmap, cutBy } from "../../src/formats/tokenizer/mend.ts";
 import { loadTokenizer, type TextTokenizer } from "../../src/formats/tokenizer/tokenizer.ts";
 import { table, texts } from "./letters.ts";
+import { sentencePiece } from "./sentencepiece-file.ts";
 import { refusal } from "./words.ts";
 
 const load = (files: Readonly<Record<string, object | string>>): TextTokenizer =>
@@ -116,21 +117,6 @@ describe("an answer behind a prompt is cut with it, where a tokenizer marks begi
   });
 });
 
-/** A message of SentencePiece's: pieces with scores and types, the kind of model, and how texts are made ready. */
-function sentencePiece(
-  pieces: readonly (readonly [string, number, number?])[],
-  kind: number,
-  ready: { prefix?: boolean; collapse?: boolean } = {},
-): Uint8Array {
-  const bytes = (field: number, inner: readonly number[]) => [field * 8 + 2, ...varint(inner.length), ...inner];
-  const varint = (value: number): number[] => (value < 128 ? [value] : [(value % 128) + 128, ...varint(Math.floor(value / 128))]);
-  const float = (value: number) => [...new Uint8Array(Float32Array.of(value).buffer)];
-  const out = pieces.flatMap(([text, score, type = 1]) =>
-    bytes(1, [...bytes(1, [...new TextEncoder().encode(text)]), 21, ...float(score), 24, type]),
-  );
-  const { prefix = true, collapse = true } = ready;
-  return Uint8Array.from([...out, ...bytes(2, [24, kind, ...varint(35 * 8), 1]), ...bytes(3, [24, Number(prefix), 32, Number(collapse)])]);
-}
 const loadModel = (name: string, model: Uint8Array, type: string): TextTokenizer =>
   loadTokenizer(
     new MemoryFiles([

@@ -19,6 +19,7 @@ import { NodeFiles } from "../../src/node/files.ts";
 import { decodeImage } from "../../src/node/images.ts";
 import { openWorkspace } from "../../src/node/workspace.ts";
 import { pickled, type Stored, torchLegacy, torchZip } from "../formats/torch-file.ts";
+import { folderReaders } from "./folders.ts";
 
 export interface Reader {
   readonly text: boolean;
@@ -371,4 +372,5 @@ export const readers: Readonly<Record<string, Reader>> = {
     refuses: (error) =>
       (error as { message?: unknown } | null)?.message !== undefined && !/^RangeError/.test(String((error as { name?: string }).name)),
   },
+  ...folderReaders(mappings),
 };

@@ -166,7 +166,17 @@ train { objective = causal_lm(gpt2) data = text("x.txt") sequence = 8 batch = 1 
     ["steps = 2 checkpoint = { every: 0.5 }", "P0206"],
   ])("%s", (fields, code) => expect(text(program(fields), {})[0].code).toBe(code));
   test("a dropout of 2, a negative one", () => {
-    for (const p of ["2", "-0.5"]) expect(text(program("steps = 2").replace("dropout: 0.1", `dropout: ${p}`), {})[0].code).toBe("P0217");
+    for (const p of ["2", "-0.5"]) {
+      const [first] = text(program("steps = 2").replace("dropout: 0.1", `dropout: ${p}`), {});
+      expect(first.code).toBe("P0217");
+      // what is wrong is the option, not the configuration of the model that it is attached to
+      expect(first.notes).toEqual([`\`dropout\` is ${p} there`]);
+      expect(first.related?.at(-1)).toMatchObject({ label: "attached here" });
+    }
+  });
+  test("a module is named by what it is", () => {
+    const [first] = text(program("steps = 2").replaceAll("causal_lm", "classification"), {});
+    expect(first.message).toContain("must be a Classifier, the module gpt2 (GPT2LMHeadModel) is not");
   });
   test("a wrong number in config.json is named with its key", () => {
     const at = mkdtempSync(path.join(tmpdir(), "peftc-config-"));

@@ -9,6 +9,7 @@ import { type Matched, matchTargets } from "../../formats/adapters/targets.ts";
 import { isRecord, type Json, type JsonRecord } from "../../formats/files.ts";
 import type { Chosen } from "../../ground/adapter.ts";
 import { InputError } from "../../ir/errors.ts";
+import { own } from "../../ir/own.ts";
 import { methodOf, targetOf } from "./library.ts";
 
 /** A method with its options at places: modules by path, or what a selector picks. */
@@ -134,7 +135,7 @@ function headsOf(config: JsonRecord, mapping: PeftMapping, model: ModelReport): 
 }
 const savedNames = (config: JsonRecord, mapping: PeftMapping): string[] => [
   ...new Set([
-    ...(mapping.save[String(config.task_type)] ?? []),
+    ...(own(mapping.save, String(config.task_type)) ?? []),
     ...(Array.isArray(config.modules_to_save) ? config.modules_to_save.map(String) : []),
   ]),
 ];

@@ -4,6 +4,7 @@ import { holdsResult, settle, written } from "../../formats/aside.ts";
 import { type FloatDType, readConfig } from "../../formats/config.ts";
 import type { Files } from "../../formats/files.ts";
 import { InputError } from "../../ir/errors.ts";
+import { own } from "../../ir/own.ts";
 import { keyOf } from "../../ir/random.ts";
 import { wholeModelOf } from "../../train/held.ts";
 import { type Merge, merge as mergeModel } from "../../train/merge.ts";
@@ -143,7 +144,7 @@ const checks = (project: Project): PredictStage[] =>
 function dtypeOf(project: Project, model: string, files: Files): FloatDType {
   const { folder } = project.models.find((m) => m.name === model)!;
   const config = folder === undefined ? undefined : readConfig(files, folder);
-  return OF_TORCH[String(config?.torch_dtype)] ?? "F32";
+  return own(OF_TORCH, String(config?.torch_dtype)) ?? "F32";
 }
 
 interface Stored {

@@ -230,13 +230,23 @@ export class Elaborator implements Evaluator {
   }
 
   /**
-   * A problem found in the library's text, with the fields of a model's config.json that the expression there reads, or the one that led to it:
+   * A problem found in the library's text, with the options of an attachment or the fields of a model's config.json that the expression there reads, or the one that led to it:
    * they are what may be wrong, and the library's line is not the user's.
    */
   private configured({ problem, through }: Fault): Problem {
-    if (problem.span?.file.startsWith("std/") !== true || this.configs.length === 0) return problem;
+    if (problem.span?.file.startsWith("std/") !== true) return problem;
     for (const span of [problem.span, ...through]) {
       const words = new Set((this.files.units.get(span.file)?.text ?? "").slice(span.start, span.end).match(/[A-Za-z_]\w*/g));
+      // the line of a method, which reads what the file gave it and no configuration
+      const [given] = this.attachments.flatMap(({ applied, span: at, options }) =>
+        applied.method.file === span.file.replace(/\.peft$/, "") && at.file !== span.file
+          ? Object.entries(options).flatMap(([name, value]) => (words.has(name) ? [{ name, value, at }] : []))
+          : [],
+      );
+      if (given !== undefined) {
+        const related = [...(problem.related ?? []), { span: given.at, label: "attached here" }];
+        return { ...problem, related, notes: [`\`${given.name}\` is ${JSON.stringify(given.value)} there`, ...(problem.notes ?? [])] };
+      }
       const found = this.configs.flatMap(({ folder, fields, span: at }) =>
         Object.entries(fields)
           .filter(([key, value]) => words.has(key) && (typeof value !== "object" || value === null))

@@ -328,11 +328,11 @@ export function describe(v: Value): string {
     case "applied":
       return `${o.method.name}(…)`;
     case "instance":
-      return `the module ${o.fullPath || o.decl.name} (${o.decl.name})`;
+      return `the module ${o.fullPath || o.decl.name.text} (${o.decl.name.text})`;
     case "storage":
       return `the ${o.role} ${o.name}`;
     case "call":
-      return `a call of ${o.frame.instance.decl.name}`;
+      return `a call of ${o.frame.instance.decl.name.text}`;
     case "attachment":
       return `the attachment \`${o.name}\``;
     case "selection":

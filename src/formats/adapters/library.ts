@@ -1,5 +1,7 @@
 /** Reads adapters in the layout of the adapters library (AdapterHub). The adapter's name is inside its keys; shared tensors are repeated under every layer. */
+
 import { InputError } from "../../ir/errors.ts";
+import { own } from "../../ir/own.ts";
 import { readConfig } from "../config.ts";
 import { describe, type Files, isRecord, type Json, type JsonRecord, joinPath } from "../files.ts";
 import { openSafetensors, TensorStore } from "../safetensors/read.ts";
@@ -185,7 +187,7 @@ interface Reading {
 /** The end of a key with the names in braces replaced. */
 export function endOf(mapping: LibraryMapping, config: JsonRecord, end: string): string {
   return Object.entries(mapping.ends ?? {}).reduce(
-    (text, [name, { by, values }]) => text.replace(`{${name}}`, values[String(config[by])]),
+    (text, [name, { by, values }]) => text.replace(`{${name}}`, own(values, String(config[by])) ?? ""),
     end,
   );
 }

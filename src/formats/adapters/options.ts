@@ -1,6 +1,7 @@
 /** Values of a method's options out of a configuration, by their mapping. */
 
 import { InputError } from "../../ir/errors.ts";
+import { own } from "../../ir/own.ts";
 import { describe, isRecord, type Json, type JsonRecord } from "../files.ts";
 import { Pattern } from "../pattern.ts";
 import { evaluate } from "./expression.ts";
@@ -50,7 +51,7 @@ function readOption(mapping: OptionMapping, config: JsonRecord, path: string, sh
     }
     return isRecord(found[1]) ? readOption(found[1], config, path, shapeOf, what) : found[1];
   }
-  if (mapping.by !== undefined) return mapping.values?.[String(config[mapping.by])] ?? mapping.otherwise;
+  if (mapping.by !== undefined) return own(mapping.values ?? {}, String(config[mapping.by])) ?? mapping.otherwise;
   if (mapping.size !== undefined) {
     const [param, axis, form] = mapping.size;
     const size = shapeOf(param)?.[axis];

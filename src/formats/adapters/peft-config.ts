@@ -1,5 +1,7 @@
 /** What `adapter_config.json` says, and what of it is not understood. */
+
 import { InputError } from "../../ir/errors.ts";
+import { own } from "../../ir/own.ts";
 import type { Json, JsonRecord } from "../files.ts";
 import type { Mappings, PeftMapping } from "./mapping.ts";
 import { regex } from "./options.ts";
@@ -22,7 +24,7 @@ export function apartIn(config: JsonRecord, mapping: PeftMapping, heads: Readonl
   if (config.ensure_weight_tying === true) return [];
   const named = [
     ...(Array.isArray(config.modules_to_save) ? config.modules_to_save : []),
-    ...(mapping.save[String(config.task_type)] ?? []),
+    ...(own(mapping.save, String(config.task_type)) ?? []),
   ];
   const fits = named.map((name) => regex(`^(?:.*\\.)?${String(name)}(?:\\..*)?$`, "modules_to_save"));
   return Object.keys(heads).filter((head) => head.endsWith(".weight") && fits.some((fit) => fit.test(head.slice(0, -".weight".length))));

@@ -1,5 +1,6 @@
 /** Checkpoints whose weights are packed: config.json says how, the weights are made from codes and scales when they are asked for. */
 import { InputError } from "../../ir/errors.ts";
+import { own } from "../../ir/own.ts";
 import { isRecord, type Json, type JsonRecord } from "../files.ts";
 import type { TensorStore } from "../safetensors/read.ts";
 import { readBitsandbytes } from "./bitsandbytes.ts";
@@ -61,7 +62,7 @@ export function unpacked(store: TensorStore, config: JsonRecord, where: string):
   const marked = [...store.tensors.keys()].find((name) => MARKS.test(name));
   if (isRecord(said) && !(mlx !== undefined && said.quant_method === undefined)) {
     const packed: Packed = { store, config: said, where };
-    const read = METHODS[String(said.quant_method)];
+    const read = own(METHODS, String(said.quant_method));
     if (read === undefined) throw refused(packed, "this is not read", `read are ${QUANT_METHODS.join(", ")}, and mlx's`);
     return made(packed, read, config);
   }

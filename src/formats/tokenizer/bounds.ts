@@ -27,6 +27,15 @@ export function checkDescription(json: JsonRecord, folder: string): void {
   };
   const { model, added_tokens: added, pre_tokenizer } = json;
   if (isRecord(model) && isRecord(model.vocab)) for (const [token, id] of Object.entries(model.vocab)) if (!isRecord(id)) check(token, id);
+  if (isRecord(model) && Array.isArray(model.vocab)) {
+    const wrong = model.vocab.find(
+      (piece) => !(Array.isArray(piece) && typeof piece[0] === "string" && piece.length === 2 && Number.isFinite(Number(piece[1]))),
+    );
+    if (wrong !== undefined) throw bad(`a piece is ${describe(wrong)} where a text and a score are wanted`);
+    const { unk_id: unknown = null } = model;
+    if (unknown !== null && !(Number.isInteger(unknown) && (unknown as number) >= 0 && (unknown as number) < model.vocab.length))
+      throw bad(`unk_id is ${describe(unknown)}, which is none of its ${model.vocab.length} pieces`);
+  }
   if (Array.isArray(added))
     for (const token of added) {
       if (!isRecord(token) || typeof token.content !== "string") throw bad(`an added token is ${describe(token)}`);

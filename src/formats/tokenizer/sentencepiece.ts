@@ -4,7 +4,7 @@
  */
 import { InputError } from "../../ir/errors.ts";
 import { own } from "../../ir/own.ts";
-import type { Json, JsonRecord } from "../files.ts";
+import { describe, type Json, type JsonRecord } from "../files.ts";
 import type { Settings } from "./synthesise.ts";
 
 interface Piece {
@@ -57,6 +57,8 @@ function* fieldsOf(bytes: Uint8Array): Generator<Field> {
   }
 }
 
+/** Characters of a piece. Trainers stop at 16 where nobody says otherwise. */
+const LONGEST = 1000;
 const NOTHING = new Uint8Array(0);
 const utf8 = (bytes: Uint8Array | undefined): string => new TextDecoder("utf-8", { fatal: true }).decode(bytes ?? NOTHING);
 
@@ -106,6 +108,16 @@ export function fromSentencePiece(bytes: Uint8Array, path: string, settings: Set
       `\`${path}\` is a SentencePiece model of ${kind === 3 ? "words" : "characters"}, and only unigram and byte pairs are read`,
     );
   const unk = pieces.findIndex(({ type }) => type === 2);
+  const bad = (what: string) => new InputError("P0650", `\`${path}\` is no sound SentencePiece model: ${what}`);
+  if (unk < 0) throw bad("it has no piece for what it does not know");
+  const seen = new Set<string>();
+  for (const { text, score } of pieces) {
+    if (seen.has(text)) throw bad(`the piece ${describe(text)} is there twice`);
+    if (!Number.isFinite(score)) throw bad(`the piece ${describe(text)} has the score ${score}`);
+    // cutting a piece in two goes with the square of its length
+    if (text.length > LONGEST) throw bad(`a piece has ${text.length} characters; up to ${LONGEST} are read`);
+    seen.add(text);
+  }
   const added = pieces.flatMap(({ text, type }, id): Json[] =>
     type === 2 || type === 3 || type === 4
       ? [{ id, content: text, special: type !== 4, normalized: false, lstrip: false, rstrip: false, single_word: false }]
@@ -145,14 +157,14 @@ export function fromSentencePiece(bytes: Uint8Array, path: string, settings: Set
       kind === 1
         ? {
             type: "Unigram",
-            unk_id: unk < 0 ? null : unk,
+            unk_id: unk,
             vocab: pieces.map(({ text, score }) => [text, score]),
             byte_fallback: byteFallback,
           }
         : {
             type: "BPE",
             dropout: null,
-            unk_token: unk < 0 ? null : pieces[unk].text,
+            unk_token: pieces[unk].text,
             continuing_subword_prefix: null,
             end_of_word_suffix: null,
             fuse_unk: true,

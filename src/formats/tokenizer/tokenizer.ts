@@ -119,7 +119,7 @@ export class TextTokenizer {
   /** Numbers of the text alone. P0652: a piece that the vocabulary lacks, where there is no token for the unknown. */
   encode(text: string): number[] {
     const { ids, tokens } = this.engine.encode(text, { add_special_tokens: false });
-    const at = (ids as (number | undefined)[]).indexOf(undefined);
+    const at = (ids as (number | null | undefined)[]).findIndex((id) => !Number.isInteger(id));
     if (at >= 0) {
       throw new InputError(
         "P0652",
