@@ -185,15 +185,18 @@ export async function fit(
   let allowed = roomIn(first);
   for (let attempt = 0; attempt < TRIES; attempt++) {
     if (searched.some((entry) => none(entry, allowed))) break;
+    let most = 0;
     const lowered = entries.map(({ peaks, usual }) => {
       if (!usual.recompute) return usual;
       const step = firstWithin(peaks, usual.recompute, allowed);
+      most = Math.max(most, peaks.bytes(step));
       return step === usual.recompute.step ? usual : { name: usual.name, ...peaks.compiled(step) };
     });
     const made = { lowered, planned: await plan(lowered) };
     const now = memoryOf(made.planned.program).total;
     if (now <= memory) return made;
-    allowed -= now - memory;
+    // what lies beside is as large as it turned out: a step that was one too few is not taken again
+    allowed = Math.min(allowed - 1, memory - (now - most));
   }
   return new Unmet(first, entries, plan);
 }
