@@ -36,13 +36,11 @@ export function verify(graph: Graph, solver: Solver = strict): void {
   }
 }
 
-/** Nodes that are right wherever they stand outside of bodies: they never change, so one look at each is enough. */
-const known = new WeakSet<Node>();
-
 function region(roots: readonly Node[], body: Body | undefined, solver: Solver): Node[] {
   const nodes = order(roots);
   nodes.forEach((n, position) => {
-    if (solver === strict && known.has(n) && (!body || rowOf(n).supply === undefined)) return;
+    // right wherever it stands outside of bodies: it never changes, so one look is enough
+    if (solver === strict && n.sound && (!body || rowOf(n).supply === undefined)) return;
     const wrong = (why: string): never => {
       throw new Bug(`%${position} ${n.op}${n.origin.path ? ` (${n.origin.path})` : ""}${body ? " in a loop's body" : ""}: ${why}`);
     };
@@ -64,13 +62,13 @@ function region(roots: readonly Node[], body: Body | undefined, solver: Solver):
         throw error;
       }
       for (const b of n.loop.bodies) region([...b.params, ...b.results], b, solver);
-      if (solver === strict) known.add(n);
+      if (solver === strict) n.sound = true;
       return;
     }
     if (isRead && !n.inputs[0]?.loop) wrong("its operand is not a loop");
     const inferred = infer(n, solver, wrong);
     if (!sameType(inferred, n.type)) wrong(`its type is ${showType(n.type)}, but ${showType(inferred)} follows from its operands`);
-    if (solver === strict) known.add(n);
+    if (solver === strict) n.sound = true;
   });
   return nodes;
 }

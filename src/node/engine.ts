@@ -77,8 +77,9 @@ function wasmDriver(reason: string, timed?: WasmOptions["timed"]): Driver {
     depth: 1,
     ...(arithmetic === "relaxed" && { rounding: multiplyAdd() }),
     open: async ({ program, module }) => {
-      await collect(memoryOf(program).total);
-      return openWasm(program, module!, { workers, startThread, compile: compileOptimised, timed });
+      const free = () => collect(memoryOf(program).total);
+      await free();
+      return openWasm(program, module!, { workers, startThread, compile: compileOptimised, timed, settle: free });
     },
   };
 }

@@ -11,6 +11,8 @@ import { evaluateScalar } from "./scalars.ts";
 const nowhere: Node = {
   id: 0,
   met: 0,
+  sound: false,
+  seconds: undefined,
   op: "const",
   inputs: [],
   attrs: {},

@@ -24,6 +24,8 @@ export interface Device {
   /** Copies a tensor into another, from a byte on. */
   copy(from: Placed, to: Placed, at: number): void;
   take(from: Placed): Promise<Values>;
+  /** What pieces leave for the entry behind them, by name and size: the next weight's lies where that of the last one did. */
+  readonly left: Map<string, Values>;
 }
 
 export class Loads {
@@ -110,7 +112,10 @@ export async function runDue(program: Program, { load, inputs }: Due, device: De
       const offset = (at / count) * from.bytes;
       if (made[output] !== undefined) device.copy(from, program.tensors[made[output]], offset);
       else {
-        const whole = left.get(output) ?? emptyFor(program.tensors[program.inputs[`${rest}/${output}`]]);
+        const to = program.tensors[program.inputs[`${rest}/${output}`]];
+        const key = `${output} ${to.dtype} ${to.bytes}`;
+        const whole = device.left.get(key) ?? emptyFor(to);
+        device.left.set(key, whole);
         whole.set(await device.take(from), offset / 4);
         left.set(output, whole);
       }

@@ -42,6 +42,31 @@ describe("threads", () => {
     }
   });
 
+  test("what is to be done when all is loaded is done once, before the first run", async () => {
+    const { program, module } = await compileProgram(
+      [{ name: "main", graph: outputs(b.add(b.param("w", [4]), b.input("x", { dtype: "f32", shape: [4] }))) }],
+      {
+        target: "wasm",
+        arithmetic: "plain",
+        workers: 1,
+      },
+    );
+    const seen: string[] = [];
+    const session = await openWasm(program, module!, {
+      workers: 1,
+      settle: async () => {
+        seen.push("settle");
+      },
+    });
+    await session.write("param", "w", new Float32Array(4));
+    for (let run = 0; run < 2; run++) {
+      await session.run("main", { x: new Float32Array(4) });
+      seen.push("run");
+    }
+    expect(seen).toEqual(["settle", "run", "run"]);
+    await session.close();
+  });
+
   test("a worker that dies is an error of the run, and of every later one", async () => {
     const threads: Thread[] = [];
     const start: StartThread = () => {

@@ -80,8 +80,9 @@ export function nativeDriver(native: Native, reason: string): Driver {
       // compiled while weights are read
       const code = compileFiles(native, files ?? []);
       code.catch(() => {});
-      await collect(memoryOf(program).total);
-      return openWasm(program, undefined, { workers, startThread, native: code });
+      const free = () => collect(memoryOf(program).total);
+      await free();
+      return openWasm(program, undefined, { workers, startThread, native: code, settle: free });
     },
   };
 }

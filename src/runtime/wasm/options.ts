@@ -15,6 +15,8 @@ export interface WasmOptions {
   readonly startThread?: StartThread;
   /** Compiles the module; by default as the engine likes. */
   readonly compile?: (module: BufferSource) => Promise<WebAssembly.Module>;
+  /** Called once, when all is loaded, before the first entry runs that somebody asked for. */
+  readonly settle?: () => Promise<void>;
   /** Kernels that are compiled already, or are being, in place of a module: threads run them, also where there is only one. */
   readonly native?: Promise<NativeCode>;
   /** Milliseconds that threads may take to start, and any of them to do something: five minutes unless told. */

@@ -35,6 +35,9 @@ export class WasmSession implements Session {
   private readonly skipping: Skipping;
   /** What is brought in again in each run. */
   private readonly sources = new Map<string, Weights>();
+  private readonly left = new Map<string, Values>();
+  /** What is to be done before the first run; gone when it was. */
+  private settle: WasmOptions["settle"];
 
   private constructor(
     private readonly program: Program,
@@ -96,6 +99,7 @@ export class WasmSession implements Session {
         ]);
       });
     const session = new WasmSession(program, layout, memory, scratch.at, workers, options.timed);
+    session.settle = options.settle;
     for (const c of program.constants)
       session.put(program.tensors[c.tensor], arrayOf(program.tensors[c.tensor].dtype, expand(c.data, program.tensors[c.tensor])));
     session.ready = compiling.then(async (compiled) => {
@@ -154,6 +158,10 @@ export class WasmSession implements Session {
       const prepared = this.entries.get(name);
       if (!prepared) throw new InputError("P0801", `there is no entry ${name}`, [`there are: ${[...this.entries.keys()].join(", ")}`]);
       for (const due of this.loads.take()) await this.load(due);
+      const settle = this.settle;
+      this.settle = undefined;
+      this.left.clear();
+      await settle?.();
       this.supply(prepared.entry, inputs);
       await this.execute(prepared);
       const out: Record<string, Values> = {};
@@ -188,6 +196,7 @@ export class WasmSession implements Session {
         new Uint8Array(this.buffer).copyWithin(this.layout.address(to) + at, start, start + from.bytes);
       },
       take: async (from) => this.view(from),
+      left: this.left,
     };
     return runDue(this.program, due, device);
   }

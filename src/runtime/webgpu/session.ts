@@ -137,6 +137,7 @@ export class WebGPUSession implements Session {
       run: (entry, inputs) => run(entry, this.inputsOf(this.entries.get(entry)!, inputs)),
       copy: (from, to, at) => this.mover.copy(from, to, at),
       take: (from) => this.download(from),
+      left: new Map(),
     };
     return this.inOrder(() => runDue(this.program, due, device));
   }

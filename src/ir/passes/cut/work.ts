@@ -16,14 +16,9 @@ const elements = (n: Node): number => sizes(n).reduce((p, d) => p * d, 1);
 
 /** Seconds that computing `n` from its operands takes. Movement takes none: kernels that read it compute where its elements lie. */
 export function secondsOf(n: Node): number {
-  let seconds = known.get(n);
-  if (seconds === undefined) {
-    seconds = measured(n);
-    known.set(n, seconds);
-  }
-  return seconds;
+  n.seconds ??= measured(n);
+  return n.seconds;
 }
-const known = new WeakMap<Node, number>();
 function measured(n: Node): number {
   if (n.loop) {
     const bodies = n.loop.bodies.map((body) => order(body.results).reduce((sum, x) => sum + secondsOf(x), 0));
