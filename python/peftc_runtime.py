@@ -81,10 +81,7 @@ class Program:
             for block in blocks:
                 block.compile()
         if self.sharded:
-            try:
-                from torch.distributed.fsdp import fully_shard
-            except ImportError:  # before 2.6
-                from torch.distributed._composable.fsdp import fully_shard
+            fully_shard = sharding(self.device.type)
             mesh = dist.device_mesh.init_device_mesh(self.device.type, (self.world,))
             for block in blocks:
                 fully_shard(block, mesh=mesh)
@@ -305,6 +302,17 @@ class Program:
             self.own("param", name).copy_(value)
         for name, value in states.items():
             self.states[name] = value.to(DTYPES[self.spec["states"][name]["dtype"]])
+
+
+def sharding(device):
+    """`fully_shard` of this PyTorch for a kind of device. Raises `RuntimeError` where it has none."""
+    if device == "cpu" and tuple(int(n) for n in torch.__version__.split(".")[:2]) < (2, 6):
+        raise RuntimeError(f"--shard fsdp needs PyTorch 2.6 or later where there are no GPUs; this is {torch.__version__}; --shard ddp does not")
+    try:
+        from torch.distributed.fsdp import fully_shard
+    except ImportError:  # before 2.6
+        from torch.distributed._composable.fsdp import fully_shard
+    return fully_shard
 
 
 def _sum(_, bucket):

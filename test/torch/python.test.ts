@@ -1,10 +1,13 @@
 /** Which Python is taken, and what is said where it will not do. */
+import { spawnSync } from "node:child_process";
 import { chmodSync, mkdtempSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { describe, expect, test } from "@jest/globals";
-import { findPython } from "../../src/node/torch/python.ts";
+import { findPython, type Python, requirePython, requireShards } from "../../src/node/torch/python.ts";
+import { PYTHON_FOLDER } from "../../src/node/torch/worker.ts";
 import { NoDevice } from "../../src/runtime/errors.ts";
+import { torchTest } from "./support.ts";
 
 /** A Python that answers as it is told to. */
 function python(script: string): string {
@@ -18,6 +21,24 @@ const told = async (PEFTC_PYTHON: string) => {
   return found instanceof NoDevice ? [found.message, ...found.notes].join("\n") : found;
 };
 
+/** PyTorch as it was before 2.6: another number, and `fully_shard` at another place. */
+const PLACES = `
+import sys, types
+import torch
+import torch.distributed.fsdp as fsdp
+import peftc_runtime
+fsdp.fully_shard = "new"
+print(peftc_runtime.sharding("cpu"))
+torch.__version__ = "2.4.1"
+del fsdp.fully_shard
+sys.modules["torch.distributed._composable.fsdp"] = types.SimpleNamespace(fully_shard="old")
+print(peftc_runtime.sharding("cuda"))
+try:
+    peftc_runtime.sharding("cpu")
+except RuntimeError as error:
+    print(error)
+`;
+
 describe("Python", () => {
   test("none, none with PyTorch, an old one: a sentence, and what installs it", async () => {
     expect(await told("/nowhere/python3")).toMatch(/there is no Python at `\/nowhere\/python3`/);
@@ -27,6 +48,21 @@ describe("Python", () => {
   });
   test("one that will do", async () => {
     const file = python("echo /usr/bin/python3; echo 2.10.0+cpu");
-    expect(await told(file)).toEqual({ path: file, torch: "2.10.0+cpu" });
+    expect(await told(file)).toEqual({ path: file, torch: "2.10.0+cpu", gpu: false });
+  });
+  test("before 2.6 parameters are cut in parts where there is a GPU", async () => {
+    const old = await findPython({ PEFTC_PYTHON: python("echo /usr/bin/python3; echo 2.4.1; echo False") });
+    const says = /`--shard fsdp` needs PyTorch 2\.6 or later where there are no GPUs; this is 2\.4\.1; `--shard ddp` does not/;
+    expect(() => requireShards(old as Python)).toThrow(says);
+    requireShards((await findPython({ PEFTC_PYTHON: python("echo /usr/bin/python3; echo 2.4.1; echo True") })) as Python);
+    requireShards((await findPython({ PEFTC_PYTHON: python("echo /usr/bin/python3; echo 2.6.0; echo False") })) as Python);
+  });
+  torchTest("`fully_shard` is found where it was before 2.6 and where it is since; before 2.6 a processor has none", async () => {
+    const { path: command } = await requirePython();
+    const { stdout, stderr } = spawnSync(command, ["-c", PLACES], { encoding: "utf8", env: { ...process.env, PYTHONPATH: PYTHON_FOLDER } });
+    expect([stderr.replace(/.*Warning.*\n.*\n/g, ""), stdout.trim().split("\n")]).toEqual([
+      "",
+      ["new", "old", expect.stringMatching(/--shard fsdp needs PyTorch 2\.6 .* this is 2\.4\.1/)],
+    ]);
   });
 });

@@ -8,7 +8,7 @@ import { fitAcross, requireForward, splitsOf } from "../../train/across.ts";
 import { valuesOf } from "../../train/backend.ts";
 import type { BuildOptions, Built, Engine, EntryPoint } from "../../train/engine.ts";
 import { elements } from "../../train/values.ts";
-import { requirePython } from "./python.ts";
+import { type Python, requirePython, requireShards } from "./python.ts";
 import { PYTHON_FOLDER, Worker } from "./worker.ts";
 
 interface TorchOptions {
@@ -61,7 +61,7 @@ export async function torchEngine(options: TorchOptions = {}): Promise<TorchEngi
     return worker;
   };
   const close = async () => (await worker)?.stop();
-  return engineOver({ version: python.torch, processes, started, close, opened: 0, pids: [] }, options);
+  return engineOver({ python, processes, started, close, opened: 0, pids: [] }, options);
 }
 
 /** Arguments of Python that start `torchrun`. */
@@ -86,7 +86,7 @@ export async function helpElsewhere(options: TorchOptions & { readonly nodes: No
 
 /** Processes that several engines may share. */
 interface Held {
-  readonly version: string;
+  readonly python: Python;
   readonly processes: number;
   started(): Promise<Worker>;
   close(): Promise<void>;
@@ -96,8 +96,8 @@ interface Held {
 }
 
 function engineOver(held: Held, options: TorchOptions): TorchEngine {
-  const { version, processes } = held;
-  const device = `torch ${version}${processes > 1 ? `, ${processes} processes` : ""}`;
+  const { python, processes } = held;
+  const device = `torch ${python.torch}${processes > 1 ? `, ${processes} processes` : ""}`;
   return {
     close: held.close,
     processes: () => held.pids,
@@ -107,8 +107,11 @@ function engineOver(held: Held, options: TorchOptions): TorchEngine {
     splits: splitsOf(processes),
     memory: Number.POSITIVE_INFINITY,
     depth: 1,
-    build: async (entries, asked) =>
-      build(entries, asked, { processes, shard: options.shard ?? "ddp", recompute: options.recompute === true }),
+    build: async (entries, asked) => {
+      const { shard = "ddp", recompute = false } = options;
+      if (shard === "fsdp" && processes > 1) requireShards(python);
+      return build(entries, asked, { processes, shard, recompute });
+    },
     open: async ({ program }) => {
       const printed = programs.get(program);
       if (printed === undefined) throw new Bug("the torch engine runs only what it printed itself");

@@ -1,15 +1,32 @@
 /** Which Python runs printed programs: `PEFTC_PYTHON`, else `python3`; it needs PyTorch, and nothing else. */
 
+import { Limit } from "../../ir/errors.ts";
 import { NoDevice } from "../../runtime/errors.ts";
 import { outputOf } from "../process.ts";
 
 /** The oldest PyTorch that has what programs use: `fully_shard`, `F.rms_norm`. */
 const OLDEST = [2, 4];
-const PROBE = "import sys, torch; print(sys.executable); print(torch.__version__)";
+const PROBE = "import sys, torch; print(sys.executable); print(torch.__version__); print(torch.cuda.is_available())";
 
 export interface Python {
   readonly path: string;
   readonly torch: string;
+  /** Whether PyTorch sees a GPU. */
+  readonly gpu: boolean;
+}
+
+/** The oldest PyTorch whose `fully_shard` works without a GPU. */
+const SHARDS_ON_PROCESSORS = [2, 6];
+const older = (version: string, than: readonly number[]): boolean => {
+  const [major, minor] = version.split(".").map(Number);
+  return major < than[0] || (major === than[0] && minor < than[1]);
+};
+/** Throws `Limit` where parameters cannot be cut in parts. */
+export function requireShards({ torch, gpu }: Pick<Python, "torch" | "gpu">): void {
+  if (!gpu && older(torch, SHARDS_ON_PROCESSORS))
+    throw new Limit(
+      `\`--shard fsdp\` needs PyTorch ${SHARDS_ON_PROCESSORS.join(".")} or later where there are no GPUs; this is ${torch}; \`--shard ddp\` does not`,
+    );
 }
 
 /** What was found, or why it will not do. */
@@ -30,13 +47,12 @@ export async function findPython(environment: NodeJS.ProcessEnv = process.env): 
       "PEFTC_PYTHON names another Python",
     ]);
   }
-  const [, version] = found.out.trim().split("\n");
-  const [major, minor] = version.split(".").map(Number);
-  if (major < OLDEST[0] || (major === OLDEST[0] && minor < OLDEST[1]))
+  const [, version, gpu] = found.out.trim().split("\n");
+  if (older(version, OLDEST))
     return new NoDevice(`PyTorch ${version} of \`${path}\` is too old: ${OLDEST.join(".")} is the oldest that will do`, [
       `${install} installs a newer one`,
     ]);
-  return { path, torch: version };
+  return { path, torch: version, gpu: gpu === "True" };
 }
 
 /** The same, thrown where it will not do. */

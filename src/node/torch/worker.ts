@@ -2,7 +2,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { createServer, type Server, type Socket } from "node:net";
-import { join } from "node:path";
+import { delimiter, join } from "node:path";
 import type { Values } from "../../ground/program.ts";
 import { DeviceLost, OutOfMemory } from "../../runtime/errors.ts";
 import { packageRoot } from "../package.ts";
@@ -31,7 +31,10 @@ const SHOWN = 12;
 
 export class Worker {
   private socket: Socket | undefined;
+  /** What came and is not read yet, and how many bytes of it the next message needs at least. */
   private buffer: Buffer[] = [];
+  private came = 0;
+  private needed = 1;
   private waiting: Waiting[] = [];
   private ended: Error | undefined;
   private said = "";
@@ -126,14 +129,18 @@ export class Worker {
 
   private take(data: Buffer): void {
     this.buffer.push(data);
-    for (;;) {
+    this.came += data.length;
+    // pieces are put together once, when all of a message is there
+    while (this.came >= this.needed) {
       const all = this.buffer.length === 1 ? this.buffer[0] : Buffer.concat(this.buffer);
       this.buffer = [all];
       const end = all.indexOf(10);
+      this.needed = all.length + 1;
       if (end < 0) return;
       const head = JSON.parse(all.subarray(0, end).toString()) as { tensors: [string, string, number][] } & Record<string, unknown>;
       const bytes = head.tensors.reduce((sum, [, , count]) => sum + 4 * count, 0);
-      if (all.length < end + 1 + bytes) return;
+      this.needed = end + 1 + bytes;
+      if (all.length < this.needed) return;
       let at = end + 1;
       const values = new Map<string, Values>();
       for (const [name, dtype, count] of head.tensors) {
@@ -142,11 +149,12 @@ export class Worker {
         at += 4 * count;
       }
       this.buffer = at < all.length ? [all.subarray(at)] : [];
+      this.came -= at;
+      this.needed = 1;
       const next = this.waiting.shift()!;
       if (this.waiting.length === 0) this.socket?.unref();
       if (head.error === undefined) next.resolve({ ...head, values });
       else next.reject(problem(head));
-      if (this.buffer.length === 0) return;
     }
   }
 
@@ -178,7 +186,7 @@ function problem(head: Readonly<Record<string, unknown>>): Error {
 
 const environmentOf = (more: Readonly<Record<string, string>>): NodeJS.ProcessEnv => ({
   ...process.env,
-  PYTHONPATH: PYTHON_FOLDER,
+  PYTHONPATH: [PYTHON_FOLDER, process.env.PYTHONPATH].filter(Boolean).join(delimiter),
   PYTHONDONTWRITEBYTECODE: "1",
   ...more,
 });
