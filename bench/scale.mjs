@@ -61,7 +61,7 @@ train { objective = causal_lm(m)  ${trains === "LoRA" ? "" : "params = m"}  data
   const { stage } = project.actions.find((a) => a.kind === "stage");
   const laid = await layTrain(stage, {
     table: async ({ spec }) => (stage.data.includes(spec) ? standIn(stage, stage.data.indexOf(spec)) : undefined),
-    engine: { splits: true },
+    engine: { splits: "always" },
   });
   const points = laid.points.filter((p) => !p.name.startsWith("evaluate"));
   const program = printTorch(points);

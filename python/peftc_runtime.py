@@ -60,9 +60,9 @@ class Program:
             if name not in self.gradients:
                 shape = self.local(slot["shape"]) if f"state:{name}" in self.parted else slot["shape"]
                 self.states[name] = torch.zeros(shape, dtype=DTYPES[slot["dtype"]], device=device)
-        if spec["tables"]:
+        if spec["numbers"]:
             with torch.no_grad():
-                _, _, tables = getattr(modules["objective"], spec["tables"])(self.model, {}, {})
+                _, _, tables = getattr(modules["objective"], spec["numbers"])(self.model, {}, {})
             self.states.update({name: value.contiguous() for name, value in tables.items()})
         self.prepare = spec["prepare"] and {**spec["prepare"], "function": modules["prepare"].prepare}
         self.sources = {}

@@ -135,6 +135,18 @@ describe("across processes", () => {
     }
   });
 
+  torchTest("--recompute computes layers once more, --compile hands them to the compiler", async () => {
+    const { path: python } = await requirePython();
+    const at = deep(spec);
+    expect((await peftc(at, ["build", "main.peft", "--target", "torch", "-o", "built"])).code).toBe(0);
+    const { stdout, stderr } = spawnSync(python, [path.join(import.meta.dirname, "options.py"), path.join(at.folder, "built")], {
+      encoding: "utf8",
+    });
+    const last = stdout.trim().split("\n").at(-1)!;
+    // two layers of two norms each, and the last one
+    expect(last === "" ? stderr : JSON.parse(last)).toEqual({ none: [5, 0], recompute: [9, 0], compile: [0, 2] });
+  });
+
   torchTest("a built folder trains on two processes as a run here does, and collectives are given what the plan says", async () => {
     const python = await requirePython();
     const at = deep(spec);

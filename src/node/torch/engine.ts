@@ -135,7 +135,7 @@ export function specOf(printed: TorchProgram): Record<string, unknown> {
     blocks: printed.blocks,
     sources: Object.fromEntries(printed.sources),
     prepare: printed.prepare ?? null,
-    tables: printed.tables?.call ?? null,
+    numbers: printed.tables?.call ?? null,
     entries: printed.entries,
   };
 }
