@@ -4,7 +4,7 @@ import { chmodSync, mkdtempSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { describe, expect, test } from "@jest/globals";
-import { findPython, type Python, requirePython, requireShards } from "../../src/node/torch/python.ts";
+import { findPython, type Python, requirePython, requireSeveral, requireShards } from "../../src/node/torch/python.ts";
 import { PYTHON_FOLDER } from "../../src/node/torch/worker.ts";
 import { NoDevice } from "../../src/runtime/errors.ts";
 import { torchTest } from "./support.ts";
@@ -49,6 +49,13 @@ describe("Python", () => {
   test("one that will do", async () => {
     const file = python("echo /usr/bin/python3; echo 2.10.0+cpu");
     expect(await told(file)).toEqual({ path: file, torch: "2.10.0+cpu", gpu: false });
+  });
+  test("one that was built without what `torchrun` needs: one process works, several are refused", async () => {
+    const file = python('echo /usr/bin/python3; echo 2.6.0; echo False; echo "RuntimeError: built without libuv"');
+    const found = (await findPython({ PEFTC_PYTHON: file })) as Python;
+    expect(found.alone).toBe("RuntimeError: built without libuv");
+    expect(() => requireSeveral(found)).toThrow(/PyTorch 2\.6\.0 of .* cannot start several processes: RuntimeError: built without libuv/);
+    requireSeveral((await findPython({ PEFTC_PYTHON: python("echo /usr/bin/python3; echo 2.6.0; echo False; echo torchrun") })) as Python);
   });
   test("before 2.6 parameters are cut in parts where there is a GPU", async () => {
     const old = await findPython({ PEFTC_PYTHON: python("echo /usr/bin/python3; echo 2.4.1; echo False") });

@@ -8,7 +8,7 @@ import { fitAcross, requireForward, splitsOf } from "../../train/across.ts";
 import { valuesOf } from "../../train/backend.ts";
 import type { BuildOptions, Built, Engine, EntryPoint } from "../../train/engine.ts";
 import { elements } from "../../train/values.ts";
-import { type Python, requirePython, requireShards } from "./python.ts";
+import { type Python, requirePython, requireSeveral, requireShards } from "./python.ts";
 import { PYTHON_FOLDER, Worker } from "./worker.ts";
 
 interface TorchOptions {
@@ -51,6 +51,7 @@ export interface TorchEngine extends Engine {
 export async function torchEngine(options: TorchOptions = {}): Promise<TorchEngine> {
   const python = await requirePython();
   const processes = (options.processes ?? 1) * (options.nodes?.count ?? 1);
+  if (processes > 1) requireSeveral(python);
   let worker: Promise<Worker> | undefined;
   const started = () => {
     worker ??= Worker.start({
@@ -77,6 +78,7 @@ const threadsOf = ({ threads }: TorchOptions): Readonly<Record<string, string>> 
 /** Processes of another machine than the first, which drives them: ends when the run does. Throws `DeviceLost` where it ends otherwise. */
 export async function helpElsewhere(options: TorchOptions & { readonly nodes: NodesAsked }): Promise<void> {
   const python = await requirePython();
+  requireSeveral(python);
   await Worker.finish({
     command: python.path,
     args: [...torchrun(options), `${PYTHON_FOLDER}/peftc_serve.py`],

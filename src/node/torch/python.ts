@@ -6,13 +6,35 @@ import { outputOf } from "../process.ts";
 
 /** The oldest PyTorch that has what programs use: `fully_shard`, `F.rms_norm`. */
 const OLDEST = [2, 4];
-const PROBE = "import sys, torch; print(sys.executable); print(torch.__version__); print(torch.cuda.is_available())";
+/** `torchrun` asks for a store over libuv, which distributions' builds may lack. */
+const PROBE = `
+import sys, torch
+print(sys.executable)
+print(torch.__version__)
+print(torch.cuda.is_available())
+try:
+    torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    print("torchrun")
+except Exception as error:
+    print(f"{type(error).__name__}: {error}".splitlines()[0])
+`;
 
 export interface Python {
   readonly path: string;
   readonly torch: string;
   /** Whether PyTorch sees a GPU. */
   readonly gpu: boolean;
+  /** Why `torchrun` cannot start several processes, where it cannot. */
+  readonly alone?: string;
+}
+
+/** Throws `NoDevice` where several processes cannot be started. */
+export function requireSeveral({ path, torch, alone }: Python): void {
+  if (alone === undefined) return;
+  throw new NoDevice(`PyTorch ${torch} of \`${path}\` cannot start several processes: ${alone}`, [
+    "one process works; pip's PyTorch starts several",
+    "PEFTC_PYTHON names another Python",
+  ]);
 }
 
 /** The oldest PyTorch whose `fully_shard` works without a GPU. */
@@ -47,12 +69,12 @@ export async function findPython(environment: NodeJS.ProcessEnv = process.env): 
       "PEFTC_PYTHON names another Python",
     ]);
   }
-  const [, version, gpu] = found.out.trim().split("\n");
+  const [, version, gpu, several] = found.out.trim().split("\n");
   if (older(version, OLDEST))
     return new NoDevice(`PyTorch ${version} of \`${path}\` is too old: ${OLDEST.join(".")} is the oldest that will do`, [
       `${install} installs a newer one`,
     ]);
-  return { path, torch: version, gpu: gpu === "True" };
+  return { path, torch: version, gpu: gpu === "True", ...(several !== undefined && several !== "torchrun" && { alone: several }) };
 }
 
 /** The same, thrown where it will not do. */
