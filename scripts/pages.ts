@@ -9,7 +9,7 @@ import { builtins } from "../src/compiler/elaborate/ambient.ts";
 import { type Field, stageFields } from "../src/compiler/elaborate/fields.ts";
 import { signature as called } from "../src/compiler/elaborate/values.ts";
 import { parse } from "../src/compiler/read/parse.ts";
-import { codes, families } from "../src/compiler/report/codes.ts";
+import { codes, families } from "../src/ground/codes.ts";
 import { ops } from "../src/ir/ops/index.ts";
 import { pipeline } from "../src/ir/pipeline.ts";
 

@@ -181,6 +181,13 @@ function code(file: string): string {
     .replace(/"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'/g, '""');
 }
 
+/** They print the script of a page, which stands alone. */
+const SCRIPTS = ["src/train/package.ts", "src/train/package-streams.ts"];
+
+test("what is thrown says whose mistake it is: there is no plain error", () => {
+  expect(files.filter((file) => !SCRIPTS.includes(file) && /\bnew Error\(/.test(code(file)))).toEqual([]);
+});
+
 describe("what knows what", () => {
   const NAMES = [
     ...["gpt2", "bert", "roberta", "llama", "t5", "bart", "opt", "vit", "plm"],

@@ -2,6 +2,7 @@
  * Files as this room sees them: the few calls that a file system, an in-memory map or an origin-private file system can all give. Synchronous,
  * because a compiler asks for headers while it elaborates. Paths use `/`.
  */
+import type { Code } from "../ground/codes.ts";
 import type { Json, JsonRecord } from "../ground/json.ts";
 import { InputError } from "../ir/errors.ts";
 import { parseJson } from "./json.ts";
@@ -49,7 +50,7 @@ export interface Files {
   rename(from: string, to: string): void;
 }
 
-const REASONS: Readonly<Record<string, readonly [code: string, text: string, note: string]>> = {
+const REASONS: Readonly<Record<string, readonly [code: Code, text: string, note: string]>> = {
   ENOENT: ["P0680", "does not exist", "paths that are read are relative to the .peft file"],
   ENOTDIR: ["P0680", "does not exist: something above it is a file", "check the path"],
   EACCES: ["P0681", "may not be opened: no permission", "change its permissions, or choose another path"],

@@ -1,11 +1,11 @@
 /**
  * Reads the text of `print.ts`. It builds what the text says, types included, and checks no more than that it can be read: `verify` does
- * the rest. Throws `InputError` with the line.
+ * the rest. Throws `Malformed` with the line.
  */
 
 import { LOOP_TYPE, makeArg } from "./build.ts";
 import { addDim, type Dim, mulDim, symbol } from "./dim.ts";
-import { InputError } from "./errors.ts";
+import { Malformed } from "./errors.ts";
 import {
   type Attr,
   type Attrs,
@@ -44,7 +44,7 @@ function tokens(text: string): Token[] {
   return out;
 }
 
-const fault = (line: number, why: string): InputError => new InputError("graph-text", `line ${line}: ${why}`);
+const fault = (line: number, why: string): Malformed => new Malformed(`line ${line}: ${why}`);
 
 /** Inverse of `print` (but for places in the source). */
 export function parse(text: string): Graph {

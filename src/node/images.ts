@@ -1,6 +1,8 @@
 /** Pictures from the bytes of PNG and JPEG files. */
+
 import { createRequire } from "node:module";
 import type { Raster } from "../formats/data/image/resample.ts";
+import { Malformed } from "../ir/errors.ts";
 
 // loaded where there is a picture
 const load = createRequire(import.meta.url);
@@ -10,11 +12,11 @@ const PIXELS = 100_000_000;
 
 /** Throws where the head of a PNG file, which stands first in it, gives a size that no picture here has. */
 function requireSize(bytes: Uint8Array): void {
-  if (bytes.length < 33) throw new Error("the file is cut off");
+  if (bytes.length < 33) throw new Malformed("the file is cut off");
   const head = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   const [width, height] = [head.getUint32(16), head.getUint32(20)];
   if (width === 0 || height === 0 || width * height > PIXELS)
-    throw new Error(`it says that it has ${width} × ${height} pixels; from 1 to ${PIXELS} are read`);
+    throw new Malformed(`it says that it has ${width} × ${height} pixels; from 1 to ${PIXELS} are read`);
 }
 
 /** Red, green and blue; what is transparent keeps its colour. Throws where the bytes are no such picture. */

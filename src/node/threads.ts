@@ -1,7 +1,9 @@
 /** Worker threads of Node, and what its engine needs to be told. */
+
 import { availableParallelism } from "node:os";
 import { setFlagsFromString } from "node:v8";
 import { Worker } from "node:worker_threads";
+import { DeviceLost } from "../runtime/errors.ts";
 import type { StartThread } from "../runtime/threads.ts";
 import { workerSource } from "../runtime/wasm/worker.ts";
 import { hasRelaxed } from "../runtime/wasm.ts";
@@ -19,7 +21,7 @@ ${workerSource}((f) => parentPort.on("message", (m) => f(m).catch((x) => parentP
       worker.on("message", message);
       worker.on("error", failed);
       worker.on("exit", (status) => {
-        if (!ended) failed(new Error(`a worker thread ended with status ${status}`));
+        if (!ended) failed(new DeviceLost(`a worker thread ended with status ${status}`));
       });
     },
     hold: (alive) => (alive ? worker.ref() : worker.unref()),

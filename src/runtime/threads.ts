@@ -1,4 +1,5 @@
 /** Threads as the runtime needs them; Node's are in `src/node/threads.ts`, a page's below. */
+import { DeviceLost } from "./errors.ts";
 import { workerSource } from "./wasm/worker.ts";
 
 export interface Thread {
@@ -20,8 +21,8 @@ export const startWorker: StartThread = () => {
     send: (message) => worker.postMessage(message),
     listen(message, failed) {
       worker.onmessage = (e) => message(e.data);
-      worker.onerror = (e) => failed(new Error(e.message ?? ""));
-      worker.onmessageerror = () => failed(new Error("a message could not be read"));
+      worker.onerror = (e) => failed(new DeviceLost(e.message ?? ""));
+      worker.onmessageerror = () => failed(new DeviceLost("a message could not be read"));
     },
     hold: () => {},
     async end() {

@@ -1,7 +1,7 @@
 /** Checkpoints as other tools leave them: quantised, wrapped, as torch's files. */
 import { readFileSync } from "node:fs";
 import { describe, expect, test } from "@jest/globals";
-import { codes as CODES } from "../../src/compiler/report/codes.ts";
+import { codes as CODES } from "../../src/ground/codes.ts";
 import { checkServed, matchCheckpoint, openCheckpoint } from "../../src/formats/checkpoint.ts";
 import { MemoryFiles } from "../../src/formats/memory.ts";
 import { unwrapped } from "../../src/formats/names.ts";

@@ -2,7 +2,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { describe, expect, test } from "@jest/globals";
 import fc from "fast-check";
 import { parse } from "../../src/compiler/read/parse.ts";
-import { codes, explain, families, family } from "../../src/compiler/report/codes.ts";
+import { codes, explain, families, family } from "../../src/ground/codes.ts";
 import { problemJson } from "../../src/compiler/report/json.ts";
 import { Lines, width } from "../../src/compiler/report/place.ts";
 import type { Problem } from "../../src/compiler/report/problem.ts";

@@ -184,7 +184,7 @@ describe("the driver", () => {
   });
   test("lets through what is for people", () => {
     expect(() => run([throwing(new Limit("not built"))], output(x))).toThrow(Limit);
-    expect(() => run([throwing(new InputError("P0", "bad"))], output(x))).toThrow(InputError);
+    expect(() => run([throwing(new InputError("P0680", "bad"))], output(x))).toThrow(InputError);
   });
   test("prints after a pass, stops after a pass, refuses a name it does not know", () => {
     const seen: string[] = [];

@@ -1,3 +1,4 @@
+import type { Code } from "../../ground/codes.ts";
 import { InputError, type Span } from "../../ir/graph.ts";
 import type { Problem } from "../report/problem.ts";
 
@@ -34,7 +35,7 @@ interface Details {
 }
 
 /** Stops the statement at hand with an error at `span`. */
-export function fail(code: string, span: Span | undefined, message: string, details: Details = {}): never {
+export function fail(code: Code, span: Span | undefined, message: string, details: Details = {}): never {
   throw new Fault({ code, severity: "error", message, span, ...details });
 }
 

@@ -6,7 +6,7 @@ import { boundNames } from "../names.ts";
 import type { Entry, MetricSpec, TokenizerSource, TrainStage } from "../project.ts";
 import { Context, context, within } from "./context.ts";
 import type { Elaborator } from "./elaborator.ts";
-import { fail } from "./fault.ts";
+import { Fault, fail } from "./fault.ts";
 import type { Frame } from "./frame.ts";
 import { Instance, writesApart } from "./instance.ts";
 import type { Here } from "./scope.ts";
@@ -190,7 +190,8 @@ export function readingOf(e: Elaborator, settings: Settings): Reading {
 function quiet(read: () => Value): Value | undefined {
   try {
     return read();
-  } catch {
+  } catch (error) {
+    if (!(error instanceof Fault)) throw error;
     return undefined;
   }
 }

@@ -1,6 +1,8 @@
 /** Expressions and types: from the concrete tree to the syntax tree. */
+
 import type { CstNode, IToken } from "chevrotain";
 import type * as cst from "../../../grammar/cst.ts";
+import type { Code } from "../../ground/codes.ts";
 import type { Span } from "../../ir/graph.ts";
 import type * as ast from "../ast.ts";
 import type { Problem } from "../report/problem.ts";
@@ -29,7 +31,7 @@ export class ExpressionBuilder {
   protected join(a: Span, b: Span): Span {
     return { file: this.file, start: a.start, end: b.end };
   }
-  protected error(code: string, span: Span, message: string, label: string, notes: readonly string[] = []): void {
+  protected error(code: Code, span: Span, message: string, label: string, notes: readonly string[] = []): void {
     this.problems.push({ code, severity: "error", message, span, label, notes });
   }
 

@@ -4,6 +4,7 @@ import { EOF, type ILexingError, type IRecognitionException, type IToken, type T
 import { deepest, type Note } from "../../../grammar/reader.ts";
 import { closes, opens } from "../../../grammar/recover.ts";
 import * as t from "../../../grammar/tokens.ts";
+import type { Code } from "../../ground/codes.ts";
 import type { Span } from "../../ir/graph.ts";
 import { own } from "../../ir/own.ts";
 import type { Problem } from "../report/problem.ts";
@@ -107,7 +108,7 @@ export function operatorProblems(source: Source): Problem[] {
     });
 }
 
-function problem(source: Source, code: string, tok: IToken, message: string, label: string, notes: readonly string[] = []): Problem {
+function problem(source: Source, code: Code, tok: IToken, message: string, label: string, notes: readonly string[] = []): Problem {
   return {
     code,
     severity: "error",

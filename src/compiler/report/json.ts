@@ -1,6 +1,7 @@
 /** Problems for programs to read: editors, CI, whatever calls `--json`. The shape is a promise; fields may be added. */
+
+import { family } from "../../ground/codes.ts";
 import type { Span } from "../../ir/graph.ts";
-import { family } from "./codes.ts";
 import { Lines } from "./place.ts";
 import type { Problem } from "./problem.ts";
 import type { ReadSource } from "./render.ts";

@@ -1,9 +1,10 @@
-import type { Span } from "../../ir/graph.ts";
+import type { Code } from "../../ground/codes.ts";
+import type { Span } from "../../ground/span.ts";
 
 /** A mistake of the user's, as data. Rendering is apart, so that editors, JSON and terminals show the same. */
 export interface Problem {
   /** `P0312`: stable; the families are P01 text … P09 memory (docs/diagnostics). */
-  readonly code: string;
+  readonly code: Code;
   readonly severity: "error" | "warning";
   /** One line, what is wrong, in the reader's terms. */
   readonly message: string;

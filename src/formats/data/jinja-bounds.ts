@@ -1,5 +1,7 @@
 /** What a template may take: it comes with other people's folders, and a loop in it must not keep the machine. */
+
 import { Interpreter } from "@huggingface/jinja";
+import { Malformed } from "../../ir/errors.ts";
 
 /** Parts of the template evaluated in one rendering. */
 const STEPS = 250_000;
@@ -17,21 +19,21 @@ interface Evaluating {
 }
 const Base = Interpreter as unknown as new (environment: unknown) => Evaluating;
 
-/** The library's interpreter, counting. Throws `Error` past a bound. */
+/** The library's interpreter, counting. Throws `Malformed` past a bound. */
 export class BoundedInterpreter extends Base {
   private steps = 0;
   private depth = 0;
 
   override evaluate(statement: unknown, environment: unknown): { readonly value: unknown } {
-    if (++this.steps > STEPS) throw new Error(`the template takes more than ${STEPS} steps`);
-    if (++this.depth > DEPTH) throw new Error("the template goes too deep");
+    if (++this.steps > STEPS) throw new Malformed(`the template takes more than ${STEPS} steps`);
+    if (++this.depth > DEPTH) throw new Malformed("the template goes too deep");
     try {
       const made = super.evaluate(statement, environment);
       const { value } = made;
       // a loop over a list makes a scope for each of its elements
       if (Array.isArray(value)) this.steps += Math.floor(value.length / 4);
       if ((typeof value === "string" || Array.isArray(value)) && value.length > LENGTH)
-        throw new Error(`the template makes something of more than ${LENGTH} characters or elements`);
+        throw new Malformed(`the template makes something of more than ${LENGTH} characters or elements`);
       return made;
     } finally {
       this.depth--;

@@ -2,7 +2,9 @@
  * Templates as Python's Jinja renders them, over `@huggingface/jinja`. What that library spells as JavaScript does (`true`, `null`, `0.00001`, lists as JSON) is spelt as Python does:
  * what a template prints, joins with `~` or hands to `string` and `tojson` goes through functions of our own, which are put into the parsed template.
  */
+
 import { Environment, parse, tokenize } from "@huggingface/jinja";
+import { Malformed } from "../../ir/errors.ts";
 import { pythonFloat } from "../files.ts";
 import { Numeral } from "../numeral.ts";
 import { BoundedInterpreter, RANGE } from "./jinja-bounds.ts";
@@ -59,7 +61,7 @@ export class JinjaTemplate {
     const define = (name: string, call: (args: Runtime[]) => Runtime) => variables.set(name, new KINDS.Function(call));
     const text = (value: string) => new KINDS.String(value);
     define("raise_exception", ([why]) => {
-      throw new Error(why === undefined ? "" : str(why));
+      throw new Malformed(why === undefined ? "" : str(why));
     });
     define("range", (args) => runtime(range(args.map(({ value }) => Number(value)))));
     define("strftime_now", ([format]) => text(strftime(now ?? new Date(), String(format?.value ?? ""))));
@@ -75,8 +77,8 @@ const CONSTANTS: Readonly<Record<string, boolean | null>> = { true: true, false:
 
 function range([first = 0, second, step = 1]: readonly number[]): number[] {
   const [start, end] = second === undefined ? [0, first] : [first, second];
-  if (step === 0) throw new Error("range() arg 3 must not be zero");
-  if (Math.abs((end - start) / step) > RANGE) throw new Error(`range() of more than ${RANGE} numbers`);
+  if (step === 0) throw new Malformed("range() arg 3 must not be zero");
+  if (Math.abs((end - start) / step) > RANGE) throw new Malformed(`range() of more than ${RANGE} numbers`);
   return Array.from({ length: Math.max(0, Math.ceil((end - start) / step)) }, (_, i) => start + i * step);
 }
 
@@ -161,7 +163,7 @@ function repr(value: Runtime): string {
     case "KeywordArgumentsValue":
       return `{${[...(value.value as Map<string, Runtime>)].map(([name, inner]) => `${quoted(name)}: ${repr(inner)}`).join(", ")}}`;
     default:
-      throw new Error(`${value.type} cannot be printed`);
+      throw new Malformed(`${value.type} cannot be printed`);
   }
 }
 
@@ -240,7 +242,7 @@ function dump(value: Runtime | undefined, options: DumpOptions, depth: number): 
       );
     }
     default:
-      throw new Error(`Object of type ${value?.type ?? "Undefined"} is not JSON serializable`);
+      throw new Malformed(`Object of type ${value?.type ?? "Undefined"} is not JSON serializable`);
   }
 }
 
@@ -271,7 +273,7 @@ function strftime(date: Date, format: string): string {
   };
   return format.replace(/%(-?)(.)/g, (all, bare: string, letter: string) => {
     const part = parts[letter];
-    if (part === undefined) throw new Error(`strftime_now does not know ${all}`);
+    if (part === undefined) throw new Malformed(`strftime_now does not know ${all}`);
     return bare === "" ? part : part.replace(/^0+(?=\d)/, "");
   });
 }

@@ -2,6 +2,7 @@
  * The header of a safetensors file: 8 bytes of length (little-endian), that many bytes of JSON (spaces may follow it), then the tensors'
  * bytes, back to back without holes. The rules are those of the reference reader (safetensors 0.8); each broken one is its own error.
  */
+import type { Code } from "../../ground/codes.ts";
 import { InputError } from "../../ir/errors.ts";
 import { describe, type Files, fileFailure, isRecord, type Json, type JsonRecord } from "../files.ts";
 import { NotStrict, parseJson, requireStrict } from "../json.ts";
@@ -27,7 +28,7 @@ const MOST_AXES = 64;
 /** The reference reader's bound on a header. */
 const MAX_HEADER = 100_000_000;
 
-function refuse(code: string, file: string, what: string, ...notes: string[]): InputError {
+function refuse(code: Code, file: string, what: string, ...notes: string[]): InputError {
   return new InputError(code, `\`${file}\` is not a sound safetensors file: ${what}`, notes);
 }
 

@@ -1,3 +1,4 @@
+import type { Code } from "../../../ground/codes.ts";
 import type { Builder } from "../../../ir/build.ts";
 import { type Dim, mulDim } from "../../../ir/dim.ts";
 import type { Node, Span } from "../../../ir/graph.ts";
@@ -53,7 +54,7 @@ export class Call {
   build<T>(work: (b: Builder) => T): T {
     return building(this.span, () => work(builderAt(this.here, this.span)));
   }
-  fail(code: string, message: string, notes: readonly string[] = []): never {
+  fail(code: Code, message: string, notes: readonly string[] = []): never {
     fail(code, this.span, message, { notes });
   }
 }

@@ -19,7 +19,7 @@ export const families: Readonly<Record<string, string>> = {
 
 export const family = (code: string): string => families[code.slice(0, 3)] ?? "";
 
-export const codes: Readonly<Record<string, string>> = {
+export const codes = {
   // ── text ───────────────────────────────────────────────────────────────────────────────────────
   P0101: "A character that is no part of the language stands outside strings and comments.",
   P0102: "A string is not closed on the line where it begins.",
@@ -255,7 +255,10 @@ export const codes: Readonly<Record<string, string>> = {
   P0910: "A loss, gradient or parameter is no longer finite.",
   P0912: "A step cannot be run backwards exactly: streams do not fit integers, or are not rebuilt as they were.",
   P0999: "The language means this, but this version does not build it yet.",
-};
+} as const satisfies Readonly<Record<string, string>>;
+/** A code that there is: a message with any other does not compile. */
+export type Code = keyof typeof codes;
 
+export const isCode = (code: string): code is Code => Object.hasOwn(codes, code);
 /** The explanation of a code, or `undefined` for a code that does not exist. */
-export const explain = (code: string): string | undefined => (Object.hasOwn(codes, code) ? codes[code] : undefined);
+export const explain = (code: string): string | undefined => (isCode(code) ? codes[code] : undefined);
