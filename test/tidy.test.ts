@@ -65,8 +65,9 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   compiler: ["compiler", "grammar", "ir", "ground"],
   train: ["train", "runtime", "backends", "formats", "ir", "ground"],
   node: ["node", "train", "runtime", "backends", "formats", "compiler", "ir", "ground"],
-  cli: ["cli", "node", "train", "compiler", "runtime", "backends", "formats", "ir", "ground"],
-  index: ["index", "node", "train", "compiler", "runtime", "backends", "formats", "ir", "ground"],
+  exchange: ["exchange", "node", "train", "compiler", "runtime", "backends", "formats", "ir", "ground"],
+  cli: ["cli", "exchange", "node", "train", "compiler", "runtime", "backends", "formats", "ir", "ground"],
+  index: ["index", "exchange", "node", "train", "compiler", "runtime", "backends", "formats", "ir", "ground"],
 };
 
 /** What the compiler gives is data; who runs it may name the types of that data. */
@@ -227,24 +228,14 @@ const ALLOWED_NAMES: readonly string[] = [
 
 /** Each one thing from its beginning to its end. */
 const LONG: readonly string[] = [
-  "src/backends/kernels/build.ts: buildSplit",
   "src/backends/kernels/fuse.ts: fuse",
   "src/backends/kernels/roots.ts: chooseRoots",
-  "src/backends/kernels/space.ts: bindAll",
   "src/backends/native/prelude.ts: functions",
   "src/backends/plan.ts: plan",
-  "src/backends/schedule.ts: schedule",
-  "src/backends/wasm/loop.ts: printRows",
-  "src/backends/wasm/pack.ts: packColumns",
   "src/backends/webgpu/product.ts: printTiled",
-  "src/backends/webgpu/skip.ts: printSkip",
-  "src/compiler/elaborate/stages.ts: stage",
-  "src/formats/adapters/encode-modules.ts: encodeModules",
   "src/formats/pickle/machine.ts: runPickle",
-  "src/ir/autodiff/reverse.ts: reverseLoop",
   "src/ir/passes/chunk/build.ts: buildLoop",
   "src/node/native/library.ts: printLibrary",
-  "src/train/loop.ts: runLoop",
 ];
 
 test("the ten largest files", () => {
@@ -277,7 +268,8 @@ test("no function is longer than a hundred lines, but for those named here", () 
     };
     visit(tree);
   }
-  expect(long.filter((name) => !LONG.includes(name))).toEqual([]);
+  // one that became shorter is no longer named
+  expect(long.sort()).toEqual([...LONG]);
 });
 
 test("the built command line can be run by its name", () => {

@@ -17,16 +17,13 @@ export interface Scheduled {
   readonly inPlace: ReadonlySet<Result>;
 }
 
-export function schedule(steps: readonly Step[], results: readonly Result[]): Scheduled {
-  const maker = new Map<Node, number>();
-  steps.forEach((s, i) => {
-    for (const n of s.roots) maker.set(n, i);
-  });
-  const before = steps.map((s) => new Set(s.reads.flatMap((n) => maker.get(n) ?? [])));
-  const after = steps.map(() => new Set<number>());
-  before.forEach((list, i) => {
-    for (const p of list) after[p].add(i);
-  });
+/** Results that may be written over the old value: their writers come to stand behind all that read it, in `before` and `after`. */
+function overwriting(
+  steps: readonly Step[],
+  results: readonly Result[],
+  maker: ReadonlyMap<Node, number>,
+  { before, after }: { before: readonly Set<number>[]; after: readonly Set<number>[] },
+): Set<Result> {
   const readers = new Map<string, number[]>();
   steps.forEach((s, i) => {
     for (const n of s.reads) {
@@ -52,6 +49,20 @@ export function schedule(steps: readonly Step[], results: readonly Result[]): Sc
     }
     inPlace.add(r);
   }
+  return inPlace;
+}
+
+export function schedule(steps: readonly Step[], results: readonly Result[]): Scheduled {
+  const maker = new Map<Node, number>();
+  steps.forEach((s, i) => {
+    for (const n of s.roots) maker.set(n, i);
+  });
+  const before = steps.map((s) => new Set(s.reads.flatMap((n) => maker.get(n) ?? [])));
+  const after = steps.map(() => new Set<number>());
+  before.forEach((list, i) => {
+    for (const p of list) after[p].add(i);
+  });
+  const inPlace = overwriting(steps, results, maker, { before, after });
 
   // A list schedule. What a step frees: activations whose last reader it is.
   const remaining = new Map<Node, number>();

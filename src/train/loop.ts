@@ -74,13 +74,32 @@ const largerIsBetter = (metric: string): boolean => !/(^|_|\/)(loss|perplexity|e
 /** Window of the running speed, in updates. */
 const WINDOW = 20;
 
+class Speed {
+  private readonly arrivals: { at: number; tokens: number }[] = [];
+  constructor(now: number) {
+    this.restart(now);
+  }
+  /** Seconds from here on count. */
+  restart(now: number): void {
+    this.arrivals.splice(0, this.arrivals.length, { at: now, tokens: 0 });
+  }
+  /** An update is through: tokens a second, and seconds an update, over the last ones. */
+  arrived(at: number, tokens: number): { perSecond: number; secondsEach: number } {
+    const { arrivals } = this;
+    arrivals.push({ at, tokens });
+    if (arrivals.length > WINDOW) arrivals.shift();
+    const seconds = Math.max(1e-9, at - arrivals[0].at);
+    return { perSecond: arrivals.slice(1).reduce((sum, a) => sum + a.tokens, 0) / seconds, secondsEach: seconds / (arrivals.length - 1) };
+  }
+}
+
 /** Runs updates `from.step .. total`. Gives the progress at the end. Throws `NonFinite`, `Interrupted` (after a checkpoint). */
 export async function runLoop(plan: LoopPlan, from: Progress, act: LoopActions): Promise<Progress & { readonly stoppedEarly: boolean }> {
   let { step, best, sinceBest } = from;
   const history: LogEntry[] = [...from.history];
   let stopped = false;
   const pending: { step: number; scalars: Promise<Scalars> }[] = [];
-  const arrivals: { at: number; tokens: number }[] = [{ at: act.now(), tokens: 0 }];
+  const speed = new Speed(act.now());
 
   const record = (entry: LogEntry) => {
     history.push(entry);
@@ -98,10 +117,7 @@ export async function runLoop(plan: LoopPlan, from: Progress, act: LoopActions):
         throw new NonFinite(made, what === "loss" ? "the loss" : "the norm of the gradients", value);
       }
     }
-    arrivals.push({ at: act.now(), tokens: act.tokens(made) });
-    if (arrivals.length > WINDOW) arrivals.shift();
-    const seconds = Math.max(1e-9, arrivals.at(-1)!.at - arrivals[0].at);
-    const updates = arrivals.length - 1;
+    const { perSecond, secondsEach } = speed.arrived(act.now(), act.tokens(made));
     const epoch = (made + 1) / plan.updatesPerEpoch;
     record({ step: made + 1, epoch, loss, ...scalars });
     act.listen({
@@ -112,8 +128,8 @@ export async function runLoop(plan: LoopPlan, from: Progress, act: LoopActions):
       epoch,
       loss,
       scalars,
-      tokens_per_second: arrivals.slice(1).reduce((sum, a) => sum + a.tokens, 0) / seconds,
-      eta_seconds: ((plan.total - made - 1) * seconds) / updates,
+      tokens_per_second: perSecond,
+      eta_seconds: (plan.total - made - 1) * secondsEach,
       peak_bytes: act.peakBytes(),
     });
   };
@@ -145,7 +161,7 @@ export async function runLoop(plan: LoopPlan, from: Progress, act: LoopActions):
     });
     act.listen({ event: "evaluation", stage: plan.stage, step, metrics, best: better });
     // time spent here says nothing about the speed of updates
-    arrivals.splice(0, arrivals.length, { at: act.now(), tokens: 0 });
+    speed.restart(act.now());
   };
   const checkpoint = async (more: Pick<Progress, "owes"> = {}) => {
     const folder = await act.checkpoint({ step, best, sinceBest, history: [...history], ...more });

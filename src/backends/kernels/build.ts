@@ -78,6 +78,37 @@ function layout(split: readonly (readonly number[])[], reduced: readonly number[
   return { axes, places, row };
 }
 
+/** Throws `Misfit` unless each root covers all axes, or all but the row, and reductions go along the row in its order. */
+function requireWhole(
+  roots: readonly Node[],
+  bound: ReadonlyMap<Node, readonly Index[]>,
+  axes: readonly number[],
+  first: number,
+  usesRow: (coords: readonly Index[]) => boolean,
+): void {
+  const count = (list: readonly number[]) => list.reduce((a, b) => a * b, 1);
+  const parallel = count(axes.slice(0, first));
+  const whole = parallel * count(axes.slice(first));
+  const flatRow = flatten(
+    axes.slice(first).map((_, i) => axisIndex(first + i)),
+    axes.slice(first),
+  );
+  for (const n of roots) {
+    const coords = bound.get(n)!;
+    if (isReduction(n)) {
+      const dims = spaceOf(n);
+      const list = foldedAxes(n);
+      if (usesRow(keptCoords(n, coords))) throw new Misfit("a result varies along the row");
+      if (elements(n) !== parallel || elements(n.inputs[0]) !== whole) throw new Misfit("a reduction over part of the axes");
+      const at = flatten(
+        list.map((a) => coords[a]),
+        list.map((a) => dims[a]),
+      );
+      if (!sameIndex(at, flatRow)) throw new Misfit("rows run in another order");
+    } else if (elements(n) !== (usesRow(coords) ? whole : parallel)) throw new Misfit("a root covers part of the axes");
+  }
+}
+
 function buildSplit(
   roots: readonly Node[],
   stored: ReadonlySet<Node>,
@@ -107,28 +138,8 @@ function buildSplit(
   bindAll(roots, bound, axes, row, signatures);
 
   const first = axes.length - row;
-  const count = (list: readonly number[]) => list.reduce((a, b) => a * b, 1);
-  const parallel = count(axes.slice(0, first));
-  const whole = parallel * count(axes.slice(first));
   const usesRow = (coords: readonly Index[]) => coords.some((c) => [...axesOf(c)].some((a) => a >= first));
-  const flatRow = flatten(
-    axes.slice(first).map((_, i) => axisIndex(first + i)),
-    axes.slice(first),
-  );
-  for (const n of roots) {
-    const coords = bound.get(n)!;
-    if (isReduction(n)) {
-      const dims = spaceOf(n);
-      const list = foldedAxes(n);
-      if (usesRow(keptCoords(n, coords))) throw new Misfit("a result varies along the row");
-      if (elements(n) !== parallel || elements(n.inputs[0]) !== whole) throw new Misfit("a reduction over part of the axes");
-      const at = flatten(
-        list.map((a) => coords[a]),
-        list.map((a) => dims[a]),
-      );
-      if (!sameIndex(at, flatRow)) throw new Misfit("rows run in another order");
-    } else if (elements(n) !== (usesRow(coords) ? whole : parallel)) throw new Misfit("a root covers part of the axes");
-  }
+  requireWhole(roots, bound, axes, first, usesRow);
 
   const operands = new Operands();
   const members = new Set(roots);

@@ -61,6 +61,18 @@ const sameCoords = (a: readonly Index[], b: readonly Index[]): boolean => a.leng
 /** Drops the reduced axes of a reduction's operand coordinates. */
 export const keptCoords = (n: Node, coords: readonly Index[]): Index[] => coords.filter((_, i) => !foldedAxes(n).includes(i));
 
+/** The coordinates of a reader by axis, where it reads each axis by itself or not at all; `undefined`: it reads otherwise. */
+function straight(ref: Reference, at: readonly Index[], rank: number): (Index | undefined)[] | undefined {
+  const out = new Array<Index | undefined>(rank).fill(undefined);
+  for (const [i, { terms, base }] of ref.coords.entries()) {
+    if (terms.length === 0) continue;
+    const [{ factor, atom }] = terms;
+    if (terms.length > 1 || base !== 0 || factor !== 1 || atom.kind !== "axis") return undefined;
+    out[atom.axis] = at[i];
+  }
+  return out;
+}
+
 /**
  * Binds all of `roots`, starting from those in `bound`. `rowCoords(dims)` are coordinates of the row in a box of those sizes.
  * Throws `Misfit`.
@@ -115,15 +127,8 @@ export function bindAll(
     const at = isReduction(ref.node) ? keptCoords(ref.node, target) : target;
     const space = spaceOf(reader);
     if (ref.coords.length !== at.length) return undefined;
-    const out = new Array<Index | undefined>(space.length).fill(undefined);
-    let clean = true;
-    ref.coords.forEach((c, i) => {
-      if (c.terms.length === 0) return;
-      const [t] = c.terms;
-      if (c.terms.length === 1 && c.base === 0 && t.factor === 1 && t.atom.kind === "axis") out[t.atom.axis] = at[i];
-      else clean = false;
-    });
-    if (clean) {
+    const out = straight(ref, at, space.length);
+    if (out !== undefined) {
       const missing = space.flatMap((d, i) => (out[i] === undefined && d !== 1 ? [i] : []));
       if (missing.length) {
         const dims = missing.map((i) => space[i]);

@@ -76,30 +76,7 @@ export function packColumns(
       const even = depth - (depth % 4);
       const end = part ? `(select ${part.k1} ${i32(even)} (i32.lt_s ${part.k1} ${i32(even)}))` : i32(even);
       code.set(k, part?.k0 ?? i32(0));
-      code.loop(k, end, 4, () => {
-        p.scope(() => {
-          p.setAxis(sum.axis, k);
-          for (const half of [0, 4]) {
-            const row = [0, 1, 2, 3].map((c) => {
-              const at = add(get(p.pointers[rhs.operand]), mul(inColumn(p, rhs.index, bytes, half + c), 4));
-              return get(code.let("v128", "r", `(v128.load ${at})`));
-            });
-            const low = (x: string, y: string) => get(code.let("v128", "t", shuffle(x, y, [0, 4, 1, 5])));
-            const high = (x: string, y: string) => get(code.let("v128", "t", shuffle(x, y, [2, 6, 3, 7])));
-            const [a, c, d, e] = [low(row[0], row[1]), low(row[2], row[3]), high(row[0], row[1]), high(row[2], row[3])];
-            const lines = [
-              shuffle(a, c, [0, 1, 4, 5]),
-              shuffle(a, c, [2, 3, 6, 7]),
-              shuffle(d, e, [0, 1, 4, 5]),
-              shuffle(d, e, [2, 3, 6, 7]),
-            ];
-            lines.forEach((v, j) => {
-              code.line(`(v128.store ${offsetText(step * j + 4 * half)} ${get(out)} ${v})`);
-            });
-          }
-        });
-        code.set(out, add(get(out), i32(4 * step)));
-      });
+      packFours(p, code, { axis: sum.axis, load: rhs, k, end, bytes, out, step });
       const rest = () => copy(sum, i32(even), i32(depth), 8);
       if (depth % 4 && part) code.if(`(i32.eq ${part.k1} ${i32(depth)})`, rest);
       else if (depth % 4) rest();
@@ -118,6 +95,50 @@ export function packColumns(
       );
   });
 }
+
+/** Of a B that lies along the sum: four k at a time for 8 columns, turned. `step`: bytes from one k to the next in what is packed. */
+function packFours(
+  p: Printer,
+  code: Code,
+  {
+    axis,
+    load,
+    k,
+    end,
+    bytes,
+    out,
+    step,
+  }: {
+    axis: number;
+    load: { readonly operand: number; readonly index: Index };
+    k: string;
+    end: string;
+    bytes: string;
+    out: string;
+    step: number;
+  },
+): void {
+  code.loop(k, end, 4, () => {
+    p.scope(() => {
+      p.setAxis(axis, k);
+      for (const half of [0, 4]) {
+        const row = [0, 1, 2, 3].map((c) => {
+          const at = add(get(p.pointers[load.operand]), mul(inColumn(p, load.index, bytes, half + c), 4));
+          return get(code.let("v128", "r", `(v128.load ${at})`));
+        });
+        const low = (x: string, y: string) => get(code.let("v128", "t", shuffle(x, y, [0, 4, 1, 5])));
+        const high = (x: string, y: string) => get(code.let("v128", "t", shuffle(x, y, [2, 6, 3, 7])));
+        const [a, c, d, e] = [low(row[0], row[1]), low(row[2], row[3]), high(row[0], row[1]), high(row[2], row[3])];
+        const lines = [shuffle(a, c, [0, 1, 4, 5]), shuffle(a, c, [2, 3, 6, 7]), shuffle(d, e, [0, 1, 4, 5]), shuffle(d, e, [2, 3, 6, 7])];
+        lines.forEach((v, j) => {
+          code.line(`(v128.store ${offsetText(step * j + 4 * half)} ${get(out)} ${v})`);
+        });
+      }
+    });
+    code.set(out, add(get(out), i32(4 * step)));
+  });
+}
+
 const shuffle = (x: string, y: string, lanes: readonly number[]): string =>
   `(i8x16.shuffle ${lanes.flatMap((l) => [0, 1, 2, 3].map((b) => 4 * l + b)).join(" ")} ${x} ${y})`;
 

@@ -109,7 +109,13 @@ export function printSkip(kernel: ProductKernel, limits: WebGPULimits, t: Templa
       out.block(`if (${writer.say(sum.gate, scope)})`, whole);
     }
   }
+  storeColumns(kernel, t, outer);
+}
 
+/** The results of a tile, column by column. `outer`: names of its batch and row. */
+function storeColumns(kernel: ProductKernel, { out, writer }: Template, outer: Parameters<Template["writer"]["stores"]>[1]): void {
+  const n = kernel.axes[2];
+  const columns = Array.from({ length: COLUMNS }, (_, j) => j);
   out.add(`var results = array<f32, ${COLUMNS}>(${columns.map((j) => `acc${j >> 2}.${"xyzw"[j & 3]}`).join(", ")});`);
   out.block(`for (var j = 0; j < ${COLUMNS}; j++)`, () => {
     out.add("let n = n0 + j;");

@@ -34,64 +34,79 @@ export function stage(e: Elaborator, s: ast.Stage, scope: Scope, turns: readonly
   const settingsOf = <V extends Verb>(_verb: V): Settings<V> => new Settings<V>(e, s, scope, known, overrides);
   const file = e.main.replace(/^.*\//, "").replace(/\.peft$/, "");
   const base = { name, span: s.span, folder: [file, turns.length > 0 ? `${name}-${turns.join("-")}` : name].join("/") };
-  if (verb === "train") {
-    const made = trainStage(e, settingsOf(verb), base);
-    add(e, made);
-    return trainResult(e, made);
-  }
-  if (verb === "evaluate") {
-    const settings = settingsOf(verb);
-    if (!settings.has("objective")) {
-      const stage: ScoreStage = {
-        ...base,
-        verb: "score",
-        tokenizer: undefined,
-        separate: false,
-        data: settings.datasets("data"),
-        metrics: metricSpecs(e, settings.need("metrics"), settings.spanOf("metrics")),
-      };
-      add(e, stage);
-      return evaluateResult(e, base.folder, undefined, stage.metrics, s.span);
+  switch (verb) {
+    case "train": {
+      const made = trainStage(e, settingsOf(verb), base);
+      add(e, made);
+      return trainResult(e, made);
     }
-    const metrics = metricSpecs(e, settings.value("metrics"), settings.spanOf("metrics"));
-    const { entry, ...reading } = evaluationEntry(e, settings, base.name, metrics);
-    const out: EvaluateStage = {
+    case "evaluate":
+      return evaluateStage(e, settingsOf(verb), base);
+    case "predict":
+      return predictStage(e, settingsOf(verb), base);
+    case "report":
+      add(e, reportStage(e, settingsOf(verb), base));
+      return undefined;
+    default:
+      return generateStage(e, settingsOf("generate"), base);
+  }
+}
+
+interface Base {
+  readonly name: string;
+  readonly span: Span;
+  readonly folder: string;
+}
+
+function evaluateStage(e: Elaborator, settings: Settings<"evaluate">, base: Base): Value {
+  if (!settings.has("objective")) {
+    const stage: ScoreStage = {
       ...base,
-      verb: "evaluate",
-      ...reading,
-      evaluation: entry,
-      data: settings.dataset("data"),
-      metrics,
-      batch: settings.number("batch"),
-      sequence: settings.number("sequence"),
-      memory: settings.number("memory"),
+      verb: "score",
+      tokenizer: undefined,
+      separate: false,
+      data: settings.datasets("data"),
+      metrics: metricSpecs(e, settings.need("metrics"), settings.spanOf("metrics")),
     };
-    add(e, out);
-    return evaluateResult(e, base.folder, entry, metrics, s.span);
+    add(e, stage);
+    return evaluateResult(e, base.folder, undefined, stage.metrics, base.span);
   }
-  if (verb === "report") {
-    add(e, reportStage(e, settingsOf(verb), base));
-    return undefined;
-  }
-  if (verb === "predict") {
-    const settings = settingsOf(verb);
-    const columns = settings.strings("columns") ?? fail("P0204", s.verb.span, "`predict` needs `columns`");
-    const { entry, ...reading } = predictEntry(e, settings, base.name, columns);
-    const out: PredictStage = {
-      ...base,
-      verb: "predict",
-      ...reading,
-      entry,
-      data: settings.dataset("data"),
-      columns,
-      batch: settings.number("batch"),
-      sequence: settings.number("sequence"),
-      memory: settings.number("memory"),
-    };
-    add(e, out);
-    return new Dataset({ kind: "dataset", make: "predicted", args: [base.folder], options: { columns }, part: "main", span: s.span });
-  }
-  const settings = settingsOf("generate");
+  const metrics = metricSpecs(e, settings.value("metrics"), settings.spanOf("metrics"));
+  const { entry, ...reading } = evaluationEntry(e, settings, base.name, metrics);
+  const out: EvaluateStage = {
+    ...base,
+    verb: "evaluate",
+    ...reading,
+    evaluation: entry,
+    data: settings.dataset("data"),
+    metrics,
+    batch: settings.number("batch"),
+    sequence: settings.number("sequence"),
+    memory: settings.number("memory"),
+  };
+  add(e, out);
+  return evaluateResult(e, base.folder, entry, metrics, base.span);
+}
+
+function predictStage(e: Elaborator, settings: Settings<"predict">, base: Base): Value {
+  const columns = settings.strings("columns") ?? fail("P0204", settings.statement.verb.span, "`predict` needs `columns`");
+  const { entry, ...reading } = predictEntry(e, settings, base.name, columns);
+  const out: PredictStage = {
+    ...base,
+    verb: "predict",
+    ...reading,
+    entry,
+    data: settings.dataset("data"),
+    columns,
+    batch: settings.number("batch"),
+    sequence: settings.number("sequence"),
+    memory: settings.number("memory"),
+  };
+  add(e, out);
+  return new Dataset({ kind: "dataset", make: "predicted", args: [base.folder], options: { columns }, part: "main", span: base.span });
+}
+
+function generateStage(e: Elaborator, settings: Settings<"generate">, base: Base): Value {
   const model = settings.model("model");
   const beams = settings.number("beams");
   const samples = settings.number("samples");
@@ -109,7 +124,7 @@ export function stage(e: Elaborator, s: ast.Stage, scope: Scope, turns: readonly
     tokenizer: model.tokenizer?.source ?? e.models.find((m) => m.instance === model)?.report.folder,
     separate: writesApart(model),
     model: model.owner.name,
-    ...decodeEntries(e, model, base.name, beams, s.span),
+    ...decodeEntries(e, model, base.name, beams, base.span),
     prompts: promptsOf(settings),
     data: settings.has("data") ? settings.dataset("data") : undefined,
     maxTokens: settings.number("max_tokens"),
@@ -118,13 +133,13 @@ export function stage(e: Elaborator, s: ast.Stage, scope: Scope, turns: readonly
     samples,
     beams,
     lengthPenalty: settings.number("length_penalty"),
-    stop: stop === undefined ? undefined : (e.staticValue(stop, s.span) as string),
+    stop: stop === undefined ? undefined : (e.staticValue(stop, base.span) as string),
     memory: settings.number("memory"),
     seed: settings.number("seed"),
   };
-  if (!out.prompts && !out.data) fail("P0204", s.verb.span, "`generate` needs `prompts` or `data`");
+  if (!out.prompts && !out.data) fail("P0204", settings.statement.verb.span, "`generate` needs `prompts` or `data`");
   add(e, out);
-  return new Dataset({ kind: "dataset", make: "generated", args: [base.folder], options: {}, part: "main", span: s.span });
+  return new Dataset({ kind: "dataset", make: "generated", args: [base.folder], options: {}, part: "main", span: base.span });
 }
 
 /** Texts, or records of a `text` and the columns that go with it. */

@@ -84,21 +84,8 @@ export function encodeModules(
   }
   storeIntegers(mapping, config, tensors);
   const all = moduleTree(adapter.base.shapes.keys());
-  if (mapping.last !== undefined) {
-    const name = sites[0].slice(sites[0].lastIndexOf(".") + 1);
-    const named = all.filter((module) => module.endsWith(`.${name}`)).slice(-sites.length);
-    if (named.length !== sites.length || named.some((module) => !sites.includes(module)))
-      return new Unsayable(`PEFT has ${config.peft_type} in the last modules of one name only`);
-    config.target_modules = name;
-    config[mapping.last] = sites.length;
-  } else {
-    const targets = chooseTargets(sites, all);
-    config.target_modules = [...targets.modules];
-    if (targets.layers !== undefined) {
-      if (!("layers_to_transform" in mapping.fields)) config.target_modules = [...sites].sort();
-      else config.layers_to_transform = [...targets.layers];
-    }
-  }
+  const unplaced = placeTargets(mapping, config, sites, all);
+  if (unplaced !== undefined) return unplaced;
   for (const attachment of adapter.attachments) {
     const method = mapping.methods.find((candidate) => candidate.method === attachment.method && candidate.from === attachment.from)!;
     const otherwise = sharedOtherwise(method, attachment, config.target_modules, adapter.base.shapes);
@@ -117,6 +104,31 @@ export function encodeModules(
     tensors.set(`${mapping.headPrefix}${path.slice(0, at)}.base_layer.${path.slice(at + 1)}`, param);
   }
   return { config, floats: mapping.floats, tensors };
+}
+
+/** Which modules are adapted, in the words of the configuration. */
+function placeTargets(
+  mapping: PeftMapping,
+  config: Record<string, Json>,
+  sites: readonly string[],
+  all: readonly string[],
+): Unsayable | undefined {
+  if (mapping.last !== undefined) {
+    const name = sites[0].slice(sites[0].lastIndexOf(".") + 1);
+    const named = all.filter((module) => module.endsWith(`.${name}`)).slice(-sites.length);
+    if (named.length !== sites.length || named.some((module) => !sites.includes(module)))
+      return new Unsayable(`PEFT has ${config.peft_type} in the last modules of one name only`);
+    config.target_modules = name;
+    config[mapping.last] = sites.length;
+  } else {
+    const targets = chooseTargets(sites, all);
+    config.target_modules = [...targets.modules];
+    if (targets.layers !== undefined) {
+      if (!("layers_to_transform" in mapping.fields)) config.target_modules = [...sites].sort();
+      else config.layers_to_transform = [...targets.layers];
+    }
+  }
+  return undefined;
 }
 
 /** Fields to the options that they hold. */

@@ -121,15 +121,18 @@ interface LoopGradients {
   readonly inside: ReadonlyMap<number, ReadonlyMap<Node, Node>>;
 }
 
-function reverseLoop(
+/**
+ * Bodies differentiated for what flows into each turn. `runs`: turns that matter, from the last to the first; `adjoints`: one for turns alike;
+ * `present`: carried values that have a cotangent in front of the first turn.
+ */
+function adjointsOf(
   n: Node,
   seeds: LoopSeeds,
-  { turns: active }: LoopActivity,
+  active: LoopActivity["turns"],
   inside: ReadonlyMap<number, ReadonlySet<Node>>,
   exports: LoopExports,
-): LoopGradients {
+): { runs: { turn: number; adjoint: Adjoint }[]; adjoints: Adjoint[]; present: readonly boolean[] } {
   const { carried, bodies, turns } = n.loop!;
-  const b = builderAt(n, "backward");
   const last = turns.length - 1;
   const adjoints = new Map<string, Adjoint>();
   const runs: { turn: number; adjoint: Adjoint }[] = [];
@@ -163,13 +166,27 @@ function reverseLoop(
     present = present.map((_, k) => found.has(body.params[k]));
     if (found.size > 0) runs.push({ turn: t, adjoint });
   }
+  return { runs, adjoints: [...adjoints.values()], present };
+}
+
+function reverseLoop(
+  n: Node,
+  seeds: LoopSeeds,
+  { turns: active }: LoopActivity,
+  inside: ReadonlyMap<number, ReadonlySet<Node>>,
+  exports: LoopExports,
+): LoopGradients {
+  const { carried, bodies, turns } = n.loop!;
+  const b = builderAt(n, "backward");
+  const last = turns.length - 1;
+  const { runs, adjoints, present } = adjointsOf(n, seeds, active, inside, exports);
   if (runs.length === 0) return { inputs: new Map(), inside: new Map() };
 
   const slots = Array.from({ length: carried }, (_, k) => k).filter((k) => present[k] || runs.some((r) => r.adjoint.carried.has(k)));
   const { sums, single } = captured(n, runs);
 
   // Bodies of turns that turned out to matter to nothing are left out.
-  const kept = [...adjoints.values()].filter((a) => runs.some((r) => r.adjoint === a));
+  const kept = adjoints.filter((a) => runs.some((r) => r.adjoint === a));
   const made = kept.map((adjoint): DerivedBody => {
     const { turn } = runs.find((r) => r.adjoint === adjoint)!;
     const body = bodies[turns[turn].body];
