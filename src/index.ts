@@ -12,8 +12,10 @@
  */
 import { compile as compileFile } from "./compiler/compile.ts";
 import type { GenerateStage, Project, Static } from "./compiler/project.ts";
-import type { Problem } from "./compiler/report/problem.ts";
-import { renderProblems } from "./compiler/report/render.ts";
+import { ProblemsError } from "./compiler/report/unsound.ts";
+import { type Conversion, type ConvertOptions, convertFolder } from "./exchange/convert.ts";
+import { type ImportOptions, programFor } from "./exchange/import.ts";
+import { type Inspected, type InspectOptions, inspectPath } from "./exchange/inspect.ts";
 import type { RowFunction } from "./formats/data/makers/scored.ts";
 import { InputError } from "./ir/errors.ts";
 import { type DeviceChoice, openEngine } from "./node/engine.ts";
@@ -30,6 +32,10 @@ import { stagesOf } from "./train/stages.ts";
 
 export type { AttachmentReport, ModelReport, ParamDecl, Project, SiteReport, Stage, Static } from "./compiler/project.ts";
 export type { Problem } from "./compiler/report/problem.ts";
+export { ProblemsError } from "./compiler/report/unsound.ts";
+export type { Conversion, ConvertOptions, Layout } from "./exchange/convert.ts";
+export type { ImportOptions } from "./exchange/import.ts";
+export type { Inspected, InspectOptions } from "./exchange/inspect.ts";
 export type { RowFunction, RowValues } from "./formats/data/makers/scored.ts";
 export { Bug, InputError, Limit } from "./ir/errors.ts";
 export type { DeviceChoice } from "./node/engine.ts";
@@ -102,17 +108,6 @@ export interface Loaded {
   close(): Promise<void>;
 }
 
-/** A file with errors was to be run. */
-export class ProblemsError extends Error {
-  override readonly name = "ProblemsError";
-  constructor(
-    readonly problems: readonly Problem[],
-    text: string,
-  ) {
-    super(text);
-  }
-}
-
 /** Fetches what a file names on the Hugging Face hub (`hf://org/name`) into its cache; `train` and `load` do so themselves, `compile` cannot wait. */
 export async function fetchHub(file: string, options: { readonly cwd?: string } = {}): Promise<void> {
   const { sources } = openWorkspace(options.cwd ?? process.cwd());
@@ -170,6 +165,26 @@ export async function load(file: string, options: LoadOptions = {}): Promise<Loa
   };
 }
 
+/** Where relative paths start from; the working directory, unless told. */
+interface From {
+  readonly cwd?: string;
+}
+
+/**
+ * Writes an adapter in another tool's layout (`peft`, `adapters`, `mlx`, `gguf`, `peftc`), several as one, a change of weights as a LoRA, or a whole
+ * model as GGUF: what `peftc convert` does. Throws `InputError` for what is not there, is in the way, or cannot be said in the layout.
+ */
+export const convert = (folder: string, { cwd, ...options }: ConvertOptions & From): Conversion =>
+  convertFolder(openWorkspace(cwd ?? process.cwd(), true), folder, options);
+
+/** The text of a program that checks, for a model's folder or for an adapter's and its base, as `peftc import` writes it. Errors as in `convert`; `ProblemsError`. */
+export const importFolder = (folder: string, { cwd, ...options }: ImportOptions & From = {}): { text: string; notes: readonly string[] } =>
+  programFor(openWorkspace(cwd ?? process.cwd(), true), folder, options);
+
+/** What an adapter's folder or a checkpoint holds, and where an adapter will load: what `peftc inspect` shows. Throws `InputError` where there is neither. */
+export const inspect = (path: string, { cwd, ...options }: InspectOptions & From = {}): Promise<Inspected> =>
+  inspectPath(openWorkspace(cwd ?? process.cwd(), true), path, options);
+
 function compileIn(workspace: Workspace, file: string, { seed, set }: CompileOptions, unattached?: string): Project {
   return compileFile(file, workspace.sources, { seed, set, unattached });
 }
@@ -177,10 +192,7 @@ function compileIn(workspace: Workspace, file: string, { seed, set }: CompileOpt
 function sound(workspace: Workspace, project: Project): Project {
   const errors = project.problems.filter((p) => p.severity === "error");
   if (errors.length === 0) return project;
-  throw new ProblemsError(
-    errors,
-    renderProblems(errors, (path) => workspace.sources.readSource(path)),
-  );
+  throw new ProblemsError(errors, (path) => workspace.sources.readSource(path));
 }
 
 async function hostFor(

@@ -1,12 +1,8 @@
 /** Several adapters as one, as options of a verb and as the call in a program that says the same. */
-import path from "node:path";
 import { type Command, Option } from "commander";
-import { type Combination, checkCombination, WAYS, type Way } from "../../formats/adapters/combine.ts";
-import type { Files } from "../../formats/files.ts";
-import { InputError } from "../../ir/errors.ts";
-import { holds } from "../../train/held.ts";
-import { wholeNumber } from "../context.ts";
-import { Usage } from "../errors.ts";
+import { type Combination, checkCombination, WAYS, type Way } from "../formats/adapters/combine.ts";
+import { wholeNumber } from "./context.ts";
+import { Usage } from "./errors.ts";
 
 export interface CombinationOptions {
   readonly weights?: string;
@@ -51,18 +47,3 @@ export function combinationOf(options: CombinationOptions, count: number): Combi
 /** Options that only several adapters have a use for. */
 export const asksToCombine = ({ weights, combine, density, sign }: CombinationOptions): boolean =>
   [weights, combine, density, sign].some((option) => option !== undefined);
-
-/** The call, in a program that lies at `file`. P0672: a folder holds no adapter, or several. */
-export function combineCall(files: Files, file: string, folders: readonly string[], { how, weights, ...more }: Combination): string {
-  const loads = folders.map((folder) => {
-    const held = holds(files, folder);
-    if (held.kind !== "adapters" || held.folders.length !== 1)
-      throw new InputError("P0672", `\`${folder}\` holds ${held.kind === "adapters" ? "several adapters" : "no adapter"}`, [
-        "name the folder of one",
-      ]);
-    const [own] = held.folders;
-    return `load(${JSON.stringify(path.isAbsolute(own) ? own : path.posix.relative(path.posix.dirname(file), own) || ".")})`;
-  });
-  const rest = Object.entries({ how, ...more }).map(([name, value]) => `, ${name}: ${JSON.stringify(value)}`);
-  return `combine([${loads.join(", ")}], [${weights.join(", ")}]${rest.join("")})`;
-}

@@ -3,6 +3,7 @@
 import { problemJson } from "../compiler/report/json.ts";
 import type { Problem } from "../compiler/report/problem.ts";
 import { type ReadSource, renderProblem } from "../compiler/report/render.ts";
+import { ProblemsError } from "../compiler/report/unsound.ts";
 import { InputError, Limit } from "../ir/errors.ts";
 import { TypeMismatch } from "../ir/ops/index.ts";
 import { printable } from "../ir/printable.ts";
@@ -37,6 +38,10 @@ export class Usage extends Error {
 /** Reports an error and gives the exit code. */
 export function report(error: unknown, io: Io, json: boolean, source: ReadSource): number {
   if (error instanceof Rejected) return error.exit;
+  if (error instanceof ProblemsError) {
+    reportProblems(error.problems, io, json, error.source);
+    return EXIT.mistake;
+  }
   if (error instanceof Interrupted) {
     if (json) io.out(line({ event: "interrupted", step: error.step, checkpoint: error.checkpoint ?? null }));
     else io.err(`${error.message}\n${error.checkpoint === undefined ? "" : "go on with --resume\n"}`);

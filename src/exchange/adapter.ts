@@ -1,15 +1,15 @@
 /** What an adapter's folder says is attached where, whether or not its weights are there. */
 
-import type { ModelReport } from "../../compiler/project.ts";
-import { evaluate } from "../../formats/adapters/expression.ts";
-import { type AdapterFolder, rolesIn } from "../../formats/adapters/folder.ts";
-import type { Mappings, MethodMapping, PeftMapping } from "../../formats/adapters/mapping.ts";
-import { readOptions, regex } from "../../formats/adapters/options.ts";
-import { type Matched, matchTargets } from "../../formats/adapters/targets.ts";
-import { isRecord, type Json, type JsonRecord } from "../../formats/files.ts";
-import type { Chosen } from "../../ground/adapter.ts";
-import { InputError } from "../../ir/errors.ts";
-import { own } from "../../ir/own.ts";
+import type { ModelReport } from "../compiler/project.ts";
+import { evaluate } from "../formats/adapters/expression.ts";
+import { type AdapterFolder, rolesIn } from "../formats/adapters/folder.ts";
+import type { Mappings, MethodMapping, PeftMapping } from "../formats/adapters/mapping.ts";
+import { readOptions, regex } from "../formats/adapters/options.ts";
+import { type Matched, matchTargets } from "../formats/adapters/targets.ts";
+import { isRecord, type Json, type JsonRecord } from "../formats/files.ts";
+import type { Chosen } from "../ground/adapter.ts";
+import { InputError } from "../ir/errors.ts";
+import { own } from "../ir/own.ts";
 import { methodOf, targetOf } from "./library.ts";
 
 /** A method with its options at places: modules by path, or what a selector picks. */

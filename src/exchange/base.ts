@@ -1,14 +1,12 @@
 /** The model that a verb's own program is about: its class, read from a folder of Hugging Face's. */
-import path from "node:path";
-import { compile } from "../../compiler/compile.ts";
-import type { ModelReport, Project } from "../../compiler/project.ts";
-import { readConfig } from "../../formats/config.ts";
-import { type Files, type JsonRecord, joinPath } from "../../formats/files.ts";
-import { InputError } from "../../ir/errors.ts";
-import type { Sources } from "../../train/compiler-host.ts";
-import type { Session } from "../context.ts";
-import { Rejected, reportProblems } from "../errors.ts";
-import type { Io } from "../io.ts";
+import { compile } from "../compiler/compile.ts";
+import type { ModelReport, Project } from "../compiler/project.ts";
+import { ProblemsError } from "../compiler/report/unsound.ts";
+import { readConfig } from "../formats/config.ts";
+import { type Files, type JsonRecord, joinPath } from "../formats/files.ts";
+import { InputError } from "../ir/errors.ts";
+import { relativeTo, type Workspace } from "../node/workspace.ts";
+import type { Sources } from "../train/compiler-host.ts";
 import { classFor, type ModelClass } from "./library.ts";
 
 export interface Base {
@@ -37,26 +35,23 @@ export function baseOf(files: Files, folder: string, said: unknown): string {
 /** Compiles programs that a verb writes itself, as if they lay at `file`. */
 export class OwnPrograms {
   constructor(
-    private readonly session: Session,
-    private readonly io: Io,
+    private readonly workspace: Workspace,
     readonly file: string,
   ) {}
 
   sources(text: string): Sources {
-    return this.session.workspace.sources.with(this.file, text);
+    return this.workspace.sources.with(this.file, text);
   }
   compiled(text: string): Project {
     return compile(this.file, this.sources(text));
   }
 
-  /** Shows what is wrong. Throws `Rejected`. */
-  reject(problems: Project["problems"], text: string): never {
+  private reject(problems: Project["problems"], text: string): never {
     const sources = this.sources(text);
-    reportProblems(problems, this.io, this.session.json, (file) => sources.readSource(file));
-    throw new Rejected("the program that was made has errors");
+    throw new ProblemsError(problems, (file) => sources.readSource(file));
   }
 
-  /** The same, without errors. */
+  /** The same, without errors. Throws `ProblemsError`. */
   sound(text: string): Project {
     const project = this.compiled(text);
     const errors = project.problems.filter((p) => p.severity === "error");
@@ -65,7 +60,7 @@ export class OwnPrograms {
 
   /** A model's folder as a program here has it. `task`: peft's name of one, for a class of the same family. P0601, P0693. */
   base(folder: string, task: string | undefined): Base {
-    const { files, sources } = this.session.workspace;
+    const { files, sources } = this.workspace;
     const config = readConfig(files, folder);
     if (config === undefined) throw new InputError("P0601", `there is no config.json in \`${folder}\``, ["a model's folder is wanted"]);
     const chosen = classFor(config, folder, task);
@@ -89,7 +84,7 @@ export class OwnPrograms {
 
   /** A folder as a program here names it. */
   relative(folder: string): string {
-    return path.isAbsolute(folder) ? folder : path.posix.relative(path.posix.dirname(this.file), folder) || ".";
+    return relativeTo(this.file, folder);
   }
 }
 

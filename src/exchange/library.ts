@@ -1,10 +1,10 @@
 /** What the standard library holds, for verbs that write programs: classes of models by Hugging Face's names, methods with their options. */
-import type * as ast from "../../compiler/ast.ts";
-import { parse } from "../../compiler/read/parse.ts";
-import { didYouMean } from "../../compiler/suggest.ts";
-import { isRecord, type Json, type JsonRecord } from "../../formats/files.ts";
-import { InputError } from "../../ir/errors.ts";
-import { libraryFiles, librarySource } from "../../node/package.ts";
+import type * as ast from "../compiler/ast.ts";
+import { parse } from "../compiler/read/parse.ts";
+import { didYouMean } from "../compiler/suggest.ts";
+import { isRecord, type Json, type JsonRecord } from "../formats/files.ts";
+import { InputError } from "../ir/errors.ts";
+import { libraryFiles, librarySource } from "../node/package.ts";
 
 /** A kind of task, from `std/tasks.hf.json`: the classes that serve it by the end of their names, and what a program for it says. */
 export interface Task {

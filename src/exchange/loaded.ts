@@ -1,12 +1,12 @@
 /** An adapter's folder with its values, as it would be saved: whatever layout it came in. */
-import type { Project } from "../../compiler/project.ts";
-import { isCombination } from "../../formats/adapters/combine.ts";
-import type { AdapterFolder } from "../../formats/adapters/folder.ts";
-import type { OutAdapter } from "../../formats/adapters/out.ts";
-import { readAdapter } from "../../formats/adapters/read.ts";
-import { outAdapters } from "../../train/artefacts.ts";
-import { ValueStore } from "../../train/values.ts";
-import type { Session } from "../context.ts";
+import type { Project } from "../compiler/project.ts";
+import { isCombination } from "../formats/adapters/combine.ts";
+import type { AdapterFolder } from "../formats/adapters/folder.ts";
+import type { OutAdapter } from "../formats/adapters/out.ts";
+import { readAdapter } from "../formats/adapters/read.ts";
+import type { Workspace } from "../node/workspace.ts";
+import { outAdapters } from "../train/artefacts.ts";
+import { ValueStore } from "../train/values.ts";
 import { type Base, baseOf, type OwnPrograms } from "./base.ts";
 
 export interface LoadedAdapter {
@@ -20,13 +20,13 @@ export interface LoadedAdapter {
  * Attaches the adapter to its base. `given`: the base's folder, where it is not the one that the adapter names. `call`: what is attached in its place, made of it and others.
  */
 export function loadOnBase(
-  session: Session,
+  workspace: Workspace,
   programs: OwnPrograms,
   folder: string,
   given: string | undefined,
   call?: string,
 ): LoadedAdapter {
-  const { files, sources } = session.workspace;
+  const { files, sources } = workspace;
   const read = readAdapter(files, folder, sources.mappings)!;
   const base = programs.base(given ?? baseOf(files, folder, read.base), read.taskType);
   const text = `${base.imported}\n${base.made}\nattach adapter = ${call ?? `load("${programs.relative(folder)}")`} to ${base.name}\n`;

@@ -1,7 +1,7 @@
 /** Several adapters and how they act together, as the adapters library saves them: a program that attaches them so. */
-import { type Block, SETUP_FILE } from "../../formats/adapters/setup.ts";
-import type { Json } from "../../formats/files.ts";
-import { InputError } from "../../ir/errors.ts";
+import { type Block, SETUP_FILE } from "../formats/adapters/setup.ts";
+import type { Json } from "../formats/files.ts";
+import { InputError } from "../ir/errors.ts";
 import { variable } from "./base.ts";
 
 /** Kinds of composition that are a method on the first adapter, with the options that come from `kwargs`. */

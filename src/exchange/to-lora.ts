@@ -1,14 +1,14 @@
 /** Any change of a base's weights as a LoRA: what folds into the weights, or a whole model that was trained, by the truncated singular value decomposition of each difference. */
-import type { ModelReport, Project } from "../../compiler/project.ts";
-import type { OutAdapter } from "../../formats/adapters/out.ts";
-import { isAdapter, readAdapter } from "../../formats/adapters/read.ts";
-import { nearest, product, transposed } from "../../formats/adapters/truncated.ts";
-import { readConfig } from "../../formats/config.ts";
-import { InputError } from "../../ir/errors.ts";
-import { outAdapters } from "../../train/artefacts.ts";
-import { type Merge, merge } from "../../train/merge.ts";
-import { ValueStore } from "../../train/values.ts";
-import type { Session } from "../context.ts";
+import type { ModelReport, Project } from "../compiler/project.ts";
+import type { OutAdapter } from "../formats/adapters/out.ts";
+import { isAdapter, readAdapter } from "../formats/adapters/read.ts";
+import { nearest, product, transposed } from "../formats/adapters/truncated.ts";
+import { readConfig } from "../formats/config.ts";
+import { InputError } from "../ir/errors.ts";
+import type { Workspace } from "../node/workspace.ts";
+import { outAdapters } from "../train/artefacts.ts";
+import { type Merge, merge } from "../train/merge.ts";
+import { ValueStore } from "../train/values.ts";
 import { type Base, baseOf, type OwnPrograms } from "./base.ts";
 import { selectorsFor } from "./selectors.ts";
 
@@ -26,7 +26,7 @@ interface Approximated {
   readonly change: number;
 }
 
-interface ToLora {
+export interface ToLora {
   readonly adapter: OutAdapter;
   readonly places: readonly Approximated[];
   /** Of all together. */
@@ -45,8 +45,8 @@ interface Changed {
 const norm = (x: Float64Array): number => Math.sqrt(x.reduce((sum, v) => sum + v * v, 0));
 
 /** P0672: nothing changed, or not where the base has a weight. P0693, P0694 as in `Base`. */
-export function toLora(session: Session, programs: OwnPrograms, folder: string, given: string | undefined, rank: number): ToLora {
-  const { files, sources } = session.workspace;
+export function toLora(workspace: Workspace, programs: OwnPrograms, folder: string, given: string | undefined, rank: number): ToLora {
+  const { files, sources } = workspace;
   const read = isAdapter(files, folder) ? readAdapter(files, folder, sources.mappings)! : undefined;
   if (read === undefined && readConfig(files, folder) === undefined)
     throw new InputError("P0660", `\`${folder}\` holds neither an adapter nor a model`);
@@ -98,7 +98,7 @@ export function toLora(session: Session, programs: OwnPrograms, folder: string, 
   }
   if (changed.length === 0)
     throw new InputError("P0672", `\`${folder}\` changes no weight of a product, a table or a convolution of its base`);
-  const adapter = written(session, programs, base, changed, whole, rank);
+  const adapter = written(workspace, programs, base, changed, whole, rank);
   const named = { ...adapter, base: { ...adapter.base, name: read?.base ?? adapter.base.name } };
   return { adapter: named, places, error: Math.sqrt(missed / all), whole: [...whole.keys()] };
 }
@@ -164,14 +164,14 @@ function padded(
 }
 
 function written(
-  session: Session,
+  workspace: Workspace,
   programs: OwnPrograms,
   base: Base,
   changed: readonly Changed[],
   whole: ReadonlyMap<string, Float32Array>,
   rank: number,
 ): OutAdapter {
-  const { files, sources } = session.workspace;
+  const { files, sources } = workspace;
   const text = attaching(
     base,
     base.report,

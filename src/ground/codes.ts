@@ -259,6 +259,6 @@ export const codes = {
 /** A code that there is: a message with any other does not compile. */
 export type Code = keyof typeof codes;
 
-export const isCode = (code: string): code is Code => Object.hasOwn(codes, code);
+const isCode = (code: string): code is Code => Object.hasOwn(codes, code);
 /** The explanation of a code, or `undefined` for a code that does not exist. */
 export const explain = (code: string): string | undefined => (isCode(code) ? codes[code] : undefined);

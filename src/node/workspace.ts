@@ -23,6 +23,10 @@ export interface Workspace {
   host(project: Project, engine: Engine, watch: Pick<Watch, "listen" | "interrupted" | "now" | "plainly" | "functions">): FileHost;
 }
 
+/** A folder as a program that lies at `file` names it. */
+export const relativeTo = (file: string, folder: string): string =>
+  path.isAbsolute(folder) ? folder : path.posix.relative(path.posix.dirname(file), folder) || ".";
+
 let shipped: Mappings | undefined;
 /** The standard library's own, read once. */
 function libraryMappings(files: NodeFiles): Mappings {

@@ -1,5 +1,6 @@
 import type { Command } from "commander";
 import type { PredictStage, Project } from "../../compiler/project.ts";
+import { combineCall } from "../../exchange/combine.ts";
 import { holdsResult, settle, written } from "../../formats/aside.ts";
 import { type FloatDType, readConfig } from "../../formats/config.ts";
 import type { Files } from "../../formats/files.ts";
@@ -13,9 +14,9 @@ import { probe } from "../../train/probe.ts";
 import { useAdapter } from "../../train/restore.ts";
 import { type Loss, Losses, nearest, stochastic } from "../../train/rounding.ts";
 import type { ValueStore } from "../../train/values.ts";
+import { asksToCombine, type CombinationOptions, combinationOf, combining } from "../combination.ts";
 import { type CommonOptions, collect, common, Session, wholeNumber } from "../context.ts";
 import { line, Usage } from "../errors.ts";
-import { asksToCombine, type CombinationOptions, combinationOf, combineCall, combining } from "../exchange/combination.ts";
 import type { Io } from "../io.ts";
 import { table } from "../table.ts";
 

@@ -3,6 +3,7 @@ import { describe, expect, test } from "@jest/globals";
 import { writeFile } from "../../../src/formats/files.ts";
 import { openSafetensors } from "../../../src/formats/safetensors/read.ts";
 import { type OutTensor, writeSafetensors } from "../../../src/formats/safetensors/write.ts";
+import { convert as convertFolder, InputError } from "../../../src/index.ts";
 import { type Place, peftc, place } from "../support.ts";
 
 const LLAMA = path.resolve(import.meta.dirname, "../../../specs/examples/models/tiny-llama");
@@ -119,6 +120,10 @@ describe("peftc convert", () => {
     expect(Buffer.from(at.bytes("again/adapter_model.safetensors"))).toEqual(Buffer.from(at.bytes("adapter/adapter_model.safetensors")));
     expect((await convert(at, "own", "peft", "again")).err).toMatch(/P0825/);
     expect((await convert(at, "own", "zip", "x")).code).toBe(2);
+    // and from the library
+    expect(convertFolder("own", { cwd: at.folder, output: "third" })).toEqual({ kind: "adapter", output: "third" });
+    expect(Buffer.from(at.bytes("third/adapter_model.safetensors"))).toEqual(Buffer.from(at.bytes("adapter/adapter_model.safetensors")));
+    expect(() => convertFolder("own", { cwd: at.folder, output: "third" })).toThrow(InputError);
   });
 
   test("GGUF: what llama.cpp reads, with rows of queries in its order and one alpha for all", async () => {

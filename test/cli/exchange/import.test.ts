@@ -1,8 +1,9 @@
 import path from "node:path";
 import { describe, expect, test } from "@jest/globals";
-import { selectorsFor } from "../../../src/cli/exchange/selectors.ts";
+import { selectorsFor } from "../../../src/exchange/selectors.ts";
 import { matchTargets } from "../../../src/formats/adapters/targets.ts";
 import { type JsonRecord, writeFile } from "../../../src/formats/files.ts";
+import { importFolder } from "../../../src/index.ts";
 import { peftc, place } from "../support.ts";
 
 const LAYERS = [0, 1, 2].flatMap((i) => [
@@ -73,6 +74,10 @@ describe("peftc import", () => {
     expect(at.get("specs/tune.peft")).toMatch(/objective = causal_lm\(gpt2\)/);
     expect((await peftc(at, ["check", "specs/tune.peft"])).out).toMatch(/4 sites/);
     expect((await peftc(at, ["import", "models/tiny", "--output", "specs/tune.peft"])).err).toMatch(/P0825/);
+    expect(importFolder("models/tiny", { cwd: at.folder, output: "specs/tune.peft" })).toEqual({
+      text: at.get("specs/tune.peft"),
+      notes: [],
+    });
   });
 
   test("what a head's numbers are decides the objective", async () => {

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "@jest/globals";
 import { writeSafetensors } from "../../../src/formats/safetensors/write.ts";
+import { inspect } from "../../../src/index.ts";
 import { peftc, place } from "../support.ts";
 
 describe("peftc inspect", () => {
@@ -23,6 +24,9 @@ describe("peftc inspect", () => {
       ["mlx-lm", false],
       ["adapters", false],
     ]);
+    // the library says the same
+    const found = await inspect("runs/main/train", { cwd: at.folder });
+    expect(found).toMatchObject({ kind: "adapter", adapter: { layout: "peft", base: "models/tiny" }, loads: { verdicts: facts.loads } });
   });
 
   test("a checkpoint by kinds of tensors, a single file, values that are not finite", async () => {
