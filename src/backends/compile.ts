@@ -6,6 +6,7 @@ import type { Dispatch, Entry, HostScalar, HostStep, Kernel, Load, Placed, Progr
 import { Bug } from "../ir/errors.ts";
 import { type Graph, type Node, order } from "../ir/graph.ts";
 import { rowOf } from "../ir/ops/index.ts";
+import { headOf } from "./kernels/describe.ts";
 import type { FuseLimits } from "./kernels/fuse.ts";
 import type { LoopLanguage } from "./kernels/kernel.ts";
 import { SharedKernels } from "./kernels/shared.ts";
@@ -215,7 +216,9 @@ export function outlook(
 }
 
 class WebGPUTarget implements Target {
-  private readonly known = new Map<string, Kernel>();
+  private readonly known = new Map<string, { readonly kernel: Kernel; readonly loops: LoopLanguage }>();
+  /** By a kernel's name: where it runs. */
+  private readonly labels = new Map<string, Set<string>>();
   private readonly names = new Names();
   /** All turns of a loop have the same kernel objects: where their operands lie alike, so do their texts. */
   private readonly turns = new WeakMap<LoopLanguage, Map<string, Dispatch>>();
@@ -247,17 +250,22 @@ class WebGPUTarget implements Target {
       const same = placed.indexOf(r);
       return same >= 0 ? operands[same] : tensors.push(r) - 1;
     };
-    if (first && !clash) return [{ ...first, operands: ranges.map(numberOf) }];
+    if (first && !clash) {
+      this.labels.get(first.kernel)!.add(label);
+      return [{ ...first, operands: ranges.map(numberOf) }];
+    }
     const made = launches({ ...kernel, name: label.replace(/[^A-Za-z0-9.]+/g, "_") }, placed, this.limits);
     const out = made.map((l): Dispatch => {
       const key = `${l.kernel.code}\n${JSON.stringify(l.kernel.operands)}`;
       let seen = this.known.get(key);
       if (!seen) {
         const name = this.names.of(label);
-        seen = { ...l.kernel, name, code: `// ${name}\n${l.kernel.code}` };
+        seen = { kernel: { ...l.kernel, name }, loops: kernel };
         this.known.set(key, seen);
+        this.labels.set(name, new Set());
       }
-      return { kernel: seen.name, operands: l.ranges.map(numberOf), grid: l.grid, label };
+      this.labels.get(seen.kernel.name)!.add(label);
+      return { kernel: seen.kernel.name, operands: l.ranges.map(numberOf), grid: l.grid, label };
     });
     // one launch, with a binding for each operand in their order
     const plain = made.length === 1 && made[0].ranges.length === ranges.length && made[0].ranges.every((r, i) => sameRange(r, ranges[i]));
@@ -268,7 +276,10 @@ class WebGPUTarget implements Target {
     return out;
   }
   kernels(): Kernel[] {
-    return [...this.known.values()];
+    return [...this.known.values()].map(({ kernel, loops }) => ({
+      ...kernel,
+      code: [...headOf(loops, this.labels.get(kernel.name)!).map((text) => `// ${text}`), kernel.code].join("\n"),
+    }));
   }
 }
 

@@ -3,6 +3,7 @@
 import type { Dispatch, Kernel, Program } from "../ground/program.ts";
 import { Bug } from "../ir/errors.ts";
 import type { TargetOptions } from "./compile.ts";
+import { describeKernel, headOf } from "./kernels/describe.ts";
 import type { LoopLanguage } from "./kernels/kernel.ts";
 import type { SharedKernels } from "./kernels/shared.ts";
 import { filesOf, type NativeFile } from "./native/files.ts";
@@ -51,7 +52,7 @@ function textsOf(shared: SharedKernels) {
 
 /** Kernels that are functions over byte addresses in one memory. */
 export class MemoryTarget implements Target {
-  private readonly known = new Map<string, { kernel: Kernel; printed: Printed; operands: LoopLanguage["operands"] }>();
+  private readonly known = new Map<string, { kernel: Kernel; printed: Printed; loops: LoopLanguage; labels: Set<string> }>();
   private readonly names = new Names();
   private readonly made: ReturnType<typeof textsOf>;
   /** Bytes that each worker needs. */
@@ -101,10 +102,11 @@ export class MemoryTarget implements Target {
         access: o.access === "read" ? ("read" as const) : ("read_write" as const),
         dtype: o.dtype,
       }));
-      seen = { kernel: { name, code: name, operands: access }, printed, operands: kernel.operands };
+      seen = { kernel: { name, code: name, operands: access }, printed, loops: kernel, labels: new Set() };
       this.known.set(key, seen);
       this.scratch = Math.max(this.scratch, Math.ceil(printed.scratch / 64) * 64);
     }
+    seen.labels.add(label);
     for (const c of kernel.counts ?? [])
       if (kernel.operands[c.into].count !== seen.printed.units)
         throw new Bug(`${label} counts into ${kernel.operands[c.into].count} places`);
@@ -115,10 +117,19 @@ export class MemoryTarget implements Target {
   }
   /** The functions of a WebAssembly module. */
   texts(): string[] {
-    return [...this.known.values()].map((k) => k.printed.text);
+    return [...this.known.values()].map(({ printed, loops, labels }) =>
+      [...headOf(loops, labels).map((text) => `;; ${text}`), printed.text].join("\n"),
+    );
   }
   /** The kernels in C files. */
   files(): NativeFile[] {
-    return filesOf([...this.known.values()].map(({ printed, operands }) => ({ ...printed, operands }) as FileKernel));
+    // without its places: a file that is compiled already serves every program with these kernels
+    const withHead = ({ text, ...printed }: Printed, loops: LoopLanguage) => ({
+      ...printed,
+      text: [...describeKernel(loops).map((line) => `// ${line}`), text].join("\n"),
+    });
+    return filesOf(
+      [...this.known.values()].map(({ printed, loops }) => ({ ...withHead(printed, loops), operands: loops.operands }) as FileKernel),
+    );
   }
 }

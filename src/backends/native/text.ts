@@ -27,7 +27,7 @@ export class Code {
     this.line(`${name} = ${value};`);
   }
   block(open: string, body: () => void): void {
-    this.line(`${open} {`);
+    this.line(open === "" ? "{" : `${open} {`);
     this.depth++;
     body();
     this.depth--;
