@@ -139,7 +139,11 @@ export function halvesInOrder(roots: readonly Node[]): Node[] {
 }
 
 /** Rebuilds a region. `visit` gets each node with its operands rebuilt and gives the node that takes its place. */
-export function rebuild(roots: readonly Node[], visit: (n: Node, inputs: readonly Node[]) => Node, known = new Map<Node, Node>()): Node[] {
+export function rebuildHalves(
+  roots: readonly Node[],
+  visit: (n: Node, inputs: readonly Node[]) => Node,
+  known = new Map<Node, Node>(),
+): Node[] {
   for (const n of halvesInOrder(roots))
     if (!known.has(n))
       known.set(
@@ -153,7 +157,7 @@ export function rebuild(roots: readonly Node[], visit: (n: Node, inputs: readonl
 }
 
 /** A node on new operands, made only if one differs. */
-export function withInputs(n: Node, inputs: readonly Node[]): Node {
+export function remadeOn(n: Node, inputs: readonly Node[]): Node {
   return inputs.every((x, i) => x === n.inputs[i]) ? n : remake(n, inputs);
 }
 
@@ -173,7 +177,8 @@ export function withResults(body: Body, results: readonly Node[]): Body {
 export function rewrite(graph: Graph, rules: Rules): Graph {
   return mapRegions(graph, (roots, known) => {
     const scope = new Scope(rules);
-    return (rewriteLoop) => rebuild(roots, (n, inputs) => (n.loop ? rewriteLoop(n, inputs) : scope.settle(withInputs(n, inputs))), known);
+    return (rewriteLoop) =>
+      rebuildHalves(roots, (n, inputs) => (n.loop ? rewriteLoop(n, inputs) : scope.settle(remadeOn(n, inputs))), known);
   });
 }
 

@@ -7,7 +7,7 @@ import { shorten } from "../../src/ir/depth/shorten.ts";
 import { type Graph, order } from "../../src/ir/graph.ts";
 import type { Pass } from "../../src/ir/passes/pass.ts";
 import { type CompileOptions, compileGraph, pipeline } from "../../src/ir/pipeline.ts";
-import { rebuild, Scope, withInputs } from "../../src/ir/rewrite.ts";
+import { rebuildHalves, remadeOn, Scope } from "../../src/ir/rewrite.ts";
 import { stackStep } from "../support/reversible.ts";
 import { TINY, trainingStep } from "../support/transformer.ts";
 
@@ -36,9 +36,9 @@ function counted(graph: Graph, options: CompileOptions = {}): { graph: Graph; vi
 function same(a: Graph, b: Graph): boolean {
   const scope = new Scope();
   const settled = (g: Graph): string[] => {
-    const roots = rebuild(
+    const roots = rebuildHalves(
       g.results.map((r) => r.node),
-      (n, inputs) => scope.intern(withInputs(n, inputs)),
+      (n, inputs) => scope.intern(remadeOn(n, inputs)),
     );
     return g.results.map((r, i) => `${r.role} ${r.name} ${roots[i].id} ${roots[i].backward} ${r.forward}`);
   };
@@ -119,9 +119,9 @@ describe("layers that are not alike", () => {
       run: (g) => ({
         results: g.results.map((r) => ({
           ...r,
-          node: rebuild([r.node], (n, inputs) => {
+          node: rebuildHalves([r.node], (n, inputs) => {
             const b = new Builder(n.origin);
-            return n.op === "param" && /[02468]\.w/.test(String(n.attrs.name)) ? b.unary("neg", b.unary("neg", n)) : withInputs(n, inputs);
+            return n.op === "param" && /[02468]\.w/.test(String(n.attrs.name)) ? b.unary("neg", b.unary("neg", n)) : remadeOn(n, inputs);
           })[0],
         })),
       }),

@@ -6,7 +6,7 @@
 import { Builder } from "../build.ts";
 import { type Graph, type Node, type Origin, sizes } from "../graph.ts";
 import { rowOf } from "../ops/index.ts";
-import { halvesInOrder, Scope, ScopedBuilder, withBodies, withInputs, withResults, withRoots } from "../rewrite.ts";
+import { halvesInOrder, remadeOn, Scope, ScopedBuilder, withBodies, withResults, withRoots } from "../rewrite.ts";
 import { covering, type Demand, taken } from "./canonical/demand.ts";
 import { Lifter, liftable } from "./canonical/lift.ts";
 import { type Push, push, rowsOf } from "./canonical/push.ts";
@@ -48,7 +48,7 @@ function region(given: readonly Node[], backwards = false): Node[] {
         n.inputs.map((x, i) => read(b, x, pushed.operands[i])),
       );
     const inputs = n.inputs.map((x) => read(b, x, undefined));
-    if (!n.loop) return withInputs(n, inputs);
+    if (!n.loop) return remadeOn(n, inputs);
     const bodies = n.loop.bodies.map((body) => withResults(body, region(body.results)));
     return withBodies(n, inputs, bodies);
   };
@@ -80,7 +80,7 @@ function lifted(roots: readonly Node[]): readonly Node[] {
     done.set(
       n,
       lifter.build(n) ??
-        withInputs(
+        remadeOn(
           n,
           n.inputs.map((x) => done.get(x)!),
         ),

@@ -5,7 +5,7 @@
 import { makeArg, makeLoop } from "../build.ts";
 import type { Body, Graph, Loop, Node } from "../graph.ts";
 import { order } from "../graph.ts";
-import { mapRegions, rebuild, Scope, withInputs } from "../rewrite.ts";
+import { mapRegions, rebuildHalves, remadeOn, Scope } from "../rewrite.ts";
 import type { Pass } from "./pass.ts";
 
 export const cse: Pass = {
@@ -17,9 +17,9 @@ export const cse: Pass = {
   run: (graph: Graph) =>
     mapRegions(graph, (roots, known) => (rewriteLoop) => {
       const scope = new Scope();
-      return rebuild(
+      return rebuildHalves(
         roots,
-        (n, inputs) => (n.loop ? withFewerParameters(rewriteLoop(n, inputs)) : scope.intern(withInputs(n, inputs))),
+        (n, inputs) => (n.loop ? withFewerParameters(rewriteLoop(n, inputs)) : scope.intern(remadeOn(n, inputs))),
         known,
       );
     }),
@@ -71,7 +71,7 @@ function withFewerParameters(n: Node): Node {
     const scope = new Scope();
     bodies.push({
       params,
-      results: rebuild(body.results, (x, inputs) => (x.loop ? withInputs(x, inputs) : scope.intern(withInputs(x, inputs))), known),
+      results: rebuildHalves(body.results, (x, inputs) => (x.loop ? remadeOn(x, inputs) : scope.intern(remadeOn(x, inputs))), known),
     });
   });
   const turns = loop.turns.map((t) => ({ body: t.body, args: keptArgs[t.body].map((k) => place[t.args[k]]) }));

@@ -2,7 +2,7 @@
 import { Builder } from "../build.ts";
 import type { Graph } from "../graph.ts";
 import { rowOf } from "../ops/index.ts";
-import { mapRegions, rebuild, withInputs } from "../rewrite.ts";
+import { mapRegions, rebuildHalves, remadeOn } from "../rewrite.ts";
 import type { Pass } from "./pass.ts";
 
 export const expand: Pass = {
@@ -14,12 +14,12 @@ export const expand: Pass = {
     mapRegions(
       graph,
       (roots, known) => (loops) =>
-        rebuild(
+        rebuildHalves(
           roots,
           (n, inputs) => {
             if (n.loop) return loops(n, inputs);
             const row = rowOf(n);
-            const made = withInputs(n, inputs);
+            const made = remadeOn(n, inputs);
             return row.vjp === "by expansion" && n.type.dtype === "f32" ? row.expansion(new Builder(n.origin), made) : made;
           },
           known,

@@ -4,7 +4,7 @@
  */
 import { graphCost } from "../flops.ts";
 import type { Body, Node, Origin } from "../graph.ts";
-import { halvesInOrder, Scope, ScopedBuilder, withBodies, withInputs, withResults, withRoots } from "../rewrite.ts";
+import { halvesInOrder, remadeOn, Scope, ScopedBuilder, withBodies, withResults, withRoots } from "../rewrite.ts";
 import type { Pass } from "./pass.ts";
 import { Contraction, Parts } from "./products/contract.ts";
 import { highest, type Level, levelsOf, Prices } from "./products/prices.ts";
@@ -66,7 +66,7 @@ function improve(roots: readonly Node[], trained: ReadonlySet<string>, given: Re
     if (best && best.cost < before * (1 - GAIN)) for (const [n, m] of best.replaced) replaced.set(n, m);
   }
   return emitted(ordered, roots, replaced, (n, inputs) => {
-    if (!n.loop) return withInputs(n, inputs);
+    if (!n.loop) return remadeOn(n, inputs);
     const bodies = n.loop.bodies.map((body, index) => improvedBody(n, body, index, trained, levels));
     return withBodies(n, inputs, bodies);
   });
@@ -181,7 +181,7 @@ function emitted(
   const emit = (n: Node): Node => {
     const known = done.get(n);
     if (known) return known;
-    const made = withInputs(n, n.inputs.map(emit));
+    const made = remadeOn(n, n.inputs.map(emit));
     done.set(n, made);
     return made;
   };

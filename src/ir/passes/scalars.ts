@@ -5,7 +5,7 @@ import { Builder } from "../build.ts";
 import type { Node } from "../graph.ts";
 import { order, sizes } from "../graph.ts";
 import { isConst, rowOf } from "../ops/index.ts";
-import { withInputs, withRoots } from "../rewrite.ts";
+import { remadeOn, withRoots } from "../rewrite.ts";
 import type { Pass } from "./pass.ts";
 import { elements, splat } from "./rules/facts.ts";
 
@@ -38,7 +38,7 @@ export const scalars: Pass = {
     const use = (n: Node): Node => (host.get(n) === "computed" ? supply(n) : done.get(n)!);
     for (const n of nodes) {
       if (host.get(n) === "computed") continue;
-      done.set(n, withInputs(n, n.inputs.map(use)));
+      done.set(n, remadeOn(n, n.inputs.map(use)));
     }
     return withRoots(graph, roots.map(use));
   },
