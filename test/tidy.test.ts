@@ -272,6 +272,12 @@ test("no function is longer than a hundred lines, but for those named here", () 
   expect(long.sort()).toEqual([...LONG]);
 });
 
+test("every folder of tests is in the table that says what it holds", () => {
+  const table = readFileSync(path.join(ROOT, "test/README.md"), "utf8");
+  const folders = readdirSync(path.join(ROOT, "test")).filter((name) => statSync(path.join(ROOT, "test", name)).isDirectory());
+  expect(folders.filter((name) => !new RegExp(`^\\| [^|]*\`${name}\``, "m").test(table))).toEqual([]);
+});
+
 test("the built command line can be run by its name", () => {
   expect(statSync(path.join(ROOT, "dist/src/cli/main.js")).mode & 0o111).toBe(0o111);
 });
