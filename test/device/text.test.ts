@@ -23,7 +23,7 @@ async function texts(target: keyof typeof TARGETS, ...nodes: readonly Node[]): P
   if (target === "native") return [files![0].text.slice(files![0].text.indexOf("// for")).split("\n\nvoid peftc_call")[0]];
   return program
     .wat!.split("\n")
-    .slice(2, -3)
+    .slice(2, -2)
     .join("\n")
     .split(/\n(?=;; \S.*\n;; (?:for|product|rows|running|the k))/);
 }

@@ -4,7 +4,7 @@
  */
 import type { Atom, Index } from "./index.ts";
 import type { LoopLanguage, Reduction, Store, Value } from "./kernel.ts";
-import { sumsOf, usesOf } from "./kernel.ts";
+import { sumsOf } from "./kernel.ts";
 
 /** Lines of values that are shown; longer ones are told by their number. */
 const MOST = 40;
@@ -52,14 +52,11 @@ export function describeKernel(kernel: LoopLanguage): string[] {
       }
     }
   };
-  // the sum stands before what reads it
-  const sum = sumText(kernel, named);
-  const reader = values.findIndex((value) => usesOf(value).some((u) => values[u].kind === "acc"));
   const computed = values.flatMap((value, v) => {
+    if (value.kind === "acc") return sumText(kernel, named);
     const text = line(value);
-    return [...(v === reader ? sum : []), ...(text === undefined ? [] : [`v${v} = ${text}`])];
+    return text === undefined ? [] : [`v${v} = ${text}`];
   });
-  if (reader < 0) computed.push(...sum);
   const [shown, rest] = [computed.slice(0, MOST), Math.max(0, computed.length - MOST)];
   return [
     shapeOf(kernel),
