@@ -1,11 +1,11 @@
 /** Checkpoints as other tools leave them: quantised, wrapped, as torch's files. */
 import { readFileSync } from "node:fs";
 import { describe, expect, test } from "@jest/globals";
-import { codes as CODES } from "../../src/ground/codes.ts";
 import { checkServed, matchCheckpoint, openCheckpoint } from "../../src/formats/checkpoint.ts";
 import { MemoryFiles } from "../../src/formats/memory.ts";
 import { unwrapped } from "../../src/formats/names.ts";
 import { QUANT_METHODS } from "../../src/formats/quantised/read.ts";
+import { codes as CODES } from "../../src/ground/codes.ts";
 import { InputError } from "../../src/ir/errors.ts";
 import { pickled, type Stored, torchLegacy, torchZip } from "./torch-file.ts";
 
