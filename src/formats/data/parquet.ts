@@ -2,7 +2,7 @@
 
 import type { FileMetaData, PageHeader } from "hyparquet";
 import type { TableSpec } from "../../ground/table.ts";
-import { InputError } from "../../ir/errors.ts";
+import { InputError, Malformed } from "../../ir/errors.ts";
 import { type Files, fileFailure, type Json, pythonFloat } from "../files.ts";
 import { Numeral } from "../numeral.ts";
 import type { Row } from "./records.ts";
@@ -55,29 +55,29 @@ function checkPages(
   let all = 0;
   for (const { columns } of groups)
     for (const { meta_data: column } of columns) {
-      if (column === undefined) throw new Error("a column is described in another file");
+      if (column === undefined) throw new Malformed("a column is described in another file");
       const name = column.path_in_schema.join(".");
       const start = Number(column.dictionary_page_offset || column.data_page_offset);
       const wanted = Number(column.num_values);
       all += wanted;
-      if (!(wanted >= 0 && all <= MOST_VALUES)) throw new Error(`the column ${name} says that it has ${wanted} values`);
+      if (!(wanted >= 0 && all <= MOST_VALUES)) throw new Malformed(`the column ${name} says that it has ${wanted} values`);
       const reader = { view: new DataView(slice(start, start + Number(column.total_compressed_size))), offset: 0 };
       let seen = 0;
       while (reader.offset < reader.view.byteLength - 1 && seen < wanted) {
         const page = parquetHeader(reader);
         const size = page.compressed_page_size;
         if (!(size >= 0 && reader.offset + size <= reader.view.byteLength))
-          throw new Error(`a page of the column ${name} has ${size} bytes`);
+          throw new Malformed(`a page of the column ${name} has ${size} bytes`);
         if (!(page.uncompressed_page_size >= 0 && page.uncompressed_page_size <= 2 ** 31 - 1))
-          throw new Error(`a page of the column ${name} has ${page.uncompressed_page_size} bytes`);
+          throw new Malformed(`a page of the column ${name} has ${page.uncompressed_page_size} bytes`);
         reader.offset += size;
         const inside = page.data_page_header?.num_values ?? page.data_page_header_v2?.num_values ?? 0;
         const words = page.dictionary_page_header?.num_values ?? 0;
         if (!(inside >= 0 && words >= 0 && words <= page.uncompressed_page_size))
-          throw new Error(`a page of the column ${name} has ${inside} values`);
+          throw new Malformed(`a page of the column ${name} has ${inside} values`);
         seen += inside;
       }
-      if (seen !== wanted) throw new Error(`the column ${name} has ${seen} values where it says ${wanted}`);
+      if (seen !== wanted) throw new Malformed(`the column ${name} has ${seen} values where it says ${wanted}`);
     }
 }
 
