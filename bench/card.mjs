@@ -12,7 +12,7 @@ import { parseArgs } from "node:util";
 import { compile } from "../dist/src/compiler/compile.js";
 import { torchEngine } from "../dist/src/node/torch/engine.js";
 import { openWorkspace } from "../dist/src/node/workspace.js";
-import { runFile } from "../dist/src/train/run.js";
+import { runFile } from "../dist/src/train/run/run.js";
 import { median } from "./step.mjs";
 
 const SHAPES = {

@@ -5,7 +5,7 @@
 import { spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { openEngine } from "../dist/src/node/engine.js";
-import { memoryOf, showBytes } from "../dist/src/train/budget.js";
+import { memoryOf, showBytes } from "../dist/src/train/engine/budget.js";
 import { median, openProducts, openStep } from "./step.mjs";
 
 const RATE = 1e-3;

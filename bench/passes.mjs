@@ -5,7 +5,7 @@
 
 import { pipeline } from "../dist/src/ir/pipeline.js";
 import { openEngine } from "../dist/src/node/engine.js";
-import { memoryOf } from "../dist/src/train/budget.js";
+import { memoryOf } from "../dist/src/train/engine/budget.js";
 import { median, openStep } from "./step.mjs";
 
 const SHAPES = {

@@ -3,7 +3,7 @@ import { cpus } from "node:os";
 import { defaultDevice, init, jit, numpy as np, tree } from "@jax-js/jax";
 import { openEngine } from "../dist/src/node/engine.js";
 import { parallelism } from "../dist/src/node/threads.js";
-import { memoryOf, showBytes } from "../dist/src/train/budget.js";
+import { memoryOf, showBytes } from "../dist/src/train/engine/budget.js";
 import { RATE, SHAPE, update } from "./model.mjs";
 import { median, openProducts, openStep } from "./step.mjs";
 

@@ -6,9 +6,9 @@ import { fileURLToPath } from "node:url";
 import { printTorch } from "../dist/src/backends/torch/program.js";
 import { compile } from "../dist/src/compiler/compile.js";
 import { openWorkspace } from "../dist/src/node/workspace.js";
-import { acrossOf } from "../dist/src/train/across.js";
-import { standIn } from "../dist/src/train/stand-in.js";
-import { layTrain } from "../dist/src/train/train.js";
+import { standIn } from "../dist/src/train/data/stand-in.js";
+import { acrossOf } from "../dist/src/train/run/across.js";
+import { layTrain } from "../dist/src/train/stages/train.js";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const shapes = {

@@ -21,14 +21,14 @@ import { InputError } from "./ir/errors.ts";
 import { type DeviceChoice, openEngine } from "./node/engine.ts";
 import { fetchSources, hubSources } from "./node/sources.ts";
 import { openWorkspace, type Workspace } from "./node/workspace.ts";
+import { dropSessions } from "./train/engine/kept.ts";
 import type { RunEvent, Scalars } from "./train/events.ts";
-import { openGenerator } from "./train/generate.ts";
-import { wholeModelOf } from "./train/held.ts";
-import { dropSessions } from "./train/kept.ts";
-import { evaluateAll } from "./train/predict.ts";
-import { useAdapter } from "./train/restore.ts";
-import { type FileHost, runFile, tokenizerOf } from "./train/run.ts";
-import { stagesOf } from "./train/stages.ts";
+import { wholeModelOf } from "./train/run/held.ts";
+import { useAdapter } from "./train/run/restore.ts";
+import { type FileHost, runFile, tokenizerOf } from "./train/run/run.ts";
+import { openGenerator } from "./train/stages/generate.ts";
+import { evaluateAll } from "./train/stages/predict.ts";
+import { stagesOf } from "./train/stages/stages.ts";
 
 export type { AttachmentReport, ModelReport, ParamDecl, Project, SiteReport, Stage, Static } from "./compiler/project.ts";
 export type { Problem } from "./compiler/report/problem.ts";
@@ -41,7 +41,7 @@ export { Bug, InputError, Limit } from "./ir/errors.ts";
 export type { DeviceChoice } from "./node/engine.ts";
 export { DeviceError, DeviceLost, NoDevice, OutOfMemory } from "./runtime/errors.ts";
 export { Interrupted, type RunEvent, type Scalars } from "./train/events.ts";
-export { RunProblem } from "./train/nonfinite.ts";
+export { RunProblem } from "./train/stages/nonfinite.ts";
 
 export interface CompileOptions {
   /** Folder that relative paths start from; the working directory, unless told. */

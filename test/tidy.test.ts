@@ -183,7 +183,7 @@ function code(file: string): string {
 }
 
 /** They print the script of a page, which stands alone. */
-const SCRIPTS = ["src/train/package.ts", "src/train/package-streams.ts"];
+const SCRIPTS = ["src/train/engine/package.ts", "src/train/engine/package-streams.ts"];
 
 test("what is thrown says whose mistake it is: there is no plain error", () => {
   expect(files.filter((file) => !SCRIPTS.includes(file) && /\bnew Error\(/.test(code(file)))).toEqual([]);

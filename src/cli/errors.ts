@@ -9,7 +9,7 @@ import { TypeMismatch } from "../ir/ops/index.ts";
 import { printable } from "../ir/printable.ts";
 import { DeviceError } from "../runtime/errors.ts";
 import { Interrupted } from "../train/events.ts";
-import { RunProblem } from "../train/nonfinite.ts";
+import { RunProblem } from "../train/stages/nonfinite.ts";
 import { EXIT } from "./exit.ts";
 import type { Io } from "./io.ts";
 

@@ -4,7 +4,7 @@ import { printable } from "../ir/printable.ts";
 import { isHub } from "../node/hub-names.ts";
 import { fetchSources, hubSources, type NamedSource } from "../node/sources.ts";
 import { openWorkspace } from "../node/workspace.ts";
-import { showBytes } from "../train/budget.ts";
+import { showBytes } from "../train/engine/budget.ts";
 import { line } from "./errors.ts";
 import type { Io } from "./io.ts";
 

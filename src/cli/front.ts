@@ -1,7 +1,7 @@
 /** The curve of bytes against time, as text and as a picture. */
-import { showBytes } from "../train/budget.ts";
-import type { FrontPoint } from "../train/fit.ts";
-import type { PartedPoint } from "../train/parts.ts";
+import { showBytes } from "../train/engine/budget.ts";
+import type { FrontPoint } from "../train/engine/fit.ts";
+import type { PartedPoint } from "../train/engine/parts.ts";
 import { grouped, table } from "./table.ts";
 
 const percent = (share: number): string => `${(100 * share).toFixed(1)} %`;

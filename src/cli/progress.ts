@@ -2,9 +2,9 @@
 import { Presets, SingleBar } from "cli-progress";
 import pc from "picocolors";
 import { printable } from "../ir/printable.ts";
-import { showBytes } from "../train/budget.ts";
+import { showBytes } from "../train/engine/budget.ts";
+import type { EntryProfile } from "../train/engine/profile.ts";
 import type { Listen, RunEvent } from "../train/events.ts";
-import type { EntryProfile } from "../train/profile.ts";
 import { shown } from "../train/report/report.ts";
 import { line } from "./errors.ts";
 import type { Io } from "./io.ts";

@@ -3,7 +3,7 @@ import type { Combination } from "../formats/adapters/combine.ts";
 import type { Files } from "../formats/files.ts";
 import { InputError } from "../ir/errors.ts";
 import { relativeTo } from "../node/workspace.ts";
-import { holds } from "../train/held.ts";
+import { holds } from "../train/run/held.ts";
 
 /** The call, in a program that lies at `file`. P0672: a folder holds no adapter, or several. */
 export function combineCall(files: Files, file: string, folders: readonly string[], { how, weights, ...more }: Combination): string {

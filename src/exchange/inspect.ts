@@ -9,7 +9,7 @@ import { openSafetensors, type TensorStore } from "../formats/safetensors/read.t
 import { InputError } from "../ir/errors.ts";
 import { packageVersion } from "../node/package.ts";
 import type { Workspace } from "../node/workspace.ts";
-import { type Comparison, Provenances } from "../train/provenance.ts";
+import { type Comparison, Provenances } from "../train/run/provenance.ts";
 import { ValueStore } from "../train/values.ts";
 import { baseOf, OwnPrograms } from "./base.ts";
 import { type LoadedAdapter, loadOnBase } from "./loaded.ts";

@@ -5,7 +5,7 @@ import type { AdapterFolder } from "../formats/adapters/folder.ts";
 import type { OutAdapter } from "../formats/adapters/out.ts";
 import { readAdapter } from "../formats/adapters/read.ts";
 import type { Workspace } from "../node/workspace.ts";
-import { outAdapters } from "../train/artefacts.ts";
+import { outAdapters } from "../train/run/artefacts.ts";
 import { ValueStore } from "../train/values.ts";
 import { type Base, baseOf, type OwnPrograms } from "./base.ts";
 

@@ -7,8 +7,8 @@ import fs from "node:fs";
 import { homedir } from "node:os";
 import path from "node:path";
 import { deserialize, serialize } from "node:v8";
-import type { Built } from "../train/engine.ts";
-import type { BuildStore } from "../train/remember.ts";
+import type { Built } from "../train/engine/engine.ts";
+import type { BuildStore } from "../train/engine/remember.ts";
 import { boundFolder, touch } from "./bounded-folder.ts";
 
 declare const PEFTC_CODE: string | undefined;

@@ -4,7 +4,7 @@
  */
 
 import type { Problem } from "../compiler/report/problem.ts";
-import type { EntryProfile } from "./profile.ts";
+import type { EntryProfile } from "./engine/profile.ts";
 import type { ReportTable } from "./report/report.ts";
 
 export type Scalars = Readonly<Record<string, number>>;

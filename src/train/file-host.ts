@@ -3,13 +3,13 @@ import type { GenerateStage, Project } from "../compiler/project.ts";
 import type { TableContext } from "../formats/data/make.ts";
 import type { RowFunction } from "../formats/data/makers/scored.ts";
 import { InputError } from "../ir/errors.ts";
-import { artefactsFor } from "./artefacts.ts";
 import type { Sources } from "./compiler-host.ts";
-import { promptsOf, Tables } from "./data.ts";
-import type { Engine } from "./engine.ts";
+import { promptsOf, Tables } from "./data/data.ts";
+import type { Engine } from "./engine/engine.ts";
 import type { RunHost } from "./host.ts";
-import { Provenances } from "./provenance.ts";
-import type { FileHost } from "./run.ts";
+import { artefactsFor } from "./run/artefacts.ts";
+import { Provenances } from "./run/provenance.ts";
+import type { FileHost } from "./run/run.ts";
 import { ValueStore } from "./values.ts";
 
 export interface Watch extends Pick<RunHost, "listen" | "interrupted" | "now" | "version"> {

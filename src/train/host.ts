@@ -4,10 +4,10 @@ import type { Provenance } from "../formats/adapters/provenance.ts";
 import type { FloatDType } from "../formats/config.ts";
 import type { Files } from "../formats/files.ts";
 import type { Span } from "../ir/graph.ts";
-import type { DataTable } from "./columns.ts";
-import type { Engine } from "./engine.ts";
+import type { DataTable } from "./data/columns.ts";
+import type { Engine } from "./engine/engine.ts";
 import type { Listen } from "./events.ts";
-import type { Provenances } from "./provenance.ts";
+import type { Provenances } from "./run/provenance.ts";
 import type { ValueStore } from "./values.ts";
 
 /** What a dataset is made with. */

@@ -12,7 +12,7 @@ import type { DType, Graph } from "../ir/graph.ts";
 import { interpret, resultKey, type Supplies } from "../ir/interpret.ts";
 import type { Tensor } from "../ir/ops/index.ts";
 import { weightsOf } from "../runtime/weights.ts";
-import type { Held } from "./checkpoint.ts";
+import type { Held } from "./run/checkpoint.ts";
 
 /** Opens a folder that parameters come from: a model's, or an adapter's. `undefined`: there is none. */
 export type OpenFolder = (folder: string) => ReadsTensors | undefined;

@@ -1,7 +1,7 @@
 /** `--profile`: where the time of a run goes, as tables and as a trace. */
 import { expect, test } from "@jest/globals";
 import type { Span } from "../../src/runtime/wasm/spans.ts";
-import { Profile } from "../../src/train/profile.ts";
+import { Profile } from "../../src/train/engine/profile.ts";
 import { peftc, place } from "./support.ts";
 
 const span = (step: number, begin: number, end: number, more: Partial<Span> = {}): Span => ({

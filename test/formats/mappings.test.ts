@@ -6,8 +6,8 @@ import { readMappings } from "../../src/formats/adapters/mapping.ts";
 import { readText } from "../../src/formats/files.ts";
 import { MemoryFiles } from "../../src/formats/memory.ts";
 import { NodeFiles } from "../../src/node/files.ts";
-import { artefactsFor } from "../../src/train/artefacts.ts";
 import { Sources } from "../../src/train/compiler-host.ts";
+import { artefactsFor } from "../../src/train/run/artefacts.ts";
 import { ValueStore } from "../../src/train/values.ts";
 
 const library = readMappings(new NodeFiles(), "specs/std/methods");

@@ -12,7 +12,7 @@ import { readMappings } from "../../src/formats/adapters/mapping.ts";
 import { pipeline } from "../../src/ir/pipeline.ts";
 import { type DeviceChoice, openEngine } from "../../src/node/engine.ts";
 import { NodeFiles } from "../../src/node/files.ts";
-import type { Engine } from "../../src/train/engine.ts";
+import type { Engine } from "../../src/train/engine/engine.ts";
 import { runCase } from "../support/golden/case.ts";
 import { readManifest, Unsupported } from "../support/golden/manifest.ts";
 import { loadVulkan } from "../support/swiftshader.ts";

@@ -4,7 +4,7 @@ import type { PredictStage, Project } from "../../src/compiler/project.ts";
 import { interpret, resultKey } from "../../src/ir/interpret.ts";
 import { tensor } from "../../src/ir/ops/index.ts";
 import { compileGraph } from "../../src/ir/pipeline.ts";
-import { merge } from "../../src/train/merge.ts";
+import { merge } from "../../src/train/stages/merge.ts";
 import { ValueStore } from "../../src/train/values.ts";
 import { compileText } from "../support/compile.ts";
 

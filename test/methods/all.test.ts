@@ -8,7 +8,7 @@ import { readMappings } from "../../src/formats/adapters/mapping.ts";
 import { MemoryFiles } from "../../src/formats/memory.ts";
 import { type Tensor, tensor } from "../../src/ir/ops/index.ts";
 import { NodeFiles } from "../../src/node/files.ts";
-import { artefactsFor } from "../../src/train/artefacts.ts";
+import { artefactsFor } from "../../src/train/run/artefacts.ts";
 import { ValueStore } from "../../src/train/values.ts";
 import { compileText, SPECS } from "../support/compile.ts";
 import { call, errorsOf, libraryMethods, moved, predictOf, settle } from "./support.ts";

@@ -9,8 +9,8 @@ import { MemoryFiles } from "../../src/formats/memory.ts";
 import { openSafetensors } from "../../src/formats/safetensors/read.ts";
 import { torchNormal, torchUniform } from "../../src/ir/mt19937.ts";
 import { NodeFiles } from "../../src/node/files.ts";
-import { artefactsFor } from "../../src/train/artefacts.ts";
 import { Sources } from "../../src/train/compiler-host.ts";
+import { artefactsFor } from "../../src/train/run/artefacts.ts";
 import { ValueStore } from "../../src/train/values.ts";
 
 const mappings = readMappings(new NodeFiles(), "specs/std/methods");

@@ -3,7 +3,7 @@ import { describe, expect, test } from "@jest/globals";
 import { compileProgram } from "../../src/backends/compile.ts";
 import type { TrainStage } from "../../src/compiler/project.ts";
 import { compileGraph } from "../../src/ir/pipeline.ts";
-import { stagesOf } from "../../src/train/stages.ts";
+import { stagesOf } from "../../src/train/stages/stages.ts";
 import { compileText } from "../support/compile.ts";
 import { errorsOf } from "./support.ts";
 

@@ -8,7 +8,7 @@ import { openSafetensors } from "../../src/formats/safetensors/read.ts";
 import { type Tensor, tensor } from "../../src/ir/ops/index.ts";
 import { NodeFiles } from "../../src/node/files.ts";
 import { Sources } from "../../src/train/compiler-host.ts";
-import { stagesOf } from "../../src/train/stages.ts";
+import { stagesOf } from "../../src/train/stages/stages.ts";
 import { ValueStore } from "../../src/train/values.ts";
 import { call, errorsOf, settle } from "./support.ts";
 

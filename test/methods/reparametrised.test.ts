@@ -15,7 +15,7 @@ import { svd } from "../../src/ir/ops/svd.ts";
 import { compileGraph } from "../../src/ir/pipeline.ts";
 import { drawInto, keyOf } from "../../src/ir/random.ts";
 import { NodeFiles } from "../../src/node/files.ts";
-import { artefactsFor } from "../../src/train/artefacts.ts";
+import { artefactsFor } from "../../src/train/run/artefacts.ts";
 import { ValueStore } from "../../src/train/values.ts";
 import { compileText } from "../support/compile.ts";
 

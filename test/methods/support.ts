@@ -7,8 +7,8 @@ import { bind } from "../../src/ir/bind.ts";
 import { interpret } from "../../src/ir/interpret.ts";
 import { type Tensor, tensor } from "../../src/ir/ops/index.ts";
 import { drawInto, keyOf } from "../../src/ir/random.ts";
-import { merge } from "../../src/train/merge.ts";
-import { stagesOf } from "../../src/train/stages.ts";
+import { merge } from "../../src/train/stages/merge.ts";
+import { stagesOf } from "../../src/train/stages/stages.ts";
 import { ValueStore } from "../../src/train/values.ts";
 import { SPECS } from "../support/compile.ts";
 

@@ -6,10 +6,10 @@ import { compile } from "../../src/compiler/compile.ts";
 import { readHeader } from "../../src/formats/safetensors/header.ts";
 import { openEngine } from "../../src/node/engine.ts";
 import { openWorkspace } from "../../src/node/workspace.ts";
-import type { Engine } from "../../src/train/engine.ts";
+import type { Engine } from "../../src/train/engine/engine.ts";
 import type { RunEvent } from "../../src/train/events.ts";
 import type { ReportValue } from "../../src/train/report/report.ts";
-import { runFile } from "../../src/train/run.ts";
+import { runFile } from "../../src/train/run/run.ts";
 
 const ROOT = path.resolve(import.meta.dirname, "../..");
 const workspace = openWorkspace(ROOT);

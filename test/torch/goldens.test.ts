@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect } from "@jest/globals";
 import { readMappings } from "../../src/formats/adapters/mapping.ts";
 import { NodeFiles } from "../../src/node/files.ts";
 import { torchEngine } from "../../src/node/torch/engine.ts";
-import type { Engine } from "../../src/train/engine.ts";
+import type { Engine } from "../../src/train/engine/engine.ts";
 import { runCase } from "../support/golden/case.ts";
 import { readManifest } from "../support/golden/manifest.ts";
 import { hasTorch, torchTest } from "./support.ts";

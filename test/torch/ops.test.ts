@@ -6,7 +6,7 @@ import type { Graph, Node, Result } from "../../src/ir/graph.ts";
 import { interpret } from "../../src/ir/interpret.ts";
 import { type Example, type OpName, ops, type Tensor } from "../../src/ir/ops/index.ts";
 import { torchEngine } from "../../src/node/torch/engine.ts";
-import type { Engine } from "../../src/train/engine.ts";
+import type { Engine } from "../../src/train/engine/engine.ts";
 import { hasTorch, torchTest } from "./support.ts";
 
 const b = new Builder({ path: "m" });

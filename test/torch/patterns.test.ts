@@ -8,7 +8,7 @@ import { interpret } from "../../src/ir/interpret.ts";
 import { type Tensor, tensor } from "../../src/ir/ops/index.ts";
 import { drawInto } from "../../src/ir/random.ts";
 import { torchEngine } from "../../src/node/torch/engine.ts";
-import type { Engine } from "../../src/train/engine.ts";
+import type { Engine } from "../../src/train/engine/engine.ts";
 import { hasTorch, torchTest } from "./support.ts";
 
 const b = new Builder({ path: "m" });

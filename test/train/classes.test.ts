@@ -7,7 +7,7 @@ import { loadTokenizer } from "../../src/formats/tokenizer/tokenizer.ts";
 import { Builder } from "../../src/ir/build.ts";
 import { InputError } from "../../src/ir/errors.ts";
 import type { Sources } from "../../src/train/compiler-host.ts";
-import { Tables } from "../../src/train/data.ts";
+import { Tables } from "../../src/train/data/data.ts";
 import { letterFiles } from "../formats/letters.ts";
 
 const rows = (...labels: string[]) => labels.map((label) => JSON.stringify({ text: "a", label })).join("\n");

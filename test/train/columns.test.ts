@@ -2,7 +2,7 @@ import { describe, expect, test } from "@jest/globals";
 import type { ColumnDecl } from "../../src/compiler/project.ts";
 import { listColumn, numberColumn, type Table } from "../../src/formats/data/table.ts";
 import { symbol } from "../../src/ir/dim.ts";
-import { bindSizes, fillBatch } from "../../src/train/columns.ts";
+import { bindSizes, fillBatch } from "../../src/train/data/columns.ts";
 
 const table = (rows: number[][], first: number): Table => ({
   name: "t",

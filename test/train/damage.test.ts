@@ -2,8 +2,8 @@
 import { describe, expect, test } from "@jest/globals";
 import type { TrainStage } from "../../src/compiler/project.ts";
 import type { MemoryFiles } from "../../src/formats/memory.ts";
-import { chooseFolders, isFinished } from "../../src/train/folders.ts";
-import { train } from "../../src/train/train.ts";
+import { chooseFolders, isFinished } from "../../src/train/run/folders.ts";
+import { train } from "../../src/train/stages/train.ts";
 import { tinyFiles, tinyHost, tinyProject } from "./support/tiny.ts";
 
 const RUN = "runs/tiny/train";

@@ -2,10 +2,10 @@
 import { describe, expect, test } from "@jest/globals";
 import type { GenerateStage, Project } from "../../src/compiler/project.ts";
 import { openEngine } from "../../src/node/engine.ts";
-import { beamSearch, type Decoder } from "../../src/train/beams.ts";
-import type { Engine } from "../../src/train/engine.ts";
-import { openGenerator, type PromptTokenizer } from "../../src/train/generate.ts";
-import { chooseToken, samplingKey } from "../../src/train/sample.ts";
+import type { Engine } from "../../src/train/engine/engine.ts";
+import { beamSearch, type Decoder } from "../../src/train/stages/beams.ts";
+import { openGenerator, type PromptTokenizer } from "../../src/train/stages/generate.ts";
+import { chooseToken, samplingKey } from "../../src/train/stages/sample.ts";
 import { bools, ints, predicted, problems, project, someValue } from "../models/support.ts";
 import { tinyFiles, tinyHost } from "./support/tiny.ts";
 

@@ -1,8 +1,8 @@
 /** What a run says of zeros that are skipped. */
 import { expect, test } from "@jest/globals";
 import type { Density } from "../../src/ground/program.ts";
-import { sayingDensities } from "../../src/train/densities.ts";
 import type { RunEvent } from "../../src/train/events.ts";
+import { sayingDensities } from "../../src/train/stages/densities.ts";
 
 test("a run says when products begin to skip zeros, when others do, and when none does", () => {
   let now: Density[] = [];

@@ -3,8 +3,8 @@ import type { Entry, GenerateStage } from "../../src/compiler/project.ts";
 import { Builder } from "../../src/ir/build.ts";
 import { addDim, symbol } from "../../src/ir/dim.ts";
 import type { Node } from "../../src/ir/graph.ts";
-import { generate, type PromptTokenizer } from "../../src/train/generate.ts";
-import { chooseToken, samplingKey } from "../../src/train/sample.ts";
+import { generate, type PromptTokenizer } from "../../src/train/stages/generate.ts";
+import { chooseToken, samplingKey } from "../../src/train/stages/sample.ts";
 import { tinyFiles, tinyHost, tinyProject } from "./support/tiny.ts";
 
 const VOCAB = 11;

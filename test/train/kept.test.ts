@@ -1,8 +1,8 @@
 /** What one `generate` leaves to the next: the program and the weights. */
 import { expect, test } from "@jest/globals";
-import type { EntryPoint } from "../../src/train/engine.ts";
-import { dropSessions, openKept } from "../../src/train/kept.ts";
-import { referenceEngine } from "../../src/train/reference.ts";
+import type { EntryPoint } from "../../src/train/engine/engine.ts";
+import { dropSessions, openKept } from "../../src/train/engine/kept.ts";
+import { referenceEngine } from "../../src/train/engine/reference.ts";
 import { tinyFiles, tinyHost, tinyProject, WIDTH } from "./support/tiny.ts";
 
 function watched() {

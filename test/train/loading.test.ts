@@ -2,9 +2,9 @@
 import { expect, test } from "@jest/globals";
 import type { Program, Session } from "../../src/ground/program.ts";
 import type { Weights } from "../../src/ground/weights.ts";
+import { loadParams } from "../../src/train/engine/loading.ts";
 import type { RunEvent } from "../../src/train/events.ts";
-import { differences, type Identity, STAMPED } from "../../src/train/identity.ts";
-import { loadParams } from "../../src/train/loading.ts";
+import { differences, type Identity, STAMPED } from "../../src/train/run/identity.ts";
 import type { ValueStore } from "../../src/train/values.ts";
 
 async function told(count: number): Promise<RunEvent[]> {

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "@jest/globals";
 import { Interrupted, type RunEvent } from "../../src/train/events.ts";
-import { type LoopActions, type LoopPlan, NonFinite, type Progress, runLoop, START } from "../../src/train/loop.ts";
+import { type LoopActions, type LoopPlan, NonFinite, type Progress, runLoop, START } from "../../src/train/stages/loop.ts";
 
 const plan: LoopPlan = {
   stage: "train",

@@ -1,7 +1,7 @@
 /** Metrics of rows: by hand, and of what a model says. */
 import { describe, expect, test } from "@jest/globals";
 import type { DatasetSpec } from "../../src/compiler/project.ts";
-import type { DataTable } from "../../src/train/columns.ts";
+import type { DataTable } from "../../src/train/data/columns.ts";
 import { ROW_METRICS } from "../../src/train/metrics/index.ts";
 import type { Options } from "../../src/train/metrics/metric.ts";
 import { type Place, peftc, place } from "../cli/support.ts";

@@ -2,11 +2,11 @@
 import { describe, expect, test } from "@jest/globals";
 import type { TargetOptions } from "../../src/backends/compile.ts";
 import { FINER } from "../../src/ir/passes/chunk.ts";
-import { backendEngine } from "../../src/train/backend.ts";
-import { memoryOf } from "../../src/train/budget.ts";
-import type { Built, EntryPoint } from "../../src/train/engine.ts";
-import { inParts } from "../../src/train/parts.ts";
-import type { LaidTrain } from "../../src/train/train.ts";
+import { backendEngine } from "../../src/train/engine/backend.ts";
+import { memoryOf } from "../../src/train/engine/budget.ts";
+import type { Built, EntryPoint } from "../../src/train/engine/engine.ts";
+import { inParts } from "../../src/train/engine/parts.ts";
+import type { LaidTrain } from "../../src/train/stages/train.ts";
 import { TINY, trainingStep } from "../support/transformer.ts";
 
 const target: TargetOptions = { target: "wasm", arithmetic: "plain", workers: 1 };

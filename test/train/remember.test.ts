@@ -7,8 +7,8 @@ import { Builder } from "../../src/ir/build.ts";
 import { symbol } from "../../src/ir/dim.ts";
 import { openEngine } from "../../src/node/engine.ts";
 import { cacheFolder, programCache } from "../../src/node/program-cache.ts";
-import type { EntryPoint } from "../../src/train/engine.ts";
-import { type BuildStore, rememberingEngine } from "../../src/train/remember.ts";
+import type { EntryPoint } from "../../src/train/engine/engine.ts";
+import { type BuildStore, rememberingEngine } from "../../src/train/engine/remember.ts";
 
 /** out = frozen · x + factor · adapter, which learns: its next value is its double. */
 function point(model: string, adapter: string, factor = 3): EntryPoint {

@@ -3,10 +3,10 @@ import { describe, expect, test } from "@jest/globals";
 import type { ColumnDecl, Entry, EvaluateStage, GenerateStage } from "../../src/compiler/project.ts";
 import { joinTables, listColumn, numberColumn, type Table } from "../../src/formats/data/table.ts";
 import { placesOutside } from "../../src/ir/ops/ranges.ts";
-import { checkTable } from "../../src/train/columns.ts";
-import { openGenerator } from "../../src/train/generate.ts";
+import { checkTable } from "../../src/train/data/columns.ts";
+import { targetless, withTargets } from "../../src/train/data/targets.ts";
 import type { RunHost } from "../../src/train/host.ts";
-import { targetless, withTargets } from "../../src/train/targets.ts";
+import { openGenerator } from "../../src/train/stages/generate.ts";
 import { refusal } from "../formats/words.ts";
 import { compileText } from "../support/compile.ts";
 

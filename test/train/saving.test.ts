@@ -4,8 +4,8 @@ import type { TrainStage } from "../../src/compiler/project.ts";
 import { asideOf, holdsResult, settle, written } from "../../src/formats/aside.ts";
 import { type Files, joinPath, writeFile } from "../../src/formats/files.ts";
 import { MemoryFiles } from "../../src/formats/memory.ts";
-import { chooseFolders } from "../../src/train/folders.ts";
-import { train } from "../../src/train/train.ts";
+import { chooseFolders } from "../../src/train/run/folders.ts";
+import { train } from "../../src/train/stages/train.ts";
 import { FaultyFiles, Killed, type Kind } from "./support/faults.ts";
 import { tinyFiles, tinyHost, tinyProject } from "./support/tiny.ts";
 

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "@jest/globals";
-import { permutation, Schedule } from "../../src/train/schedule.ts";
+import { permutation, Schedule } from "../../src/train/stages/schedule.ts";
 
 const options = { rows: [37], batch: 4, accumulate: 2, shuffle: true, seed: 3, stage: "train" };
 

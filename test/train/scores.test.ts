@@ -2,7 +2,7 @@
 import { describe, expect, test } from "@jest/globals";
 import type { ScoreStage } from "../../src/compiler/project.ts";
 import { makeSource } from "../../src/formats/data/make.ts";
-import { scoreStage } from "../../src/train/scores.ts";
+import { scoreStage } from "../../src/train/stages/scores.ts";
 import { peftc, place } from "../cli/support.ts";
 import { lines, spec, wordFiles } from "../formats/words.ts";
 

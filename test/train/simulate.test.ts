@@ -12,7 +12,7 @@ import { threefry } from "../../src/ir/random.ts";
 import { NodeFiles } from "../../src/node/files.ts";
 import { claim } from "../../src/node/lock.ts";
 import { Interrupted } from "../../src/train/events.ts";
-import { train } from "../../src/train/train.ts";
+import { train } from "../../src/train/stages/train.ts";
 import { type FaultAt, FaultyFiles, Killed, type Kind } from "./support/faults.ts";
 import { tinyHost, tinyProject, writeTiny } from "./support/tiny.ts";
 

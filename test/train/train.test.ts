@@ -4,8 +4,8 @@ import { type Files, fileFailure } from "../../src/formats/files.ts";
 import type { MemoryFiles } from "../../src/formats/memory.ts";
 import { Interrupted } from "../../src/train/events.ts";
 import type { RunHost } from "../../src/train/host.ts";
-import { RunProblem } from "../../src/train/nonfinite.ts";
-import { train } from "../../src/train/train.ts";
+import { RunProblem } from "../../src/train/stages/nonfinite.ts";
+import { train } from "../../src/train/stages/train.ts";
 import { tinyFiles, tinyHost, tinyProject, tinyTable } from "./support/tiny.ts";
 
 const stageOf = (project: Project) => (project.actions[0] as { stage: TrainStage }).stage;

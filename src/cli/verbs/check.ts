@@ -1,8 +1,8 @@
 import type { Command } from "commander";
 import type { AttachmentReport, ModelReport, Project, Stage } from "../../compiler/project.ts";
 import { placeOf } from "../../compiler/report/place.ts";
-import { backwards } from "../../train/backwards.ts";
-import { stagesOf } from "../../train/stages.ts";
+import { backwards } from "../../train/stages/backwards.ts";
+import { stagesOf } from "../../train/stages/stages.ts";
 import { type CommonOptions, common, Session } from "../context.ts";
 import { line } from "../errors.ts";
 import type { Io } from "../io.ts";

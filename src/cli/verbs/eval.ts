@@ -1,6 +1,6 @@
 import type { Command } from "commander";
-import { evaluateAll } from "../../train/predict.ts";
-import { useAdapter } from "../../train/restore.ts";
+import { useAdapter } from "../../train/run/restore.ts";
+import { evaluateAll } from "../../train/stages/predict.ts";
 import { type CommonOptions, common, Session } from "../context.ts";
 import { Usage } from "../errors.ts";
 import type { Io } from "../io.ts";

@@ -1,11 +1,11 @@
 import type { Command } from "commander";
 import type { GenerateStage } from "../../compiler/project.ts";
-import { promptsOf } from "../../train/data.ts";
-import { generate as generateTexts, type Prompt } from "../../train/generate.ts";
-import { dropSessions } from "../../train/kept.ts";
-import { useAdapter } from "../../train/restore.ts";
-import { tokenizerOf } from "../../train/run.ts";
-import { stagesOf } from "../../train/stages.ts";
+import { promptsOf } from "../../train/data/data.ts";
+import { dropSessions } from "../../train/engine/kept.ts";
+import { useAdapter } from "../../train/run/restore.ts";
+import { tokenizerOf } from "../../train/run/run.ts";
+import { generate as generateTexts, type Prompt } from "../../train/stages/generate.ts";
+import { stagesOf } from "../../train/stages/stages.ts";
 import { type CommonOptions, common, realNumber, Session, wholeNumber } from "../context.ts";
 import { Usage } from "../errors.ts";
 import type { Io } from "../io.ts";

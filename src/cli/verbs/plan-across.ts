@@ -1,10 +1,10 @@
 /** `plan --on torch`: what each process takes, and what they send each other. */
 import { printTorch } from "../../backends/torch/program.ts";
 import type { TrainStage } from "../../compiler/project.ts";
-import { type Across, fitAcross, requireForward, splitsOf } from "../../train/across.ts";
-import { budgetOf, showBytes } from "../../train/budget.ts";
+import { budgetOf, showBytes } from "../../train/engine/budget.ts";
 import type { RunHost } from "../../train/host.ts";
-import { layTrain } from "../../train/train.ts";
+import { type Across, fitAcross, requireForward, splitsOf } from "../../train/run/across.ts";
+import { layTrain } from "../../train/stages/train.ts";
 import { type Elsewhere, placeElsewhere } from "../context.ts";
 import { grouped, table } from "../table.ts";
 

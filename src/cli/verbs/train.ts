@@ -1,8 +1,8 @@
 import type { Command } from "commander";
 import { writeFile } from "../../formats/files.ts";
-import { Profile } from "../../train/profile.ts";
-import { runFile } from "../../train/run.ts";
-import { stagesOf } from "../../train/stages.ts";
+import { Profile } from "../../train/engine/profile.ts";
+import { runFile } from "../../train/run/run.ts";
+import { stagesOf } from "../../train/stages/stages.ts";
 import { type CommonOptions, common, type Elsewhere, elsewhere, placeElsewhere, Session } from "../context.ts";
 import { line, Usage } from "../errors.ts";
 import type { Io } from "../io.ts";

@@ -5,7 +5,7 @@
  *       "base": { "transformer.h.0.attn.c_attn.weight": "<sha256>", ... }, "tokenizer": { "vocab.json": "<sha256>", ... },
  *       "classes": { "negative": 0, "positive": 1 } }
  *
- * `base` is by the path of a parameter in its model's class; `src/train/provenance.ts` says what is hashed and how. `tokenizer` has the plain SHA-256 of each of its files, as
+ * `base` is by the path of a parameter in its model's class; `src/train/run/provenance.ts` says what is hashed and how. `tokenizer` has the plain SHA-256 of each of its files, as
  * `sha256sum` prints it. There are no times in it: equal runs write equal bytes.
  */
 import { InputError } from "../../ir/errors.ts";

@@ -8,9 +8,9 @@ import { type Files, joinPath, writeFile } from "../../formats/files.ts";
 import { SLACK } from "../../ground/memory.ts";
 import type { Values } from "../../ground/program.ts";
 import { NoDevice } from "../../runtime/errors.ts";
-import { backendEngine } from "../../train/backend.ts";
-import { requireBudget } from "../../train/budget.ts";
-import type { BuildOptions, EntryPoint } from "../../train/engine.ts";
+import { backendEngine } from "../../train/engine/backend.ts";
+import { requireBudget } from "../../train/engine/budget.ts";
+import type { BuildOptions, EntryPoint } from "../../train/engine/engine.ts";
 import { type Compiler, findCompiler } from "./compiler.ts";
 import { printLibrary, storedOf } from "./library.ts";
 

@@ -6,11 +6,11 @@ import type { TrainStage } from "../../compiler/project.ts";
 import { type Files, joinPath, writeFile } from "../../formats/files.ts";
 import { type OutTensor, writeSafetensors } from "../../formats/safetensors/write.ts";
 import { InputError } from "../../ir/errors.ts";
-import { fitAcross, requireForward } from "../../train/across.ts";
-import { showBytes } from "../../train/budget.ts";
-import { fillBatch } from "../../train/columns.ts";
+import { fillBatch } from "../../train/data/columns.ts";
+import { showBytes } from "../../train/engine/budget.ts";
 import type { RunHost } from "../../train/host.ts";
-import { type LaidTrain, layTrain } from "../../train/train.ts";
+import { fitAcross, requireForward } from "../../train/run/across.ts";
+import { type LaidTrain, layTrain } from "../../train/stages/train.ts";
 import { specOf } from "./engine.ts";
 import { PYTHON_FOLDER } from "./worker.ts";
 

@@ -1,6 +1,6 @@
 /** How far tables of predictions for the same rows agree, whatever is right: are several runs one result? */
 import type { DatasetSpec, Static } from "../../compiler/project.ts";
-import type { DataTable } from "../columns.ts";
+import type { DataTable } from "../data/columns.ts";
 import { share } from "./classes.ts";
 import { type Metric, type Options, unfit } from "./metric.ts";
 

@@ -2,7 +2,7 @@
 import type { DatasetSpec, Static } from "../../compiler/project.ts";
 import type { Source } from "../../formats/data/source.ts";
 import { InputError } from "../../ir/errors.ts";
-import type { DataTable } from "../columns.ts";
+import type { DataTable } from "../data/columns.ts";
 import type { Scalars } from "../events.ts";
 
 /** What an objective predicts, and what the data say, one beside the other; without what no label says anything of (−100). */

@@ -1,7 +1,7 @@
 /** A `report` stage: results of the stages before it as a table, printed, and kept as Markdown, JSON and, where it is asked for, a curve. */
 import type { ReportCell, ReportStage } from "../../compiler/project.ts";
 import { type Files, type Json, joinPath, writeFile, writeJson } from "../../formats/files.ts";
-import { showBytes } from "../budget.ts";
+import { showBytes } from "../engine/budget.ts";
 import type { Listen, Scalars } from "../events.ts";
 import { curve } from "./curve.ts";
 

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "@jest/globals";
 import { openCheckpoint } from "../../../src/formats/checkpoint.ts";
-import { Losses, nearest, stochastic } from "../../../src/train/rounding.ts";
+import { Losses, nearest, stochastic } from "../../../src/train/run/rounding.ts";
 import { peftc, place, SPEC } from "../support.ts";
 
 describe("peftc merge", () => {

@@ -65,7 +65,7 @@ describe("what an adapter was made on", () => {
         "vocab.json": createHash("sha256").update(at.bytes("models/tiny/vocab.json")).digest("hex"),
       },
     });
-    // the hash of the digests of the shape and of the values, as src/train/provenance.ts says
+    // the hash of the digests of the shape and of the values, as src/train/run/provenance.ts says
     const sha = (bytes: Uint8Array | string) => createHash("sha256").update(bytes).digest();
     const values = openSafetensors(at.files, "models/tiny/model.safetensors").read(`${SITE}.bias`);
     const whole = sha(Buffer.concat([sha("f32[48]"), sha(new Uint8Array(values.buffer, values.byteOffset, values.byteLength))]));

@@ -6,7 +6,7 @@ import { type ModelConfig, problemType, readConfig } from "../../../src/formats/
 import type { Values } from "../../../src/ground/program.ts";
 import { InputError } from "../../../src/ir/errors.ts";
 import { Limit } from "../../../src/ir/graph.ts";
-import { merge } from "../../../src/train/merge.ts";
+import { merge } from "../../../src/train/stages/merge.ts";
 import type { ValueStore } from "../../../src/train/values.ts";
 import { type Adapting, adapterFolders, adapting, loaded, withoutAllocation } from "./adapting.ts";
 import { outputPath } from "./architectures.ts";

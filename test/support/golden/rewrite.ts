@@ -5,7 +5,7 @@ import { readAdapter } from "../../../src/formats/adapters/read.ts";
 import { writeLibrary } from "../../../src/formats/adapters/write-library.ts";
 import { type JsonRecord, readRecord } from "../../../src/formats/files.ts";
 import { MemoryFiles } from "../../../src/formats/memory.ts";
-import { artefactsFor, outAdapters } from "../../../src/train/artefacts.ts";
+import { artefactsFor, outAdapters } from "../../../src/train/run/artefacts.ts";
 import type { ValueStore } from "../../../src/train/values.ts";
 import type { Bench } from "./trial.ts";
 import { overlaid, readVectors, same, type Vectors } from "./vectors.ts";

@@ -8,11 +8,11 @@ import { Builder } from "../../../src/ir/build.ts";
 import { symbol } from "../../../src/ir/dim.ts";
 import type { Graph, Node, Origin, Result } from "../../../src/ir/graph.ts";
 import { keyOf, threefry } from "../../../src/ir/random.ts";
-import type { DataTable } from "../../../src/train/columns.ts";
+import type { DataTable } from "../../../src/train/data/columns.ts";
+import { referenceEngine } from "../../../src/train/engine/reference.ts";
 import type { RunEvent } from "../../../src/train/events.ts";
 import type { RunHost } from "../../../src/train/host.ts";
-import { Provenances } from "../../../src/train/provenance.ts";
-import { referenceEngine } from "../../../src/train/reference.ts";
+import { Provenances } from "../../../src/train/run/provenance.ts";
 import { ValueStore } from "../../../src/train/values.ts";
 
 export const WIDTH = 4;

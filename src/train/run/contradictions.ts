@@ -1,0 +1,30 @@
+/** Options with which an adapter was trained, and those of the attachments that take its values. */
+import type { Project, Static } from "../../compiler/project.ts";
+import type { Problem } from "../../compiler/report/problem.ts";
+import type { AdapterFolder } from "../../formats/adapters/folder.ts";
+import type { Mappings } from "../../formats/adapters/mapping.ts";
+
+/** Warns (P0699) of each option that is another in the file than in the folder: the same values act otherwise. What only leaves out by chance in training says nothing. */
+export function contradictions(project: Project, folder: string, adapter: AdapterFolder, mappings: Mappings): Problem[] {
+  const passing = new Set(mappings.lowRank.map(({ dropout }) => dropout));
+  const found = new Map<string, Problem>();
+  for (const part of adapter.parts)
+    for (const { method, from, options } of [part, ...(part.or ?? [])])
+      for (const a of project.attachments) {
+        if (a.method !== method || a.declaredIn !== from || !part.sites.some(({ path }) => a.sites.some((s) => s.path === path))) continue;
+        for (const [name, there] of Object.entries(options)) {
+          const here = a.options[name];
+          if (here === undefined || passing.has(name) || same(there as Static, here)) continue;
+          const message = `\`${folder}\` was trained with ${name} = ${JSON.stringify(there)}, and \`${a.name}\` has ${name} = ${JSON.stringify(here)}: it acts as the file says`;
+          const notes = [`\`attach … = load("${folder}") to …\` takes what the folder says`];
+          found.set(message, { code: "P0699", severity: "warning", message, span: a.span, notes });
+        }
+      }
+  return [...found.values()];
+}
+
+/** Numbers that went through f32 or a text are the same. */
+const same = (a: Static, b: Static): boolean =>
+  typeof a === "number" && typeof b === "number"
+    ? Math.abs(a - b) <= 1e-6 * Math.max(Math.abs(a), Math.abs(b))
+    : JSON.stringify(a) === JSON.stringify(b);
