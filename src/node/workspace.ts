@@ -2,7 +2,7 @@
 import path from "node:path";
 import type { Project } from "../compiler/project.ts";
 import { placeOf } from "../compiler/report/place.ts";
-import { type Mappings, readMappings } from "../formats/adapters/mapping.ts";
+import { type Mappings, readShipped } from "../formats/adapters/mapping.ts";
 import { Sources } from "../train/compiler-host.ts";
 import { Tables } from "../train/data/data.ts";
 import type { Engine } from "../train/engine/engine.ts";
@@ -30,7 +30,7 @@ export const relativeTo = (file: string, folder: string): string =>
 let shipped: Mappings | undefined;
 /** The standard library's own, read once. */
 function libraryMappings(files: NodeFiles): Mappings {
-  shipped ??= readMappings(files, path.join(packageRoot(), "specs/std/methods"), path.join(packageRoot(), "specs/std/models"));
+  shipped ??= readShipped(files, path.join(packageRoot(), "specs/std/methods"), path.join(packageRoot(), "specs/std/models"));
   return shipped;
 }
 

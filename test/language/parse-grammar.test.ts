@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { expect, test } from "@jest/globals";
 import fc from "fast-check";
 import { PeftParser } from "../../grammar/parser.ts";
-import { lexer } from "../../grammar/tokens.ts";
+import { lexer, lexerOf } from "../../grammar/tokens.ts";
 import { cstTypes } from "../../scripts/cst-types.ts";
 
 type Rule =
@@ -60,6 +60,10 @@ function productions(text: string): Map<string, Rule> {
 const rules = productions(ebnf);
 // reading files, the parser does not look at its own grammar
 const parser = new PeftParser(true);
+
+test("every kind of token can be met", () => {
+  expect(lexerOf(true).lexerDefinitionErrors).toEqual([]);
+});
 
 test("the parser has the productions of the grammar, and no others but the one for misplaced declarations", () => {
   const written = [...rules.keys()].filter((n) => n !== "Name" && n !== "AnyName").sort();
