@@ -12,6 +12,12 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { compile } from "../dist/src/compiler/compile.js";
+import { openEngine } from "../dist/src/node/engine.js";
+import { openWorkspace } from "../dist/src/node/workspace.js";
+import { memoryOf } from "../dist/src/train/budget.js";
+import { standIn } from "../dist/src/train/stand-in.js";
+import { planTrain } from "../dist/src/train/train.js";
 
 const { values: given, positionals } = parseArgs({
   allowPositionals: true,
@@ -94,8 +100,13 @@ const shapes = {
   },
 };
 
-/** What is trained and how, against full fine-tuning with everything kept that costs more than 2 % of the work to have again. */
+/**
+ * What is trained and how, against full fine-tuning with everything kept that costs more than 2 % of the work to have again, and against full fine-tuning with
+ * everything stored: no slices, nothing recomputed.
+ */
+const EVERYTHING = ["chunk", "cut"];
 const ways = [
+  ["full fine-tuning, all stored", { stored: true }],
   ["full fine-tuning", {}],
   ["LoRA", { lora: true }],
   ...[1, 2, 3].flatMap((meft) => [
@@ -109,16 +120,18 @@ const ways = [
   ["MEFT 1, exact, smallest budget", { meft: 1, reverse: '"exact"', least: true }],
 ];
 
-function plan() {
+async function plan() {
   mkdirSync(path.join(folder, "base"));
   for (const [name, shape] of Object.entries(shapes)) {
     if (!name.includes(given.shapes)) continue;
-    process.stdout.write(`${name}, 8 × 512: activations in MB, share of full fine-tuning's, seconds of planning\n`);
+    process.stdout.write(
+      `${name}, 8 × 512: activations in MB, share of full fine-tuning's with everything stored, and as it is planned, seconds of planning\n`,
+    );
     for (const n of given.depths.split(",").map(Number)) {
       writeFileSync(path.join(folder, "base/config.json"), JSON.stringify({ ...shape.config, ...shape.depth(n) }));
-      let full;
-      for (const [way, { meft, lora, reverse = "0", least }] of ways) {
-        if (!new RegExp(given.ways).test(way) && way !== "full fine-tuning") continue;
+      const full = [];
+      for (const [way, { meft, lora, reverse = "0", least, stored }] of ways) {
+        if (!new RegExp(given.ways).test(way) && !way.startsWith("full fine-tuning")) continue;
         const wiring = meft ? wired(meft, shape.layers) : lora ? `attach lora = LoRA(rank: 8) to ${shape.sites}\n` : "";
         const program = `${imports}model m = ${shape.model}
 ${wiring}train {
@@ -127,17 +140,38 @@ ${wiring}train {
 }
 `;
         const began = Date.now();
-        const { event, smallest } = planned(program);
-        // what is not activations is there whatever the budget
-        const rest = event.peak_bytes - event.activation_bytes;
-        const bytes = least ? smallest - rest : event.activation_bytes;
-        full ??= bytes;
+        const bytes = stored ? await withoutSaving(program) : activations(program, least);
+        if (full.length < 2) full.push(bytes);
+        const shares = full.map((all) => `${((100 * bytes) / all).toFixed(1).padStart(6)} %`).join("");
+        const seconds = ((Date.now() - began) / 1000).toFixed(0);
         process.stdout.write(
-          `${String(n).padStart(4)} layers  ${way.padEnd(31)} ${(bytes / 1e6).toFixed(0).padStart(6)}  ${((100 * bytes) / full).toFixed(1).padStart(5)} %  ${((Date.now() - began) / 1000).toFixed(0).padStart(4)} s\n`,
+          `${String(n).padStart(4)} layers  ${way.padEnd(31)} ${(bytes / 1e6).toFixed(0).padStart(6)} ${shares.padEnd(18)}${seconds.padStart(4)} s\n`,
         );
       }
     }
   }
+}
+
+/** Bytes of activations without any pass that saves some. */
+async function withoutSaving(program) {
+  writeFileSync(path.join(folder, "main.peft"), program);
+  const project = compile("main.peft", openWorkspace(folder, true).sources, {});
+  const { stage } = project.actions.find((a) => a.kind === "stage");
+  const host = {
+    engine: await openEngine("wasm", { without: EVERYTHING }),
+    project,
+    table: async ({ spec }) => (stage.data.includes(spec) ? standIn(stage, stage.data.indexOf(spec)) : undefined),
+    values: { count: () => 0, inFile: () => false },
+  };
+  const { built } = await planTrain(stage, host);
+  return memoryOf(built.program).arenas.activations;
+}
+
+/** Bytes of activations as `plan` says; `least`: with the smallest budget. */
+function activations(program, least) {
+  const { event, smallest } = planned(program);
+  // what is not activations is there whatever the budget
+  return least ? smallest - (event.peak_bytes - event.activation_bytes) : event.activation_bytes;
 }
 
 /** A plan, and the smallest budget that a refusal names. */
@@ -173,7 +207,7 @@ ${wired(way, "m.bert.encoder.layer")}train {
 }
 
 try {
-  if (positionals[0] === "plan") plan();
+  if (positionals[0] === "plan") await plan();
   else if (positionals[0] === "train") train();
   else throw new Error("node bench/reverse.mjs plan|train");
 } finally {
