@@ -21,7 +21,7 @@ const CASES = {
   quickstart: { file: at("../specs/examples/quickstart.peft") },
   gpt2: { shape: "gpt2" },
   "qwen2.5-0.5b": { shape: "qwen2.5-0.5b" },
-  "qwen2.5-0.5b-4bit": { shape: "qwen2.5-0.5b", edit: inFour, set: { "train.memory": 330000000 } },
+  "qwen2.5-0.5b-4bit": { shape: "qwen2.5-0.5b", edit: inFour, set: { "train.memory": 300000000 } },
   "llama-3.2-1b-4bit": { shape: "llama-3.2-1b", edit: inFour, set: { "train.memory": 780000000 } },
 };
 
