@@ -15,9 +15,9 @@ import { parseArgs } from "node:util";
 import { compile } from "../dist/src/compiler/compile.js";
 import { openEngine } from "../dist/src/node/engine.js";
 import { openWorkspace } from "../dist/src/node/workspace.js";
-import { memoryOf } from "../dist/src/train/budget.js";
-import { standIn } from "../dist/src/train/stand-in.js";
-import { planTrain } from "../dist/src/train/train.js";
+import { standIn } from "../dist/src/train/data/stand-in.js";
+import { memoryOf } from "../dist/src/train/engine/budget.js";
+import { planTrain } from "../dist/src/train/stages/train.js";
 
 const { values: given, positionals } = parseArgs({
   allowPositionals: true,

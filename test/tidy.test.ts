@@ -1,5 +1,5 @@
 /** The rules of the house: which room may import which, what nobody imports, what stays in one room, how large files are. */
-import { readdirSync, readFileSync, statSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import path from "node:path";
 import { describe, expect, test } from "@jest/globals";
 import ts from "typescript";
@@ -280,4 +280,13 @@ test("every folder of tests is in the table that says what it holds", () => {
 
 test("the built command line can be run by its name", () => {
   expect(statSync(path.join(ROOT, "dist/src/cli/main.js")).mode & 0o111).toBe(0o111);
+});
+
+test("what benchmarks import of the built product has its source", () => {
+  const bench = readdirSync(path.join(ROOT, "bench")).filter((f) => f.endsWith(".mjs"));
+  const wanted = bench.flatMap((f) =>
+    [...readFileSync(path.join(ROOT, "bench", f), "utf8").matchAll(/\.\.\/dist\/(src\/[\w./-]+)\.js/g)].map(([, at]) => at),
+  );
+  expect(wanted.length).toBeGreaterThan(5);
+  expect(wanted.filter((at) => !existsSync(path.join(ROOT, `${at}.ts`)))).toEqual([]);
 });
