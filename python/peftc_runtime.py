@@ -306,8 +306,8 @@ class Program:
 
 def sharding(device):
     """`fully_shard` of this PyTorch for a kind of device. Raises `RuntimeError` where it has none."""
-    if device == "cpu" and tuple(int(n) for n in torch.__version__.split(".")[:2]) < (2, 6):
-        raise RuntimeError(f"--shard fsdp needs PyTorch 2.6 or later where there are no GPUs; this is {torch.__version__}; --shard ddp does not")
+    if device == "cpu" and not hasattr(torch.cpu.Stream, "record_event"):
+        raise RuntimeError(f"--shard fsdp needs a newer PyTorch where there are no GPUs: processors of {torch.__version__} record no events; --shard ddp does not need it")
     try:
         from torch.distributed.fsdp import fully_shard
     except ImportError:  # before 2.6

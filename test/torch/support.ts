@@ -7,8 +7,8 @@ import { findPython } from "../../src/node/torch/python.ts";
 import { NoDevice } from "../../src/runtime/errors.ts";
 
 const found = await findPython();
-/** A PyTorch that starts several processes, which most of these tests do. */
-export const hasTorch = !(found instanceof NoDevice) && found.alone === undefined;
+/** A PyTorch that starts several processes and cuts parameters in parts, as many of these tests do. */
+export const hasTorch = !(found instanceof NoDevice) && found.alone === undefined && found.shards;
 
 /** `test`, where PyTorch is there. */
 export function torchTest(name: string, run: () => Promise<void>, timeout = 300_000): void {

@@ -11,7 +11,7 @@ const PROBE = `
 import sys, torch
 print(sys.executable)
 print(torch.__version__)
-print(torch.cuda.is_available())
+print(torch.cuda.is_available() or hasattr(torch.cpu.Stream, "record_event"))
 try:
     torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     print("torchrun")
@@ -22,8 +22,8 @@ except Exception as error:
 export interface Python {
   readonly path: string;
   readonly torch: string;
-  /** Whether PyTorch sees a GPU. */
-  readonly gpu: boolean;
+  /** Whether `fully_shard` works: on GPUs, and on processors whose streams record events, which 2.6 had not yet. */
+  readonly shards: boolean;
   /** Why `torchrun` cannot start several processes, where it cannot. */
   readonly alone?: string;
 }
@@ -37,17 +37,15 @@ export function requireSeveral({ path, torch, alone }: Python): void {
   ]);
 }
 
-/** The oldest PyTorch whose `fully_shard` works without a GPU. */
-const SHARDS_ON_PROCESSORS = [2, 6];
 const older = (version: string, than: readonly number[]): boolean => {
   const [major, minor] = version.split(".").map(Number);
   return major < than[0] || (major === than[0] && minor < than[1]);
 };
 /** Throws `Limit` where parameters cannot be cut in parts. */
-export function requireShards({ torch, gpu }: Pick<Python, "torch" | "gpu">): void {
-  if (!gpu && older(torch, SHARDS_ON_PROCESSORS))
+export function requireShards({ torch, shards }: Pick<Python, "torch" | "shards">): void {
+  if (!shards)
     throw new Limit(
-      `\`--shard fsdp\` needs PyTorch ${SHARDS_ON_PROCESSORS.join(".")} or later where there are no GPUs; this is ${torch}; \`--shard ddp\` does not`,
+      `\`--shard fsdp\` needs a newer PyTorch where there are no GPUs: processors of ${torch} record no events; \`--shard ddp\` does not need it`,
     );
 }
 
@@ -69,12 +67,12 @@ export async function findPython(environment: NodeJS.ProcessEnv = process.env): 
       "PEFTC_PYTHON names another Python",
     ]);
   }
-  const [, version, gpu, several] = found.out.trim().split("\n");
+  const [, version, shards, several] = found.out.trim().split("\n");
   if (older(version, OLDEST))
     return new NoDevice(`PyTorch ${version} of \`${path}\` is too old: ${OLDEST.join(".")} is the oldest that will do`, [
       `${install} installs a newer one`,
     ]);
-  return { path, torch: version, gpu: gpu === "True", ...(several !== undefined && several !== "torchrun" && { alone: several }) };
+  return { path, torch: version, shards: shards === "True", ...(several !== undefined && several !== "torchrun" && { alone: several }) };
 }
 
 /** The same, thrown where it will not do. */
