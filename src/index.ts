@@ -16,6 +16,7 @@ import { ProblemsError } from "./compiler/report/unsound.ts";
 import { type Conversion, type ConvertOptions, convertFolder } from "./exchange/convert.ts";
 import { type ImportOptions, programFor } from "./exchange/import.ts";
 import { type Inspected, type InspectOptions, inspectPath } from "./exchange/inspect.ts";
+import { type Merged, type MergeOptions, mergingText, requirePlace, writeMerged } from "./exchange/merge.ts";
 import type { RowFunction } from "./formats/data/makers/scored.ts";
 import { InputError } from "./ir/errors.ts";
 import { type DeviceChoice, openEngine } from "./node/engine.ts";
@@ -36,6 +37,7 @@ export { ProblemsError } from "./compiler/report/unsound.ts";
 export type { Conversion, ConvertOptions, Layout } from "./exchange/convert.ts";
 export type { ImportOptions } from "./exchange/import.ts";
 export type { Inspected, InspectOptions } from "./exchange/inspect.ts";
+export type { Merged, MergeOptions } from "./exchange/merge.ts";
 export type { RowFunction, RowValues } from "./formats/data/makers/scored.ts";
 export { Bug, InputError, Limit } from "./ir/errors.ts";
 export type { DeviceChoice } from "./node/engine.ts";
@@ -184,6 +186,34 @@ export const importFolder = (folder: string, { cwd, ...options }: ImportOptions 
 /** What an adapter's folder or a checkpoint holds, and where an adapter will load: what `peftc inspect` shows. Throws `InputError` where there is neither. */
 export const inspect = (path: string, { cwd, ...options }: InspectOptions & From = {}): Promise<Inspected> =>
   inspectPath(openWorkspace(cwd ?? process.cwd(), true), path, options);
+
+export interface MergeFileOptions extends CompileOptions, Omit<MergeOptions, "adapters"> {
+  readonly adapters?: readonly string[];
+  /** What compares the outputs before and after; `auto`, unless told. */
+  readonly device?: DeviceChoice;
+  readonly seed?: number;
+}
+
+/**
+ * Folds what a file attaches into its model's weights and writes a transformers folder, as `peftc merge` does; says what rounding loses. Errors as in
+ * `train`; P0692: the file has no such model, or attaches nothing to it.
+ */
+export async function merge(file: string, options: MergeFileOptions): Promise<Merged> {
+  const workspace = openWorkspace(options.cwd ?? process.cwd());
+  const { files, sources } = workspace;
+  requirePlace(files, options);
+  const wanted = { ...options, adapters: options.adapters ?? [] };
+  const plain = sound(workspace, compileIn(workspace, file, options));
+  const source = sources.readSource(file)!;
+  const merging = mergingText(plain, files, source, wanted);
+  if (merging === undefined)
+    throw new InputError("P0692", `${file} has nothing to merge${options.model === undefined ? "" : ` in \`${options.model}\``}`);
+  const longer = sources.with(file, `${source}\n${merging.text}\n`);
+  const project = sound(workspace, compileFile(file, longer, { seed: options.seed, set: options.set }));
+  const host = await hostFor(workspace, project, options);
+  if (options.combination === undefined) await useAdapter(host, longer, wanted.adapters[0]);
+  return writeMerged(host, files, merging.names, wanted);
+}
 
 function compileIn(workspace: Workspace, file: string, { seed, set }: CompileOptions, unattached?: string): Project {
   return compileFile(file, workspace.sources, { seed, set, unattached });

@@ -55,8 +55,8 @@ export interface Dispatch {
   readonly part?: Part | undefined;
 }
 
-/** forward: what a model computes · backward: gradients · again: computed a second time for them · update: from gradients to next values. */
-export const PARTS = ["forward", "again", "backward", "update"] as const;
+/** forward: what a model computes · backward: gradients · recompute: computed a second time for them · update: from gradients to next values. */
+export const PARTS = ["forward", "recompute", "backward", "update"] as const;
 export type Part = (typeof PARTS)[number];
 
 /** A step computed on the host between dispatches (`svd`, `qr`, ...): only in `load` entries. */

@@ -1,4 +1,4 @@
-/** Adapters of others on models whose head is their table of words, or that have fewer words; and what is saved of such. */
+/** Adapters of others on models whose head is their embedding table, or that have fewer words; and what is saved of such. */
 import { describe, expect, test } from "@jest/globals";
 import { openSafetensors } from "../../src/formats/safetensors/read.ts";
 import { type OutTensor, writeSafetensors } from "../../src/formats/safetensors/write.ts";
@@ -63,7 +63,7 @@ async function loss(at: Place, program: string, ...more: string[]): Promise<numb
   return events().findLast((e) => e.event === "evaluation")!.loss as number;
 }
 
-describe("a head that is tied to the table of words", () => {
+describe("a head that is tied to the embedding table", () => {
   const at = place();
   const load = (name: string) => loss(at, `attach a = load("${name}") to m\n${EVALUATE}`);
   test("a copy in the adapter's file is a tensor of its own, as in PEFT, unless it was told to keep the tie", async () => {

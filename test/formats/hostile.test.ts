@@ -102,7 +102,7 @@ describe("tokenizers of folders", () => {
   test("rules that let a text grow without an end", () => {
     expect(code(() => encoded(parts("tokenizer_grows.json"), "aaaa"))).toBe("P0652");
   });
-  test("numbers that no table of words has, lengths that do not get on", () => {
+  test("numbers that no embedding table has, lengths that do not get on", () => {
     for (const id of [1e15, -1, 0.5, null, "1", 4e9]) {
       expect(code(() => encoded({ model: { type: "BPE", vocab: { a: id }, merges: [] } }, "a"))).toBe("P0651");
       expect(code(() => encoded({ added_tokens: [{ id, content: "x" }] }, "a"))).toBe("P0651");

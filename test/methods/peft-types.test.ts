@@ -241,7 +241,7 @@ function saved(text: string, trained: readonly string[] = []) {
   };
 }
 
-test("T5's trained table of words is named where transformers reads it, and is one table when it comes back", () => {
+test("T5's trained embedding table is named where transformers reads it, and is one table when it comes back", () => {
   const { lines, stored, again } = saved(
     `import { T5ForConditionalGeneration } from "std/models/t5"
 import { LoRA } from "std/methods/lora"

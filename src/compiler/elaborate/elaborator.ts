@@ -51,7 +51,7 @@ import { Grow, Stopped, unexpected, Work } from "./work.ts";
 
 /** Values set from outside (`--set train.steps=10`): they win over what the file says. */
 export interface Overrides {
-  /** Rows of a model's tables of words, by its name: an adapter that is loaded has so many. */
+  /** Rows of a model's embedding tables, by its name: an adapter that is loaded has so many. */
   readonly vocabulary?: Readonly<Record<string, number>> | undefined;
   readonly seed?: number | undefined;
   readonly set?: Readonly<Record<string, Static>> | undefined;

@@ -11,7 +11,7 @@ export class Stopped extends Error {
   }
 }
 
-/** Compiling is begun anew, with a model whose tables of words have so many rows. As with `Stopped`, nobody goes on after it. */
+/** Compiling is begun anew, with a model whose embedding tables have so many rows. As with `Stopped`, nobody goes on after it. */
 export class Grow extends Error {
   override readonly name = "Grow";
   constructor(

@@ -57,7 +57,7 @@ export interface OutAdapter {
     readonly shapes: ReadonlyMap<string, readonly number[]>;
     /** Other paths by which parameters go (a tied head), to their own. */
     readonly ties?: Readonly<Record<string, string>>;
-    /** Parameters to the names of the modules in which transformers reads them, where these are others than the parameter's own (T5's table of words). */
+    /** Parameters to the names of the modules in which transformers reads them, where these are others than the parameter's own (T5's embedding table). */
     readonly copied?: Readonly<Record<string, readonly string[]>>;
     /** Kinds of its modules, with the roles that they fill; left out: not known. */
     readonly kinds?: ReadonlySet<string>;

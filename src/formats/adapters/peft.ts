@@ -352,7 +352,7 @@ function onceEachTable(
     };
     const other = others.find((key) => !equal(key));
     if (other !== undefined)
-      throw new InputError("P0664", `\`${path}\`: \`${first}\` and \`${other}\` are one table of words here, and have other values`, [
+      throw new InputError("P0664", `\`${path}\`: \`${first}\` and \`${other}\` are one embedding table here, and have other values`, [
         "they were trained apart; there is no such model here",
       ]);
     for (const place of places) delete heads[place];

@@ -135,7 +135,7 @@ export function readPacked(packed: Packed, bits: number): Weights {
   });
 }
 
-/** mlx: `weight` [out, in·bits/32], `scales` and `biases` [out, groups], tables of words too. Value = scale · code + bias. */
+/** mlx: `weight` [out, in·bits/32], `scales` and `biases` [out, groups], embedding tables too. Value = scale · code + bias. */
 export function readMlxPacked(packed: Packed): Weights {
   const { config } = packed;
   if (config.mode !== undefined && config.mode !== "affine")

@@ -1,5 +1,5 @@
 /**
- * What a tokenizer's description may ask for. It comes with other people's folders: its numbers are those of a table of words, its regular expressions are matched in bounded
+ * What a tokenizer's description may ask for. It comes with other people's folders: its numbers are those of an embedding table, its regular expressions are matched in bounded
  * time, and what it puts into texts has an end.
  */
 import type { Tokenizer as Engine } from "@huggingface/tokenizers";

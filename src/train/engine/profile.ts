@@ -16,7 +16,7 @@ export interface EntryProfile {
   readonly runs: number;
   /** From the first kernel's begin to the last one's end, in one run. */
   readonly milliseconds: number;
-  /** forward, again, backward, update; and what lies between kernels. */
+  /** forward, recompute, backward, update; and what lies between kernels. */
   readonly parts: readonly ProfileRow[];
   /** Places in models and attachments; layers of one stack count as one. */
   readonly sites: readonly ProfileRow[];

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "@jest/globals";
 import { openCheckpoint } from "../../../src/formats/checkpoint.ts";
+import { InputError, merge } from "../../../src/index.ts";
 import { Losses, nearest, stochastic } from "../../../src/train/run/rounding.ts";
 import { peftc, place, SPEC } from "../support.ts";
 
@@ -18,6 +19,13 @@ describe("peftc merge", () => {
       architectures: ["GPT2LMHeadModel"],
     });
     expect(at.has("merged/vocab.json")).toBe(true);
+    // the library does the same
+    expect(await merge("main.peft", { cwd: at.folder, output: "library", device: "wasm" })).toMatchObject({
+      dtype: "F32",
+      all: { lost: 0 },
+    });
+    expect(Buffer.from(at.bytes("library/model.safetensors"))).toEqual(Buffer.from(at.bytes("merged/model.safetensors")));
+    await expect(merge("main.peft", { cwd: at.folder, output: "library" })).rejects.toThrow(InputError);
 
     // the folder is a model like any other, and answers as the base with the adapter does
     at.put(
