@@ -110,6 +110,13 @@ describe("what stops a run is said with its place in the file", () => {
       [answered("a", "b"), answered("x".repeat(60), "b")],
       /error P0711: `rows.jsonl`, line 2: the answer starts behind 60 tokens, so sequence = 48[\s\S]*main.peft:7:45[\s\S]*larger sequence/,
     ],
+    [
+      "what is no number of a token",
+      [{ input_ids: [1, 2.5, 3] }],
+      /error P0735: row 1 of column `input_ids` of `rows.jsonl` holds 2.5, where a whole number is wanted/,
+      undefined,
+      'jsonl("rows.jsonl")',
+    ],
     ["no answer", [answered("a", "")], /error P0711: `rows.jsonl`, line 1: there is nothing to learn/],
     [
       "a template that rewrites what was said",

@@ -195,6 +195,7 @@ describe("rows of JSON", () => {
     expect(odd([[1], [2, 3]])).toMatch(/^P0709.*line 2.*lists of 1 and of 2/);
     expect(odd([1, [2]])).toMatch(/^P0709.*numbers and lists/);
     expect(odd("x")).toMatch(/^P0709.*the string "x"/);
+    expect(odd([1, "5"])).toMatch(/^P0709.*the string "5"/);
     expect(odd([[1]])).toMatch(/^P0709.*2 axes, other rows have 1/);
     expect(odd(null)).toMatch(/^P0705.*line 2: column `grid` is null/);
   });

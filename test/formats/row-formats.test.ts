@@ -380,6 +380,9 @@ describe("nothing is dropped without a word", () => {
     expect(refusal(() => table([{ chosen: [user, says("a")], rejected: [user, says("a")] }], { make: "pairs" }))).toMatch(
       /^P0715.*the same conversation/,
     );
+    // what the user says is no answer, and would be learnt as one
+    const asks = (content: string) => [{ role: "user", content }, says("a")];
+    expect(refusal(() => table([{ chosen: asks("x"), rejected: asks("y") }], { make: "pairs" }))).toMatch(/^P0715.*message of the user/);
   });
 });
 

@@ -163,11 +163,15 @@ function pieces(view: View, words: Words | undefined): { id: number; text: strin
   return view.ids.map((id, i) => ({ id, text: words === undefined ? ` ${id}` : textOf(view.ids, i, words), label: view.labels[i] }));
 }
 
+const isToken = (id: number): boolean => Number.isInteger(id) && id >= 0;
+
 /** What a token adds to the text: some stand for a space only behind another. */
 function textOf(ids: readonly number[], i: number, words: Words): string {
   if (words.specials.has(ids[i])) return words.tokenOf(ids[i]) ?? `#${ids[i]}`;
+  // what is no number of a token has no text: it is told elsewhere
+  if (!isToken(ids[i])) return ` ${ids[i]} `;
   const alone = words.decode([ids[i]]);
-  if (i === 0 || words.specials.has(ids[i - 1])) return alone;
+  if (i === 0 || words.specials.has(ids[i - 1]) || !isToken(ids[i - 1])) return alone;
   const before = words.decode([ids[i - 1]]);
   const both = words.decode([ids[i - 1], ids[i]]);
   return both.startsWith(before) ? both.slice(before.length) : alone;

@@ -1,4 +1,5 @@
 /** Trained parameters of the base that are saved along with an adapter: heads whole, biases of adapted modules apart. */
+import { own } from "../../ir/own.ts";
 import type { Json } from "../files.ts";
 import type { PeftMapping } from "./mapping.ts";
 import { type OutAdapter, type OutParam, Unsayable } from "./out.ts";
@@ -55,7 +56,7 @@ export function encodeHeads(
     }
   if (every) config.bias = "all";
   else if (biases) config.bias = mapping.biases!;
-  const usual = task === undefined ? [] : (mapping.save[task] ?? []);
+  const usual = task === undefined ? [] : (own(mapping.save, task) ?? []);
   const covered = (module: string) => usual.some((name) => module.split(".").includes(name));
   const named = [...modules].filter((module) => !covered(module));
   const all = moduleTree(adapter.base.shapes.keys());

@@ -68,7 +68,7 @@ function readOption(mapping: OptionMapping, config: JsonRecord, path: string, sh
   if (mapping.matches !== undefined) return typeof value === "string" && new RegExp(mapping.matches).test(value);
   if (mapping.functions !== undefined) {
     if (value === undefined || value === mapping.start) return undefined;
-    const known = typeof value === "string" ? mapping.functions[value] : undefined;
+    const known = typeof value === "string" ? own(mapping.functions, value) : undefined;
     if (known === undefined) {
       throw new InputError("P0665", `${what}: ${field} = ${JSON.stringify(value)} is not built`, [
         `known are ${Object.keys(mapping.functions).join(", ")}`,

@@ -64,12 +64,12 @@ export function checkFields(path: string, config: JsonRecord, mapping: PeftMappi
   const unknownFields: string[] = [];
   for (const [field, value] of Object.entries(config)) {
     if (PROVENANCE.includes(field) || mapped.has(field) || mapping.free.includes(field) || chooses(field, value)) continue;
-    if (!(field in mapping.fields)) {
+    if (!Object.hasOwn(mapping.fields, field)) {
       if (!isEmpty(value)) unknownFields.push(field);
-    } else if (!same(value, mapping.fields[field]) && !mapping.accept[field]?.some((other) => same(value, other))) {
+    } else if (!same(value, mapping.fields[field]) && !own(mapping.accept, field)?.some((other) => same(value, other))) {
       if (mapping.training.includes(field)) notes.push(`${field} = ${JSON.stringify(value)} acts in training only and is not built`);
       else {
-        const why = mapping.why[field];
+        const why = own(mapping.why, field);
         throw new InputError(
           "P0665",
           `\`${path}\`: ${field} = ${JSON.stringify(value)} is not built${why === undefined ? "" : `: ${why}`}`,

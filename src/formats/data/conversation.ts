@@ -261,6 +261,12 @@ export function readPair(row: Row, file: string, { roles }: TalkOptions, spoken:
   else if (isText(values.prompt)) prompt = [say("user", take("prompt") as string)];
   else prompt = [];
   if (answers.some((answer) => answer.length === 0)) throw place.bad("chosen and rejected are the same conversation");
+  const asking = answers.map(([first]) => first.role).find((role) => role !== "assistant");
+  if (asking !== undefined)
+    throw place.bad(
+      `chosen and rejected part at a message of the ${asking}`,
+      "two answers to one prompt are compared: what stands in front of them is the same in both",
+    );
   const tools = toolsOf(inner === values ? take("tools") : inner.tools, name === "conversations", place.bad);
   const whole = { ...others(values, read), ...surroundings(values, take, place), ...(tools && { tools }) };
   return {

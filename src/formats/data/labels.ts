@@ -130,7 +130,8 @@ export function readArray(row: Row, column: string, file: string): { values: num
     const number = numberOf(item);
     if (number !== undefined) values.push(number);
     else if (typeof item === "boolean") values.push(Number(item));
-    else if (typeof item === "string" && isNumeral(item)) values.push(Number(item));
+    // tables of text have texts alone; a text in a list was written as one
+    else if (typeof item === "string" && depth === 0 && isNumeral(item)) values.push(Number(item));
     else throw bad(`holds ${describe(item)} where numbers are wanted`);
   };
   walk(value, 0);
