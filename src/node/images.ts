@@ -24,7 +24,7 @@ function readPng(bytes: Uint8Array): { readonly width: number; readonly height: 
   try {
     return (load("pngjs") as typeof import("pngjs")).PNG.sync.read(Buffer.from(bytes));
   } catch (error) {
-    throw (error as { code?: unknown }).code === "ERR_BUFFER_OUT_OF_BOUNDS" ? new Error("a part of it is too short") : error;
+    throw (error as { code?: unknown }).code === "ERR_BUFFER_OUT_OF_BOUNDS" ? new Malformed("a part of it is too short") : error;
   }
 }
 
