@@ -24,6 +24,14 @@ const TOLERANCE = 1e-4;
 
 const ALL = process.env.PEFTC_TORCH === "all";
 
+const alive = (pid: number): boolean => {
+  try {
+    return process.kill(pid, 0);
+  } catch {
+    return false;
+  }
+};
+
 interface Wanted {
   readonly attach?: string;
   readonly trains?: string;
@@ -235,4 +243,23 @@ describe("training in PyTorch", () => {
       }
     },
   );
+
+  torchTest("each process that is left says why it ends, also one that waits and computes nothing", async () => {
+    const at = deep(spec({ attach: LORA, steps: 2 }));
+    const three = await torchEngine({ threads: 1, processes: 3 });
+    await run(at, three, "first");
+    const [first, , last] = three.processes();
+    process.kill(last, "SIGKILL");
+    // torchrun looks now and then, and then ends the others
+    for (const since = Date.now(); alive(first) && Date.now() - since < 60_000; ) await new Promise((resolve) => setTimeout(resolve, 100));
+    const gone = (await run(at, three, "second").then(
+      () => undefined,
+      (error: unknown) => error,
+    )) as DeviceLost;
+    expect(gone).toBeInstanceOf(DeviceLost);
+    const said = gone.notes.join("\n");
+    for (const rank of [0, 1]) expect(said).toMatch(new RegExp(`process ${rank} of 3 ended, since another one is gone`));
+    expect(said).toContain("(SIGTERM)");
+    await three.close?.();
+  });
 });
