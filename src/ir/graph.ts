@@ -45,8 +45,8 @@ export interface Node {
   readonly id: number;
   /** The walk that met it last; of `order` alone. What is noted in a node goes with it: a weak table of all nodes would stay as large as it ever was. */
   met: number;
-  /** Whether `verify` found it right; of `verify` alone. */
-  sound: boolean;
+  /** This very node, once `verify` found it right: a copy with other fields is not it. */
+  sound: Node | undefined;
   /** How long it takes, once that was asked for; of `cut` alone. */
   seconds: number | undefined;
   readonly op: string;
@@ -105,8 +105,8 @@ let counter = 0;
 export function node(op: string, inputs: readonly Node[], attrs: Attrs, type: Type, origin: Origin, loop?: Loop): Node {
   const backward = origin.half === "backward" || inputs.some((x) => x.backward);
   return loop
-    ? { id: ++counter, met: 0, sound: false, seconds: undefined, op, inputs, attrs, type, origin, backward, loop }
-    : { id: ++counter, met: 0, sound: false, seconds: undefined, op, inputs, attrs, type, origin, backward };
+    ? { id: ++counter, met: 0, sound: undefined, seconds: undefined, op, inputs, attrs, type, origin, backward, loop }
+    : { id: ++counter, met: 0, sound: undefined, seconds: undefined, op, inputs, attrs, type, origin, backward };
 }
 
 /** The shape of a node whose sizes are bound. Throws `Bug` on a symbol: it would be our mistake to ask too early. */

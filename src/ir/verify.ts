@@ -40,7 +40,7 @@ function region(roots: readonly Node[], body: Body | undefined, solver: Solver):
   const nodes = order(roots);
   nodes.forEach((n, position) => {
     // right wherever it stands outside of bodies: it never changes, so one look is enough
-    if (solver === strict && n.sound && (!body || rowOf(n).supply === undefined)) return;
+    if (solver === strict && n.sound === n && (!body || rowOf(n).supply === undefined)) return;
     const wrong = (why: string): never => {
       throw new Bug(`%${position} ${n.op}${n.origin.path ? ` (${n.origin.path})` : ""}${body ? " in a loop's body" : ""}: ${why}`);
     };
@@ -62,13 +62,13 @@ function region(roots: readonly Node[], body: Body | undefined, solver: Solver):
         throw error;
       }
       for (const b of n.loop.bodies) region([...b.params, ...b.results], b, solver);
-      if (solver === strict) n.sound = true;
+      if (solver === strict) n.sound = n;
       return;
     }
     if (isRead && !n.inputs[0]?.loop) wrong("its operand is not a loop");
     const inferred = infer(n, solver, wrong);
     if (!sameType(inferred, n.type)) wrong(`its type is ${showType(n.type)}, but ${showType(inferred)} follows from its operands`);
-    if (solver === strict) n.sound = true;
+    if (solver === strict) n.sound = n;
   });
   return nodes;
 }

@@ -11,7 +11,7 @@ import { evaluateScalar } from "./scalars.ts";
 const nowhere: Node = {
   id: 0,
   met: 0,
-  sound: false,
+  sound: undefined,
   seconds: undefined,
   op: "const",
   inputs: [],
