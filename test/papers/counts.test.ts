@@ -3,8 +3,8 @@
  * papers' formulas (or is the papers' own), independently of this library.
  */
 import { beforeAll, describe, expect, test } from "@jest/globals";
+import { type Place, peftc, place } from "../cli/support.ts";
 import { CONFIGS } from "./full-size.ts";
-import { type Place, peftc, place } from "./support.ts";
 
 let at: Place;
 beforeAll(() => {
