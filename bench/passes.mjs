@@ -3,7 +3,7 @@
  * turn, in one process; the first losses must agree. `node bench/passes.mjs [--plan]`, behind `npm run build`.
  */
 
-import { pipeline } from "../dist/src/ir/pipeline.js";
+import { passes } from "../dist/src/backends/lowering.js";
 import { openEngine } from "../dist/src/node/engine.js";
 import { memoryOf } from "../dist/src/train/engine/budget.js";
 import { median, openStep } from "./step.mjs";
@@ -13,7 +13,7 @@ const SHAPES = {
   "12 layers, d 768, V 50257, 1×128": { layers: 12, width: 768, heads: 12, vocabulary: 50257, sequence: 128, batch: 1 },
 };
 const [WARM, RUNS] = [2, 7];
-const optional = [...new Set(pipeline.filter((p) => p.optional).map((p) => p.name))];
+const optional = [...new Set(passes.filter((p) => p.optional).map((p) => p.name))];
 const planOnly = process.argv.includes("--plan");
 
 for (const [name, shape] of Object.entries(SHAPES)) {

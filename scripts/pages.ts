@@ -4,6 +4,7 @@
  */
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import ts from "typescript";
+import { passes } from "../src/backends/lowering.ts";
 import type { Item } from "../src/compiler/ast.ts";
 import { builtins } from "../src/compiler/elaborate/ambient.ts";
 import { type Field, stageFields } from "../src/compiler/elaborate/fields.ts";
@@ -11,7 +12,6 @@ import { signature as called } from "../src/compiler/elaborate/values.ts";
 import { parse } from "../src/compiler/read/parse.ts";
 import { codes, families } from "../src/ground/codes.ts";
 import { ops } from "../src/ir/ops/index.ts";
-import { pipeline } from "../src/ir/pipeline.ts";
 
 const page = (title: string, intro: string, body: string): string =>
   `# ${title}\n\n<!-- Made by scripts/pages.ts: do not edit. -->\n\n${intro}\n\n${body.trimEnd()}\n`;
@@ -50,13 +50,13 @@ function diagnostics(): string {
   );
 }
 
-function passes(): string {
+function passList(): string {
   const first = new Map<string, number>();
-  pipeline.forEach((p, i) => {
+  passes.forEach((p, i) => {
     if (!first.has(p.name)) first.set(p.name, i);
   });
-  const order = `In this order: ${pipeline.map((p) => `\`${p.name}\``).join(" → ")}. \`peftc plan FILE --print NAME\` prints the graph behind a pass.`;
-  const rows = pipeline
+  const order = `In this order: ${passes.map((p) => `\`${p.name}\``).join(" → ")}. \`peftc build FILE --print NAME\` prints the graphs behind a pass.\n\nEqual nodes are made one, and what no result reaches goes, by what runs the list, behind each pass that needs it.`;
+  const rows = passes
     .filter((p, i) => first.get(p.name) === i)
     .map((p) => [`\`${p.name}\``, p.before, p.after, p.law, p.optional ? "yes" : ""]);
   return page("Passes", order, table(["pass", "expects", "gives", "stays equal", "optional"], rows));
@@ -148,7 +148,7 @@ export function pages(): ReadonlyMap<string, string> {
     ["docs/reference/library.md", library()],
     ["docs/reference/api.md", api()],
     ["docs/reference/diagnostics.md", diagnostics()],
-    ["docs/reference/passes.md", passes()],
+    ["docs/reference/passes.md", passList()],
     ["docs/reference/ops.md", opTable()],
   ]);
 }

@@ -10,13 +10,14 @@ import { headOf } from "./kernels/describe.ts";
 import type { FuseLimits } from "./kernels/fuse.ts";
 import type { LoopLanguage } from "./kernels/kernel.ts";
 import { SharedKernels } from "./kernels/shared.ts";
-import { hoist, isDerived, type Loaded, type LoadGraph } from "./load.ts";
+import { singleLeaves } from "./leaves.ts";
+import { hoist, hoisting, isDerived, type Loaded, type LoadGraph } from "./load.ts";
 import { type Lowered, lower } from "./lower.ts";
+import { tell } from "./lowering.ts";
 import type { NativeFile } from "./native/files.ts";
 import type { Machine } from "./native/schedule.ts";
 import { bytesOf } from "./places.ts";
 import { checkSize, NOTHING_COUNTED, peakBytes, plan, sameRange } from "./plan.ts";
-import { singleLeaves } from "./prepare.ts";
 import { type Sites, sitesOf } from "./sites.ts";
 import { countedElements, countZeros, dense } from "./sparse.ts";
 import { LEAST, type StreamedPlan, streamed } from "./stream.ts";
@@ -78,8 +79,9 @@ export async function compileProgram(
   const hoisted = hoist(entries.map((e) => leavesOnce(e.graph)));
   const sources: EntrySource[] = entries.map((e, i) => ({ ...e, graph: hoisted.graphs[i] }));
   sources.unshift(...hoisted.loads.map(({ entry, graph }) => ({ name: entry, graph })));
+  tell([hoisting], sources, shared.hooks);
   const target: Target = options.target === "webgpu" ? new WebGPUTarget(options.limits) : new MemoryTarget(options, planOnly, shared);
-  const lowered = sources.map(({ name, graph }) => ({ name, ...loweredOnce(graph, limits, shared) }));
+  const lowered = sources.map(({ name, graph }) => ({ name, ...loweredOnce(graph, limits, shared, name) }));
   const counted =
     options.target === "native"
       ? { entries: lowered, ...NOTHING_COUNTED }
@@ -166,10 +168,10 @@ function leavesOnce(graph: Graph): Graph {
   return known;
 }
 const lowerings = new WeakMap<SharedKernels, WeakMap<Graph, Lowered>>();
-function loweredOnce(graph: Graph, limits: FuseLimits, shared: SharedKernels): Lowered {
+function loweredOnce(graph: Graph, limits: FuseLimits, shared: SharedKernels, of = ""): Lowered {
   const made = lowerings.get(shared) ?? new WeakMap<Graph, Lowered>();
   lowerings.set(shared, made);
-  const known = made.get(graph) ?? lower(graph, limits, shared);
+  const known = made.get(graph) ?? lower(graph, limits, shared, of);
   made.set(graph, known);
   return known;
 }

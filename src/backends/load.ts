@@ -12,11 +12,12 @@ import type { HalfFormat } from "../ground/weights.ts";
 import { type Graph, type Node, node, order, type Result } from "../ir/graph.ts";
 import { isHalfFormat } from "../ir/ops/halves.ts";
 import { isDear, rowOf } from "../ir/ops/index.ts";
+import type { PassRow } from "../ir/passes/pass.ts";
 import { rebuild, withInputs } from "../ir/rebuild.ts";
 import { attrsKey } from "../ir/rewrite.ts";
-import { elements, isLeaf, isView, under } from "./kernels/roots.ts";
+import { elements, isLeaf, isReshape, isView, under } from "./kernels/roots.ts";
+import { singleLeaves } from "./leaves.ts";
 import { inPieces } from "./pieces.ts";
-import { isReshape, singleLeaves } from "./prepare.ts";
 import { storageKey } from "./schedule.ts";
 
 /** Names of what is computed once begin so; no parameter's path does. */
@@ -46,6 +47,15 @@ export interface Once {
   readonly graphs: readonly Graph[];
   readonly results: readonly Result[];
 }
+
+/** `hoist` as the list of passes has it: it takes all graphs of a program, and gives those that run at loading beside them. */
+export const hoisting: PassRow = {
+  name: "hoist",
+  before: "the flat graphs of a program",
+  after:
+    "what depends on frozen parameters and constants alone, and is dear, is read as a parameter, which an entry of its own computes at loading",
+  law: "every result is the same, to the bit",
+};
 
 export function hoist(graphs: readonly Graph[]): Loaded {
   const { graphs: rewritten, results } = onceOf(graphs);
@@ -130,7 +140,7 @@ export function onceOf(
         entry = { name: nameOf(n, made.size), node: n };
         made.set(key, entry);
       }
-      known.set(n, node("param", [], { name: entry.name, shape: n.type.shape }, n.type, n.origin));
+      known.set(n, node("param", [], { name: entry.name, ...n.type }, n.type, n.origin));
     }
     const out = rebuild(roots, known);
     return { results: graph.results.map((r, i) => ({ ...r, node: out[i] })) };

@@ -2,8 +2,7 @@
 import type { Body, Graph, Result } from "../ir/graph.ts";
 import { type FuseLimits, fuse } from "./kernels/fuse.ts";
 import { SharedKernels } from "./kernels/shared.ts";
-import { withCalls } from "./parts.ts";
-import { prepare } from "./prepare.ts";
+import { lowered } from "./lowering.ts";
 import { type Scheduled, schedule } from "./schedule.ts";
 
 export interface Lowered {
@@ -13,14 +12,14 @@ export interface Lowered {
   readonly bodies: ReadonlyMap<Body, Lowered>;
 }
 
-/** Prepares, fuses and orders a graph, and the bodies of the loops that it has. `shared` has kernels that were built before. */
-export function lower(graph: Graph, limits: FuseLimits, shared = new SharedKernels(), apart = false): Lowered {
-  const { results } = prepare(withCalls(graph), apart);
+/** Prepares, fuses and orders a graph, and the bodies of the loops that it has. `shared` has kernels that were built before. `of`: the entry's name. */
+export function lower(graph: Graph, limits: FuseLimits, shared = new SharedKernels(), of = "", body = false): Lowered {
+  const { results } = lowered(graph, body, shared.hooks, of);
   const scheduled = schedule(fuse({ results }, limits, shared), results);
   const bodies = new Map<Body, Lowered>();
   for (const { loop } of scheduled.steps)
     for (const body of loop?.loop?.bodies ?? [])
-      if (!bodies.has(body)) bodies.set(body, lower(asGraph(body, loop!.loop!.carried), limits, shared, true));
+      if (!bodies.has(body)) bodies.set(body, lower(asGraph(body, loop!.loop!.carried), limits, shared, `a loop of ${of}`, true));
   return { results, scheduled, bodies };
 }
 

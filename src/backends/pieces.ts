@@ -9,8 +9,7 @@ import { type Attrs, type Graph, type Node, node, order, type Result, sizes } fr
 import { remake } from "../ir/make.ts";
 import { foldedAxes, rowOf } from "../ir/ops/index.ts";
 import { rebuild } from "../ir/rebuild.ts";
-import { elements } from "./kernels/roots.ts";
-import { isReshape } from "./prepare.ts";
+import { elements, isReshape } from "./kernels/roots.ts";
 
 /** Elements of a weight that are brought in at once, about. */
 const PIECE = 1 << 20;

@@ -13,6 +13,7 @@ import { type Dim, divDim, mulDim, symbol } from "./dim.ts";
 import { Bug } from "./errors.ts";
 import { type Graph, type Node, order, type Result, type Type } from "./graph.ts";
 import { isDraw, type OpName, rowOf } from "./ops/index.ts";
+import type { PassRow } from "./passes/pass.ts";
 import { withInputs } from "./rebuild.ts";
 
 export { NotAdditive } from "./accumulate/kinds.ts";
@@ -20,6 +21,14 @@ export { NotAdditive } from "./accumulate/kinds.ts";
 /** Scalar i32 inputs of the graphs, where they matter: the rows of the whole update, and those of its micro-batches before this one. */
 export const UPDATE_ROWS = "update_rows";
 export const ROWS_BEFORE = "rows_before";
+
+/** `accumulate` as the list of passes has it: it gives several graphs for one. */
+export const accumulation: PassRow = {
+  name: "accumulate",
+  before: "an update or an evaluation whose rows come in several batches, sizes unbound",
+  after: "graphs that count, that add the sums of one batch to states, and that compute the results from the sums",
+  law: "the results are those of one batch of all rows, up to rounding",
+};
 
 export interface Accumulation {
   /** For each micro-batch, before any `gradients`: adds up what divides. Absent if the number of rows says all. */

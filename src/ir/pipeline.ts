@@ -1,20 +1,23 @@
 /** From the graph of a program to the graph that backends lower: flat, without placeholders, with numbers for sizes. */
 
 import type { HostScalar } from "../ground/program.ts";
+import { accumulation } from "./accumulate.ts";
 import { type BindOptions, bind } from "./bind.ts";
 import { type Shortened, shorten } from "./depth/shorten.ts";
 import type { Graph } from "./graph.ts";
 import { canonical } from "./passes/canonical.ts";
 import { chunk } from "./passes/chunk.ts";
-import { cse } from "./passes/cse.ts";
 import { cut } from "./passes/cut.ts";
 import { expand } from "./passes/expand.ts";
 import { grad } from "./passes/grad.ts";
+import { halve } from "./passes/halve.ts";
 import {
   type DriverHooks,
+  type Inspection,
   type Pass,
   PassContext,
   type PassOptions,
+  type PassRow,
   type Recomputed,
   type Rounded,
   requirePass,
@@ -30,7 +33,13 @@ import { simplify } from "./passes/simplify.ts";
 import { sparse } from "./passes/sparse.ts";
 import { unroll } from "./passes/unroll.ts";
 import { print } from "./print.ts";
+import { unify } from "./unify.ts";
 import { verify } from "./verify.ts";
+
+/** Where a stage makes its entries, before their sizes are known. */
+export const early: readonly PassRow[] = [halve, accumulation];
+
+const INSPECTION: Inspection = { verify, cleanUp: unify, print: (g) => print(g, { brief: true }) };
 
 /**
  * Before `grad` nothing makes equal nodes one: a gradient may be asked for by any node. From there on loops are written out, since
@@ -49,7 +58,6 @@ export const pipeline: readonly Pass[] = [
   products,
   simplify,
   scaled,
-  cse,
   chunk,
   restore,
   cut,
@@ -135,7 +143,7 @@ class Beginning {
   run(passes: readonly Pass[], graph: Graph, context: PassContext): Made {
     const { print: name, onPrint } = this.options;
     const hooks = { print: name, onPrint };
-    return { graph: runPasses(passes, graph, context, { verify, print: (g) => print(g, { brief: true }) }, hooks), context };
+    return { graph: runPasses(passes, graph, context, INSPECTION, hooks), context };
   }
 }
 

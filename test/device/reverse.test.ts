@@ -1,9 +1,10 @@
 /** Reversible stacks on devices: what is rebuilt is what was there, to the bit. */
 import { describe, expect, test } from "@jest/globals";
 import type { Graph } from "../../src/ir/graph.ts";
-import { halveFrozen } from "../../src/ir/half.ts";
 import { interpret } from "../../src/ir/interpret.ts";
 import { type Tensor, tensor } from "../../src/ir/ops/index.ts";
+import { halve } from "../../src/ir/passes/halve.ts";
+import { PassContext } from "../../src/ir/passes/pass.ts";
 import { compileGraph } from "../../src/ir/pipeline.ts";
 import { REVERSE_SCALE, REVERSE_UNIT, REVERSE_WIDE_SCALE, REVERSE_WIDE_UNIT } from "../../src/ir/reverse/streams.ts";
 import { type Stack, stackStep, stored } from "../support/reversible.ts";
@@ -100,7 +101,7 @@ test("exact on WebGPU, 24 layers, frozen weights as bf16: the bits of everything
   const device = await testDevice();
   try {
     const step = stackStep({ kind: 1, layers: 24, dropout: 0.1 });
-    const { graph } = compileGraph(halveFrozen(step, [], "bf16"), { options: { reverse: "exact" } });
+    const { graph } = compileGraph(halve.run(step, new PassContext(new Map(), { halves: "bf16" })), { options: { reverse: "exact" } });
     const on = async (g: Graph) => Object.fromEntries([...(await runWebGPU(device, g, givenFor(g)))].map(([name, v]) => [name, [...v]]));
     const again = await on(graph);
     expect([again["output:reverse_check"], again["output:reverse_range"]]).toEqual([[0], [0]]);

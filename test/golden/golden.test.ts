@@ -8,8 +8,8 @@ import { writeFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
+import { passes } from "../../src/backends/lowering.ts";
 import { readMappings } from "../../src/formats/adapters/mapping.ts";
-import { pipeline } from "../../src/ir/pipeline.ts";
 import { type DeviceChoice, openEngine } from "../../src/node/engine.ts";
 import { NodeFiles } from "../../src/node/files.ts";
 import type { Engine } from "../../src/train/engine/engine.ts";
@@ -58,7 +58,7 @@ describe(`goldens on ${device}`, () => {
 
   // all cases at once: PEFTC_WITHOUT
   const [small] = goldens.cases.filter((c) => c.kind === "peft");
-  const optional = new Set(pipeline.filter((p) => p.optional).map((p) => p.name));
+  const optional = new Set(passes.filter((p) => p.optional).map((p) => p.name));
   if (small && device !== "reference" && device !== "torch" && without === undefined)
     test.each([...optional])("without the pass %s", async (pass) => {
       const engine = await openEngine(device, { without: [pass] });

@@ -5,7 +5,6 @@ import { Builder } from "../../src/ir/build.ts";
 import { type Graph, type Node, order, type Result } from "../../src/ir/graph.ts";
 import { roll, unroll } from "../../src/ir/loops.ts";
 import { chunk } from "../../src/ir/passes/chunk.ts";
-import { cse } from "../../src/ir/passes/cse.ts";
 import { bytesOf, cheap } from "../../src/ir/passes/cut/choose.ts";
 import { FlowNetwork } from "../../src/ir/passes/cut/flow.ts";
 import { crossing, halvesOf, keptBytes } from "../../src/ir/passes/cut/halves.ts";
@@ -17,6 +16,7 @@ import { PassContext } from "../../src/ir/passes/pass.ts";
 import { simplify } from "../../src/ir/passes/simplify.ts";
 import { Scope, ScopedBuilder } from "../../src/ir/rewrite.ts";
 import { verify } from "../../src/ir/verify.ts";
+import { cse } from "../support/cse.ts";
 import { difference, programs, run, withGradients } from "./loop-programs.ts";
 
 const context = () => new PassContext();

@@ -2,7 +2,6 @@ import { describe, expect, test } from "@jest/globals";
 import fc from "fast-check";
 import type { Graph } from "../../src/ir/graph.ts";
 import { canonical } from "../../src/ir/passes/canonical.ts";
-import { cse } from "../../src/ir/passes/cse.ts";
 import { expand } from "../../src/ir/passes/expand.ts";
 import { fold } from "../../src/ir/passes/fold.ts";
 import { type Pass, PassContext, runPasses } from "../../src/ir/passes/pass.ts";
@@ -10,6 +9,7 @@ import { simplify } from "../../src/ir/passes/simplify.ts";
 import { compileGraph, pipeline } from "../../src/ir/pipeline.ts";
 import { print } from "../../src/ir/print.ts";
 import { verify } from "../../src/ir/verify.ts";
+import { cse } from "../support/cse.ts";
 import { expectEqual } from "../support/equal.ts";
 import { randomGraph, supplies } from "../support/random-graph.ts";
 

@@ -4,7 +4,6 @@ import { Bug, type Graph, InputError, Limit, type Node, order, sizes } from "../
 import { interpret } from "../../src/ir/interpret.ts";
 import { tensor } from "../../src/ir/ops/index.ts";
 import { canonical } from "../../src/ir/passes/canonical.ts";
-import { cse } from "../../src/ir/passes/cse.ts";
 import { expand } from "../../src/ir/passes/expand.ts";
 import { fold } from "../../src/ir/passes/fold.ts";
 import { grad } from "../../src/ir/passes/grad.ts";
@@ -19,6 +18,7 @@ import { print } from "../../src/ir/print.ts";
 import { allNodes } from "../../src/ir/rewrite.ts";
 import { verify } from "../../src/ir/verify.ts";
 import { evaluateScalars } from "../../src/runtime/scalars.ts";
+import { cse } from "../support/cse.ts";
 import { expectEqual } from "../support/equal.ts";
 import { suppliesFor, TINY, trainingStep } from "../support/transformer.ts";
 

@@ -6,7 +6,6 @@ import { graphCost } from "../../src/ir/flops.ts";
 import { type Graph, type Node, order, sizes } from "../../src/ir/graph.ts";
 import type { Supplies } from "../../src/ir/interpret.ts";
 import { type Tensor, tensor } from "../../src/ir/ops/index.ts";
-import { cse } from "../../src/ir/passes/cse.ts";
 import { fold } from "../../src/ir/passes/fold.ts";
 import { PassContext, runPasses } from "../../src/ir/passes/pass.ts";
 import { levelsOf, Prices } from "../../src/ir/passes/products/prices.ts";
@@ -14,6 +13,7 @@ import { products } from "../../src/ir/passes/products.ts";
 import { simplify } from "../../src/ir/passes/simplify.ts";
 import { print } from "../../src/ir/print.ts";
 import { verify } from "../../src/ir/verify.ts";
+import { cse } from "../support/cse.ts";
 import { expectEqual } from "../support/equal.ts";
 import { randomGraph, supplies } from "../support/random-graph.ts";
 

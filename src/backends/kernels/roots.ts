@@ -26,6 +26,10 @@ export function isView(n: Node): boolean {
   return isPlainMove(n) || rowOf(n).role === "barrier";
 }
 
+/** Movement to another shape that keeps every element and their order: `reshape`, or an `expand` that widens nothing. */
+export const isReshape = (n: Node): boolean =>
+  rowOf(n).role === "move" && n.attrs.shape !== undefined && elements(n) === elements(n.inputs[0]);
+
 /** What is read only when something else has been computed. */
 export const isFence = (n: Node): boolean => rowOf(n).role === "barrier" && n.inputs.length > 1;
 

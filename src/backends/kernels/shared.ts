@@ -3,6 +3,7 @@
  * themselves: turns of a loop of layers, updates of parameters of one shape, and plans of one graph under different budgets come to the same kernels.
  */
 import type { Node } from "../../ir/graph.ts";
+import type { DriverHooks } from "../../ir/passes/pass.ts";
 import { attrsKey } from "../../ir/rewrite.ts";
 import type { InMemory } from "./build.ts";
 import type { LoopLanguage } from "./kernel.ts";
@@ -21,6 +22,8 @@ export class SharedKernels {
   private readonly known = new Map<string, readonly Template[] | string>();
   /** How often kernels were built, rather than found. */
   built = 0;
+  /** `hooks`: of who looks at how graphs are lowered, or leaves a pass out: kernels of such are shared with no others. */
+  constructor(readonly hooks: DriverHooks = {}) {}
 
   /**
    * What `make` builds of `roots`, or built of others of the same structure. `stored`: those whose values are needed outside.

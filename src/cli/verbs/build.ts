@@ -1,11 +1,12 @@
 import type { Command } from "commander";
+import { passes } from "../../backends/lowering.ts";
 import { guaranteed } from "../../ground/limits.ts";
 import { InputError } from "../../ir/errors.ts";
-import { pipeline } from "../../ir/pipeline.ts";
 import { packageVersion } from "../../node/package.ts";
-import { backendEngine, compilationOf } from "../../train/engine/backend.ts";
+import { backendEngine } from "../../train/engine/backend.ts";
 import { requireBudget } from "../../train/engine/budget.ts";
 import type { BuildOptions, EntryPoint } from "../../train/engine/engine.ts";
+import { printPasses } from "../../train/engine/look.ts";
 import { writePackage } from "../../train/engine/package.ts";
 import { referenceEngine } from "../../train/engine/reference.ts";
 import { generationPoints } from "../../train/stages/generate.ts";
@@ -38,12 +39,12 @@ export function build(program: Command, io: Io): void {
     .option("--stop-after <pass>", "with --print: end there")
     .addHelpText(
       "after",
-      `\nExample:\n  peftc build specs/examples/quickstart.peft -o built\n  peftc build specs/examples/quickstart.peft --print products\n\nPasses: ${pipeline.map((p) => p.name).join(", ")}\n`,
+      `\nExample:\n  peftc build specs/examples/quickstart.peft -o built\n  peftc build specs/examples/quickstart.peft --print products\n\nPasses: ${[...new Set(passes.map((p) => p.name))].join(", ")}\n`,
     )
     .action(async (file: string, options: BuildCommand) => {
       const session = new Session(io, options);
       if (options.target !== undefined && options.target !== "native") return forTorch(file, options, session, io);
-      const names = pipeline.map((p) => p.name);
+      const names = [...new Set(passes.map((p) => p.name))];
       for (const pass of [options.print, options.stopAfter]) {
         if (pass !== undefined && pass !== "*" && !names.includes(pass))
           throw new Usage(`there is no pass ${pass}`, [`the passes are: ${names.join(", ")}`]);
@@ -54,8 +55,12 @@ export function build(program: Command, io: Io): void {
           : {
               print: options.print ?? options.stopAfter,
               stopAfter: options.stopAfter,
-              onPrint: (pass: string, text: string) =>
-                io.out(session.json ? line({ event: "graph", pass, text }) : `--- after ${pass}\n${text}\n`),
+              onPrint: (pass: string, text: string, of?: string) =>
+                io.out(
+                  session.json
+                    ? line({ event: "graph", pass, of, text })
+                    : `--- after ${pass}${of === undefined ? "" : ` of ${of}`}\n${text}\n`,
+                ),
             };
       const project = session.open(file);
       const driver = { device: "a built program", reason: "", memory: Number.POSITIVE_INFINITY, depth: 1, open: never };
@@ -78,10 +83,7 @@ export function build(program: Command, io: Io): void {
       }
       if (points.length === 0) throw new Usage(`${file} has no stage to build`, ["add `train { ... }` or `generate { ... }`"]);
       if (options.print !== undefined || options.stopAfter !== undefined) {
-        for (const point of points) {
-          if (!session.json) io.out(`--- ${point.name}\n`);
-          compilationOf(point, how, hooks).finish();
-        }
+        await printPasses(points, how, hooks, (name) => session.json || io.out(`--- ${name}\n`));
         return;
       }
       if (options.output === undefined) throw new Usage("where to? give a folder with -o");

@@ -1,8 +1,9 @@
 import { Builder } from "../../ir/build.ts";
 import { type Node, order, type Result, type Span } from "../../ir/graph.ts";
-import { halveFrozen } from "../../ir/half.ts";
 import { isHalfFormat } from "../../ir/ops/halves.ts";
 import { rowOf } from "../../ir/ops/index.ts";
+import { halve } from "../../ir/passes/halve.ts";
+import { PassContext } from "../../ir/passes/pass.ts";
 import type { Entry, TrainStage } from "../project.ts";
 import { attach } from "./attach.ts";
 import type { Attachment } from "./attachment.ts";
@@ -62,7 +63,7 @@ export function trainStage(e: Elaborator, s: Settings<"train">, base: { name: st
   const kept = (entry: Entry): Entry => {
     if (!isHalfFormat(precision)) return entry;
     const trained = first.trained.map((p) => p.name);
-    return { ...entry, graph: halveFrozen(entry.graph, trained, precision) };
+    return { ...entry, graph: halve.run(entry.graph, new PassContext(new Map(), { trained, halves: precision })) };
   };
   return {
     ...base,

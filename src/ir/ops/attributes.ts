@@ -38,7 +38,8 @@ export type AttrsOf = MovementAttrs & {
   draw: Shape & { readonly kind: "uniform" | "normal" | "bits" };
   input: Declared;
   state: Declared;
-  param: Omit<Declared, "dtype">;
+  /** f32 without a `dtype`; words that are made of weights at loading have one. */
+  param: Omit<Declared, "dtype"> & Partial<Pick<Declared, "dtype">>;
   arg: { readonly index: number };
   quantise: Block;
   dequantise: Block & Shape;

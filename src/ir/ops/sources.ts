@@ -21,7 +21,7 @@ const declared =
   (op: SourceName, dtype?: DType) =>
   (types: readonly Type[], attrs: { readonly shape: readonly Dim[]; readonly dtype?: DType }): Type => {
     needCount(op, types, 0);
-    return { dtype: dtype ?? attrs.dtype!, shape: attrs.shape };
+    return { dtype: attrs.dtype ?? dtype!, shape: attrs.shape };
   };
 
 function supplied(op: "input" | "param" | "state", doc: string, dtype?: DType): Op {
@@ -86,7 +86,7 @@ export const sources: { readonly [K in SourceName]: Op<AttrsFor<K>> } = {
     ],
   },
   input: supplied("input", "input {name, shape, dtype}: what the caller gives each time: columns of a batch, scalars of a step."),
-  param: supplied("param", "param {name, shape}: a parameter, f32.", "f32"),
+  param: supplied("param", "param {name, shape, dtype}: a parameter, f32 but where `hoist` says otherwise.", "f32"),
   state: supplied("state", "state {name, shape, dtype}: a value kept from step to step: caches, moments."),
   arg: {
     doc: "arg {index}: a parameter of a loop's body. Its type is that of the value it stands for, so it is made with that type, not by inference.",

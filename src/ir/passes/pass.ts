@@ -4,6 +4,7 @@
  */
 
 import type { HostScalar } from "../../ground/program.ts";
+import type { HalfFormat } from "../../ground/weights.ts";
 import { Bug } from "../errors.ts";
 import type { Graph, Span } from "../graph.ts";
 
@@ -23,6 +24,10 @@ export interface PassOptions {
   readonly recompute?: number | undefined;
   /** Names of parameters that change from run to run, beside those that the graph itself updates; all others are fixed at loading. */
   readonly trained?: readonly string[] | undefined;
+  /** Frozen weights are read in this format. */
+  readonly halves?: HalfFormat | undefined;
+  /** The graph is what a loop does in one of its iterations. */
+  readonly body?: boolean;
   /** Names of scalar inputs that the host knows before a step runs; `step` and `steps`, if left out. */
   readonly hostInputs?: readonly string[];
 }
@@ -80,7 +85,8 @@ export class PassContext {
   }
 }
 
-export interface Pass {
+/** What the generated table says of a pass. */
+export interface PassRow {
   readonly name: string;
   /** What it expects, and what it gives: one line each, for the generated table. */
   readonly before: string;
@@ -89,20 +95,27 @@ export interface Pass {
   readonly law: string;
   /** Graphs can be lowered without it: it makes them smaller or faster, and nothing else. */
   readonly optional?: true;
+}
+
+export interface Pass extends PassRow {
+  /** What it makes may be there already: the driver makes equal nodes one behind it. */
+  readonly doubles?: true;
   run(graph: Graph, context: PassContext): Graph;
 }
 
-/** How the driver checks and shows graphs; handed in, so that a test can watch it. */
-interface Inspection {
+/** How the driver checks, cleans and shows graphs; handed in, so that a test can watch it. */
+export interface Inspection {
+  /** Makes equal nodes one, behind passes that leave such. */
+  cleanUp?(graph: Graph): Graph;
   /** Throws `Bug` if the graph is ill-formed. */
   verify(graph: Graph): void;
   print(graph: Graph): string;
 }
 
 export interface DriverHooks {
-  /** Called after the pass named `print` (every pass, if `"*"`) with the text of the graph. */
+  /** Called after the pass named `print` (every pass, if `"*"`) with the text of the graph, and whose it is where several are under way. */
   readonly print?: string | undefined;
-  readonly onPrint?: ((pass: string, text: string) => void) | undefined;
+  readonly onPrint?: ((pass: string, text: string, of?: string) => void) | undefined;
   /** Ends after this pass. */
   readonly stopAfter?: string | undefined;
   /** Optional passes that are left out, to see what they are worth. */
@@ -126,7 +139,10 @@ export function runPasses(
   let current = graph;
   for (const pass of passes) {
     context.pass = pass.name;
-    const next = blame(pass, "failed on", current, inspect, () => pass.run(current, context));
+    const next = blame(pass, "failed on", current, inspect, () => {
+      const made = pass.run(current, context);
+      return pass.doubles && inspect.cleanUp ? inspect.cleanUp(made) : made;
+    });
     blame(pass, "left an ill-formed graph", next, inspect, () => inspect.verify(next));
     current = next;
     if (hooks.print === pass.name || hooks.print === "*") hooks.onPrint?.(pass.name, inspect.print(current));
@@ -134,8 +150,18 @@ export function runPasses(
   return current;
 }
 
+/** Of hooks that name passes of a longer list, those that name passes of this part of it. */
+export function hooksFor(passes: readonly PassRow[], { print, onPrint, stopAfter, without }: DriverHooks): DriverHooks {
+  const mine = (name: string | undefined): boolean => passes.some((p) => p.name === name);
+  return {
+    ...(print !== undefined && (print === "*" || mine(print)) && { print, onPrint }),
+    ...(mine(stopAfter) && { stopAfter }),
+    ...(without !== undefined && { without: without.filter(mine) }),
+  };
+}
+
 /** Throws `Bug` if a hook names no pass of the list. */
-export function requirePass(passes: readonly Pass[], hooks: DriverHooks): void {
+export function requirePass(passes: readonly PassRow[], hooks: DriverHooks): void {
   const known = new Set(passes.map((p) => p.name));
   for (const name of [hooks.print, hooks.stopAfter])
     if (name !== undefined && name !== "*" && !known.has(name))

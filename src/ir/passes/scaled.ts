@@ -17,6 +17,7 @@ export const scaled: Pass = {
   after:
     "no number scales a product that is used once where a factor of a quarter of its size that is a product could be scaled, or a factor where a thin result could",
   law: "results are equal up to rounding",
+  doubles: true,
   run: (graph) => moveNumbers(graph),
 };
 

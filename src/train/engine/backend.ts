@@ -1,6 +1,7 @@
 /** An engine over a device: graphs go through the pipeline and become a program, the device opens it. */
 import { type CompiledProgram, compileProgram, type TargetOptions } from "../../backends/compile.ts";
 import { SharedKernels } from "../../backends/kernels/shared.ts";
+import { passes, tell } from "../../backends/lowering.ts";
 import type { Program, Session } from "../../ground/program.ts";
 import { UPDATE_ROWS } from "../../ir/accumulate.ts";
 import { Builder } from "../../ir/build.ts";
@@ -8,7 +9,8 @@ import { graphCost } from "../../ir/flops.ts";
 import type { Graph, Node } from "../../ir/graph.ts";
 import { rowOf } from "../../ir/ops/index.ts";
 import { FINER } from "../../ir/passes/chunk.ts";
-import { Compilation, type CompileOptions } from "../../ir/pipeline.ts";
+import { hooksFor, requirePass } from "../../ir/passes/pass.ts";
+import { Compilation, type CompileOptions, early, pipeline } from "../../ir/pipeline.ts";
 import { allNodes } from "../../ir/rewrite.ts";
 import { memoryOf } from "./budget.ts";
 import type { BuildOptions, Built, Engine, EntryPoint } from "./engine.ts";
@@ -32,6 +34,7 @@ export interface Driver {
 export type Hooks = Pick<CompileOptions, "print" | "onPrint" | "stopAfter" | "without">;
 
 export function backendEngine(driver: Driver, hooks: Hooks = {}): Engine {
+  requirePass(passes, hooks);
   const { target, device, reason, memory, depth, rounding } = driver;
   return {
     device,
@@ -56,7 +59,7 @@ export function backendEngine(driver: Driver, hooks: Hooks = {}): Engine {
 /** Entries as they are compiled for slices of each size. What does not depend on that is computed once. */
 class Slices {
   /** Kernels of all plans that are made to meet a budget. */
-  readonly shared = new SharedKernels();
+  readonly shared: SharedKernels;
   private readonly whole: readonly Fitting[];
   private readonly others = new Map<number, readonly Fitting[]>();
   constructor(
@@ -65,6 +68,7 @@ class Slices {
     private readonly target: TargetOptions,
     hooks: Hooks,
   ) {
+    this.shared = new SharedKernels(hooks);
     this.whole = entries.map((entry) => {
       const differentiated = allNodes(entry.graph).some((n) => rowOf(n).role === "placeholder");
       return new Fitting(entry.name, differentiated, () => new Known(compilationOf(entry, options, hooks), target, this.shared));
@@ -172,9 +176,10 @@ function broughtIn({ brings = {}, tensors, params }: Program): string[] {
 }
 
 /** An entry point on its way through the passes. */
-export function compilationOf({ graph, sizes, growing }: EntryPoint, options: Partial<BuildOptions>, hooks: Hooks): Compilation {
+export function compilationOf({ name, graph, sizes, growing }: EntryPoint, options: Partial<BuildOptions>, hooks: Hooks): Compilation {
+  tell(early, [{ name, graph }], hooks);
   return new Compilation(graph, {
-    ...hooks,
+    ...hooksFor(pipeline, hooks),
     sizes,
     values: valuesOf(growing),
     options: {

@@ -3,13 +3,14 @@
  * if one bit differed, streams rebuilt from it would drift apart. So a part becomes a body, which both uses run: a loop of one turn each, lowered
  * once, whoever reads which of its values.
  */
-import { type Body, Bug, type Graph, type Node, node, order, type Result } from "../ir/graph.ts";
-import { LOOP_TYPE, makeArg } from "../ir/make.ts";
-import { rowOf } from "../ir/ops/index.ts";
-import { exportRead, withInputs } from "../ir/rebuild.ts";
-import { attrsKey } from "../ir/rewrite.ts";
-import { isTable, transparent } from "./kernels/emit.ts";
-import { isFence, isLeaf } from "./kernels/roots.ts";
+import { type Body, Bug, type Graph, type Node, node, order, type Result } from "../../ir/graph.ts";
+import { LOOP_TYPE, makeArg } from "../../ir/make.ts";
+import { rowOf } from "../../ir/ops/index.ts";
+import type { Pass } from "../../ir/passes/pass.ts";
+import { exportRead, withInputs } from "../../ir/rebuild.ts";
+import { attrsKey } from "../../ir/rewrite.ts";
+import { isTable, transparent } from "../kernels/emit.ts";
+import { isFence, isLeaf } from "../kernels/roots.ts";
 
 /** One of the two uses of a part. */
 interface Use {
@@ -25,8 +26,17 @@ interface Call {
   readonly results: readonly Node[];
 }
 
+export const calls: Pass = {
+  name: "calls",
+  before: "parts of loops that run backwards to the bit stand twice, with their numbers",
+  after: "each such part is a body, which both halves run: a loop of one iteration each",
+  law: "every result is the same, and both halves have the same bits",
+  doubles: true,
+  run: (graph) => withCalls(graph),
+};
+
 /** The graph with its parts as loops of one turn. */
-export function withCalls(graph: Graph): Graph {
+function withCalls(graph: Graph): Graph {
   const nodes = order(graph.results.map((r) => r.node));
   const calls = callsOf(nodes, graph.results);
   if (calls.size === 0) return graph;

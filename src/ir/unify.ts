@@ -1,29 +1,22 @@
 /**
- * Equal nodes are one. Draws are told apart by their keys, which hold the place they were written at, so that equal draws are the same
+ * The clean-up of the driver: equal nodes of a region are one. Draws are told apart by their keys, which hold the place they were written at, so that equal draws are the same
  * draw. Loops give up parameters that nobody reads, or that are another's twin.
  */
-import { makeArg, makeLoop } from "../build.ts";
-import type { Body, Graph, Loop, Node } from "../graph.ts";
-import { order } from "../graph.ts";
-import { mapRegions, rebuildHalves, remadeOn, Scope } from "../rewrite.ts";
-import type { Pass } from "./pass.ts";
+import { makeArg, makeLoop } from "./build.ts";
+import type { Body, Graph, Loop, Node } from "./graph.ts";
+import { order } from "./graph.ts";
+import { mapRegions, rebuildHalves, remadeOn, Scope } from "./rewrite.ts";
 
-export const cse: Pass = {
-  name: "cse",
-  before: "any graph",
-  after: "no two nodes of a region have the same op, operands and attributes",
-  law: "results are equal",
-  optional: true,
-  run: (graph: Graph) =>
-    mapRegions(graph, (roots, known) => (rewriteLoop) => {
-      const scope = new Scope();
-      return rebuildHalves(
-        roots,
-        (n, inputs) => (n.loop ? withFewerParameters(rewriteLoop(n, inputs)) : scope.intern(remadeOn(n, inputs))),
-        known,
-      );
-    }),
-};
+export function unify(graph: Graph): Graph {
+  return mapRegions(graph, (roots, known) => (rewriteLoop) => {
+    const scope = new Scope();
+    return rebuildHalves(
+      roots,
+      (n, inputs) => (n.loop ? withFewerParameters(rewriteLoop(n, inputs)) : scope.intern(remadeOn(n, inputs))),
+      known,
+    );
+  });
+}
 
 /** The loop without unread and doubled parameters, and without doubled or unread operands; itself if there are none. */
 function withFewerParameters(n: Node): Node {
