@@ -20,7 +20,9 @@ describe("every pass of lowering keeps what random graphs mean", () => {
     test(pass.name, () => {
       const same = (graph: Graph) => expectEqual(graph, pass.run(graph, new PassContext()), supplies);
       // a result that is stored as what it is reshaped from has another shape
-      const flat = ({ results }: Graph): Graph => ({ results: results.map((r) => ({ ...r, node: b.reshape(r.node, [(r.node.type.shape as number[]).reduce((p, q) => p * q, 1)]) })) });
+      const flat = ({ results }: Graph): Graph => ({
+        results: results.map((r) => ({ ...r, node: b.reshape(r.node, [(r.node.type.shape as number[]).reduce((p, q) => p * q, 1)]) })),
+      });
       if (pass !== storable) fc.assert(fc.property(randomGraph, same), { numRuns: 50 });
       else
         fc.assert(
