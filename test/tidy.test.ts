@@ -167,7 +167,7 @@ describe("rooms", () => {
   });
 });
 
-/** The reader of printed graphs, and the pass that makes loops of turns, which tests hold to their laws and no pipeline runs. */
+/** The reader of printed graphs, and the pass that makes loops of iterations, which tests hold to their laws and no pipeline runs. */
 const APART = ["src/ir/parse.ts", "src/ir/passes/roll.ts"];
 
 /** Source texts of threads, which run in Node as well as in a page. */

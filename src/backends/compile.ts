@@ -222,8 +222,8 @@ class WebGPUTarget implements Target {
   /** By a kernel's name: where it runs. */
   private readonly labels = new Map<string, Set<string>>();
   private readonly names = new Names();
-  /** All turns of a loop have the same kernel objects: where their operands lie alike, so do their texts. */
-  private readonly turns = new WeakMap<LoopLanguage, Map<string, Dispatch>>();
+  /** All iterations of a loop have the same kernel objects: where their operands lie alike, so do their texts. */
+  private readonly iterations = new WeakMap<LoopLanguage, Map<string, Dispatch>>();
   constructor(private readonly limits: WebGPULimits) {}
 
   slots(): number {
@@ -245,7 +245,7 @@ class WebGPUTarget implements Target {
     const { alignment } = this.limits;
     const pages = [...new Set(placed.map((p) => `${p.arena} ${p.page}`))];
     const alike = placed.map((p) => `${pages.indexOf(`${p.arena} ${p.page}`)} ${p.offset % alignment} ${p.bytes} ${p.dtype}`).join("\n");
-    const first = this.turns.get(kernel)?.get(alike);
+    const first = this.iterations.get(kernel)?.get(alike);
     const ranges = placed.map((p) => aligned(p, alignment));
     const clash = ranges.some((r, i) => ranges.some((o, j) => j !== i && overlap(r, o)));
     const numberOf = (r: Placed): number => {
@@ -272,8 +272,8 @@ class WebGPUTarget implements Target {
     // one launch, with a binding for each operand in their order
     const plain = made.length === 1 && made[0].ranges.length === ranges.length && made[0].ranges.every((r, i) => sameRange(r, ranges[i]));
     if (plain && !clash) {
-      if (!this.turns.has(kernel)) this.turns.set(kernel, new Map());
-      this.turns.get(kernel)!.set(alike, out[0]);
+      if (!this.iterations.has(kernel)) this.iterations.set(kernel, new Map());
+      this.iterations.get(kernel)!.set(alike, out[0]);
     }
     return out;
   }

@@ -17,7 +17,7 @@ export interface PlanOptions {
   readonly stream?: ReadonlySet<string>;
 }
 
-/** A kernel and the places of its operands: tensors of the program, or ranges within a turn of a loop. */
+/** A kernel and the places of its operands: tensors of the program, or ranges within an iteration of a loop. */
 export interface PlannedKernel<T = number> {
   readonly kernel: LoopLanguage;
   /** Of a product that may skip zeros: see `Counted.measureOf`. */

@@ -7,6 +7,7 @@
 import type { Arena, ArenaName, Placed, StorageType } from "../ground/program.ts";
 import { Bug, Limit, type Node, type Result, sizes } from "../ir/graph.ts";
 import { attrsOf, rowOf } from "../ir/ops/index.ts";
+import { Inner, type Range, unfold } from "./iterations.ts";
 import { isTable } from "./kernels/emit.ts";
 import { isLeaf } from "./kernels/roots.ts";
 import { isDerived } from "./load.ts";
@@ -27,7 +28,6 @@ import {
 } from "./places.ts";
 import { type Scheduled, storageKey } from "./schedule.ts";
 import type { Counted } from "./sparse.ts";
-import { Inner, type Range, unfold } from "./turns.ts";
 
 interface PlannedHost {
   readonly host: Node;
@@ -192,7 +192,7 @@ export function plan(inputs: readonly PlanInput[], options: PlanOptions, counted
       if (s.loop) {
         const room: Range = { arena: "activations", offset: rooms.get(s)!.offset, bytes: rooms.get(s)!.bytes, dtype: "f32" };
         const home = { has: (n: Node) => where.has(n) || isLeaf(n), rangeOf: (n: Node) => absolute(tensorOf(n)) };
-        for (const k of unfold(inner.turns(s, home, room)))
+        for (const k of unfold(inner.iterations(s, home, room)))
           planned.push({
             ...k,
             part: part ?? k.part,

@@ -25,7 +25,7 @@ export function sitesOf(lowered: Pick<Lowered, "scheduled" | "bodies">, trained:
     for (const step of scheduled.steps) {
       if (step.loop?.loop) {
         const { loop, inputs } = step.loop;
-        const runs = new Map(loop.turns.map((turn) => [turn.body, turn]));
+        const runs = new Map(loop.iterations.map((iteration) => [iteration.body, iteration]));
         for (const [body, { args }] of runs) {
           const { params } = loop.bodies[body];
           const inside = new Map(

@@ -69,7 +69,7 @@ export class MemoryTarget implements Target {
   slots(kernel: LoopLanguage): number {
     return this.print(this.keyOf(kernel), kernel, undefined).units;
   }
-  /** All turns of a loop have the same kernel objects: their text is looked for once. */
+  /** All iterations of a loop have the same kernel objects: their text is looked for once. */
   private keyOf(kernel: LoopLanguage): string {
     const key = this.made.keys.get(kernel) ?? JSON.stringify({ ...kernel, name: "" });
     this.made.keys.set(kernel, key);

@@ -5,7 +5,7 @@ import type { Entry, TokenizerSource } from "./project.ts";
 interface StageBase {
   readonly name: string;
   readonly span: Span;
-  /** `<file>/<name>` below the folder of runs, with the turn's number in a loop. */
+  /** `<file>/<name>` below the folder of runs, with the iteration's number in a loop. */
   readonly folder: string;
   readonly tokenizer: TokenizerSource | undefined;
   /** Whether its model writes its answers apart from what it reads (an encoder–decoder): targets then are texts of their own. */

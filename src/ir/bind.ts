@@ -108,8 +108,8 @@ function bindLoop(n: Node, loop: Loop, inputs: readonly Node[], sizes: ReadonlyM
     return { params, results };
   });
   if (same) return n;
-  const turns = loop.turns.map((t) => ({ body: t.body, args: [...t.args, ...addedArgs[t.body]] }));
-  return makeLoop([...inputs, ...added], { carried: loop.carried, bodies, turns }, n.origin, bindAttrs(n.attrs, sizes));
+  const iterations = loop.iterations.map((t) => ({ body: t.body, args: [...t.args, ...addedArgs[t.body]] }));
+  return makeLoop([...inputs, ...added], { carried: loop.carried, bodies, iterations }, n.origin, bindAttrs(n.attrs, sizes));
 }
 
 const mentions = (d: Dim, sizes: ReadonlyMap<string, number>): boolean => symbolsOf(d).some((s) => sizes.has(s));

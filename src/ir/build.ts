@@ -359,10 +359,10 @@ export class Builder {
   carried(loop: Node, index: number): Node {
     return this.make("get", [loop], { output: "carried", index });
   }
-  exported(loop: Node, turn: number, index: number): Node {
-    return this.make("get", [loop], { output: "export", turn, index });
+  exported(loop: Node, iteration: number, index: number): Node {
+    return this.make("get", [loop], { output: "export", iteration, index });
   }
-  /** The exports of all turns, one behind the other along the leading axis. */
+  /** The exports of all iterations, one behind the other along the leading axis. */
   joined(loop: Node, index: number): Node {
     return this.make("get", [loop], { output: "joined", index });
   }

@@ -38,7 +38,7 @@ export function elementsOf(n: Node): number {
   return 0;
 }
 
-/** The cost of one run of the graph, loops counted turn by turn. Sizes are bound. */
+/** The cost of one run of the graph, loops counted iteration by iteration. Sizes are bound. */
 export function graphCost(graph: Graph): GraphCost {
   return regionCost(graph.results.map((r) => r.node));
 }
@@ -55,7 +55,7 @@ function regionCost(roots: readonly Node[]): GraphCost {
     }
     // A loop that stands in the backward half is backward whole, whatever the marks inside say.
     const bodies = n.loop.bodies.map((b) => regionCost(b.results));
-    for (const t of n.loop.turns) {
+    for (const t of n.loop.iterations) {
       const body = bodies[t.body];
       half.products += n.backward ? body.total.products : body.forward.products;
       half.elements += n.backward ? body.total.elements : body.forward.elements;

@@ -16,12 +16,12 @@ export interface Type {
   readonly shape: readonly Dim[];
 }
 
-/** One turn of one static loop; nodes of one turn carry the same tag until `roll` gathers them into a `loop` node. */
-export interface Turn {
+/** One iteration of one static loop; nodes of one iteration carry the same tag until `roll` gathers them into a `loop` node. */
+export interface Iteration {
   readonly loop: string;
-  readonly turn: number;
+  readonly iteration: number;
   readonly of: number;
-  readonly outer?: Turn | undefined;
+  readonly outer?: Iteration | undefined;
 }
 
 /** Where a node comes from: for messages, names of kernels, and rolling loops. */
@@ -29,7 +29,7 @@ export interface Origin {
   readonly span?: Span | undefined;
   /** Path of the module or attachment site it came from, e.g. `transformer.h.3.attn`. */
   readonly path: string;
-  readonly turn?: Turn | undefined;
+  readonly iteration?: Iteration | undefined;
   /** Set by reverse mode, and on what is computed again for it: made for the backward half. See `Node.backward`. */
   readonly half?: "backward" | undefined;
   /** Of what is computed twice, forward and again for the backward half: nodes of one part are in both the same, and get the same kernels. */
@@ -56,7 +56,7 @@ export interface Node {
   readonly origin: Origin;
   /** Of the backward half: made by a backward sweep, or depending on what is. All else is the forward half, which never reads this one. */
   readonly backward: boolean;
-  /** Of `loop` only: the different bodies, and for each turn which body it runs with which arguments. */
+  /** Of `loop` only: the different bodies, and for each iteration which body it runs with which arguments. */
   readonly loop?: Loop;
 }
 
@@ -70,19 +70,19 @@ export interface Body {
 }
 
 /**
- * `inputs` of a loop node are: the carried values going in (`carried` of them), then all other values that turns use, each once.
- * A turn's body gets the carried values, then `inputs[carried + k]` for k in its `args`. A value that is an argument of every turn is
+ * `inputs` of a loop node are: the carried values going in (`carried` of them), then all other values that iterations use, each once.
+ * An iteration's body gets the carried values, then `inputs[carried + k]` for k in its `args`. A value that is an argument of every iteration is
  * *captured*; the others are *rows*. Results are read with `get` nodes: `{ output: "carried", index }` is a carried-out value,
- * `{ output: "export", turn, index }` the index-th export of that turn's body, `{ output: "joined", index }` the index-th exports of all
- * turns, one behind the other along the leading axis. Turns run 0..n-1.
+ * `{ output: "export", iteration, index }` the index-th export of that iteration's body, `{ output: "joined", index }` the index-th exports of all
+ * iterations, one behind the other along the leading axis. Iterations run 0..n-1.
  */
 export interface Loop {
   readonly carried: number;
   readonly bodies: readonly Body[];
-  readonly turns: readonly { readonly body: number; readonly args: readonly number[] }[];
+  readonly iterations: readonly { readonly body: number; readonly args: readonly number[] }[];
   /**
-   * Places k among the values behind the carried ones that are cut along their leading axis: a turn gets the next part, as long as its
-   * parameter's leading axis. Every turn has them, and the parts of all turns are the whole.
+   * Places k among the values behind the carried ones that are cut along their leading axis: an iteration gets the next part, as long as its
+   * parameter's leading axis. Every iteration has them, and the parts of all iterations are the whole.
    */
   readonly sliced?: readonly number[];
 }

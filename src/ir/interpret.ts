@@ -34,7 +34,7 @@ export function evaluate(nodes: readonly Node[], supplies: Supplies = {}): Tenso
   return run(nodes, new Map(), supplies);
 }
 
-/** What a loop gives: carried-out values, and those exports that are read, by turn and index. */
+/** What a loop gives: carried-out values, and those exports that are read, by iteration and index. */
 interface Outcome {
   readonly carried: readonly Tensor[];
   readonly exports: ReadonlyMap<string, Tensor>;
@@ -47,7 +47,7 @@ interface Order {
   readonly reads: ReadonlyMap<Node, ReadonlySet<string>>;
 }
 
-const exportKey = (turn: unknown, index: unknown): string => `${String(turn)}.${String(index)}`;
+const exportKey = (iteration: unknown, index: unknown): string => `${String(iteration)}.${String(index)}`;
 
 function orderOf(roots: readonly Node[]): Order {
   const nodes = order(roots);
@@ -59,8 +59,8 @@ function orderOf(roots: readonly Node[]): Order {
     const from = n.inputs[0];
     if (!from?.loop || n.attrs.output === "carried") continue;
     if (!reads.has(from)) reads.set(from, new Set());
-    const turns = n.attrs.output === "joined" ? from.loop.turns.map((_, t) => t) : [n.attrs.turn];
-    for (const t of turns) reads.get(from)!.add(exportKey(t, n.attrs.index));
+    const iterations = n.attrs.output === "joined" ? from.loop.iterations.map((_, t) => t) : [n.attrs.iteration];
+    for (const t of iterations) reads.get(from)!.add(exportKey(t, n.attrs.index));
   }
   for (const r of roots) use(r);
   return { nodes, uses, reads };
@@ -111,10 +111,10 @@ function computed(n: Node, values: ReadonlyMap<Node, Tensor | Outcome>, supplies
 }
 
 function readLoop(n: Node, { carried, exports }: Outcome): Tensor | undefined {
-  const { output, turn, index } = attrsOf(n, "get");
+  const { output, iteration, index } = attrsOf(n, "get");
   if (output === "carried") return carried[index];
-  if (output === "export") return exports.get(exportKey(turn, index));
-  const parts = n.inputs[0].loop!.turns.map((_, t) => exports.get(exportKey(t, index))!);
+  if (output === "export") return exports.get(exportKey(iteration, index));
+  const parts = n.inputs[0].loop!.iterations.map((_, t) => exports.get(exportKey(t, index))!);
   return rowOf(CONCAT).eval(parts, CONCAT.attrs, CONCAT);
 }
 const CONCAT = node("concat", [], { axis: 0 }, { dtype: "f32", shape: [] }, { path: "" });
@@ -134,13 +134,13 @@ function supplied(n: Node, supply: "input" | "param" | "state" | "arg", supplies
 }
 
 function runLoop(n: Node, values: ReadonlyMap<Node, Tensor | Outcome>, supplies: Supplies, reads: ReadonlySet<string>): Outcome {
-  const { carried, bodies, turns } = n.loop!;
+  const { carried, bodies, iterations } = n.loop!;
   let state = n.inputs.slice(0, carried).map((i) => tensorOf(i, values));
   const exports = new Map<string, Tensor>();
   const done = new Map((n.loop!.sliced ?? []).map((k) => [k, 0]));
-  turns.forEach((turn, t) => {
-    const body = bodies[turn.body];
-    const args = turn.args.map((k, i) => {
+  iterations.forEach((iteration, t) => {
+    const body = bodies[iteration.body];
+    const args = iteration.args.map((k, i) => {
       const whole = tensorOf(n.inputs[carried + k], values);
       const from = done.get(k);
       if (from === undefined) return whole;

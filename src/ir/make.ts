@@ -27,13 +27,13 @@ export const makeArg = (index: number, type: Type, origin: Origin): Node => node
 /** The type of every loop node: it has no value of its own, `get` reads its results. */
 export const LOOP_TYPE: Type = { dtype: "i32", shape: [0] };
 
-/** A loop over `inputs` (see `Loop` in graph.ts), after checking that what each turn gets has its body's types. */
+/** A loop over `inputs` (see `Loop` in graph.ts), after checking that what each iteration gets has its body's types. */
 export function makeLoop(inputs: readonly Node[], loop: Loop, origin: Origin, attrs: Attrs = {}): Node {
   checkLoop(inputs, loop);
   return node("loop", inputs, attrs, LOOP_TYPE, origin, loop);
 }
 
-/** Throws `Bug` where a loop's turns, arguments, types or results do not fit together. */
+/** Throws `Bug` where a loop's iterations, arguments, types or results do not fit together. */
 export function checkLoop(inputs: readonly Node[], loop: Loop): void {
   const wrong = (why: string): never => {
     throw new Bug(`loop: ${why}`);
@@ -53,17 +53,17 @@ export function checkLoop(inputs: readonly Node[], loop: Loop): void {
     }
   });
   const sliced = new Map((loop.sliced ?? []).map((k) => [k, 0]));
-  loop.turns.forEach((turn, t) => {
-    const body = loop.bodies[turn.body] ?? wrong(`turn ${t} runs body ${turn.body}, which does not exist`);
-    if (turn.args.length !== body.params.length - loop.carried)
-      wrong(`turn ${t} gives ${turn.args.length} arguments to a body of ${body.params.length - loop.carried}`);
-    turn.args.forEach((k, i) => {
-      const value = inputs[loop.carried + k] ?? wrong(`turn ${t} uses operand ${k}, which does not exist`);
+  loop.iterations.forEach((iteration, t) => {
+    const body = loop.bodies[iteration.body] ?? wrong(`iteration ${t} runs body ${iteration.body}, which does not exist`);
+    if (iteration.args.length !== body.params.length - loop.carried)
+      wrong(`iteration ${t} gives ${iteration.args.length} arguments to a body of ${body.params.length - loop.carried}`);
+    iteration.args.forEach((k, i) => {
+      const value = inputs[loop.carried + k] ?? wrong(`iteration ${t} uses operand ${k}, which does not exist`);
       const part = sliced.get(k);
       const { type } = body.params[loop.carried + i];
       const got = part === undefined ? value.type : { ...value.type, shape: [type.shape[0], ...value.type.shape.slice(1)] };
       if (part !== undefined) sliced.set(k, part + Number(type.shape[0]));
-      if (!same(got, type)) wrong(`argument ${i} of turn ${t} has another type than its parameter`);
+      if (!same(got, type)) wrong(`argument ${i} of iteration ${t} has another type than its parameter`);
     });
   });
   for (const [k, rows] of sliced)

@@ -12,11 +12,11 @@ import {
   type Body,
   type DType,
   type Graph,
+  type Iteration,
   type Node,
   node,
   type Origin,
   type Result,
-  type Turn,
   type Type,
 } from "./graph.ts";
 
@@ -152,15 +152,15 @@ class Reader {
       bodies.push(this.body());
       this.blank();
     }
-    this.mark("turns");
-    const turns: { body: number; args: number[] }[] = [];
-    while (this.peek().kind === "number") turns.push({ body: this.integer(), args: this.list("(", ")", () => this.integer()) });
+    this.mark("iterations");
+    const iterations: { body: number; args: number[] }[] = [];
+    while (this.peek().kind === "number") iterations.push({ body: this.integer(), args: this.list("(", ")", () => this.integer()) });
     this.blank();
     this.mark("}");
     return node(op, [...carried, ...given], attrs, LOOP_TYPE, origin, {
       carried: carried.length,
       bodies,
-      turns,
+      iterations,
       ...(sliced ? { sliced } : {}),
     });
   }
@@ -201,16 +201,16 @@ class Reader {
 
   private origin(): Origin {
     const half = this.maybe("backward") ? { half: "backward" as const } : {};
-    const turn = this.maybe("turn") ? this.list("(", ")", () => this.turn())[0] : undefined;
+    const iteration = this.maybe("iteration") ? this.list("(", ")", () => this.iteration())[0] : undefined;
     const path = this.peek().kind === "path" ? this.take("path").slice(2) : "";
-    return turn ? { path, turn, ...half } : { path, ...half };
+    return iteration ? { path, iteration, ...half } : { path, ...half };
   }
-  private turn(): Turn {
+  private iteration(): Iteration {
     const loop = JSON.parse(this.take("string")) as string;
-    const turn = this.integer();
+    const iteration = this.integer();
     this.mark("/");
     const of = this.integer();
-    return this.maybe("in") ? { loop, turn, of, outer: this.turn() } : { loop, turn, of };
+    return this.maybe("in") ? { loop, iteration, of, outer: this.iteration() } : { loop, iteration, of };
   }
 
   // ---- attributes

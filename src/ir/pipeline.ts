@@ -43,7 +43,7 @@ const INSPECTION: Inspection = { verify, cleanUp: unify, print: (g) => print(g, 
 
 /**
  * Before `grad` nothing makes equal nodes one: a gradient may be asked for by any node. From there on loops are written out, since
- * contractions share work across turns and halves. Nothing makes equal nodes one behind `cut`, which makes copies on purpose.
+ * contractions share work across iterations and halves. Nothing makes equal nodes one behind `cut`, which makes copies on purpose.
  */
 export const pipeline: readonly Pass[] = [
   expand,

@@ -7,19 +7,19 @@
  *       body 0 (%3: f32[B, 4], %4: f32[4]) {
  *         %5 = reshape(%4) {shape: [1, 4]} : f32[1, 4]
  *         %6 = expand(%5) {shape: [B, 4]} : f32[B, 4]
- *         %7 = mul(%3, %6) : f32[B, 4] turn("h" 0/2) @ h.0
+ *         %7 = mul(%3, %6) : f32[B, 4] iteration("h" 0/2) @ h.0
  *         carry(%7) export()
  *       }
- *       turns 0(0) 0(0)
+ *       iterations 0(0) 0(0)
  *     }
  *     %8 = get(%2) {output: "carried", index: 0} : f32[B, 4]
  *     output "y" = %8
  *
- * `turns 0(0)`: a turn that runs body 0 with the operand number 0 of those given. `sliced(1)` behind `given`: the operands of which each
- * turn gets the next rows. Behind a node: its type, `backward` if it
- * was made by a backward sweep, the turn it was unrolled from, `@` and the path of its module. Places in the source are left out, so that the text depends on the program's meaning alone.
+ * `iterations 0(0)`: an iteration that runs body 0 with the operand number 0 of those given. `sliced(1)` behind `given`: the operands of which each
+ * iteration gets the next rows. Behind a node: its type, `backward` if it
+ * was made by a backward sweep, the iteration it was unrolled from, `@` and the path of its module. Places in the source are left out, so that the text depends on the program's meaning alone.
  */
-import { type Body, type Graph, type Node, order, type Turn } from "./graph.ts";
+import { type Body, type Graph, type Iteration, type Node, order } from "./graph.ts";
 import { rowOf, showType } from "./ops/index.ts";
 
 export interface PrintOptions {
@@ -74,14 +74,14 @@ class Printer {
   }
 
   private loop(n: Node, indent: string): void {
-    const { carried, bodies, turns, sliced } = n.loop!;
+    const { carried, bodies, iterations, sliced } = n.loop!;
     const head = `carried(${this.list(n.inputs.slice(0, carried))}) given(${this.list(n.inputs.slice(carried))})${sliced ? ` sliced(${sliced.join(", ")})` : ""}`;
     const attrs = this.attrs(n);
     this.lines.push(`${indent}${this.name(n)} = ${n.op} ${head}${attrs && ` ${attrs}`} {${origin(n)}`);
     bodies.forEach((body, i) => {
       this.body(body, i, carried, `${indent}  `);
     });
-    this.lines.push(`${indent}  turns${turns.map((t) => ` ${t.body}(${t.args.join(", ")})`).join("")}`, `${indent}}`);
+    this.lines.push(`${indent}  iterations${iterations.map((t) => ` ${t.body}(${t.args.join(", ")})`).join("")}`, `${indent}}`);
   }
 
   private body(body: Body, index: number, carried: number, indent: string): void {
@@ -120,10 +120,10 @@ class Printer {
   }
 }
 
-function turnText(t: Turn): string {
-  return `${JSON.stringify(t.loop)} ${t.turn}/${t.of}${t.outer ? ` in ${turnText(t.outer)}` : ""}`;
+function iterationText(t: Iteration): string {
+  return `${JSON.stringify(t.loop)} ${t.iteration}/${t.of}${t.outer ? ` in ${iterationText(t.outer)}` : ""}`;
 }
 
-function origin({ origin: { turn, path, half } }: Node): string {
-  return `${half ? ` ${half}` : ""}${turn ? ` turn(${turnText(turn)})` : ""}${path ? ` @ ${path}` : ""}`;
+function origin({ origin: { iteration, path, half } }: Node): string {
+  return `${half ? ` ${half}` : ""}${iteration ? ` iteration(${iterationText(iteration)})` : ""}${path ? ` @ ${path}` : ""}`;
 }

@@ -64,25 +64,25 @@ export function orderUntil(roots: readonly Node[], stop: (n: Node) => boolean): 
 /** Whether a node reads a result of a loop. */
 export const isGet = (n: Node): boolean => !n.loop && rowOf(n).role === "region";
 
-/** Which result a `get` reads: of which turn (the last for a carried-out value), at which place among the body's results. */
-export function readOf(get: Node): { readonly loop: Node; readonly turn: number; readonly result: number } {
+/** Which result a `get` reads: of which iteration (the last for a carried-out value), at which place among the body's results. */
+export function readOf(get: Node): { readonly loop: Node; readonly iteration: number; readonly result: number } {
   const loop = get.inputs[0];
-  const { carried, turns } = loop.loop!;
+  const { carried, iterations } = loop.loop!;
   const index = attrsOf(get, "get").index;
-  if (get.attrs.output === "carried") return { loop, turn: turns.length - 1, result: index };
-  return { loop, turn: attrsOf(get, "get").turn!, result: carried + index };
+  if (get.attrs.output === "carried") return { loop, iteration: iterations.length - 1, result: index };
+  return { loop, iteration: attrsOf(get, "get").iteration!, result: carried + index };
 }
 
 /** A read of an export that the loop has, or is about to have. */
-export const exportRead = (loop: Node, turn: number, index: number, of: Node): Node =>
-  node("get", [loop], { output: "export", turn, index }, of.type, loop.origin);
+export const exportRead = (loop: Node, iteration: number, index: number, of: Node): Node =>
+  node("get", [loop], { output: "export", iteration, index }, of.type, loop.origin);
 
 /** A `get` of a carried-out value. */
 export const carriedRead = (loop: Node, index: number): Node =>
   node("get", [loop], { output: "carried", index }, loop.inputs[index].type, loop.origin);
 
 /**
- * Nodes of a body whose value is the same in all turns by construction: they reach no parameter, only constants and what is cheap to
+ * Nodes of a body whose value is the same in all iterations by construction: they reach no parameter, only constants and what is cheap to
  * compute from them. Cheap means elementwise, or moved about.
  */
 export function constantNodes(nodes: readonly Node[], opaque: (n: Node) => boolean = () => false): Set<Node> {

@@ -33,14 +33,14 @@ function withFewerParameters(n: Node): Node {
   const keptArgs: number[][] = [];
   let changed = false;
   loop.bodies.forEach((body, index) => {
-    const turns = loop.turns.filter((t) => t.body === index);
+    const iterations = loop.iterations.filter((t) => t.body === index);
     const read = new Set(order(body.results));
     const byValue = new Map<string, number>();
     const kept: number[] = [];
     const twin = new Map<Node, Node>();
     for (let p = carried; p < body.params.length; p++) {
       if (!read.has(body.params[p])) continue;
-      const key = turns.map((t) => place[t.args[p - carried]]).join();
+      const key = iterations.map((t) => place[t.args[p - carried]]).join();
       const first = byValue.get(key);
       if (first === undefined) {
         byValue.set(key, p);
@@ -67,10 +67,10 @@ function withFewerParameters(n: Node): Node {
       results: rebuildHalves(body.results, (x, inputs) => (x.loop ? remadeOn(x, inputs) : scope.intern(remadeOn(x, inputs))), known),
     });
   });
-  const turns = loop.turns.map((t) => ({ body: t.body, args: keptArgs[t.body].map((k) => place[t.args[k]]) }));
-  const used = new Set(turns.flatMap((t) => t.args));
+  const iterations = loop.iterations.map((t) => ({ body: t.body, args: keptArgs[t.body].map((k) => place[t.args[k]]) }));
+  const used = new Set(iterations.flatMap((t) => t.args));
   if (!changed && used.size === given.length) return n;
   const live = [...used].sort((a, b) => a - b);
-  const next: Loop = { carried, bodies, turns: turns.map((t) => ({ body: t.body, args: t.args.map((k) => live.indexOf(k)) })) };
+  const next: Loop = { carried, bodies, iterations: iterations.map((t) => ({ body: t.body, args: t.args.map((k) => live.indexOf(k)) })) };
   return makeLoop([...n.inputs.slice(0, carried), ...live.map((k) => given[k])], next, n.origin, n.attrs);
 }

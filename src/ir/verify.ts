@@ -9,7 +9,7 @@ import { attrsOf, rowOf, type Solver, showType, TypeMismatch } from "./ops/index
 const sameType = (a: Type, b: Type): boolean => a.dtype === b.dtype && sameShape(a.shape, b.shape);
 
 /**
- * Every op is in the table; every type is the one its row infers; loops fit their turns, and nothing crosses into a body but its
+ * Every op is in the table; every type is the one its row infers; loops fit their iterations, and nothing crosses into a body but its
  * parameters; loops are read by `get` alone; names of results are unique in their role, and what goes back to a parameter or a state has
  * its type.
  */

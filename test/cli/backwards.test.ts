@@ -49,20 +49,20 @@ async function said(spec: string): Promise<string> {
 test("check names the line of what keeps a loop from running backwards", async () => {
   const text = await said(bert(own("a * f(b)")));
   expect(text).toContain(
-    "own.bert.encoder (4 turns) runs backwards: no, mul of own.bert.encoder (main.peft:12): the factor is no static number",
+    "own.bert.encoder (4 iterations) runs backwards: no, mul of own.bert.encoder (main.peft:12): the factor is no static number",
   );
 });
 
 test("check says what runs backwards, and how wide its streams are", async () => {
   const text = await said(bert(own("a + f(b)")));
-  expect(text).toContain("own.bert.encoder (4 turns) runs backwards: yes");
-  expect(text).toContain("own.bert.encoder (4 turns): streams have 64 bits, as no norm keeps them from growing by 1.00 a turn");
+  expect(text).toContain("own.bert.encoder (4 iterations) runs backwards: yes");
+  expect(text).toContain("own.bert.encoder (4 iterations): streams have 64 bits, as no norm keeps them from growing by 1.00 an iteration");
   expect(await said(bert("attach wiring = MEFT3() to bert.bert.encoder.layer"))).not.toContain("64 bits");
 });
 
-test("where only the first token is read behind a stack, all of its turns run backwards all the same", async () => {
+test("where only the first token is read behind a stack, all of its iterations run backwards all the same", async () => {
   const text = await said(bert("attach wiring = MEFT1(size: 2) to bert.bert.encoder.layer", 6));
-  expect(text).toContain("wiring.bert.encoder (6 turns) runs backwards: yes");
+  expect(text).toContain("wiring.bert.encoder (6 iterations) runs backwards: yes");
 });
 
 const ROWS = ["the sea", "a king of old", "what is", "the way of it"].map((text, i) => JSON.stringify({ text, label: i % 2 })).join("\n");
@@ -95,9 +95,11 @@ test("beyond its bound a run in f32 keeps values more often, says so, and loses 
   const run = await trained(bert(wiring, 3, "1e-5"));
   const said = run.notes.join("\n");
   expect(said).toMatch(
-    /rebuilt values are off by .* after \d+ turns: an error grows by .* a turn, as with Jacobians of norm .*; the bound was .*, for 1/,
+    /rebuilt values are off by .* after \d+ iterations: an error grows by .* an iteration, as with Jacobians of norm .*; the bound was .*, for 1/,
   );
-  expect(said).toMatch(/more than `reverse` allows: the step is made again, and values are kept every (turn|\d turns) from here on/);
+  expect(said).toMatch(
+    /more than `reverse` allows: the step is made again, and values are kept every (iteration|\d iterations) from here on/,
+  );
   expect([run.err, run.losses.length]).toEqual(["", 1]);
   const stored = await trained(bert(wiring, 3, "0"));
   run.losses.forEach((loss, i) => expect(Math.abs(loss - stored.losses[i])).toBeLessThan(1e-2 * stored.losses[i]));

@@ -58,7 +58,7 @@ describe("streams that no norm holds", () => {
     const step = stackStep(far);
     const { graph, notes } = compileGraph(step, { options: { reverse: "exact" } });
     expect(notes.map((n) => n.text)).toContainEqual(
-      expect.stringMatching(/streams have 64 bits, as no norm keeps them from growing by 1\.\d+ a turn/),
+      expect.stringMatching(/streams have 64 bits, as no norm keeps them from growing by 1\.\d+ an iteration/),
     );
     const again = await run(graph, {}, 22);
     expect([again["output:reverse_check"], again["output:reverse_range"]]).toEqual([[0], [0]]);

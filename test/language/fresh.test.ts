@@ -116,7 +116,7 @@ for i in 0..2 {
 `,
   );
   expect(taken.problems).toEqual([]);
-  // the second turn's own adapter is trained in the second turn, though an earlier attachment was given one of that name
+  // the second iteration's own adapter is trained in the second iteration, though an earlier attachment was given one of that name
   const [first, , second] = taken.stages;
   expect(second.trained.length).toBe(first.trained.length);
 });

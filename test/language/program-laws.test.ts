@@ -214,7 +214,7 @@ describe("what is required", () => {
   test.each([
     ["by a function, where it is called", `${half} k = half(4) j = half(3) ${plain}`],
     [
-      "by a function, of each turn of a loop",
+      "by a function, of each iteration of a loop",
       `fn all(ns: [int]) -> h { h = 0 for n in ns { require n % 2 == 0, "it takes an even number" h = h + n } } j = all([2, 3]) ${plain}`,
     ],
     [

@@ -150,7 +150,7 @@ describe("gradients through loops", () => {
     );
   });
 
-  test("only of the turns that matter, and nothing of what is frozen", () => {
+  test("only of the iterations that matter, and nothing of what is frozen", () => {
     const built = build({
       kinds: [0, 0, 0, 0, 0, 0],
       streams: false,
@@ -167,9 +167,9 @@ describe("gradients through loops", () => {
     const trained = built.wanted.filter((x) => x.attrs.name !== "captured");
     const g = differentiate(roll({ results: trained.map((x, i) => output(`${i}`, b.grad(built.loss, x))) }));
     const adjoint = order(g.results.map((r) => r.node)).find((n) => n.loop && n.origin.half === "backward")!;
-    expect(adjoint.attrs.turns).toEqual([5, 4, 3]);
-    const { bodies, turns, carried } = adjoint.loop!;
-    expect(turns.map((t) => t.body)).toEqual([0, 0, 1]);
+    expect(adjoint.attrs.iterations).toEqual([5, 4, 3]);
+    const { bodies, iterations, carried } = adjoint.loop!;
+    expect(iterations.map((t) => t.body)).toEqual([0, 0, 1]);
     // No gradient of a frozen matrix, and none that flows below the lowest adapter.
     const made = bodies.map((body) => body.results.slice(carried).map((r) => r.type.shape));
     expect(made).toEqual([[[3, 1]], [[3, 1]]]);
@@ -177,7 +177,7 @@ describe("gradients through loops", () => {
     expect(bodies[0].results[0]).not.toBe(bodies[0].params[0]);
   });
 
-  test("the gradient of what all turns use is a carried sum", () => {
+  test("the gradient of what all iterations use is a carried sum", () => {
     const built = build({
       kinds: [0, 0, 0],
       streams: false,

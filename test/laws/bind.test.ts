@@ -84,7 +84,7 @@ describe("bind", () => {
           { params: [c], results: [b.add(c, b.constant(size))] },
           { params: [unused], results: [b.add(unused, 1)] },
         ],
-        turns: [
+        iterations: [
           { body: 0, args: [] },
           { body: 1, args: [] },
           { body: 0, args: [] },

@@ -101,14 +101,14 @@ describe("a training step in slices", () => {
     expect(allNodes(cut).filter((n) => n.op === "quantise")).toHaveLength(1);
   });
 
-  test("has as many nodes for many turns as for few", () => {
+  test("has as many nodes for many iterations as for few", () => {
     const b = new Builder({ path: "rows" });
     const count = (rows: number): [number, number] => {
       const q = b.param("q", [rows, 4]);
       const weights = b.unary("exp", b.dot(q, q, { lhsContract: [1], rhsContract: [1] }));
       const graph: Graph = { results: [{ role: "output", name: "y", node: b.dot(weights, q, { lhsContract: [1], rhsContract: [0] }) }] };
       const cut = compiled(graph, 4 * rows * 16);
-      return [allNodes(cut).length, loops(cut)[0].loop!.turns.length];
+      return [allNodes(cut).length, loops(cut)[0].loop!.iterations.length];
     };
     const [[few, four], [many, sixteen]] = [count(64), count(256)];
     expect([four, sixteen]).toEqual([4, 16]);
@@ -137,8 +137,8 @@ describe("a feed-forward layer in fine slices", () => {
   };
   const cut = compiled(graph, 2 ** 18);
 
-  test("goes by its width, forward and backward, and has what it gives as a sum over turns", () => {
-    expect(loops(cut).map((n) => [n.backward, n.loop!.turns.length, n.loop!.carried])).toEqual([
+  test("goes by its width, forward and backward, and has what it gives as a sum over iterations", () => {
+    expect(loops(cut).map((n) => [n.backward, n.loop!.iterations.length, n.loop!.carried])).toEqual([
       [false, 4, 1],
       [true, 4, 2],
     ]);

@@ -75,7 +75,7 @@ describe("the cut", () => {
     const before = keptBytes(flat);
     expect(keptBytes(a) / before).toBeLessThan(0.35);
     expect(keptBytes(c) / before).toBeLessThan(0.35);
-    // What the flat graph finds is found in loops, but for the first and the last turn.
+    // What the flat graph finds is found in loops, but for the first and the last iteration.
     expect(keptBytes(a)).toBeLessThan(1.1 * keptBytes(c));
     expect(difference(run(a), run(loops))).toBe(0);
     expect(difference(run(c), run(flat))).toBe(0);
@@ -157,7 +157,7 @@ describe("the cut", () => {
     verify(done);
     expect(difference(run(done), run(graph))).toBe(0);
     expect(order(done.results.map((r) => r.node)).some((n) => n.loop?.sliced && n.origin.recomputed)).toBe(true);
-    // what only the backward loops read is of its turn, and does not pass by the turns between
+    // what only the backward loops read is of its iteration, and does not pass by the iterations between
     const halves = halvesOf(graph);
     const { separators } = levelsOf(
       halves.nodes,
@@ -172,15 +172,15 @@ describe("the cut", () => {
     const notes = context();
     cut.run(graph, notes);
     const done = at(graph, notes.recompute!.corners.at(-3)!);
-    const turns = new Map<Node, Set<number>>();
+    const iterations = new Map<Node, Set<number>>();
     for (const n of order(done.results.map((r) => r.node))) {
       if (n.origin.recomputed !== "here") continue;
-      const mine = new Set(n.inputs.flatMap((x) => [...(turns.get(x) ?? [])]));
-      if (n.origin.turn && !cheap(n)) mine.add(n.origin.turn.turn);
-      turns.set(n, mine);
+      const mine = new Set(n.inputs.flatMap((x) => [...(iterations.get(x) ?? [])]));
+      if (n.origin.iteration && !cheap(n)) mine.add(n.origin.iteration.iteration);
+      iterations.set(n, mine);
     }
-    expect(turns.size).toBeGreaterThan(50);
-    for (const [n, of] of turns) if (!cheap(n)) expect(of.size).toBeLessThanOrEqual(1);
+    expect(iterations.size).toBeGreaterThan(50);
+    for (const [n, of] of iterations) if (!cheap(n)) expect(of.size).toBeLessThanOrEqual(1);
   });
 
   test("a parameter that another graph updates is not fixed at loading", () => {
@@ -253,7 +253,7 @@ function transformer(layers: number): Graph {
     return b.div(e, b.reduce("sum", e, [3], true));
   };
   for (let t = 0; t < layers; t++) {
-    const b = b0.at({ path: `h.${t}`, turn: { loop: "h", turn: t, of: layers } });
+    const b = b0.at({ path: `h.${t}`, iteration: { loop: "h", iteration: t, of: layers } });
     const adapted = (h: Node, path: string, n: number, m: number): Node => {
       const down = b.param(`${path}.a`, [n, 2]);
       const up = b.param(`${path}.b`, [2, m]);

@@ -86,9 +86,9 @@ describe("layers that are not alike", () => {
   ): Graph => {
     const top = new Builder({ path: "" });
     let x = top.input("x", { dtype: "f32", shape: [4] });
-    const all = factors.map((f, turn) => {
-      const b = new Builder({ path: `h.${turn}`, turn: { loop: "h", turn, of: factors.length } });
-      x = b.add(b.unary("tanh", b.mul(x, b.param(`h.${turn}.w`, [4]))), b.mul(x, b.constant(f)));
+    const all = factors.map((f, iteration) => {
+      const b = new Builder({ path: `h.${iteration}`, iteration: { loop: "h", iteration, of: factors.length } });
+      x = b.add(b.unary("tanh", b.mul(x, b.param(`h.${iteration}.w`, [4]))), b.mul(x, b.constant(f)));
       return x;
     });
     return { results: [{ role: "output", name: "y", node: last(all, top) }] };

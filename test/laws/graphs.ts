@@ -41,7 +41,7 @@ const steps: readonly ((b: Builder, x: Node, y: Node) => Node)[] = [
   (b, x) => b.mul(x, b.draw("uniform", [S, 4], b.table([3, 4], [2], "i32"), b.constant(7, "i32"))),
   (b, x, y) => loopOf(b, x, y),
 ];
-/** Three turns of two bodies; the second exports, and the export of the last turn is read. */
+/** Three iterations of two bodies; the second exports, and the export of the last iteration is read. */
 function loopOf(b: Builder, x: Node, y: Node): Node {
   const row = b.param("v", [4]);
   const inputs = [x, y, row];
@@ -55,7 +55,7 @@ function loopOf(b: Builder, x: Node, y: Node): Node {
       body((c, captured, r) => [b.mul(b.add(c, captured), r)]),
       body((c, captured, r) => [b.unary("tanh", b.sub(c, captured)), b.reduce("sum", b.mul(c, r), [1])]),
     ],
-    turns: [
+    iterations: [
       { body: 0, args: [0, 1] },
       { body: 1, args: [0, 1] },
       { body: 1, args: [0, 1] },
@@ -71,7 +71,7 @@ export const graphs: fc.Arbitrary<Graph> = fc
     const b = new Builder({ path: "" });
     const values: Node[] = [b.input("x", { dtype: "f32", shape: [S, 4] })];
     for (const [step, p, q] of choices) {
-      const at = b.at({ path: `layer.${values.length}`, turn: { loop: "layers", turn: values.length, of: choices.length + 1 } });
+      const at = b.at({ path: `layer.${values.length}`, iteration: { loop: "layers", iteration: values.length, of: choices.length + 1 } });
       values.push(steps[step](at, values[p % values.length], values[q % values.length]));
     }
     const last = values[values.length - 1];

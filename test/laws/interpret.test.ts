@@ -68,13 +68,13 @@ describe("the builder", () => {
 });
 
 describe("interpret", () => {
-  test("runs loops: rows by turn, captured values, exports by turn", () => {
+  test("runs loops: rows by iteration, captured values, exports by iteration", () => {
     const [c, r, k] = [0, 1, 2].map((i) => b.arg(i, { dtype: "f32", shape: [] }));
     const rows = [2, 3, 4].map((v) => b.constant(v));
     const loop = b.loop([b.constant(1), ...rows, b.constant(10)], {
       carried: 1,
       bodies: [{ params: [c, r, k], results: [b.mul(c, r), b.add(c, k)] }],
-      turns: [
+      iterations: [
         { body: 0, args: [0, 3] },
         { body: 0, args: [1, 3] },
         { body: 0, args: [2, 3] },

@@ -14,16 +14,16 @@ const outputs = (nodes: readonly Node[]): Graph => ({
   results: nodes.map((node, i): Result => ({ role: "output", name: `${i}`, node })),
 });
 
-/** The first turns of a loop. */
+/** The first iterations of a loop. */
 const upTo = (loop: Node, count: number): Node =>
-  makeLoop(loop.inputs, { ...loop.loop!, turns: loop.loop!.turns.slice(0, count) }, loop.origin);
+  makeLoop(loop.inputs, { ...loop.loop!, iterations: loop.loop!.iterations.slice(0, count) }, loop.origin);
 
-/** Turns of `body`, tagged as the elaborator tags them, over some carried values. */
-function looped(turns: number, start: (b: Builder) => Node[], body: (b: Builder, carried: Node[], t: number) => Node[]): Graph {
+/** Iterations of `body`, tagged as the elaborator tags them, over some carried values. */
+function looped(iterations: number, start: (b: Builder) => Node[], body: (b: Builder, carried: Node[], t: number) => Node[]): Graph {
   let carried = start(new Builder({ path: "" }));
-  for (let t = 0; t < turns; t++)
+  for (let t = 0; t < iterations; t++)
     carried = body(
-      new Builder({ path: `h.${t}`, turn: { loop: "h", turn: t, of: turns }, span: { file: "x", start: 7, end: 9 } }),
+      new Builder({ path: `h.${t}`, iteration: { loop: "h", iteration: t, of: iterations }, span: { file: "x", start: 7, end: 9 } }),
       carried,
       t,
     );
@@ -36,23 +36,23 @@ const blocked = (graph: Graph) => {
 };
 
 describe("a loop run backwards", () => {
-  test("coupled streams give what went into every turn", () => {
+  test("coupled streams give what went into every iteration", () => {
     let tried = 0;
     fc.assert(
       fc.property(programs, (random) => {
         // a factor of 0.5 a stream: what is lost on the way stays far below the tolerance
-        // (with two turns a bias that the first makes for both is a third value)
+        // (with two iterations a bias that the first makes for both is a third value)
         const p: Program = { ...random, streams: true, shared: random.shared && random.kinds.length > 2 };
         const loop = loopOf(roll(outputs(build(p).carried)));
         if (!loop) return;
-        // turns of a body of their own may take both streams for one where they start
-        const { carried, turns } = loop.loop!;
+        // iterations of a body of their own may take both streams for one where they start
+        const { carried, iterations } = loop.loop!;
         expect(carried).toBe(2);
-        const first = turns.filter(({ body }) => body === turns[0].body).length > 1 ? 0 : 1;
+        const first = iterations.filter(({ body }) => body === iterations[0].body).length > 1 ? 0 : 1;
         const inverse = invertLoop(loop, first);
         if (isBlocked(inverse)) throw new Error(`${inverse.at.op}: ${inverse.why}`);
         tried++;
-        for (let t = first; t < turns.length; t++) {
+        for (let t = first; t < iterations.length; t++) {
           const rebuilt = outputs([inverse.carriedInto(t, 0), inverse.carriedInto(t, 1)]);
           verify(rebuilt);
           const before = t === 0 ? loop.inputs.slice(0, 2) : [0, 1].map((k) => carriedRead(upTo(loop, t), k));

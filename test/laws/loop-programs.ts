@@ -7,23 +7,23 @@ import { interpret } from "../../src/ir/interpret.ts";
 import { rowOf, type Tensor, tensor } from "../../src/ir/ops/index.ts";
 
 export interface Program {
-  /** For each turn, what kind of layer it is: equal kinds have equal structure. */
+  /** For each iteration, what kind of layer it is: equal kinds have equal structure. */
   readonly kinds: readonly number[];
   /** Two streams, coupled as in a reversible network. */
   readonly streams: boolean;
-  /** A bias that the first turn computes and all use. */
+  /** A bias that the first iteration computes and all use. */
   readonly shared: boolean;
-  /** Inner loops of two turns. */
+  /** Inner loops of two iterations. */
   readonly inner: boolean;
-  /** The turns whose activations enter the loss. */
+  /** The iterations whose activations enter the loss. */
   readonly watched: readonly boolean[];
-  /** Turns with a trained adapter. */
+  /** Iterations with a trained adapter. */
   readonly adapted: readonly boolean[];
   readonly constants: readonly number[];
   readonly draws: boolean;
-  /** All turns use one weight. */
+  /** All iterations use one weight. */
   readonly tied: boolean;
-  /** A value between turns that has lost its tag. */
+  /** A value between iterations that has lost its tag. */
   readonly untagged: boolean;
   readonly trainInput: boolean;
 }
@@ -49,7 +49,7 @@ export interface Built {
   readonly graph: Graph;
   readonly loss: Node;
   readonly wanted: readonly Node[];
-  /** What the last turn carries out, the second where there are two streams. */
+  /** What the last iteration carries out, the second where there are two streams. */
   readonly carried: readonly [Node, Node];
 }
 
@@ -71,7 +71,7 @@ export function build(p: Program): Built {
   if (p.trainInput) wanted.push(x);
   const watched: Node[] = [];
   p.kinds.forEach((kind, t) => {
-    const origin: Origin = { path: `h.${t}.mlp`, turn: { loop: "h", turn: t, of: p.kinds.length } };
+    const origin: Origin = { path: `h.${t}.mlp`, iteration: { loop: "h", iteration: t, of: p.kinds.length } };
     const b = b0.at(origin);
     if (p.shared && !bias) bias = b.unary("tanh", b.param("bias", [D]));
     const weight = p.tied ? tied : b.param(`h.${t}.weight`, [D, D]);
@@ -92,7 +92,7 @@ export function build(p: Program): Built {
     if (bias) act = b.add(act, bias);
     if (p.inner)
       for (let i = 0; i < 2; i++) {
-        const inner = b.at({ path: `h.${t}.in.${i}`, turn: { loop: "in", turn: i, of: 2, outer: origin.turn } });
+        const inner = b.at({ path: `h.${t}.in.${i}`, iteration: { loop: "in", iteration: i, of: 2, outer: origin.iteration } });
         act = inner.add(act, inner.mul(inner.unary("sin", act), inner.param(`h.${t}.in.${i}.w`, [D])));
       }
     if (p.watched[t]) {

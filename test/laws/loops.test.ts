@@ -50,10 +50,10 @@ describe("roll", () => {
     expect(rolled).toBeGreaterThan(50);
   });
 
-  test("turns of equal structure share a body; an adapter makes another", () => {
+  test("iterations of equal structure share a body; an adapter makes another", () => {
     expect(theLoop({}).loop!.bodies).toHaveLength(1);
     expect(theLoop({ adapted: [false, false, false, true, true] }).loop!.bodies).toHaveLength(2);
-    expect(theLoop({ kinds: [0, 1, 0, 1, 0] }).loop!.turns.map((t) => t.body)).toEqual([0, 1, 0, 1, 0]);
+    expect(theLoop({ kinds: [0, 1, 0, 1, 0] }).loop!.iterations.map((t) => t.body)).toEqual([0, 1, 0, 1, 0]);
   });
 
   test("two streams are two carried values and one body, although both start equal", () => {
@@ -62,20 +62,22 @@ describe("roll", () => {
     expect(loop!.bodies).toHaveLength(1);
   });
 
-  test("what all turns share is captured, what differs is a row, equal constants are in the body", () => {
+  test("what all iterations share is captured, what differs is a row, equal constants are in the body", () => {
     const n = theLoop({ draws: true });
-    const { turns, carried } = n.loop!;
-    const everywhere = turns[0].args.filter((k) => turns.every((t) => t.args.includes(k))).map((k) => n.inputs[carried + k]);
+    const { iterations, carried } = n.loop!;
+    const everywhere = iterations[0].args.filter((k) => iterations.every((t) => t.args.includes(k))).map((k) => n.inputs[carried + k]);
     expect(everywhere.map((x) => x.attrs.name).sort()).toEqual(["captured", "mask", "step"]);
-    const rows = turns.map((t) => t.args.filter((k) => !everywhere.includes(n.inputs[carried + k])).map((k) => n.inputs[carried + k].op));
+    const rows = iterations.map((t) =>
+      t.args.filter((k) => !everywhere.includes(n.inputs[carried + k])).map((k) => n.inputs[carried + k].op),
+    );
     for (const row of rows) expect(row.sort()).toEqual(["const", "param"]);
-    expect(new Set(turns.flatMap((t) => t.args)).size).toBe(3 + 2 * turns.length);
+    expect(new Set(iterations.flatMap((t) => t.args)).size).toBe(3 + 2 * iterations.length);
     const varied = theLoop({ constants: [0.5, 0.5, 0.75, 0.5, 0.5] });
     expect(varied.loop!.bodies).toHaveLength(1);
     expect(varied.inputs.filter((x) => x.op === "const")).toHaveLength(2);
   });
 
-  test("a density of every turn's activation leaves the loop as a scalar", () => {
+  test("a density of every iteration's activation leaves the loop as a scalar", () => {
     const watched = [true, true, true, true, true];
     const { graph } = build({ ...plain, watched });
     const loss: Graph = { results: graph.results.slice(0, 1) };
@@ -84,30 +86,32 @@ describe("roll", () => {
     expect(exports).toEqual([[[]]]);
   });
 
-  test("what the first turn computes for all stands before the loop; a value without a tag is taken in", () => {
+  test("what the first iteration computes for all stands before the loop; a value without a tag is taken in", () => {
     const n = theLoop({ shared: true, kinds: [1, 0, 0, 0, 1] });
     expect(n.inputs.filter((x) => x.op === "tanh")).toHaveLength(1);
-    expect(theLoop({ untagged: true }).loop!.turns).toHaveLength(5);
+    expect(theLoop({ untagged: true }).loop!.iterations).toHaveLength(5);
   });
 
-  test("loops inside turns are rolled inside the body", () => {
+  test("loops inside iterations are rolled inside the body", () => {
     const n = theLoop({ inner: true });
     const inside = n.loop!.bodies.flatMap((body) => order(body.results).filter((x) => x.loop));
     expect(inside).toHaveLength(1);
-    expect(inside[0].loop!.turns).toHaveLength(2);
+    expect(inside[0].loop!.iterations).toHaveLength(2);
   });
 
-  test("names of turns come back", () => {
+  test("names of iterations come back", () => {
     const flat = nodesOf(unroll(roll(build(plain).graph)));
-    const paths = flat.filter((n) => n.origin.turn && rowOf(n).role === "product").map((n) => [n.origin.turn!.turn, n.origin.path]);
+    const paths = flat
+      .filter((n) => n.origin.iteration && rowOf(n).role === "product")
+      .map((n) => [n.origin.iteration!.iteration, n.origin.path]);
     expect(paths).toEqual([0, 1, 2, 3, 4].map((t) => [t, `h.${t}.mlp`]));
   });
 
-  test("a value that jumps over a turn leaves the loop flat", () => {
+  test("a value that jumps over an iteration leaves the loop flat", () => {
     const b0 = new Builder({ path: "" });
     const values = [b0.input("x", { dtype: "f32", shape: [2] })];
     for (let t = 0; t < 4; t++) {
-      const b = b0.at({ path: `h.${t}`, turn: { loop: "h", turn: t, of: 4 } });
+      const b = b0.at({ path: `h.${t}`, iteration: { loop: "h", iteration: t, of: 4 } });
       const far = values[Math.max(0, t - 1)];
       values.push(b.add(b.mul(values[t], b.param(`w.${t}`, [2])), far));
     }
@@ -115,12 +119,12 @@ describe("roll", () => {
     expect(loopsOf(roll(graph))).toHaveLength(0);
   });
 
-  test("a thousand turns take seconds, not minutes", () => {
+  test("a thousand iterations take seconds, not minutes", () => {
     const b0 = new Builder({ path: "" });
     let x = b0.input("x", { dtype: "f32", shape: [2] });
     const of = 1000;
     for (let t = 0; t < of; t++) {
-      const b = b0.at({ path: `h.${t}`, turn: { loop: "h", turn: t, of } });
+      const b = b0.at({ path: `h.${t}`, iteration: { loop: "h", iteration: t, of } });
       for (let k = 0; k < 10; k++) x = b.unary("tanh", b.mul(x, b.param(`h.${t}.${k}`, [2])));
     }
     const began = performance.now();

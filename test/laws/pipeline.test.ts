@@ -97,7 +97,7 @@ describe("what single passes owe", () => {
     const loop = b.loop([p, q, q, p], {
       carried: 1,
       bodies: [body],
-      turns: [
+      iterations: [
         { body: 0, args: [0, 1, 2] },
         { body: 0, args: [1, 0, 2] },
       ],

@@ -38,7 +38,7 @@ describe("exact", () => {
   ])("$kind, norms in front: $pre, only the first token is read: $first", (s) => {
     const { graph, notes } = compileGraph(stackStep(s), { options: { reverse: "exact" } });
     const said = notes.find((n) => n.text.includes("runs backwards"))!.text;
-    expect(said).toBe(`h (${s.layers} turns) runs backwards: yes`);
+    expect(said).toBe(`h (${s.layers} iterations) runs backwards: yes`);
     const again = run(graph);
     const kept = run(stored(graph));
     expect(again.get("output reverse_check")).toEqual([0]);
@@ -93,7 +93,7 @@ describe("rounded", () => {
     const { graph, notes } = compileGraph(stackStep(s), { options: { reverse: 1e-3 } });
     expect(notes.map((n) => n.text)).toContainEqual(
       expect.stringMatching(
-        /h \(4 turns\): an error grows by (11\.8|20\.5|119) a turn at most, for Jacobians of norm 1; values are kept every [23] turns/,
+        /h \(4 iterations\): an error grows by (11\.8|20\.5|119) an iteration at most, for Jacobians of norm 1; values are kept every [23] iterations/,
       ),
     );
     const again = run(graph);
@@ -129,8 +129,13 @@ describe("what is kept", () => {
     return { text: notes.map((n) => n.text).join("\n"), rebuilt };
   };
   test.each<[Stack, "exact" | number, string, boolean]>([
-    [{ kind: 1, layers: 4 }, 1e-5, "1 of 2 streams is kept at every turn, no more bytes than all every 2 turns: nothing is rebuilt", false],
-    [{ kind: 3, layers: 4 }, 1e-3, "values are kept every 2 turns", true],
+    [
+      { kind: 1, layers: 4 },
+      1e-5,
+      "1 of 2 streams is kept at every iteration, no more bytes than all every 2 iterations: nothing is rebuilt",
+      false,
+    ],
+    [{ kind: 3, layers: 4 }, 1e-3, "values are kept every 2 iterations", true],
     [{ kind: 1, layers: 2, pre: true }, "exact", "no more bytes than integer streams take: nothing is rebuilt", false],
     [{ kind: 1, layers: 4, pre: true }, "exact", "streams have 64 bits", true],
   ])("%j, reverse = %s: the one stream that is read, where that takes no more than rebuilding", (s, reverse, text, rebuilt) => {

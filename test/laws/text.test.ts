@@ -28,13 +28,13 @@ describe("text of graphs", () => {
   test("is this", () => {
     const S = symbol("S");
     const x = b.input("x", { dtype: "f32", shape: [S, 2] });
-    const at = b.at({ path: "h.1.mlp", turn: { loop: "h", turn: 1, of: 2, outer: { loop: "stage", turn: 0, of: 3 } } });
+    const at = b.at({ path: "h.1.mlp", iteration: { loop: "h", iteration: 1, of: 2, outer: { loop: "stage", iteration: 0, of: 3 } } });
     const y = at.mul(x, at.constant(Number.POSITIVE_INFINITY));
     const graph: Graph = { results: [{ role: "output", name: 'the "y"', node: b.sliceAxis(b.padAxis(y, 0, S, 1, -0.5), 0, 0, S) }] };
     const text = print(graph);
     expect(text).toBe(`%0 = input {name: "x", shape: [S, 2], dtype: "f32"} : f32[S, 2]
-%1 = const {shape: [S, 2], dtype: "f32", data: [Infinity]} : f32[S, 2] turn("h" 1/2 in "stage" 0/3) @ h.1.mlp
-%2 = mul(%0, %1) : f32[S, 2] turn("h" 1/2 in "stage" 0/3) @ h.1.mlp
+%1 = const {shape: [S, 2], dtype: "f32", data: [Infinity]} : f32[S, 2] iteration("h" 1/2 in "stage" 0/3) @ h.1.mlp
+%2 = mul(%0, %1) : f32[S, 2] iteration("h" 1/2 in "stage" 0/3) @ h.1.mlp
 %3 = pad(%2) {low: [S, 0], high: [1, 0], value: -0.5} : f32[2 * S + 1, 2]
 %4 = slice(%3) {start: [0, 0], stop: [S, 2], step: [1, 1]} : f32[S, 2]
 output "the \\"y\\"" = %4
@@ -48,7 +48,7 @@ output "the \\"y\\"" = %4
     const at = new Builder(origin);
     const loop = makeLoop(
       [at.constant(1)],
-      { carried: 1, bodies: [{ params: [c], results: [at.neg(c)] }], turns: [{ body: 0, args: [] }] },
+      { carried: 1, bodies: [{ params: [c], results: [at.neg(c)] }], iterations: [{ body: 0, args: [] }] },
       origin,
       { note: "x", n: [1, 2] },
     );

@@ -12,11 +12,15 @@ const output = (n: Node): Graph => ({ results: [{ role: "output", name: "y", nod
 const x = b.param("x", [2]);
 const vector = x.type;
 const doubled = (c: Node) => b.add(c, c);
-/** One turn of a body made from its parameter. */
+/** One iteration of a body made from its parameter. */
 function looped(f: (arg: Node) => Node[], more: Partial<{ args: number[]; carried: number; inputs: Node[] }> = {}): Node {
   const arg = b.arg(0, vector);
   const { args = [], carried = 1, inputs = [x] } = more;
-  return node("loop", inputs, {}, LOOP_TYPE, at, { carried, bodies: [{ params: [arg], results: f(arg) }], turns: [{ body: 0, args }] });
+  return node("loop", inputs, {}, LOOP_TYPE, at, {
+    carried,
+    bodies: [{ params: [arg], results: f(arg) }],
+    iterations: [{ body: 0, args }],
+  });
 }
 const carriedOut = (l: Node) => node("get", [l], { output: "carried", index: 0 }, vector, at);
 
@@ -60,13 +64,13 @@ describe("verify", () => {
     ],
     [
       "a get beyond the results",
-      output(node("get", [looped((c) => [doubled(c)])], { output: "export", turn: 0, index: 0 }, vector, at)),
+      output(node("get", [looped((c) => [doubled(c)])], { output: "export", iteration: 0, index: 0 }, vector, at)),
       /exports 0 values/,
     ],
     [
-      "a turn that is not there",
-      output(node("get", [looped((c) => [c, c])], { output: "export", turn: 3, index: 0 }, vector, at)),
-      /has 1 turns/,
+      "an iteration that is not there",
+      output(node("get", [looped((c) => [c, c])], { output: "export", iteration: 3, index: 0 }, vector, at)),
+      /has 1 iterations/,
     ],
     ["a get of something else", output(node("get", [x], { output: "carried", index: 0 }, vector, at)), /not a loop/],
     ["a loop as a value", output(node("neg", [looped((c) => [c])], {}, LOOP_TYPE, at)), /without get/],

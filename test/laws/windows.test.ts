@@ -1,4 +1,4 @@
-/** What masks hide of a turn is not computed: results stay, the work shrinks. */
+/** What masks hide of an iteration is not computed: results stay, the work shrinks. */
 import { describe, expect, test } from "@jest/globals";
 import { Builder } from "../../src/ir/build.ts";
 import { graphCost } from "../../src/ir/flops.ts";
@@ -23,11 +23,11 @@ function apart(one: Graph, other: Graph): number {
 const products = (graph: Graph) => graphCost(graph).total.products;
 
 describe("a mask that positions alone decide", () => {
-  test("causal: forward and backward turns leave out the keys behind them", () => {
+  test("causal: forward and backward iterations leave out the keys behind them", () => {
     const graph = attention(causal());
     const whole = compiled(graph, Number.POSITIVE_INFINITY);
     const cut = compiled(graph, 2 ** 23);
-    expect(loops(cut).map((n) => [n.backward, n.loop!.turns.length, n.loop!.bodies.length])).toEqual([
+    expect(loops(cut).map((n) => [n.backward, n.loop!.iterations.length, n.loop!.bodies.length])).toEqual([
       [false, 4, 4],
       [true, 4, 4],
     ]);
@@ -36,7 +36,7 @@ describe("a mask that positions alone decide", () => {
     expect(products(cut)).toBe((7 * LENGTH * LENGTH * SIZE * 10) / 16);
   });
 
-  test("a window of keys: turns leave out what is out of reach on either side", () => {
+  test("a window of keys: iterations leave out what is out of reach on either side", () => {
     const graph = attention(b.logic("and", causal(), b.compare("gt", column(), b.sub(row(), 100))));
     const cut = compiled(graph, 2 ** 23);
     expect(apart(compiled(graph, Number.POSITIVE_INFINITY), cut)).toBeLessThan(1e-12);

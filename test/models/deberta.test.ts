@@ -134,7 +134,7 @@ predict look { model = m data = jsonl("x") columns = ["deberta.encoder.layer.0.a
   });
 });
 
-test("its loop is a chain, though the first turn has a convolution of its own", () => {
+test("its loop is a chain, though the first iteration has a convolution of its own", () => {
   const fields =
     'vocab_size: 20, hidden_size: 8, num_hidden_layers: 3, num_attention_heads: 2, intermediate_size: 12, max_position_embeddings: 8, relative_attention: true, pos_att_type: "c2p", conv_kernel_size: 3';
   const logits = (blocks: string | undefined, more: string) => {

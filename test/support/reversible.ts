@@ -93,7 +93,7 @@ export function stackStep(s: Stack): Graph {
   let [a, c] = [start, start];
   if (kind === "revnet") c = top.unary("tanh", linear(top, start, "other", dim, dim));
   for (let i = 0; i < layers; i++) {
-    const b = new Builder({ path: `h.${i}`, turn: { loop: "h", turn: i, of: layers } });
+    const b = new Builder({ path: `h.${i}`, iteration: { loop: "h", iteration: i, of: layers } });
     const [f, g] = kind === 1 ? [whole, rev] : kind === 2 ? [rev, whole] : [first, second];
     if (kind === "revnet") {
       a = b.sub(a, rev(b, c, i));

@@ -34,7 +34,7 @@ export function trainingStep(s: Shape, choices: Choices = {}): Graph {
   const wpe = top.param("wpe", [s.sequence, s.dim]);
   let x = top.add(top.gather(wte, ids), top.reshape(top.gather(wpe, top.iota([s.sequence], 0)), [1, s.sequence, s.dim]));
   for (let i = 0; i < s.layers; i++) {
-    const at: Origin = { path: `h.${i}`, turn: { loop: "h", turn: i, of: s.layers } };
+    const at: Origin = { path: `h.${i}`, iteration: { loop: "h", iteration: i, of: s.layers } };
     x = block(new Builder(at), x, i, s, choices, trained);
   }
   x = layerNorm(top, x, "ln_f", s.dim);

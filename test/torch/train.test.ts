@@ -187,7 +187,7 @@ describe("training in PyTorch", () => {
 
   // what inductor makes is compiled by a C++ compiler, which takes a minute
   if (ALL)
-    torchTest("turns through torch.compile end as a run here", async () => {
+    torchTest("iterations through torch.compile end as a run here", async () => {
       const at = deep(spec({ attach: LORA }));
       const here = await run(at, await openEngine("wasm"), "here");
       expectNear(await run(at, (await torch(1)).told({ compile: true }), "compiled"), here);

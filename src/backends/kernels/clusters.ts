@@ -5,7 +5,7 @@
  */
 import { Bug, type Node } from "../../ir/graph.ts";
 
-export type Kind = "loop" | "product" | "special" | "host" | "turns";
+export type Kind = "loop" | "product" | "special" | "host" | "iterations";
 
 export interface Cluster {
   readonly kind: Kind;

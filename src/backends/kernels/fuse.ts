@@ -47,7 +47,7 @@ const LONG_ROW = 4096;
 function kindOf(n: Node): Kind {
   const role = rowOf(n).role;
   if (role === "host") return "host";
-  if (isGet(n)) return "turns";
+  if (isGet(n)) return "iterations";
   if (role === "product") return "product";
   return inPieces(n) || isSpecial(n) ? "special" : "loop";
 }
@@ -164,15 +164,15 @@ export function fuse(graph: Graph, limits: FuseLimits, shared = new SharedKernel
   };
   const apart = new Map<Node, { readonly beside: Node; readonly why: string }>();
 
-  const turns = new Map<Node, Cluster>();
+  const iterations = new Map<Node, Cluster>();
   for (const n of list) {
-    const same = isGet(n) ? turns.get(n.inputs[0]) : undefined;
+    const same = isGet(n) ? iterations.get(n.inputs[0]) : undefined;
     if (same) {
       clusters.extend(same, n);
       continue;
     }
     let mine = clusters.add(kindOf(n), n, position.get(n)!);
-    if (mine.kind === "turns") turns.set(n.inputs[0], mine);
+    if (mine.kind === "iterations") iterations.set(n.inputs[0], mine);
     if (mine.kind !== "loop" || (isReduction(n) && !alongRows(n))) continue;
     const candidates = [...clusters.needs(mine)].filter((p) => {
       if (p.kind === "product") return !isReduction(n);
@@ -194,7 +194,7 @@ export function fuse(graph: Graph, limits: FuseLimits, shared = new SharedKernel
     const inside = new Set(c.roots);
     const outer = new Set(c.roots.flatMap((n) => [...reads.get(n)!]).filter((x) => !inside.has(x)));
     if (c.kind === "host") return { roots: c.roots, reads: [...outer], built: [], host: c.roots[0] };
-    if (c.kind === "turns") return { roots: c.roots, reads: [...outer], built: [], loop: c.roots[0].inputs[0] };
+    if (c.kind === "iterations") return { roots: c.roots, reads: [...outer], built: [], loop: c.roots[0].inputs[0] };
     const other = apart.get(c.roots[0]);
     const built = build(c.kind, c.roots);
     if (typeof built === "string") throw new Misfit(built);

@@ -88,7 +88,7 @@ function scaledWeight(dot: Node, side: number): Node[] | undefined {
   return found.length > 0 && rowOf(n).supply === "param" && elements(n) === elements(dot.inputs[side]) && large ? found : undefined;
 }
 
-/** The number of which all elements of a loop's carried value are before its first turn, where it is one: then it is not read from memory. */
+/** The number of which all elements of a loop's carried value are before its first iteration, where it is one: then it is not read from memory. */
 export function fillOf(n: Node): number | undefined {
   const value = splatOf(under(n));
   return typeof value === "number" ? value : undefined;

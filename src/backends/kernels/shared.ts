@@ -1,6 +1,6 @@
 /**
  * Kernels of equal structure, built once. What is built of some roots depends on ops, attributes, types and on which operand is which, not on the nodes
- * themselves: turns of a loop of layers, updates of parameters of one shape, and plans of one graph under different budgets come to the same kernels.
+ * themselves: iterations of a loop of layers, updates of parameters of one shape, and plans of one graph under different budgets come to the same kernels.
  */
 import type { Node } from "../../ir/graph.ts";
 import type { DriverHooks } from "../../ir/passes/pass.ts";

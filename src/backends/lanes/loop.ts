@@ -79,7 +79,7 @@ export interface LoopPrinter<L extends Lanes> {
 
 /** Elements of the lane axis that one unit covers where there are few other units. */
 const CHUNK = 1024;
-/** Vectors of a turn where lanes run across a reduction. */
+/** Vectors of an iteration where lanes run across a reduction. */
 const GROUP = 4;
 /** Small bodies take several accumulators, so that additions do not wait for each other. */
 const SMALL_BODY = 14;
@@ -155,10 +155,10 @@ function acrossRows<L extends Lanes>(kernel: LoopKernel, p: LoopPrinter<L>, lane
     const stores = kernel.stages.flatMap((s) => s.stores);
     p.lift(kernel.stages.flatMap(rootsOf), stores, lane);
     const walk = p.walk(lane, whole, chunks === 1 ? undefined : { number: part, size: chunk });
-    const turn = (group: readonly L[]) => stagesOf(kernel, p, group);
-    if (kernel.row > 0 && Math.min(chunk, whole) >= GROUP * width) walk.along(GROUP, turn);
-    if (whole > 0) walk.along(1, turn);
-    if (tail) walk.last(whole, tail, chunks === 1 ? undefined : { part, is: chunks - 1 }, turn);
+    const iteration = (group: readonly L[]) => stagesOf(kernel, p, group);
+    if (kernel.row > 0 && Math.min(chunk, whole) >= GROUP * width) walk.along(GROUP, iteration);
+    if (whole > 0) walk.along(1, iteration);
+    if (tail) walk.last(whole, tail, chunks === 1 ? undefined : { part, is: chunks - 1 }, iteration);
   });
   return { units: others * chunks, scratch: 0 };
 }

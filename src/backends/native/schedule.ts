@@ -34,8 +34,8 @@ function tileOf(m: number, n: number, { lanes, registers }: Machine): { width: n
       const room = Math.min(12, Math.floor((registers - vectors - 1) / vectors));
       const rows = Math.ceil(m / Math.ceil(m / room));
       // per place of the sum: multiply-adds, two at a time, and loads, two at a time
-      const turns = Math.max(8, rows * vectors, rows + vectors);
-      const cost = turns * Math.ceil(m / rows) * Math.ceil(n / (vectors * width));
+      const iterations = Math.max(8, rows * vectors, rows + vectors);
+      const cost = iterations * Math.ceil(m / rows) * Math.ceil(n / (vectors * width));
       if (cost < least * 0.999) {
         least = cost;
         best = { width, rows, vectors };

@@ -1,6 +1,6 @@
 /**
  * What is computed twice, by the same kernels. The forward half computes a part, and the backward half computes it again from rebuilt operands;
- * if one bit differed, streams rebuilt from it would drift apart. So a part becomes a body, which both uses run: a loop of one turn each, lowered
+ * if one bit differed, streams rebuilt from it would drift apart. So a part becomes a body, which both uses run: a loop of one iteration each, lowered
  * once, whoever reads which of its values.
  */
 import { type Body, Bug, type Graph, type Node, node, order, type Result } from "../../ir/graph.ts";
@@ -35,7 +35,7 @@ export const calls: Pass = {
   run: (graph) => withCalls(graph),
 };
 
-/** The graph with its parts as loops of one turn. */
+/** The graph with its parts as loops of one iteration. */
 function withCalls(graph: Graph): Graph {
   const nodes = order(graph.results.map((r) => r.node));
   const calls = callsOf(nodes, graph.results);
@@ -66,8 +66,8 @@ function withCalls(graph: Graph): Graph {
 function read(call: Call, n: Node, inputs: readonly Node[], loops: Map<Call, Node>): Node {
   let loop = loops.get(call);
   if (!loop) {
-    const turns = [{ body: 0, args: inputs.map((_, i) => i) }];
-    loop = node("loop", inputs, {}, LOOP_TYPE, origin(n), { carried: 0, bodies: [call.body], turns });
+    const iterations = [{ body: 0, args: inputs.map((_, i) => i) }];
+    loop = node("loop", inputs, {}, LOOP_TYPE, origin(n), { carried: 0, bodies: [call.body], iterations });
     loops.set(call, loop);
   }
   return exportRead(loop, 0, call.results.indexOf(n), n);

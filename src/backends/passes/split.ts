@@ -15,13 +15,13 @@ export const split: Pass = {
   after: "large f32 reductions to few elements go in two steps, the first with work for many threads",
   law: "results are equal but for the order of sums, which is a function of their shapes",
   optional: true,
-  run: (graph, { options: { body } }) => splitReductions(graph, body ? TURN_PARTS : PARTS),
+  run: (graph, { options: { body } }) => splitReductions(graph, body ? ITERATION_PARTS : PARTS),
 };
 
 /** Partial sums and extremes fill at least this many units of work, where there are elements enough. */
 const PARTS = 64;
-/** Within a turn of a loop: what is reduced in parts is stored for the second pass over it, and a turn is there to store little. */
-const TURN_PARTS = 8;
+/** Within an iteration of a loop: what is reduced in parts is stored for the second pass over it, and an iteration is there to store little. */
+const ITERATION_PARTS = 8;
 /** Reductions of fewer elements stay whole. */
 const LARGE = 1 << 15;
 

@@ -1,5 +1,5 @@
 /**
- * Loops as modules: the turns of a loop are modules that hold the parameters which no other turn reads, so that `fully_shard` can wrap them. A body is a
+ * Loops as modules: the iterations of a loop are modules that hold the parameters which no other iteration reads, so that `fully_shard` can wrap them. A body is a
  * method of their class.
  */
 import { symbolsOf } from "../../ir/dim.ts";
@@ -15,9 +15,9 @@ import { assignments, construct, type Module, type Tree } from "./tree.ts";
 /** What a module holds is f32 to PyTorch, so that it is cut and handed on as all else; words are its bits. */
 export const asHeld = (text: string, dtype: DType): string => (dtype === "f32" ? text : `${text}.view(torch.int32)`);
 
-/** A turn that has a module of its own. */
+/** An iteration that has a module of its own. */
 interface Home {
-  /** The path of the module, and of other paths that stand for it (an attachment's, for the same turn). */
+  /** The path of the module, and of other paths that stand for it (an attachment's, for the same iteration). */
   readonly path: string;
   readonly also: readonly string[];
 }
@@ -30,7 +30,7 @@ interface Class {
 }
 
 export class Blocks {
-  /** The home of each parameter that only one turn reads. */
+  /** The home of each parameter that only one iteration reads. */
   private readonly homes = new Map<string, Home | undefined>();
   private readonly paths = new Set<string>();
   private readonly classesByText = new Map<string, Class>();
@@ -39,15 +39,15 @@ export class Blocks {
 
   constructor(private readonly tree: Tree) {}
 
-  /** Looks at the loops of a graph: which parameters belong to which turn. */
+  /** Looks at the loops of a graph: which parameters belong to which iteration. */
   survey(graph: Graph): void {
     const inLoops = new Map<Node, number>();
     const nodes = order(graph.results.map((r) => r.node));
     for (const loop of nodes) {
       if (!loop.loop) continue;
       homesOf(loop)?.forEach((home, t) => {
-        const { carried, turns } = loop.loop!;
-        for (const k of turns[t].args) {
+        const { carried, iterations } = loop.loop!;
+        for (const k of iterations[t].args) {
           const param = loop.inputs[carried + k];
           if (rowOf(param).supply !== "param") continue;
           inLoops.set(param, (inLoops.get(param) ?? 0) + 1);
@@ -59,7 +59,7 @@ export class Blocks {
     }
   }
 
-  /** The path at which a parameter is put: within its turn's module, if it has one. */
+  /** The path at which a parameter is put: within its iteration's module, if it has one. */
   placeOf(name: string): readonly string[] {
     const home = this.homes.get(name);
     if (home === undefined) return name.split(".");
@@ -70,7 +70,7 @@ export class Blocks {
     return [...home.path.split("."), name.split(".")[0], ...rest];
   }
 
-  /** Paths of turns whose parameters a graph reads outside of them, as one whose loop could not be formed does. */
+  /** Paths of iterations whose parameters a graph reads outside of them, as one whose loop could not be formed does. */
   openedBy(graph: Graph): Set<string> {
     const out = new Set<string>();
     for (const n of order(graph.results.map((r) => r.node))) {
@@ -82,8 +82,8 @@ export class Blocks {
         const at = this.tree.pathOf(String(param.attrs.name)).join(".");
         const path = [...this.classOf.keys()].find((p) => at.startsWith(`${p}.`));
         if (path === undefined) return;
-        const { carried, turns } = n.loop ?? { carried: 0, turns: [] };
-        const readers = turns.flatMap((t, k) => (t.args.includes(i - carried) ? [homes?.[k].path] : []));
+        const { carried, iterations } = n.loop ?? { carried: 0, iterations: [] };
+        const readers = iterations.flatMap((t, k) => (t.args.includes(i - carried) ? [homes?.[k].path] : []));
         const own = n.loop !== undefined && i >= carried && readers.every((r) => r === path);
         if (!own) out.add(path);
       });
@@ -91,7 +91,7 @@ export class Blocks {
     return out;
   }
 
-  /** Gives turns of one structure one class. Called when all parameters are placed. */
+  /** Gives iterations of one structure one class. Called when all parameters are placed. */
   settle(): void {
     for (const path of this.paths) {
       const module = this.tree.find(path.split("."));
@@ -122,7 +122,7 @@ export class Blocks {
     return name;
   }
 
-  /** Names of the modules that are turns, but for those at some paths. */
+  /** Names of the modules that are iterations, but for those at some paths. */
   lists(without: ReadonlySet<string>): string[] {
     const paths = [...this.classOf.keys()].filter((path) => !without.has(path));
     return paths.map((path) =>
@@ -158,31 +158,33 @@ export class Blocks {
 
   // ---- running
 
-  /** Prints the calls of a loop's turns, and gives what is read of it its text. */
+  /** Prints the calls of a loop's iterations, and gives what is read of it its text. */
   run(loop: Node, region: Region, around: Around, wanted: ReadonlySet<Node>): void {
-    const { carried, bodies, turns, sliced } = loop.loop!;
+    const { carried, bodies, iterations, sliced } = loop.loop!;
     if (sliced) throw new Bug(`the loop of ${loop.origin.path} is cut in slices before it is printed`);
     const homes = around.outermost ? homesOf(loop) : undefined;
     const printed = new Map<string, Called>();
-    const calls = turns.map((turn, t): { readonly called: Called; readonly target: string; readonly given: readonly string[] } => {
-      const path = homes?.[t].path;
-      const home = path === undefined ? undefined : this.classOf.get(path);
-      const places = turn.args.map((k) => (home ? this.ownPlace(loop.inputs[carried + k], path!) : undefined));
-      const key = `${turn.body} ${home?.name} ${places}`;
-      let called = printed.get(key);
-      if (!called) {
-        called = this.print(loop, bodies[turn.body], turn.args, places, home, region, around, wanted);
-        printed.set(key, called);
-      }
-      const given = turn.args.flatMap((k, i) => {
-        if (places[i] !== undefined || called.plain[i] === "twin") return [];
-        const x = loop.inputs[carried + k];
-        if (called.plain[i] !== undefined) return [region.plain(x)];
-        // what several turns are given is computed once
-        return [turns.filter((other) => other.args.includes(k)).length > 1 ? region.named(x) : region.whole(x).text];
-      });
-      return { called, target: home ? this.tree.text(path!.split("."), "self") : "", given: [...given, ...called.more] };
-    });
+    const calls = iterations.map(
+      (iteration, t): { readonly called: Called; readonly target: string; readonly given: readonly string[] } => {
+        const path = homes?.[t].path;
+        const home = path === undefined ? undefined : this.classOf.get(path);
+        const places = iteration.args.map((k) => (home ? this.ownPlace(loop.inputs[carried + k], path!) : undefined));
+        const key = `${iteration.body} ${home?.name} ${places}`;
+        let called = printed.get(key);
+        if (!called) {
+          called = this.print(loop, bodies[iteration.body], iteration.args, places, home, region, around, wanted);
+          printed.set(key, called);
+        }
+        const given = iteration.args.flatMap((k, i) => {
+          if (places[i] !== undefined || called.plain[i] === "twin") return [];
+          const x = loop.inputs[carried + k];
+          if (called.plain[i] !== undefined) return [region.plain(x)];
+          // what several iterations are given is computed once
+          return [iterations.filter((other) => other.args.includes(k)).length > 1 ? region.named(x) : region.whole(x).text];
+        });
+        return { called, target: home ? this.tree.text(path!.split("."), "self") : "", given: [...given, ...called.more] };
+      },
+    );
     const names = Array.from({ length: carried }, (_, i) => {
       const name = region.fresh(region.nameFor(loop.inputs[i]));
       region.say(`${name} = ${region.whole(loop.inputs[i]).text}`);
@@ -203,15 +205,15 @@ export class Blocks {
         region.say(`${targets(outs)}${invoke(called, target, [...names, ...given])}`);
       });
     for (const n of reads) {
-      const { output, turn, index } = n.attrs;
+      const { output, iteration, index } = n.attrs;
       if (output === "joined") {
-        const parts = turns.map((_, t) => exported.get(`${t}.${String(index)}`)!);
+        const parts = iterations.map((_, t) => exported.get(`${t}.${String(index)}`)!);
         region.set(n, `torch.cat((${parts.join(", ")},))`);
-      } else region.set(n, output === "carried" ? names[index as number] : exported.get(`${String(turn)}.${String(index)}`)!);
+      } else region.set(n, output === "carried" ? names[index as number] : exported.get(`${String(iteration)}.${String(index)}`)!);
     }
   }
 
-  /** The turns as a Python loop. */
+  /** The iterations as a Python loop. */
   private loopOver(
     calls: readonly { called: Called; target: string; given: readonly string[] }[],
     names: readonly string[],
@@ -229,11 +231,12 @@ export class Blocks {
       region,
     );
     const over = called.method ? this.together(calls.map((c) => c.target)) : undefined;
-    const turn = called.method ? region.fresh("block") : "";
+    const iteration = called.method ? region.fresh("block") : "";
     const row = one ? named[0] : `(${named.join(", ")})`;
-    if (over !== undefined) region.say(named.length === 0 ? `for ${turn} in ${over}:` : `for ${turn}, ${row} in zip(${over}, ${list}):`);
+    if (over !== undefined)
+      region.say(named.length === 0 ? `for ${iteration} in ${over}:` : `for ${iteration}, ${row} in zip(${over}, ${list}):`);
     else region.say(named.length === 0 ? `for _ in range(${calls.length}):` : `for ${one ? named[0] : named.join(", ")} in ${list}:`);
-    region.say(`    ${targets(names)}${invoke(called, turn, [...names, ...passed])}`);
+    region.say(`    ${targets(names)}${invoke(called, iteration, [...names, ...passed])}`);
   }
 
   /** Modules one behind the other: the list that consists of them, or each. */
@@ -244,7 +247,7 @@ export class Blocks {
     return whole && at?.children.size === modules.length ? list : `[${modules.join(", ")}]`;
   }
 
-  /** Where a turn's module has an argument of its own. */
+  /** Where an iteration's module has an argument of its own. */
   private ownPlace(arg: Node, path: string): string | undefined {
     if (rowOf(arg).supply !== "param") return undefined;
     const name = String(arg.attrs.name);
@@ -269,14 +272,14 @@ export class Blocks {
     const region = new Region(inside, body.results, wanted, [...symbols]);
     const params: string[] = [];
     const start: string[] = [];
-    const { turns } = loop.loop!;
-    /** Of what is handed in besides what is carried: Python numbers, and keys of draws, in every turn. */
+    const { iterations } = loop.loop!;
+    /** Of what is handed in besides what is carried: Python numbers, and keys of draws, in every iteration. */
     const numbers = new Map<string, number>();
     /** The first place at which the same numbers are handed in. */
     const twins: number[] = [];
     const called: string[] = [];
     const plain = args.map((_, i): Plain => {
-      const given = turns.filter((t) => bodiesOf(loop, t.body) === body).map((t) => loop.inputs[carried + t.args[i]]);
+      const given = iterations.filter((t) => bodiesOf(loop, t.body) === body).map((t) => loop.inputs[carried + t.args[i]]);
       if (places[i] !== undefined || wanted.has(body.params[carried + i])) return undefined;
       if (given.every((x) => outer.isNumber(x))) {
         const key = given.map((x) => outer.plain(x)).join();
@@ -333,7 +336,7 @@ export class Blocks {
   }
 }
 
-/** A body that has been printed: a method of the turns' class, or a function of the region. */
+/** A body that has been printed: a method of the iterations' class, or a function of the region. */
 interface Called {
   readonly name: string;
   readonly method: boolean;
@@ -342,7 +345,7 @@ interface Called {
   readonly more: readonly string[];
   readonly plain: readonly Plain[];
 }
-/** How what stays the same through a turn is handed in: a Python number, one that another place has as well, the key of a draw, or a tensor. */
+/** How what stays the same through an iteration is handed in: a Python number, one that another place has as well, the key of a draw, or a tensor. */
 type Plain = "number" | "twin" | "key" | undefined;
 const bodiesOf = (loop: Node, index: number): Body => loop.loop!.bodies[index];
 const invoke = (called: Called, target: string, given: readonly string[]): string =>
@@ -370,13 +373,13 @@ function everything(roots: readonly Node[]): Node[] {
 
 function homesOf(loop: Node): Home[] | undefined {
   const paths = loop.attrs.paths as readonly string[] | undefined;
-  const { turns } = loop.loop!;
+  const { iterations } = loop.loop!;
   if (!paths || paths.length === 0) return undefined;
-  const width = paths.length / turns.length;
-  const homes = turns.map((_, t) => {
+  const width = paths.length / iterations.length;
+  const homes = iterations.map((_, t) => {
     const [path, ...also] = paths.slice(t * width, (t + 1) * width);
     return { path, also };
   });
   const all = new Set(homes.map((h) => h.path));
-  return all.size === turns.length && !all.has("") ? homes : undefined;
+  return all.size === iterations.length && !all.has("") ? homes : undefined;
 }

@@ -14,21 +14,21 @@ const isUnstored = (n: Node): boolean => {
   return role === "move" ? n.inputs.length === 1 && n.attrs.low === undefined : UNSTORED.has(role);
 };
 
-/** All values that are made: a backward half may ask for any. Of a turn that is computed again what it is given, and one turn at a time. */
+/** All values that are made: a backward half may ask for any. Of an iteration that is computed again what it is given, and one iteration at a time. */
 export function keptOf(roots: readonly Node[], recompute: boolean): number {
   const inside = insideCalls(roots);
   let total = 0;
   for (const n of order(roots)) {
     if (n.loop) {
-      const turns = n.loop.turns.map((t) => keptOf(n.loop!.bodies[t.body].results, recompute));
+      const iterations = n.loop.iterations.map((t) => keptOf(n.loop!.bodies[t.body].results, recompute));
       const given = n.inputs.slice(0, n.loop.carried).reduce((sum, i) => sum + sizeOf(i), 0);
-      total += recompute ? given * turns.length + Math.max(0, ...turns) : turns.reduce((sum, t) => sum + t, 0);
+      total += recompute ? given * iterations.length + Math.max(0, ...iterations) : iterations.reduce((sum, t) => sum + t, 0);
     } else if (!inside.has(n) && !isUnstored(n)) total += sizeOf(n);
   }
   return total;
 }
 
-/** The most that is alive at once, where values go after their last reader; of a loop the most of a turn. `stop`: what was there before. */
+/** The most that is alive at once, where values go after their last reader; of a loop the most of an iteration. `stop`: what was there before. */
 export function liveOf(roots: readonly Node[], stop: (n: Node) => boolean = () => false): number {
   const inside = insideCalls(roots);
   const nodes = orderUntil(roots, stop).filter((n) => !stop(n));
@@ -48,8 +48,8 @@ export function liveOf(roots: readonly Node[], stop: (n: Node) => boolean = () =
   let [live, most] = [0, 0];
   nodes.forEach((n, i) => {
     live += held(n);
-    const turns = n.loop?.turns.map((t) => liveOf(n.loop!.bodies[t.body].results)) ?? [];
-    most = Math.max(most, live + Math.max(0, ...turns));
+    const iterations = n.loop?.iterations.map((t) => liveOf(n.loop!.bodies[t.body].results)) ?? [];
+    most = Math.max(most, live + Math.max(0, ...iterations));
     for (const x of ends.get(i) ?? []) live -= held(x);
   });
   return most;

@@ -1,5 +1,5 @@
 /**
- * A program as PyTorch modules: one class a loop body, whose turns are an `nn.ModuleList`, one function an entry. The graphs are those before
+ * A program as PyTorch modules: one class a loop body, whose iterations are an `nn.ModuleList`, one function an entry. The graphs are those before
  * differentiation: PyTorch's autograd makes the backward half, from modules that are the forward one.
  */
 import { bind } from "../../ir/bind.ts";
@@ -73,7 +73,7 @@ export interface TorchProgram {
   /** Names of parameters by which a gradient is asked for. */
   readonly differentiated: readonly string[];
   readonly entries: readonly TorchFunction[];
-  /** Modules that are turns of loops, and whose parameters nothing else reads. */
+  /** Modules that are iterations of loops, and whose parameters nothing else reads. */
   readonly blocks: readonly string[];
   /** What is computed once from frozen parameters, and kept like parameters. */
   readonly prepare?: {

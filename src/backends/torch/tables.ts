@@ -43,7 +43,7 @@ export function forOneRow(graph: Graph, kept: ReadonlySet<Node>): Graph {
 }
 
 /**
- * A graph that reads tables in the place of parameters of their names; a table, and each way in which it is turned and repeated, is one node. It belongs to no turn of
+ * A graph that reads tables in the place of parameters of their names; a table, and each way in which it is turned and repeated, is one node. It belongs to no iteration of
  * a loop. `stands`: tables, and what is written out in their place.
  */
 export function readingTables(graph: Graph, stands: ReadonlyMap<string, Node>): Graph {

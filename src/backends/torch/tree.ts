@@ -5,7 +5,7 @@ import { attribute, tuple } from "./text.ts";
 export interface Module {
   readonly children: Map<string, Module>;
   readonly parameters: Map<string, readonly number[]>;
-  /** The class of a turn of a loop. */
+  /** The class of an iteration of a loop. */
   block?: string;
 }
 const empty = (): Module => ({ children: new Map(), parameters: new Map() });

@@ -10,9 +10,9 @@ export function wantedIn(roots: readonly Node[]): Set<Node> {
     if (out.has(n)) return;
     out.add(n);
     if (!isGet(n)) return;
-    const { loop, turn, result } = readOf(n);
-    const { bodies, turns } = loop.loop!;
-    add(bodies[turns[turn].body].results[result]);
+    const { loop, iteration, result } = readOf(n);
+    const { bodies, iterations } = loop.loop!;
+    add(bodies[iterations[iteration].body].results[result]);
   };
   for (const n of order(roots)) {
     if (rowOf(n).role === "placeholder") add(n.inputs[1]);

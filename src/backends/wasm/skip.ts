@@ -1,7 +1,7 @@
 /**
  * Prints products that leave out zeros of their left side. For each row of a block a list of what is not zero is made, four elements looked at
  * at a time; the sum then runs along the list, for 32 columns at once. Packing, order of additions and epilogue are those of the dense product,
- * so that both give the same bits. A list costs some instructions an element and is used for all columns of the block; along it, each turn reads
+ * so that both give the same bits. A list costs some instructions an element and is used for all columns of the block; along it, each iteration reads
  * eight vectors for eight multiply-adds, where the dense tile reads six.
  */
 
@@ -17,7 +17,7 @@ import { enterBlock, SMALL_EPILOGUE } from "./product.ts";
 import { add, type Code, get, i32, mul, splatF } from "./text.ts";
 import { Printer } from "./values.ts";
 
-/** Columns of a turn: eight accumulators of four. */
+/** Columns of an iteration: eight accumulators of four. */
 const STRIP = 32;
 /** Bytes of a list's item: where in the packed block, and the number. */
 const ITEM = 8;

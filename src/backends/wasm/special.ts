@@ -134,8 +134,8 @@ export function printSelect(kernel: SelectKernel, code: Code, pointers: readonly
     code.set(k, `(select ${get(k)} ${i32(n)} (i32.lt_s ${get(k)} ${i32(n)}))`);
     const prefix = code.let("i32", "prefix", i32(0));
     const bit = code.let("i32", "bit", i32(-0x80000000));
-    const turn = code.let("i32", "turn", i32(0));
-    code.loop(turn, i32(32), 1, () => {
+    const iteration = code.let("i32", "iteration", i32(0));
+    code.loop(iteration, i32(32), 1, () => {
       const candidate = get(code.let("v128", "cand", `(i32x4.splat (i32.or ${get(prefix)} ${get(bit)}))`));
       const counts = code.let("v128", "counts", splatI(0));
       const body = (valid: number) => {

@@ -40,7 +40,7 @@ export class Code {
     this.depth -= 2;
     this.line(close);
   }
-  /** while (variable < limit) { body; variable += step }, tested at the end of each turn; the first turn runs only if it should. */
+  /** while (variable < limit) { body; variable += step }, tested at the end of each iteration; the first iteration runs only if it should. */
   loop(variable: string, limit: string, step: number, body: () => void): void {
     const label = `$loop_${this.count++}`;
     this.block(

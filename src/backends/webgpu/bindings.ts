@@ -73,7 +73,7 @@ function variable(name: string, taken: Set<string>): string {
 
 const samePage = (a: Placed, b: Placed): boolean => a.arena === b.arena && a.page === b.page;
 
-/** The range from the last offset on at which a binding may begin: a turn's slice of a tensor begins anywhere. */
+/** The range from the last offset on at which a binding may begin: an iteration's slice of a tensor begins anywhere. */
 export function aligned(p: Placed, alignment: number): Placed {
   const more = p.offset % alignment;
   return more === 0 ? p : { ...p, offset: p.offset - more, bytes: p.bytes + more, shape: [(p.bytes + more) / 4] };

@@ -62,9 +62,9 @@ fn not_a_number() -> f32 { return bitcast<f32>(nan_bits); }`,
   let s = r * r;
   let sine = r + r * s * (-0.16666666667 + s * (0.0083333333333 + s * (-0.00019841269841 + s * 0.0000027557319224)));
   let cosine = 1.0 + s * (-0.5 + s * (0.041666666667 + s * (-0.0013888888889 + s * (0.000024801587302 - s * 0.00000027557319224))));
-  let turn = i32(k) + quarter;
-  let value = select(sine, cosine, (turn & 1) == 1);
-  return select(value, -value, (turn & 2) == 2);
+  let iteration = i32(k) + quarter;
+  let value = select(sine, cosine, (iteration & 1) == 1);
+  return select(value, -value, (iteration & 2) == 2);
 }`,
   },
   // For x < 0 the power exists where y is whole, and has x's sign where y is odd; 1 to any power and any number to the power 0 are 1.

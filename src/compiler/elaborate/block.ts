@@ -1,4 +1,4 @@
-import type { Span, Turn } from "../../ir/graph.ts";
+import type { Iteration, Span } from "../../ir/graph.ts";
 import type * as ast from "../ast.ts";
 import { fail } from "./fault.ts";
 import { type Evaluator, fixed, type Here, Names, type Read, type Scope } from "./scope.ts";
@@ -14,8 +14,8 @@ export interface BlockOwner {
   view(name: string, thunk: Thunk<Value>): Read;
   /** A thunk that somebody else keeps for this statement: a line that is the same for all calls. */
   elsewhere?(statement: ast.Statement, target: number): Thunk<Value> | undefined;
-  /** The value that a loop carries out of a turn, where somebody rebinds it there; `undefined`: as computed. */
-  carriedOut?(loop: ast.For, turn: number, name: string, thunk: Thunk<Value>): Thunk<Value> | undefined;
+  /** The value that a loop carries out of an iteration, where somebody rebinds it there; `undefined`: as computed. */
+  carriedOut?(loop: ast.For, iteration: number, name: string, thunk: Thunk<Value>): Thunk<Value> | undefined;
   /** Whether a method takes a loop's place: then nothing of it is computed before it is asked for. */
   rewired?(loop: ast.For): boolean;
   /** Told of each value a binding gave, with its name: children get their place. */
@@ -67,7 +67,7 @@ export class Block implements Scope {
   private readonly thunks = new Map<ast.Statement, Thunk<Value>[]>();
   private readonly branches = new Map<ast.Statement, Thunk<Branch>>();
   private readonly loops = new Map<ast.Statement, Block[]>();
-  /** Of each turn, the carried values as they leave it. */
+  /** Of each iteration, the carried values as they leave it. */
   private readonly ends = new Map<ast.Statement, Map<string, Thunk<Value>>[]>();
 
   constructor(
@@ -75,7 +75,7 @@ export class Block implements Scope {
     private readonly outer: Scope,
     private readonly owner: BlockOwner,
     readonly here: Here = outer.here,
-    private readonly turn?: Turn,
+    private readonly iteration?: Iteration,
   ) {
     statements.forEach((s, i) => {
       for (const name of binds(s)) {
@@ -93,21 +93,21 @@ export class Block implements Scope {
   names(): string[] {
     return [...this.own, ...this.outer.names()];
   }
-  /** The carried value as it leaves a turn of a loop of this block; before the first turn where `turn` is −1. */
-  carriedAfter(s: ast.For, turn: number, name: string): Read | undefined {
+  /** The carried value as it leaves an iteration of a loop of this block; before the first iteration where `iteration` is −1. */
+  carriedAfter(s: ast.For, iteration: number, name: string): Read | undefined {
     const index = this.statements.indexOf(s);
-    if (turn < 0) return this.findBefore(name, index);
+    if (iteration < 0) return this.findBefore(name, index);
     this.run(s, index);
-    const thunk = this.ends.get(s)?.[turn]?.get(name);
+    const thunk = this.ends.get(s)?.[iteration]?.get(name);
     return thunk && this.owner.view(name, thunk);
   }
   /** The names as they are in front of a statement. */
   before(index: number): Scope {
-    const here = this.withTurn(this.owner.hereFor(this.statements[index]));
+    const here = this.withIteration(this.owner.hereFor(this.statements[index]));
     return { here, find: (n) => this.findBefore(n, index), names: () => this.names() };
   }
-  private withTurn(here: Here): Here {
-    return this.turn ? { ...here, turn: this.turn } : here;
+  private withIteration(here: Here): Here {
+    return this.iteration ? { ...here, iteration: this.iteration } : here;
   }
 
   private findBefore(name: string, index: number): Read | undefined {
@@ -126,8 +126,8 @@ export class Block implements Scope {
         const found = this.branch(s, i).block?.thunkBefore(name);
         if (found) return found;
       } else if (s.kind === "For") {
-        const turns = this.run(s, i);
-        const found = this.ends.get(s)?.[turns.length - 1]?.get(name) ?? turns[turns.length - 1]?.thunkBefore(name);
+        const iterations = this.run(s, i);
+        const found = this.ends.get(s)?.[iterations.length - 1]?.get(name) ?? iterations[iterations.length - 1]?.thunkBefore(name);
         if (found) return found;
       } else {
         const target = s.kind === "Binding" ? s.targets.findIndex((t) => t.names.length === 1 && t.names[0].text === name) : 0;
@@ -145,7 +145,7 @@ export class Block implements Scope {
       const decide = (): Branch => {
         const taken = this.owner.evaluator.condition(s.condition, scope);
         const body = taken ? s.then : s.else;
-        return { taken, block: body ? new Block(body, scope, this.owner, this.here, this.turn) : undefined };
+        return { taken, block: body ? new Block(body, scope, this.owner, this.here, this.iteration) : undefined };
       };
       b = new Thunk(decide, "if", s.condition.span);
       this.branches.set(s, b);
@@ -157,18 +157,18 @@ export class Block implements Scope {
     return this.branches.get(s)?.isRunning ?? false;
   }
 
-  /** Checks what the block requires, in branches that are taken and in all turns of loops too. `user`: the place to blame. */
+  /** Checks what the block requires, in branches that are taken and in all iterations of loops too. `user`: the place to blame. */
   check(user: Span, statements: readonly ast.Statement[] = this.statements): void {
     for (const s of statements) {
       if (!requires(s)) continue;
       const index = this.statements.indexOf(s);
       if (s.kind === "Require") this.owner.evaluator.require(s, this.before(index), user);
       else if (s.kind === "If") this.branch(s, index).block?.check(user);
-      else if (s.kind === "For") for (const turn of this.run(s, index)) turn.check(user);
+      else if (s.kind === "For") for (const iteration of this.run(s, index)) iteration.check(user);
     }
   }
 
-  /** The turns of a `for`, in order. Values that go from turn to turn are computed in order too, so that depth costs no stack. */
+  /** The iterations of a `for`, in order. Values that go from iteration to iteration are computed in order too, so that depth costs no stack. */
   run(s: ast.For, index = this.statements.indexOf(s)): Block[] {
     const known = this.loops.get(s);
     if (known) return known;
@@ -177,17 +177,17 @@ export class Block implements Scope {
     const assigned = new Set(s.body.flatMap((x) => [...binds(x)]));
     const carried = [...assigned].filter((n) => scope.find(n) !== undefined);
     const isLoop = carried.length > 0 && list.length > 1;
-    const turns: Block[] = [];
-    this.loops.set(s, turns);
+    const iterations: Block[] = [];
+    this.loops.set(s, iterations);
     const ends: Map<string, Thunk<Value>>[] = [];
     this.ends.set(s, ends);
     let rebound = false;
     list.forEach((item, t) => {
       const values = s.names.length === 1 ? [item] : this.owner.evaluator.elements(item, s.list.span);
       if (values.length !== s.names.length)
-        fail("P0213", s.list.span, `each turn gives ${values.length} values, but the loop names ${s.names.length}`);
+        fail("P0213", s.list.span, `each iteration gives ${values.length} values, but the loop names ${s.names.length}`);
       const vars = new Map<string, Read>(s.names.map((n, k) => [n.text, fixed(values[k])]));
-      const last = turns[t - 1];
+      const last = iterations[t - 1];
       const before = ends[t - 1];
       const outer: Scope = last
         ? {
@@ -197,10 +197,12 @@ export class Block implements Scope {
           }
         : scope;
       const id = `${scope.here.path}/${scope.here.calls}/${s.span.start}`;
-      const turn: Turn | undefined = isLoop ? { loop: id, turn: t, of: list.length, outer: this.turn ?? scope.here.turn } : this.turn;
-      const inner: Here = turn ? { ...scope.here, turn } : scope.here;
-      const block = new Block(s.body, new Names(vars, outer, inner), this.owner, inner, turn);
-      turns.push(block);
+      const iteration: Iteration | undefined = isLoop
+        ? { loop: id, iteration: t, of: list.length, outer: this.iteration ?? scope.here.iteration }
+        : this.iteration;
+      const inner: Here = iteration ? { ...scope.here, iteration } : scope.here;
+      const block = new Block(s.body, new Names(vars, outer, inner), this.owner, inner, iteration);
+      iterations.push(block);
       const out = new Map<string, Thunk<Value>>();
       ends.push(out);
       for (const n of carried) {
@@ -218,7 +220,7 @@ export class Block implements Scope {
         if (value instanceof CallValue && last instanceof CallValue) value.frame.follows(last.frame);
       }
     });
-    return turns;
+    return iterations;
   }
 
   /** The thunk of one target of a binding (or of an attach or model statement) of this block. */

@@ -135,9 +135,9 @@ export function apply(e: Elaborator, callee: Value, expr: ast.Call, scope: Scope
     return e.record(callee, new Fields(fields), expr.span);
   }
   if (callee instanceof Attachment) return callAttachment(callee, args, expr, scope);
-  if (callee instanceof Chain && callee.turns.length === 1) {
+  if (callee instanceof Chain && callee.iterations.length === 1) {
     const named = args.filter((g) => g.name !== undefined).map((g) => [g.name!, new Thunk(g.value, g.name!, g.span)] as const);
-    return callee.turns[0](args.find((g) => g.name === undefined)?.value(), new Map(named), scope.here, expr.span);
+    return callee.iterations[0](args.find((g) => g.name === undefined)?.value(), new Map(named), scope.here, expr.span);
   }
   fail("P0206", expr.callee.span, `${describe(callee)} cannot be called`);
 }
@@ -281,7 +281,7 @@ function callInstance(
   const key = caller && isObjective(caller) && isModel(instance) ? sharedKey(e, instance, passed, gifts, scope, training) : undefined;
   const known = key === undefined ? undefined : context().shared.get(key);
   if (known) return new CallValue(known);
-  const frame = new Frame(instance, caller, passed as Passed, gifts, { training, turn: scope.here.turn }, expr.span);
+  const frame = new Frame(instance, caller, passed as Passed, gifts, { training, iteration: scope.here.iteration }, expr.span);
   if (key !== undefined) context().shared.set(key, frame);
   return new CallValue(frame);
 }

@@ -1,4 +1,4 @@
-/** Methods on a list of blocks: the loop that carries a value through them, seen from outside its turns. */
+/** Methods on a list of blocks: the loop that carries a value through them, seen from outside its iterations. */
 import type { Span } from "../../ir/graph.ts";
 import type * as ast from "../ast.ts";
 import type { Fit } from "./attach.ts";
@@ -55,11 +55,11 @@ function placeOf(e: Elaborator, run: readonly Instance[], span: Span): ChainPlac
       list = e.elements(e.evaluate(loop.list, parent.scope), loop.list.span);
     });
     // a loop may have more than the blocks in hand: `for i, block in enumerate(layer)`
-    const turns = list.map((item) => (loop.names.length === 1 ? [item] : Array.isArray(item) ? (item as readonly Value[]) : []));
-    const column = loop.names.findIndex((_, k) => turns.some((turn) => turn[k] === run[0]));
+    const iterations = list.map((item) => (loop.names.length === 1 ? [item] : Array.isArray(item) ? (item as readonly Value[]) : []));
+    const column = loop.names.findIndex((_, k) => iterations.some((iteration) => iteration[k] === run[0]));
     if (column < 0) continue;
-    const first = turns.findIndex((turn) => turn[column] === run[0]);
-    if (!run.every((b, i) => turns[first + i]?.[column] === b))
+    const first = iterations.findIndex((iteration) => iteration[column] === run[0]);
+    if (!run.every((b, i) => iterations[first + i]?.[column] === b))
       fail("P0307", span, `these children of ${parent.fullPath} do not follow each other in its loop`);
     const variable = loop.names[column].text;
     const step = loop.body.find(
@@ -68,7 +68,7 @@ function placeOf(e: Elaborator, run: readonly Instance[], span: Span): ChainPlac
     );
     if (step) {
       const beside = run.map(
-        (_, i) => new Map(loop.names.flatMap((n, k) => (k === column ? [] : [[n.text, turns[first + i][k]] as const]))),
+        (_, i) => new Map(loop.names.flatMap((n, k) => (k === column ? [] : [[n.text, iterations[first + i][k]] as const]))),
       );
       return { kind: "chain", parent, blocks: run, loop, variable, beside, first, carried: step.targets[0].names[0].text };
     }
@@ -76,12 +76,12 @@ function placeOf(e: Elaborator, run: readonly Instance[], span: Span): ChainPlac
   fail("P0307", span, `no loop of ${parent.decl.name.text} carries a value through ${run[0].fullPath}`);
 }
 
-/** `blocks`: each turn as a function of the carried value. Outside a call only their number counts. */
+/** `blocks`: each iteration as a function of the carried value. Outside a call only their number counts. */
 export function chainOf(evaluator: Evaluator, place: ChainPlace, subject: Subject): Chain {
   return new Chain(
-    place.blocks.map((_, turn) => (x, given, here, span) => {
+    place.blocks.map((_, iteration) => (x, given, here, span) => {
       if (subject?.kind !== "call") fail("P0505", span, "the blocks of a chain can be called inside a call of their parent only");
-      return callTurn(evaluator, subject, place, turn, x, given, here, span);
+      return callTurn(evaluator, subject, place, iteration, x, given, here, span);
     }),
   );
 }
@@ -90,32 +90,32 @@ function callTurn(
   evaluator: Evaluator,
   frame: Frame,
   place: ChainPlace,
-  turn: number,
+  iteration: number,
   x: Value | undefined,
   given: ReadonlyMap<string, import("./thunk.ts").Thunk<Value>>,
   here: Here,
   span: Span,
 ): Value {
-  const block = place.blocks[turn];
+  const block = place.blocks[iteration];
   const names = new Map(
     [...new Set(block.decl.fills.flatMap((f) => f.names))].map((n) => [n.name.text, n.path.names.map((p) => p.text)] as const),
   );
   const gifts = new Map([...given].map(([n, t]) => [names.get(n)?.[0] ?? n, t]));
   const table = new Map<string, Read>([[place.variable, fixed(new WithGiven(block, gifts))]]);
-  for (const [name, value] of place.beside[turn]) table.set(name, fixed(value));
+  for (const [name, value] of place.beside[iteration]) table.set(name, fixed(value));
   table.set(place.carried, x === undefined ? () => fail("P0204", span, `the block needs \`x\`: not given in this call`) : fixed(x));
-  const inner: Here = { ...frame.here, turn: here.turn };
+  const inner: Here = { ...frame.here, iteration: here.iteration };
   const owner: BlockOwner = { evaluator, hereFor: () => inner, view: (_n, t) => () => t.force() };
   const outer = frame.block.before(frame.block.statements.indexOf(place.loop));
-  const body = new Block(place.loop.body, new Names(table, outer, inner), owner, inner, here.turn);
+  const body = new Block(place.loop.body, new Names(table, outer, inner), owner, inner, here.iteration);
   const value = body.thunkBefore(place.carried)!.force();
   return value instanceof CallValue ? new CallValue(value.frame, names) : value;
 }
 
 /** `x` and `y` of a chain: the carried value before its first and after its last block. */
 export function readChain(place: ChainPlace, frame: Frame, name: string, reader: Here, span: Span): Value {
-  const turn = name === "x" ? place.first - 1 : name === "y" ? place.first + place.blocks.length - 1 : undefined;
-  const read = turn === undefined ? undefined : frame.block.carriedAfter(place.loop, turn, place.carried);
-  if (!read) fail("P0207", span, `\`${name}\` of a chain is a name of its blocks: ask a turn for it, as in \`f(x).${name}\``);
+  const iteration = name === "x" ? place.first - 1 : name === "y" ? place.first + place.blocks.length - 1 : undefined;
+  const read = iteration === undefined ? undefined : frame.block.carriedAfter(place.loop, iteration, place.carried);
+  if (!read) fail("P0207", span, `\`${name}\` of a chain is a name of its blocks: ask an iteration for it, as in \`f(x).${name}\``);
   return read(reader);
 }

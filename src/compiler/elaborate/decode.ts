@@ -46,7 +46,7 @@ export function decodeEntries(e: Elaborator, model: Instance, stage: string, bea
         args.set(name, Thunk.of<Value>(new Tensor(input(name, name === "attention_mask" ? "bool" : "i32", [ROWS, tokens]))));
       }
       if (mode === "decode" && beams > 1) ctx.parents = input("beam", "i32", [ROWS]);
-      const frame = new Frame(model, undefined, args, new Map(), { training: false, turn: undefined }, span);
+      const frame = new Frame(model, undefined, args, new Map(), { training: false, iteration: undefined }, span);
       const results: Result[] = [{ role: "output", name: "logits", node: e.node(frame.read("logits")!, nowhere, span) }];
       for (const [name, { next }] of ctx.remembered) if (next) results.push({ role: "state", name, node: next });
       const entry = entryOf(results);

@@ -123,7 +123,7 @@ export class Elaborator implements Evaluator {
     if (value instanceof Selection) return value.places.map((p) => this.placeValue(p, span));
     if (value instanceof Attachment) return value.sites;
     if (value !== null && typeof value === "object" && "kind" in value && value.kind === "chain")
-      return value.turns.map((t) => new Chain([t]));
+      return value.iterations.map((t) => new Chain([t]));
     fail("P0206", span, `${what === "this" ? "a list is wanted here" : `\`${what}\` must be a list`}, this is ${describe(value)}`);
   }
 

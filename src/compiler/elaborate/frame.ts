@@ -1,5 +1,5 @@
 import type { Dim } from "../../ir/dim.ts";
-import type { Span, Turn } from "../../ir/graph.ts";
+import type { Iteration, Span } from "../../ir/graph.ts";
 import type * as ast from "../ast.ts";
 import type { Site } from "./attachment.ts";
 import { Block, type BlockOwner } from "./block.ts";
@@ -39,7 +39,7 @@ export class Frame {
     readonly caller: Frame | undefined,
     args: Passed,
     private readonly given: Passed,
-    modes: { training: boolean; turn: Turn | undefined },
+    modes: { training: boolean; iteration: Iteration | undefined },
     readonly span: Span,
   ) {
     const decl = instance.decl;
@@ -56,7 +56,7 @@ export class Frame {
       if (list) list.push(this);
       else caller.calls.set(instance, [this]);
     }
-    this.here = { path: instance.fullPath, turn: modes.turn, training: modes.training, frame: this, calls: `${this.ordinal}` };
+    this.here = { path: instance.fullPath, iteration: modes.iteration, training: modes.training, frame: this, calls: `${this.ordinal}` };
     const { evaluator } = instance;
 
     const params = new Map<string, Read>();
@@ -104,7 +104,7 @@ export class Frame {
       evaluator,
       hereFor: () => this.here,
       view: (name, thunk) => this.view(name, thunk),
-      carriedOut: (loop, turn, name, thunk) => this.carriedOut(carriedKey(loop, turn, name), name, thunk),
+      carriedOut: (loop, iteration, name, thunk) => this.carriedOut(carriedKey(loop, iteration, name), name, thunk),
       rewired: (loop) => [...instance.edits.keys()].some((k) => k.startsWith(`${loop.span.start}#`)) && ctx.mode !== "bare",
     };
     this.block = new Block(forward.body, new Names(inputs, sizes, this.here), owner, this.here);
@@ -155,7 +155,7 @@ export class Frame {
     return (this.block.thunkBefore(name) ?? this.inputs.get(name)) === thunk;
   }
 
-  /** What a chain's method makes of a carried value where it leaves a turn. */
+  /** What a chain's method makes of a carried value where it leaves an iteration. */
   private carriedOut(key: string, name: string, thunk: Thunk<Value>): Thunk<Value> | undefined {
     const edits = this.instance.edits.get(key);
     if (!edits) return undefined;

@@ -331,7 +331,7 @@ class Folding {
       i.holder?.kind === "instance" && forwardOf(i.holder.instance.decl)
         ? this.call(i.holder.instance, around(i.holder.instance), around)
         : undefined;
-    return new Frame(i, outer, args, new Map(), { training: false, turn: undefined }, this.span);
+    return new Frame(i, outer, args, new Map(), { training: false, iteration: undefined }, this.span);
   }
 
   /** Symbolic inputs; `...` stands for `rest`, a size's name for `named`. */

@@ -42,7 +42,7 @@ export class MethodFrame {
     const { attachment } = site;
     this.here = {
       path: site.fullPath,
-      turn: base?.turn,
+      iteration: base?.iteration,
       training: base?.training ?? context().mode === "train",
       frame: base?.frame,
       methodFrame: this,

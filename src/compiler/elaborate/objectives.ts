@@ -108,7 +108,7 @@ export class Objectives {
           p.name.text,
           new Thunk(() => this.column(p.name.text, p.type, p.default, instance.scope, p.span, forward), p.name.text, p.span),
         );
-      frame = new Frame(instance, undefined, args, new Map(), { training: ctx.mode === "train", turn: undefined }, instance.madeAt);
+      frame = new Frame(instance, undefined, args, new Map(), { training: ctx.mode === "train", iteration: undefined }, instance.madeAt);
       calls.set(instance, frame);
     }
     return frame;

@@ -44,7 +44,7 @@ export function readStorage(e: Elaborator, storage: Storage, name: string, here:
 
 function firstVersion(e: Elaborator, storage: Storage, name: string, here: Here, span: Span): Value {
   const ctx = context();
-  // a parameter belongs to no turn of a loop: its node is the same for all who read it
+  // a parameter belongs to no iteration of a loop: its node is the same for all who read it
   const b = builderAt({ path: storage.name, training: here.training, calls: "" }, storage.span);
   if (name === "value") {
     ctx.params.set(storage.name, storage);

@@ -3,7 +3,7 @@
  * computed then. So an `if` is decided only when a name it binds is wanted, and what nobody wants is never computed.
  */
 
-import type { Node, Span, Turn } from "../../ir/graph.ts";
+import type { Iteration, Node, Span } from "../../ir/graph.ts";
 import type * as ast from "../ast.ts";
 import type { AdapterCombination, AdapterFile, NumberSource, Static } from "../project.ts";
 import type { Site } from "./attachment.ts";
@@ -18,7 +18,7 @@ import type { Work } from "./work.ts";
 export interface Here {
   /** Path of the module or site, for messages, kernels' names and draws. */
   readonly path: string;
-  readonly turn?: Turn | undefined;
+  readonly iteration?: Iteration | undefined;
   readonly training: boolean;
   /** The call whose code this is. */
   readonly frame?: Frame | undefined;

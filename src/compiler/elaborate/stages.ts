@@ -16,7 +16,7 @@ import { trainStage } from "./train-stage.ts";
 import { Dataset, describe, Fields, type Value } from "./values.ts";
 
 /** Makes one stage of the file; what its name then stands for. */
-export function stage(e: Elaborator, s: ast.Stage, scope: Scope, turns: readonly number[]): Value | undefined {
+export function stage(e: Elaborator, s: ast.Stage, scope: Scope, iterations: readonly number[]): Value | undefined {
   const verb = s.verb.text;
   const known: Readonly<Record<string, Field>> | undefined = own(stageFields, verb);
   if (!known)
@@ -33,7 +33,7 @@ export function stage(e: Elaborator, s: ast.Stage, scope: Scope, turns: readonly
   if (e.overrides.seed !== undefined && known.seed !== undefined) overrides.seed = e.overrides.seed;
   const settingsOf = <V extends Verb>(_verb: V): Settings<V> => new Settings<V>(e, s, scope, known, overrides);
   const file = e.main.replace(/^.*\//, "").replace(/\.peft$/, "");
-  const base = { name, span: s.span, folder: [file, turns.length > 0 ? `${name}-${turns.join("-")}` : name].join("/") };
+  const base = { name, span: s.span, folder: [file, iterations.length > 0 ? `${name}-${iterations.join("-")}` : name].join("/") };
   switch (verb) {
     case "train": {
       const made = trainStage(e, settingsOf(verb), base);

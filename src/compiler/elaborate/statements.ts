@@ -17,7 +17,7 @@ import { Applied, describe, Loaded, MethodDecl, ModuleDecl, type Place, Selectio
 export class Run {
   readonly variables = new Map<string, Read>();
   private readonly broken = new Set<string>();
-  private readonly turns: number[] = [];
+  private readonly iterations: number[] = [];
 
   constructor(
     private readonly e: Elaborator,
@@ -91,9 +91,9 @@ export class Run {
         list.forEach((item, i) => {
           this.e.work.spend(1, s.span);
           for (const [n, r] of bindNames(this.e, s.names, item, s.list)) this.variables.set(n, r);
-          this.turns.push(i);
+          this.iterations.push(i);
           this.all(s.body);
-          this.turns.pop();
+          this.iterations.pop();
         });
         return;
       }
@@ -154,7 +154,7 @@ export class Run {
   }
 
   private stage(s: ast.Stage): void {
-    const result = stage(this.e, s, this.scope, this.turns);
+    const result = stage(this.e, s, this.scope, this.iterations);
     if (s.name && result !== undefined) this.set(s.name, result);
   }
 }

@@ -35,7 +35,7 @@ export function bareTrace(e: Elaborator, root: Instance, span: Span): Context {
       );
       args.set(p.name.text, Thunk.of<Value>(new Tensor(b.input(p.name.text, { dtype: p.type.name.text as DType, shape }))));
     }
-    const frame = new Frame(root, undefined, args, new Map(), { training: false, turn: undefined }, span);
+    const frame = new Frame(root, undefined, args, new Map(), { training: false, iteration: undefined }, span);
     for (const p of forward.results) frame.read(p.name.text);
   });
   return ctx;

@@ -42,7 +42,7 @@ export function trainStage(e: Elaborator, s: Settings<"train">, base: { name: st
     const v = objective.value();
     return Array.isArray(v) ? (v[i] as Value) : v;
   };
-  // turns of a loop are stages of one name, each with states of its own
+  // iterations of a loop are stages of one name, each with states of its own
   const owner = e.names.stageOwner(base.folder.slice(base.folder.lastIndexOf("/") + 1));
   const first = step(e, s, pick(0), base.name, owner, seed, objective.span);
   for (const p of first.trained) e.trained.add(p);

@@ -195,13 +195,13 @@ export type Place =
   | { readonly kind: "site"; readonly site: Site; readonly role?: RoleDecl | undefined }
   /** A list of children, on the way to its elements. */
   | { readonly kind: "list"; readonly items: readonly Instance[] }
-  /** A run of a list of children that one loop of `parent` carries a value through; `first` is the turn of the first of them. */
+  /** A run of a list of children that one loop of `parent` carries a value through; `first` is the iteration of the first of them. */
   | {
       readonly kind: "chain";
       readonly parent: Instance;
       readonly blocks: readonly Instance[];
       readonly loop: ast.For;
-      /** What the loop calls the block, and what else it names, turn by turn. */
+      /** What the loop calls the block, and what else it names, iteration by iteration. */
       readonly variable: string;
       readonly beside: readonly ReadonlyMap<string, Value>[];
       readonly first: number;
@@ -227,10 +227,10 @@ export class SiteNames {
 /** A run of blocks that one loop carries a value through, as a method on a list sees it. */
 export class Chain {
   readonly kind = "chain";
-  constructor(readonly turns: readonly ChainTurn[]) {}
+  constructor(readonly iterations: readonly ChainIteration[]) {}
 }
-/** One turn as a function of the carried value; other names of the block may be given instead. */
-type ChainTurn = (x: Value | undefined, given: ReadonlyMap<string, Thunk<Value>>, here: Here, span: Span) => Value;
+/** One iteration as a function of the carried value; other names of the block may be given instead. */
+type ChainIteration = (x: Value | undefined, given: ReadonlyMap<string, Thunk<Value>>, here: Here, span: Span) => Value;
 
 /** `fit(params: n)`: the largest whole number that keeps its attachment within n parameters. */
 export class Fit {
@@ -241,7 +241,7 @@ export class Fit {
   ) {}
 }
 
-/** A module to be called with some of its values given: what a turn of a chain puts in the place of its block. */
+/** A module to be called with some of its values given: what an iteration of a chain puts in the place of its block. */
 export class WithGiven {
   readonly kind = "given";
   constructor(

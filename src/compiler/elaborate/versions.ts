@@ -61,5 +61,5 @@ export function pick(edits: readonly Edit[] | undefined, reader: Reader | undefi
   return found;
 }
 
-/** The name under which what a turn of a loop carries out is rebound. */
-export const carriedKey = (loop: ast.For, turn: number, name: string): string => `${loop.span.start}#${turn}.${name}`;
+/** The name under which what an iteration of a loop carries out is rebound. */
+export const carriedKey = (loop: ast.For, iteration: number, name: string): string => `${loop.span.start}#${iteration}.${name}`;

@@ -5,25 +5,25 @@ import { rowOf } from "../ops/index.ts";
 import { isGet, readOf } from "../rebuild.ts";
 import type { LoopExports } from "./exports.ts";
 
-/** Of a loop: for each turn, the active nodes of its body (parameters among them). */
+/** Of a loop: for each iteration, the active nodes of its body (parameters among them). */
 export interface LoopActivity {
-  readonly turns: readonly ReadonlySet<Node>[];
+  readonly iterations: readonly ReadonlySet<Node>[];
 }
 interface Activity {
   readonly active: ReadonlySet<Node>;
   readonly loops: ReadonlyMap<Node, LoopActivity>;
 }
 
-/** Of each loop, by turn, the nodes of its body that `by` (settled) names through reads. */
+/** Of each loop, by iteration, the nodes of its body that `by` (settled) names through reads. */
 export function insideLoops(by: ReadonlySet<Node>, exports: LoopExports): Map<Node, Map<number, Set<Node>>> {
   const out = new Map<Node, Map<number, Set<Node>>>();
   for (const n of by) {
     if (!isGet(n)) continue;
-    const { loop, turn } = readOf(n);
+    const { loop, iteration } = readOf(n);
     if (!out.has(loop)) out.set(loop, new Map());
-    const turns = out.get(loop)!;
-    if (!turns.has(turn)) turns.set(turn, new Set());
-    turns.get(turn)!.add(exports.inside(n));
+    const iterations = out.get(loop)!;
+    if (!iterations.has(iteration)) iterations.set(iteration, new Set());
+    iterations.get(iteration)!.add(exports.inside(n));
   }
   return out;
 }
@@ -35,13 +35,13 @@ export function activity(nodes: readonly Node[], by: ReadonlySet<Node>, exports:
   const loops = new Map<Node, LoopActivity>();
   for (const n of nodes) {
     if (n.loop) {
-      const turns = loopActivity(n, (k) => active.has(n.inputs[k]), inside.get(n) ?? new Map(), exports);
-      if (!turns.some((t) => t.size > 0)) continue;
-      loops.set(n, { turns });
+      const iterations = loopActivity(n, (k) => active.has(n.inputs[k]), inside.get(n) ?? new Map(), exports);
+      if (!iterations.some((t) => t.size > 0)) continue;
+      loops.set(n, { iterations });
       active.add(n);
     } else if (isGet(n)) {
-      const { loop, turn } = readOf(n);
-      if (loops.get(loop)?.turns[turn].has(exports.inside(n))) active.add(n);
+      const { loop, iteration } = readOf(n);
+      if (loops.get(loop)?.iterations[iteration].has(exports.inside(n))) active.add(n);
     } else if (by.has(n)) active.add(n);
     else if (n.type.dtype === "f32" && rowOf(n).vjp !== "zero" && n.inputs.some((i) => active.has(i))) active.add(n);
   }
@@ -54,14 +54,14 @@ function loopActivity(
   inside: ReadonlyMap<number, ReadonlySet<Node>>,
   exports: LoopExports,
 ): ReadonlySet<Node>[] {
-  const { carried, bodies, turns } = n.loop!;
+  const { carried, bodies, iterations } = n.loop!;
   const known = new Map<string, ReadonlySet<Node>>();
   let flowing = Array.from({ length: carried }, (_, k) => enters(k));
-  return turns.map((turn, t) => {
-    const body = bodies[turn.body];
-    const given = [...flowing, ...turn.args.map((k) => enters(carried + k))];
+  return iterations.map((iteration, t) => {
+    const body = bodies[iteration.body];
+    const given = [...flowing, ...iteration.args.map((k) => enters(carried + k))];
     const by = inside.get(t) ?? new Set<Node>();
-    const key = `${turn.body}:${given.map(Number).join("")}:${[...by].map((x) => x.id).join(",")}`;
+    const key = `${iteration.body}:${given.map(Number).join("")}:${[...by].map((x) => x.id).join(",")}`;
     let found = known.get(key);
     if (!found) {
       const start = new Set([...body.params.filter((p, i) => given[i] && p.type.dtype === "f32"), ...by]);

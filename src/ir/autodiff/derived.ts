@@ -1,5 +1,5 @@
 /**
- * Loops that follow another one turn by turn: its adjoint and its tangent. Their bodies are made over the forward body's own nodes;
+ * Loops that follow another one iteration by iteration: its adjoint and its tangent. Their bodies are made over the forward body's own nodes;
  * here what they use of it becomes rows: the forward loop's operands where a value only came in, its exports where it was computed.
  */
 import { Builder, LOOP_TYPE, makeArg } from "../build.ts";
@@ -9,7 +9,7 @@ import { constantNodes, isGet, rebuild, withInputs } from "../rebuild.ts";
 import { nodesOf } from "./activity.ts";
 import type { LoopExports } from "./exports.ts";
 
-/** A body in the making. `slots` and `given` are stand-ins for what is carried, and for what each turn is handed beside. */
+/** A body in the making. `slots` and `given` are stand-ins for what is carried, and for what each iteration is handed beside. */
 export interface DerivedBody {
   readonly forward: Body;
   readonly slots: readonly Node[];
@@ -18,24 +18,24 @@ export interface DerivedBody {
   readonly given: readonly Node[];
   readonly exports: readonly Node[];
 }
-export interface DerivedTurn {
+export interface DerivedIteration {
   /** Index into the bodies. */
   readonly body: number;
-  /** The turn of the forward loop that it follows. */
-  readonly turn: number;
+  /** The iteration of the forward loop that it follows. */
+  readonly iteration: number;
   readonly given: readonly Node[];
 }
 
 /** A stand-in for a value of a type, until its body is made. */
 export const standIn = (type: Type, origin: Origin): Node => makeArg(0, type, origin);
 
-/** The loop over `turns` in their order; `start` is what goes into the slots. */
+/** The loop over `iterations` in their order; `start` is what goes into the slots. */
 export function derivedLoop(
   loop: Node,
   exports: LoopExports,
   start: readonly Node[],
   bodies: readonly DerivedBody[],
-  turns: readonly DerivedTurn[],
+  iterations: readonly DerivedIteration[],
   origin: Origin,
 ): Node {
   const made = bodies.map((d) => makeBody(d, exports));
@@ -49,17 +49,17 @@ export function derivedLoop(
     }
     return at;
   };
-  const runs = turns.map(({ body, turn, given }) => ({
+  const runs = iterations.map(({ body, iteration, given }) => ({
     body,
-    args: [...given, ...made[body].needed.map((n) => exports.valueAt(loop, turn, n))].map(place),
+    args: [...given, ...made[body].needed.map((n) => exports.valueAt(loop, iteration, n))].map(place),
   }));
-  const shape = { carried: start.length, bodies: made.map((m) => m.body), turns: runs };
+  const shape = { carried: start.length, bodies: made.map((m) => m.body), iterations: runs };
   return node(
     "loop",
     [...start, ...values],
     followNames(
       loop,
-      turns.map((t) => t.turn),
+      iterations.map((t) => t.iteration),
     ),
     LOOP_TYPE,
     origin,

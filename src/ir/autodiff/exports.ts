@@ -17,18 +17,18 @@ export class LoopExports {
   }
 
   /**
-   * The value that a node of a turn's body has in that turn, as a node outside the loop: an operand of the loop where it only passes
+   * The value that a node of an iteration's body has in that iteration, as a node outside the loop: an operand of the loop where it only passes
    * through, otherwise a read of an export, one node for each value.
    */
-  valueAt(loop: Node, turn: number, inside: Node): Node {
-    const { carried, bodies, turns } = loop.loop!;
+  valueAt(loop: Node, iteration: number, inside: Node): Node {
+    const { carried, bodies, iterations } = loop.loop!;
     const at = this.settle(inside);
     const { supply } = rowOf(at);
     const index = supply === "arg" ? attrsOf(at, "arg").index : -1;
-    if (supply === "arg" && index >= carried) return this.settle(loop.inputs[carried + turns[turn].args[index - carried]]);
-    if (supply === "arg" && turn === 0) return this.settle(loop.inputs[index]);
-    if (supply === "arg") return this.valueAt(loop, turn - 1, bodies[turns[turn - 1].body].results[index]);
-    const body = bodies[turns[turn].body];
+    if (supply === "arg" && index >= carried) return this.settle(loop.inputs[carried + iterations[iteration].args[index - carried]]);
+    if (supply === "arg" && iteration === 0) return this.settle(loop.inputs[index]);
+    if (supply === "arg") return this.valueAt(loop, iteration - 1, bodies[iterations[iteration - 1].body].results[index]);
+    const body = bodies[iterations[iteration].body];
     let place = this.results(body).indexOf(at, carried);
     if (place < 0) {
       place = this.results(body).length;
@@ -37,21 +37,21 @@ export class LoopExports {
     }
     if (!this.reads.has(loop)) this.reads.set(loop, new Map());
     const known = this.reads.get(loop)!;
-    const key = `${turn}.${place}`;
-    if (!known.has(key)) known.set(key, exportRead(loop, turn, place - carried, at));
+    const key = `${iteration}.${place}`;
+    if (!known.has(key)) known.set(key, exportRead(loop, iteration, place - carried, at));
     return known.get(key)!;
   }
 
   /** One node for each value: a `get` as `valueAt` gives it, any other node itself. */
   settle(n: Node): Node {
-    return isGet(n) ? this.valueAt(readOf(n).loop, readOf(n).turn, this.inside(n)) : n;
+    return isGet(n) ? this.valueAt(readOf(n).loop, readOf(n).iteration, this.inside(n)) : n;
   }
 
   /** The node of the body that a `get` reads. */
   inside(get: Node): Node {
-    const { loop, turn, result } = readOf(get);
-    const { bodies, turns } = loop.loop!;
-    return this.results(bodies[turns[turn].body])[result];
+    const { loop, iteration, result } = readOf(get);
+    const { bodies, iterations } = loop.loop!;
+    return this.results(bodies[iterations[iteration].body])[result];
   }
 
   /** `roots` over loops that have all exports asked for. */

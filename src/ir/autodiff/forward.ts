@@ -1,10 +1,10 @@
-/** Forward mode: tangents beside values, from the same rows. A loop's tangent is a loop over the same turns. */
+/** Forward mode: tangents beside values, from the same rows. A loop's tangent is a loop over the same iterations. */
 
 import { make } from "../build.ts";
 import { Bug, type Node } from "../graph.ts";
 import { type OpName, rowOf } from "../ops/index.ts";
 import { carriedRead, exportRead, isGet, orderUntil, readOf } from "../rebuild.ts";
-import { builderAt, type DerivedBody, type DerivedTurn, derivedLoop, originOf, standIn } from "./derived.ts";
+import { builderAt, type DerivedBody, type DerivedIteration, derivedLoop, originOf, standIn } from "./derived.ts";
 import type { LoopExports } from "./exports.ts";
 import { notDifferentiable } from "./reverse.ts";
 
@@ -109,18 +109,18 @@ function forwardLoop(
   reads: readonly Node[],
   exports: LoopExports,
 ): LoopTangents {
-  const { carried, bodies, turns } = n.loop!;
+  const { carried, bodies, iterations } = n.loop!;
   const read = reads.map(readOf);
   const exported = new Set(read.map((r) => r.result).filter((place) => place >= carried));
-  const end = Math.max(...read.map((r) => r.turn + 1), 0);
+  const end = Math.max(...read.map((r) => r.iteration + 1), 0);
   const known = new Map<string, TangentBody>();
-  const runs: { turn: number; tangent: TangentBody; given: Node[] }[] = [];
+  const runs: { iteration: number; tangent: TangentBody; given: Node[] }[] = [];
   let present = Array.from({ length: carried }, (_, k) => given[k] !== undefined);
   for (let t = 0; t < end; t++) {
-    const { body: which, args } = turns[t];
+    const { body: which, args } = iterations[t];
     const body = bodies[which];
     const moving = [...present, ...args.map((k) => given[carried + k] !== undefined)];
-    const seeds = inside.filter(([x]) => readOf(x).turn === t);
+    const seeds = inside.filter(([x]) => readOf(x).iteration === t);
     const key = [which, moving.map(Number).join(""), seeds.map(([x]) => exports.inside(x).id)].join("|");
     let tangent = known.get(key);
     if (!tangent) {
@@ -141,7 +141,7 @@ function forwardLoop(
     const { found, params } = tangent;
     if (found.size > 0) {
       const rows = [...params.keys()].filter((i) => i >= carried).map((i) => given[carried + args[i - carried]]!);
-      runs.push({ turn: t, tangent, given: [...rows, ...seeds.map(([, v]) => v)] });
+      runs.push({ iteration: t, tangent, given: [...rows, ...seeds.map(([, v]) => v)] });
     }
     present = present.map((_, k) => found.has(k));
   }
@@ -153,28 +153,28 @@ function forwardLoop(
   const used = [...new Set(runs.map((r) => r.tangent))];
   const outs = (tangent: TangentBody) => [...tangent.found.keys()].filter((place) => place >= carried);
   const made = used.map((tangent): DerivedBody => {
-    const { turn } = runs.find((r) => r.tangent === tangent)!;
+    const { iteration } = runs.find((r) => r.tangent === tangent)!;
     const stand = slots.map((k) => tangent.params.get(k) ?? standIn(n.inputs[k].type, originOf(n)));
     return {
-      forward: bodies[turns[turn].body],
+      forward: bodies[iterations[iteration].body],
       slots: stand,
       next: slots.map((k, s) => tangent.found.get(k) ?? stand[s]),
       given: [...[...tangent.params].filter(([i]) => i >= carried).map(([, s]) => s), ...tangent.seeds.values()],
       exports: outs(tangent).map((place) => tangent.found.get(place)!),
     };
   });
-  const derivedTurns = runs.map((r): DerivedTurn => ({ body: used.indexOf(r.tangent), turn: r.turn, given: r.given }));
+  const derivedIterations = runs.map((r): DerivedIteration => ({ body: used.indexOf(r.tangent), iteration: r.iteration, given: r.given }));
   const start = slots.map((k) => given[k] ?? builderAt(n).zeros(n.inputs[k].type));
-  const loop = derivedLoop(n, exports, start, made, derivedTurns, originOf(n));
-  const atEnd = end === turns.length ? present : present.map(() => false);
+  const loop = derivedLoop(n, exports, start, made, derivedIterations, originOf(n));
+  const atEnd = end === iterations.length ? present : present.map(() => false);
   return {
     read: (get) => {
-      const { turn, result } = readOf(get);
+      const { iteration, result } = readOf(get);
       if (result < carried) {
-        if (turn !== turns.length - 1) throw new Bug("a carried-out value is of the last turn");
+        if (iteration !== iterations.length - 1) throw new Bug("a carried-out value is of the last iteration");
         return atEnd[result] ? carriedRead(loop, slots.indexOf(result)) : undefined;
       }
-      const at = runs.findIndex((r) => r.turn === turn);
+      const at = runs.findIndex((r) => r.iteration === iteration);
       const of = runs[at]?.tangent.found.get(result);
       return of && exportRead(loop, at, outs(runs[at].tangent).indexOf(result), of);
     },

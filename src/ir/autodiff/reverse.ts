@@ -1,15 +1,15 @@
 /**
  * Reverse mode. A sweep goes once over what the roots reach, users before operands, and follows only nodes that depend on something that a
- * gradient is wanted by; so what is frozen costs nothing. A loop's adjoint is a loop over those of its turns that matter, backwards.
+ * gradient is wanted by; so what is frozen costs nothing. A loop's adjoint is a loop over those of its iterations that matter, backwards.
  */
 import { Limit, type Node } from "../graph.ts";
 import { rowOf } from "../ops/index.ts";
 import { carriedRead, exportRead, isGet, orderUntil, readOf } from "../rebuild.ts";
 import { activity, insideLoops, type LoopActivity } from "./activity.ts";
-import { builderAt, type DerivedBody, type DerivedTurn, derivedLoop, originOf, standIn } from "./derived.ts";
+import { builderAt, type DerivedBody, type DerivedIteration, derivedLoop, originOf, standIn } from "./derived.ts";
 import type { LoopExports } from "./exports.ts";
 
-/** By turn, then by place among the results of the turn's body. */
+/** By iteration, then by place among the results of the iteration's body. */
 type LoopSeeds = Map<number, Map<number, Node>>;
 
 /**
@@ -32,11 +32,11 @@ export function reverse(
   const give = (n: Node, c: Node): void => {
     if (!active.has(n)) return;
     if (isGet(n)) {
-      const { loop, turn, result } = readOf(n);
+      const { loop, iteration, result } = readOf(n);
       if (!loopSeeds.has(loop)) loopSeeds.set(loop, new Map());
-      const turns = loopSeeds.get(loop)!;
-      if (!turns.has(turn)) turns.set(turn, new Map());
-      addTo(turns.get(turn)!, result, c);
+      const iterations = loopSeeds.get(loop)!;
+      if (!iterations.has(iteration)) iterations.set(iteration, new Map());
+      addTo(iterations.get(iteration)!, result, c);
     } else addTo(cotangents, n, c);
   };
 
@@ -51,7 +51,7 @@ export function reverse(
       });
       for (const x of by) {
         if (!isGet(x) || x.inputs[0] !== n) continue;
-        const c = back.inside.get(readOf(x).turn)?.get(exports.inside(x));
+        const c = back.inside.get(readOf(x).iteration)?.get(exports.inside(x));
         if (c) found.set(x, c);
       }
     }
@@ -122,25 +122,25 @@ interface LoopGradients {
 }
 
 /**
- * Bodies differentiated for what flows into each turn. `runs`: turns that matter, from the last to the first; `adjoints`: one for turns alike;
- * `present`: carried values that have a cotangent in front of the first turn.
+ * Bodies differentiated for what flows into each iteration. `runs`: iterations that matter, from the last to the first; `adjoints`: one for iterations alike;
+ * `present`: carried values that have a cotangent in front of the first iteration.
  */
 function adjointsOf(
   n: Node,
   seeds: LoopSeeds,
-  active: LoopActivity["turns"],
+  active: LoopActivity["iterations"],
   inside: ReadonlyMap<number, ReadonlySet<Node>>,
   exports: LoopExports,
-): { runs: { turn: number; adjoint: Adjoint }[]; adjoints: Adjoint[]; present: readonly boolean[] } {
-  const { carried, bodies, turns } = n.loop!;
-  const last = turns.length - 1;
+): { runs: { iteration: number; adjoint: Adjoint }[]; adjoints: Adjoint[]; present: readonly boolean[] } {
+  const { carried, bodies, iterations } = n.loop!;
+  const last = iterations.length - 1;
   const adjoints = new Map<string, Adjoint>();
-  const runs: { turn: number; adjoint: Adjoint }[] = [];
+  const runs: { iteration: number; adjoint: Adjoint }[] = [];
 
-  // From the last turn to the first: which carried values have a cotangent is known, so each body is differentiated for just those.
+  // From the last iteration to the first: which carried values have a cotangent is known, so each body is differentiated for just those.
   let present = Array.from({ length: carried }, (_, k) => seeds.get(last)?.has(k) ?? false);
   for (let t = last; t >= 0; t--) {
-    const body = bodies[turns[t].body];
+    const body = bodies[iterations[t].body];
     const results = exports.results(body);
     const lives = (place: number) => active[t].has(results[place]);
     const flowing = present.flatMap((p, k) => (p && lives(k) ? [k] : []));
@@ -151,7 +151,7 @@ function adjointsOf(
     }
     const params = body.params.filter((p) => active[t].has(p));
     const wanted = [...(inside.get(t) ?? [])];
-    const key = [turns[t].body, flowing, exported, params.map((p) => p.attrs.index), wanted.map((x) => x.id)].join("|");
+    const key = [iterations[t].body, flowing, exported, params.map((p) => p.attrs.index), wanted.map((x) => x.id)].join("|");
     let adjoint = adjoints.get(key);
     if (!adjoint) {
       const stand = (places: readonly number[]) =>
@@ -164,7 +164,7 @@ function adjointsOf(
     }
     const { found } = adjoint;
     present = present.map((_, k) => found.has(body.params[k]));
-    if (found.size > 0) runs.push({ turn: t, adjoint });
+    if (found.size > 0) runs.push({ iteration: t, adjoint });
   }
   return { runs, adjoints: [...adjoints.values()], present };
 }
@@ -172,29 +172,29 @@ function adjointsOf(
 function reverseLoop(
   n: Node,
   seeds: LoopSeeds,
-  { turns: active }: LoopActivity,
+  { iterations: active }: LoopActivity,
   inside: ReadonlyMap<number, ReadonlySet<Node>>,
   exports: LoopExports,
 ): LoopGradients {
-  const { carried, bodies, turns } = n.loop!;
+  const { carried, bodies, iterations } = n.loop!;
   const b = builderAt(n, "backward");
-  const last = turns.length - 1;
+  const last = iterations.length - 1;
   const { runs, adjoints, present } = adjointsOf(n, seeds, active, inside, exports);
   if (runs.length === 0) return { inputs: new Map(), inside: new Map() };
 
   const slots = Array.from({ length: carried }, (_, k) => k).filter((k) => present[k] || runs.some((r) => r.adjoint.carried.has(k)));
   const { sums, single } = captured(n, runs);
 
-  // Bodies of turns that turned out to matter to nothing are left out.
+  // Bodies of iterations that turned out to matter to nothing are left out.
   const kept = adjoints.filter((a) => runs.some((r) => r.adjoint === a));
   const made = kept.map((adjoint): DerivedBody => {
-    const { turn } = runs.find((r) => r.adjoint === adjoint)!;
-    const body = bodies[turns[turn].body];
+    const { iteration } = runs.find((r) => r.adjoint === adjoint)!;
+    const body = bodies[iterations[iteration].body];
     const carriedSlots = slots.map((k) => adjoint.carried.get(k) ?? standIn(n.inputs[k].type, b.origin));
     const sumSlots = sums.map((k) => standIn(n.inputs[k].type, b.origin));
     const added = sums.map((k, s) => {
       let sum = sumSlots[s];
-      turns[turn].args.forEach((arg, j) => {
+      iterations[iteration].args.forEach((arg, j) => {
         const c = adjoint.found.get(body.params[carried + j]);
         if (arg + carried === k && c) sum = b.add(sum, c);
       });
@@ -208,15 +208,15 @@ function reverseLoop(
       exports: [...single(adjoint).map((j) => adjoint.found.get(body.params[carried + j])!), ...wantedOf(adjoint, body.params)],
     };
   });
-  const derivedTurns = runs.map(
-    ({ turn, adjoint }): DerivedTurn => ({
+  const derivedIterations = runs.map(
+    ({ iteration, adjoint }): DerivedIteration => ({
       body: kept.indexOf(adjoint),
-      turn,
-      given: [...adjoint.exported.keys()].map((place) => seeds.get(turn)!.get(place)!),
+      iteration,
+      given: [...adjoint.exported.keys()].map((place) => seeds.get(iteration)!.get(place)!),
     }),
   );
   const start = [...slots.map((k) => seeds.get(last)?.get(k) ?? b.zeros(n.inputs[k].type)), ...sums.map((k) => b.zeros(n.inputs[k].type))];
-  const loop = derivedLoop(n, exports, start, made, derivedTurns, originOf(n, "backward"));
+  const loop = derivedLoop(n, exports, start, made, derivedIterations, originOf(n, "backward"));
 
   const inputs = new Map<number, Node>();
   slots.forEach((k, s) => {
@@ -226,16 +226,16 @@ function reverseLoop(
     inputs.set(k, carriedRead(loop, slots.length + s));
   });
   const within = new Map<number, Map<Node, Node>>();
-  runs.forEach(({ turn, adjoint }, r) => {
-    const { params } = bodies[turns[turn].body];
+  runs.forEach(({ iteration, adjoint }, r) => {
+    const { params } = bodies[iterations[iteration].body];
     const rows = single(adjoint);
     rows.forEach((j, e) => {
       const type = adjoint.found.get(params[carried + j])!;
-      addTo(inputs, carried + turns[turn].args[j], exportRead(loop, r, e, type));
+      addTo(inputs, carried + iterations[iteration].args[j], exportRead(loop, r, e, type));
     });
     const isParam = new Set(params);
     const wanted = [...adjoint.found.keys()].filter((x) => !isParam.has(x));
-    within.set(turn, new Map(wanted.map((x, e) => [x, exportRead(loop, r, rows.length + e, adjoint.found.get(x)!)])));
+    within.set(iteration, new Map(wanted.map((x, e) => [x, exportRead(loop, r, rows.length + e, adjoint.found.get(x)!)])));
   });
   return { inputs, inside: within };
 }
@@ -246,27 +246,28 @@ const wantedOf = (adjoint: Adjoint, params: readonly Node[]): Node[] => {
 };
 
 /**
- * How the gradients of the loop's other operands leave it. An operand that several turns use, always at the same places of a body, is a
+ * How the gradients of the loop's other operands leave it. An operand that several iterations use, always at the same places of a body, is a
  * carried sum (`sums`: its index among the loop's inputs); all others are exports (`single`: the arguments of a body that are).
  */
-function captured(n: Node, runs: readonly { turn: number; adjoint: Adjoint }[]): { sums: number[]; single: (a: Adjoint) => number[] } {
-  const { carried, bodies, turns } = n.loop!;
-  const places = (turn: number, adjoint: Adjoint) => {
-    const { params } = bodies[turns[turn].body];
-    return turns[turn].args.flatMap((k, j) => (adjoint.found.has(params[carried + j]) ? [[carried + k, j]] : []));
+function captured(n: Node, runs: readonly { iteration: number; adjoint: Adjoint }[]): { sums: number[]; single: (a: Adjoint) => number[] } {
+  const { carried, bodies, iterations } = n.loop!;
+  const places = (iteration: number, adjoint: Adjoint) => {
+    const { params } = bodies[iterations[iteration].body];
+    return iterations[iteration].args.flatMap((k, j) => (adjoint.found.has(params[carried + j]) ? [[carried + k, j]] : []));
   };
   const uses = new Map<number, number>();
-  /** For each adjoint body and argument: the operand, or -1 where turns differ. */
+  /** For each adjoint body and argument: the operand, or -1 where iterations differ. */
   const constant = new Map<Adjoint, Map<number, number>>();
-  for (const { turn, adjoint } of runs)
-    for (const [k, j] of places(turn, adjoint)) {
+  for (const { iteration, adjoint } of runs)
+    for (const [k, j] of places(iteration, adjoint)) {
       uses.set(k, (uses.get(k) ?? 0) + 1);
       if (!constant.has(adjoint)) constant.set(adjoint, new Map());
       const known = constant.get(adjoint)!;
       known.set(j, known.has(j) && known.get(j) !== k ? -1 : k);
     }
   const varies = new Set<number>();
-  for (const { turn, adjoint } of runs) for (const [k, j] of places(turn, adjoint)) if (constant.get(adjoint)!.get(j) !== k) varies.add(k);
+  for (const { iteration, adjoint } of runs)
+    for (const [k, j] of places(iteration, adjoint)) if (constant.get(adjoint)!.get(j) !== k) varies.add(k);
   const sums = [...uses].filter(([k, count]) => count > 1 && !varies.has(k)).map(([k]) => k);
   sums.sort((p, q) => p - q);
   const single = (a: Adjoint): number[] =>

@@ -1,4 +1,4 @@
-/** The layers of a flat graph: which nodes each turn of its largest static loop stands for, with the updates of its parameters, and which layers are alike. */
+/** The layers of a flat graph: which nodes each iteration of its largest static loop stands for, with the updates of its parameters, and which layers are alike. */
 import { type Body, type Graph, type Node, order } from "../graph.ts";
 import { isConst, rowOf } from "../ops/index.ts";
 import { attrsKey } from "../rewrite.ts";
@@ -21,8 +21,8 @@ interface Layer {
 export interface Layers {
   /** The static loop. */
   readonly loop: string;
-  /** The turn that each layer has in the tags. */
-  readonly turns: readonly number[];
+  /** The iteration that each layer has in the tags. */
+  readonly iterations: readonly number[];
   readonly all: readonly Layer[];
   /** The layer of a node; what belongs to none, or to several, has none. */
   of(n: Node): number | undefined;
@@ -35,11 +35,11 @@ export interface Layers {
 /** The static loop that a loop is of: that of gradients carries the same name with a mark behind it. */
 export const nameOf = (loop: string): string => loop.replace(/'+$/, "");
 
-function tagOf(n: Node): { readonly loop: string; readonly turn: number } | undefined {
-  let tag = n.origin.turn;
+function tagOf(n: Node): { readonly loop: string; readonly iteration: number } | undefined {
+  let tag = n.origin.iteration;
   if (!tag) return undefined;
   while (tag.outer) tag = tag.outer;
-  return { loop: nameOf(tag.loop), turn: tag.turn };
+  return { loop: nameOf(tag.loop), iteration: tag.iteration };
 }
 
 /** What a node reads of the graph around it. A gradient names its loss, and does not read it. */
@@ -56,16 +56,16 @@ export function layersOf(graph: Graph): Layers | undefined {
   const tagged = new Map<Node, number>();
   for (const n of nodes) {
     const tag = tagOf(n);
-    if (tag?.loop === loop && !isOwn(n)) tagged.set(n, tag.turn);
+    if (tag?.loop === loop && !isOwn(n)) tagged.set(n, tag.iteration);
   }
-  const turns = [...new Set(tagged.values())].sort((a, b) => a - b);
-  const rank = new Map(turns.map((t, i) => [t, i]));
+  const iterations = [...new Set(tagged.values())].sort((a, b) => a - b);
+  const rank = new Map(iterations.map((t, i) => [t, i]));
   const layer = new Map<Node, number>();
-  for (const [n, turn] of tagged) layer.set(n, rank.get(turn)!);
+  for (const [n, iteration] of tagged) layer.set(n, rank.get(iteration)!);
   spread(nodes, layer);
   gather(nodes, graph, layer);
   release(nodes, layer);
-  return described(graph, nodes, loop, turns, layer);
+  return described(graph, nodes, loop, iterations, layer);
 }
 
 function largest(nodes: readonly Node[]): string | undefined {
@@ -147,14 +147,20 @@ function release(nodes: readonly Node[], layer: Map<Node, number>): void {
   }
 }
 
-function described(graph: Graph, nodes: readonly Node[], loop: string, turns: readonly number[], layer: ReadonlyMap<Node, number>): Layers {
-  const lists = turns.map(() => [] as Node[]);
+function described(
+  graph: Graph,
+  nodes: readonly Node[],
+  loop: string,
+  iterations: readonly number[],
+  layer: ReadonlyMap<Node, number>,
+): Layers {
+  const lists = iterations.map(() => [] as Node[]);
   const at = new Map<Node, number>();
   for (const n of nodes) {
     const l = layer.get(n);
     if (l !== undefined) at.set(n, lists[l].push(n) - 1);
   }
-  const reach = turns.map(() => 0);
+  const reach = iterations.map(() => 0);
   const far = (l: number, distance: number): void => {
     reach[l] = Math.max(reach[l], distance);
   };
@@ -167,7 +173,7 @@ function described(graph: Graph, nodes: readonly Node[], loop: string, turns: re
       if (l !== undefined) far(l, Math.abs(l - from));
     }
   }
-  const updates = turns.map(() => [] as Update[]);
+  const updates = iterations.map(() => [] as Update[]);
   for (const { role, name, node } of graph.results) {
     const l = layer.get(node);
     if (l === undefined) continue;
@@ -180,7 +186,7 @@ function described(graph: Graph, nodes: readonly Node[], loop: string, turns: re
   });
   return {
     loop,
-    turns,
+    iterations,
     reach,
     all: lists.map((list, l) => ({ nodes: list, updates: updates[l], text: texts[l] })),
     of: (n) => layer.get(n),
@@ -203,7 +209,7 @@ function lineOf(n: Node, l: number, layer: ReadonlyMap<Node, number>, at: Readon
 
 /** What a loop node has beside its operands. */
 const loopText = ({ loop }: Node): string =>
-  loop ? ` {${loop.bodies.map(bodyText).join("}{")}} ${JSON.stringify([loop.carried, loop.turns, loop.sliced])}` : "";
+  loop ? ` {${loop.bodies.map(bodyText).join("}{")}} ${JSON.stringify([loop.carried, loop.iterations, loop.sliced])}` : "";
 
 const bodyTexts = new WeakMap<Body, string>();
 /** A body as text, equal for equal bodies. */

@@ -104,7 +104,7 @@ class Splice {
 /** A node of a layer, so many layers behind the one it was made in. */
 interface Copy {
   readonly place: number;
-  readonly turn: number;
+  readonly iteration: number;
 }
 
 function lengthened(whole: Graph, made: Graph, before: Layers, last: number, out: number): Graph | undefined {
@@ -119,8 +119,8 @@ function lengthened(whole: Graph, made: Graph, before: Layers, last: number, out
   const base = all[last].nodes;
   const known = new Map<Node, Node>();
   const copies = Array.from({ length: out + 1 }, () => new Array<Node | undefined>(base.length));
-  const copyAt = (place: number, turn: number): Node | Copy =>
-    turn === 0 ? base[place] : turn > out ? all[next].nodes[place] : { place, turn };
+  const copyAt = (place: number, iteration: number): Node | Copy =>
+    iteration === 0 ? base[place] : iteration > out ? all[next].nodes[place] : { place, iteration };
   const inputsOf = (n: Node): (Node | Copy)[] => {
     const l = of(n);
     return n.inputs.map((x) => {
@@ -129,12 +129,12 @@ function lengthened(whole: Graph, made: Graph, before: Layers, last: number, out
       return l === next && from === last ? copyAt(at(x), out) : x;
     });
   };
-  const inputsOfCopy = ({ place, turn }: Copy): (Node | Copy)[] =>
+  const inputsOfCopy = ({ place, iteration }: Copy): (Node | Copy)[] =>
     base[place].inputs.map((x) => {
       const from = of(x);
-      return from === undefined ? x : copyAt(at(x), turn + from - last);
+      return from === undefined ? x : copyAt(at(x), iteration + from - last);
     });
-  const done = (x: Node | Copy): Node | undefined => ("place" in x ? copies[x.turn][x.place] : known.get(x));
+  const done = (x: Node | Copy): Node | undefined => ("place" in x ? copies[x.iteration][x.place] : known.get(x));
   const build = (root: Node | Copy): Node => {
     const stack = [root];
     while (stack.length) {
@@ -153,7 +153,14 @@ function lengthened(whole: Graph, made: Graph, before: Layers, last: number, out
       const now = inputs.map((y) => done(y)!);
       if ("place" in x) {
         const n = base[x.place];
-        copies[x.turn][x.place] = node(n.op, now, names.attrs(x.place, x.turn), n.type, names.origin(n.origin, x.turn), n.loop);
+        copies[x.iteration][x.place] = node(
+          n.op,
+          now,
+          names.attrs(x.place, x.iteration),
+          n.type,
+          names.origin(n.origin, x.iteration),
+          n.loop,
+        );
       } else known.set(x, now.every((y, i) => y === x.inputs[i]) ? x : node(x.op, now, x.attrs, x.type, x.origin, x.loop));
     }
     return done(root)!;
@@ -171,7 +178,7 @@ function lengthened(whole: Graph, made: Graph, before: Layers, last: number, out
     const like = before.all[last].updates[before.all[l].updates.findIndex((u) => u.role === r.role && u.name === r.name)];
     const of = here.get(`${like.role} ${like.name}`);
     if (!of || layers.of(of.node) !== last) return undefined;
-    results.push({ ...of, name: r.name, node: build({ place: at(of.node), turn: l - last }) });
+    results.push({ ...of, name: r.name, node: build({ place: at(of.node), iteration: l - last }) });
   }
   // what passes add, such as whether streams kept their range
   const named = new Set(whole.results.map((r) => `${r.role} ${r.name}`));
@@ -184,7 +191,7 @@ class Names {
   /** Whether all of it is known of the layers that were taken out. */
   readonly complete: boolean;
   /** Of the layer before the gap: by place, the attributes in each layer behind it. */
-  private readonly own = new Map<number, (turn: number) => Attrs>();
+  private readonly own = new Map<number, (iteration: number) => Attrs>();
   private readonly paths: (Map<string, string> | undefined)[] = [];
 
   constructor(
@@ -206,33 +213,33 @@ class Names {
       const place = places.get(attrsKey(n.attrs));
       const was = [last - 1, last + out + 1, last + out + 2];
       if (place === undefined || was.some((l, k) => attrsKey(before.all[l].nodes[place].attrs) !== attrsKey(beside[k]))) complete = false;
-      else this.own.set(i, (turn) => before.all[last + turn].nodes[place].attrs);
+      else this.own.set(i, (iteration) => before.all[last + iteration].nodes[place].attrs);
     });
     this.complete = complete;
     this.base = layers.all[last].nodes;
   }
   private readonly base: readonly Node[];
 
-  attrs(place: number, turn: number): Attrs {
-    return this.own.get(place)?.(turn) ?? this.base[place].attrs;
+  attrs(place: number, iteration: number): Attrs {
+    return this.own.get(place)?.(iteration) ?? this.base[place].attrs;
   }
 
-  origin(from: Origin, turn: number): Origin {
-    const number = this.before.turns[this.last + turn];
-    const path = this.path(from.path, turn);
-    const tag = from.turn && renumbered(from.turn, this.before.loop, number);
+  origin(from: Origin, iteration: number): Origin {
+    const number = this.before.iterations[this.last + iteration];
+    const path = this.path(from.path, iteration);
+    const tag = from.iteration && renumbered(from.iteration, this.before.loop, number);
     const again = from.again && { ...from.again, part: `${from.again.part} ${number}` };
-    return { ...from, path, ...(tag && { turn: tag }), ...(again && { again }) };
+    return { ...from, path, ...(tag && { iteration: tag }), ...(again && { again }) };
   }
 
   /** The path of the same place in another layer: the longest beginning that is known, and the rest as it is. */
-  private path(path: string, turn: number): string {
-    let known = this.paths[turn];
+  private path(path: string, iteration: number): string {
+    let known = this.paths[iteration];
     if (!known) {
       known = new Map();
-      const [from, to] = [this.before.all[this.last].nodes, this.before.all[this.last + turn].nodes];
+      const [from, to] = [this.before.all[this.last].nodes, this.before.all[this.last + iteration].nodes];
       for (const [i, n] of from.entries()) known.set(n.origin.path, to[i].origin.path);
-      this.paths[turn] = known;
+      this.paths[iteration] = known;
     }
     for (let end = path.length; end > 0; end = path.lastIndexOf(".", end - 1)) {
       const other = known.get(path.slice(0, end));
@@ -244,8 +251,8 @@ class Names {
   }
 }
 
-/** The tag with another turn of this loop. */
-function renumbered(tag: NonNullable<Origin["turn"]>, loop: string, turn: number): NonNullable<Origin["turn"]> {
-  if (tag.outer) return { ...tag, outer: renumbered(tag.outer, loop, turn) };
-  return nameOf(tag.loop) === loop ? { ...tag, turn } : tag;
+/** The tag with another iteration of this loop. */
+function renumbered(tag: NonNullable<Origin["iteration"]>, loop: string, iteration: number): NonNullable<Origin["iteration"]> {
+  if (tag.outer) return { ...tag, outer: renumbered(tag.outer, loop, iteration) };
+  return nameOf(tag.loop) === loop ? { ...tag, iteration } : tag;
 }

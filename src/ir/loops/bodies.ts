@@ -1,33 +1,33 @@
-/** From turns of equal structure to bodies: what is carried, what is a row, what leaves. */
+/** From iterations of equal structure to bodies: what is carried, what is a row, what leaves. */
 import { Builder, LOOP_TYPE, makeArg } from "../build.ts";
 import { type Body, type Node, node, type Origin } from "../graph.ts";
 import { rowOf, showType } from "../ops/index.ts";
 import { carriedRead, exportRead } from "../rebuild.ts";
 import { attrsKey } from "../rewrite.ts";
-import type { Turn } from "./encode.ts";
-import { TurnPaths, withoutOuter } from "./names.ts";
-import type { Membership } from "./turns.ts";
+import type { Iteration } from "./encode.ts";
+import type { Membership } from "./iterations.ts";
+import { IterationPaths, withoutOuter } from "./names.ts";
 
-/** Uses of turns that always have the same value, taken together. */
+/** Uses of iterations that always have the same value, taken together. */
 interface Operand {
   /** Places in `uses`. */
   readonly uses: readonly number[];
-  /** From the turn before, in all turns but the first. */
+  /** From the iteration before, in all iterations but the first. */
   readonly carried: boolean;
 }
-/** Turns that can share a body as far as their operands go. */
+/** Iterations that can share a body as far as their operands go. */
 interface Family {
-  readonly turns: number[];
+  readonly iterations: number[];
   readonly operands: readonly Operand[];
   /** The slot that an operand takes its value from. */
   readonly slots: Map<number, number>;
-  /** Which slots a node of the turn goes to, as far as known. */
+  /** Which slots a node of the iteration goes to, as far as known. */
   readonly goesTo: Map<number, Set<number>>;
 }
-/** Turns of one body: `gives` says which node each slot gets; a slot that nobody reads afterwards is left out. */
+/** Iterations of one body: `gives` says which node each slot gets; a slot that nobody reads afterwards is left out. */
 interface Variant {
   readonly family: Family;
-  readonly turns: number[];
+  readonly iterations: number[];
   readonly gives: Map<number, number>;
 }
 
@@ -39,29 +39,29 @@ interface LoopName {
 }
 
 /**
- * What stands for the turns' values outside: reads of a new loop node. `outside`: the nodes whose value is used there. `inner` is applied to
+ * What stands for the iterations' values outside: reads of a new loop node. `outside`: the nodes whose value is used there. `inner` is applied to
  * the results of each body.
  */
 export function makeLoopOf(
-  turns: readonly Turn[],
+  iterations: readonly Iteration[],
   members: Membership,
   outside: ReadonlySet<Node>,
   name: LoopName,
   inner: (results: readonly Node[]) => readonly Node[],
 ): Map<Node, Node> {
-  const families = familiesOf(turns, members);
-  const familyOf = turns.map((_, t) => families.find((f) => f.turns.includes(t))!);
-  const slotTypes = assignSlots(turns, familyOf);
-  startSlots(turns, familyOf, slotTypes, members);
-  const variants = variantsOf(turns, familyOf, slotTypes, outside);
-  const variantOf = turns.map((_, t) => variants.find((v) => v.turns.includes(t))!);
+  const families = familiesOf(iterations, members);
+  const familyOf = iterations.map((_, t) => families.find((f) => f.iterations.includes(t))!);
+  const slotTypes = assignSlots(iterations, familyOf);
+  startSlots(iterations, familyOf, slotTypes, members);
+  const variants = variantsOf(iterations, familyOf, slotTypes, outside);
+  const variantOf = iterations.map((_, t) => variants.find((v) => v.iterations.includes(t))!);
 
-  const paths = new TurnPaths(turns.length);
-  for (const { turns: of } of variants)
+  const paths = new IterationPaths(iterations.length);
+  for (const { iterations: of } of variants)
     for (const t of of.slice(1))
-      for (const [i, n] of turns[t].nodes.entries()) paths.compare(of[0], turns[of[0]].nodes[i].origin.path, t, n.origin.path);
+      for (const [i, n] of iterations[t].nodes.entries()) paths.compare(of[0], iterations[of[0]].nodes[i].origin.path, t, n.origin.path);
 
-  const start = slotTypes.map((type, slot) => startOf(turns[0], familyOf[0], slot, type));
+  const start = slotTypes.map((type, slot) => startOf(iterations[0], familyOf[0], slot, type));
   const values: Node[] = [];
   const places = new Map<Node | string, number>();
   const place = (n: Node): number => {
@@ -69,26 +69,26 @@ export function makeLoopOf(
     if (!places.has(key)) places.set(key, values.push(n) - 1);
     return places.get(key)!;
   };
-  const rows = variants.map((v) => rowsOf(turns, v, members));
-  const exported = variants.map((v) => exportsOf(turns, v, outside));
+  const rows = variants.map((v) => rowsOf(iterations, v, members));
+  const exported = variants.map((v) => exportsOf(iterations, v, outside));
   const bodies = variants.map((v, i) => {
-    const { params, results } = makeBody(turns, v, start, rows[i], exported[i], (n) => originIn(n, name.level));
+    const { params, results } = makeBody(iterations, v, start, rows[i], exported[i], (n) => originIn(n, name.level));
     return { params, results: inner(results) };
   });
-  const runs = turns.map((turn, t) => {
+  const runs = iterations.map((iteration, t) => {
     const body = variants.indexOf(variantOf[t]);
-    return { body, args: rows[body].map((g) => place(turn.uses[familyOf[t].operands[g].uses[0]])) };
+    return { body, args: rows[body].map((g) => place(iteration.uses[familyOf[t].operands[g].uses[0]])) };
   });
-  const origin = originOf(turns);
-  const shape = { carried: start.length, bodies, turns: runs };
+  const origin = originOf(iterations);
+  const shape = { carried: start.length, bodies, iterations: runs };
   const loop = node("loop", [...start, ...values], paths.attrs(name.id, name.of, members.numbers), LOOP_TYPE, origin, shape);
 
   const reads = new Map<Node, Node>();
-  turns.forEach((turn, t) => {
+  iterations.forEach((iteration, t) => {
     const body = variants.indexOf(variantOf[t]);
-    turn.nodes.forEach((n, i) => {
-      if (!outside.has(n) || members.turnOf.get(n) !== t) return;
-      const slot = t === turns.length - 1 ? [...variantOf[t].gives].find(([, from]) => from === i)?.[0] : undefined;
+    iteration.nodes.forEach((n, i) => {
+      if (!outside.has(n) || members.iterationOf.get(n) !== t) return;
+      const slot = t === iterations.length - 1 ? [...variantOf[t].gives].find(([, from]) => from === i)?.[0] : undefined;
       reads.set(n, slot !== undefined ? carriedRead(loop, slot) : exportRead(loop, t, exported[body].indexOf(i), n));
     });
   });
@@ -97,42 +97,42 @@ export function makeLoopOf(
 
 // ---- operands
 
-function familiesOf(turns: readonly Turn[], { turnOf }: Membership): Family[] {
-  const carriedUses = (t: number) => turns[t].uses.map((u) => (turnOf.get(u) === t - 1 ? "p" : "o")).join("");
-  // The first turn has nothing before it: it goes with the first turn of its structure.
-  const like = turns.findIndex((turn, t) => t > 0 && turn.key === turns[0].key);
-  const groups = new Map<string, { turns: number[]; carried: string }>();
-  turns.forEach((turn, t) => {
+function familiesOf(iterations: readonly Iteration[], { iterationOf }: Membership): Family[] {
+  const carriedUses = (t: number) => iterations[t].uses.map((u) => (iterationOf.get(u) === t - 1 ? "p" : "o")).join("");
+  // The first iteration has nothing before it: it goes with the first iteration of its structure.
+  const like = iterations.findIndex((iteration, t) => t > 0 && iteration.key === iterations[0].key);
+  const groups = new Map<string, { iterations: number[]; carried: string }>();
+  iterations.forEach((iteration, t) => {
     const carried = carriedUses(t === 0 && like > 0 ? like : t);
-    const key = `${turn.key}#${carried}`;
-    const group = groups.get(key) ?? { turns: [], carried };
-    group.turns.push(t);
+    const key = `${iteration.key}#${carried}`;
+    const group = groups.get(key) ?? { iterations: [], carried };
+    group.iterations.push(t);
     groups.set(key, group);
   });
-  return [...groups.values()].map(({ turns: of, carried }): Family => {
+  return [...groups.values()].map(({ iterations: of, carried }): Family => {
     const same = new Map<string, number[]>();
-    turns[of[0]].uses.forEach((_, u) => {
-      const key = of.map((t) => turns[t].uses[u].id).join(",");
+    iterations[of[0]].uses.forEach((_, u) => {
+      const key = of.map((t) => iterations[t].uses[u].id).join(",");
       if (!same.has(key)) same.set(key, []);
       same.get(key)!.push(u);
     });
     const operands = [...same.values()].map((uses) => ({ uses, carried: carried[uses[0]] === "p" }));
-    return { turns: of, operands, slots: new Map(), goesTo: new Map() };
+    return { iterations: of, operands, slots: new Map(), goesTo: new Map() };
   });
 }
 
 // ---- slots of carried values
 
-/** Gives each carried operand a slot, so that turns agree as far as they can. Returns the slots' types, as a value of each. */
-function assignSlots(turns: readonly Turn[], familyOf: readonly Family[]): Node[] {
+/** Gives each carried operand a slot, so that iterations agree as far as they can. Returns the slots' types, as a value of each. */
+function assignSlots(iterations: readonly Iteration[], familyOf: readonly Family[]): Node[] {
   const types: Node[] = [];
-  for (let t = 1; t < turns.length; t++) {
+  for (let t = 1; t < iterations.length; t++) {
     const to = familyOf[t];
     const from = familyOf[t - 1];
     to.operands.forEach((operand, g) => {
       if (!operand.carried) return;
-      const value = turns[t].uses[operand.uses[0]];
-      const given = turns[t - 1].index.get(value)!;
+      const value = iterations[t].uses[operand.uses[0]];
+      const given = iterations[t - 1].index.get(value)!;
       let slot = to.slots.get(g);
       if (slot === undefined) {
         const taken = new Set(to.slots.values());
@@ -148,14 +148,19 @@ function assignSlots(turns: readonly Turn[], familyOf: readonly Family[]): Node[
   return types;
 }
 
-/** A first turn of its own structure has no carried operands: some of its operands of the right types become what goes in. */
-function startSlots(turns: readonly Turn[], familyOf: readonly Family[], types: readonly Node[], { constants }: Membership): void {
+/** A first iteration of its own structure has no carried operands: some of its operands of the right types become what goes in. */
+function startSlots(
+  iterations: readonly Iteration[],
+  familyOf: readonly Family[],
+  types: readonly Node[],
+  { constants }: Membership,
+): void {
   const first = familyOf[0];
-  if (first.turns.length > 1) return;
-  const later = new Set(turns.slice(1).flatMap((turn) => turn.uses));
+  if (first.iterations.length > 1) return;
+  const later = new Set(iterations.slice(1).flatMap((iteration) => iteration.uses));
   types.forEach((type, slot) => {
     const g = first.operands.findIndex(({ uses }, at) => {
-      const value = turns[0].uses[uses[0]];
+      const value = iterations[0].uses[uses[0]];
       const free = !first.slots.has(at) && !later.has(value) && !constants.has(value) && rowOf(value).supply !== "param";
       return free && showType(value.type) === showType(type.type);
     });
@@ -163,8 +168,8 @@ function startSlots(turns: readonly Turn[], familyOf: readonly Family[], types: 
   });
 }
 
-/** What goes into a slot at the start: the first turn's operand, or zeros, which the first turn does not look at. */
-function startOf(first: Turn, family: Family, slot: number, type: Node): Node {
+/** What goes into a slot at the start: the first iteration's operand, or zeros, which the first iteration does not look at. */
+function startOf(first: Iteration, family: Family, slot: number, type: Node): Node {
   const found = [...family.slots].find(([, s]) => s === slot);
   if (found) return first.uses[family.operands[found[0]].uses[0]];
   return new Builder({ path: type.origin.path }).zeros(type.type);
@@ -172,28 +177,33 @@ function startOf(first: Turn, family: Family, slot: number, type: Node): Node {
 
 // ---- variants
 
-function variantsOf(turns: readonly Turn[], familyOf: readonly Family[], types: readonly Node[], outside: ReadonlySet<Node>): Variant[] {
+function variantsOf(
+  iterations: readonly Iteration[],
+  familyOf: readonly Family[],
+  types: readonly Node[],
+  outside: ReadonlySet<Node>,
+): Variant[] {
   const variants: Variant[] = [];
-  turns.forEach((turn, t) => {
+  iterations.forEach((iteration, t) => {
     const gives = new Map<number, number>();
     const next = familyOf[t + 1];
     next?.operands.forEach((operand, g) => {
-      if (operand.carried) gives.set(next.slots.get(g)!, turn.index.get(turns[t + 1].uses[operand.uses[0]])!);
+      if (operand.carried) gives.set(next.slots.get(g)!, iteration.index.get(iterations[t + 1].uses[operand.uses[0]])!);
     });
     const fits = variants.find((v) => v.family === familyOf[t] && [...gives].every(([s, i]) => (v.gives.get(s) ?? i) === i));
-    if (!fits) variants.push({ family: familyOf[t], turns: [t], gives });
+    if (!fits) variants.push({ family: familyOf[t], iterations: [t], gives });
     else {
-      fits.turns.push(t);
+      fits.iterations.push(t);
       for (const [s, i] of gives) fits.gives.set(s, i);
     }
   });
-  // A last turn of its own body carries out what is read afterwards.
-  const end = turns.length - 1;
-  const last = variants.find((v) => v.turns.includes(end))!;
-  if (last.turns.length === 1)
+  // A last iteration of its own body carries out what is read afterwards.
+  const end = iterations.length - 1;
+  const last = variants.find((v) => v.iterations.includes(end))!;
+  if (last.iterations.length === 1)
     types.forEach((type, slot) => {
       if (last.gives.has(slot)) return;
-      const { nodes } = turns[end];
+      const { nodes } = iterations[end];
       const given = new Set(last.gives.values());
       for (let i = nodes.length - 1; i >= 0; i--) {
         if (given.has(i) || !outside.has(nodes[i]) || showType(nodes[i].type) !== showType(type.type)) continue;
@@ -204,23 +214,23 @@ function variantsOf(turns: readonly Turn[], familyOf: readonly Family[], types: 
   return variants;
 }
 
-/** The operands of a body that turns hand to it: all but the carried ones, and constants that are equal in all its turns. */
-function rowsOf(turns: readonly Turn[], { family, turns: of }: Variant, { constants }: Membership): number[] {
+/** The operands of a body that iterations hand to it: all but the carried ones, and constants that are equal in all its iterations. */
+function rowsOf(iterations: readonly Iteration[], { family, iterations: of }: Variant, { constants }: Membership): number[] {
   return family.operands.flatMap(({ uses }, g) => {
     if (family.slots.has(g)) return [];
-    const values = of.map((t) => turns[t].uses[uses[0]]);
+    const values = of.map((t) => iterations[t].uses[uses[0]]);
     const cloned = values.every((v) => constants.has(v) && attrsKey(v.attrs) === attrsKey(values[0].attrs));
     return cloned ? [] : [g];
   });
 }
 
-/** The nodes that leave the loop in some turn of the body; a carried-out value leaves as that. */
-function exportsOf(turns: readonly Turn[], { turns: of, gives }: Variant, outside: ReadonlySet<Node>): number[] {
+/** The nodes that leave the loop in some iteration of the body; a carried-out value leaves as that. */
+function exportsOf(iterations: readonly Iteration[], { iterations: of, gives }: Variant, outside: ReadonlySet<Node>): number[] {
   const out = new Set<number>();
   const carried = new Set(gives.values());
   for (const t of of)
-    turns[t].nodes.forEach((n, i) => {
-      if (outside.has(n) && !(t === turns.length - 1 && carried.has(i))) out.add(i);
+    iterations[t].nodes.forEach((n, i) => {
+      if (outside.has(n) && !(t === iterations.length - 1 && carried.has(i))) out.add(i);
     });
   return [...out].sort((p, q) => p - q);
 }
@@ -228,13 +238,13 @@ function exportsOf(turns: readonly Turn[], { turns: of, gives }: Variant, outsid
 // ---- bodies
 
 const originIn = (n: Node, level: number): Origin => {
-  const turn = n.origin.turn && withoutOuter(n.origin.turn, level);
-  const { turn: _, ...rest } = n.origin;
-  return turn ? { ...rest, turn } : rest;
+  const iteration = n.origin.iteration && withoutOuter(n.origin.iteration, level);
+  const { iteration: _, ...rest } = n.origin;
+  return iteration ? { ...rest, iteration } : rest;
 };
 
 function makeBody(
-  turns: readonly Turn[],
+  iterations: readonly Iteration[],
   variant: Variant,
   start: readonly Node[],
   rows: readonly number[],
@@ -242,10 +252,10 @@ function makeBody(
   origin: (n: Node) => Origin,
 ): Body {
   const { family, gives } = variant;
-  const turn = turns[variant.turns[0]];
+  const iteration = iterations[variant.iterations[0]];
   const params = start.map((s, k) => makeArg(k, s.type, origin(s)));
   const operand = family.operands.map(({ uses }, g): Node => {
-    const value = turn.uses[uses[0]];
+    const value = iteration.uses[uses[0]];
     const slot = family.slots.get(g);
     if (slot !== undefined) return params[slot];
     if (!rows.includes(g)) return node(value.op, value.inputs, value.attrs, value.type, origin(value));
@@ -253,13 +263,13 @@ function makeBody(
     params.push(param);
     return param;
   });
-  const byUse = new Array<Node>(turn.uses.length);
+  const byUse = new Array<Node>(iteration.uses.length);
   family.operands.forEach(({ uses }, g) => {
     for (const u of uses) byUse[u] = operand[g];
   });
   const made: Node[] = [];
-  turn.nodes.forEach((n, i) => {
-    const inputs = turn.operands[i].map((k) => (k >= 0 ? made[k] : byUse[-1 - k]));
+  iteration.nodes.forEach((n, i) => {
+    const inputs = iteration.operands[i].map((k) => (k >= 0 ? made[k] : byUse[-1 - k]));
     made.push(node(n.op, inputs, n.attrs, n.type, origin(n), n.loop));
   });
   const carried = start.map((_, slot) => {
@@ -269,14 +279,14 @@ function makeBody(
   return { params, results: [...carried, ...exported.map((i) => made[i])] };
 }
 
-/** The loop's path is what all its turns' paths begin with. */
-function originOf(turns: readonly Turn[]): Origin {
-  const paths = turns.flatMap((t) => t.nodes.filter((n) => n.origin.turn).map((n) => n.origin.path.split(".")));
+/** The loop's path is what all its iterations' paths begin with. */
+function originOf(iterations: readonly Iteration[]): Origin {
+  const paths = iterations.flatMap((t) => t.nodes.filter((n) => n.origin.iteration).map((n) => n.origin.path.split(".")));
   let common = paths[0] ?? [];
   for (const p of paths) {
     const differs = common.findIndex((segment, i) => p[i] !== segment);
     if (differs >= 0) common = common.slice(0, differs);
   }
-  const span = turns[0].nodes.find((n) => n.origin.turn && n.origin.span)?.origin.span;
+  const span = iterations[0].nodes.find((n) => n.origin.iteration && n.origin.span)?.origin.span;
   return { ...(span && { span }), path: common.join(".") };
 }

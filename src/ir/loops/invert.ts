@@ -1,4 +1,4 @@
-/** Running a loop backwards: what it carried into its turns, from what it carried out. */
+/** Running a loop backwards: what it carried into its iterations, from what it carried out. */
 import { Builder, LOOP_TYPE, makeArg } from "../build.ts";
 import { type Body, type Node, node, order } from "../graph.ts";
 import { rowOf, splatOf } from "../ops/index.ts";
@@ -14,37 +14,37 @@ export interface Blocked {
 export const isBlocked = (x: object): x is Blocked => "why" in x;
 
 export interface Inverse {
-  /** The loop over the turns from the last to the first. It starts with what the forward loop carried out. */
+  /** The loop over the iterations from the last to the first. It starts with what the forward loop carried out. */
   readonly loop: Node;
-  /** What the forward loop carried into a turn of it, rebuilt. */
-  carriedInto(turn: number, slot: number): Node;
+  /** What the forward loop carried into an iteration of it, rebuilt. */
+  carriedInto(iteration: number, slot: number): Node;
 }
 
 /**
- * The loop that runs the turns of `loop` backwards, body by body, as far as turn `first`. Equal to what went in up to rounding, which grows with
- * each turn: a factor λ on a carried value divides the error by λ on the way back. What goes into turn 0 is there anyway; a body that it alone
+ * The loop that runs the iterations of `loop` backwards, body by body, as far as iteration `first`. Equal to what went in up to rounding, which grows with
+ * each iteration: a factor λ on a carried value divides the error by λ on the way back. What goes into iteration 0 is there anyway; a body that it alone
  * runs may take two values that start equal for one, and then has no inverse.
  */
 export function invertLoop(loop: Node, first = 0): Inverse | Blocked {
-  const { carried, bodies, turns } = loop.loop!;
-  const last = turns.length - 1;
-  const backwards = turns.slice(first).map((_, t) => last - t);
+  const { carried, bodies, iterations } = loop.loop!;
+  const last = iterations.length - 1;
+  const backwards = iterations.slice(first).map((_, t) => last - t);
   const made: Body[] = [];
   const places = new Map<number, number>();
   for (const t of backwards) {
-    if (places.has(turns[t].body)) continue;
-    const inverse = invertBody(bodies[turns[t].body], carried);
+    if (places.has(iterations[t].body)) continue;
+    const inverse = invertBody(bodies[iterations[t].body], carried);
     if (isBlocked(inverse)) return inverse;
-    // what a turn carries in is also wanted outside
-    places.set(turns[t].body, made.push({ params: inverse.params, results: [...inverse.results, ...inverse.results] }) - 1);
+    // what an iteration carries in is also wanted outside
+    places.set(iterations[t].body, made.push({ params: inverse.params, results: [...inverse.results, ...inverse.results] }) - 1);
   }
   const start = Array.from({ length: carried }, (_, k) => carriedRead(loop, k));
   const inverse = node("loop", [...start, ...loop.inputs.slice(carried)], followNames(loop, backwards), LOOP_TYPE, loop.origin, {
     carried,
     bodies: made,
-    turns: backwards.map((t) => ({ body: places.get(turns[t].body)!, args: turns[t].args })),
+    iterations: backwards.map((t) => ({ body: places.get(iterations[t].body)!, args: iterations[t].args })),
   });
-  return { loop: inverse, carriedInto: (turn, slot) => exportRead(inverse, last - turn, slot, loop.inputs[slot]) };
+  return { loop: inverse, carriedInto: (iteration, slot) => exportRead(inverse, last - iteration, slot, loop.inputs[slot]) };
 }
 
 /**

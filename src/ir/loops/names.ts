@@ -1,39 +1,39 @@
 /**
- * How a loop remembers what its turns were called. A body is written once, with the paths of the first turn that runs it; these attributes
+ * How a loop remembers what its iterations were called. A body is written once, with the paths of the first iteration that runs it; these attributes
  * of the loop node give the others' names back when it is unrolled:
- * `id`, `of`: the static loop and how many turns it had · `turns`: for each turn its number · `paths`: for each turn the same number of
- * prefixes; a path in a body that begins with any turn's prefix of a column begins, in turn t, with t's. Empty: none.
+ * `id`, `of`: the static loop and how many iterations it had · `iterations`: for each iteration its number · `paths`: for each iteration the same number of
+ * prefixes; a path in a body that begins with any iteration's prefix of a column begins, in turn t, with t's. Empty: none.
  */
 
-import type { Attrs, Node, Origin, Turn } from "../graph.ts";
+import type { Attrs, Iteration, Node, Origin } from "../graph.ts";
 import { attrsOf } from "../ops/index.ts";
 
 /** More columns than this are not kept: they only make names. */
 const MOST_COLUMNS = 8;
 
 /** A tag without its `levels` outermost loops. */
-export function withoutOuter(turn: Turn, levels: number): Turn | undefined {
-  const chain: Turn[] = [];
-  for (let t: Turn | undefined = turn; t; t = t.outer) chain.push(t);
+export function withoutOuter(iteration: Iteration, levels: number): Iteration | undefined {
+  const chain: Iteration[] = [];
+  for (let t: Iteration | undefined = iteration; t; t = t.outer) chain.push(t);
   return chain
     .slice(0, Math.max(0, chain.length - levels))
-    .reduceRight<Turn | undefined>((outer, { loop, turn, of }) => ({ loop, turn, of, ...(outer && { outer }) }), undefined);
+    .reduceRight<Iteration | undefined>((outer, { loop, iteration, of }) => ({ loop, iteration, of, ...(outer && { outer }) }), undefined);
 }
-const within = (turn: Turn | undefined, outer: Turn): Turn =>
-  turn ? { ...turn, outer: turn.outer ? within(turn.outer, outer) : outer } : outer;
+const within = (iteration: Iteration | undefined, outer: Iteration): Iteration =>
+  iteration ? { ...iteration, outer: iteration.outer ? within(iteration.outer, outer) : outer } : outer;
 
 /** The tags of a node, the outermost loop first. */
-export function tagsOf(n: Node): Turn[] {
-  const out: Turn[] = [];
-  for (let t = n.origin.turn; t; t = t.outer) out.push(t);
+export function tagsOf(n: Node): Iteration[] {
+  const out: Iteration[] = [];
+  for (let t = n.origin.iteration; t; t = t.outer) out.push(t);
   return out.reverse();
 }
 
-/** Collects the prefixes from nodes that correspond in two turns. */
-export class TurnPaths {
+/** Collects the prefixes from nodes that correspond in two iterations. */
+export class IterationPaths {
   private readonly columns = new Map<string, string[]>();
   private readonly seen = new Set<string>();
-  constructor(private readonly turns: number) {}
+  constructor(private readonly iterations: number) {}
 
   compare(t: number, path: string, u: number, other: string): void {
     if (path === other || this.seen.has(`${t} ${path} ${u} ${other}`)) return;
@@ -46,51 +46,51 @@ export class TurnPaths {
     let column = this.columns.get(parent);
     if (!column) {
       if (this.columns.size === MOST_COLUMNS) return;
-      column = new Array<string>(this.turns).fill("");
+      column = new Array<string>(this.iterations).fill("");
       this.columns.set(parent, column);
     }
     column[t] ||= p.slice(0, at + 1).join(".");
     column[u] ||= q.slice(0, at + 1).join(".");
   }
 
-  attrs(id: string, of: number, turns: readonly number[]): Attrs {
+  attrs(id: string, of: number, iterations: readonly number[]): Attrs {
     const columns = [...this.columns.values()];
-    return { id, of, turns, paths: turns.flatMap((_, t) => columns.map((c) => c[t])) };
+    return { id, of, iterations, paths: iterations.flatMap((_, t) => columns.map((c) => c[t])) };
   }
 }
 
 /**
- * The attributes for a loop that follows `loop`, running its turns `picked` in that order; `follows` says which turn of the other loop each
- * of its turns goes with.
+ * The attributes for a loop that follows `loop`, running its iterations `picked` in that order; `follows` says which iteration of the other loop each
+ * of its iterations goes with.
  */
 export function followNames(loop: Node, picked: readonly number[]): Attrs {
   const { id, of } = attrsOf(loop, "loop");
-  const numbers = attrsOf(loop, "loop").turns;
+  const numbers = attrsOf(loop, "loop").iterations;
   const paths = attrsOf(loop, "loop").paths;
   if (!numbers || !paths) return { follows: picked };
   const width = paths.length / numbers.length;
   return {
     id: `${String(id)}'`,
     of,
-    turns: picked.map((t) => numbers[t]),
+    iterations: picked.map((t) => numbers[t]),
     paths: picked.flatMap((t) => paths.slice(t * width, (t + 1) * width)),
     follows: picked,
   };
 }
 
-/** The attributes for a loop that is the turns `from`..`to`-1 of another. */
+/** The attributes for a loop that is the iterations `from`..`to`-1 of another. */
 export function namesOf(loop: Node, from: number, to: number): Attrs {
-  const numbers = attrsOf(loop, "loop").turns;
+  const numbers = attrsOf(loop, "loop").iterations;
   const paths = attrsOf(loop, "loop").paths;
   if (!numbers || !paths) return loop.attrs;
   const width = paths.length / numbers.length;
-  return { ...loop.attrs, turns: numbers.slice(from, to), paths: paths.slice(from * width, to * width) };
+  return { ...loop.attrs, iterations: numbers.slice(from, to), paths: paths.slice(from * width, to * width) };
 }
 
-/** For a loop node: where a node of its body comes from, in a turn. */
+/** For a loop node: where a node of its body comes from, in an iteration. */
 export function originsIn(loop: Node): (t: number, origin: Origin) => Origin {
   const { id, of } = attrsOf(loop, "loop");
-  const numbers = attrsOf(loop, "loop").turns;
+  const numbers = attrsOf(loop, "loop").iterations;
   const paths = attrsOf(loop, "loop").paths;
   if (!numbers || !paths) return (_, origin) => origin;
   const width = paths.length / numbers.length;
@@ -118,6 +118,6 @@ export function originsIn(loop: Node): (t: number, origin: Origin) => Origin {
   return (t, origin) => ({
     ...origin,
     path: rename(t, origin.path),
-    turn: within(origin.turn, { loop: String(id), turn: numbers[t], of: of! }),
+    iteration: within(origin.iteration, { loop: String(id), iteration: numbers[t], of: of! }),
   });
 }

@@ -1,10 +1,10 @@
-/** Cuts a loop into three, one behind the other: the turns before some, these, and the turns after them. */
+/** Cuts a loop into three, one behind the other: the iterations before some, these, and the iterations after them. */
 import { type Body, type Graph, type Node, node } from "../graph.ts";
 import { LOOP_TYPE, makeArg } from "../make.ts";
 import { carriedRead, exportRead, isGet, readOf, rebuild, withInputs } from "../rebuild.ts";
 import { namesOf } from "./names.ts";
 
-/** Turns `from`..`to`-1. */
+/** Iterations `from`..`to`-1. */
 export interface Run {
   readonly from: number;
   readonly to: number;
@@ -16,10 +16,10 @@ interface Piece {
   readonly slots: readonly number[];
 }
 
-/** Places of carried values that no turn of the run changes. */
+/** Places of carried values that no iteration of the run changes. */
 export function passingSlots(loop: Node, { from, to }: Run): Set<number> {
-  const { carried, bodies, turns } = loop.loop!;
-  const run = turns.slice(from, to).map((t) => bodies[t.body]);
+  const { carried, bodies, iterations } = loop.loop!;
+  const run = iterations.slice(from, to).map((t) => bodies[t.body]);
   return new Set(Array.from({ length: carried }, (_, k) => k).filter((k) => run.every((body) => body.results[k] === body.params[k])));
 }
 
@@ -49,13 +49,13 @@ export function splitLoops(
 }
 
 function split(n: Node, inputs: readonly Node[], run: Run): { pieces: Piece[]; middle: Node } {
-  const { carried, turns } = n.loop!;
+  const { carried, iterations } = n.loop!;
   const every = Array.from({ length: carried }, (_, k) => k);
   const passing = passingSlots(n, run);
   const pieces: Piece[] = [];
   let values = inputs.slice(0, carried);
   let middle: Node | undefined;
-  for (const part of [{ from: 0, to: run.from }, run, { from: run.to, to: turns.length }]) {
+  for (const part of [{ from: 0, to: run.from }, run, { from: run.to, to: iterations.length }]) {
     if (part.from === part.to) continue;
     const slots = part === run ? every.filter((k) => !passing.has(k)) : every;
     const loop = pieceOf(n, values, inputs.slice(carried), part, slots);
@@ -67,11 +67,11 @@ function split(n: Node, inputs: readonly Node[], run: Run): { pieces: Piece[]; m
 }
 
 function pieceOf(n: Node, values: readonly Node[], given: readonly Node[], { from, to }: Run, slots: readonly number[]): Node {
-  const { carried, bodies, turns } = n.loop!;
+  const { carried, bodies, iterations } = n.loop!;
   const passing = values.flatMap((_, k) => (slots.includes(k) ? [] : [k]));
   const made: Body[] = [];
   const places = new Map<number, number>();
-  for (const { body } of turns.slice(from, to)) {
+  for (const { body } of iterations.slice(from, to)) {
     if (places.has(body)) continue;
     const { params, results } = bodies[body];
     // what passes through is an argument like any other
@@ -90,17 +90,17 @@ function pieceOf(n: Node, values: readonly Node[], given: readonly Node[], { fro
     {
       carried: slots.length,
       bodies: made,
-      turns: turns.slice(from, to).map((t) => ({ body: places.get(t.body)!, args: [...t.args, ...through] })),
+      iterations: iterations.slice(from, to).map((t) => ({ body: places.get(t.body)!, args: [...t.args, ...through] })),
     },
   );
 }
 
 function read(get: Node, pieces: readonly Piece[]): Node {
-  const { turn, result } = readOf(get);
+  const { iteration, result } = readOf(get);
   const carried = get.inputs[0].loop!.carried;
   if (result >= carried) {
-    const { loop, run } = pieces.find(({ run: r }) => turn >= r.from && turn < r.to)!;
-    return exportRead(loop, turn - run.from, result - carried, get);
+    const { loop, run } = pieces.find(({ run: r }) => iteration >= r.from && iteration < r.to)!;
+    return exportRead(loop, iteration - run.from, result - carried, get);
   }
   for (const { loop, slots } of [...pieces].reverse()) if (slots.includes(result)) return carriedRead(loop, slots.indexOf(result));
   return pieces[0].loop.inputs[result];

@@ -6,7 +6,7 @@ import { attrsOf } from "../ops/index.ts";
 import { isGet, rebuild, withInputs } from "../rebuild.ts";
 
 /**
- * Exports that no turn's reader asks for, and carried values that neither a reader nor a live result needs, are gone, in all loops; then
+ * Exports that no iteration's reader asks for, and carried values that neither a reader nor a live result needs, are gone, in all loops; then
  * what only they used.
  */
 export function trim(graph: Graph): Graph {
@@ -38,7 +38,7 @@ function trimNodes(roots: readonly Node[], known: Map<Node, Node>): Node[] {
     const { index } = attrsOf(n, "get");
     if (n.attrs.output === "carried") carried.add(index);
     else {
-      const { body } = loop.loop!.turns[attrsOf(n, "get").turn!];
+      const { body } = loop.loop!.iterations[attrsOf(n, "get").iteration!];
       if (!exports.has(body)) exports.set(body, new Set());
       exports.get(body)!.add(index);
     }
@@ -52,7 +52,7 @@ function trimNodes(roots: readonly Node[], known: Map<Node, Node>): Node[] {
     }
     if (!isGet(n)) return withInputs(n, inputs);
     const { slots, exports } = places.get(n.inputs[0])!;
-    const from = n.attrs.output === "carried" ? slots : exports[n.inputs[0].loop!.turns[attrsOf(n, "get").turn!].body];
+    const from = n.attrs.output === "carried" ? slots : exports[n.inputs[0].loop!.iterations[attrsOf(n, "get").iteration!].body];
     const index = from.indexOf(attrsOf(n, "get").index);
     if (index === n.attrs.index) return withInputs(n, inputs);
     return node(n.op, inputs, { ...n.attrs, index }, n.type, n.origin);
@@ -90,11 +90,11 @@ function trimLoop(n: Node, loop: Loop, inputs: readonly Node[], { slots, exports
       ? body
       : { params, results };
   });
-  const live = [...new Set(loop.turns.flatMap((t) => args[t.body].map((j) => t.args[j])))].sort((p, q) => p - q);
+  const live = [...new Set(loop.iterations.flatMap((t) => args[t.body].map((j) => t.args[j])))].sort((p, q) => p - q);
   const place = new Map(live.map((k, i) => [k, i]));
   if (slots.length === carried && live.length === given.length && bodies.every((body, b) => body === loop.bodies[b]))
     return withInputs(n, inputs);
-  const turns = loop.turns.map((t) => ({ body: t.body, args: args[t.body].map((j) => place.get(t.args[j])!) }));
+  const iterations = loop.iterations.map((t) => ({ body: t.body, args: args[t.body].map((j) => place.get(t.args[j])!) }));
   const all = [...slots.map((k) => inputs[k]), ...live.map((k) => given[k])];
-  return node(n.op, all, n.attrs, n.type, n.origin, { carried: slots.length, bodies, turns });
+  return node(n.op, all, n.attrs, n.type, n.origin, { carried: slots.length, bodies, iterations });
 }

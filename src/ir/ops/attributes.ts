@@ -54,15 +54,15 @@ export type AttrsOf = MovementAttrs & {
   remainder_wide: Ratio;
   pack: Bits;
   unpack: Bits & Shape;
-  /** `follows`: which turn of another loop each turn goes with; the others name turns, see `ir/loops/names.ts`. */
+  /** `follows`: which iteration of another loop each iteration goes with; the others name iterations, see `ir/loops/names.ts`. */
   loop: {
     readonly id?: string;
     readonly of?: number;
-    readonly turns?: readonly number[];
+    readonly iterations?: readonly number[];
     readonly paths?: readonly string[];
     readonly follows?: readonly number[];
   };
-  get: { readonly output: "carried" | "export" | "joined"; readonly index: number; readonly turn?: number };
+  get: { readonly output: "carried" | "export" | "joined"; readonly index: number; readonly iteration?: number };
 };
 export type AttrsFor<K extends OpName> = K extends keyof AttrsOf ? AttrsOf[K] : Readonly<Record<never, never>>;
 

@@ -5,7 +5,7 @@ import { Bug } from "../errors.ts";
 import type { Node } from "../graph.ts";
 
 /**
- * X with a·X = rhs, stacks of n × n systems side by side. Turn j clears column j of [a | rhs] but for its pivot, the largest element of
+ * X with a·X = rhs, stacks of n × n systems side by side. Iteration j clears column j of [a | rhs] but for its pivot, the largest element of
  * the column among rows that have not been one; which row that was is kept as row j of a permutation, which sorts the result at the end.
  */
 export function eliminate(b: Builder, a: Node, rhs: Node): Node {
@@ -21,8 +21,8 @@ export function eliminate(b: Builder, a: Node, rhs: Node): Node {
     b.arg(2, f32([...lead, n, n])),
     b.arg(3, { dtype: "i32", shape: [] }),
   ];
-  const [m, used, order, turn] = params;
-  const at = (size: Dim) => b.cast(b.eq(b.iota([size], 0), turn), "f32");
+  const [m, used, order, iteration] = params;
+  const at = (size: Dim) => b.cast(b.eq(b.iota([size], 0), iteration), "f32");
   const rows = (x: Node) => b.reshape(x, [...x.type.shape, 1]);
   const columns = (x: Node) => b.reshape(x, [...x.type.shape.slice(0, -1), 1, x.type.shape[x.type.shape.length - 1]]);
   const column = b.reduce("sum", b.mul(m, at(width)), [-1]);
@@ -37,8 +37,12 @@ export function eliminate(b: Builder, a: Node, rhs: Node): Node {
     b.add(order, b.mul(rows(at(n)), columns(hit))),
   ];
   const start = [b.concat([a, rhs], rank - 1), b.zeros(f32([...lead, n])), b.zeros(f32([...lead, n, n]))];
-  const turns = Array.from({ length: n }, (_, j) => ({ body: 0, args: [j] }));
-  const loop = b.loop([...start, ...turns.map((_, j) => b.constant(j, "i32"))], { carried: 3, bodies: [{ params, results }], turns });
+  const iterations = Array.from({ length: n }, (_, j) => ({ body: 0, args: [j] }));
+  const loop = b.loop([...start, ...iterations.map((_, j) => b.constant(j, "i32"))], {
+    carried: 3,
+    bodies: [{ params, results }],
+    iterations,
+  });
   const solved = b.matmul(b.carried(loop, 2), b.sliceAxis(b.carried(loop, 0), rank - 1, n, width));
   if (!solved.type.shape.every((d, i) => sameDim(d, rhs.type.shape[i])))
     throw new Bug("the solution of a system has another shape than its right side");

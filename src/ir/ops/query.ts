@@ -20,7 +20,7 @@ export function isConstant(n: Node): boolean {
   return n.op === "const" || ((isPlainMove(n) || n.op === "cast") && isConstant(n.inputs[0]));
 }
 
-/** A stream that a turn gives. */
+/** A stream that an iteration gives. */
 export const isCouple = (n: Node): boolean => n.op === "couple" || isWideCouple(n);
 /** One whose integers have two words. */
 export const isWideCouple = (n: Node): boolean => n.op === "couple_wide";

@@ -10,26 +10,26 @@ import { tensor } from "./tensor.ts";
 function readType(types: readonly Type[], attrs: AttrsOf["get"], loopNode: Node | undefined): Type {
   const loop = loopNode?.loop;
   if (!loop) refuse("get", types, "its operand is not a loop");
-  const { index, turn = -1 } = attrs;
+  const { index, iteration = -1 } = attrs;
   if (attrs.output === "carried") {
     if (index < 0 || index >= loop.carried) refuse("get", types, `the loop carries ${loop.carried} values, there is no number ${index}`);
     return loopNode.inputs[index].type;
   }
   if (attrs.output === "joined") {
-    const parts = loop.turns.map((t) => loop.bodies[t.body].results[loop.carried + index]?.type);
+    const parts = loop.iterations.map((t) => loop.bodies[t.body].results[loop.carried + index]?.type);
     const [first] = parts;
     if (index < 0 || !first || first.shape.length === 0)
-      refuse("get", types, `the turns have no export ${index} with an axis to join along`);
+      refuse("get", types, `the iterations have no export ${index} with an axis to join along`);
     const rest = (t: Type | undefined) => t && `${t.dtype} ${t.shape.slice(1)}`;
-    if (parts.some((t) => rest(t) !== rest(first))) refuse("get", types, `the exports ${index} of the turns do not fit together`);
+    if (parts.some((t) => rest(t) !== rest(first))) refuse("get", types, `the exports ${index} of the iterations do not fit together`);
     return { ...first, shape: [parts.reduce((sum, t) => sum + Number(t!.shape[0]), 0), ...first.shape.slice(1)] };
   }
   if (attrs.output !== "export") refuse("get", types, `there is no output "${String(attrs.output)}"`);
-  const body = loop.bodies[loop.turns[turn]?.body];
-  if (!body) refuse("get", types, `the loop has ${loop.turns.length} turns, there is no number ${turn}`);
+  const body = loop.bodies[loop.iterations[iteration]?.body];
+  if (!body) refuse("get", types, `the loop has ${loop.iterations.length} iterations, there is no number ${iteration}`);
   const result = body.results[loop.carried + index];
   if (index < 0 || !result)
-    refuse("get", types, `turn ${turn} exports ${body.results.length - loop.carried} values, there is no number ${index}`);
+    refuse("get", types, `iteration ${iteration} exports ${body.results.length - loop.carried} values, there is no number ${index}`);
   return result.type;
 }
 
@@ -85,7 +85,7 @@ export const special: { readonly [K in SpecialName]: Op<AttrsFor<K>> } = {
     examples: [],
   },
   loop: {
-    doc: "loop (carried in, everything turns use): turns of bodies, see graph.ts. Its results are read by `get`; made by `loop` of build.ts.",
+    doc: "loop (carried in, everything iterations use): iterations of bodies, see graph.ts. Its results are read by `get`; made by `loop` of build.ts.",
     role: "region",
     shape: elsewhere("loop"),
     eval: elsewhere("loop"),
@@ -93,7 +93,7 @@ export const special: { readonly [K in SpecialName]: Op<AttrsFor<K>> } = {
     examples: [],
   },
   get: {
-    doc: "get {output: carried, index} or {output: export, turn, index} (loop): a result of a loop; {output: joined, index}: the exports of all turns along the leading axis.",
+    doc: "get {output: carried, index} or {output: export, iteration, index} (loop): a result of a loop; {output: joined, index}: the exports of all iterations along the leading axis.",
     role: "region",
     shape: (types, attrs, _solver, nodes) => {
       needCount("get", types, 1);

@@ -56,14 +56,15 @@ function region(given: readonly Node[], backwards = false): Node[] {
   return roots.map((r) => done.get(r)!);
 }
 
-/** What is read outside of the turns that give it, of loops with more than one such value in their last turn. */
+/** What is read outside of the iterations that give it, of loops with more than one such value in their last iteration. */
 function endsOf(ordered: readonly Node[]): Node[] {
   const ends = new Map<string, Set<Node>>();
   for (const u of ordered)
     for (const n of u.inputs) {
-      const { turn } = n.origin;
-      if (turn === undefined || u.backward || u.origin.turn?.loop === turn.loop || turn.turn !== turn.of - 1) continue;
-      ends.set(turn.loop, (ends.get(turn.loop) ?? new Set()).add(n));
+      const { iteration } = n.origin;
+      if (iteration === undefined || u.backward || u.origin.iteration?.loop === iteration.loop || iteration.iteration !== iteration.of - 1)
+        continue;
+      ends.set(iteration.loop, (ends.get(iteration.loop) ?? new Set()).add(n));
     }
   return [...ends.values()].flatMap((nodes) => (nodes.size > 1 ? [...nodes] : []));
 }

@@ -3,7 +3,7 @@ import { type Node, node, order, sizes } from "../graph.ts";
 import { axesOfDot, isWhere, rowOf } from "../ops/index.ts";
 import { boxOf, Spans } from "../ops/spans.ts";
 import { withInputs } from "../rebuild.ts";
-import { buildLoop, GROUPS, turnSizes } from "./chunk/build.ts";
+import { buildLoop, GROUPS, iterationSizes } from "./chunk/build.ts";
 import {
   closed,
   component,
@@ -36,13 +36,13 @@ const GROWTH = 2;
 const SHORT = 128;
 const WIDE = 8;
 
-/** What a mask hides of an axis is looked for where it, and the other one, are as long as this; turns then take at least so many places. */
+/** What a mask hides of an axis is looked for where it, and the other one, are as long as this; iterations then take at least so many places. */
 const HIDING = 512;
 const HIDING_ROWS = 128;
 
 interface Cut {
   readonly region: Region;
-  readonly turns: readonly number[];
+  readonly iterations: readonly number[];
 }
 
 export const chunk: Pass = {
@@ -98,7 +98,8 @@ function inSlices(roots: readonly Node[], bytes: number, told: Told): readonly N
   }
   if (cuts.length === 0) return roots;
   const place = new Map(nodes.map((n, i) => [n, i]));
-  for (const { region, turns } of cuts) told.cut(`${[...region.inside].map(([n, axis]) => `${place.get(n)} ${axis}`)} in ${turns}`);
+  for (const { region, iterations } of cuts)
+    told.cut(`${[...region.inside].map(([n, axis]) => `${place.get(n)} ${axis}`)} in ${iterations}`);
   return rebuilt(roots, cuts, bytes, told);
 }
 
@@ -133,7 +134,7 @@ function cutAlong(core: readonly Node[], members: Members, large: Large, around:
     const length = sizes(hidden.at)[hidden.axis];
     const most = Math.max(HIDING_ROWS, Math.floor(length / 8));
     const region = (4 * elements(hidden.at) * most) / length <= bytes && regionAlong(hidden.at, hidden.axis, members, large, around);
-    if (region && mayRepeat(region) && joinable(region)) return { region, turns: turnSizes(length, most) };
+    if (region && mayRepeat(region) && joinable(region)) return { region, iterations: iterationSizes(length, most) };
   }
   if (4 * elements(seed) <= bytes) return undefined;
   const shape = sizes(seed);
@@ -147,7 +148,7 @@ function cutAlong(core: readonly Node[], members: Members, large: Large, around:
     const least = region.apart ? Math.ceil(length / GROUPS) : leastPlaces(seed, axis, bytes);
     const most = Math.min(length, Math.max(least, Math.floor(bytes / each)));
     if (most === length) continue;
-    return { region, turns: turnSizes(length, most) };
+    return { region, iterations: iterationSizes(length, most) };
   }
   return undefined;
 }
@@ -155,7 +156,7 @@ function cutAlong(core: readonly Node[], members: Members, large: Large, around:
 /** A product whose result may be worth cutting because masks hide part of it. */
 const mayHide = (n: Node): boolean => sizes(n).filter((d) => d >= HIDING).length >= 2;
 
-/** A choice among the values of a core that positions alone make for whole corners of it, and the axis along which turns would see that. */
+/** A choice among the values of a core that positions alone make for whole corners of it, and the axis along which iterations would see that. */
 function masked(core: readonly Node[]): { readonly at: Node; readonly axis: number } | undefined {
   for (const at of core) {
     if (!isWhere(at)) continue;
@@ -178,7 +179,7 @@ function masked(core: readonly Node[]): { readonly at: Node; readonly axis: numb
   return undefined;
 }
 
-/** Axes from the front. In fine slices the width of a weight comes first: turns over it read each part of the weight once. */
+/** Axes from the front. In fine slices the width of a weight comes first: iterations over it read each part of the weight once. */
 function axesOf(seed: Node, fine: boolean): number[] {
   const all = sizes(seed).map((_, axis) => axis);
   const axes = axesOfDot(seed);
@@ -288,7 +289,7 @@ function rebuilt(roots: readonly Node[], cuts: readonly Cut[], bytes: number, to
       continue;
     }
     const outer = mixed(c.region.own) ? (x: Node) => asForward(known.get(x)!, forward) : (x: Node) => known.get(x)!;
-    const values = buildLoop(c.region, [...read.get(c)!], c.turns, outer, (results) =>
+    const values = buildLoop(c.region, [...read.get(c)!], c.iterations, outer, (results) =>
       inSlices(results, bytes, { ...told, value: () => {} }),
     );
     for (const [result, value] of values) known.set(result, value);

@@ -1,4 +1,4 @@
-/** Ops whose meaning is a composition, as that composition. Turns of static loops stay apart: nothing is shared that was not. */
+/** Ops whose meaning is a composition, as that composition. Iterations of static loops stay apart: nothing is shared that was not. */
 import { Builder } from "../build.ts";
 import type { Graph } from "../graph.ts";
 import { rowOf } from "../ops/index.ts";

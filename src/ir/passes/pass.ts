@@ -14,7 +14,7 @@ export interface PassOptions {
   readonly accumulate?: number;
   /** Loops whose carried values can be found again run backwards: to the bit, over integers. */
   readonly reverse?: "exact" | number | undefined;
-  /** Most turns between kept values of loops that run backwards in f32; as many as the bound on their errors allows, if left out. */
+  /** Most iterations between kept values of loops that run backwards in f32; as many as the bound on their errors allows, if left out. */
   readonly segment?: number | undefined;
   /** Says where in the sources a node comes from, for notes. */
   readonly place?: ((span: Span) => string | undefined) | undefined;
@@ -53,9 +53,9 @@ export interface Recomputed {
 
 /** Of a loop that runs backwards in f32. */
 export interface Rounded {
-  /** Turns between kept values. */
+  /** Iterations between kept values. */
   readonly segment: number;
-  /** By which factor an error grows a turn, at most, if the Jacobians of what turns add have norm 1. */
+  /** By which factor an error grows an iteration, at most, if the Jacobians of what iterations add have norm 1. */
   readonly growth: number;
   /** The norm for which that is the factor. */
   readonly sensitivityFor: (growth: number) => number;

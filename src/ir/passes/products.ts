@@ -73,11 +73,11 @@ function improve(roots: readonly Node[], trained: ReadonlySet<string>, given: Re
 }
 
 function improvedBody(n: Node, body: Body, index: number, trained: ReadonlySet<string>, levels: ReadonlyMap<Node, Level>): Body {
-  const { carried, turns } = n.loop!;
+  const { carried, iterations } = n.loop!;
   const given = new Map(
     body.params.map((p, i): [Node, Level] => {
       if (i < carried) return [p, 2];
-      const values = turns.filter((t) => t.body === index).map((t) => levels.get(n.inputs[carried + t.args[i - carried]])!);
+      const values = iterations.filter((t) => t.body === index).map((t) => levels.get(n.inputs[carried + t.args[i - carried]])!);
       return [p, highest(values)];
     }),
   );

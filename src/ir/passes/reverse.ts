@@ -7,39 +7,43 @@ import type { Pass, PassContext } from "./pass.ts";
 
 /** What a loop is called in notes. */
 const nameOf = ({ origin, attrs, loop }: Node): string =>
-  `${origin.path || String(attrs.id ?? "").split("/")[0] || "the loop"} (${loop!.turns.length} turns)`;
+  `${origin.path || String(attrs.id ?? "").split("/")[0] || "the loop"} (${loop!.iterations.length} iterations)`;
 
 /** Whether a loop runs backwards, as far as it does, and what keeps it from it. */
 function sentenceOf({ loop, run, blocked }: Verdict, { options }: PassContext): string {
-  const turns = loop.loop!.turns.length;
-  const whole = run && run.to - run.from === turns;
+  const iterations = loop.loop!.iterations.length;
+  const whole = run && run.to - run.from === iterations;
   const place = blocked?.at.origin.span && options.place?.(blocked.at.origin.span);
   const path = blocked?.at.origin.path;
   const why = blocked && `${blocked.at.op}${path ? ` of ${path}` : ""}${place ? ` (${place})` : ""}: ${blocked.why}`;
   if (!run) return `${nameOf(loop)} runs backwards: no, ${why}`;
   return whole
     ? `${nameOf(loop)} runs backwards: yes`
-    : `${nameOf(loop)} runs backwards: turns ${run.from + 1} to ${run.to}; the others no, ${why}`;
+    : `${nameOf(loop)} runs backwards: iterations ${run.from + 1} to ${run.to}; the others no, ${why}`;
 }
 
-/** `1 of 2 streams is kept at every turn`. */
+/** `1 of 2 streams is kept at every iteration`. */
 function keeping(found: Reversible): string {
   const [kept, all] = [carriers(found).size, found.loop.loop!.carried];
-  return `${kept} of ${all} streams ${kept === 1 ? "is" : "are"} kept at every turn`;
+  return `${kept} of ${all} streams ${kept === 1 ? "is" : "are"} kept at every iteration`;
 }
 
-/** How many turns lie between kept values: as many as the bound allows, or 1 where keeping carriers alone takes no more. */
+/** How many iterations lie between kept values: as many as the bound allows, or 1 where keeping carriers alone takes no more. */
 function segmentIn(found: Reversible, error: number, context: PassContext): number {
   const name = nameOf(found.loop);
   const growth = growthIn(found);
-  const segment = Math.min(segmentFor(growth, error), found.loop.loop!.turns.length, context.options.segment ?? Number.POSITIVE_INFINITY);
-  const bound = `${name}: an error grows by ${growth.toPrecision(3)} a turn at most, for Jacobians of norm 1`;
+  const segment = Math.min(
+    segmentFor(growth, error),
+    found.loop.loop!.iterations.length,
+    context.options.segment ?? Number.POSITIVE_INFINITY,
+  );
+  const bound = `${name}: an error grows by ${growth.toPrecision(3)} an iteration at most, for Jacobians of norm 1`;
   if (segment === 1 || carrierBytes(found) <= segmentBytes(found, segment)) {
-    const than = segment === 1 ? "" : `, no more bytes than all every ${segment} turns`;
+    const than = segment === 1 ? "" : `, no more bytes than all every ${segment} iterations`;
     context.note(`${bound}; ${keeping(found)}${than}: nothing is rebuilt`);
     return 1;
   }
-  context.note(`${bound}; values are kept every ${segment} turns`);
+  context.note(`${bound}; values are kept every ${segment} iterations`);
   context.rounded.push({ segment, growth, sensitivityFor: (measured) => sensitivityIn(found, measured) });
   return segment;
 }
@@ -66,7 +70,9 @@ export const reverse: Pass = {
       const { growth, wide } = growing(f);
       if (kept.has(f)) context.note(`${nameOf(f.loop)}: ${keeping(f)}, no more bytes than integer streams take: nothing is rebuilt`);
       else if (wide)
-        context.note(`${nameOf(f.loop)}: streams have 64 bits, as no norm keeps them from growing by ${growth.toPrecision(3)} a turn`);
+        context.note(
+          `${nameOf(f.loop)}: streams have 64 bits, as no norm keeps them from growing by ${growth.toPrecision(3)} an iteration`,
+        );
     }
     const { graph: carried, moved } = withRoundedStreams(
       split,

@@ -3,8 +3,8 @@ import type { Pass } from "./pass.ts";
 
 export const roll: Pass = {
   name: "roll",
-  before: "the turns of static loops one behind the other, with tags",
-  after: "one loop node for each static loop, one body for turns of equal structure",
+  before: "the iterations of static loops one behind the other, with tags",
+  after: "one loop node for each static loop, one body for iterations of equal structure",
   law: "every result is the same, to the bit",
   optional: true,
   run: rollGraph,

@@ -9,7 +9,7 @@ const bytes = (n: Node): number => 4 * (n.type.shape as readonly number[]).reduc
 const sum = (xs: readonly number[]): number => xs.reduce((p, q) => p + q, 0);
 const streamBytes = ({ loop }: Reversible): number[] => loop.loop!.bodies[0].params.slice(0, loop.loop!.carried).map(bytes);
 
-/** Places of the streams that something is computed from: where these are kept at every turn, nobody asks for the others. */
+/** Places of the streams that something is computed from: where these are kept at every iteration, nobody asks for the others. */
 export function carriers({ loop, couplings }: Reversible): Set<number> {
   const read = new Set<number>();
   for (const i of laterBodies({ loop, couplings }))
@@ -17,19 +17,19 @@ export function carriers({ loop, couplings }: Reversible): Set<number> {
   return read;
 }
 
-/** Bytes a turn of carriers at every turn. */
+/** Bytes an iteration of carriers at every iteration. */
 export function carrierBytes(found: Reversible): number {
   const all = streamBytes(found);
   return sum([...carriers(found)].map((k) => all[k]));
 }
 
-/** Bytes a turn of all streams every so many turns. */
+/** Bytes an iteration of all streams every so many iterations. */
 export const segmentBytes = (found: Reversible, segment: number): number => sum(streamBytes(found)) / segment;
 
-/** Bytes a turn of integer streams: what their factors lose, and a share of the second word of the streams at hand. */
+/** Bytes an iteration of integer streams: what their factors lose, and a share of the second word of the streams at hand. */
 export function integerBytes(found: Reversible): number {
   const { loop, couplings } = found;
-  const { turns } = loop.loop!;
+  const { iterations } = loop.loop!;
   const all = streamBytes(found);
   const lost = laterBodies(found).map((i) =>
     sum(
@@ -39,5 +39,5 @@ export function integerBytes(found: Reversible): number {
       }),
     ),
   );
-  return Math.max(...lost) + (growing(found).wide ? sum(all) / turns.length : 0);
+  return Math.max(...lost) + (growing(found).wide ? sum(all) / iterations.length : 0);
 }

@@ -1,6 +1,6 @@
 /**
- * What couples the carried values of a loop: each value that a turn carries out is c·a + f, where a is one that it carries in and f may be
- * computed again once others are known. Then the turn can be run backwards, whatever f is.
+ * What couples the carried values of a loop: each value that an iteration carries out is c·a + f, where a is one that it carries in and f may be
+ * computed again once others are known. Then the iteration can be run backwards, whatever f is.
  */
 import { Builder } from "../build.ts";
 import { type Body, type Node, node, order } from "../graph.ts";
@@ -190,7 +190,7 @@ export function couplingsLike(body: Body, carried: number, like: readonly Coupli
 }
 
 /**
- * By which factor carried values grow from turn to turn where nothing but sums and fixed factors is on the way: 1 and more lets them grow without
+ * By which factor carried values grow from iteration to iteration where nothing but sums and fixed factors is on the way: 1 and more lets them grow without
  * end, as residuals that no norm ends do. The largest eigenvalue of what passes through, by power iteration.
  */
 export function passingThrough(body: Body, carried: number): number {
@@ -211,7 +211,7 @@ export function passingThrough(body: Body, carried: number): number {
     }
     return share;
   };
-  // what a turn leaves as it is adds nothing
+  // what an iteration leaves as it is adds nothing
   const matrix = results.map((r, k) => (r === params[k] ? params.map(() => 0) : shareOf(r)));
   let values: number[] = params.map(() => 1);
   let grown = 0;

@@ -1,6 +1,6 @@
 /**
- * Loops whose carried values are coupled, with these values as integers: x is X·2⁻ᵠ, a turn gives Y = round(c·X) + round(f·2ᵠ). The gradient is
- * that of y = c·x + f, taken where the forward half has been. What such a turn loses of X has a fixed number of bits, so that a later pass can
+ * Loops whose carried values are coupled, with these values as integers: x is X·2⁻ᵠ, an iteration gives Y = round(c·X) + round(f·2ᵠ). The gradient is
+ * that of y = c·x + f, taken where the forward half has been. What such an iteration loses of X has a fixed number of bits, so that a later pass can
  * run it backwards to the bit.
  */
 
@@ -45,20 +45,20 @@ export function withIntegerStreams(graph: Graph, found: readonly Reversible[]): 
   const change = (n: Node, inputs: readonly Node[]): Node => {
     const couplings = of.get(n);
     if (n.loop && couplings) {
-      const { carried, turns } = n.loop;
+      const { carried, iterations } = n.loop;
       const first = inputs.slice(0, carried).map(startOf);
-      // whoever reads what went in first reads it as the turns do
+      // whoever reads what went in first reads it as the iterations do
       const rest = inputs.slice(carried).map((x) => starts.get(x)?.float ?? x);
       const all = [...first.map((s) => s.integer), ...rest, unit, scale];
       const bodies = n.loop.bodies.map((body, i) => integerBody(body, carried, couplings[i], words));
       const args = [all.length - 2 - carried, all.length - 1 - carried];
       const loop = makeLoop(
         all,
-        { ...n.loop, bodies, turns: turns.map((t) => ({ body: t.body, args: [...t.args, ...args] })) },
+        { ...n.loop, bodies, iterations: iterations.map((t) => ({ body: t.body, args: [...t.args, ...args] })) },
         n.origin,
         n.attrs,
       );
-      turns.forEach((t, at) => {
+      iterations.forEach((t, at) => {
         const { results } = bodies[t.body];
         flags.push(exportRead(loop, at, results.length - 1 - carried, results[results.length - 1]));
       });

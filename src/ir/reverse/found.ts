@@ -1,23 +1,23 @@
-/** Which turns of which loops can be run backwards, and what keeps the others from it. */
+/** Which iterations of which loops can be run backwards, and what keeps the others from it. */
 import type { Graph, Node } from "../graph.ts";
 import { type Blocked, isBlocked } from "../loops/invert.ts";
 import { passingSlots, type Run, splitLoops } from "../loops/split.ts";
 import { isGet } from "../rebuild.ts";
 import { type Coupling, couplingsLike, couplingsOf, passingThrough } from "./couplings.ts";
 
-/** A loop of which every turn can be run backwards. */
+/** A loop of which every iteration can be run backwards. */
 export interface Reversible {
   readonly loop: Node;
-  /** By body; of a body that only the first turn runs, as it need not be run backwards, what the others do. */
+  /** By body; of a body that only the first iteration runs, as it need not be run backwards, what the others do. */
   readonly couplings: readonly (readonly Coupling[])[];
 }
 
 /** What can be said of a loop that has an adjoint. */
 export interface Verdict {
   readonly loop: Node;
-  /** The longest run of turns that can be run backwards; absent where there are not two of them. */
+  /** The longest run of iterations that can be run backwards; absent where there are not two of them. */
   readonly run?: Run;
-  /** What keeps the turn from it that comes next, or all. */
+  /** What keeps the iteration from it that comes next, or all. */
   readonly blocked?: Blocked | undefined;
 }
 
@@ -55,45 +55,45 @@ const exampleOf = (solved: readonly Solved[]): readonly Coupling[] | undefined =
   solved.find((s): s is readonly Coupling[] => !isBlocked(s) && s.some((c) => c.rest));
 
 function verdictOf(loop: Node): Verdict {
-  const { carried, bodies, turns } = loop.loop!;
-  const last = bodies[turns[turns.length - 1].body].results[0] ?? loop;
+  const { carried, bodies, iterations } = loop.loop!;
+  const last = bodies[iterations[iterations.length - 1].body].results[0] ?? loop;
   const alone: Blocked = { at: last, why: "one value is carried, and both sides of its sum depend on it" };
   if (carried < 2) return { loop, blocked: alone };
   const solved = solvedIn(loop);
   const like = exampleOf(solved);
-  // what goes into the first turn is there anyway: it need not be found again
-  const good = turns.map(
-    ({ body }, t) => !isBlocked(solved[body]) || (t === 0 && like !== undefined && turns.every((o, u) => u === 0 || o.body !== body)),
+  // what goes into the first iteration is there anyway: it need not be found again
+  const good = iterations.map(
+    ({ body }, t) => !isBlocked(solved[body]) || (t === 0 && like !== undefined && iterations.every((o, u) => u === 0 || o.body !== body)),
   );
   const changes = (t: number): boolean =>
-    bodies[turns[t].body].params.slice(0, carried).some((p, k) => bodies[turns[t].body].results[k] !== p);
+    bodies[iterations[t].body].params.slice(0, carried).some((p, k) => bodies[iterations[t].body].results[k] !== p);
   const blocked = solved.find(isBlocked);
   let run: Run | undefined;
-  for (let from = 0; from < turns.length; from++) {
+  for (let from = 0; from < iterations.length; from++) {
     if (!good[from]) continue;
     let to = from;
-    while (to < turns.length && good[to]) to++;
+    while (to < iterations.length && good[to]) to++;
     const one = { from, to };
     if (!run || to - from > run.to - run.from) run = one;
     from = to;
   }
   if (!run) return { loop, blocked };
   const { from, to } = run;
-  if (turns.slice(from, to).filter((_, i) => changes(from + i)).length < 2)
-    return { loop, blocked: blocked ?? { at: last, why: "a single turn changes what is carried, so that nothing is gained" } };
+  if (iterations.slice(from, to).filter((_, i) => changes(from + i)).length < 2)
+    return { loop, blocked: blocked ?? { at: last, why: "a single iteration changes what is carried, so that nothing is gained" } };
   const passing = passingSlots(loop, run);
   const slots = Array.from({ length: carried }, (_, k) => k).filter((k) => !passing.has(k));
   const wrong = slots.map((k) => loop.inputs[k]).find((x) => x.type.dtype !== "f32");
   if (wrong) return { loop, blocked: { at: wrong, why: `a value of ${wrong.type.dtype} is carried` } };
   if (slots.length < 2) return { loop, blocked: blocked ?? alone };
-  const next = to < turns.length ? to : from - 1;
-  const stop = next >= 0 && next < turns.length ? solved[turns[next].body] : undefined;
+  const next = to < iterations.length ? to : from - 1;
+  const stop = next >= 0 && next < iterations.length ? solved[iterations[next].body] : undefined;
   return stop && isBlocked(stop) ? { loop, run, blocked: stop } : { loop, run };
 }
 
-/** Where what passes through shrinks by less than this from turn to turn, streams leave the range of one word. */
+/** Where what passes through shrinks by less than this from iteration to iteration, streams leave the range of one word. */
 const SHRINKING = 0.9;
-/** By how much streams grow from turn to turn if no norm holds them, and whether their integers need two words for it. */
+/** By how much streams grow from iteration to iteration if no norm holds them, and whether their integers need two words for it. */
 export function growing({ loop }: Reversible): { readonly growth: number; readonly wide: boolean } {
   const { carried, bodies } = loop.loop!;
   const growth = Math.max(...bodies.map((body) => passingThrough(body, carried)));

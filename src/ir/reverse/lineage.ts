@@ -4,7 +4,7 @@
  */
 import { Builder } from "../build.ts";
 import { Bug } from "../errors.ts";
-import { type Node, sizes, type Turn } from "../graph.ts";
+import { type Iteration, type Node, sizes } from "../graph.ts";
 import { isCouple, isNeg, rowOf } from "../ops/index.ts";
 import { constantNodes } from "../rebuild.ts";
 import { elementsShape, packedRemainder } from "./streams.ts";
@@ -21,11 +21,11 @@ export interface Equation {
   readonly words: Node | undefined;
 }
 
-/** Whether the stream that goes into this turn is kept: f32 ones are, every so many turns from the end. */
+/** Whether the stream that goes into this iteration is kept: f32 ones are, every so many iterations from the end. */
 function isKept(y: Node): boolean {
   const { segment } = y.attrs;
-  const { turn } = y.origin;
-  return typeof segment === "number" && turn !== undefined && (turn.of - turn.turn) % segment === 0;
+  const { iteration } = y.origin;
+  return typeof segment === "number" && iteration !== undefined && (iteration.of - iteration.iteration) % segment === 0;
 }
 
 export class Lineage {
@@ -41,7 +41,7 @@ export class Lineage {
   private readonly depth = new Map<Node, number>();
   /** By stream, what must have been computed before it is used again. */
   readonly waits = new Map<Node, Node>();
-  /** First streams that turns read beside what is carried: these wait for nothing. */
+  /** First streams that iterations read beside what is carried: these wait for nothing. */
   readonly early = new Set<Node>();
   /** Of nodes that a first stream is computed from, and of itself, that stream: where it is had again rather than kept. */
   readonly cones = new Map<Node, Node>();
@@ -77,7 +77,7 @@ export class Lineage {
     if (e) return [e.y, e.f];
     return this.bases.has(n) || this.isLast(n) ? [] : n.inputs;
   }
-  /** Streams that no turn takes in. */
+  /** Streams that no iteration takes in. */
   isLast(n: Node): boolean {
     return isCouple(n) && !this.equations.has(n);
   }
@@ -128,13 +128,15 @@ export class Lineage {
     for (const n of this.nodes) if (this.streams.has(n)) this.level.set(n, all(n));
   }
 
-  /** What turns that run backwards compute from the last streams; what is computed from these behind the turns is there when the backward half begins. */
+  /** What iterations that run backwards compute from the last streams; what is computed from these behind the iterations is there when the backward half begins. */
   private findEnds(): void {
-    const turns = new Set(this.nodes.flatMap((n) => (isCouple(n) && !n.backward && n.origin.turn ? [turnKey(n.origin.turn)] : [])));
+    const iterations = new Set(
+      this.nodes.flatMap((n) => (isCouple(n) && !n.backward && n.origin.iteration ? [iterationKey(n.origin.iteration)] : [])),
+    );
     const first = (n: Node): boolean => !n.backward && this.level.get(n) === 1 && !this.isLast(n);
     for (const n of [...this.nodes].reverse()) {
-      const { turn } = n.origin;
-      if (!first(n) || !(this.ends.has(n) || (turn && turns.has(turnKey(turn))))) continue;
+      const { iteration } = n.origin;
+      if (!first(n) || !(this.ends.has(n) || (iteration && iterations.has(iterationKey(iteration))))) continue;
       this.ends.add(n);
       for (const x of n.inputs) if (first(x)) this.ends.add(x);
     }
@@ -202,7 +204,7 @@ const elements = (n: Node): number => sizes(n).reduce((p, d) => p * d, 1);
 const stored = (n: Node): number =>
   rowOf(n).role === "move" && n.inputs.length === 1 ? Math.min(elements(n), stored(n.inputs[0])) : elements(n);
 
-const turnKey = ({ loop, turn }: Turn): string => `${loop} ${turn}`;
+const iterationKey = ({ loop, iteration }: Iteration): string => `${loop} ${iteration}`;
 
 /** Computed again for less than a product takes. */
 function isEasy(n: Node): boolean {

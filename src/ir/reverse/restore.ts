@@ -1,6 +1,6 @@
 /**
  * The backward half on rebuilt streams: x of y = couple(x, f) is found again from y, from f computed again, and from what was packed of x.
- * What the backward half reads of the turns is computed again from the rebuilt streams, when the gradient has come that far; so nothing but
+ * What the backward half reads of the iterations is computed again from the rebuilt streams, when the gradient has come that far; so nothing but
  * the last streams, the first ones, and the packed remainders is kept.
  */
 import { Builder } from "../build.ts";
@@ -44,7 +44,7 @@ const nothing = (): Readonly<Record<Task, Map<Node, Node>>> => ({
   backward: new Map(),
 });
 
-/** Elementwise work and movement, such as turns integers into numbers, of one word or two. */
+/** Elementwise work and movement, such as iterations integers into numbers, of one word or two. */
 function isReading(n: Node): boolean {
   const { role } = rowOf(n);
   return role === "map" || role === "sum" || role === "scale" || role === "move" || (role === "index" && n.inputs.length === 1);
@@ -267,7 +267,7 @@ class Restorer {
 
   // ---- checks
 
-  /** By how much what is rebuilt is off where it can be compared, in the Euclidean norm: at kept streams, and at what the first turn gives. */
+  /** By how much what is rebuilt is off where it can be compared, in the Euclidean norm: at kept streams, and at what the first iteration gives. */
   private error(b: Builder): Node {
     const off: Node[] = [];
     const compare = (rebuilt: Node, wanted: Node): void => {
@@ -293,7 +293,7 @@ class Restorer {
   }
 
   /**
-   * What the first turns give, computed again from what went into the loop, is what was rebuilt from its end; where not, or where a stream left
+   * What the first iterations give, computed again from what went into the loop, is what was rebuilt from its end; where not, or where a stream left
    * its range, all parameters and states stay what they were.
    */
   private guarded(results: Result[]): Graph {

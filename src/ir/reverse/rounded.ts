@@ -1,6 +1,6 @@
 /**
- * Loops whose carried values are coupled, run backwards in f32. What is rebuilt is off by rounding, which grows with each turn; so values are kept
- * every so many turns, as many as the bound on the growth allows.
+ * Loops whose carried values are coupled, run backwards in f32. What is rebuilt is off by rounding, which grows with each iteration; so values are kept
+ * every so many iterations, as many as the bound on the growth allows.
  */
 import { Builder } from "../build.ts";
 import type { Body, Graph, Node } from "../graph.ts";
@@ -17,7 +17,7 @@ const UNIT = 2 ** -24;
  */
 const SENSITIVITY = 1;
 
-/** Which carried values the summands of a turn's couplings are computed from: those carried in, and those carried out. */
+/** Which carried values the summands of an iteration's couplings are computed from: those carried in, and those carried out. */
 export function readsOf(
   body: Body,
   couplings: readonly Coupling[],
@@ -68,19 +68,19 @@ function growthOf(body: Body, couplings: readonly Coupling[], sensitivity = SENS
   return growth;
 }
 
-/** Turns between kept values, so that what is rebuilt is off by at most `error`; at least 1. */
+/** Iterations between kept values, so that what is rebuilt is off by at most `error`; at least 1. */
 export const segmentFor = (growth: number, error: number): number =>
   growth <= 1 ? Number.MAX_SAFE_INTEGER : Math.max(1, Math.floor(Math.log(error / UNIT) / Math.log(growth)));
 
-/** The growth that an error after so many turns speaks of. */
-export const growthFrom = (error: number, turns: number): number => (error / UNIT) ** (1 / turns);
+/** The growth that an error after so many iterations speaks of. */
+export const growthFrom = (error: number, iterations: number): number => (error / UNIT) ** (1 / iterations);
 
-/** Bodies that some turn runs but the first, which need not go backwards. */
+/** Bodies that some iteration runs but the first, which need not go backwards. */
 export function laterBodies({ loop }: Reversible): number[] {
-  return [...new Set(loop.loop!.turns.slice(1).map((t) => t.body))];
+  return [...new Set(loop.loop!.iterations.slice(1).map((t) => t.body))];
 }
 
-/** The bound on the growth in a loop, for a norm of the Jacobians of what its turns add. */
+/** The bound on the growth in a loop, for a norm of the Jacobians of what its iterations add. */
 export const growthIn = (found: Reversible, sensitivity?: number): number =>
   Math.max(...laterBodies(found).map((i) => growthOf(found.loop.loop!.bodies[i], found.couplings[i], sensitivity)));
 
@@ -96,7 +96,7 @@ export function sensitivityIn(found: Reversible, growth: number): number {
   return high;
 }
 
-/** The graph with the couplings of these loops as such, and with how many turns lie between kept values; and where its loops went. */
+/** The graph with the couplings of these loops as such, and with how many iterations lie between kept values; and where its loops went. */
 export function withRoundedStreams(
   graph: Graph,
   found: readonly (Reversible & { readonly segment: number })[],

@@ -1,6 +1,6 @@
 /**
  * Streams of integers: x as X·2⁻ᵠ. One word each where the wiring keeps the values near what layers add to it; two words where it lets them
- * grow from turn to turn.
+ * grow from iteration to iteration.
  */
 import type { Builder } from "../build.ts";
 import type { Node, Type } from "../graph.ts";

@@ -22,9 +22,9 @@ interface TorchOptions {
   readonly shard?: "ddp" | "fsdp" | undefined;
   /** What products are computed in; values are kept in f32. */
   readonly dtype?: "f32" | "bf16" | undefined;
-  /** Turns of loops go through `torch.compile`. */
+  /** Iterations of loops go through `torch.compile`. */
   readonly compile?: boolean | undefined;
-  /** Turns of loops are computed again for the backward half. */
+  /** Iterations of loops are computed again for the backward half. */
   readonly recompute?: boolean | undefined;
 }
 

@@ -24,7 +24,7 @@ export interface BuildOptions {
   readonly memory?: number | undefined;
   /** How loops that can be run backwards are; see `PassOptions`. */
   readonly reverse?: "exact" | number;
-  /** Most turns between values that are kept of loops that run backwards in f32. */
+  /** Most iterations between values that are kept of loops that run backwards in f32. */
   readonly segment?: number | undefined;
   /** Says where in the sources a node comes from, for notes. */
   readonly place?: ((span: Span) => string | undefined) | undefined;

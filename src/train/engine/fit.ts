@@ -5,7 +5,7 @@
 import { type CompiledProgram, compileProgram, outlook, type TargetOptions } from "../../backends/compile.ts";
 import type { SharedKernels } from "../../backends/kernels/shared.ts";
 import type { Compilation, Compiled } from "../../ir/pipeline.ts";
-import { turn } from "../stages/stopping.ts";
+import { letEventsIn } from "../stages/stopping.ts";
 import { memoryOf } from "./budget.ts";
 
 /** What is known of a compilation: two entries that come to the same one share it. */
@@ -160,7 +160,7 @@ export async function fit(
   const planned = async (some: readonly Fitting[]): Promise<Fitted> => {
     const lowered: Fitted["lowered"][number][] = [];
     for (const entry of some) {
-      await turn();
+      await letEventsIn();
       lowered.push(entry.usual);
     }
     return { lowered, planned: await plan(lowered) };

@@ -34,16 +34,16 @@ interface StreamHost {
   readonly say: (message: string) => void;
   /** By how much rebuilt f32 streams may be off. */
   readonly most: number;
-  /** Goes on with a program that keeps values at least every so many turns; nothing is lost. */
+  /** Goes on with a program that keeps values at least every so many iterations; nothing is lost. */
   readonly reopen: (segment: number) => Promise<void>;
 }
 
 export class Streams {
   /** Bits of the fraction. */
   fraction = FRACTION;
-  /** Turns between kept f32 values, where they had to become fewer. */
+  /** Iterations between kept f32 values, where they had to become fewer. */
   segment: number | undefined;
-  /** Of f32 streams: by how much the first rebuilt values were off, by which factor an error grew with each turn, and the bound that was known before the run. */
+  /** Of f32 streams: by how much the first rebuilt values were off, by which factor an error grew with each iteration, and the bound that was known before the run. */
   rebuilt: { readonly rebuild_error: number; readonly rebuild_growth: number; readonly rebuild_bound: number } | undefined;
 
   constructor(private readonly host: StreamHost) {}
@@ -104,14 +104,14 @@ export class Streams {
       if (this.rebuilt === undefined && off > 0 && Number.isFinite(growth)) {
         this.rebuilt = { rebuild_error: off, rebuild_growth: growth, rebuild_bound: worst.growth };
         this.host.say(
-          `rebuilt values are off by ${off.toPrecision(2)} after ${worst.segment} turns: an error grows by ${growth.toPrecision(3)} a turn, as with Jacobians of norm ${worst.sensitivityFor(growth).toPrecision(2)}; the bound was ${worst.growth.toPrecision(3)}, for 1`,
+          `rebuilt values are off by ${off.toPrecision(2)} after ${worst.segment} iterations: an error grows by ${growth.toPrecision(3)} an iteration, as with Jacobians of norm ${worst.sensitivityFor(growth).toPrecision(2)}; the bound was ${worst.growth.toPrecision(3)}, for 1`,
         );
       }
       if (off <= this.host.most) return rest;
       const { segment } = worst;
       this.segment = Number.isFinite(growth) ? Math.max(1, Math.min(segment - 1, segmentFor(growth, this.host.most))) : 1;
       this.host.say(
-        `rebuilt values are off by ${off.toPrecision(2)}, more than \`reverse\` allows: the step is made again, and values are kept every ${this.segment === 1 ? "turn" : `${this.segment} turns`} from here on`,
+        `rebuilt values are off by ${off.toPrecision(2)}, more than \`reverse\` allows: the step is made again, and values are kept every ${this.segment === 1 ? "iteration" : `${this.segment} iterations`} from here on`,
       );
       await this.host.reopen(this.segment);
     }

@@ -103,7 +103,7 @@ export function describeGraph(graph: Graph): string {
       const attrs = Object.keys(node.attrs)
         .sort()
         .map((key) => `${key}=${show(node.attrs[key])}`);
-      const loop = node.loop === undefined ? "" : ` turns ${JSON.stringify(node.loop.turns)}`;
+      const loop = node.loop === undefined ? "" : ` turns ${JSON.stringify(node.loop.iterations)}`;
       lines.push(
         `${node.op}(${node.inputs.map((i) => numbers.get(i)).join(",")}) ${attrs.join(";")} ${node.type.dtype}[${node.type.shape.join(",")}]${loop}`,
       );

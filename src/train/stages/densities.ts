@@ -1,4 +1,4 @@
-/** What a run says of zeros that its products skip: a note whenever one of them turns from dense to sparse or back. */
+/** What a run says of zeros that its products skip: a note whenever one of them iterations from dense to sparse or back. */
 import type { Density, Session } from "../../ground/program.ts";
 import type { Listen, RunEvent } from "../events.ts";
 

@@ -3,7 +3,7 @@
  * update, an evaluation and a snapshot are is handed in, so that the order of events is tested by itself.
  */
 import { Interrupted, type Listen, type Scalars } from "../events.ts";
-import { turn } from "./stopping.ts";
+import { letEventsIn } from "./stopping.ts";
 
 /** What has to be remembered beside the tensors, for a resumed loop to end as one that was not stopped. */
 export interface Progress {
@@ -16,7 +16,7 @@ export interface Progress {
   readonly fraction?: number;
   /** The evaluation after this many updates is still to be made: it was interrupted. */
   readonly owes?: true;
-  /** Turns between kept f32 values, where they had to become fewer than planned. */
+  /** Iterations between kept f32 values, where they had to become fewer than planned. */
   readonly segment?: number;
   readonly history: readonly LogEntry[];
 }
@@ -176,7 +176,7 @@ export async function runLoop(plan: LoopPlan, from: Progress, act: LoopActions):
     if (from.owes && step > 0 && (step === plan.total || stopped || step % plan.checkpointEvery === 0)) await checkpoint();
   }
   while (step < plan.total && !stopped) {
-    await turn();
+    await letEventsIn();
     if (act.interrupted()) {
       await drain();
       throw new Interrupted(step, await checkpoint());

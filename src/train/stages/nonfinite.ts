@@ -100,9 +100,9 @@ function problemOf(ready: PreparedTrain, error: NonFinite, bad: number, culprit:
       notes: tries,
     };
   }
-  const { node, value, turn } = culprit;
+  const { node, value, iteration } = culprit;
   const path = node.origin.path === "" ? "" : ` of ${node.origin.path}`;
-  const which = turn === undefined ? "" : ` (turn ${turn.turn} of ${turn.of})`;
+  const which = iteration === undefined ? "" : ` (iteration ${iteration.iteration} of ${iteration.of})`;
   const what =
     rowOf(node).supply === undefined ? `\`${node.op}\`${path}${which} gave ${value}` : `\`${String(node.attrs.name)}\` holds ${value}`;
   return {
@@ -129,7 +129,7 @@ interface Culprit {
   readonly value: string;
   /** Ranges of what it was given. */
   readonly operands: readonly string[];
-  readonly turn: { readonly turn: number; readonly of: number } | undefined;
+  readonly iteration: { readonly iteration: number; readonly of: number } | undefined;
 }
 
 function findCulprit(ready: PreparedTrain, host: RunHost, step: number, before: Snapshot): Culprit | undefined {
@@ -246,24 +246,24 @@ function compute(n: Node, values: ReadonlyMap<Node, Tensor>, supplies: Supplies)
   return { ...value, data: Float64Array.from(value.data, Math.fround) };
 }
 
-const key = (turn: unknown, index: unknown): string => `${String(turn)}.${String(index)}`;
+const key = (iteration: unknown, index: unknown): string => `${String(iteration)}.${String(index)}`;
 
 function read(n: Node, from: Outcome): Tensor {
-  return n.attrs.output === "carried" ? from.carried[attrsOf(n, "get").index] : from.exports.get(key(n.attrs.turn, n.attrs.index))!;
+  return n.attrs.output === "carried" ? from.carried[attrsOf(n, "get").index] : from.exports.get(key(n.attrs.iteration, n.attrs.index))!;
 }
 
 function traceLoop(n: Node, values: ReadonlyMap<Node, Tensor>, supplies: Supplies): Outcome {
-  const { carried, bodies, turns } = n.loop!;
+  const { carried, bodies, iterations } = n.loop!;
   let state = n.inputs.slice(0, carried).map((i) => values.get(i)!);
   const exports = new Map<string, Tensor>();
   let culprit: Culprit | undefined;
-  for (const [t, turn] of turns.entries()) {
-    const body: Body = bodies[turn.body];
-    const given = [...state, ...turn.args.map((k) => values.get(n.inputs[carried + k])!)];
+  for (const [t, iteration] of iterations.entries()) {
+    const body: Body = bodies[iteration.body];
+    const given = [...state, ...iteration.args.map((k) => values.get(n.inputs[carried + k])!)];
     const clean = given.every((value) => value.data.every(Number.isFinite));
     const results = new Map<Node, Tensor>();
     const found = trace(body.results, new Map(body.params.map((p, i) => [p, given[i]])), supplies, results);
-    if (clean && found !== undefined) culprit ??= { ...found, turn: { turn: t + 1, of: turns.length } };
+    if (clean && found !== undefined) culprit ??= { ...found, iteration: { iteration: t + 1, of: iterations.length } };
     state = body.results.slice(0, carried).map((r) => results.get(r)!);
     for (const [index, result] of body.results.slice(carried).entries()) exports.set(key(t, index), results.get(result)!);
   }
@@ -276,7 +276,7 @@ function describe(n: Node, value: Tensor, values: ReadonlyMap<Node, Tensor>): Cu
     const given = values.get(i);
     return given === undefined ? [] : [range(given)];
   });
-  return { node: n, value: String(bad), operands, turn: undefined };
+  return { node: n, value: String(bad), operands, iteration: undefined };
 }
 
 function range({ data, shape }: Tensor): string {

@@ -13,7 +13,7 @@ const WORK = 30;
 let last = 0;
 
 /** Lets the event loop turn, if it has not for a while. */
-export async function turn(): Promise<void> {
+export async function letEventsIn(): Promise<void> {
   if (performance.now() - last < WORK) return;
   await new Promise<void>((resolve) => setTimeout(resolve, 0));
   last = performance.now();
@@ -21,7 +21,7 @@ export async function turn(): Promise<void> {
 
 /** Throws `Interrupted`, without a checkpoint, if somebody asked. */
 export async function stopIfAsked({ interrupted }: Pick<RunHost, "interrupted">): Promise<void> {
-  await turn();
+  await letEventsIn();
   if (interrupted()) throw new Interrupted(0, undefined);
 }
 

@@ -91,7 +91,7 @@ export class TrainRun {
     return this.session.close();
   }
 
-  /** Goes on, from the values as they are, with a program that keeps streams at least every so many turns. P0901 where that one does not fit. */
+  /** Goes on, from the values as they are, with a program that keeps streams at least every so many iterations. P0901 where that one does not fit. */
   private async reopen(segment: number): Promise<void> {
     const { stage, points, options } = this.ready;
     const { engine, values, listen } = this.host;

@@ -10,7 +10,7 @@ lists.add("length", "How many things a list, a text, a selection or a record has
   if (Array.isArray(x)) return x.length;
   if (typeof x === "string") return x.length;
   if (x instanceof Selection) return x.places.length;
-  if (x instanceof Chain) return x.turns.length;
+  if (x instanceof Chain) return x.iterations.length;
   if (x instanceof Attachment) return x.sites.length;
   if (x instanceof Fields) return x.entries.size;
   return c.fail("P0205", `\`length\` takes a list, this is ${describe(x!)}`);

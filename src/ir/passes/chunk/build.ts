@@ -8,8 +8,8 @@ import { cutAttrs } from "../../ops/ties.ts";
 import type { Region } from "./region.ts";
 import { narrowed } from "./windows.ts";
 
-/** How many places of the axis each turn takes: as equal as can be. */
-export function turnSizes(length: number, most: number): number[] {
+/** How many places of the axis each iteration takes: as equal as can be. */
+export function iterationSizes(length: number, most: number): number[] {
   const even = Array.from({ length: most }, (_, i) => most - i).find((c) => length % c === 0 && 2 * c > most);
   const size = even ?? Math.ceil(length / Math.ceil(length / most));
   return Array.from({ length: Math.ceil(length / size) }, (_, t) => Math.min(size, length - t * size));
@@ -43,25 +43,25 @@ function back(b: Builder, x: Node, shape: readonly number[], axis: number): Node
       );
 }
 
-/** At most so many bodies for turns that look at different stretches, or at parts of weights. */
+/** At most so many bodies for iterations that look at different stretches, or at parts of weights. */
 export const GROUPS = 8;
-/** Neighbouring turns that share a body. */
-function grouped(turns: readonly number[]): number[][] {
-  const each = Math.ceil(turns.length / GROUPS);
-  return Array.from({ length: Math.ceil(turns.length / each) }, (_, i) => turns.slice(i * each, (i + 1) * each));
+/** Neighbouring iterations that share a body. */
+function grouped(iterations: readonly number[]): number[][] {
+  const each = Math.ceil(iterations.length / GROUPS);
+  return Array.from({ length: Math.ceil(iterations.length / each) }, (_, i) => iterations.slice(i * each, (i + 1) * each));
 }
 
 /** A node's place within the step is told by the loop it stands in. */
 const plain = ({ path, span }: Origin): Origin => (span ? { path, span } : { path });
 
 /**
- * The values of `results`, computed by a loop of turns of `turns` places each. `outer` gives what a given node is outside. `within` may rewrite the
+ * The values of `results`, computed by a loop of iterations of `iterations` places each. `outer` gives what a given node is outside. `within` may rewrite the
  * results of a body.
  */
 export function buildLoop(
   region: Region,
   results: readonly Node[],
-  turns: readonly number[],
+  iterations: readonly number[],
   outer: (n: Node) => Node,
   within: (results: readonly Node[]) => readonly Node[],
 ): Map<Node, Node> {
@@ -70,20 +70,20 @@ export function buildLoop(
   const sums = results.filter((n) => region.inside.get(n) === "sum");
   const parts = results.filter((n) => region.inside.get(n) !== "sum");
 
-  // Operands: the carried sums, then what is given, then the number of each turn's first place.
+  // Operands: the carried sums, then what is given, then the number of each iteration's first place.
   const given = [...region.given].flatMap(([n, axes]) => [...axes].map((axis) => ({ n, axis })));
-  const starts = turns.map((_, t) => turns.slice(0, t).reduce((p, q) => p + q, 0));
+  const starts = iterations.map((_, t) => iterations.slice(0, t).reduce((p, q) => p + q, 0));
   const inputs = given.map(({ n, axis }) => (axis === undefined ? outer(n) : led(b, outer(n), axis)));
   const sliced = given.flatMap(({ axis }, k) => (axis === undefined ? [] : [k]));
   const numbered = node(
     "const",
     [],
-    { shape: [turns.length], dtype: "i32", data: starts },
-    { dtype: "i32", shape: [turns.length] },
+    { shape: [iterations.length], dtype: "i32", data: starts },
+    { dtype: "i32", shape: [iterations.length] },
     origin,
   );
 
-  /** `start`: the first place, where the body is of one turn alone. */
+  /** `start`: the first place, where the body is of one iteration alone. */
   const bodyOf = (size: number, start?: number): { body: Body; counts: boolean } => {
     const carried = sums.map((n, i) => makeArg(i, n.type, origin));
     const params = given.map(({ n, axis }, k) => {
@@ -156,12 +156,12 @@ export function buildLoop(
     return { body: { params: [...carried, ...params, number], results: out }, counts };
   };
   const kinds = region.apart
-    ? turns.map((_, t) => [t])
-    : [...new Set(turns)].map((size) => turns.flatMap((s, t) => (s === size ? [t] : [])));
-  const made = kinds.map(([t]) => bodyOf(turns[t], region.apart ? starts[t] : undefined));
+    ? iterations.map((_, t) => [t])
+    : [...new Set(iterations)].map((size) => iterations.flatMap((s, t) => (s === size ? [t] : [])));
+  const made = kinds.map(([t]) => bodyOf(iterations[t], region.apart ? starts[t] : undefined));
   const counts = made.some((m) => m.counts);
   const bodies: Body[] = [];
-  const bodyOfTurn = new Array<number>(turns.length);
+  const bodyOfIteration = new Array<number>(iterations.length);
   for (const [k, { body }] of made.entries()) {
     const { params } = body;
     for (const group of counts ? grouped(kinds[k]) : [kinds[k]]) {
@@ -169,7 +169,7 @@ export function buildLoop(
       const seen = counts ? narrowed(body, params[params.length - 1], span) : body;
       const known = seen === body ? bodies.indexOf(body) : -1;
       const index = known >= 0 ? known : bodies.push(seen) - 1;
-      for (const t of group) bodyOfTurn[t] = index;
+      for (const t of group) bodyOfIteration[t] = index;
     }
   }
   for (const [i, { params, results }] of bodies.entries())
@@ -179,7 +179,7 @@ export function buildLoop(
   const loop = b.loop([...zeros, ...inputs, ...(counts ? [numbered] : [])], {
     carried: sums.length,
     bodies,
-    turns: bodyOfTurn.map((index) => ({ body: index, args: all })),
+    iterations: bodyOfIteration.map((index) => ({ body: index, args: all })),
     sliced: [...sliced, ...(counts ? [inputs.length] : [])],
   });
   return new Map([

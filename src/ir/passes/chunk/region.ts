@@ -24,7 +24,7 @@ export interface Region {
   free(n: Node): boolean;
   /** Whether `n`, asked for along `axis`, is a part of a weight that lies whole in memory: where it begins must be known when kernels are printed. */
   partOfWeight(n: Node, axis: number): boolean;
-  /** Whether any is: then each turn has a body of its own. */
+  /** Whether any is: then each iteration has a body of its own. */
   readonly apart: boolean;
 }
 
@@ -45,7 +45,7 @@ export function surroundings(nodes: readonly Node[], results: Iterable<Node>): S
   return { nodes, position: new Map(nodes.map((n, i) => [n, i])), users, isResult: (n) => kept.has(n) };
 }
 
-/** Costs nothing to repeat in each turn: it has no operands, only moves elements, or unpacks. */
+/** Costs nothing to repeat in each iteration: it has no operands, only moves elements, or unpacks. */
 const moves = (n: Node): boolean => {
   const row = rowOf(n);
   if (row.supply !== undefined || row.role === "region") return false;

@@ -1,6 +1,6 @@
 /**
- * What a turn need not look at. Where a turn's places let a mask be false for a whole stretch of the other axis (keys behind a causal query, or out of
- * a window's reach), the stretch adds zeros to sums and the least of numbers to maxima: the turn is computed without it. Found from positions alone.
+ * What an iteration need not look at. Where an iteration's places let a mask be false for a whole stretch of the other axis (keys behind a causal query, or out of
+ * a window's reach), the stretch adds zeros to sums and the least of numbers to maxima: the iteration is computed without it. Found from positions alone.
  */
 import { Builder } from "../../build.ts";
 import { type Body, type Node, order, sizes } from "../../graph.ts";
@@ -48,7 +48,7 @@ function windowOf(spans: Spans, x: Node, axis: number, idle: (s: Span) => boolea
   return from === 0 && to === length ? undefined : [from, to];
 }
 
-/** The body for turns whose first place, the value of `number`, lies in `starts`; the body itself, where nothing is skipped. */
+/** The body for iterations whose first place, the value of `number`, lies in `starts`; the body itself, where nothing is skipped. */
 export function narrowed(body: Body, number: Node, starts: Span): Body {
   const results = new Narrowing(new Spans((n) => (n === number ? starts : undefined))).run(body.results);
   const before = work(body.results);

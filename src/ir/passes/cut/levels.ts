@@ -1,8 +1,8 @@
 /**
- * The forward half as a chain: each value has a level, which is the turn of the loop it was written in; what comes behind all turns is a level
+ * The forward half as a chain: each value has a level, which is the iteration of the loop it was written in; what comes behind all iterations is a level
  * of its own. Backwards, levels are met last first, so what is recomputed for one level must not need what is recomputed for a later one.
  */
-import { type Node, order, type Turn } from "../../graph.ts";
+import { type Iteration, type Node, order } from "../../graph.ts";
 import { isCouple } from "../../ops/index.ts";
 import { choose } from "./choose.ts";
 
@@ -14,22 +14,22 @@ export interface Levels {
   readonly separators: readonly ReadonlySet<Node>[];
 }
 
-function outermost(turn: Turn | undefined): Turn | undefined {
-  let t = turn;
+function outermost(iteration: Iteration | undefined): Iteration | undefined {
+  let t = iteration;
   while (t?.outer) t = t.outer;
   return t;
 }
 
-/** Levels of turns that cannot run backwards, of a graph in which others do: these are there for the memory they save. */
+/** Levels of iterations that cannot run backwards, of a graph in which others do: these are there for the memory they save. */
 export function forwardOnly(nodes: readonly Node[], levels: Levels): Set<number> {
-  const turns = new Set<number>();
+  const iterations = new Set<number>();
   const backwards = new Set<number>();
   for (const n of nodes) {
     if (n.backward) continue;
-    if (n.origin.turn) turns.add(levels.of(n));
+    if (n.origin.iteration) iterations.add(levels.of(n));
     if (isCouple(n)) backwards.add(levels.of(n));
   }
-  return backwards.size > 0 ? new Set([...turns].filter((l) => !backwards.has(l))) : new Set();
+  return backwards.size > 0 ? new Set([...iterations].filter((l) => !backwards.has(l))) : new Set();
 }
 
 /** `nodes`: all of the graph, operands first. */
@@ -38,24 +38,24 @@ export function levelsOf(nodes: readonly Node[], results: readonly Node[], free:
   const base = new Map<string, number>();
   let end = 0;
   for (const n of forward) {
-    const turn = outermost(n.origin.turn);
-    if (!turn || base.has(turn.loop)) continue;
-    base.set(turn.loop, end);
-    end += turn.of;
+    const iteration = outermost(n.origin.iteration);
+    if (!iteration || base.has(iteration.loop)) continue;
+    base.set(iteration.loop, end);
+    end += iteration.of;
   }
-  // From the last node to the first: a value is of the earliest turn that needs it, whichever turn's place it carries. What no turn needs comes behind.
+  // From the last node to the first: a value is of the earliest iteration that needs it, whichever iteration's place it carries. What no iteration needs comes behind.
   const level = new Map<Node, number>(forward.map((n) => [n, end]));
   for (let i = forward.length - 1; i >= 0; i--) {
     const n = forward[i];
-    const turn = outermost(n.origin.turn);
-    const at = Math.min(level.get(n)!, turn ? base.get(turn.loop)! + turn.turn : end);
+    const iteration = outermost(n.origin.iteration);
+    const at = Math.min(level.get(n)!, iteration ? base.get(iteration.loop)! + iteration.iteration : end);
     level.set(n, at);
     for (const x of n.inputs) level.set(x, Math.min(level.get(x)!, at));
   }
   // What no forward result needs was written for the backward half: it is of the level whose values it is made of.
   const needed = new Set(order(results.filter((n) => !n.backward)));
   for (const n of forward)
-    if (!outermost(n.origin.turn) && !needed.has(n))
+    if (!outermost(n.origin.iteration) && !needed.has(n))
       level.set(
         n,
         n.inputs.reduce((most, x) => Math.max(most, level.get(x)!), 0),

@@ -1,6 +1,6 @@
 /**
  * The cut of a loop and the loops that follow it backwards: which exports become rows of an adjoint, and what its bodies compute again from
- * them. Turns of one body with the same followers are decided together, since all their values have the same sizes.
+ * them. Iterations of one body with the same followers are decided together, since all their values have the same sizes.
  */
 import { LoopExports } from "../../autodiff/exports.ts";
 import { type Body, type Graph, type Node, node, order } from "../../graph.ts";
@@ -11,9 +11,9 @@ import { constantNodes, isGet, orderUntil, rebuild, withInputs } from "../../reb
 import { bytesOf, choose } from "./choose.ts";
 import { halvesOf } from "./halves.ts";
 
-/** Turns of the forward loop that are decided together, and the body of each follower that goes with them. */
+/** Iterations of the forward loop that are decided together, and the body of each follower that goes with them. */
 interface Group {
-  readonly turns: number[];
+  readonly iterations: number[];
   readonly body: Body;
   /** By follower: its body, or -1. */
   readonly bodies: readonly number[];
@@ -67,15 +67,15 @@ function cutPair(forward: Node, followers: readonly Node[], free: (n: Node) => b
   for (const group of groups) {
     const positions = followers.map((n, f) => (group.bodies[f] < 0 ? [] : positionsIn(forward, n, group, exports)));
     const constants = constantNodes(order(group.body.results));
-    const uses = (p: Node): readonly Node[] => group.turns.map((t) => exports.valueAt(forward, t, p));
+    const uses = (p: Node): readonly Node[] => group.iterations.map((t) => exports.valueAt(forward, t, p));
     const isFree = (n: Node): boolean => {
       if (constants.has(n)) return true;
       return rowOf(n).supply === "arg" && attrsOf(n, "arg").index >= carried && uses(n).every(free);
     };
-    // A value that several turns share is kept once.
+    // A value that several iterations share is kept once.
     const cost = (n: Node): number => {
       const shared = rowOf(n).supply === "arg" && attrsOf(n, "arg").index >= carried;
-      return shared ? (bytesOf(n) * new Set(uses(n)).size) / group.turns.length : bytesOf(n);
+      return shared ? (bytesOf(n) * new Set(uses(n)).size) / group.iterations.length : bytesOf(n);
     };
     const required = new Set(positions.flatMap((of) => of.flatMap((m) => m ?? [])));
     const { again } = choose(required, { free: isFree, cost });
@@ -88,31 +88,31 @@ function cutPair(forward: Node, followers: readonly Node[], free: (n: Node) => b
 }
 
 function groupsOf(forward: Node, followers: readonly Node[]): Group[] {
-  const { bodies, turns } = forward.loop!;
+  const { bodies, iterations } = forward.loop!;
   const groups = new Map<string, Group>();
-  turns.forEach((turn, t) => {
-    const follow = followers.map((n) => n.loop!.turns[attrsOf(n, "loop").follows!.indexOf(t)]?.body ?? -1);
-    const key = `${turn.body}|${follow.join()}`;
-    if (!groups.has(key)) groups.set(key, { turns: [], body: bodies[turn.body], bodies: follow });
-    groups.get(key)!.turns.push(t);
+  iterations.forEach((iteration, t) => {
+    const follow = followers.map((n) => n.loop!.iterations[attrsOf(n, "loop").follows!.indexOf(t)]?.body ?? -1);
+    const key = `${iteration.body}|${follow.join()}`;
+    if (!groups.has(key)) groups.set(key, { iterations: [], body: bodies[iteration.body], bodies: follow });
+    groups.get(key)!.iterations.push(t);
   });
   return [...groups.values()];
 }
 
-/** For each argument of the follower's body: the node of the forward body whose value it has in all turns of the group. */
+/** For each argument of the follower's body: the node of the forward body whose value it has in all iterations of the group. */
 function positionsIn(forward: Node, follower: Node, group: Group, exports: LoopExports): (Node | undefined)[] {
-  const { carried, turns } = follower.loop!;
+  const { carried, iterations } = follower.loop!;
   const follows = attrsOf(follower, "loop").follows!;
   let common: Set<Node>[] | undefined;
-  for (const t of group.turns) {
+  for (const t of group.iterations) {
     const byValue = new Map<Node, Node[]>();
     for (const p of group.body.params) {
       const value = exports.valueAt(forward, t, p);
       byValue.set(value, [...(byValue.get(value) ?? []), p]);
     }
-    const here = turns[follows.indexOf(t)].args.map((k) => {
+    const here = iterations[follows.indexOf(t)].args.map((k) => {
       const value = exports.settle(follower.inputs[carried + k]);
-      const inside = isGet(value) && value.inputs[0] === forward && value.attrs.turn === t ? [exports.inside(value)] : [];
+      const inside = isGet(value) && value.inputs[0] === forward && value.attrs.iteration === t ? [exports.inside(value)] : [];
       return new Set([...(byValue.get(value) ?? []), ...inside]);
     });
     common = common ? common.map((set, j) => new Set([...set].filter((m) => here[j].has(m)))) : here;
@@ -120,12 +120,12 @@ function positionsIn(forward: Node, follower: Node, group: Group, exports: LoopE
   return common!.map((set) => [...set][0]);
 }
 
-/** Makes a follower's bodies anew, one for each group of turns that it runs in. */
+/** Makes a follower's bodies anew, one for each group of iterations that it runs in. */
 class FollowerMaker {
   private readonly bodies: Body[] = [];
   private readonly values: (number | Node)[] = [];
   private readonly places = new Map<number | Node, number>();
-  private readonly turns: { body: number; args: number[] }[] = [];
+  private readonly iterations: { body: number; args: number[] }[] = [];
 
   constructor(
     readonly follower: Node,
@@ -142,7 +142,7 @@ class FollowerMaker {
   }
 
   add(group: Group, of: number, positions: readonly (Node | undefined)[], again: ReadonlySet<Node>, constants: ReadonlySet<Node>): void {
-    const { carried, bodies, turns } = this.follower.loop!;
+    const { carried, bodies, iterations } = this.follower.loop!;
     const body = bodies[of];
     const params: Node[] = body.params.slice(0, carried);
     const known = new Map<Node, Node>(params.map((p) => [p, p]));
@@ -175,16 +175,16 @@ class FollowerMaker {
     });
     const index = this.bodies.push({ params, results: rebuild(body.results, known) }) - 1;
     const follows = attrsOf(this.follower, "loop").follows!;
-    for (const t of group.turns) {
+    for (const t of group.iterations) {
       const at = follows.indexOf(t);
-      const old = stays.map((j) => this.place(carried + turns[at].args[j]));
-      this.turns[at] = { body: index, args: [...old, ...beside.map((n) => this.place(this.exports.valueAt(this.forward, t, n)))] };
+      const old = stays.map((j) => this.place(carried + iterations[at].args[j]));
+      this.iterations[at] = { body: index, args: [...old, ...beside.map((n) => this.place(this.exports.valueAt(this.forward, t, n)))] };
     }
   }
 
   finish(): Remade {
     const { carried } = this.follower.loop!;
     const inputs = [...Array.from({ length: carried }, (_, k) => k), ...this.values];
-    return { inputs, loop: { carried, bodies: this.bodies, turns: this.turns } };
+    return { inputs, loop: { carried, bodies: this.bodies, iterations: this.iterations } };
   }
 }

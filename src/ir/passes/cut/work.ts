@@ -22,7 +22,7 @@ export function secondsOf(n: Node): number {
 function measured(n: Node): number {
   if (n.loop) {
     const bodies = n.loop.bodies.map((body) => order(body.results).reduce((sum, x) => sum + secondsOf(x), 0));
-    return n.loop.turns.reduce((sum, turn) => sum + bodies[turn.body], 0);
+    return n.loop.iterations.reduce((sum, iteration) => sum + bodies[iteration.body], 0);
   }
   const products = multiplyAdds(n);
   if (products > 0) {

@@ -1,6 +1,6 @@
 /**
  * The memory of loops over slices. A body is planned once, in ranges that say what they are relative to: a carried value, an operand, an export,
- * or the room that all turns share for what lives within one. `unfold` writes the turns out as kernels, with that turn's ranges.
+ * or the room that all iterations share for what lives within one. `unfold` writes the turns out as kernels, with that iteration's ranges.
  */
 
 import type { StorageType } from "../ground/program.ts";
@@ -27,27 +27,27 @@ import {
   storeStep,
 } from "./places.ts";
 
-/** Bytes `offset..` of an arena of the program, or of what a turn has under that name. */
+/** Bytes `offset..` of an arena of the program, or of what an iteration has under that name. */
 export interface Range {
   readonly arena: string;
   readonly offset: number;
   readonly bytes: number;
   readonly dtype: StorageType;
 }
-type TurnKernel = PlannedKernel<Range>;
+type IterationKernel = PlannedKernel<Range>;
 interface PlannedBody {
   readonly bytes: number;
-  readonly steps: readonly (TurnKernel | Turns)[];
+  readonly steps: readonly (IterationKernel | Iterations)[];
 }
 /** A loop whose places are known, in terms of what it stands in. */
-export interface Turns {
+export interface Iterations {
   readonly loop: Loop;
   /** What brings the carried values in. */
-  readonly starts: readonly TurnKernel[];
+  readonly starts: readonly IterationKernel[];
   readonly carried: readonly Range[];
   readonly given: readonly Range[];
-  /** The place of an export of a turn, so far into the joined ones; `undefined` where nobody reads it of any turn. */
-  readonly exported: (turn: number, index: number, done: number) => Range | undefined;
+  /** The place of an export of an iteration, so far into the joined ones; `undefined` where nobody reads it of any iteration. */
+  readonly exported: (iteration: number, index: number, done: number) => Range | undefined;
   readonly room: Range;
   readonly bodies: readonly PlannedBody[];
 }
@@ -63,12 +63,12 @@ const sameRange = (a: Range, b: Range): boolean => a.arena === b.arena && a.offs
 const readExports = (s: Step): Set<number> =>
   new Set(s.roots.flatMap((n) => (n.attrs.output === "carried" ? [] : [attrsOf(n, "get").index])));
 
-/** Bytes of the largest export that is read of some turns and not of all. */
+/** Bytes of the largest export that is read of some iterations and not of all. */
 function unreadExport({ roots, loop: node }: Step): number {
-  const { bodies, turns, carried } = node!.loop!;
-  const reads = new Set(roots.map((n) => `${String(n.attrs.output)} ${n.attrs.turn ?? ""} ${n.attrs.index}`));
+  const { bodies, iterations, carried } = node!.loop!;
+  const reads = new Set(roots.map((n) => `${String(n.attrs.output)} ${n.attrs.iteration ?? ""} ${n.attrs.index}`));
   const some = new Set(roots.flatMap((n) => (n.attrs.output === "export" ? [attrsOf(n, "get").index] : [])));
-  return turns.reduce((most, { body }, t) => {
+  return iterations.reduce((most, { body }, t) => {
     const unread = [...some].filter((i) => !reads.has(`export ${t} ${i}`) && !reads.has(`joined  ${i}`));
     return unread.reduce((m, i) => Math.max(m, bytesOf(bodies[body].results[carried + i])), most);
   }, 0);
@@ -83,7 +83,7 @@ export class Inner {
     private readonly context: { readonly options: PlanOptions; table(n: Node): Range },
   ) {}
 
-  /** Plans the bodies, and adds to `all` the room of each loop. Behind what the turns need there is room for results that nobody reads. */
+  /** Plans the bodies, and adds to `all` the room of each loop. Behind what the iterations need there is room for results that nobody reads. */
   rooms(steps: readonly Step[], all: Life[]): ReadonlyMap<Step, Life> {
     const out = new Map<Step, Life>();
     steps.forEach((s, i) => {
@@ -109,7 +109,7 @@ export class Inner {
   }
 
   /** The loop of a step with its places. */
-  turns(step: Step, home: Home, room: Range): Turns {
+  iterations(step: Step, home: Home, room: Range): Iterations {
     const node = step.loop!;
     const loop = node.loop!;
     const { bodies, spare } = this.planned.get(step)!;
@@ -121,9 +121,11 @@ export class Inner {
       const whole = home.rangeOf(root);
       return { arena: whole.arena, offset: whole.offset + 4 * offset, bytes: bytesOf(x), dtype: x.type.dtype };
     };
-    const reads = new Map(step.roots.map((n) => [`${String(n.attrs.output)} ${n.attrs.turn ?? ""} ${n.attrs.index}`, home.rangeOf(n)]));
+    const reads = new Map(
+      step.roots.map((n) => [`${String(n.attrs.output)} ${n.attrs.iteration ?? ""} ${n.attrs.index}`, home.rangeOf(n)]),
+    );
     const label = labelOf(step.roots[0]);
-    const starts: TurnKernel[] = [];
+    const starts: IterationKernel[] = [];
     const carried = node.inputs.slice(0, loop.carried).map((x, i): Range => {
       const to = reads.get(`carried  ${i}`) ?? beyond(x);
       const value = fillOf(x);
@@ -133,13 +135,13 @@ export class Inner {
     });
     const dumps = new Map<number, Range>();
     const read = readExports(step);
-    const exported = (turn: number, index: number, done: number): Range | undefined => {
+    const exported = (iteration: number, index: number, done: number): Range | undefined => {
       if (!read.has(index)) return undefined;
       const whole = reads.get(`joined  ${index}`);
-      const n = loop.bodies[loop.turns[turn].body].results[loop.carried + index];
+      const n = loop.bodies[loop.iterations[iteration].body].results[loop.carried + index];
       if (whole) return { ...rangeOf(whole.arena, n), offset: whole.offset + done };
-      const own = reads.get(`export ${turn} ${index}`) ?? dumps.get(index) ?? beyond(n);
-      if (!reads.has(`export ${turn} ${index}`)) dumps.set(index, own);
+      const own = reads.get(`export ${iteration} ${index}`) ?? dumps.get(index) ?? beyond(n);
+      if (!reads.has(`export ${iteration} ${index}`)) dumps.set(index, own);
       return own;
     };
     return { loop, starts, carried, given: node.inputs.slice(loop.carried).map(place), exported, room, bodies };
@@ -171,15 +173,15 @@ export class Inner {
 
     const place = (n: Node): Range => where.get(n) ?? missing(n);
     const home = { has: (n: Node) => where.has(n), rangeOf: place };
-    const planned = steps.flatMap((s): (TurnKernel | Turns)[] => {
+    const planned = steps.flatMap((s): (IterationKernel | Iterations)[] => {
       const last = s.roots[s.roots.length - 1];
       const [label, part] = [labelOf(last), partOf(last)];
       if (s.host) throw new Bug(`${s.host.op} of ${s.host.origin.path} is computed by the host, within a loop`);
       if (s.loop) {
         const { offset, bytes } = rooms.get(s)!;
-        return [inner.turns(s, home, { arena: "room", offset, bytes, dtype: "f32" })];
+        return [inner.iterations(s, home, { arena: "room", offset, bytes, dtype: "f32" })];
       }
-      return s.built.flatMap((b): TurnKernel[] => {
+      return s.built.flatMap((b): IterationKernel[] => {
         const kernel = { ...joined(b.kernel, b.tensors.map(place), sameRange, label), part };
         if (!b.preserves) return [kernel];
         const [from, to] = [place(b.preserves), place(s.roots[0])];
@@ -192,22 +194,22 @@ export class Inner {
 }
 
 const missing = (n: Node): never => {
-  throw new Bug(`${n.op} of ${n.origin.path} has no place in its turn`);
+  throw new Bug(`${n.op} of ${n.origin.path} has no place in its iteration`);
 };
 
-/** All kernels of a loop, turn by turn. `outer` gives what the loop's own ranges are. */
-export function* unfold(turns: Turns, outer: (r: Range) => Range = (r) => r): Generator<TurnKernel> {
-  const { loop, starts, carried, given, exported, room, bodies } = turns;
-  const moved = (k: TurnKernel, place: (r: Range) => Range): TurnKernel => ({ ...k, operands: k.operands.map(place) });
+/** All kernels of a loop, iteration by iteration. `outer` gives what the loop's own ranges are. */
+export function* unfold(iterations: Iterations, outer: (r: Range) => Range = (r) => r): Generator<IterationKernel> {
+  const { loop, starts, carried, given, exported, room, bodies } = iterations;
+  const moved = (k: IterationKernel, place: (r: Range) => Range): IterationKernel => ({ ...k, operands: k.operands.map(place) });
   for (const k of starts) yield moved(k, outer);
   const fixed = new Map<string, Range>([...carried.map((r, i) => [`carried ${i}`, outer(r)] as const), ["room", outer(room)] as const]);
   const whole = given.map(outer);
   const cut = new Map((loop.sliced ?? []).map((k) => [k, 0]));
   const joinedSoFar: number[] = [];
-  for (const [t, turn] of loop.turns.entries()) {
-    const { params, results } = loop.bodies[turn.body];
+  for (const [t, iteration] of loop.iterations.entries()) {
+    const { params, results } = loop.bodies[iteration.body];
     const bases = new Map(fixed);
-    turn.args.forEach((k, i) => {
+    iteration.args.forEach((k, i) => {
       const done = cut.get(k) ?? 0;
       bases.set(`given ${i}`, { ...whole[k], offset: whole[k].offset + done });
       if (cut.has(k)) cut.set(k, done + bytesOf(params[loop.carried + i]));
@@ -222,7 +224,7 @@ export function* unfold(turns: Turns, outer: (r: Range) => Range = (r) => r): Ge
       const base = bases.get(r.arena);
       return base ? { ...r, arena: base.arena, offset: base.offset + r.offset } : r;
     };
-    for (const s of bodies[turn.body].steps) {
+    for (const s of bodies[iteration.body].steps) {
       if ("kernel" in s) yield moved(s, inside);
       else yield* unfold(s, inside);
     }
@@ -230,7 +232,7 @@ export function* unfold(turns: Turns, outer: (r: Range) => Range = (r) => r): Ge
 }
 
 /** Writes one number everywhere. */
-const fillStep = (to: Range, value: number, label: string): TurnKernel =>
+const fillStep = (to: Range, value: number, label: string): IterationKernel =>
   storeStep(
     { operands: [to], reads: 0, count: to.bytes / 4, dtype: to.dtype },
     () => ({ kind: "const", dtype: to.dtype, value }),

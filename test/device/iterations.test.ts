@@ -1,4 +1,4 @@
-/** Loops over slices on a device: a body of kernels for all turns, its parts read and written where they lie. */
+/** Loops over slices on a device: a body of kernels for all iterations, its parts read and written where they lie. */
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
 import { compileProgram } from "../../src/backends/compile.ts";
 import { Builder } from "../../src/ir/build.ts";
@@ -14,7 +14,7 @@ import { tolerances } from "../tolerances.ts";
 import { difference, type Given, given, meaning, outputs, runWasm, values } from "./support/run.ts";
 import { differences, runWebGPU, testDevice } from "./support/webgpu.ts";
 
-const b = new Builder({ path: "turns" });
+const b = new Builder({ path: "iterations" });
 const arg = (i: number, shape: readonly number[], dtype: "f32" | "i32" = "f32") => b.arg(i, { dtype, shape });
 
 /** x·w in rows of x, with the sum of squares of all of it carried, and where each row's own number is read. */
@@ -35,7 +35,7 @@ function rows(x: Node, w: Node, sizes: readonly number[]): Node {
   return b.loop([b.zeros({ dtype: "f32", shape: [d] }), b.reshape(b.mul(x, 2), [n, d]), starts, w], {
     carried: 1,
     bodies: kinds.map(body),
-    turns: sizes.map((size) => ({ body: kinds.indexOf(size), args: [0, 1, 2] })),
+    iterations: sizes.map((size) => ({ body: kinds.indexOf(size), args: [0, 1, 2] })),
     sliced: [0, 1],
   });
 }
@@ -59,7 +59,7 @@ async function agrees(graph: Graph, seed: number): Promise<void> {
 }
 
 describe("a loop over slices", () => {
-  test("equals what it means: rows, a shorter last turn, one turn", async () => {
+  test("equals what it means: rows, a shorter last iteration, one iteration", async () => {
     for (const sizes of [[8, 8, 8], [8, 8, 5], [24], [1, 2, 3, 4]]) {
       const n = sizes.reduce((p, q) => p + q, 0);
       await agrees(outputs(...read(rows(b.param("x", [n, 12]), b.param("w", [12, 12]), sizes))), 3);
@@ -75,7 +75,7 @@ describe("a loop over slices", () => {
     expect(difference(values(parts), whole)).toBeLessThan(1e-7);
   });
 
-  test("whose turns leave out what a mask hides: bodies of several lengths, sums that a turn adds to in part", async () => {
+  test("whose iterations leave out what a mask hides: bodies of several lengths, sums that an iteration adds to in part", async () => {
     const graph = compileGraph(attention(padded()), {
       options: { slice: 2 ** 23 },
       passes: pipeline.filter((p) => p.name !== "scalars"),
@@ -90,7 +90,7 @@ describe("a loop over slices", () => {
     expect(print(graph)).toContain("sliced(0, 1)");
   });
 
-  test("stands in the body of another; kernels do not grow with the turns", async () => {
+  test("stands in the body of another; kernels do not grow with the iterations", async () => {
     const nested = (outer: number, inner: number): Graph => {
       const [q, k] = [b.param("q", [outer, inner * 4, 8]), b.param("k", [outer, 16, 8])];
       const [pq, pk] = [arg(0, [1, inner * 4, 8]), arg(1, [1, 16, 8])];
@@ -107,14 +107,14 @@ describe("a loop over slices", () => {
             ],
           },
         ],
-        turns: Array.from({ length: inner }, () => ({ body: 0, args: [0, 1] })),
+        iterations: Array.from({ length: inner }, () => ({ body: 0, args: [0, 1] })),
         sliced: [0],
       });
       const out = [b.reshape(b.carried(rows, 0), [1, 16, 8]), b.reshape(b.joined(rows, 0), [1, inner * 4, 8])];
       const heads = b.loop([q, k], {
         carried: 0,
         bodies: [{ params: [pq, pk], results: out }],
-        turns: Array.from({ length: outer }, () => ({ body: 0, args: [0, 1] })),
+        iterations: Array.from({ length: outer }, () => ({ body: 0, args: [0, 1] })),
         sliced: [0, 1],
       });
       return outputs(b.joined(heads, 0), b.joined(heads, 1));
@@ -136,7 +136,7 @@ describe("a loop over slices", () => {
           results: [b.add(b.mul(total, 0.5), b.reduce("sum", part, [0])), b.unary("exp", part), b.unary("neg", part), part],
         },
       ],
-      turns: [0, 1, 2, 3].map(() => ({ body: 0, args: [0] })),
+      iterations: [0, 1, 2, 3].map(() => ({ body: 0, args: [0] })),
       sliced: [0],
     });
     const graph: Graph = {
