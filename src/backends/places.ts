@@ -102,7 +102,7 @@ export const labelOf = (n: Node): string => (n.origin.path ? `${n.origin.path} $
 
 /** The part of a step that a value belongs to; `undefined`: forward. */
 export function partOf(n: Node): Part | undefined {
-  if (n.origin.recomputed !== undefined || n.origin.again?.copy) return "recompute";
+  if (n.origin.recomputed !== undefined || n.origin.recompute?.copy) return "recompute";
   if (n.origin.half !== undefined) return "backward";
   return n.backward ? "update" : undefined;
 }

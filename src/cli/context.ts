@@ -108,7 +108,7 @@ export function elsewhere(command: Command): Command {
     .option("--shard <way>", "with --on torch: ddp, every process has all parameters; fsdp, each has a part of each")
     .option("--dtype <type>", "with --on torch: f32, or bf16 for products (parameters and sums stay f32)")
     .option("--compile", "with --on torch: iterations of loops go through torch.compile")
-    .option("--recompute", "with --on torch: iterations of loops are computed again for the backward half, to keep less")
+    .option("--recompute", "with --on torch: iterations of loops are recomputed for the backward half, to keep less")
     .option("--nodes <n>", "with --on torch: machines, each with so many processes; alone it prints the command that starts them")
     .option("--node <i>", "with --nodes: which of them this is, from 0")
     .option("--rendezvous <host:port>", "with --nodes: machine 0, and a port that is free there");

@@ -30,10 +30,10 @@ export interface Origin {
   /** Path of the module or attachment site it came from, e.g. `transformer.h.3.attn`. */
   readonly path: string;
   readonly iteration?: Iteration | undefined;
-  /** Set by reverse mode, and on what is computed again for it: made for the backward half. See `Node.backward`. */
+  /** Set by reverse mode, and on what is recomputed for it: made for the backward half. See `Node.backward`. */
   readonly half?: "backward" | undefined;
   /** Of what is computed twice, forward and again for the backward half: nodes of one part are in both the same, and get the same kernels. */
-  readonly again?: { readonly part: string; readonly index: number; readonly copy: boolean };
+  readonly recompute?: { readonly part: string; readonly index: number; readonly copy: boolean };
   /** Set on what the backward half recomputes: where it is read, or on the way there, which it does not outlive. */
   readonly recomputed?: "here" | "on the way" | undefined;
 }

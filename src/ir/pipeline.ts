@@ -165,7 +165,7 @@ export class Compilation {
     this.context = made.context;
   }
 
-  /** The same graph in slices of other sizes. What does not depend on that is not computed again. */
+  /** The same graph in slices of other sizes. What does not depend on that is not recomputed. */
   inSlices(slice: number | undefined): Compilation {
     return new Compilation(this.graph, { ...this.options, options: { ...this.options.options, slice } }, this.beginning);
   }

@@ -142,7 +142,7 @@ describe("the cut", () => {
     expect(dearer).toBeGreaterThan(0.2);
     const last = at(graph, steps - 1);
     expect(keptBytes(last)).toBeLessThan(0.1 * keptBytes(graph));
-    // segments: what is recomputed on the way to a level that is not kept is computed again for the level itself
+    // segments: what is recomputed on the way to a level that is not kept is recomputed for the level itself
     const again = order(last.results.map((r) => r.node)).map((n) => n.origin.recomputed);
     expect(again).toContain("on the way");
     expect(again).toContain("here");

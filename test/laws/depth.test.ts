@@ -156,7 +156,7 @@ describe("kernels of equal structure", () => {
     const b = new Builder({ path: "" });
     const printed = async (layers: number): Promise<number> => {
       const squares = Array.from({ length: layers }, (_, l) =>
-        [8, 8, 16, 16, 32, 8, 16, 32].map((size) => b.param(`h.${l}.${size}`, [size])),
+        [8, 8, 16, 16, 32, 8, 16, 32].map((size, i) => b.param(`h.${l}.${i}`, [size])),
       ).flat();
       const sums = squares.map((p) => b.reduce("sum", b.mul(p, p)));
       const node = b.unary(

@@ -116,16 +116,19 @@ export function stackStep(s: Stack): Graph {
   return { results };
 }
 
-/** The graph with all that is computed again taken from where it was computed first: everything that the backward half reads is kept. */
+/** The graph with all that is recomputed taken from where it was computed first: everything that the backward half reads is kept. */
 export function stored(graph: Graph): Graph {
   const nodes = order(graph.results.map((r) => r.node));
-  const key = (n: Node) => `${n.origin.again!.part} ${n.origin.again!.index}`;
-  const first = new Map(nodes.filter((n) => n.origin.again?.copy === false).map((n) => [key(n), n]));
+  const key = (n: Node) => `${n.origin.recompute!.part} ${n.origin.recompute!.index}`;
+  const first = new Map(nodes.filter((n) => n.origin.recompute?.copy === false).map((n) => [key(n), n]));
   const known = new Map<Node, Node>();
   for (const n of nodes) {
     const inputs = n.inputs.map((x) => known.get(x)!);
     const same = inputs.every((x, i) => x === n.inputs[i]);
-    known.set(n, n.origin.again?.copy ? known.get(first.get(key(n))!)! : same ? n : node(n.op, inputs, n.attrs, n.type, n.origin, n.loop));
+    known.set(
+      n,
+      n.origin.recompute?.copy ? known.get(first.get(key(n))!)! : same ? n : node(n.op, inputs, n.attrs, n.type, n.origin, n.loop),
+    );
   }
   return { results: graph.results.map((r) => ({ ...r, node: known.get(r.node)! })) };
 }

@@ -112,7 +112,7 @@ describe("across processes", () => {
     expect(events().find((e) => e.event === "plan_across")?.processes).toBe(8);
   });
 
-  test("`memory` asks for layers to be computed again, or says what it would take; `reverse` is refused", async () => {
+  test("`memory` asks for layers to be recomputed, or says what it would take; `reverse` is refused", async () => {
     const at = deep(spec);
     const planned = async (memory: number) => {
       const { events } = await peftc(at, ["plan", "main.peft", "--on", "torch", "--json", "--set", `train.memory=${memory}`]);

@@ -174,7 +174,7 @@ describe("training in PyTorch", () => {
       });
   }
 
-  torchTest("products in bf16 end near, and not at the same; layers computed again end at the same", async () => {
+  torchTest("products in bf16 end near, and not at the same; layers recomputed end at the same", async () => {
     const at = deep(spec({ attach: LORA }));
     const one = await torch(1);
     const plain = await run(at, one, "plain");

@@ -1,5 +1,5 @@
 /**
- * What is computed twice, by the same kernels. The forward half computes a part, and the backward half computes it again from rebuilt operands;
+ * What is computed twice, by the same kernels. The forward half computes a part, and the backward half recomputes it from rebuilt operands;
  * if one bit differed, streams rebuilt from it would drift apart. So a part becomes a body, which both uses run: a loop of one iteration each, lowered
  * once, whoever reads which of its values.
  */
@@ -78,20 +78,20 @@ const origin = (n: Node): Node["origin"] => ({ path: n.origin.path, ...(n.backwa
 function callsOf(nodes: readonly Node[], results: readonly Result[]): Map<Node, Call> {
   const parts = new Map<string, readonly [Use, Use]>();
   // what a part computed from frozen weights alone is computed at loading, and handed in from then on
-  const partOf = (n: Node): Node["origin"]["again"] => (rowOf(n).supply === undefined ? n.origin.again : undefined);
+  const partOf = (n: Node): Node["origin"]["recompute"] => (rowOf(n).supply === undefined ? n.origin.recompute : undefined);
   const useOf = (n: Node): Use | undefined => {
-    const again = partOf(n);
-    return again && parts.get(again.part)?.[again.copy ? 1 : 0];
+    const recompute = partOf(n);
+    return recompute && parts.get(recompute.part)?.[recompute.copy ? 1 : 0];
   };
   const empty = (): Use => ({ members: new Map(), read: new Set() });
   for (const n of nodes) {
-    const again = partOf(n);
-    if (!again) continue;
-    if (!parts.has(again.part)) parts.set(again.part, [empty(), empty()]);
-    useOf(n)!.members.set(again.index, n);
+    const recompute = partOf(n);
+    if (!recompute) continue;
+    if (!parts.has(recompute.part)) parts.set(recompute.part, [empty(), empty()]);
+    useOf(n)!.members.set(recompute.index, n);
   }
-  for (const n of nodes) for (const x of n.inputs) if (useOf(x) && useOf(x) !== useOf(n)) useOf(x)!.read.add(x.origin.again!.index);
-  for (const r of results) useOf(r.node)?.read.add(r.node.origin.again!.index);
+  for (const n of nodes) for (const x of n.inputs) if (useOf(x) && useOf(x) !== useOf(n)) useOf(x)!.read.add(x.origin.recompute!.index);
+  for (const r of results) useOf(r.node)?.read.add(r.node.origin.recompute!.index);
 
   const calls = new Map<Node, Call>();
   for (const uses of parts.values()) {
@@ -146,7 +146,7 @@ function outlined(
       if (known.has(n)) continue;
       number.set(n, number.size);
       if (inside(n)) {
-        const { half: _, again: __, ...from } = n.origin;
+        const { half: _, recompute: __, ...from } = n.origin;
         const inputs = n.inputs.map((x) => known.get(x)!);
         known.set(n, node(n.op, inputs, n.attrs, n.type, from, n.loop));
         lines.push(`${n.op} ${attrsKey(n.attrs)} ${n.type.dtype} ${n.type.shape} ${n.inputs.map((x) => number.get(x))}`);

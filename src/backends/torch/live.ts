@@ -14,7 +14,7 @@ const isUnstored = (n: Node): boolean => {
   return role === "move" ? n.inputs.length === 1 && n.attrs.low === undefined : UNSTORED.has(role);
 };
 
-/** All values that are made: a backward half may ask for any. Of an iteration that is computed again what it is given, and one iteration at a time. */
+/** All values that are made: a backward half may ask for any. Of an iteration that is recomputed what it is given, and one iteration at a time. */
 export function keptOf(roots: readonly Node[], recompute: boolean): number {
   const inside = insideCalls(roots);
   let total = 0;

@@ -203,8 +203,8 @@ function lineOf(n: Node, l: number, layer: ReadonlyMap<Node, number>, at: Readon
     if (from !== undefined && i >= named) return `${from - l}:${at.get(x)}`;
     return isConst(x) ? `(${attrsKey(x.attrs)})` : `=${x.id}`;
   });
-  const { again } = n.origin;
-  return `${n.op} ${attrsKey(n.attrs)} ${type} ${inputs.join()}${again ? ` again ${again.index} ${again.copy}` : ""}${loopText(n)}`;
+  const { recompute } = n.origin;
+  return `${n.op} ${attrsKey(n.attrs)} ${type} ${inputs.join()}${recompute ? ` again ${recompute.index} ${recompute.copy}` : ""}${loopText(n)}`;
 }
 
 /** What a loop node has beside its operands. */

@@ -228,8 +228,8 @@ class Names {
     const number = this.before.iterations[this.last + iteration];
     const path = this.path(from.path, iteration);
     const tag = from.iteration && renumbered(from.iteration, this.before.loop, number);
-    const again = from.again && { ...from.again, part: `${from.again.part} ${number}` };
-    return { ...from, path, ...(tag && { iteration: tag }), ...(again && { again }) };
+    const recompute = from.recompute && { ...from.recompute, part: `${from.recompute.part} ${number}` };
+    return { ...from, path, ...(tag && { iteration: tag }), ...(recompute && { recompute }) };
   }
 
   /** The path of the same place in another layer: the longest beginning that is known, and the rest as it is. */

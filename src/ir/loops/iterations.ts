@@ -47,8 +47,8 @@ export function assignIterations(nodes: readonly Node[], tagged: (n: Node) => nu
   if (left.length !== numbers.length) {
     // Hoisting emptied an iteration: count anew, if the others still hang together.
     if (left.length < 2) return undefined;
-    const again = new Map(left.map((t, i) => [t, i]));
-    for (const [n, iteration] of iterationOf) iterationOf.set(n, again.get(iteration)!);
+    const renumbered = new Map(left.map((t, i) => [t, i]));
+    for (const [n, iteration] of iterationOf) iterationOf.set(n, renumbered.get(iteration)!);
   }
   return { iterationOf, numbers: left.map((t) => numbers[t]), constants, taken };
 }

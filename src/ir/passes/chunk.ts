@@ -49,7 +49,7 @@ export const chunk: Pass = {
   name: "chunk",
   before: "a flat graph, in which equal nodes are one",
   after:
-    "large values that nothing reads whole are computed in loops over slices; the backward half computes them again, or in the same loop",
+    "large values that nothing reads whole are computed in loops over slices; the backward half recomputes them, or both are computed in the same loop",
   law: "results are equal but for the order of sums over slices",
   optional: true,
   run(graph, context) {

@@ -1,6 +1,6 @@
 /**
  * What couples the carried values of a loop: each value that an iteration carries out is c·a + f, where a is one that it carries in and f may be
- * computed again once others are known. Then the iteration can be run backwards, whatever f is.
+ * recomputed once others are known. Then the iteration can be run backwards, whatever f is.
  */
 import { Builder } from "../build.ts";
 import { type Body, type Node, node, order } from "../graph.ts";

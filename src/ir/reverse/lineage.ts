@@ -71,7 +71,7 @@ export class Lineage {
     }
   }
 
-  /** Operands that a forward node is computed again from. */
+  /** Operands that a forward node is recomputed from. */
   private operandsAgain(n: Node): readonly Node[] {
     const e = this.equations.get(n);
     if (e) return [e.y, e.f];
@@ -206,7 +206,7 @@ const stored = (n: Node): number =>
 
 const iterationKey = ({ loop, iteration }: Iteration): string => `${loop} ${iteration}`;
 
-/** Computed again for less than a product takes. */
+/** Recomputed for less than a product takes. */
 function isEasy(n: Node): boolean {
   const { role } = rowOf(n);
   return role !== "product" && role !== "region" && role !== "host" && role !== "placeholder";

@@ -1,6 +1,6 @@
 /**
- * The backward half on rebuilt streams: x of y = couple(x, f) is found again from y, from f computed again, and from what was packed of x.
- * What the backward half reads of the iterations is computed again from the rebuilt streams, when the gradient has come that far; so nothing but
+ * The backward half on rebuilt streams: x of y = couple(x, f) is found again from y, from f recomputed, and from what was packed of x.
+ * What the backward half reads of the iterations is recomputed from the rebuilt streams, when the gradient has come that far; so nothing but
  * the last streams, the first ones, and the packed remainders is kept.
  */
 import { Builder } from "../build.ts";
@@ -32,14 +32,14 @@ export function restore(graph: Graph, error = 0): Restored {
 }
 
 /**
- * `forward`: in its place · `found`: a stream as soon as it is found again · `again`: computed again for the backward half · `read`: what the backward half reads of that, or makes of it anew where that is
- * cheap and takes less room · `backward`: of the backward half, on what is computed again.
+ * `forward`: in its place · `found`: a stream as soon as it is found again · `recomputed`: recomputed for the backward half · `read`: what the backward half reads of that, or makes of it anew where that is
+ * cheap and takes less room · `backward`: of the backward half, on what is recomputed.
  */
-type Task = "forward" | "found" | "again" | "read" | "backward";
+type Task = "forward" | "found" | "recomputed" | "read" | "backward";
 const nothing = (): Readonly<Record<Task, Map<Node, Node>>> => ({
   forward: new Map(),
   found: new Map(),
-  again: new Map(),
+  recomputed: new Map(),
   read: new Map(),
   backward: new Map(),
 });
@@ -74,7 +74,7 @@ class Restorer {
   /** Streams as they are read: these belong to no part, and are computed in each that wants them. */
   private readonly light = new Set<Node>();
   private readonly fences = new Map<Node, Node>();
-  /** Of what is computed again, that which the backward half makes anew where it reads it. */
+  /** Of what is recomputed, that which the backward half makes anew where it reads it. */
   private anew: ReadonlySet<Node> = new Set();
   private made = nothing();
   private readonly lineage: Lineage;
@@ -88,12 +88,12 @@ class Restorer {
   }
 
   run(): Restored {
-    // once to see what is computed again, once to see what of it need not be, then with what is computed twice marked as that
+    // once to see what is recomputed, once to see what of it need not be, then with what is computed twice marked as that
     this.rebuilt();
     this.findAnew();
     this.made = nothing();
     this.rebuilt();
-    this.findParts([...this.made.again.keys()]);
+    this.findParts([...this.made.recomputed.keys()]);
     this.made = nothing();
     const graph = this.rebuilt();
     const used = [...this.lineage.equations.values()].filter((e) => this.made.found.has(e.x));
@@ -106,22 +106,22 @@ class Restorer {
     return this.guarded(this.graph.results.map((r, i): Result => ({ ...r, node: roots[i] })));
   }
 
-  /** What the backward half had best have of what is computed again, such that it can make the rest by cheap work: the fewest bytes. */
+  /** What the backward half had best have of what is recomputed, such that it can make the rest by cheap work: the fewest bytes. */
   private findAnew(): void {
-    const { again } = this.made;
+    const { recomputed } = this.made;
     const { equations, bases } = this.lineage;
     const there = (n: Node): boolean => this.lineage.stays(n) || equations.has(n) || bases.has(n) || this.lineage.isLast(n);
-    const wanted = this.nodes.flatMap((n) => (n.backward ? n.inputs.filter((x) => !x.backward && again.has(x)) : []));
-    this.anew = choose(wanted, { free: there }).again;
+    const wanted = this.nodes.flatMap((n) => (n.backward ? n.inputs.filter((x) => !x.backward && recomputed.has(x)) : []));
+    this.anew = choose(wanted, { free: there }).recomputed;
   }
 
   /**
    * Groups of nodes that are computed twice, from the same streams each: both are to be computed by the same kernels. What hangs together is a group;
    * what streams are read as is computed wherever it is wanted.
    */
-  private findParts(again: readonly Node[]): void {
+  private findParts(recomputed: readonly Node[]): void {
     const { streams, bases, cones, equations } = this.lineage;
-    const copied = new Set(again);
+    const copied = new Set(recomputed);
     const summands = new Set([...equations.values()].map((e) => e.f));
     const { light } = this;
     const keys = new Map<Node, string>();
@@ -183,26 +183,26 @@ class Restorer {
         return n.inputs.map((x) => [x, x.backward ? "backward" : "read"]);
       case "found":
         if (!e || e.kept) return base ? this.fromLeaves(n, base) : [[n, "forward"]];
-        return [[e.y, "found"], [e.f, "again"], ...(e.words ? [[e.words, "forward"] as [Node, Task]] : [])];
+        return [[e.y, "found"], [e.f, "recomputed"], ...(e.words ? [[e.words, "forward"] as [Node, Task]] : [])];
       case "read":
-        return this.anew.has(n) ? all("read") : [[n, "again"]];
-      case "again": {
+        return this.anew.has(n) ? all("read") : [[n, "recomputed"]];
+      case "recomputed": {
         if (this.lineage.stays(n)) return [[n, "forward"]];
         const wait = this.waitOf(n);
         if (this.isStream(n)) return [...(wait ? [[wait, "backward"] as [Node, Task]] : []), [n, "found"]];
-        return base ? this.fromLeaves(n, base) : all("again");
+        return base ? this.fromLeaves(n, base) : all("recomputed");
       }
     }
   }
-  /** What a node of a first stream's cone is computed again from, no earlier than the backward half gets there. */
+  /** What a node of a first stream's cone is recomputed from, no earlier than the backward half gets there. */
   private fromLeaves(n: Node, base: Node): [Node, Task][] {
     const wait = this.waitOf(base);
-    return [...(wait ? [[wait, "backward"] as [Node, Task]] : []), ...n.inputs.map((x): [Node, Task] => [x, "again"])];
+    return [...(wait ? [[wait, "backward"] as [Node, Task]] : []), ...n.inputs.map((x): [Node, Task] => [x, "recomputed"])];
   }
 
   private make(n: Node, task: Task): Node {
     const part = this.parts.get(n);
-    const marked = (copy: boolean): Origin => (part ? { ...n.origin, again: { ...part, copy } } : n.origin);
+    const marked = (copy: boolean): Origin => (part ? { ...n.origin, recompute: { ...part, copy } } : n.origin);
     const of = (t: Task) => (x: Node) => this.made[t].get(x)!;
     const like = (inputs: readonly Node[], origin: Origin): Node => node(n.op, inputs, n.attrs, n.type, origin, n.loop);
     const e = this.lineage.equations.get(n);
@@ -210,7 +210,7 @@ class Restorer {
     const computed = (): Node =>
       like(
         n.inputs.map((x) =>
-          base && this.lineage.stays(x) && !this.lineage.constants.has(x) ? this.waiting(base, of("forward")(x)) : of("again")(x),
+          base && this.lineage.stays(x) && !this.lineage.constants.has(x) ? this.waiting(base, of("forward")(x)) : of("recomputed")(x),
         ),
         { ...marked(true), half: "backward" },
       );
@@ -229,8 +229,10 @@ class Restorer {
         if (e && !e.kept) return this.found(e);
         return base ? computed() : of("forward")(n);
       case "read":
-        return this.anew.has(n) ? like(n.inputs.map(of("read")), { ...n.origin, half: "backward", recomputed: "here" }) : of("again")(n);
-      case "again":
+        return this.anew.has(n)
+          ? like(n.inputs.map(of("read")), { ...n.origin, half: "backward", recomputed: "here" })
+          : of("recomputed")(n);
+      case "recomputed":
         if (this.lineage.stays(n)) return of("forward")(n);
         if (this.isStream(n)) return this.waiting(n, of("found")(n));
         return computed();
@@ -256,7 +258,7 @@ class Restorer {
     const kept = words && this.made.forward.get(words)!;
     // stored, so that what it was found from is gone before the one before it is found
     const after = b.make("fence", [this.made.found.get(y)!, b.constant(0)]);
-    return uncoupled(b, y, after, this.made.again.get(f)!, kept, negative);
+    return uncoupled(b, y, after, this.made.recomputed.get(f)!, kept, negative);
   }
 
   private waiting(x: Node, value: Node): Node {
@@ -275,14 +277,14 @@ class Restorer {
       off.push(b.div(norm(b.sub(rebuilt, wanted)), b.max(norm(wanted), 1e-30)));
     };
     for (const e of [...this.lineage.equations.values()]) {
-      if (!this.made.again.has(e.x)) continue;
+      if (!this.made.recomputed.has(e.x)) continue;
       // a stream that is kept as well, or was the last, was not rebuilt
       const rebuilt = this.lineage.equations.get(e.y)?.kept === false;
-      if (e.kept && rebuilt && this.made.again.has(e.y)) {
-        this.build(e.f, "again");
-        compare(this.found(e), this.build(e.x, "again"));
+      if (e.kept && rebuilt && this.made.recomputed.has(e.y)) {
+        this.build(e.f, "recomputed");
+        compare(this.found(e), this.build(e.x, "recomputed"));
       } else if (!e.kept && this.lineage.bases.has(isNeg(e.x.inputs[0]) ? e.x.inputs[0].inputs[0] : e.x.inputs[0]))
-        compare(this.made.again.get(e.x)!, this.build(e.x, "forward"));
+        compare(this.made.recomputed.get(e.x)!, this.build(e.x, "forward"));
     }
     return off.length > 0
       ? b.unary(
@@ -293,7 +295,7 @@ class Restorer {
   }
 
   /**
-   * What the first iterations give, computed again from what went into the loop, is what was rebuilt from its end; where not, or where a stream left
+   * What the first iterations give, recomputed from what went into the loop, is what was rebuilt from its end; where not, or where a stream left
    * its range, all parameters and states stay what they were.
    */
   private guarded(results: Result[]): Graph {
@@ -310,14 +312,14 @@ class Restorer {
       if (kept) continue;
       const [given, f] = x.inputs;
       const from = isNeg(given) ? given.inputs[0] : given;
-      if (!this.lineage.bases.has(from) || !this.made.again.has(x)) continue;
-      const start = this.build(from, "again");
+      if (!this.lineage.bases.has(from) || !this.made.recomputed.has(x)) continue;
+      const start = this.build(from, "recomputed");
       const first = b.make(
         x.op as "couple",
-        [given === from ? start : b.neg(start), this.build(f, "again")],
+        [given === from ? start : b.neg(start), this.build(f, "recomputed")],
         attrsOf(x, "couple", "couple_wide"),
       );
-      const differs = b.cast(b.compare("ne", first, this.made.again.get(x)!), "f32");
+      const differs = b.cast(b.compare("ne", first, this.made.recomputed.get(x)!), "f32");
       wrong.push(b.reduce("max", b.reduce("max", differs, [-1])));
     }
     const check = wrong.length > 0 ? wrong.reduce((p, q) => b.max(p, q)) : b.constant(0);

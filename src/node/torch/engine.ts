@@ -24,7 +24,7 @@ interface TorchOptions {
   readonly dtype?: "f32" | "bf16" | undefined;
   /** Iterations of loops go through `torch.compile`. */
   readonly compile?: boolean | undefined;
-  /** Iterations of loops are computed again for the backward half. */
+  /** Iterations of loops are recomputed for the backward half. */
   readonly recompute?: boolean | undefined;
 }
 
@@ -37,7 +37,7 @@ interface NodesAsked {
 }
 
 const programs = new WeakMap<Program, TorchProgram>();
-/** Programs whose layers are computed again for the backward half. */
+/** Programs whose layers are recomputed for the backward half. */
 const recomputed = new WeakSet<Program>();
 
 export interface TorchEngine extends Engine {
@@ -199,7 +199,7 @@ function build(entries: readonly EntryPoint[], { trained, memory, reverse }: Bui
   };
   programs.set(program, printed);
   if (recompute) recomputed.add(program);
-  const notes = recompute && !way.recompute ? ["layers are computed again for the backward half, which the budget asks for"] : [];
+  const notes = recompute && !way.recompute ? ["layers are recomputed for the backward half, which the budget asks for"] : [];
   return {
     program,
     notes,

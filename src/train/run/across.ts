@@ -18,7 +18,7 @@ interface AcrossOptions {
   readonly parts: number;
   /** Rows of a batch, where it is not those the entries were laid out for. */
   readonly rows?: number;
-  /** Bodies of loops are computed again for the backward half. */
+  /** Bodies of loops are recomputed for the backward half. */
   readonly recompute: boolean;
 }
 
@@ -31,7 +31,7 @@ export interface Across {
     readonly states: number;
     /** `fsdp`: parameters of the layer at work and of the one that comes next, whole, and those outside of layers. */
     readonly gathered: number;
-    /** Values that a backward half may ask for, at most: all that a forward half makes, where nothing is computed again. Or what an update makes. */
+    /** Values that a backward half may ask for, at most: all that a forward half makes, where nothing is recomputed. Or what an update makes. */
     readonly activations: number;
     readonly total: number;
   };
@@ -109,7 +109,7 @@ export function acrossOf(printed: TorchProgram, entries: readonly TorchEntry[], 
   };
 }
 
-/** The same with a budget: layers are computed again where it asks for that. `smallest`: what it would take at least, where that is not enough. */
+/** The same with a budget: layers are recomputed where it asks for that. `smallest`: what it would take at least, where that is not enough. */
 export function fitAcross(
   printed: TorchProgram,
   entries: readonly TorchEntry[],

@@ -18,7 +18,7 @@ export interface Region {
   readonly own: ReadonlySet<Node>;
   /** What comes from outside, and how: by node the axes it is read along. */
   readonly given: ReadonlyMap<Node, ReadonlySet<number | undefined>>;
-  /** How an operand is had where it is not in `inside`: computed again within, by this tie, or, if there is none, given. */
+  /** How an operand is had where it is not in `inside`: recomputed within, by this tie, or, if there is none, given. */
   tieOf(n: Node, axis: Axis): Tie | undefined;
   /** Whether `n`, asked for whole, is computed within. */
   free(n: Node): boolean;

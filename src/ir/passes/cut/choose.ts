@@ -1,4 +1,4 @@
-/** Which values to keep for the backward half, and which to compute again there. */
+/** Which values to keep for the backward half, and which to recompute there. */
 import { Bug } from "../../errors.ts";
 import { type Node, sizes } from "../../graph.ts";
 import { foldedAxes, rowOf } from "../../ops/index.ts";
@@ -35,8 +35,8 @@ export function cheap(n: Node): boolean {
 
 export interface Choice {
   readonly kept: ReadonlySet<Node>;
-  /** Computed again in the backward half. */
-  readonly again: ReadonlySet<Node>;
+  /** Recomputed in the backward half. */
+  readonly recomputed: ReadonlySet<Node>;
 }
 
 interface ChoiceRules {
@@ -45,7 +45,7 @@ interface ChoiceRules {
   /** What keeping costs: bytes, if left out. */
   readonly cost?: (n: Node) => number;
   /** What computing again costs, in the same unit; `Infinity`: it is not done. If left out, what is cheap costs nothing, all else is not done. */
-  readonly again?: (n: Node) => number;
+  readonly price?: (n: Node) => number;
 }
 
 const cheapAlone = (n: Node): number => (cheap(n) ? 0 : Number.POSITIVE_INFINITY);
@@ -55,7 +55,7 @@ const cheapAlone = (n: Node): number => (cheap(n) ? 0 : Number.POSITIVE_INFINITY
  * split in two by an edge of what keeping them costs; an edge from the source stands for computing a value again. Among cheapest sets the
  * one that computes least again. As the price of computing falls, the kept set only shrinks towards the source.
  */
-export function choose(required: Iterable<Node>, { free, cost = bytesOf, again: price = cheapAlone }: ChoiceRules): Choice {
+export function choose(required: Iterable<Node>, { free, cost = bytesOf, price = cheapAlone }: ChoiceRules): Choice {
   const wanted = [...new Set(required)].filter((n) => !free(n));
   const index = new Map<Node, number>();
   const values: Node[] = [];
@@ -73,7 +73,7 @@ export function choose(required: Iterable<Node>, { free, cost = bytesOf, again: 
   const operands = values.map((n, i) => (prices[i] < Number.POSITIVE_INFINITY ? n.inputs.flatMap((x) => index.get(x) ?? []) : []));
   const ends = new Set(wanted.map((n) => index.get(n)!));
   const kept = new Set<Node>();
-  const again = new Set<Node>();
+  const recomputed = new Set<Node>();
   const solved = new Map<string, readonly Side[]>();
   const sideOf = new Array<Side>(values.length);
   for (const part of parts(operands)) {
@@ -96,12 +96,12 @@ export function choose(required: Iterable<Node>, { free, cost = bytesOf, again: 
   }
   values.forEach((n, i) => {
     if (sideOf[i] === "kept") kept.add(n);
-    if (sideOf[i] === "again") again.add(n);
+    if (sideOf[i] === "recomputed") recomputed.add(n);
   });
-  return { kept, again };
+  return { kept, recomputed };
 }
 
-type Side = "kept" | "again" | "left";
+type Side = "kept" | "recomputed" | "left";
 interface Value {
   readonly cost: number;
   readonly price: number;
@@ -142,8 +142,8 @@ function cheapest(values: readonly Value[]): Side[] {
     if (v.wanted) network.edge(2 * i + 1, target, Number.POSITIVE_INFINITY);
   });
   const side = network.targetSide(source, target);
-  const out = values.map((_, i): Side => (!side[2 * i + 1] ? "left" : side[2 * i] ? "again" : "kept"));
-  if (out.some((s, i) => s === "again" && values[i].price === Number.POSITIVE_INFINITY))
-    throw new Bug("the cut would compute again what cannot be");
+  const out = values.map((_, i): Side => (!side[2 * i + 1] ? "left" : side[2 * i] ? "recomputed" : "kept"));
+  if (out.some((s, i) => s === "recomputed" && values[i].price === Number.POSITIVE_INFINITY))
+    throw new Bug("the cut would recompute what cannot be");
   return out;
 }

@@ -10,12 +10,12 @@ import type { Levels } from "./levels.ts";
 export interface Recompute {
   /** Bytes that a second of recomputing must save, by level; `Infinity`: what is cheap is recomputed, and nothing else. */
   price(level: number): number;
-  /** Separators that are not kept, by level: they are computed again from the one below, each once, when the backward half gets there. */
+  /** Separators that are not kept, by level: they are recomputed from the one below, each once, when the backward half gets there. */
   readonly dropped: ReadonlySet<number>;
 }
 
 export interface FlatChoice extends Choice {
-  /** Computed again to get from one separator that is kept to those behind it that are not. */
+  /** Recomputed to get from one separator that is kept to those behind it that are not. */
   readonly walked: ReadonlySet<Node>;
 }
 
@@ -29,12 +29,12 @@ export function chooseFlat(halves: Halves, levels: Levels, how: Recompute, secon
     for (const n of s) (how.dropped.has(t) ? needed : held).add(n);
   });
   const dropped = [...needed].filter((n) => !held.has(n));
-  const again = (n: Node): number => {
+  const price = (n: Node): number => {
     const price = how.price(levels.of(n));
     if (price === Number.POSITIVE_INFINITY) return cheap(n) && !n.inputs.some(isCouple) ? 0 : price;
     return repeatable(n) ? price * seconds(n) : Number.POSITIVE_INFINITY;
   };
-  const near = choose(required, { free: (n) => halves.free(n) || held.has(n) || needed.has(n), again });
+  const near = choose(required, { free: (n) => halves.free(n) || held.has(n) || needed.has(n), price });
   const walked = new Set<Node>();
   const stack = [...dropped];
   while (stack.length) {
@@ -43,8 +43,8 @@ export function chooseFlat(halves: Halves, levels: Levels, how: Recompute, secon
     walked.add(n);
     stack.push(...n.inputs);
   }
-  const used = new Set([...required, ...[...near.again, ...walked].flatMap((n) => n.inputs)]);
-  return { kept: new Set([...near.kept, ...[...held].filter((n) => used.has(n))]), again: near.again, walked };
+  const used = new Set([...required, ...[...near.recomputed, ...walked].flatMap((n) => n.inputs)]);
+  return { kept: new Set([...near.kept, ...[...held].filter((n) => used.has(n))]), recomputed: near.recomputed, walked };
 }
 
 /** Computed by kernels, from operands alone. */
@@ -58,8 +58,8 @@ const repeatable = (n: Node): boolean => {
 };
 
 /** The graph whose backward half recomputes what was chosen. What is walked has copies of its own, which live no longer than the walk. */
-export function applyFlat(graph: Graph, { again, walked }: FlatChoice, separated: ReadonlySet<Node>): Graph {
-  if (again.size === 0 && walked.size === 0) return graph;
+export function applyFlat(graph: Graph, { recomputed, walked }: FlatChoice, separated: ReadonlySet<Node>): Graph {
+  if (recomputed.size === 0 && walked.size === 0) return graph;
   const copy = (n: Node, inputs: readonly Node[], recomputed: Origin["recomputed"]): Node =>
     node(n.op, inputs, n.attrs, n.type, { ...n.origin, half: "backward", recomputed }, n.loop);
   const ends = [...walked].filter((n) => separated.has(n));
@@ -67,7 +67,7 @@ export function applyFlat(graph: Graph, { again, walked }: FlatChoice, separated
   rebuild(ends, steps, (n, inputs) => (walked.has(n) ? copy(n, inputs, "on the way") : n));
   const known = new Map<Node, Node>(ends.map((n) => [n, steps.get(n)!]));
   const change = (n: Node, inputs: readonly Node[]): Node => {
-    if (again.has(n)) return copy(n, inputs, "here");
+    if (recomputed.has(n)) return copy(n, inputs, "here");
     return n.backward ? withInputs(n, inputs) : n;
   };
   return {

@@ -76,8 +76,8 @@ function separatorsOf(forward: readonly Node[], count: number, of: (n: Node) => 
   for (const wanted of crossing) {
     // What the level before keeps is there: a value that passes by is kept once.
     const before = out.at(-1) ?? new Set<Node>();
-    const { kept, again } = choose(wanted, { free: (n) => free(n) || before.has(n) });
-    const read = [...wanted, ...[...again].flatMap((n) => n.inputs)];
+    const { kept, recomputed } = choose(wanted, { free: (n) => free(n) || before.has(n) });
+    const read = [...wanted, ...[...recomputed].flatMap((n) => n.inputs)];
     out.push(new Set([...kept, ...read.filter((n) => before.has(n))]));
   }
   return out;

@@ -1,5 +1,5 @@
 /**
- * The cut of a loop and the loops that follow it backwards: which exports become rows of an adjoint, and what its bodies compute again from
+ * The cut of a loop and the loops that follow it backwards: which exports become rows of an adjoint, and what its bodies recompute from
  * them. Iterations of one body with the same followers are decided together, since all their values have the same sizes.
  */
 import { LoopExports } from "../../autodiff/exports.ts";
@@ -24,7 +24,7 @@ interface Remade {
   readonly loop: NonNullable<Node["loop"]>;
 }
 
-/** The graph whose adjoint bodies compute again what is cheap and not worth exporting. */
+/** The graph whose adjoint bodies recompute what is cheap and not worth exporting. */
 export function cutLoops(graph: Graph, changed?: readonly string[]): Graph {
   const { nodes, free } = halvesOf(graph, changed);
   const exports = new LoopExports();
@@ -78,10 +78,10 @@ function cutPair(forward: Node, followers: readonly Node[], free: (n: Node) => b
       return shared ? (bytesOf(n) * new Set(uses(n)).size) / group.iterations.length : bytesOf(n);
     };
     const required = new Set(positions.flatMap((of) => of.flatMap((m) => m ?? [])));
-    const { again } = choose(required, { free: isFree, cost });
-    if ([...required].some((m) => again.has(m))) changed = true;
+    const { recomputed } = choose(required, { free: isFree, cost });
+    if ([...required].some((m) => recomputed.has(m))) changed = true;
     makers.forEach((maker, f) => {
-      if (group.bodies[f] >= 0) maker.add(group, group.bodies[f], positions[f], again, constants);
+      if (group.bodies[f] >= 0) maker.add(group, group.bodies[f], positions[f], recomputed, constants);
     });
   }
   return changed ? new Map(makers.map((m) => [m.follower, m.finish()])) : new Map();
@@ -141,12 +141,18 @@ class FollowerMaker {
     return at;
   }
 
-  add(group: Group, of: number, positions: readonly (Node | undefined)[], again: ReadonlySet<Node>, constants: ReadonlySet<Node>): void {
+  add(
+    group: Group,
+    of: number,
+    positions: readonly (Node | undefined)[],
+    recomputed: ReadonlySet<Node>,
+    constants: ReadonlySet<Node>,
+  ): void {
     const { carried, bodies, iterations } = this.follower.loop!;
     const body = bodies[of];
     const params: Node[] = body.params.slice(0, carried);
     const known = new Map<Node, Node>(params.map((p) => [p, p]));
-    const stays = positions.flatMap((m, j) => (m && again.has(m) ? [] : [j]));
+    const stays = positions.flatMap((m, j) => (m && recomputed.has(m) ? [] : [j]));
     /** Forward nodes that the body has, and those that it gets beside. */
     const have = new Map<Node, Node>();
     const arg = (like: Node): Node => {
@@ -161,9 +167,9 @@ class FollowerMaker {
       if (m && !have.has(m)) have.set(m, p);
     }
     const beside: Node[] = [];
-    const repeated = positions.filter((m): m is Node => m !== undefined && again.has(m));
-    for (const n of orderUntil(repeated, (x) => !again.has(x))) {
-      if (again.has(n) || constants.has(n) || have.has(n)) continue;
+    const repeated = positions.filter((m): m is Node => m !== undefined && recomputed.has(m));
+    for (const n of orderUntil(repeated, (x) => !recomputed.has(x))) {
+      if (recomputed.has(n) || constants.has(n) || have.has(n)) continue;
       beside.push(n);
       have.set(n, arg(n));
     }

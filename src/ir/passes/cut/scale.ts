@@ -65,7 +65,7 @@ export class Scale {
     const count = this.levels.count;
     const byLevel = (step: number): Float64Array => {
       const sums = new Float64Array(count);
-      for (const n of this.at(step).again) sums[this.levels.of(n)] += this.seconds(n);
+      for (const n of this.at(step).recomputed) sums[this.levels.of(n)] += this.seconds(n);
       return sums;
     };
     const [few, many] = [byLevel(low), byLevel(high)];
@@ -83,8 +83,8 @@ export class Scale {
   /** Seconds of the levels that are recomputed at every step. */
   private asked(): number {
     if (this.always.size === 0) return 0;
-    const { again, walked } = this.at(0);
-    return [...again, ...walked].reduce((sum, n) => sum + (this.always.has(this.levels.of(n)) ? this.seconds(n) : 0), 0);
+    const { recomputed, walked } = this.at(0);
+    return [...recomputed, ...walked].reduce((sum, n) => sum + (this.always.has(this.levels.of(n)) ? this.seconds(n) : 0), 0);
   }
 
   private priced(price: (level: number) => number): (level: number) => number {
@@ -96,7 +96,7 @@ export class Scale {
     const { halves, levels, higher: above } = this;
     const lower = PRICES[this.price++];
     const choice = chooseFlat(halves, levels, { price: this.priced(() => lower), dropped: new Set() }, this.seconds);
-    const size = choice.kept.size + choice.again.size * 1e6;
+    const size = choice.kept.size + choice.recomputed.size * 1e6;
     if (size === this.kept) return undefined;
     this.kept = size;
     for (let k = 1; k <= levels.count; k++)
@@ -173,7 +173,7 @@ export class Scale {
 
   /** Seconds of work that a step repeats. */
   added(step: number): number {
-    const { again, walked } = this.at(step);
-    return [...again, ...walked].reduce((sum, n) => sum + this.seconds(n), 0);
+    const { recomputed, walked } = this.at(step);
+    return [...recomputed, ...walked].reduce((sum, n) => sum + this.seconds(n), 0);
   }
 }
