@@ -281,6 +281,8 @@ class Program:
         return {key: value.detach() for key, value in outputs.items()}
 
     def keep(self, params, states):
+        if not params and not states:
+            return
         # what is kept is written in its place later: nothing may lie where something else does
         held = {self.own("param", name).untyped_storage().data_ptr() for name in self.params}
         held.update(value.untyped_storage().data_ptr() for value in self.states.values())

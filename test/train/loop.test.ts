@@ -98,6 +98,20 @@ describe("the training loop", () => {
     expect(trace.at(-1)).toBe("checkpoint 4");
   });
 
+  test("where updates under way fail together the first is told, and no other is left unheard", async () => {
+    const unheard: unknown[] = [];
+    const hear = (reason: unknown) => void unheard.push(reason);
+    process.on("unhandledRejection", hear);
+    try {
+      const { actions } = watched({ update: (step) => Promise.reject(new Error(`update ${step}`)) });
+      await expect(runLoop({ ...plan, evaluate: undefined }, START, actions)).rejects.toThrow("update 0");
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    } finally {
+      process.off("unhandledRejection", hear);
+    }
+    expect(unheard).toEqual([]);
+  });
+
   test("an interrupt saves after the updates that were under way", async () => {
     let asked = 0;
     const { actions, trace, events } = watched({ interrupted: () => ++asked > 6 });

@@ -2,6 +2,7 @@ import { describe, expect, test } from "@jest/globals";
 import type { Project, TrainStage } from "../../src/compiler/project.ts";
 import { type Files, fileFailure } from "../../src/formats/files.ts";
 import type { MemoryFiles } from "../../src/formats/memory.ts";
+import { referenceEngine } from "../../src/train/engine/reference.ts";
 import { Interrupted } from "../../src/train/events.ts";
 import type { RunHost } from "../../src/train/host.ts";
 import { RunProblem } from "../../src/train/stages/nonfinite.ts";
@@ -159,6 +160,37 @@ describe("a train stage", () => {
       const parts = await losses(stage);
       for (const [i, value] of parts.entries()) expect(Math.abs(value - whole[i])).toBeLessThan(1e-6 * Math.max(1e-3, Math.abs(whole[i])));
     }
+  });
+
+  test("an update is asked for before the last one's results are there, and after all of that one was asked for", async () => {
+    const ways: string[][] = [];
+    for (const depth of [1, 2]) {
+      const trace: string[] = [];
+      const engine = referenceEngine({ depth });
+      const open: typeof engine.open = async (built) => {
+        const session = await engine.open(built);
+        const ask = session.run.bind(session);
+        session.run = async (name, inputs, outputs) => {
+          trace.push(name);
+          const found = await ask(name, inputs, outputs);
+          // results take their time
+          await new Promise((resolve) => setTimeout(resolve, 2));
+          trace.push(`${name} made`);
+          return found;
+        };
+        return session;
+      };
+      const project = tinyProject({ steps: 3, evaluate: undefined, batch: 3, accumulate: 2 }, { plain: true });
+      const { error } = await run(project, tinyFiles(), {}, { engine: { ...engine, open } });
+      expect(error).toBeUndefined();
+      ways.push(trace);
+    }
+    const asked = ways.map((trace) => trace.filter((name) => !name.endsWith("made")));
+    expect(asked[1]).toEqual(asked[0]);
+    const [one, two] = ways.map((trace) => trace.indexOf("update made") - trace.indexOf("update"));
+    expect(one).toBe(1);
+    // the next update's parts
+    expect(two).toBeGreaterThan(2);
   });
 
   test("the best evaluation's parameters are the result", async () => {

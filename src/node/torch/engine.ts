@@ -108,7 +108,8 @@ function engineOver(held: Held, options: TorchOptions): TorchEngine {
     reason: "asked for",
     splits: splitsOf(processes),
     memory: Number.POSITIVE_INFINITY,
-    depth: 1,
+    // requests wait in the socket, so that Python goes on while a result is on its way
+    depth: 2,
     build: async (entries, asked) => {
       const { shard = "ddp", recompute = false } = options;
       if (shard === "fsdp" && processes > 1) requireShards(python);

@@ -181,7 +181,10 @@ export async function runLoop(plan: LoopPlan, from: Progress, act: LoopActions):
       await drain();
       throw new Interrupted(step, await checkpoint());
     }
-    pending.push({ step, scalars: act.update(step) });
+    const scalars = act.update(step);
+    // where one fails, those under way beside it fail with it, and the first is told
+    scalars.catch(() => {});
+    pending.push({ step, scalars });
     step++;
     const last = step === plan.total;
     const evaluates = plan.evaluate !== undefined && (last || (plan.evaluate.every !== undefined && step % plan.evaluate.every === 0));

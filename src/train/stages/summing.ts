@@ -32,6 +32,15 @@ interface SummingOptions {
   readonly batches: readonly number[];
 }
 
+interface SummingRun {
+  readonly streams?: Streams;
+  /**
+   * For sessions whose runs may be asked for ahead of each other's results: nothing of one update is waited for before the rest of it is asked for, and
+   * this is called when all of it is.
+   */
+  readonly ahead?: () => void;
+}
+
 export class Summing {
   readonly points: readonly EntryPoint[];
   private readonly split: Accumulation;
@@ -64,13 +73,13 @@ export class Summing {
     session: Pick<Session, "run">,
     batches: readonly (readonly number[])[],
     numbers: Readonly<Record<string, number>>,
-    streams?: Streams,
+    { streams, ahead }: SummingRun = {},
   ): Promise<Record<string, Values>> {
     const { names, entry, number, table, sizes, batches: lengths } = this.options;
     const total = batches.reduce((sum, rows) => sum + rows.length, 0);
+    const parts: Promise<unknown>[] = [];
     const each = async (kind: string) => {
       let before = 0;
-      const parts: Promise<unknown>[] = [];
       for (const rows of batches) {
         const inputs = { ...fillBatch(entry.columns, table, rows, sizes), ...numbers, [UPDATE_ROWS]: total, [ROWS_BEFORE]: before };
         const name = entryName(kind, number, rows.length, lengths[0]);
@@ -85,11 +94,15 @@ export class Summing {
         // sessions keep their order; two under way keep a device busy without holding every batch in memory
         if (parts.length > 2) await parts.shift();
       }
-      await Promise.all(parts);
+      if (ahead === undefined) await Promise.all(parts.splice(0));
     };
     if (this.split.count !== undefined) await each(names.count);
     await each(names.part);
-    return session.run(entryName(names.finish, number, 0, 0), { ...numbers, [UPDATE_ROWS]: total });
+    const results = session.run(entryName(names.finish, number, 0, 0), { ...numbers, [UPDATE_ROWS]: total });
+    ahead?.();
+    results.catch(() => {});
+    await Promise.all(parts);
+    return results;
   }
 }
 

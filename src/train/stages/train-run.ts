@@ -57,6 +57,13 @@ export class TrainRun {
     this.journal = new Journal(host.files, joinPath(folder, "metrics.jsonl"));
   }
 
+  /** Updates that may be under way at once. Streams may ask for an update a second time. */
+  private get depth(): number {
+    return this.streams.any ? 1 : this.host.engine.depth;
+  }
+  /** Ends when everything of the updates so far has been asked for. */
+  private asked: Promise<void> = Promise.resolve();
+
   /** Writes all parameters and states: those of the checkpoint where it has them. */
   async fill(checkpoint: Checkpoint | undefined): Promise<void> {
     const { program } = this.ready.built;
@@ -141,8 +148,7 @@ export class TrainRun {
         evaluation === undefined
           ? undefined
           : { every: stage.evaluate?.every, best: stage.evaluate?.best, stopAfter: stage.evaluate?.stopAfter },
-      // the sums of one update must be finished before the next one adds to them
-      depth: this.ready.summing === undefined && !this.streams.any ? this.host.engine.depth : 1,
+      depth: this.depth,
     };
     return runLoop(plan, from, {
       update: (step) => this.update(step),
@@ -168,7 +174,21 @@ export class TrainRun {
     const { schedule, stage, tables, sizes, total, full, summing } = this.ready;
     const { table, batches } = schedule.update(step);
     const { streams } = this;
-    if (summing !== undefined) return scalarsOf(await summing[table].run(this.running, batches, { step, steps: total }, streams));
+    if (summing !== undefined) {
+      // the sums of one update are to be finished before the next one adds to them: all of it is asked for first
+      const before = this.asked;
+      let ahead = () => {};
+      this.asked = new Promise((resolve) => {
+        ahead = resolve;
+      });
+      try {
+        await before;
+        const how = { streams, ...(this.depth > 1 && { ahead }) };
+        return scalarsOf(await summing[table].run(this.running, batches, { step, steps: total }, how));
+      } finally {
+        ahead();
+      }
+    }
     const [rows] = batches;
     const inputs = fillBatch(stage.step[table].columns, tables[table], rows, sizes[table]);
     const name = entryName("step", table, rows.length, full[table]);
