@@ -93,6 +93,12 @@ class Speed {
   }
 }
 
+/** Where one of several under way fails, those beside it fail with it: the first is told, and the others count as heard. */
+function heard<T>(promise: Promise<T>): Promise<T> {
+  promise.catch(() => {});
+  return promise;
+}
+
 /** Runs updates `from.step .. total`. Gives the progress at the end. Throws `NonFinite`, `Interrupted` (after a checkpoint). */
 export async function runLoop(plan: LoopPlan, from: Progress, act: LoopActions): Promise<Progress & { readonly stoppedEarly: boolean }> {
   let { step, best, sinceBest } = from;
@@ -181,10 +187,7 @@ export async function runLoop(plan: LoopPlan, from: Progress, act: LoopActions):
       await drain();
       throw new Interrupted(step, await checkpoint());
     }
-    const scalars = act.update(step);
-    // where one fails, those under way beside it fail with it, and the first is told
-    scalars.catch(() => {});
-    pending.push({ step, scalars });
+    pending.push({ step, scalars: heard(act.update(step)) });
     step++;
     const last = step === plan.total;
     const evaluates = plan.evaluate !== undefined && (last || (plan.evaluate.every !== undefined && step % plan.evaluate.every === 0));
