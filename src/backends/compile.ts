@@ -156,8 +156,15 @@ export async function compileProgram(
     ...(wat === undefined ? {} : { wat }),
   };
   const trained = new Set(entries.flatMap((e) => e.graph.results.flatMap((r) => (r.role === "param" ? [r.name] : []))));
-  const sites = Object.fromEntries(lowered.map((l) => [l.name, sitesOf(l, trained)]));
-  return { program, sites, ...(module && { module }), ...(files && { files }) };
+  return {
+    program,
+    // nobody asks for those of a plan that does not fit
+    get sites() {
+      return Object.fromEntries(lowered.map((l) => [l.name, sitesOf(l, trained)]));
+    },
+    ...(module && { module }),
+    ...(files && { files }),
+  };
 }
 
 /** Of each graph, once: an entry is part of many plans before one fits. */

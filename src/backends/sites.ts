@@ -63,26 +63,35 @@ class Facts {
     private readonly given: ReadonlyMap<Node, Node>,
   ) {}
 
-  private of(n: Node): Known {
-    const seen = this.known.get(n);
-    if (seen) return seen;
-    const leaf = this.given.get(n) ?? n;
-    const { supply } = rowOf(leaf);
-    let out: Known;
-    if (supply === "param") {
-      const trained = this.trained.has(String(leaf.attrs.name));
-      out = { trained, frozen: trained ? 0 : elements(leaf), varies: false };
-    } else if (supply !== undefined || leaf.inputs.length === 0) out = { trained: false, frozen: 0, varies: supply !== undefined };
-    else {
-      const parts = leaf.inputs.map((x) => this.of(x));
-      out = {
-        trained: parts.some((p) => p.trained),
-        frozen: Math.max(...parts.map((p) => p.frozen)),
-        varies: parts.some((p) => p.varies),
-      };
+  /** Operands first: graphs are deep, and calls within calls would make a stack as deep. */
+  private of(root: Node): Known {
+    const stack = [root];
+    while (stack.length) {
+      const n = stack[stack.length - 1];
+      const leaf = this.given.get(n) ?? n;
+      const open = this.known.has(n) ? [] : leaf.inputs.filter((x) => !this.known.has(x));
+      if (open.length > 0) {
+        stack.push(...open);
+        continue;
+      }
+      stack.pop();
+      if (!this.known.has(n)) this.known.set(n, this.knownOf(leaf));
     }
-    this.known.set(n, out);
-    return out;
+    return this.known.get(root)!;
+  }
+  private knownOf(n: Node): Known {
+    const { supply } = rowOf(n);
+    if (supply === "param") {
+      const trained = this.trained.has(String(n.attrs.name));
+      return { trained, frozen: trained ? 0 : elements(n), varies: false };
+    }
+    if (supply !== undefined || n.inputs.length === 0) return { trained: false, frozen: 0, varies: supply !== undefined };
+    const parts = n.inputs.map((x) => this.known.get(x)!);
+    return {
+      trained: parts.some((p) => p.trained),
+      frozen: Math.max(...parts.map((p) => p.frozen)),
+      varies: parts.some((p) => p.varies),
+    };
   }
 
   /** Whether a product has a trained matrix for a factor, and a sum that is short beside its columns; and `beside` one with a frozen factor. */

@@ -63,6 +63,14 @@ describe("what passes make of equal layers", () => {
       expect(same(short.graph, whole.graph)).toBe(true);
     });
 
+  test("in slices, with a key of dropout in each layer: is looked for once", () => {
+    const graph = trainingStep({ ...TINY, layers: 14, sequence: 24 }, { dropout: 0.1 });
+    const options = { options: { slice: 2000 } };
+    const short = counted(graph, options);
+    expect(order(short.graph.results.map((r) => r.node)).filter((n) => n.loop?.sliced).length).toBeGreaterThan(14);
+    expect(short.visits).toBeLessThan(0.9 * counted(graph, { ...options, apart: true }).visits);
+  });
+
   test("takes as many nodes at any depth", () => {
     expect(counted(deep(20)).visits).toBe(counted(deep(14)).visits);
   });

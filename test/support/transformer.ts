@@ -23,6 +23,8 @@ export interface Choices {
   readonly head?: "lm" | "first" | "indexed";
   /** Without gradients and update. */
   readonly forwardOnly?: boolean;
+  /** Probability of dropout of attention, with a key for each layer. */
+  readonly dropout?: number;
 }
 
 export function trainingStep(s: Shape, choices: Choices = {}): Graph {
@@ -88,12 +90,19 @@ function block(b: Builder, x: Node, i: number, s: Shape, choices: Choices, train
   const causal = b.compare("le", b.iota([s.sequence, s.sequence], 1), b.iota([s.sequence, s.sequence], 0));
   const masked = b.where(causal, scores, -3.4028234663852886e38);
   const e = b.unary("exp", b.sub(masked, b.stopGradient(b.reduce("max", masked, [-1], true))));
-  const p = b.div(e, b.reduce("sum", e, [-1], true));
+  const p = dropped(b, b.div(e, b.reduce("sum", e, [-1], true)), i, choices);
   const y = b.reshape(b.permute(b.matmul(p, v), [0, 2, 1, 3]), [s.batch, s.sequence, d]);
   const mid = b.add(x, conv("c_proj", y, d, d));
   const h = conv("c_fc", layerNorm(b, mid, `h.${i}.ln_2`, d), d, 4 * d);
   const inner = b.mul(Math.sqrt(2 / Math.PI), b.add(h, b.mul(0.044715, b.pow(h, 3))));
   return b.add(mid, conv("mlp_proj", b.mul(b.mul(0.5, h), b.add(1, b.unary("tanh", inner))), 4 * d, d));
+}
+
+function dropped(b: Builder, x: Node, i: number, { dropout = 0 }: Choices): Node {
+  if (dropout === 0) return x;
+  const step = b.input("step", { dtype: "i32", shape: [] });
+  const kept = b.compare("ge", b.draw("uniform", x.type.shape, b.table([i, 77], [2], "i32"), step), dropout);
+  return b.where(kept, b.div(x, 1 - dropout), 0);
 }
 
 function adapted(

@@ -54,6 +54,13 @@ function grouped(iterations: readonly number[]): number[][] {
 /** A node's place within the step is told by the loop it stands in. */
 const plain = ({ path, span }: Origin): Origin => (span ? { path, span } : { path });
 
+/** The iteration of a loop of layers that all of a region was written in. */
+function iterationOf({ own }: Region): Origin["iteration"] {
+  const [first, ...more] = [...own].map((n) => n.origin.iteration);
+  const [text, others] = [JSON.stringify(first), more.map((t) => JSON.stringify(t))];
+  return others.every((t) => t === text) ? first : undefined;
+}
+
 /**
  * The values of `results`, computed by a loop of iterations of `iterations` places each. `outer` gives what a given node is outside. `within` may rewrite the
  * results of a body.
@@ -66,6 +73,8 @@ export function buildLoop(
   within: (results: readonly Node[]) => readonly Node[],
 ): Map<Node, Node> {
   const origin = plain(results[0].origin);
+  const iteration = iterationOf(region);
+  const outside = new Builder({ ...origin, ...(iteration && { iteration }) });
   const b = new Builder(origin);
   const sums = results.filter((n) => region.inside.get(n) === "sum");
   const parts = results.filter((n) => region.inside.get(n) !== "sum");
@@ -73,7 +82,7 @@ export function buildLoop(
   // Operands: the carried sums, then what is given, then the number of each iteration's first place.
   const given = [...region.given].flatMap(([n, axes]) => [...axes].map((axis) => ({ n, axis })));
   const starts = iterations.map((_, t) => iterations.slice(0, t).reduce((p, q) => p + q, 0));
-  const inputs = given.map(({ n, axis }) => (axis === undefined ? outer(n) : led(b, outer(n), axis)));
+  const inputs = given.map(({ n, axis }) => (axis === undefined ? outer(n) : led(outside, outer(n), axis)));
   const sliced = given.flatMap(({ axis }, k) => (axis === undefined ? [] : [k]));
   const numbered = node(
     "const",
@@ -176,15 +185,15 @@ export function buildLoop(
     bodies[i] = { params: counts ? params : params.slice(0, -1), results: within(results) };
   const zeros = sums.map((n) => node("const", [], { shape: n.type.shape, dtype: n.type.dtype, data: [0] }, n.type, origin));
   const all = [...inputs.keys(), ...(counts ? [inputs.length] : [])];
-  const loop = b.loop([...zeros, ...inputs, ...(counts ? [numbered] : [])], {
+  const loop = outside.loop([...zeros, ...inputs, ...(counts ? [numbered] : [])], {
     carried: sums.length,
     bodies,
     iterations: bodyOfIteration.map((index) => ({ body: index, args: all })),
     sliced: [...sliced, ...(counts ? [inputs.length] : [])],
   });
   return new Map([
-    ...sums.map((n, i) => [n, b.carried(loop, i)] as const),
-    ...parts.map((n, i) => [n, back(b, b.joined(loop, i), sizes(n), region.inside.get(n) as number)] as const),
+    ...sums.map((n, i) => [n, outside.carried(loop, i)] as const),
+    ...parts.map((n, i) => [n, back(outside, outside.joined(loop, i), sizes(n), region.inside.get(n) as number)] as const),
   ]);
 }
 

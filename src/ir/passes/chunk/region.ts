@@ -3,7 +3,7 @@
  * What goes in and comes out is small, or a sum over slices.
  */
 import { type Node, sizes } from "../../graph.ts";
-import { axesOfDot, isGather, rowOf } from "../../ops/index.ts";
+import { axesOfDot, isConst, isGather, rowOf } from "../../ops/index.ts";
 import { type Tie, tiesOf } from "../../ops/ties.ts";
 
 /** Where a node is cut: an axis, all slices' sum, or not at all. */
@@ -51,6 +51,8 @@ const moves = (n: Node): boolean => {
   if (row.supply !== undefined || row.role === "region") return false;
   return row.role === "move" || row.role === "barrier" || row.packed === true || row.role === "source";
 };
+/** Numbers of its own, such as the key of a layer's dropout. They are handed to a loop, so that loops of equal layers are equal. */
+const isList = (n: Node): boolean => isConst(n) && (n.attrs.data as readonly unknown[]).length > 1;
 /** Elementwise work on positions and constants: known without any data. */
 const positional = (n: Node): boolean =>
   (moves(n) || rowOf(n).scalar !== undefined) && (rowOf(n).role !== "source" || n.inputs.length === 0) && n.inputs.every(positional);
@@ -249,7 +251,7 @@ export function regionAlong(seed: Node, axis: number, { own, clones }: Members, 
     }
     if (at === undefined) {
       if (whole.has(n) || given.get(n)?.has(undefined)) return;
-      if (moves(n) || large.spread(n)) {
+      if (!isList(n) && (moves(n) || large.spread(n))) {
         whole.add(n);
         for (const x of n.inputs) bring(x, undefined);
       } else give(n, undefined);
