@@ -12,6 +12,8 @@ import { signature as called } from "../src/compiler/elaborate/values.ts";
 import { parse } from "../src/compiler/read/parse.ts";
 import { codes, families } from "../src/ground/codes.ts";
 import { ops } from "../src/ir/ops/index.ts";
+import type { Device } from "../src/node/device.ts";
+import { DEVICES } from "../src/node/engine.ts";
 
 const page = (title: string, intro: string, body: string): string =>
   `# ${title}\n\n<!-- Made by scripts/pages.ts: do not edit. -->\n\n${intro}\n\n${body.trimEnd()}\n`;
@@ -60,6 +62,16 @@ function passList(): string {
     .filter((p, i) => first.get(p.name) === i)
     .map((p) => [`\`${p.name}\``, p.before, p.after, p.law, p.optional ? "yes" : ""]);
   return page("Passes", order, table(["pass", "expects", "gives", "stays equal", "optional"], rows));
+}
+
+function deviceList(): string {
+  const rows = Object.entries<Device>(DEVICES).map(([name, { doc, elsewhere }]) => [
+    `\`${name}\``,
+    doc,
+    elsewhere ? `\`--on ${name}\`` : `\`--device ${name}\``,
+  ]);
+  const first = "Without `--device` (`auto`) it is `webgpu` where a hardware adapter is there, else `wasm`.";
+  return page("Devices", first, table(["device", "what computes", "asked for by"], rows));
 }
 
 function opTable(): string {
@@ -148,6 +160,7 @@ export function pages(): ReadonlyMap<string, string> {
     ["docs/reference/library.md", library()],
     ["docs/reference/api.md", api()],
     ["docs/reference/diagnostics.md", diagnostics()],
+    ["docs/reference/devices.md", deviceList()],
     ["docs/reference/passes.md", passList()],
     ["docs/reference/ops.md", opTable()],
   ]);

@@ -3,6 +3,7 @@ import type { Command } from "commander";
 import { compile } from "../compiler/compile.ts";
 import type { Project, Static } from "../compiler/project.ts";
 import { readNumber } from "../compiler/read/literals.ts";
+import type { Device } from "../node/device.ts";
 import type { DeviceChoice } from "../node/engine.ts";
 import { openWorkspace, type Workspace } from "../node/workspace.ts";
 import type { WasmOptions } from "../runtime/wasm.ts";
@@ -181,10 +182,11 @@ export class Session {
     refuseWithout(elsewhere);
     const asked = this.options.device ?? "auto";
     const choice = timed !== undefined && asked === "auto" ? "wasm" : asked;
-    if (!isDevice(choice))
-      throw new Usage(`--device ${choice}: there is no such device`, ["the devices are: auto, webgpu, native, wasm, reference"]);
-    const { openEngine } = await import("../node/engine.ts");
-    const engine = await openEngine(choice, {}, timed);
+    const { DEVICES, openEngine } = await import("../node/engine.ts");
+    const here = Object.entries<Device>(DEVICES).flatMap(([name, { elsewhere }]) => (elsewhere ? [] : [name]));
+    if (choice !== "auto" && !here.includes(choice))
+      throw new Usage(`--device ${choice}: there is no such device`, [`the devices are: auto, ${here.join(", ")}`]);
+    const engine = await openEngine(choice as DeviceChoice, {}, timed);
     this.display.listen({ event: "device", device: engine.device, reason: engine.reason });
     return this.bounded(engine);
   }
@@ -240,8 +242,6 @@ export class Session {
     }
   }
 }
-
-const isDevice = (name: string): name is DeviceChoice => ["auto", "webgpu", "native", "wasm", "reference"].includes(name);
 
 /** `train.steps=10`, `train.optimizer.lr=1e-3`, `lora.rank=4`: the value is JSON, or else text. */
 function parseSettings(settings: readonly string[]): Record<string, Static> {

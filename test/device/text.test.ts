@@ -1,6 +1,7 @@
 /** Texts of kernels are for people too: each says where it runs and what it computes, and can be followed. */
 import { describe, expect, test } from "@jest/globals";
-import { compileProgram, type TargetOptions } from "../../src/backends/compile.ts";
+import type { TargetOptions } from "../../src/backends/backend.ts";
+import { compileProgram } from "../../src/backends/compile.ts";
 import { placesOf } from "../../src/backends/kernels/describe.ts";
 import { guaranteed } from "../../src/ground/limits.ts";
 import { Builder } from "../../src/ir/build.ts";

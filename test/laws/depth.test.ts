@@ -1,6 +1,7 @@
 /** Layers that are alike go through the passes once. */
 import { describe, expect, test } from "@jest/globals";
-import { compileProgram, type TargetOptions } from "../../src/backends/compile.ts";
+import type { TargetOptions } from "../../src/backends/backend.ts";
+import { compileProgram } from "../../src/backends/compile.ts";
 import { SharedKernels } from "../../src/backends/kernels/shared.ts";
 import { Builder } from "../../src/ir/build.ts";
 import { shorten } from "../../src/ir/depth/shorten.ts";

@@ -1,6 +1,6 @@
 /** How much is compiled while a plan is looked for that fits a budget: counted, not timed. */
 import { describe, expect, test } from "@jest/globals";
-import type { TargetOptions } from "../../src/backends/compile.ts";
+import type { TargetOptions } from "../../src/backends/backend.ts";
 import { FINER } from "../../src/ir/passes/chunk.ts";
 import { backendEngine } from "../../src/train/engine/backend.ts";
 import { memoryOf } from "../../src/train/engine/budget.ts";

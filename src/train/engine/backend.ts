@@ -1,5 +1,7 @@
 /** An engine over a device: graphs go through the pipeline and become a program, the device opens it. */
-import { type CompiledProgram, compileProgram, type TargetOptions } from "../../backends/compile.ts";
+import type { TargetOptions } from "../../backends/backend.ts";
+import { type CompiledProgram, compileProgram } from "../../backends/compile.ts";
+import { backendOf } from "../../backends/index.ts";
 import { SharedKernels } from "../../backends/kernels/shared.ts";
 import { passes, tell } from "../../backends/lowering.ts";
 import type { Program, Session } from "../../ground/program.ts";
@@ -42,7 +44,7 @@ export function backendEngine(driver: Driver, hooks: Hooks = {}): Engine {
     memory,
     depth,
     ...(rounding !== undefined && { rounding }),
-    offloads: target.target !== "webgpu",
+    offloads: backendOf(target).streams,
     build: (entries, options) => build(entries, options, target, hooks),
     front: (entries, options) => {
       const slices = new Slices(entries, options, target, hooks);
@@ -107,7 +109,7 @@ async function build(entries: readonly EntryPoint[], options: BuildOptions, targ
     return { made: await fit(slices.of(slice), target, memory, slices.shared, { stream, doubtful }), stream };
   };
   const { offload, stored } = options;
-  const files = target.target !== "webgpu" && stored !== undefined && stored.size > 0 ? stored : undefined;
+  const files = backendOf(target).streams && stored !== undefined && stored.size > 0 ? stored : undefined;
   // reading weights again in each step takes longer: only where nothing else fits
   const streams = [
     ...(offload === true && files !== undefined ? [] : [undefined]),

@@ -2,7 +2,8 @@
  * How much each entry recomputes so that the program fits its budget: as little as does. A plan is made for each try; bytes are those of the
  * plan, not an estimate.
  */
-import { type CompiledProgram, compileProgram, outlook, type TargetOptions } from "../../backends/compile.ts";
+import type { TargetOptions } from "../../backends/backend.ts";
+import { type CompiledProgram, compileProgram, outlook } from "../../backends/compile.ts";
 import type { SharedKernels } from "../../backends/kernels/shared.ts";
 import type { Compilation, Compiled } from "../../ir/pipeline.ts";
 import { letEventsIn } from "../stages/stopping.ts";

@@ -1,41 +1,22 @@
-/** What a target makes of planned kernels: dispatches, and text; and the targets whose kernels share one memory. */
+/** Kernels that are functions over byte addresses in one memory: what targets have in common whose kernels are such. */
 
-import type { Dispatch, Kernel, Program } from "../ground/program.ts";
+import { SLACK, WASM_BYTES } from "../ground/memory.ts";
+import type { Arena, Dispatch, Kernel } from "../ground/program.ts";
 import { Bug } from "../ir/errors.ts";
-import type { TargetOptions } from "./compile.ts";
-import { describeKernel, headOf } from "./kernels/describe.ts";
+import type { Code, Planned, Printer } from "./backend.ts";
+import type { FuseLimits } from "./kernels/fuse.ts";
 import type { LoopLanguage } from "./kernels/kernel.ts";
 import type { SharedKernels } from "./kernels/shared.ts";
-import { filesOf, type NativeFile } from "./native/files.ts";
-import { type FileKernel, printKernel as printC } from "./native/print.ts";
-import type { PlannedStep } from "./plan.ts";
+import { Names } from "./names.ts";
+import { checkSize } from "./plan.ts";
 import { dense } from "./sparse.ts";
-import { printKernel as printWasm } from "./wasm/print.ts";
 
-export type Planned = Extract<PlannedStep, { kernel: LoopLanguage }>;
-
-export interface Target {
-  /** How many numbers a kernel counts into. */
-  slots(kernel: LoopLanguage): number;
-  /** The dispatches of a planned kernel; may add tensors (ranges that only this dispatch knows). */
-  dispatch(step: Planned, tensors: Program["tensors"][number][]): Dispatch[];
-  kernels(): Kernel[];
-}
-
-/** Names that are readable, fit an identifier, and differ. */
-export class Names {
-  private readonly taken = new Map<string, number>();
-  of(label: string): string {
-    const base = label.replace(/[^A-Za-z0-9.]+/g, "_").replace(/^_+|_+$/g, "") || "kernel";
-    const n = this.taken.get(base) ?? 0;
-    this.taken.set(base, n + 1);
-    return n === 0 ? base : `${base}.${n + 1}`;
-  }
-}
+/** Of kernels over one memory. */
+export const MEMORY_LIMITS: FuseLimits = { leaves: 24, cost: 300, operands: 32, roots: 32 };
 
 /** Kernels as text, by their structure: plans of one search have most of them in common. */
 const texts = new WeakMap<SharedKernels, { readonly keys: WeakMap<LoopLanguage, string>; readonly printed: Map<string, Printed> }>();
-interface Printed {
+export interface Printed {
   readonly name: string;
   readonly units: number;
   readonly scratch: number;
@@ -51,20 +32,22 @@ function textsOf(shared: SharedKernels) {
 }
 
 /** Kernels that are functions over byte addresses in one memory. */
-export class MemoryTarget implements Target {
-  private readonly known = new Map<string, { kernel: Kernel; printed: Printed; loops: LoopLanguage; labels: Set<string> }>();
+export abstract class MemoryPrinter implements Printer {
+  protected readonly known = new Map<string, { kernel: Kernel; printed: Printed; loops: LoopLanguage; labels: Set<string> }>();
   private readonly names = new Names();
   private readonly made: ReturnType<typeof textsOf>;
   /** Bytes that each worker needs. */
-  scratch = 0;
+  private scratch = 0;
   constructor(
-    private readonly options: Exclude<TargetOptions, { readonly target: "webgpu" }>,
-    /** The text is not wanted, only what it takes. */
+    private readonly workers: number,
     private readonly unread: boolean,
     shared: SharedKernels,
   ) {
     this.made = textsOf(shared);
   }
+
+  protected abstract textOf(kernel: LoopLanguage): Omit<Printed, "name">;
+  protected abstract code(arenas: readonly Arena[]): Promise<Code> | Code;
 
   slots(kernel: LoopLanguage): number {
     return this.print(this.keyOf(kernel), kernel, undefined).units;
@@ -78,10 +61,8 @@ export class MemoryTarget implements Target {
   private print(key: string, kernel: LoopLanguage, name: string | undefined): Printed {
     const known = this.made.printed.get(key);
     if (known && (name === undefined || name === known.name || this.unread)) return known;
-    const { options } = this;
     const named = { ...kernel, name: name ?? "k" };
-    const text = options.target === "wasm" ? printWasm(named, options.arithmetic === "relaxed") : printC(named, options.machine);
-    const printed = { ...text, name: named.name };
+    const printed = { ...this.textOf(named), name: named.name };
     this.made.printed.set(key, printed);
     return printed;
   }
@@ -115,21 +96,10 @@ export class MemoryTarget implements Target {
   kernels(): Kernel[] {
     return [...this.known.values()].map((k) => k.kernel);
   }
-  /** The functions of a WebAssembly module. */
-  texts(): string[] {
-    return [...this.known.values()].map(({ printed, loops, labels }) =>
-      [...headOf(loops, labels).map((text) => `;; ${text}`), printed.text].join("\n"),
-    );
-  }
-  /** The kernels in C files. */
-  files(): NativeFile[] {
-    // without its places: a file that is compiled already serves every program with these kernels
-    const withHead = ({ text, ...printed }: Printed, loops: LoopLanguage) => ({
-      ...printed,
-      text: [...describeKernel(loops).map((line) => `// ${line}`), text].join("\n"),
-    });
-    return filesOf(
-      [...this.known.values()].map(({ printed, loops }) => ({ ...withHead(printed, loops), operands: loops.operands }) as FileKernel),
-    );
+  async finish(arenas: Arena[]): Promise<Code> {
+    arenas.push({ name: "scratch", workers: this.workers, pages: [this.scratch * this.workers + SLACK] });
+    if (this.unread) return {};
+    checkSize(arenas, WASM_BYTES, "a WebAssembly memory");
+    return this.code(arenas);
   }
 }

@@ -1,0 +1,42 @@
+/** WebAssembly: kernels are functions of one module, with SIMD. */
+import { WASM_PAGE } from "../../ground/memory.ts";
+import type { Arena } from "../../ground/program.ts";
+import type { Backend, Code, TargetOptions } from "../backend.ts";
+import { headOf } from "../kernels/describe.ts";
+import type { LoopLanguage } from "../kernels/kernel.ts";
+import type { SharedKernels } from "../kernels/shared.ts";
+import { MEMORY_LIMITS, MemoryPrinter, type Printed } from "../memory.ts";
+import { assemble } from "./assemble.ts";
+import { printKernel, printModule } from "./print.ts";
+
+type Options = Extract<TargetOptions, { readonly target: "wasm" }>;
+
+export const wasm: Backend<Options> = {
+  limits: () => MEMORY_LIMITS,
+  placing: () => ({ alignment: 16, page: Number.POSITIVE_INFINITY }),
+  arithmetic: ({ arithmetic }) => arithmetic,
+  counts: true,
+  streams: true,
+  printer: (options, unread, shared) => new WasmPrinter(options, unread, shared),
+};
+
+class WasmPrinter extends MemoryPrinter {
+  constructor(
+    private readonly options: Options,
+    unread: boolean,
+    shared: SharedKernels,
+  ) {
+    super(options.workers, unread, shared);
+  }
+  protected textOf(kernel: LoopLanguage): Omit<Printed, "name"> {
+    return printKernel(kernel, this.options.arithmetic === "relaxed");
+  }
+  protected async code(arenas: readonly Arena[]): Promise<Code> {
+    const functions = [...this.known.values()].map(({ printed, loops, labels }) =>
+      [...headOf(loops, labels).map((text) => `;; ${text}`), printed.text].join("\n"),
+    );
+    const bytes = arenas.reduce((sum, a) => sum + a.pages.reduce((x, y) => x + y, 0), 0);
+    const wat = printModule(functions, Math.ceil(bytes / WASM_PAGE), true);
+    return { wat, module: await assemble(wat) };
+  }
+}
