@@ -186,9 +186,16 @@ function written(
       values.set(params[pair.down], Float32Array.from(down));
       values.set(params[pair.up], Float32Array.from(up));
     }
+  const unchanged = new ValueStore(project, programs.sources("").open);
   const heads = [...project.params.values()].filter(({ owner, path }) => owner.kind === "model" && whole.has(path));
   for (const { name, path } of heads) values.set(name, whole.get(path)!);
   const parts = { attachments: project.attachments.map(({ name }) => name), heads: heads.map(({ name }) => name) };
-  const [{ adapter }] = outAdapters(project, files, sources.mappings, parts, (name) => values.get(name) as Float32Array);
+  const [{ adapter }] = outAdapters(
+    project,
+    files,
+    sources.mappings,
+    parts,
+    (name) => (values.get(name) ?? unchanged.param(name)) as Float32Array,
+  );
   return adapter;
 }

@@ -110,6 +110,8 @@ attach s = Shifted(3) to m.**: Positions`);
     token_dim: 8,
   });
   expect([...openSafetensors(files, "out/adapter_model.safetensors").tensors.values()].map(({ name, shape }) => [name, shape])).toEqual([
+    ["base_model.classifier.bias", [2]],
+    ["base_model.classifier.weight", [2, 8]],
     ["prompt_embeddings", [3, 16]],
   ]);
   const back = program(`attach b = load("out") to m`, files);
@@ -117,6 +119,24 @@ attach s = Shifted(3) to m.**: Positions`);
   const at = (of: typeof back, name: string) => [...of.p.params.values()].find((q) => q.name.endsWith(name))!.name;
   for (const name of ["prefix_key", "prefix_value"])
     expect(back.values.param(at(back, name))).toEqual(values.param(at({ p, values }, name)));
+});
+
+test("a classifier's head comes along untrained, and the rest of a module of which a part was trained: PEFT reads all of what it saves", () => {
+  const { p, values } = program(`import { LoRA } from "std/methods/lora"
+attach a = LoRA(rank: 2) to m.bert.encoder.layer[*].attention.self.query`);
+  const files = new MemoryFiles();
+  const norm = [...p.params.values()].find(({ path }) => path === "bert.embeddings.LayerNorm.weight")!;
+  artefactsFor(p, files, mappings).adapter("out", { attachments: ["a"], models: [], heads: [norm.name], objectives: [] }, (n) =>
+    values.param(n),
+  );
+  const { heads } = readAdapter(files, "out", mappings)!;
+  const modules = ["bert.embeddings.LayerNorm", "classifier"];
+  expect(Object.keys(heads).sort()).toEqual(modules.flatMap((module) => [`${module}.bias`, `${module}.weight`]));
+  const stored = openSafetensors(files, "out/adapter_model.safetensors");
+  for (const path of Object.keys(heads)) {
+    const { name } = [...p.params.values()].find((q) => q.path === path)!;
+    expect([...stored.read(heads[path])]).toEqual([...values.param(name)]);
+  }
 });
 
 test("Bone's folders are MiSS's", () => {

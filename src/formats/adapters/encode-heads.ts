@@ -63,7 +63,26 @@ export function encodeHeads(
   const others = new Set(named.map((module) => shortestName(module, all)));
   const saved = [...usual, ...others].sort();
   config.modules_to_save = saved.length === 0 ? null : saved;
+  addUntrained(mapping, adapter, saved, sites, tensors);
   return undefined;
+}
+
+/** PEFT reads every parameter of the modules that it saves, trained or not, and ends with an error at one that is missing. */
+function addUntrained(
+  mapping: PeftMapping,
+  { base }: OutAdapter,
+  saved: readonly string[],
+  sites: ReadonlySet<string>,
+  tensors: Map<string, OutParam>,
+): void {
+  if (base.param === undefined) return;
+  for (const path of base.shapes.keys()) {
+    const modules = path.split(".").slice(0, -1);
+    const above = modules.map((_, i) => modules.slice(0, i + 1).join("."));
+    if (above.some((module) => sites.has(module)) || !above.some((module) => saved.some((name) => module.endsWith(name)))) continue;
+    const key = mapping.headPrefix + path;
+    if (!tensors.has(key)) tensors.set(key, base.param(path));
+  }
 }
 
 /**

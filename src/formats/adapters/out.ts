@@ -59,6 +59,8 @@ export interface OutAdapter {
     readonly ties?: Readonly<Record<string, string>>;
     /** Parameters to the names of the modules in which transformers reads them, where these are others than the parameter's own (T5's embedding table). */
     readonly copied?: Readonly<Record<string, readonly string[]>>;
+    /** What was not trained, by path: PEFT saves modules whole, and those of a task's head always. Left out: nothing but what was trained can be saved. */
+    readonly param?: (path: string) => OutParam;
     /** Kinds of its modules, with the roles that they fill; left out: not known. */
     readonly kinds?: ReadonlySet<string>;
   };

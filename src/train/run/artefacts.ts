@@ -81,6 +81,7 @@ export function outAdapters(
     const model = project.models.find((m) => m.name === name);
     if (model === undefined) throw new Bug(`attachments of ${name}, which is no model`);
     const own = reports.filter((a) => a.model === name);
+    const names = new Map(model.params.map((param) => [pathOf(param), param]));
     return {
       model: name,
       adapter: {
@@ -94,6 +95,7 @@ export function outAdapters(
           shapes: new Map(Object.entries(model.shapes)),
           ties: model.ties,
           copied: copiedIn(Object.keys(model.shapes), mappings),
+          param: (path) => param(names.get(path)!, value),
           kinds: new Set(Object.values(model.modules).flat()),
         },
       },
