@@ -73,6 +73,18 @@ describe("fields of stages", () => {
     ]);
   });
 
+  test("and of a method: names it does not have, and literals of another type", () => {
+    expect(
+      problems(
+        'import { LoRA } from "std/methods/lora"\nattach lora = LoRA(rank: "eight", alphaa: 16, dropout: true) to m.transformer.h[*].attn.c_attn',
+      ),
+    ).toEqual([
+      "P0203 LoRA has no `alphaa`",
+      'P0206 `rank` of LoRA must be int, this is the string "eight"',
+      "P0206 `dropout` of LoRA must be float, this is the bool true",
+    ]);
+  });
+
   test("what is left out, or `none`, is what the table says", () => {
     const project = compileText(HEAD + train("steps = 1\n  batch = none\n  checkpoint = { every: 5 }"));
     expect(project.problems).toEqual([]);

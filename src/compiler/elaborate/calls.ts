@@ -14,7 +14,7 @@ import { ordinalOf } from "./ordinals.ts";
 import { recordOf } from "./records.ts";
 import { fixed, type Here, Names, type Read, type Scope } from "./scope.ts";
 import { selectionOf } from "./select.ts";
-import { Signature } from "./signature.ts";
+import { coerceStatic, Signature } from "./signature.ts";
 import { Thunk } from "./thunk.ts";
 import {
   Applied,
@@ -121,13 +121,7 @@ export function apply(e: Elaborator, callee: Value, expr: ast.Call, scope: Scope
   if (callee instanceof WithGiven) return callInstance(e, callee.instance, args, expr, scope, scope.here.training, callee.given);
   if (callee instanceof Evaluated) return callInstance(e, callee.instance, args, expr, scope, false);
   if (callee instanceof MethodDecl) {
-    match(
-      e,
-      callee.name,
-      callee.decl.params.map((p) => p.name.text),
-      args,
-      expr.span,
-    );
+    checkOptions(e, callee, args, expr.span);
     return new Applied(callee, expr.args, scope, expr.span);
   }
   if (callee instanceof TypeDecl) {
@@ -141,6 +135,25 @@ export function apply(e: Elaborator, callee: Value, expr: ast.Call, scope: Scope
   }
   fail("P0206", expr.callee.span, `${describe(callee)} cannot be called`);
 }
+
+/**
+ * Names of what a method is given. Types are checked where it is attached, as values may depend on the place; where a name is wrong already that is not
+ * reached, so those of literals are told along with it.
+ */
+function checkOptions(e: Elaborator, method: MethodDecl, args: readonly Given[], span: Span): void {
+  const { params } = method.decl;
+  const faults = new Faults();
+  const names = params.map((p) => p.name.text);
+  const matched = match(e, method.name, names, args, span, undefined, [], faults);
+  if (faults.any)
+    for (const { name, type } of params) {
+      const g = matched.get(name.text);
+      if (g === undefined || type === undefined || !LITERALS.has(g.expr?.kind)) continue;
+      faults.try(() => coerceStatic(g.value(), type, method.scope, g.span, `\`${name.text}\` of ${method.name}`, e));
+    }
+  faults.end();
+}
+const LITERALS: ReadonlySet<ast.Expr["kind"] | undefined> = new Set<ast.Expr["kind"]>(["Number", "String", "Bool"]);
 
 function callBuiltin(e: Elaborator, f: Builtin, args: readonly Given[], expr: ast.Call, scope: Scope): Value {
   const rest = f.params.find((p) => p.rest);

@@ -53,6 +53,9 @@ export class Faults {
       return undefined;
     }
   }
+  get any(): boolean {
+    return this.found.length > 0;
+  }
   /** Throws what was found. */
   end(): void {
     const [first, ...rest] = this.found;
