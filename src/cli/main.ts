@@ -1,8 +1,12 @@
 #!/usr/bin/env node
 import module from "node:module";
+import { setFlagsFromString } from "node:v8";
 
 // what was compiled once is kept where this Node can (from 22.8 on); before anything else is loaded
 (module as { enableCompileCache?: () => void }).enableCompileCache?.();
+// A command runs much code a few times: what the engine's optimising compiler makes of it by its usual count (some 66 000) costs more than it saves. Loops that go
+// on get there a moment later; kernels are WebAssembly, which this says nothing of.
+setFlagsFromString("--interrupt-budget=600000");
 const [{ run }, { EXIT }, { processIo }] = await Promise.all([import("./app.ts"), import("./exit.ts"), import("./io.ts")]);
 
 // past `ulimit -f` a write fails (EFBIG), as on a full disk; without a listener the system would end the process in the middle

@@ -42,6 +42,19 @@ test("checking a file loads no reader of what it does not read, and no backend",
   for (const other of ["parquetReadObjects", "HubApiError", "openEngine"]) expect([other, holds(other)]).toEqual([other, false]);
 });
 
+test("few functions go through the optimising compiler for a command that ends at once", () => {
+  const { stdout, status } = spawnSync(
+    process.execPath,
+    ["--trace-opt", path.join(CLI, "main.js"), "check", "specs/examples/quickstart.peft"],
+    {
+      encoding: "utf8",
+    },
+  );
+  expect(status).toBe(0);
+  // by the engine's own count there are a hundred
+  expect(stdout.match(/completed optimizing/g)?.length ?? 0).toBeLessThan(40);
+});
+
 test("the help tells of all verbs", () => {
   const { stdout } = spawnSync(process.execPath, [path.join(CLI, "main.js"), "--help"], { encoding: "utf8" });
   const verbs = readFileSync(path.resolve(import.meta.dirname, "../../src/cli/app.ts"), "utf8").matchAll(

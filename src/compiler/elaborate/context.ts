@@ -54,10 +54,17 @@ export class Context {
     readonly mode: Mode,
     /** Seeds the draws, with the stage's name. */
     readonly seed: number,
-    readonly stage: string,
+    private readonly stageName: string,
     /** Which attachments count: those in the stage for what they say of the update, none in a bare trace. */
     readonly holds: (edit: Edit, name: string) => boolean,
   ) {}
+
+  /** Whether anything depends on the stage's name. */
+  named = false;
+  get stage(): string {
+    this.named = true;
+    return this.stageName;
+  }
 
   /** Sizes of columns, and what the program's shapes have made them equal to: the data then must have them so. */
   private readonly open = new Set<string>();

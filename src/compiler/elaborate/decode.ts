@@ -1,6 +1,6 @@
 import { type Dim, subDim, symbol } from "../../ir/dim.ts";
 import type { Result, Span } from "../../ir/graph.ts";
-import type { GenerateStage } from "../project.ts";
+import type { Entry, GenerateStage } from "../project.ts";
 import { Context, within } from "./context.ts";
 import type { Elaborator } from "./elaborator.ts";
 import { fail } from "./fault.ts";
@@ -19,8 +19,35 @@ const BEGUN = symbol("T");
 
 type Decoding = Pick<GenerateStage, "prefill" | "decode" | "front" | "begin">;
 
-/** The two graphs of generation: one for the text given, one for each token after it. What is kept between them are states that both name. */
+/** What was made for a model, by what is attached to it and by the beams. */
+const made = new WeakMap<Instance, Map<string, Decoding>>();
+
+/**
+ * The two graphs of generation: one for the text given, one for each token after it. What is kept between them are states that both name. Stages of a model to
+ * which nothing was attached in between have the same two; where something is drawn the stage's name is a part of them.
+ */
 export function decodeEntries(e: Elaborator, model: Instance, stage: string, beams: number, span: Span): Decoding {
+  // attachments only become more, and their sites in use fewer
+  const live = e.attachments.reduce((sum, { sites }) => sum + sites.filter((site) => !site.detached).length, 0);
+  const key = `${beams} ${e.attachments.length} ${live}`;
+  const before = made.get(model)?.get(key);
+  if (before !== undefined) return at(before, span);
+  const { named, ...decoding } = buildEntries(e, model, stage, beams, span);
+  if (!named) made.set(model, (made.get(model) ?? new Map<string, Decoding>()).set(key, decoding));
+  return decoding;
+}
+
+/** The same graphs of another stage: what they read is asked for there. */
+function at(decoding: Decoding, span: Span): Decoding {
+  const moved = (entry: Entry): Entry => ({ ...entry, columns: entry.columns.map((c) => (GIVEN.has(c.name) ? { ...c, span } : c)) });
+  return { ...decoding, prefill: moved(decoding.prefill), decode: moved(decoding.decode) };
+}
+
+/** Columns that the stage gives, and no line of a module declares. */
+const GIVEN: ReadonlySet<string> = new Set(["input_ids", "attention_mask", "decoder_input_ids"]);
+
+/** `named`: whether a draw reads the stage's name. */
+function buildEntries(e: Elaborator, model: Instance, stage: string, beams: number, span: Span): Decoding & { readonly named: boolean } {
   const inputs = inputsOf(model);
   if (!inputs.includes("input_ids") || !forwardOf(model.decl)?.results.some((r) => r.name.text === "logits"))
     fail("P0810", span, `${model.decl.name.text} cannot generate: it has no \`input_ids\` and \`logits\``);
@@ -39,7 +66,7 @@ export function decodeEntries(e: Elaborator, model: Instance, stage: string, bea
         return node;
       };
       const args = new Map<string, Thunk<Value>>();
-      const given = ["input_ids", "attention_mask", "decoder_input_ids"].filter((name) => inputs.includes(name));
+      const given = [...GIVEN].filter((name) => inputs.includes(name));
       const asked = new Set(mode === "decode" ? [written, apart ? "" : "attention_mask", "beam"] : given);
       for (const name of given) {
         const tokens = mode === "decode" && asked.has(name) ? 1 : name === written ? length : TEXT;
@@ -57,7 +84,7 @@ export function decodeEntries(e: Elaborator, model: Instance, stage: string, bea
           notes: ["`remember(x)` keeps what was made of it with the text given"],
         });
       e.note(ctx);
-      return { entry, remembered: ctx.remembered };
+      return { entry, remembered: ctx.remembered, named: ctx.named };
     });
   };
   const prefill = one("prefill");
@@ -67,7 +94,7 @@ export function decodeEntries(e: Elaborator, model: Instance, stage: string, bea
     const extra = axis === undefined ? 0 : subDim(node.type.shape[axis], length);
     if (typeof extra === "number" && extra > 0) front = extra;
   }
-  return { prefill: prefill.entry, decode: decode.entry, front, begin };
+  return { prefill: prefill.entry, decode: decode.entry, front, begin, named: prefill.named || decode.named };
 }
 
 /** What an encoder–decoder's text begins with, by its configuration. */
