@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Makes the texts of the examples from two of Debian's packages, both out of copyright:
+# Makes the texts of the examples from three of Debian's packages, none of them under copyright:
 #   bible-kjv  -> specs/pretrain/data/scripture.txt   the King James Bible (1611/1769), a verse a line; the bases are pre-trained on it
+#   dict-jargon -> specs/pretrain/data/jargon.txt     the Jargon File 4.4.7 (2003, in the public domain), a paragraph a line; the quickstart's base knows it too
 #   dict-devil -> specs/examples/data/corpus.txt      Ambrose Bierce, The Devil's Dictionary (1911), its definitions; the examples adapt to it
-# Needs: apt-get install bible-kjv dict-devil. The second file is in the repository, the first is made when a base is trained again.
+# Needs: apt-get install bible-kjv dict-jargon dict-devil. jargon.txt is made when a base is trained again, the others are in the repository.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 mkdir -p specs/pretrain/data specs/examples/data
@@ -15,4 +16,19 @@ zcat /usr/share/dictd/devil.dict.dz | awk '
   /^    / { if (line != "") print line; gsub(/^ +/, ""); line = $0; next }
   { line = (line == "" ? $0 : line " " $0) }
   END { if (line != "") print line }' | sed -E 's/[_]//g; s/ +/ /g' > specs/examples/data/corpus.txt
-wc specs/pretrain/data/scripture.txt specs/examples/data/corpus.txt
+# Definitions as "WORD, n. TEXT"; what is no sentence (tables, drawings, code) and coarse words are left out.
+zcat /usr/share/dictd/jargon.dict.dz | sed -E "s/[“”]/\"/g; s/[‘’´]/'/g; s/[{}]//g" | iconv -f utf8 -t ascii//TRANSLIT | awk '
+  function flush() {
+    if (line ~ /[a-z].*[.!?:;)"]/ && line !~ /[|<>=_~+*#\\^%$@]/) print (head != "" ? head ", " kind " " : "") line
+    if (line != "") { head = ""; kind = "" }
+    line = ""
+  }
+  /^\(TM\)/ { on = 1 }
+  !on { next }
+  /^[^ ]/ { flush(); head = $0; kind = ""; next }
+  /^ [^ ]/ { word = $NF; if (word ~ /^(n|v|vt|vi|adj|adv|interj|prov|excl)\.$/) kind = word; next }
+  /^ *$/ { flush(); next }
+  { sub(/^ +/, ""); line = (line == "" ? $0 : line " " $0) }
+  END { flush() }' | sed -E 's/^([^,]+),  /\1, n. /; s/\[[^]]*\] *//g; s/^([0-9]+\. |\/[^/]*\/ *)//; s/ +/ /g' | grep -E '^.{40,}' |
+  grep -viE '\b(rape|raping|raped|fuck|shit|crap|porn|sex|penis|nigger|faggot|ass|bitch)[a-z]*\b' > specs/pretrain/data/jargon.txt
+wc specs/pretrain/data/scripture.txt specs/pretrain/data/jargon.txt specs/examples/data/corpus.txt

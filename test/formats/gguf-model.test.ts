@@ -39,7 +39,7 @@ test("names, facts and vocabulary; matrices of GPT-2 turned, rows of LLaMA's hea
     "tokenizer.ggml.pre": "gpt-2",
     "general.file_type": { u32: 7 },
   });
-  expect((gpt2.facts["tokenizer.ggml.tokens"] as { strings: string[] }).strings).toHaveLength(2048);
+  expect((gpt2.facts["tokenizer.ggml.tokens"] as { strings: string[] }).strings).toHaveLength(8192);
   const one = (of: typeof gpt2, name: string) => of.tensors.find((t) => t.name === name)!;
   const up = one(gpt2, "blk.0.ffn_up.weight");
   const own = openCheckpoint(files, `${MODELS}/tiny-gpt2`)!;
