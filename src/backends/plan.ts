@@ -75,9 +75,9 @@ export function plan(inputs: readonly PlanInput[], options: PlanOptions, counted
     return s;
   };
   const tensors: Placed[] = [];
-  const put = (arena: ArenaName, offset: number, dtype: StorageType, shape: readonly number[]): number => {
+  const put = (arena: ArenaName, offset: number, dtype: StorageType, shape: readonly number[], name?: string): number => {
     const bytes = 4 * shape.reduce((a, b) => a * b, 1);
-    tensors.push({ arena, ...spaceOf(arena).place(offset), bytes, dtype, shape });
+    tensors.push({ ...(name !== undefined && { name }), arena, ...spaceOf(arena).place(offset), bytes, dtype, shape });
     return tensors.length - 1;
   };
 
@@ -112,7 +112,7 @@ export function plan(inputs: readonly PlanInput[], options: PlanOptions, counted
     }
     const kept: ArenaName = role === "state" ? "states" : updated.has(key) && !isDerived(name) ? "trained" : "frozen";
     const arena: ArenaName = kept === "frozen" && options.stream?.has(name) ? "file" : kept;
-    const t = put(arena, spaceOf(arena).append(4 * shape.reduce((a, b) => a * b, 1)), dtype, shape);
+    const t = put(arena, spaceOf(arena).append(4 * shape.reduce((a, b) => a * b, 1)), dtype, shape, name);
     shared.set(key, t);
     (role === "param" ? params : states).set(name, t);
     return t;
@@ -133,7 +133,8 @@ export function plan(inputs: readonly PlanInput[], options: PlanOptions, counted
 
   const counters = new Map<Node, number>();
   for (const m of counted.measures)
-    for (const n of [m.counts, m.flag]) counters.set(n, put("measures", spaceOf("measures").append(bytesOf(n)), "i32", sizes(n)));
+    for (const n of [m.counts, m.flag])
+      counters.set(n, put("measures", spaceOf("measures").append(bytesOf(n)), "i32", sizes(n), labelOf(n)));
 
   let io = 0;
   let activations = 0;
@@ -143,7 +144,7 @@ export function plan(inputs: readonly PlanInput[], options: PlanOptions, counted
     const ins = new Map<string, number>();
     const outs = new Map<string, number>();
     const ioSpace = new Space(options);
-    const ioPut = (n: Node, shape: readonly number[] = sizes(n)) => put("io", ioSpace.append(bytesOf(n)), n.type.dtype, shape);
+    const ioPut = (n: Node, name: string) => put("io", ioSpace.append(bytesOf(n)), n.type.dtype, sizes(n), name);
     const leaf = (n: Node): number => {
       let t = where.get(n);
       if (t !== undefined) return t;
@@ -154,7 +155,7 @@ export function plan(inputs: readonly PlanInput[], options: PlanOptions, counted
         const name = n.attrs.name as string;
         t = ins.get(name);
         if (t === undefined) {
-          t = ioPut(n);
+          t = ioPut(n, name);
           ins.set(name, t);
         }
       }
@@ -167,7 +168,7 @@ export function plan(inputs: readonly PlanInput[], options: PlanOptions, counted
     const copies: { from: Node; to: number; label: string }[] = [];
     for (const r of entry.results) {
       if (r.role === "output") {
-        if (!where.has(r.node)) where.set(r.node, ioPut(r.node));
+        if (!where.has(r.node)) where.set(r.node, ioPut(r.node, r.name));
         outs.set(r.name, where.get(r.node)!);
         continue;
       }
@@ -180,7 +181,7 @@ export function plan(inputs: readonly PlanInput[], options: PlanOptions, counted
     const inner = new Inner(entry.bodies, { options, table: (n) => absolute(table(n)) });
     const rooms = inner.rooms(steps, all);
     activations = Math.max(activations, allocate(all, spaceOf("activations")));
-    for (const [n, life] of lives) where.set(n, put("activations", life.offset, n.type.dtype, sizes(n)));
+    for (const [n, life] of lives) where.set(n, put("activations", life.offset, n.type.dtype, sizes(n), labelOf(n)));
     io = Math.max(io, ioSpace.end);
 
     const planned: PlannedStep[] = [];

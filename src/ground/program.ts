@@ -7,6 +7,8 @@ export type StorageType = "f32" | "i32" | "bool";
 
 /** Where a tensor lies: bytes `offset .. offset + bytes` of a page of an arena; row-major, packed. Booleans take 4 bytes (0 or 1). */
 export interface Placed {
+  /** Of what it holds: a parameter, a state, an input or an output; of an activation the path and the op that makes it. Ranges of other tensors have none. */
+  readonly name?: string | undefined;
   readonly arena: ArenaName;
   readonly page: number;
   readonly offset: number;

@@ -40,6 +40,14 @@ test("values that live at the same time never share a byte", () => {
   );
 });
 
+test("tensors have the names of what they hold", () => {
+  const at = new Builder({ path: "h.0.mlp" });
+  const y = at.dot(b.input("x", { dtype: "f32", shape: [4, 3] }), b.param("w", [3, 5]), { lhsContract: [1], rhsContract: [0] });
+  const z = at.dot(y, b.param("v", [5, 2]), { lhsContract: [1], rhsContract: [0] });
+  const { tensors } = planned({ results: [{ role: "output", name: "z", node: z }] });
+  expect(tensors.map((t) => `${t.arena}: ${t.name}`).sort()).toEqual(["activations: h.0.mlp dot", "frozen: v", "frozen: w", "io: x", "io: z"]);
+});
+
 /** Bytes of two places that overlap. */
 const overlap = (p: Placed, q: Placed): boolean =>
   p.arena === q.arena && p.page === q.page && p.offset < q.offset + q.bytes && q.offset < p.offset + p.bytes;

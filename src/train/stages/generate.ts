@@ -137,7 +137,7 @@ export async function openGenerator(
     if (value === undefined) return scores;
     throw blameHeld({ stage, what: "a token's score", value, params: Object.keys(built.program.params) }, host);
   };
-  const states = Object.entries(built.program.states).map(([name, index]) => ({ name, ...built.program.tensors[index] }));
+  const states = Object.entries(built.program.states).map(([name, index]) => ({ ...built.program.tensors[index], name }));
   const decoder = (ids: readonly number[], prompt: Prompt): Decoder => ({
     begin: async () => {
       // nothing of an earlier prompt may be seen; states that are no caches are attachments'
