@@ -45,7 +45,13 @@ test("tensors have the names of what they hold", () => {
   const y = at.dot(b.input("x", { dtype: "f32", shape: [4, 3] }), b.param("w", [3, 5]), { lhsContract: [1], rhsContract: [0] });
   const z = at.dot(y, b.param("v", [5, 2]), { lhsContract: [1], rhsContract: [0] });
   const { tensors } = planned({ results: [{ role: "output", name: "z", node: z }] });
-  expect(tensors.map((t) => `${t.arena}: ${t.name}`).sort()).toEqual(["activations: h.0.mlp dot", "frozen: v", "frozen: w", "io: x", "io: z"]);
+  expect(tensors.map((t) => `${t.arena}: ${t.name}`).sort()).toEqual([
+    "activations: h.0.mlp dot",
+    "frozen: v",
+    "frozen: w",
+    "io: x",
+    "io: z",
+  ]);
 });
 
 /** Bytes of two places that overlap. */
