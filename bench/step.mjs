@@ -50,7 +50,7 @@ train {
 `;
 
 /** Numbers of deviation 0.02, made faster than the program's own starting values. */
-function spread(shape) {
+export function spread(shape) {
   const out = new Float32Array(shape.reduce((a, b) => a * b, 1));
   for (let i = 0, x = 1; i < out.length; i++) {
     x = (Math.imul(x, 1664525) + 1013904223) | 0;
@@ -83,12 +83,15 @@ export async function openStep(engine, shape, rate, lora, quick = false) {
     ["B", shape.batch],
     ["S", shape.sequence],
   ]);
+  const started = performance.now();
   const built = await engine.build([{ name: "step", graph: entry.graph, sizes }], { trained: stage.trained, memory: engine.memory });
+  const compiled = performance.now();
   const session = await engine.open(built);
   const values = new ValueStore(project, () => undefined);
-  for (const name of Object.keys(built.program.params))
-    await session.write("param", name, quick && values.shape(name).length > 1 ? spread(values.shape(name)) : values.param(name));
+  const startOf = (name) => (quick && values.shape(name).length > 1 ? spread(values.shape(name)) : values.param(name));
+  for (const name of Object.keys(built.program.params)) await session.write("param", name, startOf(name));
   for (const name of Object.keys(built.program.states)) await session.write("state", name, values.state(name, sizes).values);
+  const times = { compile: compiled - started, load: performance.now() - compiled };
 
   const tokens = shape.batch * shape.sequence;
   const ids = Int32Array.from({ length: tokens }, (_, i) => (i * 7919 + ((i * i) % 101) * 31) % shape.vocabulary);
@@ -99,5 +102,5 @@ export async function openStep(engine, shape, rate, lora, quick = false) {
   }
   let made = 0;
   const run = async () => (await session.run("step", { ...inputs, step: made++, steps: 100 }, ["loss"])).loss[0];
-  return { run, session, built, stage, values, ids };
+  return { run, session, built, stage, values, startOf, ids, times };
 }

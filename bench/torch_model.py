@@ -1,4 +1,4 @@
-"""The GPT-2 that bench/processor.mjs and bench/gpu.mjs compare with, in PyTorch; `job`: its shape, whether LoRA is attached, the learning rate."""
+"""The GPT-2 that bench/table.mjs and bench/gpu.mjs compare with, in PyTorch; `job`: its shape, whether LoRA is attached, the learning rate."""
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
