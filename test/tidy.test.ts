@@ -226,17 +226,17 @@ const ALLOWED_NAMES: readonly string[] = [
   "src/compiler/elaborate/step.ts says causal_lm",
 ];
 
-/** Each one thing from its beginning to its end. */
-const LONG: readonly string[] = [
-  "src/backends/kernels/fuse.ts: fuse",
-  "src/backends/kernels/roots.ts: chooseRoots",
-  "src/backends/native/prelude.ts: functions",
-  "src/backends/plan.ts: plan",
-  "src/backends/webgpu/product.ts: printTiled",
-  "src/formats/pickle/machine.ts: runPickle",
-  "src/ir/passes/chunk/build.ts: buildLoop",
-  "src/node/native/library.ts: printLibrary",
-];
+/** Functions of more than a hundred lines, each with why it is whole. */
+const LONG: Readonly<Record<string, string>> = {
+  "src/backends/kernels/fuse.ts: fuse": "groups are found over sets that all its steps read and change",
+  "src/backends/kernels/roots.ts: chooseRoots": "rules that add roots to one set, in the order in which they count on each other",
+  "src/backends/native/prelude.ts: functions": "the text of functions in C",
+  "src/backends/plan.ts: plan": "places of all entries, over tables that they share",
+  "src/backends/webgpu/product.ts: printTiled": "the text of one kernel",
+  "src/formats/pickle/machine.ts: runPickle": "a case for each opcode",
+  "src/ir/passes/chunk/build.ts: buildLoop": "one loop, its body and its results made together",
+  "src/node/native/library.ts: printLibrary": "the text of a file in C",
+};
 
 test("the ten largest files", () => {
   const sizes = files.map((file) => ({ file, lines: texts.get(file)!.split("\n").length })).sort((a, b) => b.lines - a.lines);
@@ -248,9 +248,7 @@ test("the ten largest files", () => {
   );
   // the grammar, and its trees' types
   const GRAMMAR = ["grammar/cst.ts", "grammar/parser.ts", "src/compiler/ast.ts"];
-  // to be split
-  const LARGE = ["src/backends/torch/update.ts", "src/runtime/wasm/session.ts"];
-  expect(sizes.filter(({ file, lines }) => lines > 401 && !GRAMMAR.includes(file) && !LARGE.includes(file))).toEqual([]);
+  expect(sizes.filter(({ file, lines }) => lines > 401 && !GRAMMAR.includes(file))).toEqual([]);
 });
 
 test("no function is longer than a hundred lines, but for those named here", () => {
@@ -269,7 +267,7 @@ test("no function is longer than a hundred lines, but for those named here", () 
     visit(tree);
   }
   // one that became shorter is no longer named
-  expect(long.sort()).toEqual([...LONG]);
+  expect(long.sort()).toEqual(Object.keys(LONG).sort());
 });
 
 test("every folder of tests is in the table that says what it holds", () => {
