@@ -143,6 +143,19 @@ generate g { model = m  prompts = ["a"]  max_tokens = 4 }`);
       ),
     ).toBeUndefined();
   });
+
+  test("nor where places are counted from the mask (OPT)", async () => {
+    const project = compileText(`import { OPTForCausalLM } from "std/models/opt"
+model m = OPTForCausalLM(vocab_size: 30, hidden_size: 8, ffn_dim: 8, num_hidden_layers: 1, num_attention_heads: 2, max_position_embeddings: 8, word_embed_proj_dim: 8)
+generate g { model = m  prompts = ["a"]  max_tokens = 4 }`);
+    const { stage } = project.actions.find(({ kind }) => kind === "stage") as { stage: GenerateStage };
+    const tokenizer = { ids: {}, encode: (text: string) => Array.from(text, (c) => c.charCodeAt(0) - 96), decode: () => "" };
+    const host = { values: {}, engine: { build: () => Promise.reject(new Error("it went on")) } } as unknown as RunHost;
+    await expect(openGenerator(stage, host, tokenizer, [{ text: "abcde" }])).rejects.toThrow("it went on");
+    await expect(openGenerator(stage, host, tokenizer, [{ text: "abcdef" }])).rejects.toThrow(
+      'the prompt "abcdef" has 6 tokens and max_tokens = 4, but `m.model.decoder.embed_positions` has 10 rows',
+    );
+  });
 });
 
 /** What a masked model looks up, without the tokenizer that its objective asks for. */

@@ -82,6 +82,9 @@ function rangeOf(n: Node, sizes: Sizes, known: ReadonlyMap<Node, Range | undefin
       return both((a, b) => ({ low: Math.max(a.low, b.low), high: Math.max(a.high, b.high) }));
     case "min":
       return both((a, b) => ({ low: Math.min(a.low, b.low), high: Math.min(a.high, b.high) }));
+    // the place of the token that goes on: one of those that were counted
+    case "gather":
+      return of(0);
     case "neg": {
       const a = of(0);
       return a && { low: -a.high, high: -a.low };
