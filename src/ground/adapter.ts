@@ -39,11 +39,15 @@ export interface AdapterFile {
   /** Those of the heads that are tensors of their own, though the base may have them tied to another. */
   readonly apart: readonly string[];
   /**
-   * What the configuration names and the tensors lack among modules with weights, and the other way round; `undefined`: the layout names no
-   * modules.
+   * What the configuration names and the tensors lack among modules with weights, the other way round, and what is to be saved whole and is not there; `undefined`: the layout
+   * names no modules.
    */
   readonly elsewhere?:
-    | ((modules: readonly string[]) => { readonly missing: readonly string[]; readonly extra: readonly string[] })
+    | ((modules: readonly string[]) => {
+        readonly missing: readonly string[];
+        readonly extra: readonly string[];
+        readonly unsaved: readonly string[];
+      })
     | undefined;
   /** What objectives trained of their own: name of the parameter (`goal.crf.transitions`) to key. */
   readonly objectives: Readonly<Record<string, string>>;

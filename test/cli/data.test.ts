@@ -37,6 +37,17 @@ describe("data", () => {
       unread: ["label"],
     });
   });
+  test("conversations lie in a table of CSV too, as JSON", async () => {
+    const at = withRows([], 'chat("rows.csv")');
+    const quoted = JSON.stringify([
+      { role: "user", content: "hi" },
+      { role: "assistant", content: "yes" },
+    ]).replaceAll('"', '""');
+    at.put("rows.csv", `id,messages\n1,"${quoted}"\n`);
+    const { out } = await peftc(at, ["data", "main.peft"]);
+    expect(out).toMatch(/user: hi/);
+    expect(out).toMatch(/not used +id\n/);
+  });
   test("shows rows with what is learnt, lengths, and the line of each row", async () => {
     const at = withRows([answered("hi ", "yes"), answered("so\nwhat? ", "no")]);
     const { code, out, err } = await peftc(at, ["data", "main.peft"]);

@@ -167,3 +167,14 @@ describe("words that were added", () => {
     expect((await peftc(at, ["check", "less.peft"])).err).toMatch(/P0606[\s\S]*can be larger than the folder's, not smaller/);
   });
 });
+
+test("places that a folder names and has not, and the other way round, are told where it is loaded and where its values are taken", async () => {
+  const at = place();
+  adapter(at, "apart", { target_modules: ["c_proj"], modules_to_save: ["wpe"] }, {});
+  const told =
+    /(?=[\s\S]*P0608: apart: target_modules names `transformer.h.0.attn.c_proj` and \d+ more, and the weights have nothing)(?=[\s\S]*tensors for `transformer.h.0.attn.c_attn`, which target_modules does not name)(?=[\s\S]*P0608: apart: modules_to_save names `transformer.wpe`)/;
+  at.put("main.peft", `${HEAD}attach a = load("apart") to m\n${EVALUATE}`);
+  expect((await peftc(at, ["train", "main.peft", "--device", "reference"])).err).toMatch(told);
+  at.put("main.peft", `${HEAD}attach a = LoRA(rank: 2, alpha: 2) to m.transformer.h[0].attn.c_attn\n${EVALUATE}`);
+  expect((await peftc(at, ["eval", "main.peft", "--device", "reference", "--adapter", "apart"])).err).toMatch(told);
+});

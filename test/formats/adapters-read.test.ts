@@ -143,11 +143,12 @@ describe("PEFT's other spellings", () => {
   });
   test("what the configuration names and the tensors lack, and the other way round", () => {
     const of = (more: object) => made({ peft_type: "LORA", ...more }, pair)().elsewhere?.(["m.q", "m.k", "n.q"]);
-    expect(of({ target_modules: ["q"] })).toEqual({ missing: ["n.q"], extra: [] });
-    expect(of({ target_modules: ["k"] })).toEqual({ missing: ["m.k"], extra: ["m.q"] });
-    expect(of({ target_modules: "m\\..*" })).toEqual({ missing: ["m.k"], extra: [] });
-    expect(of({ target_modules: ["q"], exclude_modules: ["n.q"] })).toEqual({ missing: [], extra: [] });
-    expect(of({ target_modules: ["elsewhere"] })).toEqual({ missing: [], extra: [] });
+    expect(of({ target_modules: ["q"] })).toEqual({ missing: ["n.q"], extra: [], unsaved: [] });
+    expect(of({ target_modules: ["k"] })).toEqual({ missing: ["m.k"], extra: ["m.q"], unsaved: [] });
+    expect(of({ target_modules: "m\\..*" })).toEqual({ missing: ["m.k"], extra: [], unsaved: [] });
+    expect(of({ target_modules: ["q"], exclude_modules: ["n.q"] })).toEqual({ missing: [], extra: [], unsaved: [] });
+    expect(of({ target_modules: ["elsewhere"] })).toEqual({ missing: [], extra: [], unsaved: [] });
+    expect(of({ target_modules: ["m.q"], modules_to_save: ["n"] })).toEqual({ missing: [], extra: [], unsaved: ["n.q"] });
     expect(of({ target_modules: "all-linear" })).toBeUndefined();
   });
   test("copies of whole modules are tensors of their own, unless ties were to be kept", () => {

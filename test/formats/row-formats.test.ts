@@ -366,6 +366,12 @@ describe("nothing is dropped without a word", () => {
       { system: "a", messages: [{ role: "system", content: "b" }, user, says("yo")] },
       /^P0715.*the system's text in the messages is another/,
     ],
+    [
+      "messages as Python prints them",
+      { messages: "[{'role': 'user', 'content': \"it's\"}]" },
+      /^P0715.*line 1: messages is a list as Python prints it[\s\S]*json.dumps/,
+    ],
+    ["tools as Python prints them", { messages: [user, says("yo")], tools: "[{'type': 'function'}]" }, /^P0715.*tools is a list as Python/],
     ["tools that are none", { messages: [user, says("yo")], tools: "f" }, /^P0715.*tools is the string "f"/],
     ["a history that is none", { instruction: "a", output: "b", history: [["x"]] }, /^P0715.*turn 1 of history/],
     ["pairs for `jsonl`", { prompt: "a", chosen: "b", rejected: "c" }, /^P0703.*`chosen` beside `prompt`[\s\S]*`pairs`/],
@@ -379,6 +385,10 @@ describe("nothing is dropped without a word", () => {
     expect(refusal(() => table([{ chosen: "a" }], { make: "pairs" }))).toMatch(/^P0715.*rejected is missing/);
     expect(refusal(() => table([{ chosen: [user, says("a")], rejected: [user, says("a")] }], { make: "pairs" }))).toMatch(
       /^P0715.*the same conversation/,
+    );
+    const printed = "[{'role': 'assistant', 'content': 'a'}]";
+    expect(refusal(() => table([{ prompt: "a", chosen: printed, rejected: "b" }], { make: "pairs" }))).toMatch(
+      /^P0715.*chosen is a list as Python/,
     );
     // what the user says is no answer, and would be learnt as one
     const asks = (content: string) => [{ role: "user", content }, says("a")];

@@ -1,5 +1,6 @@
 import type { Span } from "../../ir/graph.ts";
 import { parse } from "../read/parse.ts";
+import { misplaced } from "../report/places.ts";
 import { attach, goesOn } from "./attach.ts";
 import type { Attachment } from "./attachment.ts";
 import type { Elaborator } from "./elaborator.ts";
@@ -176,15 +177,14 @@ function warnElsewhere(e: Elaborator, root: Instance, loaded: Loaded, span: Span
   const weighted = [...root.tree()].filter((i) =>
     [...i.slots].some(([name, slot]) => name === "weight" && slot.kind === "stored" && slot.storage.shape.length > 1),
   );
-  const found = loaded.file.elsewhere?.(weighted.map(({ path }) => path));
-  if (found === undefined) return;
-  const some = (paths: readonly string[]) => `\`${paths[0]}\`${paths.length > 1 ? ` and ${paths.length - 1} more` : ""}`;
-  const push = (message: string, note: string) =>
-    e.problems.push({ code: "P0608", severity: "warning", message: `${loaded.folder}: ${message}`, span, notes: [note] });
-  if (found.missing.length > 0)
-    push(`target_modules names ${some(found.missing)}, and the weights have nothing for it`, "nothing is adapted there, as in PEFT");
-  if (found.extra.length > 0)
-    push(`the weights have tensors for ${some(found.extra)}, which target_modules does not name`, "they act here; PEFT passes over them");
+  e.problems.push(
+    ...misplaced(
+      loaded.folder,
+      loaded.file,
+      weighted.map(({ path }) => path),
+      span,
+    ),
+  );
 }
 
 type Part = Loaded["file"]["parts"][number];

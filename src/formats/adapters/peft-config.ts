@@ -19,14 +19,14 @@ export const PROVENANCE: readonly string[] = [
   "modules_to_save",
 ];
 
+/** Paths of what a list of modules to save names, and of what is inside. */
+export const savedModules = (names: unknown) =>
+  (Array.isArray(names) ? names : []).map((name) => regex(`^(?:.*\\.)?${String(name)}(?:\\..*)?$`, "modules_to_save"));
+
 /** Weights of modules that PEFT copies to train them whole: they are tensors of their own, unless it was told to keep ties. */
 export function apartIn(config: JsonRecord, mapping: PeftMapping, heads: Readonly<Record<string, string>>): string[] {
   if (config.ensure_weight_tying === true) return [];
-  const named = [
-    ...(Array.isArray(config.modules_to_save) ? config.modules_to_save : []),
-    ...(own(mapping.save, String(config.task_type)) ?? []),
-  ];
-  const fits = named.map((name) => regex(`^(?:.*\\.)?${String(name)}(?:\\..*)?$`, "modules_to_save"));
+  const fits = [...savedModules(config.modules_to_save), ...savedModules(own(mapping.save, String(config.task_type)))];
   return Object.keys(heads).filter((head) => head.endsWith(".weight") && fits.some((fit) => fit.test(head.slice(0, -".weight".length))));
 }
 

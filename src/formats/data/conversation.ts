@@ -49,6 +49,32 @@ function listOf(value: Json | undefined): readonly Json[] | undefined {
   return Array.isArray(parsed) ? parsed : undefined;
 }
 
+/** How Python prints a list of messages, or one of tools. */
+const PRINTED = /^\s*\[\s*(?:array\(\[)?\{\s*(?:'(?:role|from|content|value|type|name)'|"(?:role|from|content|value|type|name)")\s*:/;
+const PRINTABLE = [
+  ...LISTS,
+  "prompt",
+  "completion",
+  "chosen",
+  "rejected",
+  "preferred_output",
+  "non_preferred_output",
+  "tools",
+  "functions",
+];
+
+/** P0715: messages as Python prints them (a table saved from pandas), which are no JSON; they would be read as a text. */
+export function refusePrinted(row: Row, file: string): void {
+  for (const name of PRINTABLE) {
+    const value = row.values[name];
+    if (typeof value !== "string" || !PRINTED.test(value) || jsonOf(value) !== undefined) continue;
+    throw placeOf(row, file).bad(
+      `${name} is a list as Python prints it, and no JSON: ${JSON.stringify(value.slice(0, 40))}`,
+      `write JSON before the table is saved, as in \`table["${name}"] = table["${name}"].map(json.dumps)\`; of a file that is there, \`ast.literal_eval\` makes lists again`,
+    );
+  }
+}
+
 const listName = (values: JsonRecord): string | undefined => LISTS.find((name) => listOf(values[name]) !== undefined);
 
 /** Whether the row holds messages: in a list of its own, or as prompt and completion. */

@@ -1,10 +1,11 @@
 /** Options with which an adapter was trained, and those of the attachments that take its values. */
-import type { Project, Static } from "../../compiler/project.ts";
+import type { ModelReport, Project, Static } from "../../compiler/project.ts";
+import { misplaced } from "../../compiler/report/places.ts";
 import type { Problem } from "../../compiler/report/problem.ts";
 import type { AdapterFolder } from "../../formats/adapters/folder.ts";
 import type { Mappings } from "../../formats/adapters/mapping.ts";
 
-/** Warns (P0699) of each option that is another in the file than in the folder: the same values act otherwise. What only leaves out by chance in training says nothing. */
+/** Warns of tensors that are elsewhere than the folder says (P0608), and (P0699) of each option that is another in the file than in the folder: the same values act otherwise. What only leaves out by chance in training says nothing. */
 export function contradictions(project: Project, folder: string, adapter: AdapterFolder, mappings: Mappings): Problem[] {
   const passing = new Set(mappings.lowRank.map(({ dropout }) => dropout));
   const found = new Map<string, Problem>();
@@ -20,7 +21,17 @@ export function contradictions(project: Project, folder: string, adapter: Adapte
           found.set(message, { code: "P0699", severity: "warning", message, span: a.span, notes });
         }
       }
-  return [...found.values()];
+  return [...found.values(), ...project.models.flatMap((model) => elsewhere(project, model, folder, adapter))];
+}
+
+/** P0608 of a model that takes the adapter's values, at what it attaches. */
+function elsewhere(project: Project, model: ModelReport, folder: string, adapter: AdapterFolder): Problem[] {
+  const takes = project.attachments.find(
+    (a) => a.model === model.name && adapter.parts.some(({ sites }) => sites.some(({ path }) => a.sites.some((s) => s.path === path))),
+  );
+  if (takes === undefined) return [];
+  const weighted = Object.keys(model.modules).filter((path) => (model.shapes[`${path}.weight`]?.length ?? 0) > 1);
+  return misplaced(folder, adapter, weighted, takes.span);
 }
 
 /** Numbers that went through f32 or a text are the same. */

@@ -4,7 +4,7 @@ import type { TableSpec } from "../../../ground/table.ts";
 import { Bug, InputError } from "../../../ir/errors.ts";
 import { isRecord } from "../../files.ts";
 import { hasTemplate } from "../chat-template.ts";
-import { type AskedForm, askedForm, isConversation, readPair, readTalk, type TalkOptions } from "../conversation.ts";
+import { type AskedForm, askedForm, isConversation, readPair, readTalk, refusePrinted, type TalkOptions } from "../conversation.ts";
 import type { RowPlan } from "../encode.ts";
 import { readJudged } from "../judged.ts";
 import { type Row, readCsv, readJsonLines } from "../records.ts";
@@ -30,8 +30,9 @@ export const csv = maker((path, { files }) => readCsv(files, path));
 /** Read before tables are made: see `loadRows`. */
 export const parquet = maker(fromParquet);
 
-/** Rows of a file, by its ending: Parquet, or else JSON Lines. */
+/** Rows of a file, by its ending: Parquet, CSV, or else JSON Lines. */
 export function readRows(path: string, kitchen: Kitchen): readonly Row[] {
+  if (path.endsWith(".csv")) return readCsv(kitchen.files, path);
   return path.endsWith(".parquet") ? fromParquet(path, kitchen) : readJsonLines(kitchen.files, path);
 }
 
@@ -42,11 +43,12 @@ export const speaks = ({ files, tokenizer, separate }: Kitchen): boolean =>
 /** What kinds of rows may be told to be: the usual is what they look like. */
 type As = "chat" | "pairs" | "judged" | undefined;
 
-/** P0700: no rows. `undefined`: no such part. */
+/** P0700: no rows. P0715: messages that are no JSON. `undefined`: no such part. */
 export function sourceOf(rows: readonly Row[], path: string, spec: TableSpec, kitchen: Kitchen, as?: As): Source | undefined {
   if (rows.length === 0) throw new InputError("P0700", `\`${path}\` has no rows`);
   const part = partOf(spec, rows.length);
   if (part === undefined) return undefined;
+  if (!given(spec.options.input)) for (const row of rows) refusePrinted(row, path);
   const shared = { file: path, part, packed: packingOf(spec), spec };
   const columns = [...new Set(rows.flatMap((row) => Object.keys(row.values)))];
   const without = (read: ReadonlySet<string>) => columns.filter((name) => !read.has(name) && rows.some((row) => row.values[name] !== null));

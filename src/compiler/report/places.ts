@@ -1,0 +1,24 @@
+/** What an adapter's configuration says of its places, beside where its tensors are. */
+import type { AdapterFile } from "../../ground/adapter.ts";
+import type { Span } from "../../ir/graph.ts";
+import type { Problem } from "./problem.ts";
+
+/** P0608, as warnings. `weighted`: the model's modules whose weight has two axes or more. */
+export function misplaced(folder: string, file: AdapterFile, weighted: readonly string[], span: Span): Problem[] {
+  const found = file.elsewhere?.(weighted);
+  if (found === undefined) return [];
+  const some = (paths: readonly string[]) => `\`${paths[0]}\`${paths.length > 1 ? ` and ${paths.length - 1} more` : ""}`;
+  const { missing, extra, unsaved } = found;
+  const said: readonly (readonly [readonly string[], string, string])[] = [
+    [missing, `target_modules names ${some(missing)}, and the weights have nothing for it`, "nothing is adapted there, as in PEFT"],
+    [extra, `the weights have tensors for ${some(extra)}, which target_modules does not name`, "they act here; PEFT passes over them"],
+    [
+      unsaved,
+      `modules_to_save names ${some(unsaved)}, and the weights have nothing for it`,
+      "the base's is taken; PEFT ends with an error at it",
+    ],
+  ];
+  return said.flatMap(([paths, message, note]) =>
+    paths.length === 0 ? [] : [{ code: "P0608", severity: "warning" as const, message: `${folder}: ${message}`, span, notes: [note] }],
+  );
+}
