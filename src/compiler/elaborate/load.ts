@@ -1,6 +1,6 @@
+import { misplaced } from "../../ground/misplaced.ts";
 import type { Span } from "../../ir/graph.ts";
 import { parse } from "../read/parse.ts";
-import { misplaced } from "../report/places.ts";
 import { attach, goesOn } from "./attach.ts";
 import type { Attachment } from "./attachment.ts";
 import type { Elaborator } from "./elaborator.ts";

@@ -8,8 +8,8 @@ import { AdapterFolder, checkTable, comparePaths, PartBuilder, type PartOfTensor
 import { takeGrouped } from "./grouped.ts";
 import { asInCheckpoints, type Mappings, type MethodMapping, type PeftMapping } from "./mapping.ts";
 import { readOptions, regex } from "./options.ts";
-import { apartIn, checkFields, isEmpty, same, savedModules, unknownType } from "./peft-config.ts";
-import { matchTargets } from "./targets.ts";
+import { apartIn, checkFields, isEmpty, same, unknownType } from "./peft-config.ts";
+import { placesIn } from "./peft-places.ts";
 import { fillThinned } from "./thinned.ts";
 import { makeView } from "./view.ts";
 
@@ -53,36 +53,6 @@ export function readPeft(path: string, config: JsonRecord, open: () => TensorSto
     store,
     views,
   );
-}
-
-/** Compares the sites with what the configuration names. Names of another spelling of the model's modules meet none, and say nothing. */
-function placesIn(
-  path: string,
-  config: JsonRecord,
-  parts: readonly AdapterPart[],
-  heads: Readonly<Record<string, string>>,
-  { methods }: PeftMapping,
-): AdapterFolder["elsewhere"] {
-  const target = config.target_modules;
-  if ((!Array.isArray(target) && typeof target !== "string") || target === "all-linear") return undefined;
-  const aside = (part: AdapterPart) => methods.some((m) => m.method === part.method && m.from === part.from && m.beside !== undefined);
-  const sites = parts.filter((part) => !aside(part)).flatMap((part) => part.sites);
-  const own = new Set(sites.flatMap((site) => [site.path, ...(site.also ?? [])]));
-  if (sites.some((site) => /[*:#]/.test(site.path))) return undefined;
-  const saved = savedModules(config.modules_to_save);
-  return (modules) => {
-    const { modules: named } = matchTargets(config, [...new Set([...modules, ...own])], `\`${path}\``, () => []);
-    const unsaved = modules.filter(
-      (module) => saved.some((fit) => fit.test(module)) && heads[`${module}.weight`] === undefined && !own.has(module),
-    );
-    if (named.length === 0) return { missing: [], extra: [], unsaved };
-    const wanted = new Set(named);
-    return {
-      missing: named.filter((module) => modules.includes(module) && !own.has(module)),
-      extra: [...own].filter((site) => !wanted.has(site)),
-      unsaved,
-    };
-  };
 }
 
 interface Read {

@@ -1,9 +1,9 @@
 /** Options with which an adapter was trained, and those of the attachments that take its values. */
 import type { ModelReport, Project, Static } from "../../compiler/project.ts";
-import { misplaced } from "../../compiler/report/places.ts";
 import type { Problem } from "../../compiler/report/problem.ts";
 import type { AdapterFolder } from "../../formats/adapters/folder.ts";
 import type { Mappings } from "../../formats/adapters/mapping.ts";
+import { misplaced } from "../../ground/misplaced.ts";
 
 /** Warns of tensors that are elsewhere than the folder says (P0608), and (P0699) of each option that is another in the file than in the folder: the same values act otherwise. What only leaves out by chance in training says nothing. */
 export function contradictions(project: Project, folder: string, adapter: AdapterFolder, mappings: Mappings): Problem[] {

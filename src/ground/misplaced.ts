@@ -1,10 +1,17 @@
 /** What an adapter's configuration says of its places, beside where its tensors are. */
-import type { AdapterFile } from "../../ground/adapter.ts";
-import type { Span } from "../../ir/graph.ts";
-import type { Problem } from "./problem.ts";
+import type { AdapterFile } from "./adapter.ts";
+import type { Span } from "./span.ts";
+
+interface Warning {
+  readonly code: "P0608";
+  readonly severity: "warning";
+  readonly message: string;
+  readonly span: Span;
+  readonly notes: readonly string[];
+}
 
 /** P0608, as warnings. `weighted`: the model's modules whose weight has two axes or more. */
-export function misplaced(folder: string, file: AdapterFile, weighted: readonly string[], span: Span): Problem[] {
+export function misplaced(folder: string, file: AdapterFile, weighted: readonly string[], span: Span): Warning[] {
   const found = file.elsewhere?.(weighted);
   if (found === undefined) return [];
   const some = (paths: readonly string[]) => `\`${paths[0]}\`${paths.length > 1 ? ` and ${paths.length - 1} more` : ""}`;
@@ -19,6 +26,8 @@ export function misplaced(folder: string, file: AdapterFile, weighted: readonly 
     ],
   ];
   return said.flatMap(([paths, message, note]) =>
-    paths.length === 0 ? [] : [{ code: "P0608", severity: "warning" as const, message: `${folder}: ${message}`, span, notes: [note] }],
+    paths.length === 0
+      ? []
+      : [{ code: "P0608" as const, severity: "warning" as const, message: `${folder}: ${message}`, span, notes: [note] }],
   );
 }
