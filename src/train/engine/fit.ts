@@ -18,7 +18,7 @@ export class Known {
     target: TargetOptions,
     shared: SharedKernels,
   ) {
-    this.peaks = new Peaks(compilation, target, shared);
+    this.peaks = new Peaks(compilation, () => this.usual, target, shared);
   }
   /** Without a budget. */
   get usual(): Compiled {
@@ -72,8 +72,7 @@ export class Unmet {
       const { total, arenas } = memoryOf((await this.plan(usual)).program);
       const least = this.entries.map((e) => {
         const { recompute } = e.usual;
-        const steps = recompute ? feasible(recompute) : [undefined];
-        return Math.min(...steps.map((step) => e.peaks.at(step).bytes));
+        return Math.min(...(recompute ? feasible(recompute).map((step) => e.peaks.bytes(step)) : [e.peaks.usualBytes]));
       });
       this.known = total - arenas.activations + Math.max(...least);
     }
@@ -108,6 +107,9 @@ export function mayImprove(made: Fitted | Unmet): boolean {
   return sum((r) => r.seconds * r.added) > DEAR * sum((r) => r.seconds);
 }
 
+/** Graphs of so many steps of a scale are held. */
+const RECENT = 2;
+
 interface Peak {
   readonly bytes: number;
   /** The share of the work that is repeated. */
@@ -118,17 +120,21 @@ interface Peak {
 
 /** Peaks of one entry by the step of its scale. Graphs that were looked at once may go: they are many, and large beside a small budget. */
 export class Peaks {
-  private readonly known = new Map<number | undefined, Peak & { readonly compiled: WeakRef<Compiled> }>();
+  private readonly known = new Map<number, Peak & { readonly compiled: WeakRef<Compiled> }>();
+  /** The last ones that were looked at: where a search ends, one of them is what it was for. */
+  private recent: readonly Compiled[] = [];
   constructor(
     private readonly compilation: Compilation,
+    private readonly usual: () => Compiled,
     private readonly target: TargetOptions,
     private readonly shared: SharedKernels,
   ) {}
-  /** `undefined`: without a budget. */
-  at(step: number | undefined): Peak {
+  at(step: number): Peak {
     let peak = this.known.get(step);
     if (!peak) {
-      const compiled = this.compilation.finish(step);
+      const usual = this.usual();
+      const compiled = step === usual.recompute?.step ? usual : this.compilation.finish(step);
+      this.recent = [...this.recent, compiled].slice(-RECENT);
       const { bytes, kernels } = outlook(compiled.graph, this.target, this.shared);
       peak = { bytes, kernels, added: compiled.recompute?.added ?? 0, compiled: new WeakRef(compiled) };
       this.known.set(step, peak);
@@ -137,6 +143,11 @@ export class Peaks {
   }
   bytes(step: number): number {
     return this.at(step).bytes;
+  }
+  /** Without a budget. */
+  get usualBytes(): number {
+    const { graph, recompute } = this.usual();
+    return recompute ? this.bytes(recompute.step) : outlook(graph, this.target, this.shared).bytes;
   }
   compiled(step: number): Compiled {
     return this.known.get(step)?.compiled.deref() ?? this.compilation.finish(step);
@@ -272,7 +283,7 @@ export async function front(slices: readonly (readonly Fitting[])[], target: Tar
     const usual = some.map((e) => e.usual);
     const { total, arenas } = memoryOf((await compileProgram(usual, target, true, shared)).program);
     if (largest === undefined) {
-      const bytes = some.map((e) => (e.usual.recompute ? e.peaks.at(undefined).bytes : 0));
+      const bytes = some.map((e) => (e.usual.recompute ? e.peaks.usualBytes : 0));
       largest = bytes.indexOf(Math.max(...bytes));
     }
     const scale = usual[largest]?.recompute;

@@ -58,8 +58,11 @@ export async function inParts(laid: LaidTrain, built: Built, lay: Lay, build: Bu
     const least = built.smallest && parts.length > 0 ? await inRows(1) : undefined;
     if (least?.built.smallest) return { ...whole, smallest: Math.min(await least.built.smallest(), await built.smallest!()), least };
     let best = built.smallest ? undefined : whole;
+    let [larger, large]: [InParts | undefined, InParts] = [undefined, whole];
     for (const rows of parts) {
+      if (best !== undefined && larger !== undefined && unrepeated(rows, larger, large) >= secondsOf(best)) break;
       const part = await inRows(rows);
+      [larger, large] = [large, part];
       if (part.built.smallest) continue;
       // smaller parts only read the weights more often from here on
       if (best !== undefined && secondsOf(part) >= secondsOf(best)) break;
@@ -122,6 +125,17 @@ export async function partedFront(
 
 /** Seconds of an update of the first table's full batches, by the cost model. */
 const secondsOf = ({ accumulate, built: { seconds } }: InParts): number => (seconds.step ?? seconds.gradients ?? 0) * accumulate;
+
+/**
+ * Seconds of an update, so many rows at a time, if nothing were repeated: as two larger parts say how much of a run's time goes with its rows, and how much is the
+ * same for any number of them.
+ */
+function unrepeated(rows: number, larger: InParts, large: InParts): number {
+  const run = ({ built: { seconds, recomputed } }: InParts): number =>
+    (seconds.step ?? seconds.gradients ?? 0) / (1 + (recomputed.step ?? recomputed.gradients ?? 0));
+  const row = (run(larger) - run(large)) / (larger.batch - large.batch);
+  return ((run(large) - row * (large.batch - rows)) * large.accumulate * large.batch) / rows;
+}
 
 /** Parts of a batch that it consists of, the largest first. */
 const divisors = (n: number): number[] => Array.from({ length: n >> 1 }, (_, i) => (n >> 1) - i).filter((d) => n % d === 0);
