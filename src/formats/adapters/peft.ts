@@ -44,7 +44,10 @@ export function readPeft(path: string, config: JsonRecord, open: () => TensorSto
       parts: made,
       heads,
       apart: apartIn(complete, mapping, heads),
-      elsewhere: mapping.layout === "modules" && mapping.last === undefined ? placesIn(path, complete, made, heads, mapping) : undefined,
+      elsewhere:
+        mapping.layout === "modules" && mapping.last === undefined
+          ? placesIn(path, complete, made, { ...named, ...heads }, mapping)
+          : undefined,
       copies,
       config,
       unknownFields,
