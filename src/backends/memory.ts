@@ -32,14 +32,14 @@ function textsOf(shared: SharedKernels) {
 }
 
 /** Kernels that are functions over byte addresses in one memory. */
-export abstract class MemoryPrinter implements Printer {
+export abstract class MemoryPrinter<O extends { readonly workers: number }> implements Printer {
   protected readonly known = new Map<string, { kernel: Kernel; printed: Printed; loops: LoopLanguage; labels: Set<string> }>();
   private readonly names = new Names();
   private readonly made: ReturnType<typeof textsOf>;
   /** Bytes that each worker needs. */
   private scratch = 0;
   constructor(
-    private readonly workers: number,
+    protected readonly options: O,
     private readonly unread: boolean,
     shared: SharedKernels,
   ) {
@@ -97,7 +97,8 @@ export abstract class MemoryPrinter implements Printer {
     return [...this.known.values()].map((k) => k.kernel);
   }
   async finish(arenas: Arena[]): Promise<Code> {
-    arenas.push({ name: "scratch", workers: this.workers, pages: [this.scratch * this.workers + SLACK] });
+    const { workers } = this.options;
+    arenas.push({ name: "scratch", workers, pages: [this.scratch * workers + SLACK] });
     if (this.unread) return {};
     checkSize(arenas, WASM_BYTES, "a WebAssembly memory");
     return this.code(arenas);

@@ -2,7 +2,6 @@
 import type { Backend, Code, TargetOptions } from "../backend.ts";
 import { describeKernel } from "../kernels/describe.ts";
 import type { LoopLanguage } from "../kernels/kernel.ts";
-import type { SharedKernels } from "../kernels/shared.ts";
 import { MEMORY_LIMITS, MemoryPrinter, type Printed } from "../memory.ts";
 import { filesOf } from "./files.ts";
 import { type FileKernel, printKernel } from "./print.ts";
@@ -18,14 +17,7 @@ export const native: Backend<Options> = {
   printer: (options, unread, shared) => new NativePrinter(options, unread, shared),
 };
 
-class NativePrinter extends MemoryPrinter {
-  constructor(
-    private readonly options: Options,
-    unread: boolean,
-    shared: SharedKernels,
-  ) {
-    super(options.workers, unread, shared);
-  }
+class NativePrinter extends MemoryPrinter<Options> {
   protected textOf(kernel: LoopLanguage): Omit<Printed, "name"> {
     return printKernel(kernel, this.options.machine);
   }

@@ -4,7 +4,6 @@ import type { Arena } from "../../ground/program.ts";
 import type { Backend, Code, TargetOptions } from "../backend.ts";
 import { headOf } from "../kernels/describe.ts";
 import type { LoopLanguage } from "../kernels/kernel.ts";
-import type { SharedKernels } from "../kernels/shared.ts";
 import { MEMORY_LIMITS, MemoryPrinter, type Printed } from "../memory.ts";
 import { assemble } from "./assemble.ts";
 import { printKernel, printModule } from "./print.ts";
@@ -20,14 +19,7 @@ export const wasm: Backend<Options> = {
   printer: (options, unread, shared) => new WasmPrinter(options, unread, shared),
 };
 
-class WasmPrinter extends MemoryPrinter {
-  constructor(
-    private readonly options: Options,
-    unread: boolean,
-    shared: SharedKernels,
-  ) {
-    super(options.workers, unread, shared);
-  }
+class WasmPrinter extends MemoryPrinter<Options> {
   protected textOf(kernel: LoopLanguage): Omit<Printed, "name"> {
     return printKernel(kernel, this.options.arithmetic === "relaxed");
   }
