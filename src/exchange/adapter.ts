@@ -5,9 +5,11 @@ import { evaluate } from "../formats/adapters/expression.ts";
 import { type AdapterFolder, rolesIn } from "../formats/adapters/folder.ts";
 import type { Mappings, MethodMapping, PeftMapping } from "../formats/adapters/mapping.ts";
 import { readOptions, regex } from "../formats/adapters/options.ts";
+import { checkKinds } from "../formats/adapters/peft-config.ts";
 import { type Matched, matchTargets } from "../formats/adapters/targets.ts";
 import { isRecord, type Json, type JsonRecord } from "../formats/files.ts";
 import type { Chosen } from "../ground/adapter.ts";
+import { linearOf } from "../ground/misplaced.ts";
 import { InputError } from "../ir/errors.ts";
 import { own } from "../ir/own.ts";
 import { methodOf, targetOf } from "./library.ts";
@@ -64,6 +66,7 @@ export function placedByConfig(given: JsonRecord, mappings: Mappings, model: Mod
     throw new InputError("P0662", `${what}: ${type} is no type of adapter that is built`, [
       `built are ${[...mappings.peft.keys()].join(", ")}`,
     ]);
+  checkKinds(what, given, mapping.methods, mapping.fields);
   const config: JsonRecord = { ...mapping.fields, ...given };
   const all = mapping.methods.filter((m) => !m.writeOnly && (mapping.layout === "table" || said(m, config)));
   const methods = all.filter((m) => m.beside === undefined);
@@ -177,13 +180,9 @@ function targets(config: JsonRecord, mapping: PeftMapping, paths: readonly strin
 
 /** Every product but the one to the vocabulary, and of classifiers but the head. */
 function allLinear(paths: readonly string[], model: ModelReport, task: string): string[] {
-  const vocabulary = model.config.vocab_size;
   const heads = ["score", "classifier"];
-  return paths.filter((path) => {
-    if (!model.modules[path].includes("Linear")) return false;
-    if (task === "SEQ_CLS" && heads.includes(path)) return false;
-    return typeof vocabulary !== "number" || !model.shapes[`${path}.weight`]?.includes(vocabulary);
-  });
+  const modules = paths.map((path) => ({ path, kinds: model.modules[path], shape: model.shapes[`${path}.weight`] ?? [] }));
+  return linearOf(modules, model.config.vocab_size).filter((path) => task !== "SEQ_CLS" || !heads.includes(path));
 }
 
 /** Sites gathered by equal methods and options. */

@@ -40,10 +40,13 @@ export interface AdapterFile {
   readonly apart: readonly string[];
   /**
    * What the configuration names and the tensors lack among modules with weights, the other way round, and what is to be saved whole and is not there; `undefined`: the layout
-   * names no modules.
+   * names no modules. `linear`: those that are products and do not give the words.
    */
   readonly elsewhere?:
-    | ((modules: readonly string[]) => {
+    | ((
+        modules: readonly string[],
+        linear: readonly string[],
+      ) => {
         readonly missing: readonly string[];
         readonly extra: readonly string[];
         readonly unsaved: readonly string[];

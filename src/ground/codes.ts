@@ -248,6 +248,7 @@ export const codes = {
   P0828: "A number that a run makes between stages is asked for outside a run.",
   P0829: "Another run is at work in a folder.",
   P0830: "No stage has the name that is asked for.",
+  P0831: "The numbers that a stage left are not as it wrote them.",
 
   // ── memory, devices, values that are not finite ────────────────────────────────────────────────
   P0901: "A step needs more memory than is allowed.",

@@ -10,9 +10,26 @@ interface Warning {
   readonly notes: readonly string[];
 }
 
-/** P0608, as warnings. `weighted`: the model's modules whose weight has two axes or more. */
-export function misplaced(folder: string, file: AdapterFile, weighted: readonly string[], span: Span): Warning[] {
-  const found = file.elsewhere?.(weighted);
+/** A module with the shape of its weight, and all that it may be called. */
+export interface Weighted {
+  readonly path: string;
+  readonly kinds: readonly string[];
+  readonly shape: readonly number[];
+}
+
+/** What `all-linear` means: every product but the one to the words. */
+export const linearOf = (modules: readonly Weighted[], words: unknown): string[] =>
+  modules
+    .filter(({ kinds, shape }) => kinds.includes("Linear") && !(typeof words === "number" && shape.includes(words)))
+    .map(({ path }) => path);
+
+/** P0608, as warnings. `modules`: the model's, `words`: how many its vocabulary has, if it has one. */
+export function misplaced(folder: string, file: AdapterFile, modules: readonly Weighted[], words: unknown, span: Span): Warning[] {
+  const weighted = modules.filter(({ shape }) => shape.length > 1);
+  const found = file.elsewhere?.(
+    weighted.map(({ path }) => path),
+    linearOf(weighted, words),
+  );
   if (found === undefined) return [];
   const some = (paths: readonly string[]) => `\`${paths[0]}\`${paths.length > 1 ? ` and ${paths.length - 1} more` : ""}`;
   const { missing, extra, unsaved } = found;

@@ -16,21 +16,26 @@ const EVALUATE = `evaluate e { objective = causal_lm(m)  ${DATA} }\n`;
 const PREFIX = "base_model.model.";
 
 /** An adapter's folder with a LoRA that changes nothing, and these tensors, shifted copies of the base's table. */
-function adapter(at: Place, name: string, config: object, heads: Readonly<Record<string, { rows: number; shift: number }>>): void {
+function adapter(
+  at: Place,
+  name: string,
+  config: object,
+  heads: Readonly<Record<string, { rows: number; shift: number }>>,
+  layers = [0],
+): void {
   const base = openSafetensors(at.files, "models/tiny/model.safetensors").read("transformer.wte.weight");
   const out: OutTensor[] = [
-    {
-      name: `${PREFIX}transformer.h.0.attn.c_attn.lora_A.weight`,
-      shape: [2, EMBED],
-      dtype: "F32",
-      values: () => new Float32Array(2 * EMBED),
-    },
-    {
-      name: `${PREFIX}transformer.h.0.attn.c_attn.lora_B.weight`,
-      shape: [3 * EMBED, 2],
-      dtype: "F32",
-      values: () => new Float32Array(6 * EMBED),
-    },
+    ...layers.flatMap((layer): OutTensor[] =>
+      [
+        { name: "lora_A", shape: [2, EMBED] },
+        { name: "lora_B", shape: [3 * EMBED, 2] },
+      ].map(({ name, shape }) => ({
+        name: `${PREFIX}transformer.h.${layer}.attn.c_attn.${name}.weight`,
+        shape,
+        dtype: "F32",
+        values: () => new Float32Array(shape[0] * shape[1]),
+      })),
+    ),
     ...Object.entries(heads).map(
       ([path, { rows, shift }]): OutTensor => ({
         name: `${PREFIX}${path}`,
@@ -166,6 +171,17 @@ describe("words that were added", () => {
     at.put("less.peft", `${HEAD.replace("GPT2LMHeadModel from", "GPT2LMHeadModel(vocab_size: 200) from")}`);
     expect((await peftc(at, ["check", "less.peft"])).err).toMatch(/P0606[\s\S]*can be larger than the folder's, not smaller/);
   });
+});
+
+test("options that differ by module in a folder, and not in the file, are told where its values are taken", async () => {
+  const at = place();
+  adapter(at, "forms", { target_modules: ["c_attn"], alpha_pattern: { "h.1.attn.c_attn": 8 } }, {}, [0, 1]);
+  at.put("main.peft", `${HEAD}attach a = LoRA(rank: 2, alpha: 2) to m.transformer.h[*].attn.c_attn\n${EVALUATE}`);
+  const { code, err } = await peftc(at, ["eval", "main.peft", "--device", "reference", "--adapter", "forms"]);
+  expect([code, err]).toEqual([
+    1,
+    expect.stringMatching(/P0690: `forms` holds LoRA in 2 forms[\s\S]*LoRA\(alpha: 8\) at `transformer.h.1[\s\S]*load\("forms"\)/),
+  ]);
 });
 
 test("places that a folder names and has not, and the other way round, are told where it is loaded and where its values are taken", async () => {

@@ -141,15 +141,24 @@ describe("PEFT's other spellings", () => {
     expect(ranked({ r: 8 })).toMatch(/^P0666\n.*says r = 8, and `lora_A.weight` at `m.q` has rank 2\n.*alpha over the rank/);
     expect(ranked({ r: 2, rank_pattern: { "m.q": 3 } })).toMatch(/^P0666\n.*r = 3/);
   });
+  test("a field of another kind than PEFT's default is refused, with what to write", () => {
+    const odd = (more: object) => refusal(made({ peft_type: "LORA", r: 2, lora_alpha: 4, ...more }, pair));
+    expect(odd({ lora_alpha: "16" })).toMatch(/^P0661\n.*lora_alpha is the string "16" where a number is wanted\nwrite 16 without quotes/);
+    expect(odd({ r: "2" })).toMatch(/^P0661\n.*r is the string/);
+    expect(odd({ lora_dropout: null })).toMatch(/^P0661\n.*lora_dropout is null where a number is wanted\nthe default is 0/);
+    expect(odd({ use_rslora: "false" })).toMatch(/^P0661\n.*use_rslora is the string "false" where true or false/);
+    expect(odd({ alpha_pattern: { q: "8" } })).toMatch(/^P0661\n.*alpha_pattern for "q" is the string "8"/);
+    expect(odd({ use_rslora: null })).toBe("nothing was refused");
+  });
   test("what the configuration names and the tensors lack, and the other way round", () => {
-    const of = (more: object) => made({ peft_type: "LORA", ...more }, pair)().elsewhere?.(["m.q", "m.k", "n.q"]);
+    const of = (more: object) => made({ peft_type: "LORA", ...more }, pair)().elsewhere?.(["m.q", "m.k", "n.q"], ["m.q", "m.k"]);
     expect(of({ target_modules: ["q"] })).toEqual({ missing: ["n.q"], extra: [], unsaved: [] });
     expect(of({ target_modules: ["k"] })).toEqual({ missing: ["m.k"], extra: ["m.q"], unsaved: [] });
     expect(of({ target_modules: "m\\..*" })).toEqual({ missing: ["m.k"], extra: [], unsaved: [] });
     expect(of({ target_modules: ["q"], exclude_modules: ["n.q"] })).toEqual({ missing: [], extra: [], unsaved: [] });
     expect(of({ target_modules: ["elsewhere"] })).toEqual({ missing: [], extra: [], unsaved: [] });
     expect(of({ target_modules: ["m.q"], modules_to_save: ["n"] })).toEqual({ missing: [], extra: [], unsaved: ["n.q"] });
-    expect(of({ target_modules: "all-linear" })).toBeUndefined();
+    expect(of({ target_modules: "all-linear" })).toEqual({ missing: ["m.k"], extra: [], unsaved: [] });
   });
   test("copies of whole modules are tensors of their own, unless ties were to be kept", () => {
     const heads = { ...pair, "base_model.model.lm_head.weight": [3, 4], "base_model.model.n.bias": [3] };

@@ -5,6 +5,7 @@ import { readProvenance } from "../../src/formats/adapters/provenance.ts";
 import { readAdapter } from "../../src/formats/adapters/read.ts";
 import { readSetup } from "../../src/formats/adapters/setup.ts";
 import { openCheckpoint } from "../../src/formats/checkpoint.ts";
+import { makeSource, makeTable } from "../../src/formats/data/make.ts";
 import { pythonJson } from "../../src/formats/files.ts";
 import { MemoryFiles } from "../../src/formats/memory.ts";
 import type { TensorStore } from "../../src/formats/safetensors/read.ts";
@@ -12,6 +13,7 @@ import { writeSafetensors } from "../../src/formats/safetensors/write.ts";
 import { loadTokenizer } from "../../src/formats/tokenizer/tokenizer.ts";
 import { readCheckpoint } from "../../src/train/run/checkpoint.ts";
 import { crc32, sumsIn } from "../../src/train/run/checksum.ts";
+import { metricsIn, resultsIn } from "../../src/train/run/results.ts";
 import { sentencePiece } from "../formats/sentencepiece-file.ts";
 import { type Stored, torchZip } from "../formats/torch-file.ts";
 import type { Reader } from "./readers.ts";
@@ -317,6 +319,11 @@ const MANIFEST = {
   },
 };
 
+const call = (make: string) => ({ make, args: ["m"], options: {}, part: "main" }) as never;
+function numbers(read: Readonly<Record<string, number>>): void {
+  for (const [name, value] of Object.entries(read)) if (typeof value !== "number") throw new Error(`${name} is ${value}`);
+}
+
 /** With sums that are right, as somebody who means to deceive would write them. */
 function readManifest(bytes: Uint8Array): unknown {
   const files = new MemoryFiles([["m/checkpoint-4/parameters.safetensors", adapterWeights({ p: [2] })]]);
@@ -443,6 +450,34 @@ export function folderReaders(mappings: Mappings): Readonly<Record<string, Reade
       runs: 50,
       seeds: [JSON.stringify(PROVENANCE)],
       read: inFolder("peftc.json", [], (files) => readProvenance(files, "m")),
+    },
+    "finished.json": {
+      text: true,
+      runs: 40,
+      seeds: ['{"format": "peftc-run", "version": 1, "steps": 8, "results": {"loss": 2.5, "after/loss": 1e-3, "updates": 8}}'],
+      read: inFolder("finished.json", [], (files) => numbers(resultsIn(files, "m"))),
+    },
+    "metrics.json": {
+      text: true,
+      runs: 40,
+      seeds: ['{"loss": 2.5, "accuracy": 1, "f1/yes": 0.25}'],
+      read: inFolder("metrics.json", [], (files) => numbers(metricsIn(files, "m/metrics.json"))),
+    },
+    "predictions.jsonl": {
+      text: true,
+      runs: 60,
+      seeds: ['{"row": 0, "logits": [0.5, -1], "predicted": 1}\n{"row": 1, "logits": [0.25, 1e-3], "predicted": 0}\n'],
+      read: inFolder("predictions.jsonl", [], (files) =>
+        makeTable(call("predicted"), { files, tokenizer: undefined, sequence: undefined }),
+      ),
+    },
+    "samples.jsonl": {
+      text: true,
+      runs: 60,
+      seeds: [
+        '{"row": 0, "prompt": "a b", "text": "c"}\n{"row": 0, "prompt": "a b", "text": "ab", "messages": [{"role": "user", "content": "a b"}]}\n',
+      ],
+      read: inFolder("samples.jsonl", [], (files) => makeSource(call("generated"), { files, tokenizer: undefined, sequence: undefined })),
     },
     "peftc_state.json": { text: true, runs: 50, seeds: [JSON.stringify(MANIFEST)], read: readManifest },
   };

@@ -7,6 +7,7 @@ import type { Elaborator } from "./elaborator.ts";
 import { fail } from "./fault.ts";
 import { Instance } from "./instance.ts";
 import { fromJson, ties } from "./models.ts";
+import { kindsOf } from "./roles.ts";
 import { fixed, Names } from "./scope.ts";
 import { asSelection } from "./select.ts";
 import { Storage } from "./storage.ts";
@@ -174,17 +175,12 @@ function onceEach(heads: Loaded["file"]["heads"], alike: ReadonlyMap<string, str
 
 /** P0608: the tensors are not at the places that the adapter's configuration names. */
 function warnElsewhere(e: Elaborator, root: Instance, loaded: Loaded, span: Span): void {
-  const weighted = [...root.tree()].filter((i) =>
-    [...i.slots].some(([name, slot]) => name === "weight" && slot.kind === "stored" && slot.storage.shape.length > 1),
-  );
-  e.problems.push(
-    ...misplaced(
-      loaded.folder,
-      loaded.file,
-      weighted.map(({ path }) => path),
-      span,
-    ),
-  );
+  const modules = [...root.tree()].map((i) => {
+    const weight = i.slots.get("weight");
+    return { path: i.path, kinds: kindsOf(i), shape: weight?.kind === "stored" ? weight.storage.shape : [] };
+  });
+  const words = e.models.find((m) => m.instance === root)?.report.config.vocab_size;
+  e.problems.push(...misplaced(loaded.folder, loaded.file, modules, words, span));
 }
 
 type Part = Loaded["file"]["parts"][number];

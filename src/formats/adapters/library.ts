@@ -9,6 +9,7 @@ import { evaluate } from "./expression.ts";
 import { AdapterFolder, checkTable, comparePaths, PartBuilder, type PartOfTensor } from "./folder.ts";
 import type { LibraryMapping, Mappings } from "./mapping.ts";
 import { readOptions } from "./options.ts";
+import { checkKinds } from "./peft-config.ts";
 import { makeView } from "./view.ts";
 
 /** Errors as in `readAdapter`. */
@@ -25,6 +26,7 @@ export function readLibrary(files: Files, folder: string, config: JsonRecord, st
   const used = new Set<string>();
   for (const one of (union ? unionOf(inner, path) : [inner]).map((c) => completed(c, config.version, mappings))) {
     for (const mapping of chosen(one, mappings, path)) {
+      checkKinds(`\`${path}\``, one, [mapping], mappings.architectures.get(mapping.architecture ?? "")?.fields ?? {});
       const kind = mapping.places === undefined ? undefined : new RegExp(mapping.places);
       const places = (place: string) => (kind?.test(place) ?? true) && (!union || isMeant(mapping, one, place, model));
       const reading: Reading = { mapping, config: one, outer, name, path, store, parts, views, used, places };

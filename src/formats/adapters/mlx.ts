@@ -20,9 +20,13 @@ export function readMlx(path: string, config: JsonRecord, store: TensorStore, ma
       `built are ${mappings.lowRank.flatMap((m) => m.mlx ?? []).join(", ")}`,
     ]);
   const given = config.lora_parameters;
-  if (!isRecord(given) || typeof given.scale !== "number")
+  if (!isRecord(given))
     throw new InputError("P0661", `\`${path}\`: lora_parameters is ${describe(given)} where a rank and a scale are wanted`);
+  if (typeof given.scale !== "number")
+    throw new InputError("P0661", `\`${path}\`: lora_parameters.scale is ${describe(given.scale)} where a number is wanted`);
   const { scale, dropout } = given;
+  if (dropout !== undefined && dropout !== null && typeof dropout !== "number")
+    throw new InputError("P0661", `\`${path}\`: lora_parameters.dropout is ${describe(dropout)} where a number is wanted`);
   const sites = new Map<string, Map<string, string>>();
   for (const key of store.tensors.keys()) {
     const found = /^(.*)\.(lora_a|lora_b|m)$/.exec(key);

@@ -2,8 +2,8 @@
 
 import { InputError } from "../../ir/errors.ts";
 import { own } from "../../ir/own.ts";
-import type { Json, JsonRecord } from "../files.ts";
-import type { Mappings, PeftMapping } from "./mapping.ts";
+import { describe, isRecord, type Json, type JsonRecord } from "../files.ts";
+import type { Mappings, OptionMapping, PeftMapping } from "./mapping.ts";
 import { regex } from "./options.ts";
 
 /** Fields that say where an adapter came from or how to load it, not what it computes. */
@@ -50,8 +50,39 @@ export function same(a: Json | undefined, b: Json | undefined): boolean {
   return (isEmpty(a) && isEmpty(b)) || JSON.stringify(a) === JSON.stringify(b);
 }
 
+/** P0661: a field that tells a method's option is of another kind than its default, such as a number in quotes. `what` names the file, `fields` are the defaults. */
+export function checkKinds(
+  what: string,
+  config: JsonRecord,
+  methods: readonly { readonly options: Readonly<Record<string, OptionMapping>> }[],
+  fields: JsonRecord,
+): void {
+  const options = methods.flatMap((method) => Object.values(method.options)).flatMap((option) => [option, ...(option.first ?? [])]);
+  for (const { field, pattern, named, numeric, equals, matches, reduces } of options) {
+    const wanted = field === undefined ? undefined : own(fields, field);
+    const kind = typeof wanted;
+    if ((kind !== "number" && kind !== "boolean") || [numeric, equals, matches, reduces].some((form) => form !== undefined)) continue;
+    const refuse = (place: string, value: Json) => {
+      throw new InputError("P0661", `${what}: ${place} is ${describe(value)} where ${WANTED[kind]} is wanted`, [
+        typeof value === "string" && value.trim() !== "" && !Number.isNaN(Number(value))
+          ? `write ${value.trim()} without quotes`
+          : `the default is ${JSON.stringify(wanted)}`,
+      ]);
+    };
+    const value = own(config, field!);
+    const exceptions = pattern === undefined ? undefined : own(config, pattern);
+    // null is what Python has for false
+    if (value !== undefined && typeof value !== kind && !(kind === "boolean" && value === null) && !(named && isRecord(value)))
+      refuse(field!, value);
+    for (const [path, other] of isRecord(exceptions) ? Object.entries(exceptions) : [])
+      if (typeof other !== kind) refuse(`${pattern} for ${JSON.stringify(path)}`, other);
+  }
+}
+const WANTED = { number: "a number", boolean: "true or false" } as const;
+
 /** Every field is mapped, free, as peft's default, or refused. */
 export function checkFields(path: string, config: JsonRecord, mapping: PeftMapping): { notes: string[]; unknownFields: string[] } {
+  checkKinds(`\`${path}\``, config, mapping.methods, mapping.fields);
   const mapped = new Set(
     mapping.methods.flatMap((method) => [
       ...Object.values(method.options).flatMap((option) => [option.field, option.pattern]),

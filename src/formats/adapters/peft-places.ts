@@ -16,14 +16,14 @@ export function placesIn(
   { methods }: PeftMapping,
 ): AdapterFolder["elsewhere"] {
   const target = config.target_modules;
-  if ((!Array.isArray(target) && typeof target !== "string") || target === "all-linear") return undefined;
+  if (!Array.isArray(target) && typeof target !== "string") return undefined;
   const aside = (part: AdapterPart) => methods.some((m) => m.method === part.method && m.from === part.from && m.beside !== undefined);
   const sites = parts.filter((part) => !aside(part)).flatMap((part) => part.sites);
   const own = new Set(sites.flatMap((site) => [site.path, ...(site.also ?? [])]));
   if (sites.some((site) => /[*:#]/.test(site.path))) return undefined;
   const saved = savedModules(config.modules_to_save);
-  return (modules) => {
-    const { modules: named } = matchTargets(config, [...new Set([...modules, ...own])], `\`${path}\``, () => []);
+  return (modules, linear) => {
+    const { modules: named } = matchTargets(config, [...new Set([...modules, ...own])], `\`${path}\``, () => linear);
     const unsaved = modules.filter(
       (module) => saved.some((fit) => fit.test(module)) && heads[`${module}.weight`] === undefined && !own.has(module),
     );

@@ -1,11 +1,12 @@
 /** Rows of text to rows of tokens: what a table's `input`, `target` and `label` say. */
 import { InputError } from "../../ir/errors.ts";
-import { describe } from "../files.ts";
+import { describe, type Json } from "../files.ts";
 import { Numeral } from "../numeral.ts";
 import type { Framed, TextTokenizer } from "../tokenizer/tokenizer.ts";
 import { type ClassNames, missing, type Numbering, readArray, readLabels } from "./labels.ts";
 import type { Row } from "./records.ts";
 import { arrayColumn, type Column, listColumn, numberColumn, type RowFacts, type Table } from "./table.ts";
+import { isWords, readTags, readWords } from "./tagged.ts";
 import { applyFilters, hasMask, masksOf, render, type Slot, type Template } from "./template.ts";
 
 /** What labels are where nothing is to be learnt. */
@@ -21,6 +22,8 @@ export interface RowPlan {
   readonly columns: readonly string[];
   /** Whether the columns' texts lose their capitals. */
   readonly lower: boolean;
+  /** A column whose words, in a list, are the input. */
+  readonly words?: string;
   /** A column with a class for each word of the input, which its first token gets as `tags`. */
   readonly wordTags: string | undefined;
 }
@@ -85,7 +88,10 @@ export function encodeRows(
       `the template ${JSON.stringify(plan.inputs[0].source)} has a {mask}, but the tokenizer of \`${tokenizer.folder}\` has no mask token`,
     );
   }
-  const encoded = rows.map((row) => encodeRow(row, plan, context));
+  const split = (row: Row) => (plan.words === undefined ? wordsOf(renderRow(row, plan.inputs[0], plan, file)) : listed(row, plan, file));
+  const tags = plan.wordTags === undefined ? undefined : readTags(all, plan.wordTags, split, context.labels, file);
+  const tagged = (row: Row) => encodeWords(split(row), tags?.numbers.get(row), context);
+  const encoded = rows.map((row) => (plan.words !== undefined || tags !== undefined ? tagged(row) : encodeRow(row, plan, context)));
   refuseEmpty(
     rows,
     encoded.map(({ labels }) => labels),
@@ -148,7 +154,8 @@ export function encodeRows(
       ...(row.merged && { merged: true }),
     }),
   );
-  return { columns, facts, ...(label?.classes && { classes: label.classes }) };
+  const classes = label?.classes ?? tags?.classes;
+  return { columns, facts, ...(classes && { classes }) };
 }
 
 export const labelCount = (labels: readonly number[] | undefined): number | undefined =>
@@ -214,7 +221,11 @@ function textOf(row: Row, { column, filters, behind }: Slot, file: string, lower
   }
   if (value === undefined || value === null) throw missing(row, column, file);
   if (typeof value === "object" && !(value instanceof Numeral))
-    throw new InputError("P0709", `\`${file}\`, line ${row.line}: column \`${column}\` is ${describe(value)} where text is wanted`);
+    throw new InputError("P0709", `\`${file}\`, line ${row.line}: column \`${column}\` is ${describe(value)} where text is wanted`, [
+      ...(isWords(value as Json)
+        ? [`a list of words is read alone, as in \`input: "{${column}}"\`, and \`label\` names their classes: \`tagging\` learns them`]
+        : []),
+    ]);
   const text = applyFilters(String(value), filters);
   return lower ? text.toLowerCase() : text;
 }
@@ -229,7 +240,6 @@ function encodeRow(row: Row, plan: RowPlan, context: EncodeContext): Encoded {
   const most = sequence ?? Number.POSITIVE_INFINITY;
   if (plan.inputs.some(hasMask)) return encodeMasked(row, plan, context);
   const text = (template: Template) => renderRow(row, template, plan, file);
-  if (plan.wordTags !== undefined) return encodeWords(row, text(plan.inputs[0]), plan.wordTags, context);
   const inputs = plan.inputs.map(text);
   if (plan.target === undefined || context.separate) {
     const [first, second] = inputs.map((one) => tokenizer.encode(one));
@@ -260,26 +270,23 @@ function followed(input: Framed, target: readonly number[], most: number, tokeni
   return { ids, types, special, cut: whole.length - ids.length, labels, ...learnt };
 }
 
-/** A text whose words have classes: the first token of each word has its class, all others none. P0709: more or fewer classes than words. */
-function encodeWords(row: Row, text: string, column: string, { tokenizer, file, sequence }: EncodeContext): Encoded {
-  const { values, shape } = readArray(row, column, file);
-  const words = wordTokens(text, tokenizer);
-  if (shape.length !== 1 || values.length !== words.length) {
-    throw new InputError(
-      "P0709",
-      `\`${file}\`, line ${row.line}: column \`${column}\` has ${values.length} classes for ${words.length} words`,
-    );
-  }
+const listed = (row: Row, { words, lower }: RowPlan, file: string): readonly string[] =>
+  readWords(row, words!, file).map((word) => (lower ? word.toLowerCase() : word));
+
+/** Words that may have classes: the first token of each has its class, all others none. */
+function encodeWords(all: readonly string[], values: readonly number[] | undefined, { tokenizer, sequence }: EncodeContext): Encoded {
+  const words = wordTokens(all, tokenizer);
   const framed = tokenizer.frame(words.flat(), undefined, sequence);
+  if (values === undefined) return framed;
   const classes = words.flatMap((ids, i) => ids.map((_, at) => (at === 0 ? values[i] : IGNORED)));
   const front = frontOf(tokenizer);
   const tags = framed.ids.map((_, i) => (i >= front && i - front < words.flat().length - framed.cut ? classes[i - front] : IGNORED));
   return { ...framed, tags };
 }
 
-/** Tokens of each word of a text (stretches without white space), so that they join to the tokens of the whole. */
-export function wordTokens(text: string, tokenizer: TextTokenizer): number[][] {
-  return wordsOf(text).map((word, i) => tokenizer.encode(i === 0 ? word : ` ${word}`));
+/** Tokens of each word of a text, so that they join to the tokens of the whole. */
+export function wordTokens(words: readonly string[], tokenizer: TextTokenizer): number[][] {
+  return words.map((word, i) => tokenizer.encode(i === 0 ? word : ` ${word}`));
 }
 
 export const wordsOf = (text: string): string[] => text.split(/\s+/).filter((word) => word !== "");

@@ -39,9 +39,9 @@ function numbersOf(names: readonly string[], { known, given, book }: Numbering, 
   return { ids: book?.([...new Set(names)], file) ?? inOrder(names), who: "what is trained on" };
 }
 
-/** The names in a column of labels; none: they are numbers. */
+/** The names in a column of labels, or of lists of them; none: they are numbers. */
 export function namesIn(rows: readonly Row[], column: string): string[] {
-  const names = rows.map((row) => row.values[column]).filter((value): value is string => typeof value === "string");
+  const names = rows.flatMap((row) => row.values[column]).filter((value): value is string => typeof value === "string");
   return names.every(isNumeral) ? [] : [...new Set(names)];
 }
 

@@ -85,7 +85,8 @@ export function classNames(spec: TableSpec, context: TableContext): { names: str
 }
 
 function classesOf(source: Source | undefined): { names: string[]; file: string } | undefined {
-  const label = source === undefined || !("label" in source.plan) ? undefined : source.plan.label;
+  const plan = source?.plan;
+  const label = plan === undefined || !("label" in plan) ? undefined : (plan.label ?? (plan.kind === "text" ? plan.wordTags : undefined));
   return label === undefined ? undefined : { names: namesIn(source!.rows, label), file: source!.file };
 }
 

@@ -153,8 +153,8 @@ export interface StageTable extends Inspected {
 
 /** Columns of the file that nothing is made of, or that the stage's graph does not read: a `label` beside texts that are learnt as they stand. */
 export function unreadIn({ table, columns }: Pick<Inspected, "table" | "columns">): readonly string[] {
-  const label = table.columns.has("label") && columns.every(({ name }) => name !== "label");
-  return [...(table.unread ?? []), ...(label ? ["label"] : [])];
+  const unread = ["label", "tags"].filter((made) => table.columns.has(made) && columns.every(({ name }) => name !== made));
+  return [...(table.unread ?? []), ...unread];
 }
 
 /** Tables that a stage reads. `table`: makes one; `undefined`: there is no such part. */

@@ -3,19 +3,19 @@ import type { DatasetSpec, NumberSource, Project, Stage, TrainStage } from "../.
 import { type AdapterFolder, rolesIn } from "../../formats/adapters/folder.ts";
 import { openObjectives } from "../../formats/adapters/objectives.ts";
 import { PREDICTIONS, SAMPLES } from "../../formats/data/makers/predicted.ts";
-import { type Files, joinPath, readRecord } from "../../formats/files.ts";
+import { type Files, joinPath } from "../../formats/files.ts";
 import { InputError } from "../../ir/errors.ts";
 import type { Sources } from "../compiler-host.ts";
 import type { Scalars } from "../events.ts";
 import { merge } from "../stages/merge.ts";
 import { settle } from "../stages/numbers.ts";
 import { stagesOf } from "../stages/stages.ts";
-import { resultsIn } from "../stages/train.ts";
 import type { ValueStore } from "../values.ts";
 import { listCheckpoints, readCheckpoint, readTensors } from "./checkpoint.ts";
-import { contradictions } from "./contradictions.ts";
+import { contradictions, unattached } from "./contradictions.ts";
 import { finishedRuns, isFinished, MARKER, runFolder, runsOf } from "./folders.ts";
 import { attachedTo, holds } from "./held.ts";
+import { metricsIn, resultsIn } from "./results.ts";
 import { type FileHost, reportLoaded } from "./run.ts";
 import { readsOf } from "./slice.ts";
 
@@ -67,7 +67,7 @@ async function restoreMade(host: FileHost): Promise<void> {
     if (stage.verb === "predict" || stage.verb === "generate") host.predicted(stage, folder);
     if (stage.verb === "train") metrics.set(stage.folder, resultsIn(files, folder));
     if (stage.verb === "evaluate" || stage.verb === "score")
-      metrics.set(stage.folder, readRecord(files, joinPath(folder, LEFT[stage.verb])) as Scalars);
+      metrics.set(stage.folder, metricsIn(files, joinPath(folder, LEFT[stage.verb])));
   }
 }
 
@@ -149,9 +149,7 @@ function applyAdapter(project: Project, folder: string, adapter: AdapterFolder, 
     );
     if (attachments.length === 0) {
       if (part.sites.every(({ path }) => isNowhere(project, path))) continue;
-      throw new InputError("P0690", `\`${folder}\` holds ${part.method} of ${part.from}, which the file does not attach`, [
-        `the file attaches: ${project.attachments.map((a) => a.method).join(", ") || "nothing"}`,
-      ]);
+      throw unattached(project, folder, adapter, part);
     }
     // one attachment with all the sites; the file may also have spread them over several
     const whole = attachments.find((a) => part.sites.every((site) => siteOf(a.sites, site.path) !== undefined));

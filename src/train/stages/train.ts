@@ -1,6 +1,5 @@
 /** A `train` stage: data, program, session, loop, checkpoints, result. */
 import type { DatasetSpec, Entry, TrainStage } from "../../compiler/project.ts";
-import { isRecord, joinPath, readRecord } from "../../formats/files.ts";
 import { NotAdditive } from "../../ir/accumulate.ts";
 import { InputError } from "../../ir/errors.ts";
 import { bindSizes, checkTable, type DataTable } from "../data/columns.ts";
@@ -13,7 +12,7 @@ import { adviceFor, type Build, inParts, type Lay } from "../engine/parts.ts";
 import type { Scalars } from "../events.ts";
 import type { RunHost } from "../host.ts";
 import { type Checkpoint, sweepPartial } from "../run/checkpoint.ts";
-import { clearRun, MARKER, unfinish, writeMarker } from "../run/folders.ts";
+import { clearRun, unfinish, writeMarker } from "../run/folders.ts";
 import type { Identity } from "../run/identity.ts";
 import { findCheckpoint } from "../run/resume.ts";
 import { identityOf } from "../run/run-identity.ts";
@@ -275,9 +274,4 @@ function resultsOf({ step, history, best }: Progress): Record<string, number> {
     ...(last === undefined ? [] : [["loss", last.loss as number] as const]),
     ["updates", step],
   ]);
-}
-/** Those that a finished run left in its folder. */
-export function resultsIn(files: RunHost["files"], folder: string): Scalars {
-  const { results } = readRecord(files, joinPath(folder, MARKER));
-  return (isRecord(results) ? results : {}) as Scalars;
 }

@@ -10,6 +10,7 @@ import { readJudged } from "../judged.ts";
 import { type Row, readCsv, readJsonLines } from "../records.ts";
 import type { ChatPlan, Plan, Source } from "../source.ts";
 import { boolOption, given, type Kitchen, type Maker, packingOf, partOf, pathOf, stringOption, wrong } from "../spec.ts";
+import { isWords, taggedForm } from "../tagged.ts";
 import { isSlot, parseTemplate, type Template } from "../template.ts";
 
 const maker = (read: (path: string, kitchen: Kitchen) => readonly Row[]): Maker => ({
@@ -93,7 +94,7 @@ function columnsOf(plan: Plan): Set<string> {
   if (plan.kind !== "text") return new Set();
   const templates = [...plan.inputs, ...(plan.target === undefined ? [] : [plan.target])];
   const slots = templates.flatMap(({ pieces }) => pieces.filter(isSlot).map(({ column }) => column));
-  return new Set([...slots, ...plan.columns, ...[plan.label, plan.wordTags].filter((name) => name !== undefined)]);
+  return new Set([...slots, ...plan.columns, ...[plan.label, plan.words, plan.wordTags].filter((name) => name !== undefined)]);
 }
 
 /** P0703: `roles` that are no names, another `learn`. */
@@ -157,6 +158,22 @@ function askedPlan({ asked, answer }: AskedForm): { inputs: Template[]; target: 
   return { inputs: [{ source: asked.map((column) => `{${column}}`).join("\\n"), pieces }], target: parseTemplate(`{${answer}}`) };
 }
 
+/** Columns of words and their classes: what `input` and `label` name, or by their usual names. */
+function taggedBy(
+  { options: { input, label } }: TableSpec,
+  first: Row,
+  path: string,
+  usual: Shape | AskedForm | undefined,
+): ReturnType<typeof taggedForm> {
+  const tags = typeof label === "string" ? label : undefined;
+  if (!given(input)) return usual === undefined ? taggedForm(first, tags, path) : undefined;
+  if (typeof input !== "string") return undefined;
+  const { pieces } = parseTemplate(input);
+  const [slot] = pieces.filter(isSlot);
+  if (pieces.length !== 1 || slot === undefined || slot.filters.length > 0 || !isWords(first.values[slot.column])) return undefined;
+  return { words: slot.column, tags };
+}
+
 /** What the options say, or what the usual names of columns do. P0703: neither says what the model reads. */
 function planOf(spec: TableSpec, first: Row, path: string, usual: Shape | AskedForm | undefined): { plan: Plan; shape: string } {
   const { input, target, label, columns } = spec.options;
@@ -175,6 +192,15 @@ function planOf(spec: TableSpec, first: Row, path: string, usual: Shape | AskedF
       const more = given(label) ? text(label, "label") : has("label") ? "label" : undefined;
       return { plan: { kind: "tokens", columns: [...new Set([...own, ...names])], label: more }, shape: "tokens" };
     }
+  }
+  const tagged = given(target) ? undefined : taggedBy(spec, first, path, usual);
+  if (tagged !== undefined) {
+    const { words, tags } = tagged;
+    const inputs = [parseTemplate(`{${words}}`)];
+    return {
+      plan: { kind: "text", inputs, target: undefined, label: undefined, columns: names, lower, words, wordTags: tags },
+      shape: `words${tags === undefined ? "" : ` with ${tags}`}`,
+    };
   }
   if (!given(input) && usual === undefined) {
     // rows of numbers alone, such as pictures: nothing is read as text

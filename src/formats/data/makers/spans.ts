@@ -35,7 +35,7 @@ export const spans: Maker = {
     const front = frontOf(words);
     const found = rows.map((row, i) => {
       const text = textOfRow(row, source, spec);
-      const tokens = wordTokens(text, words);
+      const tokens = wordTokens(wordsOf(text), words);
       const ids = table.columns.get("input_ids")?.row(i);
       let at = front;
       const classes = tokens.map((pieces) => {
