@@ -47,8 +47,9 @@ describe("a plan for a budget", () => {
       expect(runs("grad")).toBe(2);
       // slices of each size, of what comes before them
       expect(runs("chunk")).toBeLessThanOrEqual(2 * (1 + FINER.length));
-      // of the two entries' first plans, and of a few of some thirty steps: the plan without a budget is one of them, and is not made again
-      expect(runs("cut")).toBeLessThanOrEqual(5);
+      // of the two entries' first plans, and of a few of some thirty steps: the plan without a budget is one of them, and is not made again. Where there is room,
+      // neither the least that could be had is planned nor the step before the one that fits: what it keeps by itself is too much.
+      expect(runs("cut")).toBeLessThanOrEqual(part > 0 ? 3 : 5);
     }
     expect(added).toBeGreaterThan(0.1);
     expect((await counted(least - 64)).built.smallest).toBeDefined();

@@ -183,10 +183,8 @@ export async function fit(
     return memory - (total - arenas.activations);
   };
   const searched = entries.filter((e) => e.differentiated);
-  const none = (entry: Fitting, room: number): boolean => {
-    const { recompute } = entry.usual;
-    return recompute !== undefined && !feasible(recompute).some((step) => entry.peaks.bytes(step) <= room);
-  };
+  const none = ({ usual: { recompute }, peaks }: Fitting, room: number): boolean =>
+    recompute !== undefined && !roomy(peaks, recompute, room) && !feasible(recompute).some((step) => peaks.bytes(step) <= room);
   if (doubtful && searched.length > 0 && searched.length < entries.length) {
     const alone = await planned(searched);
     const room = roomIn(alone);
@@ -196,14 +194,14 @@ export async function fit(
   if (memoryOf(first.planned.program).total <= memory) return first;
   let allowed = roomIn(first);
   for (let attempt = 0; attempt < TRIES; attempt++) {
-    if (searched.some((entry) => none(entry, allowed))) break;
     let most = 0;
-    const lowered = entries.map(({ peaks, usual }) => {
-      if (!usual.recompute) return usual;
-      const step = firstWithin(peaks, usual.recompute, allowed);
-      most = Math.max(most, peaks.bytes(step));
-      return step === usual.recompute.step ? usual : { name: usual.name, ...peaks.compiled(step) };
-    });
+    const lowered: Fitted["lowered"][number][] = [];
+    for (const { peaks, usual } of entries) {
+      const step = usual.recompute && firstWithin(peaks, usual.recompute, allowed);
+      if (usual.recompute && step === undefined) return new Unmet(first, entries, plan);
+      if (step !== undefined) most = Math.max(most, peaks.bytes(step));
+      lowered.push(step === undefined || step === usual.recompute?.step ? usual : { name: usual.name, ...peaks.compiled(step) });
+    }
     const made = { lowered, planned: await plan(lowered) };
     const now = memoryOf(made.planned.program).total;
     if (now <= memory) return made;
@@ -232,23 +230,34 @@ function feasible(scale: Scale): number[] {
   return [...new Set([corners[corners.length - 1], borders, ...corners.slice(near, near + 2)])];
 }
 
+/** A budget for so many times what about all recomputing leaves is met without looking at that: how large the least peak is matters to budgets near it. */
+const ROOMY = 2;
+function roomy(peaks: Peaks, scale: Scale, allowed: number): boolean {
+  const beside = peaks.bytes(scale.usual) - scale.kept(scale.usual);
+  return ROOMY * (scale.kept(Math.max(scale.borders, scale.usual)) + Math.max(0, beside)) <= allowed;
+}
+
 /**
- * A step that fits where the one before does not. One of `feasible` fits. Where to look follows from what steps keep: a peak is about that, and something that
- * hardly changes.
+ * A step that fits where the one before does not, as far as is known of that one; `undefined`: none does. Where to look follows from what steps keep: a peak is
+ * about that, and something that hardly changes.
  */
-function firstWithin(peaks: Peaks, scale: Scale, allowed: number): number {
+function firstWithin(peaks: Peaks, scale: Scale, allowed: number): number | undefined {
   const { usual } = scale;
   const fits = (step: number): boolean => peaks.bytes(step) <= allowed;
   if (fits(usual)) return usual;
-  let [below, at] = [usual, feasible(scale).find(fits)!];
+  const least = (): number | undefined => feasible(scale).find(fits);
+  let below = usual;
+  let at = roomy(peaks, scale, allowed) ? Math.max(scale.borders, usual) : least();
   let beside = peaks.bytes(usual) - scale.kept(usual);
-  for (let tries = 0; at - below > 1; tries++) {
+  for (let tries = 0; at !== undefined && at - below > 1; tries++) {
     const guess = tries % 3 === 2 ? (below + at) >> 1 : firstOf(below + 1, at - 1, (step) => scale.kept(step) + beside <= allowed);
     beside = peaks.bytes(guess) - scale.kept(guess);
-    if (fits(guess)) at = guess;
-    else below = guess;
+    if (!fits(guess)) below = guess;
+    // what is kept at the step before is by itself too much
+    else if (scale.kept(guess - 1) + beside > allowed) return guess;
+    else at = guess;
   }
-  return at;
+  return at === undefined || fits(at) ? at : least();
 }
 
 /** The first of `from`..`to` for which `holds`, which then holds for all behind it; the last, if it holds for none. */
