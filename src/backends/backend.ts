@@ -23,6 +23,8 @@ export type TargetOptions =
       readonly target: "native";
       readonly machine: Machine;
       readonly workers: number;
+      /** Whether texts name what a program's operands hold: they are for people then, and serve no other program. */
+      readonly readable?: boolean;
     }
   | { readonly target: "webgpu"; readonly limits: WebGPULimits };
 

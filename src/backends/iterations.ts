@@ -4,8 +4,8 @@
  */
 
 import type { StorageType } from "../ground/program.ts";
-import { Bug, type Loop, type Node } from "../ir/graph.ts";
-import { attrsOf } from "../ir/ops/index.ts";
+import { Bug, type Loop, type Node, sizes } from "../ir/graph.ts";
+import { attrsOf, rowOf } from "../ir/ops/index.ts";
 import { isTable } from "./kernels/emit.ts";
 import type { Step } from "./kernels/fuse.ts";
 import { fillOf, pieceOf } from "./kernels/roots.ts";
@@ -33,6 +33,9 @@ export interface Range {
   readonly offset: number;
   readonly bytes: number;
   readonly dtype: StorageType;
+  /** What lies there; of what an iteration is given: as the loop is given it. */
+  readonly name?: string | undefined;
+  readonly shape: readonly number[];
 }
 type IterationKernel = PlannedKernel<Range>;
 interface PlannedBody {
@@ -57,7 +60,19 @@ interface Home {
   rangeOf(n: Node): Range;
 }
 
-const rangeOf = (arena: string, n: Node): Range => ({ arena, offset: 0, bytes: bytesOf(n), dtype: n.type.dtype });
+const rangeOf = (arena: string, n: Node): Range => ({
+  arena,
+  offset: 0,
+  bytes: bytesOf(n),
+  dtype: n.type.dtype,
+  name: nameOf(n),
+  shape: sizes(n),
+});
+/** A parameter of a body is called as what it is given. */
+const nameOf = (n: Node): string | undefined => {
+  const { supply } = rowOf(n);
+  return supply === undefined ? labelOf(n) : supply === "arg" ? undefined : String(n.attrs.name);
+};
 const sameRange = (a: Range, b: Range): boolean => a.arena === b.arena && a.offset === b.offset;
 
 const readExports = (s: Step): Set<number> =>
@@ -119,7 +134,7 @@ export class Inner {
     const place = (x: Node): Range => {
       const { node: root, offset } = pieceOf(x, (n) => home.has(n));
       const whole = home.rangeOf(root);
-      return { arena: whole.arena, offset: whole.offset + 4 * offset, bytes: bytesOf(x), dtype: x.type.dtype };
+      return { ...whole, offset: whole.offset + 4 * offset, bytes: bytesOf(x), dtype: x.type.dtype, shape: sizes(x) };
     };
     const reads = new Map(
       step.roots.map((n) => [`${String(n.attrs.output)} ${n.attrs.iteration ?? ""} ${n.attrs.index}`, home.rangeOf(n)]),
@@ -179,7 +194,7 @@ export class Inner {
       if (s.host) throw new Bug(`${s.host.op} of ${s.host.origin.path} is computed by the host, within a loop`);
       if (s.loop) {
         const { offset, bytes } = rooms.get(s)!;
-        return [inner.iterations(s, home, { arena: "room", offset, bytes, dtype: "f32" })];
+        return [inner.iterations(s, home, { arena: "room", offset, bytes, dtype: "f32", shape: [bytes / 4] })];
       }
       return s.built.flatMap((b): IterationKernel[] => {
         const kernel = { ...joined(b.kernel, b.tensors.map(place), sameRange, label), part };
@@ -202,7 +217,11 @@ export function* unfold(iterations: Iterations, outer: (r: Range) => Range = (r)
   const { loop, starts, carried, given, exported, room, bodies } = iterations;
   const moved = (k: IterationKernel, place: (r: Range) => Range): IterationKernel => ({ ...k, operands: k.operands.map(place) });
   for (const k of starts) yield moved(k, outer);
-  const fixed = new Map<string, Range>([...carried.map((r, i) => [`carried ${i}`, outer(r)] as const), ["room", outer(room)] as const]);
+  const next = bodies.length === 0 ? [] : loop.bodies[loop.iterations[0].body].results;
+  const fixed = new Map<string, Range>([
+    ...carried.map((r, i) => [`carried ${i}`, { ...outer(r), name: nameOf(next[i]) }] as const),
+    ["room", outer(room)] as const,
+  ]);
   const whole = given.map(outer);
   const cut = new Map((loop.sliced ?? []).map((k) => [k, 0]));
   const joinedSoFar: number[] = [];
@@ -222,7 +241,7 @@ export function* unfold(iterations: Iterations, outer: (r: Range) => Range = (r)
     });
     const inside = (r: Range): Range => {
       const base = bases.get(r.arena);
-      return base ? { ...r, arena: base.arena, offset: base.offset + r.offset } : r;
+      return base ? { ...r, arena: base.arena, offset: base.offset + r.offset, name: r.name ?? base.name } : r;
     };
     for (const s of bodies[iteration.body].steps) {
       if ("kernel" in s) yield moved(s, inside);

@@ -6,6 +6,7 @@ import { mayOverwrite, merge } from "./alias.ts";
 import type { Step } from "./kernels/fuse.ts";
 import type { Index } from "./kernels/index.ts";
 import type { LoopLanguage, Value } from "./kernels/kernel.ts";
+import type { Held } from "./kernels/names.ts";
 import { elements } from "./kernels/roots.ts";
 
 export interface PlanOptions {
@@ -23,6 +24,8 @@ export interface PlannedKernel<T = number> {
   /** Of a product that may skip zeros: see `Counted.measureOf`. */
   readonly measure?: number;
   readonly operands: readonly T[];
+  /** What the operands hold, where they are ranges; left out: what the tensors say. */
+  readonly holds?: readonly Held[];
   readonly label: string;
   readonly part?: Part | undefined;
 }

@@ -83,8 +83,8 @@ export function plan(inputs: readonly PlanInput[], options: PlanOptions, counted
 
   /** A tensor as a range of its arena's space, and the tensor that is such a range. */
   const absolute = (t: number): Range => {
-    const { arena, page, offset, bytes, dtype } = tensors[t];
-    return { arena, offset: spaceOf(arena).linear(page, offset), bytes, dtype };
+    const { arena, page, offset, bytes, dtype, name, shape } = tensors[t];
+    return { arena, offset: spaceOf(arena).linear(page, offset), bytes, dtype, name, shape };
   };
   const ranges = new Map<string, number>();
   const at = (arena: ArenaName, offset: number, dtype: StorageType, bytes: number): number => {
@@ -133,8 +133,11 @@ export function plan(inputs: readonly PlanInput[], options: PlanOptions, counted
 
   const counters = new Map<Node, number>();
   for (const m of counted.measures)
-    for (const n of [m.counts, m.flag])
-      counters.set(n, put("measures", spaceOf("measures").append(bytesOf(n)), "i32", sizes(n), labelOf(n)));
+    for (const [n, what] of [
+      [m.counts, "count"],
+      [m.flag, "skips"],
+    ] as const)
+      counters.set(n, put("measures", spaceOf("measures").append(bytesOf(n)), "i32", sizes(n), `${n.origin.path} ${what}`.trim()));
 
   let io = 0;
   let activations = 0;
@@ -191,13 +194,15 @@ export function plan(inputs: readonly PlanInput[], options: PlanOptions, counted
       const last = s.roots[s.roots.length - 1];
       const [label, part] = [labelOf(last), partOf(last)];
       if (s.loop) {
-        const room: Range = { arena: "activations", offset: rooms.get(s)!.offset, bytes: rooms.get(s)!.bytes, dtype: "f32" };
+        const { offset, bytes } = rooms.get(s)!;
+        const room: Range = { arena: "activations", offset, bytes, dtype: "f32", shape: [bytes / 4] };
         const home = { has: (n: Node) => where.has(n) || isLeaf(n), rangeOf: (n: Node) => absolute(tensorOf(n)) };
         for (const k of unfold(inner.iterations(s, home, room)))
           planned.push({
             ...k,
             part: part ?? k.part,
             operands: k.operands.map((r) => at(r.arena as ArenaName, r.offset, r.dtype, r.bytes)),
+            holds: k.operands.map(({ name, shape }) => ({ name, shape })),
           });
         continue;
       }

@@ -75,6 +75,29 @@ test("a name that is a word of the graph too stays what it is there", async () =
   expect(builds()).toBe(3);
 });
 
+test("models that are called as fields of a program, or as what fields say", async () => {
+  for (const odd of ["arena", "frozen", "__proto__"]) {
+    const folder = path.join(mkdtempSync(path.join(tmpdir(), "peftc-programs-")), "new");
+    const { run } = await counting(programCache(folder));
+    // before others and after them, and from a store that one of them wrote
+    for (const [model, adapter] of [
+      [odd, "lora"],
+      ["m", odd],
+      ["m", "lora"],
+    ])
+      expect(await run(model, adapter)).toMatchObject({ out: [13, 23], next: [2] });
+    const other = await counting(programCache(mkdtempSync(path.join(tmpdir(), "peftc-programs-"))));
+    for (const [model, adapter] of [
+      [odd, "lora"],
+      ["m", "lora"],
+    ]) {
+      const found = await other.run(model, adapter);
+      expect(found).toMatchObject({ out: [13, 23], next: [2] });
+      expect(found.built.program.tensors.map((t) => t.arena)).not.toContain(undefined);
+    }
+  }
+});
+
 test("from process to process: whole programs alone, and those that were used last", async () => {
   const folder = path.join(mkdtempSync(path.join(tmpdir(), "peftc-programs-")), "new");
   const first = await counting(programCache(folder));

@@ -1,39 +1,56 @@
 /**
- * A kernel in words, for the head of its text: its axes with their sizes, its operands with theirs, and what is computed, a line for each value
- * that is no literal. Values are called `v3` as in the text of every printer, axes `a0`, operands by their names.
+ * A kernel in words, for the head of its text: its axes with their sizes; its operands with their shapes and what they hold; and what is computed, a line for each
+ * value that is no literal. Values and operands have the names that they have in the text of every printer.
  */
 import type { Atom, Index } from "./index.ts";
-import type { LoopLanguage, Reduction, Store, Value } from "./kernel.ts";
+import type { LoopLanguage, Operand, Reduction, Store, Value } from "./kernel.ts";
 import { sumsOf } from "./kernel.ts";
+import { type Holdings, placesOf, valueNames } from "./names.ts";
 
 /** Lines of values that are shown; longer ones are told by their number. */
 const MOST = 40;
 
-function atomText(a: Atom): string {
-  switch (a.kind) {
-    case "axis":
-      return `a${a.axis}`;
-    case "value":
-      return `v${a.value}`;
-    case "div":
-      return `(${indexText(a.of)}) / ${a.by}`;
-    case "mod":
-      return `(${indexText(a.of)}) % ${a.by}`;
-  }
+/** How the axes of a kernel are called: those of a row `r0`, `r1`, what lies outside `a0`, `a1`; of a product batch, row, column and what is summed along. */
+function axisName(kernel: LoopLanguage, axis: number): string {
+  if (kernel.kind === "product") return ["b", "m", "n", "k"][axis] ?? `k${axis - 2}`;
+  const outer = kernel.kind === "loop" ? kernel.axes.length - kernel.row : kernel.axes.length;
+  return axis < outer ? `a${axis}` : `r${axis - outer}`;
 }
-function indexText({ base, terms }: Index): string {
-  const parts = terms.map(({ factor, atom }) => (factor === 1 ? atomText(atom) : `${factor}·${atomText(atom)}`));
-  return [...parts, ...(base !== 0 || parts.length === 0 ? [String(base)] : [])].join(" + ");
+function indexText(kernel: LoopLanguage, { base, terms }: Index): string {
+  const atomText = (a: Atom): string => {
+    switch (a.kind) {
+      case "axis":
+        return axisName(kernel, a.axis);
+      case "value":
+        return valueNames(kernel)[a.value];
+      case "div":
+        return `${inner(a.of)} / ${a.by}`;
+      case "mod":
+        return `${inner(a.of)} % ${a.by}`;
+    }
+  };
+  const inner = (i: Index): string => (i.terms.length === 1 && i.base === 0 && i.terms[0].factor === 1 ? text(i) : `(${text(i)})`);
+  const text = (i: Index): string => {
+    const parts = i.terms.map(({ factor, atom }) => {
+      const said = atomText(atom);
+      return factor === 1 ? said : `${factor}·${atom.kind === "div" || atom.kind === "mod" ? `(${said})` : said}`;
+    });
+    return [...parts, ...(i.base !== 0 || parts.length === 0 ? [String(i.base)] : [])].join(" + ").replaceAll("+ -", "- ");
+  };
+  return text({ base, terms });
 }
 
-export function describeKernel(kernel: LoopLanguage): string[] {
+/** `holdings`: what the operands hold, where that is known. */
+export function describeKernel(kernel: LoopLanguage, holdings?: Holdings): string[] {
   const { operands, values } = kernel;
+  const names = valueNames(kernel);
+  const indexOf = (i: Index): string => indexText(kernel, i);
   const named = (v: number): string => {
     const value = values[v];
-    return value.kind === "const" ? String(value.value) : value.kind === "acc" ? "sum" : `v${v}`;
+    return value.kind === "const" ? String(value.value) : value.kind === "acc" ? "sum" : names[v];
   };
   const stored = ({ operand, index, value, guard }: Store): string =>
-    `${operands[operand].name}[${indexText(index)}] = ${named(value)}${guard === undefined ? "" : ` if ${named(guard)}`}`;
+    `${operands[operand].name}[${indexOf(index)}] = ${named(value)}${guard === undefined ? "" : ` if ${named(guard)}`}`;
   const reduced = ({ fn, value }: Reduction): string => `${fn} of ${named(value)}`;
   const line = (value: Value): string | undefined => {
     switch (value.kind) {
@@ -41,9 +58,9 @@ export function describeKernel(kernel: LoopLanguage): string[] {
       case "acc":
         return undefined;
       case "index":
-        return indexText(value.index);
+        return indexOf(value.index);
       case "load":
-        return `${operands[value.operand].name}[${indexText(value.index)}]${value.guard === undefined ? "" : ` if ${named(value.guard)}`}`;
+        return `${operands[value.operand].name}[${indexOf(value.index)}]${value.guard === undefined ? "" : ` if ${named(value.guard)}`}`;
       case "call":
         return `${value.fn === "cast" ? value.dtype : value.fn}(${value.args.map(named).join(", ")})`;
       case "reduced": {
@@ -55,25 +72,37 @@ export function describeKernel(kernel: LoopLanguage): string[] {
   const computed = values.flatMap((value, v) => {
     if (value.kind === "acc") return sumText(kernel, named);
     const text = line(value);
-    return text === undefined ? [] : [`v${v} = ${text}`];
+    return text === undefined ? [] : [`${names[v]} = ${text}`];
   });
   const [shown, rest] = [computed.slice(0, MOST), Math.max(0, computed.length - MOST)];
   return [
     shapeOf(kernel),
-    operands
-      .map(
-        ({ name, dtype, count, access }) =>
-          `${name} ${dtype}[${count}]${access === "read" ? "" : `, ${access === "both" ? "read and written" : "written"}`}`,
-      )
-      .join("; "),
-    ...shown.map((text) => `  ${text}`),
-    ...(rest > 0 ? [`  … ${rest} more`] : []),
-    ...results(kernel, named, stored).map((text) => `  ${text}`),
+    ...operandLines(operands, holdings).map((text) => `  ${text}`),
+    ...shown,
+    ...(rest > 0 ? [`… ${rest} more`] : []),
+    ...results(kernel, named, stored),
   ];
 }
 
+/** Places of an operand that are named; more are told by their number. */
+const PLACES = 3;
+const ACCESS: Readonly<Record<Operand["access"], string>> = { read: "", write: ", written", both: ", read and written" };
+
+/** A line an operand: its name, its shape and what it holds, below each other. */
+function operandLines(operands: readonly Operand[], holdings: Holdings | undefined): string[] {
+  const lines = operands.map(({ name, dtype, count, access }, i): [string, string, string] => {
+    const held = holdings?.places(i) ?? [];
+    const places = held.length > PLACES ? [...held.slice(0, PLACES - 1), `${held.length - PLACES + 1} more`] : held;
+    const shapes = holdings?.shapes(i) ?? [];
+    const shape = shapes.length === 0 || shapes.length > 2 ? String(count) : shapes.join("] or [");
+    return [name, `${dtype}[${shape}]${ACCESS[access]}`, places.join(", ")];
+  });
+  const width = (column: number) => Math.max(...lines.map((line) => line[column].length));
+  return lines.map(([name, shape, places]) => `${name.padEnd(width(0))}  ${shape.padEnd(width(1))}  ${places}`.trimEnd());
+}
+
 function shapeOf(kernel: LoopLanguage): string {
-  const axes = kernel.axes.map((size, a) => `a${a} < ${size}`);
+  const axes = kernel.axes.map((size, a) => `${axisName(kernel, a)} < ${size}`);
   switch (kernel.kind) {
     case "loop": {
       const first = axes.length - kernel.row;
@@ -112,15 +141,8 @@ function results(kernel: LoopLanguage, named: (v: number) => string, stored: (s:
   }
 }
 
-/** Paths that differ in numbers only as one: `h.0.mlp`, `h.1.mlp` → `h.*.mlp`; in the order in which they came. */
-export function placesOf(labels: Iterable<string>): string[] {
-  const groups = new Map<string, Set<string>>();
-  for (const label of labels) {
-    const key = label.replace(/(^|\.)\d+(?=\.|\b)/g, "$1*");
-    groups.set(key, (groups.get(key) ?? new Set()).add(label));
-  }
-  return [...groups].map(([key, all]) => (all.size === 1 ? [...all][0] : `${key} (${all.size} places)`));
-}
-
-/** The head of a kernel's text: where it runs, and what it computes. */
-export const headOf = (kernel: LoopLanguage, labels: Iterable<string>): string[] => [...placesOf(labels), ...describeKernel(kernel)];
+/** The head of a kernel's text: where it runs, what it holds, and what it computes. */
+export const headOf = (kernel: LoopLanguage, labels: Iterable<string>, holdings: Holdings): string[] => [
+  ...placesOf(labels),
+  ...describeKernel(kernel, holdings),
+];

@@ -4,6 +4,7 @@
  */
 import { Bug } from "../../ir/errors.ts";
 import { dependence, type LoopLanguage, needed, type Store, usesOf } from "../kernels/kernel.ts";
+import { valueNames } from "../kernels/names.ts";
 
 /** Where the lanes are. */
 export interface Lanes {
@@ -131,6 +132,6 @@ export abstract class LanePrinter<L extends Lanes, Type extends string, Code ext
     return name;
   }
   private emit(v: number): void {
-    this.know(v, this.code.let(this.typeOf(v), `v${v}`, this.supply(v) ?? this.expression(v)));
+    this.know(v, this.code.let(this.typeOf(v), valueNames(this.kernel)[v], this.supply(v) ?? this.expression(v)));
   }
 }

@@ -1,10 +1,10 @@
 /** Native code: the kernels in C files, which the machine's compiler compiles. */
 import type { Backend, Code, TargetOptions } from "../backend.ts";
-import { describeKernel } from "../kernels/describe.ts";
+import { describeKernel, headOf } from "../kernels/describe.ts";
 import type { LoopLanguage } from "../kernels/kernel.ts";
-import { MEMORY_LIMITS, MemoryPrinter, type Printed } from "../memory.ts";
+import { type KnownKernel, MEMORY_LIMITS, MemoryPrinter } from "../memory.ts";
 import { filesOf } from "./files.ts";
-import { type FileKernel, printKernel } from "./print.ts";
+import { type FileKernel, type PrintedKernel, printKernel } from "./print.ts";
 
 type Options = Extract<TargetOptions, { readonly target: "native" }>;
 
@@ -18,18 +18,22 @@ export const native: Backend<Options> = {
 };
 
 class NativePrinter extends MemoryPrinter<Options> {
-  protected textOf(kernel: LoopLanguage): Omit<Printed, "name"> {
+  protected textOf(kernel: LoopLanguage): PrintedKernel {
     return printKernel(kernel, this.options.machine);
   }
-  protected code(): Code {
-    // without its places: a file that is compiled already serves every program with these kernels
-    const withHead = ({ text, ...printed }: Printed, loops: LoopLanguage) => ({
-      ...printed,
-      text: [...describeKernel(loops).map((line) => `// ${line}`), text].join("\n"),
+  protected code(kernels: readonly KnownKernel[]): Code {
+    const files = kernels.map(({ kernel, loops, labels, holdings }, i): FileKernel => {
+      // to run, kernels and operands have no names of a program: a file that is compiled already serves every one with these kernels
+      const named = this.options.readable ? holdings.named(loops) : { ...loops, name: String(i) };
+      const head = this.options.readable ? headOf(named, labels, holdings) : describeKernel(named);
+      const printed = this.textOf(named);
+      return {
+        ...printed,
+        name: kernel.name,
+        operands: loops.operands,
+        text: [...head.map((line) => `// ${line}`), printed.text].join("\n"),
+      };
     });
-    const kernels = [...this.known.values()].map(
-      ({ printed, loops }) => ({ ...withHead(printed, loops), operands: loops.operands }) as FileKernel,
-    );
-    return { files: filesOf(kernels) };
+    return { files: filesOf(files) };
   }
 }

@@ -16,6 +16,7 @@ export interface PrintedKernel extends Printed {
   /** The function's text, and what it is declared as. */
   readonly text: string;
   readonly head: string;
+  readonly symbol: string;
   /** Lanes of its vectors. */
   readonly width: number;
 }
@@ -24,7 +25,7 @@ export interface PrintedKernel extends Printed {
 export const cName = (name: string): string => `k_${name.replace(/\W/g, "_")}`;
 
 export function printKernel(kernel: LoopLanguage, machine: Machine): PrintedKernel {
-  const code = new Code();
+  const code = new Code(["from", "to", "scratch", ...kernel.operands.map((o) => o.name)]);
   const { lanes } = machine;
   const printed = ((): Printed & { readonly width: number } => {
     switch (kernel.kind) {
@@ -43,11 +44,13 @@ export function printKernel(kernel: LoopLanguage, machine: Machine): PrintedKern
     }
   })();
   const params = kernel.operands.map((o) => `${o.access === "read" ? "const " : ""}${letterOf(o.dtype)}32a *restrict ${o.name}`);
-  const head = `void ${cName(kernel.name)}(${[...params, "ix from", "ix to", "char *scratch"].join(", ")})`;
-  return { ...printed, head, text: code.text(`__attribute__((noinline)) ${head}`) };
+  const symbol = cName(kernel.name);
+  const head = `void ${symbol}(${[...params, "ix from", "ix to", "char *scratch"].join(", ")})`;
+  return { ...printed, head, symbol, text: code.text(`__attribute__((noinline)) ${head}`) };
 }
 
 export interface FileKernel extends PrintedKernel {
+  /** In the program. */
   readonly name: string;
   readonly operands: readonly { readonly dtype: LoopLanguage["operands"][number]["dtype"] }[];
 }
@@ -59,7 +62,7 @@ export const CALL = "peftc_call";
 export function printFile(kernels: readonly FileKernel[]): string {
   const cases = kernels.map((k, i) => {
     const args = k.operands.map((o, j) => `(${letterOf(o.dtype)}32a *)(memory + at[${j}])`);
-    return `    case ${i}: ${cName(k.name)}(${[...args, "from", "to", "memory + scratch"].join(", ")}); break;`;
+    return `    case ${i}: ${k.symbol}(${[...args, "from", "to", "memory + scratch"].join(", ")}); break;`;
   });
   const call = `void ${CALL}(char *memory, const u32 *at, u32 kernel, i32 from, i32 to, u32 scratch) {
   switch (kernel) {

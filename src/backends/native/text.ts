@@ -1,12 +1,19 @@
+import { Locals } from "../kernels/names.ts";
+
 /** Builds the text of a C function. */
 export class Code {
   private readonly lines: string[] = [];
   private depth = 1;
-  private count = 0;
+  private readonly locals: Locals;
+
+  /** `taken`: names that the function's own variables may not have. */
+  constructor(taken: readonly string[] = []) {
+    this.locals = new Locals(taken);
+  }
 
   /** A name of its own. */
   name(hint: string): string {
-    return `${hint}_${this.count++}`;
+    return this.locals.of(hint);
   }
   line(text: string): void {
     this.lines.push("  ".repeat(this.depth) + text);

@@ -4,7 +4,7 @@ import type { Arena } from "../../ground/program.ts";
 import type { Backend, Code, TargetOptions } from "../backend.ts";
 import { headOf } from "../kernels/describe.ts";
 import type { LoopLanguage } from "../kernels/kernel.ts";
-import { MEMORY_LIMITS, MemoryPrinter, type Printed } from "../memory.ts";
+import { type KnownKernel, MEMORY_LIMITS, MemoryPrinter, type Printed } from "../memory.ts";
 import { assemble } from "./assemble.ts";
 import { printKernel, printModule } from "./print.ts";
 
@@ -20,13 +20,14 @@ export const wasm: Backend<Options> = {
 };
 
 class WasmPrinter extends MemoryPrinter<Options> {
-  protected textOf(kernel: LoopLanguage): Omit<Printed, "name"> {
+  protected textOf(kernel: LoopLanguage): Printed {
     return printKernel(kernel, this.options.arithmetic === "relaxed");
   }
-  protected async code(arenas: readonly Arena[]): Promise<Code> {
-    const functions = [...this.known.values()].map(({ printed, loops, labels }) =>
-      [...headOf(loops, labels).map((text) => `;; ${text}`), printed.text].join("\n"),
-    );
+  protected async code(kernels: readonly KnownKernel[], arenas: readonly Arena[]): Promise<Code> {
+    const functions = kernels.map(({ loops, labels, holdings }) => {
+      const named = holdings.named(loops);
+      return [...headOf(named, labels, holdings).map((text) => `;; ${text}`), this.textOf(named).text].join("\n");
+    });
     const bytes = arenas.reduce((sum, a) => sum + a.pages.reduce((x, y) => x + y, 0), 0);
     const wat = printModule(functions, Math.ceil(bytes / WASM_PAGE), true);
     return { wat, module: await assemble(wat) };

@@ -17,7 +17,7 @@ export interface PrintedKernel extends Printed {
  * operands are byte addresses.
  */
 export function printKernel(kernel: LoopLanguage, relaxed: boolean): PrintedKernel {
-  const code = new Code(relaxed);
+  const code = new Code(relaxed, ["from", "to", "scratch", ...kernel.operands.map((o) => o.name)]);
   const pointers = kernel.operands.map((o) => `$${o.name}`);
   const range = ["$from", "$to"] as const;
   const printed = (() => {

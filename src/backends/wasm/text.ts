@@ -1,3 +1,5 @@
+import { Locals } from "../kernels/names.ts";
+
 /** Builds the text of one WebAssembly function. Instructions are folded S-expressions; locals are declared when the text is made. */
 type ValueType = "i32" | "v128" | "f32";
 
@@ -5,16 +7,20 @@ export class Code {
   private readonly lines: string[] = [];
   private readonly locals: string[] = [];
   private depth = 2;
-  private count = 0;
+  private readonly names: Locals;
 
   constructor(
     /** Whether multiply-adds may be fused. */
     readonly relaxed = false,
-  ) {}
+    /** Names that locals may not have. */
+    taken: readonly string[] = [],
+  ) {
+    this.names = new Locals(taken);
+  }
 
   /** A local of its own name. */
   local(type: ValueType, hint: string): string {
-    const name = `$${hint}_${this.count++}`;
+    const name = `$${this.names.of(hint)}`;
     this.locals.push(`(local ${name} ${type})`);
     return name;
   }
@@ -42,7 +48,7 @@ export class Code {
   }
   /** while (variable < limit) { body; variable += step }, tested at the end of each iteration; the first iteration runs only if it should. */
   loop(variable: string, limit: string, step: number, body: () => void): void {
-    const label = `$loop_${this.count++}`;
+    const label = `$${this.names.of("loop")}`;
     this.block(
       `(if (i32.lt_s ${get(variable)} ${limit}) (then (loop ${label}`,
       () => {

@@ -5,7 +5,7 @@ import { Bug } from "../../ir/errors.ts";
 import type { Backend, Code, Planned, Printer, TargetOptions } from "../backend.ts";
 import { headOf } from "../kernels/describe.ts";
 import type { LoopLanguage } from "../kernels/kernel.ts";
-import { Names } from "../names.ts";
+import { type Held, Holdings, Names } from "../kernels/names.ts";
 import { sameRange } from "../plan.ts";
 import { dense } from "../sparse.ts";
 import { aligned, COUNT_SLOTS, overlap, pageBytes } from "./bindings.ts";
@@ -25,10 +25,20 @@ export const webgpu: Backend<Extract<TargetOptions, { readonly target: "webgpu" 
   printer: ({ limits }) => new WebGPUPrinter(limits),
 };
 
+interface KnownKernel {
+  readonly kernel: Kernel;
+  /** What it was printed of: one of the launches of these loops for operands that lie so. */
+  readonly loops: LoopLanguage;
+  readonly placed: readonly Placed[];
+  readonly launch: number;
+  readonly labels: Set<string>;
+  readonly holdings: Holdings;
+}
+
 class WebGPUPrinter implements Printer {
-  private readonly known = new Map<string, { readonly kernel: Kernel; readonly loops: LoopLanguage }>();
-  /** By a kernel's name: where it runs. */
-  private readonly labels = new Map<string, Set<string>>();
+  /** By text, without names of what operands hold. */
+  private readonly known = new Map<string, KnownKernel>();
+  private readonly byName = new Map<string, KnownKernel>();
   private readonly names = new Names();
   /** All iterations of a loop have the same kernel objects: where their operands lie alike, so do their texts. */
   private readonly iterations = new WeakMap<LoopLanguage, Map<string, Dispatch>>();
@@ -38,17 +48,25 @@ class WebGPUPrinter implements Printer {
     return COUNT_SLOTS;
   }
 
-  dispatch({ kernel, operands, label, measure }: Planned, tensors: Program["tensors"][number][]): Dispatch[] {
-    if (kernel.kind !== "product" || !kernel.skip) return this.all(kernel, operands, label, tensors);
-    const plain = this.all(dense(kernel), operands, label, tensors);
+  dispatch({ kernel, operands, label, measure, holds }: Planned, tensors: Program["tensors"][number][]): Dispatch[] {
+    const held = holds ?? operands.map((t) => tensors[t]);
+    const all = (k: LoopLanguage, at: string) => this.all(k, operands, held, at, tensors);
+    if (kernel.kind !== "product" || !kernel.skip) return all(kernel, label);
+    const plain = all(dense(kernel), label);
     // a sum that several invocations share runs in another order: it would have other bits
     const schedule = productSchedule(dense(kernel), this.limits);
     if (measure === undefined || plain.length !== 1 || (schedule.kind === "registers" && schedule.slices > 1)) return plain;
-    const skipping = this.all(kernel, operands, `${label}, skipping zeros`, tensors);
+    const skipping = all(kernel, `${label}, skipping zeros`);
     const same = skipping.length === 1 && skipping[0].operands.every((o, i) => o === plain[0].operands[i]);
     return same ? [{ ...plain[0], skips: { measure, kernel: skipping[0].kernel, grid: skipping[0].grid } }] : plain;
   }
-  private all(kernel: LoopLanguage, operands: readonly number[], label: string, tensors: Program["tensors"][number][]): Dispatch[] {
+  private all(
+    kernel: LoopLanguage,
+    operands: readonly number[],
+    held: readonly Held[],
+    label: string,
+    tensors: Program["tensors"][number][],
+  ): Dispatch[] {
     const placed = operands.map((t) => tensors[t]);
     const { alignment } = this.limits;
     const pages = [...new Set(placed.map((p) => `${p.arena} ${p.page}`))];
@@ -60,21 +78,27 @@ class WebGPUPrinter implements Printer {
       const same = placed.indexOf(r);
       return same >= 0 ? operands[same] : tensors.push(r) - 1;
     };
+    const seenAt = (name: string): void => {
+      const { labels, holdings } = this.byName.get(name)!;
+      labels.add(label);
+      holdings.add(held);
+    };
     if (first && !clash) {
-      this.labels.get(first.kernel)!.add(label);
+      seenAt(first.kernel);
       return [{ ...first, operands: ranges.map(numberOf) }];
     }
-    const made = launches({ ...kernel, name: label.replace(/[^A-Za-z0-9.]+/g, "_") }, placed, this.limits);
-    const out = made.map((l): Dispatch => {
+    const loops = { ...kernel, name: label.replace(/[^A-Za-z0-9.]+/g, "_") };
+    const made = launches(loops, placed, this.limits);
+    const out = made.map((l, launch): Dispatch => {
       const key = `${l.kernel.code}\n${JSON.stringify(l.kernel.operands)}`;
       let seen = this.known.get(key);
       if (!seen) {
         const name = this.names.of(label);
-        seen = { kernel: { ...l.kernel, name }, loops: kernel };
+        seen = { kernel: { ...l.kernel, name }, loops, placed, launch, labels: new Set(), holdings: new Holdings() };
         this.known.set(key, seen);
-        this.labels.set(name, new Set());
+        this.byName.set(name, seen);
       }
-      this.labels.get(seen.kernel.name)!.add(label);
+      seenAt(seen.kernel.name);
       return { kernel: seen.kernel.name, operands: l.ranges.map(numberOf), grid: l.grid, label };
     });
     // one launch, with a binding for each operand in their order
@@ -86,10 +110,11 @@ class WebGPUPrinter implements Printer {
     return out;
   }
   kernels(): Kernel[] {
-    return [...this.known.values()].map(({ kernel, loops }) => ({
-      ...kernel,
-      code: [...headOf(loops, this.labels.get(kernel.name)!).map((text) => `// ${text}`), kernel.code].join("\n"),
-    }));
+    return [...this.known.values()].map(({ kernel, loops, placed, launch, labels, holdings }) => {
+      const named = holdings.named(loops);
+      const { code } = launches(named, placed, this.limits)[launch].kernel;
+      return { ...kernel, code: [...headOf(named, labels, holdings).map((text) => `// ${text}`), code].join("\n") };
+    });
   }
   async finish(): Promise<Code> {
     return {};

@@ -60,10 +60,10 @@ export function touched(kernel: LoopLanguage): Window[] {
   return out;
 }
 
-/** A name that no keyword of WGSL and no name of ours can be: those of operands end with a digit, as no keyword does. */
+/** A name that no keyword of WGSL and no name of ours can be: those of operands have several words or end with a digit. */
 function variable(name: string, taken: Set<string>): string {
   let out = name.replace(/\W/g, "_").replace(/^(?=\d)|^__+/, "t");
-  if (!/\d$/.test(out)) out += "0";
+  if (!/\d$|_/.test(out)) out += "0";
   if (/^(v|i|r|m|n|k|b|c|u|f|acc|sum|base|const|group|lane|row|best|at|shared|tile|part|vec|mat)\d/.test(out)) out = `t_${out}`;
   let unique = out;
   for (let i = 1; taken.has(unique); i++) unique = `${out}_${i}`;

@@ -1,6 +1,7 @@
 /** Elementwise kernels, and kernels with reductions over rows: one invocation a row, or a team that meets in workgroup memory. */
 import type { LoopKernel, Reduction, Stage } from "../kernels/kernel.ts";
 import { rootsOf, usesOfStore } from "../kernels/kernel.ts";
+import { valueNames } from "../kernels/names.ts";
 import type { LoopSchedule } from "./schedule.ts";
 import { atom, startOf, zeroOf } from "./spelling.ts";
 import type { Template } from "./template.ts";
@@ -75,7 +76,11 @@ function row(
   const bits = rowAxes.reduce((b, a) => b | (1 << a), 0);
   writer.hoist(rootsOf(stage), bits, outer, out);
 
-  const sums = stage.reductions.map((r, i) => ({ ...r, name: `${r.fn}${s}_${i}`, at: `${r.fn}${s}_${i}_at` }));
+  const sums = stage.reductions.map((r, slot) => {
+    const value = kernel.values.findIndex((v) => v.kind === "reduced" && v.stage === s && v.slot === slot);
+    const name = value < 0 ? `${r.fn}_of_${r.value}` : valueNames(kernel)[value];
+    return { ...r, name, at: `${name}_at` };
+  });
   for (const r of sums) {
     const dtype = r.fn === "argmax" ? kernel.values[r.value].dtype : r.dtype;
     out.add(`var ${r.name} = ${r.fn === "sum" ? zeroOf(r.dtype) : startOf(r.fn === "min" ? "min" : "max", dtype)};`);

@@ -62,7 +62,7 @@ export function printRegisters(kernel: ProductKernel, schedule: RegisterSchedule
   for (const sum of sumsOf(kernel)) {
     const bit = 1 << sum.axis;
     // What does not change along the sum is computed before the loop: the row a gather reads, scales. Of further sums nothing is.
-    const suffix = sum.axis === K ? "" : `${sum.axis}`;
+    const suffix = sum.axis === K ? "" : `_k${sum.axis - 2}`;
     const side = (axis: number, at: string, tag: string) =>
       names(
         new Map([

@@ -3,6 +3,7 @@ import { Bug } from "../../ir/errors.ts";
 import type { Index } from "../kernels/index.ts";
 import { valuesOf } from "../kernels/index.ts";
 import { dependence, type LoopLanguage, needed, type Store, usesOf, usesOfStore, type Value } from "../kernels/kernel.ts";
+import { valueNames } from "../kernels/names.ts";
 import type { Bindings } from "./bindings.ts";
 import { atom, type Helpers, literal, spell, valueType, zeroOf } from "./spelling.ts";
 
@@ -41,7 +42,9 @@ export const names = (axes: ReadonlyMap<number, string>, outer?: Names, suffix =
   suffix: (outer?.suffix ?? "") + suffix,
 });
 
+/** Most characters of an expression that is written where it is used, whatever its values are called. */
 const MAX_INLINE = 60;
+const lengthOf = (text: string): number => text.replace(/[A-Za-z]\w*?_(?=\d)/g, "v").length;
 
 /** The variable in which an invocation counts what it stores. */
 export const counterOf = (operand: number): string => `counted_${operand}`;
@@ -90,9 +93,10 @@ export class Writer {
       if (value.kind === "index" || value.kind === "load") for (const u of valuesOf(value.index)) inIndex.add(u);
     }
     for (const r of roots) uses.set(r, (uses.get(r) ?? 0) + (named ? 2 : 1));
+    const called = valueNames(this.kernel);
     for (const v of todo) {
       const value = values[v];
-      const name = `v${v}${n.suffix}`;
+      const name = `${called[v]}${n.suffix}`;
       if (value.kind === "load") {
         n.values.set(v, this.load(value, name, n, out));
         continue;
@@ -100,7 +104,7 @@ export class Writer {
       const text = this.expression(value, n, out);
       const often = (uses.get(v) ?? 0) > 1;
       const trivial = /^-?[\w.]+$/.test(text) || value.kind === "const";
-      if (trivial || (!often && text.length <= MAX_INLINE && !inIndex.has(v))) n.values.set(v, text);
+      if (trivial || (!often && lengthOf(text) <= MAX_INLINE && !inIndex.has(v))) n.values.set(v, text);
       else {
         out.add(`let ${name} = ${text};`);
         n.values.set(v, name);

@@ -56,7 +56,13 @@ export class Frame {
       if (list) list.push(this);
       else caller.calls.set(instance, [this]);
     }
-    this.here = { path: instance.fullPath, iteration: modes.iteration, training: modes.training, frame: this, calls: `${this.ordinal}` };
+    this.here = {
+      path: instance.holder ? instance.fullPath : instance.owner.name,
+      iteration: modes.iteration,
+      training: modes.training,
+      frame: this,
+      calls: `${this.ordinal}`,
+    };
     const { evaluator } = instance;
 
     const params = new Map<string, Read>();

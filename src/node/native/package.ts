@@ -34,7 +34,7 @@ export async function writeNativePackage(
 ): Promise<string[]> {
   const compiler = await findCompiler();
   if (compiler instanceof NoDevice) throw compiler;
-  const target = { target: "native", machine: compiler.machine, workers: WORKERS } as const;
+  const target = { target: "native", machine: compiler.machine, workers: WORKERS, readable: true } as const;
   const engine = backendEngine({ target, device: "a library", reason: "", memory: Number.POSITIVE_INFINITY, depth: 1, open: never });
   const built = await engine.build(points, how);
   if (how.memory !== undefined) await requireBudget(built, { bytes: how.memory, source: "`memory`" });

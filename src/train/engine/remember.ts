@@ -55,12 +55,16 @@ export function rememberingEngine(engine: Engine, salt: string, store?: BuildSto
 const sizeOf = ({ program, module, files = [] }: Built): number =>
   (program.wat?.length ?? 0) + (module?.byteLength ?? 0) + files.reduce((sum, f) => sum + f.text.length, 0) + 100 * program.tensors.length;
 
-/** Of parameters and states, what stands before the first dot: models, attachments and optimisers, in the order in which graphs name them. */
+/** What stands before the first dot of parameters, states and paths: models, attachments, optimisers and objectives, in the order in which graphs name them. */
 const KEPT = new Set<string | undefined>(["param", "state"]);
 function ownersIn(entries: readonly EntryPoint[]): readonly string[] {
   const names = new Set<string>();
+  const add = (path: string) => names.add(path.split(".", 1)[0]);
   for (const { graph } of entries)
-    for (const node of allNodes(graph)) if (KEPT.has(rowOf(node).supply)) names.add(String(node.attrs.name).split(".", 1)[0]);
+    for (const node of allNodes(graph)) {
+      if (KEPT.has(rowOf(node).supply)) add(String(node.attrs.name));
+      if (node.origin.path !== "") add(node.origin.path);
+    }
   return [...names];
 }
 
@@ -82,20 +86,29 @@ function places(graph: Graph): string {
 
 /** What belongs to the text of kernels, which names nothing of a model but in comments. */
 const PRINTED = new Set(["kernel", "kernels", "wat", "files"]);
+/** Fields that hold paths, with the op behind it or without: a name may be all of one. */
+const PATHS = new Set(["label", "site"]);
 
-/** Replaces names where they stand as words. */
+/**
+ * Replaces names: in the text of a graph where they stand as words, in a program where they begin a path. There a model may be called as a field (`arena`) or as what
+ * a field says (`frozen`).
+ */
 function renamer(from: readonly string[], to: readonly string[]) {
   const same = from.every((name, i) => name === to[i]);
   const meaning = new Map(from.map((name, i) => [name, to[i]]));
   // the longest first: a name may begin with another
   const any = [...from].sort((a, b) => b.length - a.length).map((name) => name.replace(/[^\w]/g, "\\$&"));
-  const pattern = new RegExp(`(?<![\\w@])(?:${any.join("|")})(?!\\w)`, "g");
-  const text = (s: string): string => (same || from.length === 0 ? s : s.replace(pattern, (name) => meaning.get(name)!));
-  const value = <T>(x: T): T => {
-    if (typeof x === "string") return text(x) as T;
+  const words = new RegExp(`(?<![\\w@])(?:${any.join("|")})(?!\\w)`, "g");
+  const heads = new RegExp(`${words.source}(?=[.]|(?: \\w+)$)`, "g");
+  const replaced = (s: string, pattern: RegExp): string =>
+    same || from.length === 0 ? s : s.replace(pattern, (name) => meaning.get(name)!);
+  const value = <T>(x: T, path = false): T => {
+    if (typeof x === "string") return replaced(x, path ? words : heads) as T;
     if (typeof x !== "object" || x === null || ArrayBuffer.isView(x)) return x;
-    if (Array.isArray(x)) return (typeof x[0] === "number" ? x : x.map(value)) as T;
-    return Object.fromEntries(Object.entries(x).map(([key, v]) => [text(key), PRINTED.has(key) ? v : value(v)])) as T;
+    if (Array.isArray(x)) return (typeof x[0] === "number" ? x : x.map((one) => value(one))) as T;
+    return Object.fromEntries(
+      Object.entries(x).map(([key, v]) => [replaced(key, heads), PRINTED.has(key) ? v : value(v, PATHS.has(key))]),
+    ) as T;
   };
-  return { text, value: <T>(x: T): T => (same ? x : value(x)) };
+  return { text: (s: string): string => replaced(s, words), value: <T>(x: T): T => (same ? x : value(x)) };
 }
