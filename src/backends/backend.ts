@@ -33,6 +33,8 @@ export interface Backend<O extends TargetOptions = TargetOptions> {
   limits(options: O): FuseLimits;
   /** Bytes: where tensors may begin, and the most of one page. */
   placing(options: O): { readonly alignment: number; readonly page: number };
+  /** Bytes that memory comes in: what is planned is so many whole ones. */
+  readonly memoryUnit: number;
   /** As `Program.arithmetic`. */
   arithmetic(options: O): string;
   /** Whether kernels count zeros, which products then skip. */

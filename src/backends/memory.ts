@@ -1,6 +1,6 @@
 /** Kernels that are functions over byte addresses in one memory: what targets have in common whose kernels are such. */
 
-import { SLACK, WASM_BYTES } from "../ground/memory.ts";
+import { SLACK, WASM_BYTES, wholePages } from "../ground/memory.ts";
 import type { Arena, Dispatch, Kernel, Placed } from "../ground/program.ts";
 import { Bug } from "../ir/errors.ts";
 import type { Code, Planned, Printer } from "./backend.ts";
@@ -114,7 +114,10 @@ export abstract class MemoryPrinter<O extends { readonly workers: number }> impl
   }
   async finish(arenas: Arena[]): Promise<Code> {
     const { workers } = this.options;
-    arenas.push({ name: "scratch", workers, pages: [this.scratch * workers + SLACK] });
+    const scratch = this.scratch * workers + SLACK;
+    const total = arenas.reduce((sum, { pages }) => sum + pages.reduce((a, b) => a + b, 0), scratch);
+    // a memory is whole pages: what the last one has over is planned as well
+    arenas.push({ name: "scratch", workers, pages: [scratch, wholePages(total) - total] });
     if (this.unread) return {};
     checkSize(arenas, WASM_BYTES, "a WebAssembly memory");
     return this.code([...this.known.values()], arenas);

@@ -29,7 +29,7 @@ export interface Arena {
   readonly name: ArenaName;
   /** Scratch: for so many threads. */
   readonly workers?: number;
-  /** Bytes of each page; no page exceeds the device's largest binding. */
+  /** Bytes of each page (of scratch in a WebAssembly memory, a second one: what its last page has over); no page exceeds the device's largest binding. */
   readonly pages: readonly number[];
 }
 

@@ -7,7 +7,8 @@ const LAYERS = 3;
 let at: Place;
 beforeAll(() => {
   at = place(
-    SPEC.replace("batch     = 4", "batch     = 2")
+    // large enough for the pages that a memory consists of
+    SPEC.replace("sequence  = 16", "sequence  = 64")
       .replace('generate { model = gpt2  prompts = ["the "]  max_tokens = 6 }', "")
       .replace('evaluate  = { metrics: ["perplexity"] }', ""),
   );
@@ -52,10 +53,10 @@ describe("a budget", () => {
     const met = await plan(smallest);
     expect(met.code).toBe(0);
     expect(met.planned.peak_bytes).toBeLessThanOrEqual(smallest);
-    expect(met.planned.notes).toContainEqual(expect.stringContaining("a batch of 2 rows is computed 1 at a time"));
+    expect(met.planned.notes).toContainEqual(expect.stringContaining("a batch of 4 rows is computed 1 at a time"));
     const below = await plan(smallest - 64);
     expect(below.code).toBe(1);
-    expect(below.err).toMatch(/`sequence = 8` would fit.*`precision = \\"bf16\\"` would fit/);
+    expect(below.err).toMatch(/`sequence = 32` would fit.*`precision = \\"bf16\\"` would fit/);
   });
 
   test("is met wherever it lies between, by less recomputing the larger it is", async () => {
@@ -99,7 +100,7 @@ describe("a budget", () => {
     const [free, tight] = [await evaluated(), await evaluated(least)];
     expect([free.code, tight.code]).toEqual([0, 0]);
     expect(metrics(tight.events()).loss).toBeCloseTo(metrics(free.events()).loss, 5);
-    expect(tight.out).toContain("1 of 2 rows at a time");
+    expect(tight.out).toContain("1 of 4 rows at a time");
     expect(free.out).not.toContain("rows at a time");
     expect((await evaluated(least - 64)).code).toBe(1);
     const written = await peftc(at, ["generate", "main.peft", "--device", "wasm", "--json", "--prompt", "the", "--memory", "1KB"]);

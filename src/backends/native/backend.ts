@@ -1,4 +1,5 @@
 /** Native code: the kernels in C files, which the machine's compiler compiles. */
+import { WASM_PAGE } from "../../ground/memory.ts";
 import type { Backend, Code, TargetOptions } from "../backend.ts";
 import { describeKernel, headOf } from "../kernels/describe.ts";
 import type { LoopLanguage } from "../kernels/kernel.ts";
@@ -11,6 +12,7 @@ type Options = Extract<TargetOptions, { readonly target: "native" }>;
 export const native: Backend<Options> = {
   limits: () => MEMORY_LIMITS,
   placing: () => ({ alignment: 64, page: Number.POSITIVE_INFINITY }),
+  memoryUnit: WASM_PAGE,
   arithmetic: ({ machine }) => `of ${machine.lanes} lanes`,
   counts: false,
   streams: true,

@@ -13,6 +13,7 @@ type Options = Extract<TargetOptions, { readonly target: "wasm" }>;
 export const wasm: Backend<Options> = {
   limits: () => MEMORY_LIMITS,
   placing: () => ({ alignment: 16, page: Number.POSITIVE_INFINITY }),
+  memoryUnit: WASM_PAGE,
   arithmetic: ({ arithmetic }) => arithmetic,
   counts: true,
   streams: true,

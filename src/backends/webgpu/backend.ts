@@ -19,6 +19,7 @@ export const webgpu: Backend<Extract<TargetOptions, { readonly target: "webgpu" 
     return { leaves: bindings - 2, cost: 300, operands: bindings, roots: 16 };
   },
   placing: ({ limits }) => ({ alignment: limits.alignment, page: pageBytes(limits) }),
+  memoryUnit: 1,
   arithmetic: () => "plain",
   counts: true,
   streams: false,

@@ -8,6 +8,8 @@ interface MemoryTable {
   readonly arenas: Readonly<Record<ArenaName, number>>;
   /** Of all arenas: what a run allocates. */
   readonly total: number;
+  /** Of that, what the last page of a WebAssembly memory has over. */
+  readonly spare: number;
 }
 
 const MEANING: Readonly<Record<ArenaName, string>> = {
@@ -37,7 +39,8 @@ export function memoryOf(program: Program): MemoryTable {
     scratch: 0,
   };
   for (const { name, pages } of program.arenas) arenas[name] += pages.reduce((sum, bytes) => sum + bytes, 0);
-  return { arenas, total: Object.values(arenas).reduce((a, b) => a + b, 0) };
+  const [, spare = 0] = program.arenas.find((a) => a.name === "scratch")?.pages ?? [];
+  return { arenas, total: Object.values(arenas).reduce((a, b) => a + b, 0), spare };
 }
 
 export const arenaMeaning = (name: ArenaName): string => MEANING[name];

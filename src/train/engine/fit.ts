@@ -4,6 +4,7 @@
  */
 import type { TargetOptions } from "../../backends/backend.ts";
 import { type CompiledProgram, compileProgram, outlook } from "../../backends/compile.ts";
+import { backendOf } from "../../backends/index.ts";
 import type { SharedKernels } from "../../backends/kernels/shared.ts";
 import type { Compilation, Compiled } from "../../ir/pipeline.ts";
 import { letEventsIn } from "../stages/stopping.ts";
@@ -63,18 +64,21 @@ export class Unmet {
     readonly usual: Fitted,
     private readonly entries: readonly Fitting[],
     private readonly plan: (lowered: Fitted["lowered"]) => Promise<CompiledProgram>,
+    /** Bytes that memory comes in. */
+    private readonly unit: number,
   ) {}
 
   /** The smallest budget that could be met. */
   async smallest(): Promise<number> {
     if (this.known === undefined) {
       const usual = this.entries.map((e) => e.usual);
-      const { total, arenas } = memoryOf((await this.plan(usual)).program);
+      const { total, arenas, spare } = memoryOf((await this.plan(usual)).program);
       const least = this.entries.map((e) => {
         const { recompute } = e.usual;
         return Math.min(...(recompute ? feasible(recompute).map((step) => e.peaks.bytes(step)) : [e.peaks.usualBytes]));
       });
-      this.known = total - arenas.activations + Math.max(...least);
+      const needed = total - spare - arenas.activations + Math.max(...least);
+      this.known = Math.ceil(needed / this.unit) * this.unit;
     }
     return this.known;
   }
@@ -168,6 +172,8 @@ export async function fit(
   shared: SharedKernels,
   { stream, doubtful = false }: { readonly stream?: ReadonlySet<string> | undefined; readonly doubtful?: boolean } = {},
 ): Promise<Fitted | Unmet> {
+  const unit = backendOf(target).memoryUnit;
+  const budget = Math.floor(memory / unit) * unit;
   const plan = (lowered: Fitted["lowered"]) => compileProgram(lowered, target, true, shared, stream);
   const planned = async (some: readonly Fitting[]): Promise<Fitted> => {
     const lowered: Fitted["lowered"][number][] = [];
@@ -179,8 +185,8 @@ export async function fit(
   };
   /** What may be left for activations. */
   const roomIn = ({ planned: { program } }: Fitted): number => {
-    const { total, arenas } = memoryOf(program);
-    return memory - (total - arenas.activations);
+    const { total, arenas, spare } = memoryOf(program);
+    return budget - (total - spare - arenas.activations);
   };
   const searched = entries.filter((e) => e.differentiated);
   const none = ({ usual: { recompute }, peaks }: Fitting, room: number): boolean =>
@@ -188,27 +194,27 @@ export async function fit(
   if (doubtful && searched.length > 0 && searched.length < entries.length) {
     const alone = await planned(searched);
     const room = roomIn(alone);
-    if (searched.some((entry) => none(entry, room))) return new Unmet(alone, entries, plan);
+    if (searched.some((entry) => none(entry, room))) return new Unmet(alone, entries, plan, unit);
   }
   const first = await planned(entries);
-  if (memoryOf(first.planned.program).total <= memory) return first;
+  if (memoryOf(first.planned.program).total <= budget) return first;
   let allowed = roomIn(first);
   for (let attempt = 0; attempt < TRIES; attempt++) {
     let most = 0;
     const lowered: Fitted["lowered"][number][] = [];
     for (const { peaks, usual } of entries) {
       const step = usual.recompute && firstWithin(peaks, usual.recompute, allowed);
-      if (usual.recompute && step === undefined) return new Unmet(first, entries, plan);
+      if (usual.recompute && step === undefined) return new Unmet(first, entries, plan, unit);
       if (step !== undefined) most = Math.max(most, peaks.bytes(step));
       lowered.push(step === undefined || step === usual.recompute?.step ? usual : { name: usual.name, ...peaks.compiled(step) });
     }
     const made = { lowered, planned: await plan(lowered) };
-    const now = memoryOf(made.planned.program).total;
-    if (now <= memory) return made;
+    const { total, spare } = memoryOf(made.planned.program);
+    if (total <= budget) return made;
     // what lies beside is as large as it turned out: a step that was one too few is not taken again
-    allowed = Math.min(allowed - 1, memory - (now - most));
+    allowed = Math.min(allowed - 1, budget - (total - spare - most));
   }
-  return new Unmet(first, entries, plan);
+  return new Unmet(first, entries, plan, unit);
 }
 
 type Scale = NonNullable<Compiled["recompute"]>;
@@ -290,7 +296,9 @@ export async function front(slices: readonly (readonly Fitting[])[], target: Tar
   let largest: number | undefined;
   for (const some of slices) {
     const usual = some.map((e) => e.usual);
-    const { total, arenas } = memoryOf((await compileProgram(usual, target, true, shared)).program);
+    const { total, arenas, spare } = memoryOf((await compileProgram(usual, target, true, shared)).program);
+    const { memoryUnit: unit } = backendOf(target);
+    const whole = (activations: number) => Math.ceil((total - spare - arenas.activations + activations) / unit) * unit;
     if (largest === undefined) {
       const bytes = some.map((e) => (e.usual.recompute ? e.peaks.usualBytes : 0));
       largest = bytes.indexOf(Math.max(...bytes));
@@ -304,7 +312,7 @@ export async function front(slices: readonly (readonly Fitting[])[], target: Tar
     for (const step of new Set(steps)) {
       const peak = peaks.at(step);
       const all = scale.seconds * (1 + peak.added) + KERNEL * peak.kernels;
-      points.push({ bytes: total - arenas.activations + peak.bytes, added: all / base - 1, seconds: all });
+      points.push({ bytes: whole(peak.bytes), added: all / base - 1, seconds: all });
     }
   }
   return envelope(points);
