@@ -12,6 +12,13 @@ const says = (content: string, more: object = {}) => ({ role: "assistant", conte
 /** Name in the documentation, a row, its text, what is learnt of it. */
 const FORMS: readonly (readonly [string, object, string, string])[] = [
   ["messages", { messages: [user, says("yo")] }, HI, "yo<|im_end|>"],
+  ["messages in columns", { messages: { role: ["user", "assistant"], content: ["hi", "yo"] } }, HI, "yo<|im_end|>"],
+  [
+    "loss_mask",
+    { messages: [user, says("no"), user, says("yo")], loss_mask: [0, 0, 0, 1] },
+    turn("user", "hi") + turn("assistant", "no") + HI,
+    "yo<|im_end|>",
+  ],
   ["messages as text", { messages: JSON.stringify([user, says("yo")]) }, HI, "yo<|im_end|>"],
   [
     "conversations",
@@ -89,6 +96,12 @@ const FORMS: readonly (readonly [string, object, string, string])[] = [
   [
     "weight",
     { messages: [user, says("no", { weight: 0 }), user, says("yo", { weight: 1 })] },
+    turn("user", "hi") + turn("assistant", "no") + HI,
+    "yo<|im_end|>",
+  ],
+  [
+    "masked",
+    { messages: [user, says("no", { masked: true }), user, says("yo", { masked: false })] },
     turn("user", "hi") + turn("assistant", "no") + HI,
     "yo<|im_end|>",
   ],
@@ -345,6 +358,13 @@ describe("nothing is dropped without a word", () => {
       /^P0715.*part 1 of message 1 is of the type "image_url"/,
     ],
     ["half a weight", { messages: [user, says("yo", { weight: 0.5 })] }, /^P0715.*message 2 has weight = 0.5, where 0 or 1/],
+    [
+      "a mask of another length",
+      { messages: [user, says("yo")], loss_mask: [1] },
+      /^P0715.*loss_mask is \[1\], where 0 or 1 for each of 2/,
+    ],
+    ["another one masked", { messages: [user, says("yo")], mask: "Assistant" }, /^P0715.*mask is "Assistant"/],
+    ["a part without its text", { messages: [user, says([{ type: "text" }] as never)] }, /^P0715.*part 1 of message 2 has no text/],
     ["weights that disagree", { messages: [user, says("yo", { weight: 0, train: true })] }, /^P0715.*message 2 says both/],
     [
       "spans past the end",

@@ -1,7 +1,7 @@
 /** Chat templates as tokenizers' folders have them, rendered with the answers marked. */
 import { InputError } from "../../ir/errors.ts";
 import { type Files, isRecord, type Json, joinPath, readRecord, readText } from "../files.ts";
-import { JinjaTemplate } from "./jinja.ts";
+import { JinjaTemplate, pythonDumps } from "./jinja.ts";
 import { plainText } from "./messages.ts";
 
 /** A stretch of a rendered conversation, and whether it is to be learnt. */
@@ -47,6 +47,36 @@ export class ChatTemplate {
       }
     };
     return { texts: writes(PROBE), parts: writes([{ type: "text", text: PROBE }]) };
+  }
+
+  /** Whether it writes arguments of a call that are a text, and not what the text means. */
+  private textual: boolean | undefined;
+  private get wantsTexts(): boolean {
+    const writes = (args: unknown): boolean => {
+      const call = { id: "call00000", type: "function", function: { name: "f", arguments: args } };
+      const messages = [
+        { role: "user", content: "x" },
+        { role: "assistant", content: "", tool_calls: [call] },
+      ];
+      try {
+        return this.render({ messages, add_generation_prompt: false }).includes(PROBE);
+      } catch {
+        return false;
+      }
+    };
+    this.textual ??= !writes({ x: PROBE }) && writes(`{"x": "${PROBE}"}`);
+    return this.textual;
+  }
+
+  /** Calls as the template takes them: arguments are objects, or else texts, as `written` or as Python writes JSON. */
+  calls(calls: readonly Json[], written: readonly Json[]): readonly Json[] {
+    if (!this.wantsTexts) return calls;
+    return calls.map((call, i): Json => {
+      if (!isRecord(call) || !isRecord(call.function)) return call;
+      const args = call.function.arguments ?? {};
+      const text = typeof args === "string" ? args : (written[i] ?? pythonDumps(args));
+      return { ...call, function: { ...call.function, arguments: text } };
+    });
   }
 
   /** The content as the template takes it: parts for one that walks through them, else one text. */

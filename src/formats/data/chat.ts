@@ -5,7 +5,7 @@ import type { TextTokenizer } from "../tokenizer/tokenizer.ts";
 import { type ChatTemplate, message, type Stretch } from "./chat-template.ts";
 import { messagesOf, OWN_ARGUMENTS } from "./conversation.ts";
 import { type EncodedRows, IGNORED, labelCount, refuseEmpty } from "./encode.ts";
-import { CALL, LEARN, type Message, plainText, SPANS, shown } from "./messages.ts";
+import { ARGUMENTS, CALL, LEARN, type Message, plainText, SPANS, shown } from "./messages.ts";
 import type { Row } from "./records.ts";
 import { piecesOf, rewrittenStretches } from "./stretches.ts";
 import { type Column, listColumn, type RowFacts } from "./table.ts";
@@ -59,8 +59,15 @@ export class Chat {
     const call = one[CALL];
     // a call that the template knows no form for stays the text that the file has
     if (tool_calls !== undefined && typeof call === "string" && !template.names("tool_calls")) return { ...rest, content: call } as Message;
+    const written = one[ARGUMENTS];
+    const calls = Array.isArray(tool_calls) ? template.calls(tool_calls, Array.isArray(written) ? written : []) : undefined;
     const role = one.role === "developer" && !template.names("developer") ? "system" : one.role;
-    return { ...rest, role, content: template.content(one.content), ...(tool_calls !== undefined && { tool_calls }) } as Message;
+    return {
+      ...rest,
+      role,
+      content: template.content(one.content),
+      ...(tool_calls !== undefined && { tool_calls: calls ?? tool_calls }),
+    } as Message;
   }
 
   private attempt<T>(row: Row, work: (template: ChatTemplate) => T): T {

@@ -4,7 +4,18 @@
  */
 import { InputError } from "../../ir/errors.ts";
 import { describe, isRecord, type Json, type JsonRecord } from "../files.ts";
-import { jsonOf, LEARN, type Message, type MessagePlace, messagesOfEntry, plainText, toolsOf, withoutNulls } from "./messages.ts";
+import {
+  fromColumns,
+  isYes,
+  jsonOf,
+  LEARN,
+  type Message,
+  type MessagePlace,
+  messagesOfEntry,
+  plainText,
+  toolsOf,
+  withoutNulls,
+} from "./messages.ts";
 import type { Row } from "./records.ts";
 
 /** Columns with a list of messages; the first that a row has. */
@@ -12,6 +23,8 @@ const LISTS = ["messages", "conversations", "conversation", "dialogue", "dialog"
 const SYSTEMS = ["system", "system_prompt", "system_message", "systemInstruction"];
 /** Columns that templates take as they are. */
 const TEMPLATE = ["documents"];
+/** A row's list of which messages are learnt. */
+const LEARNT = ["loss_mask", "train_mask"];
 const ARGUMENTS = "chat_template_kwargs";
 /** Of a row of ours: arguments of the template that it has. */
 export const OWN_ARGUMENTS = "peftc:arguments";
@@ -41,9 +54,10 @@ const empty = (value: Json | undefined): boolean => value === undefined || value
 export const askedForm = ({ values }: Row): AskedForm | undefined =>
   ASKED.find(({ asked, answer }) => isText(values[asked[0]]) && isText(values[answer]));
 
-/** A list, or the JSON of one, of what may be messages. */
+/** A list, or the JSON of one, of what may be messages; the same kept in columns. */
 function listOf(value: Json | undefined): readonly Json[] | undefined {
   if (Array.isArray(value)) return value;
+  if (isRecord(value)) return fromColumns(value);
   if (typeof value !== "string" || !/^\s*\[\s*\{/.test(value)) return undefined;
   const parsed = jsonOf(value);
   return Array.isArray(parsed) ? parsed : undefined;
@@ -142,7 +156,7 @@ export function readTalk(row: Row, file: string, { roles, last }: TalkOptions): 
   };
   const name = listName(values);
   const form = askedForm({ line: row.line, values });
-  if (name !== undefined) add(readMessages(take(name), name, place));
+  if (name !== undefined) add(learntBy(values, take, readMessages(take(name), name, place), place));
   else if (isConversation({ line: row.line, values })) {
     // what the prompt says is not learnt, whoever says it
     add(sideOf(take("prompt"), "prompt", "user", place).map((message) => ({ ...message, [LEARN]: false })));
@@ -167,6 +181,29 @@ export function readTalk(row: Row, file: string, { roles, last }: TalkOptions): 
     },
     read,
   };
+}
+
+/** With what a list beside the messages says of each. P0715: no such list; another `mask` than NeMo's of the user, which is the rule. */
+function learntBy(
+  values: JsonRecord,
+  take: (name: string) => Json | undefined,
+  messages: readonly Message[],
+  { bad }: MessagePlace,
+): Message[] {
+  const who = isText(values.mask) ? take("mask") : undefined;
+  if (who !== undefined && String(who).toLowerCase() !== "user")
+    throw bad(`mask is ${JSON.stringify(who)}, and only what the user says is masked`, "give the messages a `weight` of 0 or 1 each");
+  const name = LEARNT.find((column) => values[column] !== undefined);
+  if (name === undefined) return [...messages];
+  const list = take(name);
+  const learnt = Array.isArray(list) ? list.map(isYes) : [];
+  if (learnt.length !== messages.length || learnt.includes(undefined))
+    throw bad(`${name} is ${JSON.stringify(list)?.slice(0, 60)}, where 0 or 1 for each of ${messages.length} messages is wanted`);
+  return messages.map((message, i) => {
+    if (message[LEARN] !== undefined && message[LEARN] !== learnt[i])
+      throw bad(`message ${i + 1} says both that it is learnt and that it is not`);
+    return { ...message, [LEARN]: learnt[i]! };
+  });
 }
 
 const others = (values: JsonRecord, read: ReadonlySet<string>): JsonRecord =>
@@ -212,7 +249,7 @@ const say = (role: string, content: string): Message => ({ role, content });
 /** One side of a prompt and its answer: messages, one message, or a text that `role` says. */
 export function sideOf(value: Json | undefined, name: string, role: string, place: MessagePlace): Message[] {
   if (typeof value === "string" && listOf(value) === undefined) return [say(role, value)];
-  return readMessages(isRecord(value) ? [value] : value, name, place);
+  return readMessages(isRecord(value) && fromColumns(value) === undefined ? [value] : value, name, place);
 }
 
 /** What is asked: the columns that are not empty, a line each. */

@@ -1,6 +1,6 @@
 /** Rows of text to rows of tokens: what a table's `input`, `target` and `label` say. */
 import { InputError } from "../../ir/errors.ts";
-import { describe, type Json } from "../files.ts";
+import { describe, isRecord, type Json } from "../files.ts";
 import { Numeral } from "../numeral.ts";
 import type { Framed, TextTokenizer } from "../tokenizer/tokenizer.ts";
 import { type ClassNames, missing, type Numbering, readArray, readLabels } from "./labels.ts";
@@ -225,6 +225,7 @@ function textOf(row: Row, { column, filters, behind }: Slot, file: string, lower
       ...(isWords(value as Json)
         ? [`a list of words is read alone, as in \`input: "{${column}}"\`, and \`label\` names their classes: \`tagging\` learns them`]
         : []),
+      ...(isRecord(value) && "0" in value ? ['`table.to_json(path, orient="records", lines=True)` of pandas writes one row a line'] : []),
     ]);
   const text = applyFilters(String(value), filters);
   return lower ? text.toLowerCase() : text;

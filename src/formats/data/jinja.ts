@@ -5,34 +5,12 @@
 
 import { Environment, parse, tokenize } from "@huggingface/jinja";
 import { Malformed } from "../../ir/errors.ts";
+import { own } from "../../ir/own.ts";
 import { pythonFloat } from "../files.ts";
 import { Numeral } from "../numeral.ts";
 import { BoundedInterpreter, RANGE } from "./jinja-bounds.ts";
+import { added, equal, KINDS, type Runtime } from "./jinja-values.ts";
 
-/** Values as the library computes with them. */
-interface Runtime {
-  readonly type: string;
-  readonly value: unknown;
-  /** Of a whole number that JavaScript cannot hold. */
-  written?: string;
-}
-type Make = new (value: unknown) => Runtime;
-
-/** The library's classes, which it does not export. */
-const KINDS = (() => {
-  const scratch = new Environment();
-  const of = (name: string, value: unknown) => (scratch.set(name, value) as object).constructor as unknown as Make;
-  return {
-    Integer: of("a", 1),
-    Float: of("b", 0.5),
-    String: of("c", ""),
-    Boolean: of("d", true),
-    Null: of("e", null),
-    Array: of("f", []),
-    Object: of("g", {}),
-    Function: of("h", () => 0),
-  };
-})();
 const SYNTAX = (() => {
   const call = parse(tokenize("{{ f(x) }}")).body[0] as unknown as { constructor: unknown; callee: { constructor: unknown } };
   return {
@@ -44,13 +22,20 @@ const SYNTAX = (() => {
 const PRINT = "\uFDD0print";
 const JOIN = "\uFDD0join";
 const DUMP = "\uFDD0dump";
+const ADD = "\uFDD0add";
+const EQUAL = "\uFDD0equal";
+const OTHER = "\uFDD0other";
+/** Operators that the library has JavaScript's way: a text and an object have a sum, 1 and "1" are equal. */
+const OPERATORS: Readonly<Record<string, string>> = { "~": JOIN, "+": ADD, "==": EQUAL, "!=": OTHER };
 
 /** Throws what the library's parser throws. */
 export class JinjaTemplate {
   private readonly program: ReturnType<typeof parse>;
 
   constructor(readonly source: string) {
-    this.program = mended(parse(tokenize(source, { lstrip_blocks: true, trim_blocks: true }))) as ReturnType<typeof parse>;
+    // Jinja reads every kind of line end as one
+    const lines = source.replace(/\r\n?/g, "\n");
+    this.program = mended(parse(tokenize(lines, { lstrip_blocks: true, trim_blocks: true }))) as ReturnType<typeof parse>;
   }
 
   /** `now`: the day that `strftime_now` tells; without it today's. */
@@ -67,6 +52,9 @@ export class JinjaTemplate {
     define("strftime_now", ([format]) => text(strftime(now ?? new Date(), String(format?.value ?? ""))));
     define(PRINT, ([value]) => text(str(value)));
     define(JOIN, ([a, b]) => text(str(a) + str(b)));
+    define(ADD, ([a, b]) => added(a, b));
+    define(EQUAL, ([a, b]) => new KINDS.Boolean(equal(a, b)));
+    define(OTHER, ([a, b]) => new KINDS.Boolean(!equal(a, b)));
     define(DUMP, ([value, ...options]) => text(dump(value, dumpOptions(options), 0)));
     for (const [name, value] of Object.entries(values)) if (value !== undefined) variables.set(name, runtime(value));
     return String(new BoundedInterpreter(env).run(this.program).value);
@@ -106,6 +94,8 @@ type Node = Record<string, unknown> & { readonly type?: string };
 const BLOCKS = ["body", "alternate", "defaultBlock"];
 const STATEMENTS = new Set(["Set", "If", "For", "Macro", "CallStatement", "FilterStatement", "Break", "Continue", "Comment", "Program"]);
 
+const TEXTUAL = new Set(["upper", "lower", "title", "capitalize", "trim", "replace", "indent"]);
+
 const call = (name: string, args: unknown[]) => new SYNTAX.Call(new SYNTAX.Name(name), args);
 
 /** The parsed template with our functions in the places of the library's. */
@@ -119,13 +109,18 @@ function mended(part: unknown): unknown {
     const block = node[key];
     if (Array.isArray(block)) node[key] = block.map((entry: Node) => (isPrinted(entry) ? call(PRINT, [entry]) : entry));
   }
-  if (node.type === "BinaryExpression" && (node.operator as { value: string }).value === "~") return call(JOIN, [node.left, node.right]);
+  if (node.type === "BinaryExpression") {
+    const ours = own(OPERATORS, (node.operator as { value: string }).value);
+    if (ours !== undefined) return call(ours, [node.left, node.right]);
+  }
   if (node.type === "FilterExpression") {
     const filter = node.filter as Node;
     const bare = filter.type === "CallExpression" ? (filter.callee as Node) : filter;
     const args = filter.type === "CallExpression" ? (filter.args as unknown[]) : [];
     if (bare.value === "tojson") return call(DUMP, [node.operand, ...args]);
     if (bare.value === "string") return call(PRINT, [node.operand]);
+    // they are given texts by the library alone, and anything by Jinja
+    if (TEXTUAL.has(String(bare.value))) node.operand = call(PRINT, [node.operand]);
   }
   return node;
 }
@@ -180,6 +175,9 @@ function quoted(text: string): string {
   });
   return mark + inside + mark;
 }
+
+/** Python's `json.dumps(value, ensure_ascii=False)`. */
+export const pythonDumps = (value: unknown): string => dump(runtime(value), dumpOptions([]), 0);
 
 interface DumpOptions {
   readonly ascii: boolean;

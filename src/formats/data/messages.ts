@@ -11,7 +11,9 @@ export type Message = JsonRecord & { readonly role: string; readonly content: st
 export const LEARN = "peftc:learn";
 export const SPANS = "peftc:spans";
 export const CALL = "peftc:call";
-const OWN: readonly string[] = [LEARN, SPANS, CALL];
+/** Arguments of its calls as the file wrote them, where it wrote texts. */
+export const ARGUMENTS = "peftc:written arguments";
+const OWN: readonly string[] = [LEARN, SPANS, CALL, ARGUMENTS];
 
 /** The message without our own fields. */
 export const shown = (message: Message): Message =>
@@ -21,6 +23,8 @@ const ROLE_FIELDS = ["role", "from", "speaker"];
 const CONTENT_FIELDS = ["content", "value", "parts", "text"];
 /** Fields that say whether a message is learnt: OpenAI's and Axolotl's, and those of their kin. */
 const WEIGHTS = ["weight", "train", "training", "loss", "trainable"];
+/** The opposite of them. */
+const MASKS = ["masked", "mask"];
 const DETAILS = ["train_detail", "training_detail"];
 
 /** Roles by the names that files give them. */
@@ -50,6 +54,16 @@ const ROLES: Readonly<Record<string, string>> = {
   tool_call: "call",
 };
 
+/** A list of messages as `datasets` keeps it in columns, `{"role": […], "content": […]}`, as a list again. */
+export function fromColumns(value: Json | undefined): Json[] | undefined {
+  if (!isRecord(value)) return undefined;
+  const [role, content] = [ROLE_FIELDS, CONTENT_FIELDS].map((names) => names.find((name) => Array.isArray(value[name])));
+  const lists = Object.entries(value).filter((entry): entry is [string, Json[]] => Array.isArray(entry[1]));
+  if (role === undefined || content === undefined || lists.some(([, list]) => list.length !== (value[role] as Json[]).length))
+    return undefined;
+  return (value[role] as Json[]).map((_, i) => Object.fromEntries(lists.map(([name, list]) => [name, list[i]])));
+}
+
 /** Where a message stands, and how roles of the file are called. */
 export interface MessagePlace {
   readonly bad: (what: string, ...notes: string[]) => InputError;
@@ -78,12 +92,12 @@ export function messagesOfEntry(entry: Json, i: number, { bad, roles }: MessageP
       `known are ${Object.keys(ROLES).join(", ")}`,
       `say what it is, as in \`roles: { ${JSON.stringify(role)}: "assistant" }\``,
     );
-  const taken = new Set([roleField!, contentField ?? "", ...WEIGHTS, ...DETAILS, "tool_calls", "function_call"]);
+  const taken = new Set([roleField!, contentField ?? "", ...WEIGHTS, ...MASKS, ...DETAILS, "tool_calls", "function_call"]);
   const rest = Object.fromEntries(Object.entries(given).filter(([name]) => !taken.has(name)));
   const content = contentOf(contentField === undefined ? "" : given[contentField], i, bad);
   const learnt = { ...learntOf(given, i, bad), ...spansOf(given, i, bad) };
   if (known === "call") return [{ ...rest, ...callOf(content, i, bad), ...learnt } as unknown as Message];
-  return [{ ...rest, role: known, content, ...(calls !== undefined && { tool_calls: callsOf(calls, i, bad) }), ...learnt } as Message];
+  return [{ ...rest, role: known, content, ...(calls !== undefined && called(calls, i, bad)), ...learnt } as unknown as Message];
 }
 
 /** Content as a text, or as parts that are texts. P0715: parts of another kind (pictures, sound), which these rows cannot hold. */
@@ -95,6 +109,7 @@ export function contentOf(value: Json, i: number, bad: MessagePlace["bad"]): str
     if (typeof part === "string") return { type: "text", text: part };
     const kind = isRecord(part) ? (part.type ?? "text") : undefined;
     if (isRecord(part) && typeof part.text === "string" && TEXTS.includes(String(kind))) return { type: "text", text: part.text };
+    if (TEXTS.includes(String(kind))) throw bad(`part ${p + 1} of message ${i + 1} has no text: ${JSON.stringify(part).slice(0, 60)}`);
     throw bad(
       `part ${p + 1} of message ${i + 1} is ${kind === undefined ? describe(part) : `of the type ${JSON.stringify(kind)}`}, and only texts are read`,
     );
@@ -108,16 +123,22 @@ export const plainText = (content: string | readonly Json[]): string =>
 /** Whether the message is learnt, by the fields that say so. P0715: something else than 0 or 1, true or false; fields that disagree. */
 function learntOf(given: JsonRecord, i: number, bad: MessagePlace["bad"]): JsonRecord {
   let learnt: boolean | undefined = typeof given[LEARN] === "boolean" ? given[LEARN] : undefined;
-  for (const name of WEIGHTS) {
+  for (const name of [...WEIGHTS, ...MASKS]) {
     const value = given[name];
     if (value === undefined) continue;
-    const number = numberOf(value);
-    const says = typeof value === "boolean" ? value : number === 0 || number === 1 ? number === 1 : undefined;
+    const yes = isYes(value);
+    const says = yes === undefined ? undefined : yes !== MASKS.includes(name);
     if (says === undefined) throw bad(`message ${i + 1} has ${name} = ${JSON.stringify(value)}, where 0 or 1 (learnt or not) is wanted`);
     if (learnt !== undefined && learnt !== says) throw bad(`message ${i + 1} says both that it is learnt and that it is not`);
     learnt = says;
   }
   return learnt === undefined ? {} : { [LEARN]: learnt };
+}
+
+/** 0 or 1, true or false; `undefined`: something else. */
+export function isYes(value: Json): boolean | undefined {
+  const number = numberOf(value);
+  return typeof value === "boolean" ? value : number === 0 || number === 1 ? number === 1 : undefined;
 }
 
 /** Axolotl's `train_detail`: which characters are learnt, both ends included. P0715: no such list. */
@@ -139,6 +160,15 @@ function spansOf(given: JsonRecord, i: number, bad: MessagePlace["bad"]): JsonRe
   return spans.length === 0 ? {} : { [SPANS]: spans as Json[] };
 }
 
+const called = (calls: Json, i: number, bad: MessagePlace["bad"]): JsonRecord => {
+  const parsed = typeof calls === "string" ? (jsonOf(calls) ?? calls) : calls;
+  const written = (Array.isArray(parsed) ? parsed : [parsed]).map((call: Json): Json => {
+    const inner = isRecord(call) && isRecord(call.function) ? call.function : call;
+    return isRecord(inner) && typeof inner.arguments === "string" ? inner.arguments : null;
+  });
+  return { tool_calls: callsOf(parsed, i, bad), ...(written.some((text) => text !== null) && { [ARGUMENTS]: written }) };
+};
+
 /** Calls of tools as templates read them: `{"type": "function", "function": {"name", "arguments"}}`, arguments as an object. */
 function callsOf(value: Json, i: number, bad: MessagePlace["bad"]): Json[] {
   const parsed = typeof value === "string" ? (jsonOf(value) ?? value) : value;
@@ -159,7 +189,7 @@ function callOf(content: string | Json[], i: number, bad: MessagePlace["bad"]): 
   const list = Array.isArray(parsed) ? parsed : [parsed];
   if (!list.every((call) => isRecord(call) && (typeof call.name === "string" || isRecord(call.function))))
     return { role: "assistant", content: text };
-  return { role: "assistant", content: "", tool_calls: callsOf(list as Json, i, bad), [CALL]: text };
+  return { role: "assistant", content: "", ...called(list as Json, i, bad), [CALL]: text };
 }
 
 /** Tools as a list, out of the text of one too. `wrapped`: bare functions are put as OpenAI has them. P0715: something else. */

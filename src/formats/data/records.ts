@@ -31,11 +31,19 @@ function parseLine(text: string, path: string, line: number): Readonly<Record<st
   } catch (error) {
     const fault = jsonFault(text);
     const what = fault === undefined ? String(error) : `column ${fault.column}: ${fault.what}`;
-    throw new InputError("P0701", `\`${path}\`, line ${line} is not JSON: ${what}`, line === 1 && /^\s*\{\s*$/.test(text) ? [OBJECTS] : []);
+    throw new InputError("P0701", `\`${path}\`, line ${line} is not JSON: ${what}`, [
+      ...(line === 1 && /^\s*\{\s*$/.test(text) ? [OBJECTS] : []),
+      ...nanNote(text),
+    ]);
   }
   if (isRecord(value)) return bare(value);
   throw new InputError("P0701", `\`${path}\`, line ${line} is ${describe(value)} where a JSON object is wanted`);
 }
+/** Python's JSON has numbers that JSON has not. */
+const nanNote = (text: string): string[] =>
+  /[:[,]\s*-?(NaN|Infinity)\b/.test(text)
+    ? ['Python writes NaN for a value that is missing: `table.to_json(path, orient="records", lines=True)` of pandas writes null']
+    : [];
 const OBJECTS = "one object a line is wanted, or one list of objects";
 
 /** Rows of a list have the lines on which their objects begin. */
@@ -48,7 +56,7 @@ function readList(text: string, path: string): Row[] {
     throw new InputError(
       "P0701",
       `\`${path}\`, ${fault === undefined ? String(error) : `line ${fault.line} is not JSON: column ${fault.column}: ${fault.what}`}`,
-      [OBJECTS],
+      [OBJECTS, ...nanNote(text)],
     );
   }
   const starts = startsOf(text);

@@ -158,6 +158,12 @@ function askedPlan({ asked, answer }: AskedForm): { inputs: Template[]; target: 
   return { inputs: [{ source: asked.map((column) => `{${column}}`).join("\\n"), pieces }], target: parseTemplate(`{${answer}}`) };
 }
 
+/** A file that is one object around its rows, or around its columns as pandas writes them. */
+function wrapped({ values }: Row): string[] {
+  const [name] = Object.entries(values).find(([, value]) => Array.isArray(value) && value.length > 0 && value.every(isRecord)) ?? [];
+  return name === undefined ? [] : [`\`${name}\` is a list of objects: if they are the rows, write them one a line, or that list alone`];
+}
+
 /** Columns of words and their classes: what `input` and `label` name, or by their usual names. */
 function taggedBy(
   { options: { input, label } }: TableSpec,
@@ -209,6 +215,7 @@ function planOf(spec: TableSpec, first: Row, path: string, usual: Shape | AskedF
     throw new InputError("P0703", `\`${path}\` has no column \`text\` or \`prompt\`, so \`input\` must say what the model reads`, [
       `it has ${Object.keys(first.values).join(", ")}`,
       ...Object.entries(ANSWERS).flatMap(([name, who]) => (has(name) ? [who] : [])),
+      ...wrapped(first),
       ...(given(label) ? ["rows without a text name their `columns`"] : []),
       'for example `input: "{premise} {hypothesis}"`, or a pair `input: ["{premise}", "{hypothesis}"]`',
     ]);
