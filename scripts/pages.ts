@@ -4,7 +4,7 @@
  */
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import ts from "typescript";
-import { passes } from "../src/backends/lowering.ts";
+import { passes, passesTo } from "../src/backends/lowering.ts";
 import type { Item } from "../src/compiler/ast.ts";
 import { builtins } from "../src/compiler/elaborate/ambient.ts";
 import { type Field, stageFields } from "../src/compiler/elaborate/fields.ts";
@@ -12,6 +12,7 @@ import { signature as called } from "../src/compiler/elaborate/values.ts";
 import { parse } from "../src/compiler/read/parse.ts";
 import { codes, families } from "../src/ground/codes.ts";
 import { ops } from "../src/ir/ops/index.ts";
+import type { PassRow } from "../src/ir/passes/pass.ts";
 import type { Device } from "../src/node/device.ts";
 import { DEVICES } from "../src/node/engine.ts";
 
@@ -57,7 +58,8 @@ function passList(): string {
   passes.forEach((p, i) => {
     if (!first.has(p.name)) first.set(p.name, i);
   });
-  const order = `In this order: ${passes.map((p) => `\`${p.name}\``).join(" → ")}. \`peftc build FILE --print NAME\` prints the graphs behind a pass.\n\nEqual nodes are made one, and what no result reaches goes, by what runs the list, behind each pass that needs it.`;
+  const inOrder = (of: readonly PassRow[]) => of.map((p) => `\`${p.name}\``).join(" → ");
+  const order = `To kernels, in this order: ${inOrder(passesTo("kernels"))}. To PyTorch: ${inOrder(passesTo("torch"))}. \`peftc build FILE --print NAME\`, for PyTorch with \`--target torch\`, prints the graphs behind a pass.\n\nEqual nodes are made one, and what no result reaches goes, by what runs the list, behind each pass that needs it.`;
   const rows = passes
     .filter((p, i) => first.get(p.name) === i)
     .map((p) => [`\`${p.name}\``, p.before, p.after, p.law, p.optional ? "yes" : ""]);

@@ -10,12 +10,16 @@ import { calls } from "./passes/calls.ts";
 import { split } from "./passes/split.ts";
 import { storable } from "./passes/storable.ts";
 import { thin } from "./passes/thin.ts";
+import { torchRewrites } from "./torch/rewrites.ts";
 
 /** Over each graph of a program, those of loading as well, and over the bodies of its loops. */
 const lowering: readonly Pass[] = [calls, thin, split, storable];
 
-/** All of them, in their order. */
-export const passes: readonly PassRow[] = [...early, ...pipeline, hoisting, ...lowering];
+/** All of them, in their order: to kernels, and to PyTorch. */
+export const passes: readonly PassRow[] = [...early, ...pipeline, hoisting, ...lowering, ...torchRewrites];
+/** Those on the way to a target. */
+export const passesTo = (target: "kernels" | "torch"): readonly PassRow[] =>
+  target === "torch" ? [...early, ...torchRewrites] : passes.filter((p) => p.target === undefined);
 
 const show = (graph: Graph): string => print(graph, { brief: true });
 const WHOLE: Inspection = { verify, cleanUp: singleLeaves, print: show };

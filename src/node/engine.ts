@@ -15,7 +15,7 @@ export const DEVICES = {
   native,
   wasm,
   reference: { doc: "the f64 interpreter, node by node", open: async () => referenceEngine() },
-  torch: { doc: "PyTorch in a process of its own", elsewhere: true, open: async () => torchEngine() },
+  torch: { doc: "PyTorch in a process of its own", elsewhere: true, open: async ({ hooks }) => torchEngine({ hooks }) },
 } as const satisfies Readonly<Record<string, Device>>;
 
 /** auto: a hardware WebGPU adapter if there is one, else WebAssembly; native kernels are asked for, as compiling them takes longer than a short run. */

@@ -8,7 +8,7 @@ import { writeFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
-import { passes } from "../../src/backends/lowering.ts";
+import { passesTo } from "../../src/backends/lowering.ts";
 import { readMappings } from "../../src/formats/adapters/mapping.ts";
 import { type DeviceChoice, openEngine } from "../../src/node/engine.ts";
 import { NodeFiles } from "../../src/node/files.ts";
@@ -58,8 +58,8 @@ describe(`goldens on ${device}`, () => {
 
   // all cases at once: PEFTC_WITHOUT
   const [small] = goldens.cases.filter((c) => c.kind === "peft");
-  const optional = new Set(passes.filter((p) => p.optional).map((p) => p.name));
-  if (small && device !== "reference" && device !== "torch" && without === undefined)
+  const optional = new Set(passesTo(device === "torch" ? "torch" : "kernels").flatMap((p) => (p.optional ? [p.name] : [])));
+  if (small && device !== "reference" && without === undefined)
     test.each([...optional])("without the pass %s", async (pass) => {
       const engine = await openEngine(device, { without: [pass] });
       expect(await runCase({ goldens, files, engine, library, mappings }, small)).toEqual([]);

@@ -2,6 +2,7 @@
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect } from "@jest/globals";
+import { torchRewrites } from "../../src/backends/torch/rewrites.ts";
 import { readMappings } from "../../src/formats/adapters/mapping.ts";
 import { NodeFiles } from "../../src/node/files.ts";
 import { torchEngine } from "../../src/node/torch/engine.ts";
@@ -30,4 +31,16 @@ describe("goldens in PyTorch", () => {
       const test = goldens.cases.find((c) => c.name === name)!;
       expect(await runCase({ goldens, files, engine, library, mappings }, test)).toEqual([]);
     });
+
+  for (const { name, optional } of torchRewrites)
+    if (optional)
+      torchTest(`without the rewrite ${name}`, async () => {
+        const test = goldens.cases.find((c) => c.name === "lora-llama-qv")!;
+        const without = await torchEngine({ threads: 1, hooks: { without: [name] } });
+        try {
+          expect(await runCase({ goldens, files, engine: without, library, mappings }, test)).toEqual([]);
+        } finally {
+          await without.close?.();
+        }
+      });
 });

@@ -30,6 +30,25 @@ describe("one's own method on rotary positions", () => {
     expect(text("model.py")).not.toMatch(/torch\.(cos|sin|pow|arange)/);
   });
 
+  test("each rewrite on the way is shown, as passes to kernels are", async () => {
+    const shown = async (...args: readonly string[]) => await peftc(at, ["build", "main.peft", ...args]);
+    const behind = async (pass: string) => (await shown("--target", "torch", "--print", pass, "--stop-after", pass)).out;
+    // angles are made for all rows, then for one, then by a function of their own
+    expect(await behind("inner")).toMatch(/= cos\(%\d+\) : f32\[B, /);
+    expect(await behind("one_row")).toMatch(/= cos\(%\d+\) : f32\[1, /);
+    const once = await behind("once");
+    const part = (name: string) => once.split(`--- after once of ${name}\n`)[1].split("--- after")[0];
+    expect(part("gradients")).not.toContain("cos(");
+    expect(part("tables")).toContain("cos(");
+    expect(await shown("--print", "one_row")).toMatchObject({
+      code: 2,
+      err: expect.stringContaining("graphs for kernels do not go through the pass one_row"),
+    });
+    expect((await shown("--target", "torch", "--print", "products")).err).toContain(
+      "graphs for PyTorch do not go through the pass products",
+    );
+  });
+
   test("what several layers are given has a name, and numbers are numbers", () => {
     // the mask, which every layer reads
     expect(count("objective.py", '& x["attention_mask"]') + count("objective.py", "& attention_mask")).toBe(1);

@@ -6,8 +6,7 @@ import { type Graph, type Node, node, order, type Result } from "../../ir/graph.
 import { rowOf } from "../../ir/ops/index.ts";
 import { onceOf, parametersOf } from "../load.ts";
 import type { Slot } from "./program.ts";
-import { forOneRow, isTable, readingTables, tableName } from "./tables.ts";
-import { wantedIn } from "./wanted.ts";
+import { isTable, readingTables, tableName } from "./tables.ts";
 
 export interface Prepared {
   readonly graphs: readonly Graph[];
@@ -22,9 +21,8 @@ export interface Prepared {
   readonly made: ReadonlySet<string>;
 }
 
-export function prepared(given: readonly Graph[]): Prepared {
-  const wanted = new Set(given.flatMap((g) => [...wantedIn(g.results.map((r) => r.node))]));
-  const graphs = given.map((g) => forOneRow(g, wanted));
+/** `wanted`: nodes by which gradients are asked for. */
+export function prepared(graphs: readonly Graph[], wanted: ReadonlySet<Node>): Prepared {
   const numbers = new Map<string, number>();
   const nameOf = (n: Node): string => {
     const [base] = parametersOf([n]);

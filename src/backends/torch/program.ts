@@ -2,17 +2,15 @@
  * A program as PyTorch modules: one class a loop body, whose iterations are an `nn.ModuleList`, one function an entry. The graphs are those before
  * differentiation: PyTorch's autograd makes the backward half, from modules that are the forward one.
  */
-import { bind } from "../../ir/bind.ts";
 import { symbolsOf } from "../../ir/dim.ts";
 import { Bug } from "../../ir/errors.ts";
 import { type Graph, type Node, order } from "../../ir/graph.ts";
-import { roll } from "../../ir/loops/roll.ts";
 import { rowOf } from "../../ir/ops/index.ts";
+import type { DriverHooks } from "../../ir/passes/pass.ts";
 import { asHeld, Blocks } from "./blocks.ts";
-import { writeOutInner } from "./inner.ts";
-import { isUpdate, type Kind, kindOf } from "./kinds.ts";
+import { graphsOf, type TorchEntry } from "./graphs.ts";
+import { type Kind, kindOf } from "./kinds.ts";
 import { type InputSlot, inputOf, slotOf } from "./leaves.ts";
-import { type Prepared, prepared } from "./once.ts";
 import { Region } from "./region.ts";
 import { type Shards, shardsOf } from "./shards.ts";
 import { isTable } from "./tables.ts";
@@ -20,16 +18,6 @@ import { identifier, quoted } from "./text.ts";
 import { assignments, Tree } from "./tree.ts";
 import { printUpdate } from "./update-entry.ts";
 import { wantedIn } from "./wanted.ts";
-
-/** A graph with a number for each of its symbols but the batch's, which stays open. */
-export interface TorchEntry {
-  readonly name: string;
-  readonly graph: Graph;
-  readonly sizes: ReadonlyMap<string, number>;
-  readonly batch?: string | undefined;
-  /** Values for symbols that are known when it runs; see `bind`. */
-  readonly values?: ReadonlyMap<string, Node>;
-}
 
 /** A parameter or state: what it is, and for parameters its place in the model. */
 export interface Slot {
@@ -101,10 +89,12 @@ export interface PrintOptions {
   readonly place?: ((n: Node) => string | undefined) | undefined;
   /** What the program is, for the first line. */
   readonly title?: string;
+  /** To look at graphs between rewrites, or to leave one out. */
+  readonly hooks?: DriverHooks;
 }
 
-export function printTorch(entries: readonly TorchEntry[], { place, title = "a program" }: PrintOptions = {}): TorchProgram {
-  const { bound, once } = distinct(entries);
+export function printTorch(entries: readonly TorchEntry[], { place, title = "a program", hooks = {} }: PrintOptions = {}): TorchProgram {
+  const { bound, once } = graphsOf(entries, hooks);
   const params = new Map<string, Slot>();
   const states = new Map<string, Slot>();
   const differentiated = new Set<string>();
@@ -228,28 +218,6 @@ function modelClass(tree: Tree): string {
     '        """Runs a function of the program. `x`: inputs by name, `s`: states by name."""',
     "        return function(self, x, s)",
   ].join("\n");
-}
-
-interface Bound {
-  readonly names: string[];
-  readonly graph: Graph;
-  readonly batch: string | undefined;
-}
-/** Entries of one graph that differ in the batch alone are one. */
-function distinct(entries: readonly TorchEntry[]): { readonly bound: readonly Bound[]; readonly once: Prepared } {
-  const out = new Map<string, Bound>();
-  const ids = new Map<Graph, number>();
-  for (const { name, graph, sizes, batch, values } of entries) {
-    if (!ids.has(graph)) ids.set(graph, ids.size);
-    const others = [...sizes].filter(([symbol]) => symbol !== batch);
-    const key = `${ids.get(graph)} ${others.map(([symbol, size]) => `${symbol}=${size}`).sort()}`;
-    const known = out.get(key);
-    if (known) known.names.push(name);
-    else out.set(key, { names: [name], graph: writeOutInner(bind(graph, new Map(others), { values })), batch });
-  }
-  const all = [...out.values()];
-  const once = prepared(all.map((b) => b.graph));
-  return { bound: all.map((b, i) => ({ ...b, graph: isUpdate(once.graphs[i]) ? once.graphs[i] : roll(once.graphs[i]) })), once };
 }
 
 const slotFor = (n: Node): Slot => ({ dtype: n.type.dtype, shape: n.type.shape as readonly number[] });

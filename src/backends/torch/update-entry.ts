@@ -7,7 +7,6 @@ import type { PrintOptions } from "./program.ts";
 import { withDevice } from "./region.ts";
 import { shardsOf } from "./shards.ts";
 import { Update } from "./update.ts";
-import { single } from "./update-names.ts";
 
 interface UpdateOptions {
   /** The parameter of each state that is its gradient. */
@@ -21,8 +20,7 @@ interface UpdateOptions {
   readonly some?: boolean;
 }
 
-export function printUpdate(call: string, given: Graph, { gradients, elsewhere, place, unique, some = false }: UpdateOptions) {
-  const graph = single(given);
+export function printUpdate(call: string, graph: Graph, { gradients, elsewhere, place, unique, some = false }: UpdateOptions) {
   const shards = shardsOf(graph, gradients, elsewhere);
   // gradients begin anew by themselves
   const results = graph.results.filter((r) => !(r.role === "state" && gradients.has(r.name)));

@@ -1,9 +1,9 @@
 import type { Command } from "commander";
-import { passes } from "../../backends/lowering.ts";
+import { passesTo } from "../../backends/lowering.ts";
 import { guaranteed } from "../../ground/limits.ts";
 import { InputError } from "../../ir/errors.ts";
 import { packageVersion } from "../../node/package.ts";
-import { backendEngine } from "../../train/engine/backend.ts";
+import { backendEngine, type Hooks } from "../../train/engine/backend.ts";
 import { requireBudget } from "../../train/engine/budget.ts";
 import type { BuildOptions, EntryPoint } from "../../train/engine/engine.ts";
 import { printPasses } from "../../train/engine/look.ts";
@@ -39,29 +39,12 @@ export function build(program: Command, io: Io): void {
     .option("--stop-after <pass>", "with --print: end there")
     .addHelpText(
       "after",
-      `\nExample:\n  peftc build specs/examples/quickstart.peft -o built\n  peftc build specs/examples/quickstart.peft --print products\n\nPasses: ${[...new Set(passes.map((p) => p.name))].join(", ")}\n`,
+      `\nExample:\n  peftc build specs/examples/quickstart.peft -o built\n  peftc build specs/examples/quickstart.peft --print products\n\nPasses: ${namesTo("kernels").join(", ")}\nWith --target torch: ${namesTo("torch").join(", ")}\n`,
     )
     .action(async (file: string, options: BuildCommand) => {
       const session = new Session(io, options);
       if (options.target !== undefined && options.target !== "native") return forTorch(file, options, session, io);
-      const names = [...new Set(passes.map((p) => p.name))];
-      for (const pass of [options.print, options.stopAfter]) {
-        if (pass !== undefined && pass !== "*" && !names.includes(pass))
-          throw new Usage(`there is no pass ${pass}`, [`the passes are: ${names.join(", ")}`]);
-      }
-      const hooks =
-        options.print === undefined && options.stopAfter === undefined
-          ? {}
-          : {
-              print: options.print ?? options.stopAfter,
-              stopAfter: options.stopAfter,
-              onPrint: (pass: string, text: string, of?: string) =>
-                io.out(
-                  session.json
-                    ? line({ event: "graph", pass, of, text })
-                    : `--- after ${pass}${of === undefined ? "" : ` of ${of}`}\n${text}\n`,
-                ),
-            };
+      const hooks = looking(options, "kernels", session, io);
       const project = session.open(file);
       const driver = { device: "a built program", reason: "", memory: Number.POSITIVE_INFINITY, depth: 1, open: never };
       const wasm = backendEngine({ ...driver, target: { target: "wasm", arithmetic: "plain", workers: WORKERS } }, hooks);
@@ -128,20 +111,47 @@ export function build(program: Command, io: Io): void {
     });
 }
 
+const namesTo = (target: "kernels" | "torch"): string[] => [...new Set(passesTo(target).map((p) => p.name))];
+
+/** Who looks at graphs between passes, where somebody asked to. */
+function looking({ print, stopAfter }: BuildCommand, target: "kernels" | "torch", { json }: Session, io: Io): Hooks {
+  const names = namesTo(target);
+  for (const pass of [print, stopAfter])
+    if (pass !== undefined && pass !== "*" && !names.includes(pass)) {
+      const other = target === "torch" ? "kernels" : "torch";
+      throw new Usage(
+        namesTo(other).includes(pass)
+          ? `graphs for ${target === "torch" ? "PyTorch" : "kernels"} do not go through the pass ${pass}`
+          : `there is no pass ${pass}`,
+        [`the passes are: ${names.join(", ")}`],
+      );
+    }
+  if (print === undefined && stopAfter === undefined) return {};
+  return {
+    print: print ?? stopAfter,
+    stopAfter,
+    onPrint: (pass, text, of) =>
+      io.out(json ? line({ event: "graph", pass, of, text }) : `--- after ${pass}${of === undefined ? "" : ` of ${of}`}\n${text}\n`),
+  };
+}
+
 /** `--target torch`: the last stage that trains. */
-async function forTorch(file: string, { target, output, print, stopAfter }: BuildCommand, session: Session, io: Io): Promise<void> {
+async function forTorch(file: string, options: BuildCommand, session: Session, io: Io): Promise<void> {
+  const { target, output, print, stopAfter } = options;
   if (target !== "torch")
     throw new Usage(`--target ${target}: there is no such target`, ["those that are asked for by name: torch, native"]);
-  if (print !== undefined || stopAfter !== undefined) throw new Usage("--print shows passes, which graphs for torch do not go through");
-  if (output === undefined) throw new Usage("where to? give a folder with -o");
+  const hooks = looking(options, "torch", session, io);
+  const looks = print !== undefined || stopAfter !== undefined;
+  if (output === undefined && !looks) throw new Usage("where to? give a folder with -o");
   const project = session.open(file);
   const stage = stagesOf(project)
     .filter((s) => s.verb === "train")
     .at(-1);
   if (stage?.verb !== "train") throw new Usage(`${file} has no stage that trains`, ["add `train { ... }`"]);
   const { files } = session.workspace;
+  const { printTorchPasses, writeTorchPackage } = await import("../../node/torch/package.ts");
+  if (output === undefined || looks) return printTorchPasses(stage, session.host(project, referenceEngine()), hooks);
   if (files.stat(output)?.kind === "file") throw new InputError("P0685", `\`${output}\` is a file`);
-  const { writeTorchPackage } = await import("../../node/torch/package.ts");
   const written = await writeTorchPackage(files, output, stage, session.host(project, referenceEngine()), file);
   if (session.json) io.out(line({ event: "build", folder: output, files: written }));
   else io.out(`wrote ${written.length} files to ${output}: \`torchrun --nproc-per-node 2 ${output}/train.py\` trains on two processes\n`);

@@ -95,6 +95,8 @@ export interface PassRow {
   readonly law: string;
   /** Graphs can be lowered without it: it makes them smaller or faster, and nothing else. */
   readonly optional?: true;
+  /** Graphs that are printed for PyTorch alone go through it, and through none of those of kernels. */
+  readonly target?: "torch";
 }
 
 export interface Pass extends PassRow {

@@ -4,7 +4,7 @@ import type { Program, Session, Values } from "../../ground/program.ts";
 import type { Weights } from "../../ground/weights.ts";
 import { Bug, InputError, Limit } from "../../ir/errors.ts";
 import { isWeights, PIECE } from "../../runtime/weights.ts";
-import { valuesOf } from "../../train/engine/backend.ts";
+import { type Hooks, valuesOf } from "../../train/engine/backend.ts";
 import type { BuildOptions, Built, Engine, EntryPoint } from "../../train/engine/engine.ts";
 import { fitAcross, requireForward, splitsOf } from "../../train/run/across.ts";
 import { elements } from "../../train/values.ts";
@@ -26,6 +26,8 @@ interface TorchOptions {
   readonly compile?: boolean | undefined;
   /** Iterations of loops are recomputed for the backward half. */
   readonly recompute?: boolean | undefined;
+  /** To look at graphs between rewrites, or to leave one out. */
+  readonly hooks?: Hooks;
 }
 
 /** How many machines there are, which this is, and where the first one is found. */
@@ -111,9 +113,9 @@ function engineOver(held: Held, options: TorchOptions): TorchEngine {
     // requests wait in the socket, so that Python goes on while a result is on its way
     depth: 2,
     build: async (entries, asked) => {
-      const { shard = "ddp", recompute = false } = options;
+      const { shard = "ddp", recompute = false, hooks = {} } = options;
       if (shard === "fsdp" && processes > 1) requireShards(python);
-      return build(entries, asked, { processes, shard, recompute });
+      return build(entries, asked, { processes, shard, recompute, hooks });
     },
     open: async ({ program }) => {
       const printed = programs.get(program);
@@ -122,7 +124,8 @@ function engineOver(held: Held, options: TorchOptions): TorchEngine {
       const id = held.opened++;
       const recompute = recomputed.has(program);
       const files = Object.fromEntries(printed.files);
-      const answer = await at.ask({ do: "open", program: id, spec: specOf(printed), files, options: { ...options, recompute } });
+      const { hooks: _, ...told } = options;
+      const answer = await at.ask({ do: "open", program: id, spec: specOf(printed), files, options: { ...told, recompute } });
       held.pids = answer.pids as readonly number[];
       return new TorchSession(at, id, printed, program, device);
     },
@@ -147,12 +150,13 @@ interface Way {
   readonly processes: number;
   readonly shard: "ddp" | "fsdp";
   readonly recompute: boolean;
+  readonly hooks: Hooks;
 }
 
 function build(entries: readonly EntryPoint[], { trained, memory, reverse }: BuildOptions, way: Way): Built {
   requireForward(reverse);
   const points = entries.map(({ name, graph, sizes, growing, batch }) => ({ name, graph, sizes, batch, values: valuesOf(growing) }));
-  const printed = printTorch(points);
+  const printed = printTorch(points, { hooks: way.hooks });
   if (way.shard === "fsdp" && way.processes > 1) requireSharded(printed);
   const { across, recompute, smallest } = fitAcross(printed, points, { ...way, parts: 1 }, memory);
   const tensors: Program["tensors"][number][] = [];

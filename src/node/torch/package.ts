@@ -1,11 +1,14 @@
 /** A program as a folder that PyTorch trains without peftc: its text, its first values, its rows and their order. */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { tell } from "../../backends/lowering.ts";
 import { printTorch } from "../../backends/torch/program.ts";
 import type { TrainStage } from "../../compiler/project.ts";
 import { type Files, joinPath, writeFile } from "../../formats/files.ts";
 import { type OutTensor, writeSafetensors } from "../../formats/safetensors/write.ts";
 import { InputError } from "../../ir/errors.ts";
+import type { DriverHooks } from "../../ir/passes/pass.ts";
+import { early } from "../../ir/pipeline.ts";
 import { fillBatch } from "../../train/data/columns.ts";
 import { showBytes } from "../../train/engine/budget.ts";
 import type { RunHost } from "../../train/host.ts";
@@ -18,6 +21,14 @@ type Host = Pick<RunHost, "table" | "values" | "place">;
 
 /** The Python files that go with every program. */
 const SHIPPED = ["peftc_ops.py", "peftc_runtime.py", "train.py"];
+
+/** Graphs between rewrites, for who asks to see them: nothing is written. */
+export async function printTorchPasses(stage: TrainStage, host: Host, hooks: DriverHooks): Promise<void> {
+  requireForward(stage.reverse);
+  const { points } = await layTrain(stage, { ...host, engine: { splits: "if additive" } });
+  tell(early, points, hooks);
+  if (!early.some((p) => p.name === hooks.stopAfter)) printTorch(points, { hooks });
+}
 
 /** Gives the names of the files written. */
 export async function writeTorchPackage(files: Files, folder: string, stage: TrainStage, host: Host, title: string): Promise<string[]> {

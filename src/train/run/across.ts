@@ -2,8 +2,10 @@
  * What a program takes on each of several processes of PyTorch, and what they send each other in an update: read off the printed program, before
  * anything runs. Bytes sent are those of ring collectives, a process's own: (n − 1)/n of what is gathered or scattered, twice that of what is summed.
  */
+
+import type { TorchEntry } from "../../backends/torch/graphs.ts";
 import { keptOf, liveOf } from "../../backends/torch/live.ts";
-import type { TorchEntry, TorchProgram } from "../../backends/torch/program.ts";
+import type { TorchProgram } from "../../backends/torch/program.ts";
 import { bind } from "../../ir/bind.ts";
 import { Limit } from "../../ir/errors.ts";
 import { order } from "../../ir/graph.ts";
