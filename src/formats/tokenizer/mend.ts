@@ -4,6 +4,7 @@
  */
 import type { Tokenizer as Engine } from "@huggingface/tokenizers";
 import { own } from "../../ir/own.ts";
+import { type Piece, type Pieces, pipeline } from "./pipeline.ts";
 
 const SPACE = "\\p{White_Space}";
 const WORD = "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\p{Join_Control}";
@@ -13,7 +14,12 @@ const PUNCTUATION = "\\p{P}!-/:-@\\[-`{-~";
 type Cut = (text: string) => string[];
 interface Part {
   readonly config?: Readonly<Record<string, unknown>>;
-  readonly pattern?: unknown;
+  pattern?: unknown;
+  unk_token?: unknown;
+  unk_token_id?: unknown;
+  readonly byte_decoder?: unknown;
+  readonly decoders?: readonly (Part | null)[];
+  decode_chain?: (tokens: readonly string[]) => string[];
   readonly tokenizers?: readonly Part[];
   readonly normalizers?: readonly (Part | null)[];
   pre_tokenize_text?: Cut;
@@ -79,22 +85,59 @@ const JOINS: Readonly<Record<string, Joined>> = {
   },
 };
 
-/** Puts the rules into an engine. `json`: the description that it was made of. */
-export function mend(engine: Engine, json: Readonly<Record<string, unknown>>): void {
-  const { pre_tokenizer, normalizer } = engine as unknown as { pre_tokenizer: Part | null; normalizer: Part | null };
-  cutter(pre_tokenizer, json.pre_tokenizer as Described);
+/** Puts the rules into an engine, and gives what cuts texts by them. `json`: the description that it was made of. Throws for what is not built. */
+export function mend(engine: Engine, json: Readonly<Record<string, unknown>>): ReturnType<typeof pipeline> {
+  const { pre_tokenizer, normalizer, decoder, model } = engine as unknown as Record<string, Part | null>;
   mapper(normalizer, json.normalizer as Described);
+  decode(decoder, json.decoder as Described);
+  const described = json.model as Described;
+  if (described?.type === "BPE" && described.continuing_subword_prefix)
+    throw new Error(`BPE with continuing_subword_prefix ${JSON.stringify(described.continuing_subword_prefix)} is not built`);
+  if (described?.type === "WordLevel" && model !== null) {
+    model.unk_token = described.unk_token;
+    model.unk_token_id = own((described.vocab ?? {}) as Record<string, unknown>, String(described.unk_token));
+  }
+  return pipeline(engine, json, cutter(pre_tokenizer, json.pre_tokenizer as Described));
 }
 
 type Described = (Readonly<Record<string, unknown>> & { readonly type?: string }) | null | undefined;
 
-function cutter(part: Part | null | undefined, described: Described): void {
-  if (part === null || part === undefined || described === null || described === undefined) return;
-  (described.pretokenizers as Described[] | undefined)?.forEach((inner, i) => {
-    cutter(part.tokenizers?.[i], inner);
-  });
-  const cut = own(CUTS, String(described.type))?.(described, part);
-  if (cut !== undefined) part.pre_tokenize_text = cut;
+/** How a pre-tokenizer cuts a piece; `undefined`: there is none. */
+function cutter(part: Part | null | undefined, described: Described): Pieces | undefined {
+  if (part === null || part === undefined || described === null || described === undefined) return undefined;
+  if (Array.isArray(described.pretokenizers)) {
+    const inner = (described.pretokenizers as Described[]).flatMap((one, i) => cutter(part.tokenizers?.[i], one) ?? []);
+    return (piece) => inner.reduce<Piece[]>((pieces, cut) => pieces.flatMap(cut), [piece]);
+  }
+  if (described.type === "Metaspace") return metaspace(described);
+  if (described.type === "ByteLevel") part.pattern = BYTE_LEVEL;
+  const cut = own(CUTS, String(described.type))?.(described, part) ?? part.pre_tokenize_text!.bind(part);
+  return ({ text, first }) => {
+    const pieces = cut(text);
+    // what is cut off at the front does not begin the text
+    return pieces.map((one, i) => ({ text: one, first: first && i === 0 && text.startsWith(one) }));
+  };
+}
+
+/** GPT-2's expression with Unicode's spaces. */
+const BYTE_LEVEL =
+  /'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\p{White_Space}\p{L}\p{N}]+|\p{White_Space}+(?!\P{White_Space})|\p{White_Space}+/gu;
+
+const schemeOf = ({ prepend_scheme, add_prefix_space }: NonNullable<Described>): unknown =>
+  prepend_scheme ?? (add_prefix_space === false ? "never" : "always");
+
+/** Spaces become a mark, one stands in front of each text, or of the whole alone, and each begins a piece unless it is told not to. */
+function metaspace(described: NonNullable<Described>): Pieces {
+  const { replacement, split } = described;
+  const mark = String(replacement ?? "\u2581");
+  const scheme = schemeOf(described);
+  const cut = cutBy(new RegExp(mark.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&"), "gu"), "MergedWithNext", false);
+  return ({ text, first }) => {
+    const spaced = text.replaceAll(" ", mark);
+    const front = !spaced.startsWith(mark) && (scheme === "always" || (scheme === "first" && first)) ? mark : "";
+    const pieces = split === false ? [front + spaced] : cut(front + spaced);
+    return pieces.map((one, i) => ({ text: one, first: first && i === 0 }));
+  };
 }
 
 function mapper(part: Part | null | undefined, described: Described): void {
@@ -102,8 +145,61 @@ function mapper(part: Part | null | undefined, described: Described): void {
   (described.normalizers as Described[] | undefined)?.forEach((inner, i) => {
     mapper(part.normalizers?.[i], inner);
   });
+  const map = own(MAPS, String(described.type))?.(described);
+  if (map !== undefined) part.normalize = map;
   if (described.type === "Precompiled" && typeof described.precompiled_charsmap === "string")
     part.normalize = charsmap(described.precompiled_charsmap);
+}
+
+/** One letter at a time: the end of a word makes no other sigma. */
+const lowered = (text: string): string => Array.from(text, (char) => char.toLowerCase()).join("");
+const CHINESE =
+  /[\u4E00-\u9FFF\u3400-\u4DBF\u{20000}-\u{2A6DF}\u{2A700}-\u{2B73F}\u{2B740}-\u{2B81F}\u{2B920}-\u{2CEAF}\uF900-\uFAFF\u{2F800}-\u{2FA1F}]/gu;
+
+/** One row a kind of normaliser. */
+const MAPS: Readonly<Record<string, (config: Readonly<Record<string, unknown>>) => (text: string) => string>> = {
+  Lowercase: () => lowered,
+  Prepend:
+    ({ prepend }) =>
+    (text) =>
+      text === "" ? "" : String(prepend) + text,
+  Strip: ({ strip_left, strip_right }) => {
+    const front = strip_left ? /^\p{White_Space}+/u : undefined;
+    const behind = strip_right ? /\p{White_Space}+$/u : undefined;
+    return (text) => [front, behind].reduce((rest, end) => (end === undefined ? rest : rest.replace(end, "")), text);
+  },
+  BertNormalizer: ({ clean_text, handle_chinese_chars, strip_accents, lowercase }) => {
+    const steps: ((text: string) => string)[] = [];
+    if (clean_text)
+      steps.push((text) => text.replace(/[\0\uFFFD]|(?![\t\n\r])[\p{Cc}\p{Cf}\p{Co}\p{Cs}]/gu, "").replace(/\p{White_Space}/gu, " "));
+    if (handle_chinese_chars) steps.push((text) => text.replace(CHINESE, " $& "));
+    if (strip_accents ?? lowercase) steps.push((text) => text.normalize("NFD").replace(/\p{Mn}/gu, ""));
+    if (lowercase) steps.push(lowered);
+    return (text) => steps.reduce((rest, step) => step(rest), text);
+  },
+};
+
+/** Of bytes: a token that holds a letter which stands for none is a text (an added one). Of marks for spaces: those of the first token stand for nothing. */
+function decode(part: Part | null | undefined, described: Described): void {
+  if (part === null || part === undefined || described === null || described === undefined) return;
+  (described.decoders as Described[] | undefined)?.forEach((inner, i) => {
+    decode(part.decoders?.[i], inner);
+  });
+  if (described.type === "Metaspace") {
+    const mark = String(described.replacement ?? "\u2581");
+    const marked = schemeOf(described) !== "never";
+    part.decode_chain = (tokens) => tokens.map((token, i) => token.replaceAll(mark, i === 0 && marked ? "" : " "));
+  }
+  if (described.type !== "ByteLevel") return;
+  const bytes = part.byte_decoder as Readonly<Record<string, number>>;
+  const encoder = new TextEncoder();
+  part.decode_chain = (tokens) => {
+    const all = tokens.flatMap((token) => {
+      const known = Array.from(token, (letter) => own(bytes, letter));
+      return known.includes(undefined) ? Array.from(encoder.encode(token)) : (known as number[]);
+    });
+    return [new TextDecoder("utf-8", { ignoreBOM: true }).decode(Uint8Array.from(all, Number))];
+  };
 }
 
 const GRAPHEMES = new Intl.Segmenter("en", { granularity: "grapheme" });

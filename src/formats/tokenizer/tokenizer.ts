@@ -35,6 +35,7 @@ export class TextTokenizer {
   /** Numbers of all special tokens. */
   readonly specials: ReadonlySet<number>;
   private readonly engine: Engine;
+  private readonly cut: ReturnType<typeof mend>;
   private readonly single: readonly FramePart[];
   private readonly pair: readonly FramePart[];
   private readonly cleanUp: boolean;
@@ -52,7 +53,7 @@ export class TextTokenizer {
     try {
       this.engine = new Engine({ added_tokens: [], ...json }, settings.config);
       bound(this.engine, folder);
-      mend(this.engine, json);
+      this.cut = mend(this.engine, json);
     } catch (error) {
       if (error instanceof InputError) throw error;
       throw new InputError(
@@ -118,15 +119,13 @@ export class TextTokenizer {
 
   /** Numbers of the text alone. P0652: a piece that the vocabulary lacks, where there is no token for the unknown. */
   encode(text: string): number[] {
-    const { ids, tokens } = this.engine.encode(text, { add_special_tokens: false });
-    const at = (ids as (number | null | undefined)[]).findIndex((id) => !Number.isInteger(id));
-    if (at >= 0) {
+    return this.cut(text).map(([token, id]) => {
+      if (id !== undefined && Number.isInteger(id)) return id;
       throw new InputError(
         "P0652",
-        `the tokenizer of \`${this.folder}\` has no token for ${JSON.stringify(tokens[at])}, and none for what it does not know`,
+        `the tokenizer of \`${this.folder}\` has no token for ${JSON.stringify(token)}, and none for what it does not know`,
       );
-    }
-    return ids;
+    });
   }
 
   /**
