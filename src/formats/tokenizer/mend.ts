@@ -3,6 +3,7 @@
  * `é`), pieces split off go where `behavior` says, and a charsmap is looked up rather than guessed.
  */
 import type { Tokenizer as Engine } from "@huggingface/tokenizers";
+import { Malformed } from "../../ir/errors.ts";
 import { own } from "../../ir/own.ts";
 import { type Piece, type Pieces, pipeline } from "./pipeline.ts";
 
@@ -85,14 +86,14 @@ const JOINS: Readonly<Record<string, Joined>> = {
   },
 };
 
-/** Puts the rules into an engine, and gives what cuts texts by them. `json`: the description that it was made of. Throws for what is not built. */
+/** Puts the rules into an engine, and gives what cuts texts by them. `json`: the description that it was made of. Throws `Malformed` for what is not built. */
 export function mend(engine: Engine, json: Readonly<Record<string, unknown>>): ReturnType<typeof pipeline> {
   const { pre_tokenizer, normalizer, decoder, model } = engine as unknown as Record<string, Part | null>;
   mapper(normalizer, json.normalizer as Described);
   decode(decoder, json.decoder as Described);
   const described = json.model as Described;
   if (described?.type === "BPE" && described.continuing_subword_prefix)
-    throw new Error(`BPE with continuing_subword_prefix ${JSON.stringify(described.continuing_subword_prefix)} is not built`);
+    throw new Malformed(`BPE with continuing_subword_prefix ${JSON.stringify(described.continuing_subword_prefix)} is not built`);
   if (described?.type === "WordLevel" && model !== null) {
     model.unk_token = described.unk_token;
     model.unk_token_id = own((described.vocab ?? {}) as Record<string, unknown>, String(described.unk_token));

@@ -46,7 +46,7 @@ export type Pieces = (piece: Piece) => Piece[];
 type Section = { readonly text: string; readonly at: number; readonly token?: Added };
 
 /** A token with its number; `undefined`: neither it nor one for the unknown has any. */
-export type Numbered = readonly [token: string, id: number | undefined];
+type Numbered = readonly [token: string, id: number | undefined];
 
 /** What cuts texts into tokens. `cut`: the pre-tokenizer, if there is one; `json`: the description that the engine was made of. */
 export function pipeline(engine: Engine, json: Readonly<Record<string, unknown>>, cut: Pieces | undefined): (text: string) => Numbered[] {
