@@ -31,7 +31,7 @@ export interface Loaded {
   /** Parameters that are kept as words of 16 bits, under another name. */
   readonly halves: readonly Half[];
 }
-export interface Half {
+interface Half {
   readonly param: string;
   readonly as: string;
   readonly format: HalfFormat;

@@ -7,7 +7,7 @@ import { InputError } from "../ir/errors.ts";
 import { libraryFiles, librarySource } from "../node/package.ts";
 
 /** A kind of task, from `std/tasks.hf.json`: the classes that serve it by the end of their names, and what a program for it says. */
-export interface Task {
+interface Task {
   readonly classes: RegExp;
   /** peft's name for it. */
   readonly peft: string | undefined;

@@ -77,7 +77,7 @@ function numbersAt(before: Sets, all: readonly string[]): number[] {
 }
 
 /** `0, 2, 5..8`: the end of a range is not in it. */
-export function ranges(numbers: readonly number[]): string {
+function ranges(numbers: readonly number[]): string {
   const out: string[] = [];
   for (let i = 0; i < numbers.length; ) {
     let end = i + 1;

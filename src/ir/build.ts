@@ -25,7 +25,7 @@ import {
 } from "./ops/index.ts";
 
 export * from "./make.ts";
-export { promote, showType, TypeMismatch } from "./ops/index.ts";
+export { TypeMismatch } from "./ops/index.ts";
 
 /** A node, a number, or a size as a value. */
 export type Operand = Node | Dim;

@@ -4,7 +4,7 @@ import { type Body, type Graph, type Node, node, order, type Result, sizes } fro
 import { attrsOf, rowOf, type Tensor } from "./ops/index.ts";
 
 /** Finds a tensor by name; a `Map` is one. */
-export interface Lookup {
+interface Lookup {
   get(name: string): Tensor | undefined;
 }
 export interface Supplies {

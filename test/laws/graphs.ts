@@ -8,7 +8,7 @@ import { type Tensor, tensor } from "../../src/ir/ops/index.ts";
 export const f32 = (shape: readonly number[], data: readonly number[]): Tensor => tensor("f32", shape, data);
 export const i32 = (shape: readonly number[], data: readonly number[]): Tensor => tensor("i32", shape, data);
 
-export const S = symbol("S");
+const S = symbol("S");
 /** What the symbols and inputs of `graphs` stand for. */
 export const SIZES = new Map([["S", 3]]);
 export const supplies = {

@@ -7,7 +7,6 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, test } from "@jest/globals";
 import { compileProgram, type EntrySource } from "../../src/backends/compile.ts";
-import type { Machine } from "../../src/backends/native/schedule.ts";
 import type { Session } from "../../src/ground/program.ts";
 import { Cache } from "../../src/node/native/cache.ts";
 import { compileFiles, findNative, type Native } from "../../src/node/native/driver.ts";
@@ -16,7 +15,7 @@ import { NoDevice } from "../../src/runtime/errors.ts";
 import { openWasm } from "../../src/runtime/wasm.ts";
 
 const found = await findNative();
-export const hasNative = !(found instanceof NoDevice);
+const hasNative = !(found instanceof NoDevice);
 
 /** `test`, where there is what native kernels need. */
 export function nativeTest(name: string, run: () => Promise<void>, timeout = 300_000): void {
@@ -37,8 +36,6 @@ export const quick = (folder: string): Native => {
   const flags = native.compiler.flags.map((flag) => (flag === "-O2" ? "-O1" : flag));
   return { ...native, compiler: { ...native.compiler, flags, identity: `${native.compiler.identity} -O1` }, cache: Cache.open(folder) };
 };
-
-export const machine = (): Machine => (found as Native).compiler.machine;
 
 /** Graphs as a session of native kernels. */
 export async function openNative(

@@ -4,7 +4,7 @@ import type { Graph, Node } from "../../src/ir/graph.ts";
 
 const b = new Builder({ path: "attention" });
 /** The least of f32. */
-export const LEAST = -3.4028234663852886e38;
+const LEAST = -3.4028234663852886e38;
 export const [LENGTH, SIZE] = [512, 4];
 export const row = (): Node => b.iota([1, LENGTH, LENGTH], 1);
 export const column = (): Node => b.iota([1, LENGTH, LENGTH], 2);

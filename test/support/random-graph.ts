@@ -15,7 +15,7 @@ const b = new Builder({ path: "random" });
 const elements = (shape: readonly number[]) => shape.reduce((p, d) => p * d, 1);
 
 /** The nodes of one graph, newest last; every step adds one made from earlier ones. */
-export function grow(steps: readonly Step[]): Graph {
+function grow(steps: readonly Step[]): Graph {
   const nodes: Node[] = [
     b.input("x", { dtype: "f32", shape: [2, 3] }),
     b.input("y", { dtype: "f32", shape: [2, 3] }),

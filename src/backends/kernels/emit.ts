@@ -247,7 +247,7 @@ function threefry(e: Emitter, [k0, k1]: readonly [number, number], [c0, c1]: rea
  * Coordinates in `to` of the element at `coords` in `from`, two shapes of the same elements. Axes are taken in the smallest groups of equal
  * size, so that what a reshape does not touch is not divided.
  */
-export function reshaped(coords: readonly Index[], from: readonly number[], to: readonly number[], sizes: readonly number[]): Index[] {
+function reshaped(coords: readonly Index[], from: readonly number[], to: readonly number[], sizes: readonly number[]): Index[] {
   const out: Index[] = [];
   let i = 0;
   let j = 0;
@@ -263,6 +263,3 @@ export function reshaped(coords: readonly Index[], from: readonly number[], to: 
   }
   return out;
 }
-
-/** The index of an element in a packed row-major tensor of that shape. */
-export const place = (coords: readonly Index[], shape: readonly number[]): Index => flatten(coords, shape);

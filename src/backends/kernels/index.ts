@@ -8,7 +8,7 @@ export interface Index {
   readonly base: number;
   readonly terms: readonly Term[];
 }
-export interface Term {
+interface Term {
   readonly factor: number;
   readonly atom: Atom;
 }
@@ -132,7 +132,7 @@ function splitBy(i: Index, by: number): { whole: Index; rest: Index } {
  * ⌊i / by⌋, exact and simplified where the terms divide or the range says so. An index that may be negative is one whose loads are guarded:
  * where the guard is false its value does not matter.
  */
-export function div(i: Index, by: number, sizes: readonly number[]): Index {
+function div(i: Index, by: number, sizes: readonly number[]): Index {
   if (by === 1) return i;
   const { whole, rest } = splitBy(i, by);
   const r = range(rest, sizes);
@@ -153,7 +153,7 @@ export function div(i: Index, by: number, sizes: readonly number[]): Index {
 }
 
 /** i mod by, in 0..by-1, simplified likewise. */
-export function mod(i: Index, by: number, sizes: readonly number[]): Index {
+function mod(i: Index, by: number, sizes: readonly number[]): Index {
   if (by === 1) return zero;
   const { rest } = splitBy(i, by);
   const r = range(rest, sizes);

@@ -48,14 +48,6 @@ export class Signatures {
   }
 }
 
-/** Axes of a kernel and the coordinates of its roots (of a reduction: of its operand) in terms of them. */
-export interface Space {
-  readonly axes: readonly number[];
-  /** How many of the last axes are the row's. */
-  readonly row: number;
-  readonly bound: ReadonlyMap<Node, readonly Index[]>;
-}
-
 const sameCoords = (a: readonly Index[], b: readonly Index[]): boolean => a.length === b.length && a.every((x, i) => sameIndex(x, b[i]));
 
 /** Drops the reduced axes of a reduction's operand coordinates. */

@@ -60,7 +60,6 @@ export function mul(a: string, by: number): string {
 }
 export const divide = (a: string, by: number): string => (by === 1 ? a : `(ix)((u32)(${a}) / ${by}u)`);
 export const rest = (a: string, by: number): string => (by === 1 ? "0" : `(ix)((u32)(${a}) % ${by}u)`);
-export const least = (a: string, b: string): string => `least(${a}, ${b})`;
 /** In parentheses unless it is a name or a number. */
 export const atom = (a: string): string => (/^\w+(\[\w+\])?$/.test(a) ? a : `(${a})`);
 

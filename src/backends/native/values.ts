@@ -1,6 +1,6 @@
 /** Prints a kernel's values as vectors of C: equal in all lanes where a value does not vary with the lane axis. */
 import { Bug } from "../../ir/errors.ts";
-import { type Atom, axesOf, type Index, valuesOf } from "../kernels/index.ts";
+import type { Atom, Index } from "../kernels/index.ts";
 import type { LoopLanguage, Store } from "../kernels/kernel.ts";
 import { LanePrinter, type Lanes } from "../lanes/values.ts";
 import { letterOf, literal, spell, vectorType } from "./spelling.ts";
@@ -209,7 +209,3 @@ export function storeLanes(c: Code, at: string, value: string, { width, lanes }:
   if (lanes.valid === width) c.line(`__builtin_memcpy(${at}, &${value}, ${4 * width});`);
   else c.line(`__builtin_memcpy(${at}, &${value}, ${4 * lanes.valid});`);
 }
-
-/** Axes of an index, and of the values inside it. */
-export const touches = (index: Index, axis: number, deps: readonly number[]): boolean =>
-  axesOf(index).has(axis) || [...valuesOf(index)].some((v) => (deps[v] & (1 << axis)) !== 0);

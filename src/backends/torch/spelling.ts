@@ -84,7 +84,7 @@ const extreme =
     return call(`torch.${f}`, operand(0).text, operand(1).text);
   };
 
-export const maps: Readonly<Record<MapName, Spell>> = {
+const maps: Readonly<Record<MapName, Spell>> = {
   neg: ({ operand }) => ({ text: `-${within(operand(0), BINDS.sign)}`, binds: BINDS.sign }),
   exp: unary("torch.exp"),
   log: unary("torch.log"),

@@ -4,7 +4,7 @@ import type { Accumulator } from "../lanes/loop.ts";
 import { type Code, get, splatF, splatI } from "./text.ts";
 import type { Printer } from "./values.ts";
 
-export function identity(r: Reduction): string {
+function identity(r: Reduction): string {
   const f = r.dtype === "f32";
   switch (r.fn) {
     case "sum":

@@ -134,7 +134,7 @@ export function printProduct(
   return { units, scratch: tile + 128 + partial };
 }
 
-export const least = (e: string, limit: number): string => `(select ${e} ${i32(limit)} (i32.lt_s ${e} ${i32(limit)}))`;
+const least = (e: string, limit: number): string => `(select ${e} ${i32(limit)} (i32.lt_s ${e} ${i32(limit)}))`;
 
 interface TileState {
   readonly column: string;

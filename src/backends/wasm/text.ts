@@ -92,7 +92,7 @@ export const divU = (a: string, by: number): string => (by === 1 ? a : `(i32.div
 export const remU = (a: string, by: number): string => (by === 1 ? i32(0) : `(i32.rem_u ${a} ${i32(by)})`);
 
 /** An f32 in WebAssembly's spelling, exact. */
-export function f32(x: number): string {
+function f32(x: number): string {
   const v = Math.fround(x);
   if (Number.isNaN(v)) return "nan";
   if (!Number.isFinite(v)) return v > 0 ? "inf" : "-inf";

@@ -112,7 +112,7 @@ function match(
   return out;
 }
 
-export function apply(e: Elaborator, callee: Value, expr: ast.Call, scope: Scope, first?: Value): Value {
+function apply(e: Elaborator, callee: Value, expr: ast.Call, scope: Scope, first?: Value): Value {
   const args = given(e, expr.args, scope, first);
   if (callee instanceof Builtin) return callBuiltin(e, callee, args, expr, scope);
   if (callee instanceof Closure) return callClosure(e, callee, args, expr, scope);

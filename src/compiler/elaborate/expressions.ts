@@ -80,7 +80,7 @@ function compute(e: Elaborator, expr: ast.Expr, scope: Scope): Value {
   }
 }
 
-export function lookup(e: Elaborator, name: ast.Name, scope: Scope): Value {
+function lookup(e: Elaborator, name: ast.Name, scope: Scope): Value {
   const read = scope.find(name.text);
   if (read) return read(scope.here);
   fail("P0201", name.span, `unknown name \`${name.text}\``, { label: "not known here", notes: e.suggestions(name.text, scope.names()) });

@@ -127,7 +127,7 @@ export class Files {
 const isDeclaration = (i: ast.Item): boolean =>
   i.kind === "Import" || i.kind === "Type" || i.kind === "Role" || i.kind === "Module" || i.kind === "Method" || i.kind === "Function";
 
-export function exportsOf(unit: Unit): string[] {
+function exportsOf(unit: Unit): string[] {
   const out = unit.program.items.flatMap((i) =>
     i.kind === "Import"
       ? []

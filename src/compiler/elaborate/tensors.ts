@@ -7,7 +7,7 @@ import type { Evaluator, Here } from "./scope.ts";
 import { Storage } from "./storage.ts";
 import { CallValue, describe, Size, Tensor, type Value } from "./values.ts";
 
-export const originOf = (here: Here, span: Span | undefined): Origin => ({ span, path: here.path, iteration: here.iteration });
+const originOf = (here: Here, span: Span | undefined): Origin => ({ span, path: here.path, iteration: here.iteration });
 /** A builder at a place; sizes of columns may be settled by what the tensors meet. */
 export const builderAt = (here: Here, span: Span | undefined): Builder => {
   const ctx = maybeContext();

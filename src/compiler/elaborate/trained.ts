@@ -121,7 +121,7 @@ const sameModule = (x: Site, y: Site): boolean =>
   x.place.kind === "module" && y.place.kind === "module" && x.place.instance === y.place.instance;
 
 /** What this file made rather than loaded: attachments, fresh heads, models without a folder, what objectives have themselves. */
-export function made(e: Elaborator): Storage[] {
+function made(e: Elaborator): Storage[] {
   const out: Storage[] = [];
   const handed = new Set(e.attachments.flatMap((a) => [...e.optionsGiven(a.applied).values()].flatMap(({ value }) => handedOver(value))));
   for (const a of e.attachments)

@@ -6,7 +6,7 @@ import type { CstElement, CstNode, IToken } from "chevrotain";
 import type { Concrete } from "../read/parse.ts";
 
 /** What may begin a line by right. */
-export interface Unit {
+interface Unit {
   /** Its first word. */
   first: Piece;
   /** The block it stands in; none at the top level of a file. */

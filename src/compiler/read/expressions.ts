@@ -9,7 +9,7 @@ import type { Problem } from "../report/problem.ts";
 import { readNumber, readString } from "./literals.ts";
 
 /** Operands in a row beyond this are refused: chains lean to the left, and whatever walks them recurses. */
-export const longest = 500;
+const longest = 500;
 
 /** Makes the syntax tree of one file, and collects what is wrong with what was read. */
 export class ExpressionBuilder {

@@ -9,7 +9,7 @@ import { encodeTable } from "./encode-table.ts";
 import type { Mappings, TaskMapping } from "./mapping.ts";
 import { type Encoded, type Origin, type OutAdapter, type OutAttachment, type OutParam, Unsayable } from "./out.ts";
 
-export type { OutAdapter, OutAttachment, OutParam } from "./out.ts";
+export type { OutAdapter } from "./out.ts";
 
 import { OWN_TYPE, OWN_VERSION } from "./own.ts";
 import { readPeft } from "./peft.ts";
@@ -26,7 +26,7 @@ export interface Written {
 }
 
 /** peft's task by the class's ending; `undefined`: none of them. */
-export function taskOf(module: string): string | undefined {
+function taskOf(module: string): string | undefined {
   const endings: readonly (readonly [RegExp, string])[] = [
     [/(ForCausalLM|LMHeadModel)$/, "CAUSAL_LM"],
     [/ForSequenceClassification$/, "SEQ_CLS"],

@@ -247,7 +247,7 @@ function historyOf(values: JsonRecord, take: (name: string) => Json | undefined,
 const say = (role: string, content: string): Message => ({ role, content });
 
 /** One side of a prompt and its answer: messages, one message, or a text that `role` says. */
-export function sideOf(value: Json | undefined, name: string, role: string, place: MessagePlace): Message[] {
+function sideOf(value: Json | undefined, name: string, role: string, place: MessagePlace): Message[] {
   if (typeof value === "string" && listOf(value) === undefined) return [say(role, value)];
   return readMessages(isRecord(value) && fromColumns(value) === undefined ? [value] : value, name, place);
 }

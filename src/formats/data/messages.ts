@@ -101,7 +101,7 @@ export function messagesOfEntry(entry: Json, i: number, { bad, roles }: MessageP
 }
 
 /** Content as a text, or as parts that are texts. P0715: parts of another kind (pictures, sound), which these rows cannot hold. */
-export function contentOf(value: Json, i: number, bad: MessagePlace["bad"]): string | Json[] {
+function contentOf(value: Json, i: number, bad: MessagePlace["bad"]): string | Json[] {
   if (typeof value === "string") return value;
   const parts = Array.isArray(value) ? value : isRecord(value) ? [value] : undefined;
   if (parts === undefined) throw bad(`message ${i + 1} has ${describe(value)} as its content where a text, or a list of parts, is wanted`);

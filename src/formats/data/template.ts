@@ -9,7 +9,7 @@ export interface Slot {
 }
 /** Text, a column's value, or the place of the mask. */
 export type Piece = string | Slot | typeof MASK;
-export const MASK = Symbol("mask");
+const MASK = Symbol("mask");
 
 export interface Template {
   readonly source: string;
@@ -17,7 +17,7 @@ export interface Template {
 }
 
 /** What may stand behind `|`: one row a filter. */
-export const FILTERS: Readonly<Record<string, (text: string) => string>> = {
+const FILTERS: Readonly<Record<string, (text: string) => string>> = {
   /** Without the punctuation at the end. */
   chop: (text) => text.trimEnd().replace(/[.,;:!?…。！？]+$/u, ""),
   lower_first: (text) => changeFirst(text, (first) => first.toLowerCase()),

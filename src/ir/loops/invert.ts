@@ -51,7 +51,7 @@ export function invertLoop(loop: Node, first = 0): Inverse | Blocked {
  * The body that gives what is carried in for what is carried out. Solves from the results up: an operand is known once the value, the other
  * operands and the row's `invert` give it; everything that only needs known values is recomputed.
  */
-export function invertBody(body: Body, carried: number): Body | Blocked {
+function invertBody(body: Body, carried: number): Body | Blocked {
   const params = body.params.map((p, i) => makeArg(i, i < carried ? body.results[i].type : p.type, p.origin));
   const unknown = new Set(body.params.slice(0, carried));
   const values = new Map<Node, Node>(body.params.slice(carried).map((p, i) => [p, params[carried + i]]));

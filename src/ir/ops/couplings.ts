@@ -40,7 +40,7 @@ function each(x: Tensor, f: (i: number) => number): Tensor {
 
 /** Numbers of one word: as many as fit. */
 export const perWord = (bits: number): number => Math.floor(32 / bits);
-export const wordsOf = (elements: number, bits: number): number => Math.ceil(elements / perWord(bits));
+const wordsOf = (elements: number, bits: number): number => Math.ceil(elements / perWord(bits));
 function bitsOf({ bits }: AttrsOf["pack"]): number {
   if (!Number.isInteger(bits) || bits < 1 || bits > 16) throw new Bug(`numbers of ${bits} bits are not packed`);
   return bits;

@@ -23,7 +23,7 @@ export type Reads = "in order" | { readonly parts: readonly Part[]; readonly fil
 export const straight = (axis: number): AxisRead => ({ axis, step: 1, offset: 0 });
 
 /** The places on an axis of the result, `from..to`, that lie within an axis of an operand of that size. */
-export function inside({ step, offset }: Exclude<AxisRead, "only">, size: number, shown: number): readonly [from: number, to: number] {
+function inside({ step, offset }: Exclude<AxisRead, "only">, size: number, shown: number): readonly [from: number, to: number] {
   const at = bound(offset);
   const [low, high] = step > 0 ? [-at / step, (size - 1 - at) / step] : [(size - 1 - at) / step, -at / step];
   return [Math.max(0, Math.ceil(low)), Math.min(shown, Math.floor(high) + 1)];

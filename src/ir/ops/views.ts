@@ -16,8 +16,6 @@ export const isDraw = (n: Node): boolean => n.op === "draw";
 export const isNeg = (n: Node): boolean => n.op === "neg";
 export const isNot = (n: Node): boolean => n.op === "not";
 export const isWhere = (n: Node): boolean => n.op === "where";
-export const isGet = (n: Node): boolean => n.op === "get";
-
 export const permuteOrder = (n: Node): readonly number[] | undefined => (n.op === "permute" ? attrsOf(n, "permute").order : undefined);
 export const castTo = (n: Node): DType | undefined => (n.op === "cast" ? attrsOf(n, "cast").dtype : undefined);
 export const concatAxis = (n: Node): number | undefined => (n.op === "concat" ? attrsOf(n, "concat").axis : undefined);

@@ -15,7 +15,7 @@ const lift: Rule = (n) => (rowOf(n).role === "barrier" ? n.inputs[0] : undefined
 const hasPlaceholders = (graph: Graph): boolean => allNodes(graph).some((n: Node) => rowOf(n).role === "placeholder");
 
 /** All rules of several lists; those of one op are tried in the order of the lists. */
-export function together(...lists: readonly Rules[]): Rules {
+function together(...lists: readonly Rules[]): Rules {
   const of: { [op in OpName]?: Rule[] } = {};
   for (const list of lists)
     for (const [op, rules] of Object.entries(list.of ?? {})) {
@@ -27,7 +27,7 @@ export function together(...lists: readonly Rules[]): Rules {
 }
 
 /** Folding comes first: the other rules then see numbers. */
-export const algebra: Rules = together(folding, mapRules, moveRules, reductionRules, dotRules);
+const algebra: Rules = together(folding, mapRules, moveRules, reductionRules, dotRules);
 
 export const simplify: Pass = {
   name: "simplify",

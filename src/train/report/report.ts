@@ -6,7 +6,7 @@ import type { Listen, Scalars } from "../events.ts";
 import { curve } from "./curve.ts";
 
 /** A number, or the mean of several with their standard deviation (of n − 1). */
-export interface Measured {
+interface Measured {
   readonly mean: number;
   readonly sd: number;
   readonly n: number;
@@ -69,7 +69,7 @@ function together(
     );
   });
 }
-export function measured(numbers: readonly number[]): Measured {
+function measured(numbers: readonly number[]): Measured {
   const n = numbers.length;
   const mean = numbers.reduce((a, b) => a + b, 0) / n;
   const sd = n < 2 ? 0 : Math.sqrt(numbers.reduce((sum, x) => sum + (x - mean) ** 2, 0) / (n - 1));

@@ -42,7 +42,7 @@ export interface Across {
   readonly sent: number;
 }
 
-export function acrossOf(printed: TorchProgram, entries: readonly TorchEntry[], options: AcrossOptions): Across {
+function acrossOf(printed: TorchProgram, entries: readonly TorchEntry[], options: AcrossOptions): Across {
   const { processes: n, shard, parts } = options;
   const sharded = shard === "fsdp" && n > 1;
   const bytes = (shape: readonly number[]) => 4 * elements(shape);

@@ -25,13 +25,13 @@ export interface Held {
   readonly dtype: StorageType;
   readonly values: Values;
 }
-export type Tensors = ReadonlyMap<string, Held>;
+type Tensors = ReadonlyMap<string, Held>;
 
 /** A tensor that lies on a device, or in a file: it is asked for when its turn comes. */
 export interface Lent extends Omit<Held, "values"> {
   read(): Promise<Values>;
 }
-export const lent = (tensors: Tensors): ReadonlyMap<string, Lent> =>
+const lent = (tensors: Tensors): ReadonlyMap<string, Lent> =>
   new Map([...tensors].map(([name, { shape, dtype, values }]) => [name, { shape, dtype, read: async () => values }]));
 
 /** All of them at once. */

@@ -29,7 +29,7 @@ interface StageFolder {
 }
 
 /** Folder of runs, relative to the working directory. */
-export const RUNS = "runs";
+const RUNS = "runs";
 
 /** A stage's folder below the runs': `<file>/<name>`, the file as its path without `.peft` and without steps upwards. */
 export function runFolder(file: string, stage: string): string {

@@ -13,7 +13,7 @@ import type { Bench, Derived } from "./trial.ts";
 import { overlaid, type Vectors } from "./vectors.ts";
 
 /** A parameter of the program that the case's file holds under another name: as a whole, or as a part of a larger tensor. */
-export interface Renamed {
+interface Renamed {
   readonly key: string;
   readonly view?: ViewMapping;
 }

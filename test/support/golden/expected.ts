@@ -12,7 +12,7 @@ import { writeSafetensors } from "../../../src/formats/safetensors/write.ts";
 import type { Adapting } from "./adapting.ts";
 import { overlaid, readVectors, same, type Vectors } from "./vectors.ts";
 
-export interface Found {
+interface Found {
   /** Key of the case's file. */
   readonly key: string;
   readonly data: ArrayLike<number>;

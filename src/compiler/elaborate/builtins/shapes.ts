@@ -279,7 +279,7 @@ shapes.add(
   },
 );
 
-export function normal(axis: number, node: Node): number {
+function normal(axis: number, node: Node): number {
   return axis < 0 ? axis + node.type.shape.length : axis;
 }
 function reshape(node: Node, shape: readonly Dim[], c: Call): Node {

@@ -38,7 +38,7 @@ export function readRows(path: string, kitchen: Kitchen): readonly Row[] {
 }
 
 /** Whether texts may be put into the turns of a conversation: the stage's tokenizer has a chat template, and answers follow what is asked. */
-export const speaks = ({ files, tokenizer, separate }: Kitchen): boolean =>
+const speaks = ({ files, tokenizer, separate }: Kitchen): boolean =>
   tokenizer !== undefined && files.stat(tokenizer) !== undefined && hasTemplate(files, tokenizer) && !separate;
 
 /** What kinds of rows may be told to be: the usual is what they look like. */

@@ -7,7 +7,7 @@ import { axesOfDot, isConst, isGather, rowOf } from "../../ops/index.ts";
 import { type Tie, tiesOf } from "../../ops/ties.ts";
 
 /** Where a node is cut: an axis, all slices' sum, or not at all. */
-export type Axis = number | "sum" | undefined;
+type Axis = number | "sum" | undefined;
 
 export interface Region {
   /** Number of places on the axis that is cut. */

@@ -12,7 +12,7 @@ import { rebuild, withInputs } from "../../rebuild.ts";
 import { secondsOf } from "../cut/work.ts";
 
 /** Shorter axes are not looked at. */
-export const LONG = 256;
+const LONG = 256;
 /** An axis is looked at in so many stretches. */
 const STRETCHES = 16;
 /** A body of its own must save this share of the work. */

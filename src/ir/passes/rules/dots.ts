@@ -4,11 +4,11 @@ import { axesOfDot, type DotAxes, isExpand, isReshape, padOf, permuteOrder } fro
 import type { Rule, Rules, ScopedBuilder } from "../../rewrite.ts";
 import { range, splat, unitReshape } from "./facts.ts";
 
-export interface Side {
+interface Side {
   readonly batch: readonly number[];
   readonly contract: readonly number[];
 }
-export const sideOf = (a: DotAxes, i: number): Side & { readonly free: readonly number[] } =>
+const sideOf = (a: DotAxes, i: number): Side & { readonly free: readonly number[] } =>
   i === 0
     ? { batch: a.lhsBatch, contract: a.lhsContract, free: a.lhsFree }
     : { batch: a.rhsBatch, contract: a.rhsContract, free: a.rhsFree };

@@ -36,7 +36,7 @@ export function scalarUnder(n: Node): Node | undefined {
 }
 
 /** The sizes that are not 1, and the axes that have them. */
-export function large(shape: readonly number[]): { sizes: number[]; axes: number[] } {
+function large(shape: readonly number[]): { sizes: number[]; axes: number[] } {
   const axes = shape.flatMap((d, i) => (d === 1 ? [] : [i]));
   return { sizes: axes.map((i) => shape[i]), axes };
 }
