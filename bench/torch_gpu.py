@@ -37,17 +37,9 @@ if job["kind"] == "products":
     ms = timed(run, 2, 5)
     print(json.dumps({"tflops": 10 * 8 * 2 * n**3 / ms / 1e9, "card": card}))
 else:
-    from torch_model import gpt2
+    from torch_model import training
 
-    model, optimizer, ids = gpt2(job, "cuda")
-
-    def step():
-        optimizer.zero_grad()
-        loss = model(input_ids=ids, labels=ids).loss
-        loss.backward()
-        optimizer.step()
-        return loss.item()
-
+    step = training(job, "cuda")
     losses = [step() for _ in range(3)]
     torch.cuda.reset_peak_memory_stats()
     ms = timed(step, 5, 15)

@@ -30,17 +30,9 @@ if "products" in shape:
             out = out @ right
         return out[0, 0].item()
 else:
-    from torch_model import gpt2
+    from torch_model import training
 
-    model, optimizer, ids = gpt2(job)
-
-    def run():
-        optimizer.zero_grad()
-        loss = model(input_ids=ids, labels=ids).loss
-        loss.backward()
-        optimizer.step()
-        return loss.item()
-
+    run = training(job)
 
 print(json.dumps({"torch": torch.__version__, "compile": 0, "load": (time.perf_counter() - started) * 1e3}), flush=True)
 for _ in sys.stdin:

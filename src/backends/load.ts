@@ -13,7 +13,7 @@ import { type Graph, type Node, node, order, type Result } from "../ir/graph.ts"
 import { isHalfFormat } from "../ir/ops/halves.ts";
 import { isDear, rowOf } from "../ir/ops/index.ts";
 import type { PassRow } from "../ir/passes/pass.ts";
-import { rebuild, withInputs } from "../ir/rebuild.ts";
+import { rebuild, withInputs, withRoots } from "../ir/rebuild.ts";
 import { attrsKey } from "../ir/rewrite.ts";
 import { elements, isLeaf, isReshape, isView, under } from "./kernels/roots.ts";
 import { singleLeaves } from "./leaves.ts";
@@ -143,7 +143,7 @@ export function onceOf(
       known.set(n, node("param", [], { name: entry.name, ...n.type }, n.type, n.origin));
     }
     const out = rebuild(roots, known);
-    return { results: graph.results.map((r, i) => ({ ...r, node: out[i] })) };
+    return withRoots(graph, out);
   });
   return { graphs: rewritten, results: [...made.values()].map(({ name, node }): Result => ({ role: "param", name, node })) };
 }

@@ -6,6 +6,7 @@ import { Bug } from "./errors.ts";
 import type { Attr, Attrs, Body, Graph, Loop, Node } from "./graph.ts";
 import { order } from "./graph.ts";
 import { attrsOf, rowOf } from "./ops/index.ts";
+import { withRoots } from "./rebuild.ts";
 
 export interface BindOptions {
   /**
@@ -30,7 +31,7 @@ export function bind(graph: Graph, sizes: ReadonlyMap<string, number>, options: 
     sizes,
     (name) => values.get(name),
   );
-  return { results: graph.results.map((r, i) => ({ ...r, node: roots[i] })) };
+  return withRoots(graph, roots);
 }
 
 type Lookup = (symbol: string) => Node | undefined;

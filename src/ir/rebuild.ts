@@ -1,5 +1,5 @@
 /** Rebuilding graphs: the one walk that passes over whole graphs share, and questions about the shape of a node. */
-import { type Node, node } from "./graph.ts";
+import { type Graph, type Node, node } from "./graph.ts";
 import { attrsOf, rowOf } from "./ops/index.ts";
 
 /** The same node on other operands of the same types; the node itself if they are the same. */
@@ -28,6 +28,23 @@ export function rebuild(
   }
   return roots.map((r) => known.get(r)!);
 }
+
+/** The graph with other nodes for its results, in their order; itself if they are the same. */
+export function withRoots(graph: Graph, roots: readonly Node[]): Graph {
+  if (roots.every((r, i) => r === graph.results[i].node)) return graph;
+  return { results: graph.results.map((r, i) => ({ ...r, node: roots[i] })) };
+}
+
+/** A graph whose nodes are mapped: see `rebuild`. */
+export const rebuildGraph = (graph: Graph, known: Map<Node, Node>, change?: (n: Node, inputs: readonly Node[]) => Node): Graph =>
+  withRoots(
+    graph,
+    rebuild(
+      graph.results.map((r) => r.node),
+      known,
+      change,
+    ),
+  );
 
 /** As `order`, but what `stop` says is a leaf: it is listed, its operands are not reached through it. */
 export function orderUntil(roots: readonly Node[], stop: (n: Node) => boolean): Node[] {

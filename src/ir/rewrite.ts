@@ -3,10 +3,12 @@
  * region being rebuilt. It makes equal nodes one (hash-consing) and applies local rules until none fits, so that a rule that builds nodes
  * through the scope gets them simplified already.
  */
+
 import { Builder, makeLoop, remake } from "./build.ts";
 import { Bug } from "./errors.ts";
 import { type Attrs, type Body, type Graph, type Loop, type Node, node, type Origin, order } from "./graph.ts";
 import { type Given, type OpName, rowOf, splatOf } from "./ops/index.ts";
+import { withRoots } from "./rebuild.ts";
 
 /** A better node of the same type and value, or `undefined`. It must not give back what it was given. */
 export type Rule = (n: Node, b: ScopedBuilder) => Node | undefined;
@@ -204,12 +206,6 @@ export function mapRegions(graph: Graph, region: Region): Graph {
       new Map(),
     ),
   );
-}
-
-/** The graph with other nodes for its results; itself if they are the same. */
-export function withRoots(graph: Graph, roots: readonly Node[]): Graph {
-  if (roots.every((r, i) => r === graph.results[i].node)) return graph;
-  return { results: graph.results.map((r, i) => ({ ...r, node: roots[i] })) };
 }
 
 /** All nodes of the graph, those in loop bodies as well, each body once. */

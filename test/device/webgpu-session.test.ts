@@ -66,7 +66,7 @@ describe("misuse is told in words", () => {
     await expect(session.run("main", { by: new Float32Array(2) })).rejects.toThrow(/has 1 elements \(\[\]\), not 2/);
     await expect(session.run("main", { by: new Int32Array(1) })).rejects.toThrow(/is f32: pass a Float32Array/);
     await expect(session.write("state", "total", new Float32Array(3))).rejects.toThrow(/has 4 elements, not 3/);
-    await expect(session.read("param", "total")).rejects.toThrow(/no total/);
+    await expect(session.read("param", "total")).rejects.toThrow(/no param total/);
     await session.close();
     await expect(session.read("state", "total")).rejects.toThrow(/closed/);
   });

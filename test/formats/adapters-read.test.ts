@@ -4,8 +4,8 @@ import { readMappings } from "../../src/formats/adapters/mapping.ts";
 import { isAdapter, readAdapter } from "../../src/formats/adapters/read.ts";
 import { MemoryFiles } from "../../src/formats/memory.ts";
 import { type OutTensor, writeSafetensors } from "../../src/formats/safetensors/write.ts";
-import { InputError } from "../../src/ir/errors.ts";
 import { NodeFiles } from "../../src/node/files.ts";
+import { refusal } from "../support/refusal.ts";
 
 const golden = new NodeFiles("test/golden");
 const mappings = readMappings(new NodeFiles(), "specs/std/methods");
@@ -21,15 +21,6 @@ function made(config: object, tensors: Record<string, number[]> = {}): () => Ada
   });
   writeSafetensors(files, "a/adapter_model.safetensors", out);
   return () => readAdapter(files, "a", mappings)!;
-}
-function refusal(action: () => unknown): string {
-  try {
-    action();
-  } catch (error) {
-    if (error instanceof InputError) return [error.code, error.message, ...error.notes].join("\n");
-    throw error;
-  }
-  return "nothing was refused";
 }
 const Q = "base_model.model.m.q";
 const pair = { [`${Q}.lora_A.weight`]: [2, 4], [`${Q}.lora_B.weight`]: [3, 2] };
@@ -138,16 +129,16 @@ describe("PEFT's other spellings", () => {
     const ranked = (more: object) => refusal(made({ peft_type: "LORA", lora_alpha: 4, ...more }, pair));
     expect(ranked({ r: 2 })).toBe("nothing was refused");
     expect(ranked({ r: 8, rank_pattern: { q: 2 } })).toBe("nothing was refused");
-    expect(ranked({ r: 8 })).toMatch(/^P0666\n.*says r = 8, and `lora_A.weight` at `m.q` has rank 2\n.*alpha over the rank/);
-    expect(ranked({ r: 2, rank_pattern: { "m.q": 3 } })).toMatch(/^P0666\n.*r = 3/);
+    expect(ranked({ r: 8 })).toMatch(/^P0666 .*says r = 8, and `lora_A.weight` at `m.q` has rank 2\n.*alpha over the rank/);
+    expect(ranked({ r: 2, rank_pattern: { "m.q": 3 } })).toMatch(/^P0666 .*r = 3/);
   });
   test("a field of another kind than PEFT's default is refused, with what to write", () => {
     const odd = (more: object) => refusal(made({ peft_type: "LORA", r: 2, lora_alpha: 4, ...more }, pair));
-    expect(odd({ lora_alpha: "16" })).toMatch(/^P0661\n.*lora_alpha is the string "16" where a number is wanted\nwrite 16 without quotes/);
-    expect(odd({ r: "2" })).toMatch(/^P0661\n.*r is the string/);
-    expect(odd({ lora_dropout: null })).toMatch(/^P0661\n.*lora_dropout is null where a number is wanted\nthe default is 0/);
-    expect(odd({ use_rslora: "false" })).toMatch(/^P0661\n.*use_rslora is the string "false" where true or false/);
-    expect(odd({ alpha_pattern: { q: "8" } })).toMatch(/^P0661\n.*alpha_pattern for "q" is the string "8"/);
+    expect(odd({ lora_alpha: "16" })).toMatch(/^P0661 .*lora_alpha is the string "16" where a number is wanted\nwrite 16 without quotes/);
+    expect(odd({ r: "2" })).toMatch(/^P0661 .*r is the string/);
+    expect(odd({ lora_dropout: null })).toMatch(/^P0661 .*lora_dropout is null where a number is wanted\nthe default is 0/);
+    expect(odd({ use_rslora: "false" })).toMatch(/^P0661 .*use_rslora is the string "false" where true or false/);
+    expect(odd({ alpha_pattern: { q: "8" } })).toMatch(/^P0661 .*alpha_pattern for "q" is the string "8"/);
     expect(odd({ use_rslora: null })).toBe("nothing was refused");
   });
   test("what the configuration names and the tensors lack, and the other way round", () => {
@@ -236,52 +227,52 @@ describe("PEFT's other spellings", () => {
 
 describe("what cannot be read is refused by name", () => {
   test.each<[string, () => unknown, RegExp]>([
-    ["an unknown type", made({ peft_type: "MAGIC" }), /^P0662\n.*MAGIC is no type/],
-    ["a known type that is not built", made({ peft_type: "FROD" }), /^P0663\n.*FROD \(sparse/],
+    ["an unknown type", made({ peft_type: "MAGIC" }), /^P0662 .*MAGIC is no type/],
+    ["a known type that is not built", made({ peft_type: "FROD" }), /^P0663 .*FROD \(sparse/],
     [
       "a start that changes the base",
       made({ peft_type: "LORA", init_lora_weights: "corda" }, pair),
-      /^P0665\n.*init_lora_weights = "corda".*out of the base weights/,
+      /^P0665 .*init_lora_weights = "corda".*out of the base weights/,
     ],
     [
       "a field whose value changes the result",
       made({ peft_type: "LORA", layer_replication: [[0, 2]] }, pair),
-      /^P0665\n.*layer_replication/,
+      /^P0665 .*layer_replication/,
     ],
     [
       "VeRA whose projections are missing",
       made({ peft_type: "VERA" }, { [`${Q}.vera_lambda_b`]: [3], [`${Q}.vera_lambda_d`]: [2] }),
-      /^P0664\n.*base_model.vera_A/,
+      /^P0664 .*base_model.vera_A/,
     ],
-    ["half a pair", made({ peft_type: "LORA" }, { [`${Q}.lora_A.weight`]: [2, 4] }), /^P0664\n.*lora_A.weight of `m.q` fit no method/],
+    ["half a pair", made({ peft_type: "LORA" }, { [`${Q}.lora_A.weight`]: [2, 4] }), /^P0664 .*lora_A.weight of `m.q` fit no method/],
     [
       "DoRA's tensors without its flag",
       made({ peft_type: "LORA" }, { ...pair, [`${Q}.lora_magnitude_vector`]: [3] }),
-      /^P0664\n.*\nwith .*use_dora = false/,
+      /^P0664 .*\nwith .*use_dora = false/,
     ],
-    ["a tensor too many at a site", made({ peft_type: "LORA" }, { ...pair, [`${Q}.lora_C`]: [3] }), /^P0664\n.*lora_C/],
+    ["a tensor too many at a site", made({ peft_type: "LORA" }, { ...pair, [`${Q}.lora_C`]: [3] }), /^P0664 .*lora_C/],
     [
       "a table of another size",
       made(
         { peft_type: "PROMPT_TUNING", num_virtual_tokens: 3, token_dim: 4, num_transformer_submodules: 1 },
         { prompt_embeddings: [3, 5] },
       ),
-      /^P0666\n.*\[3, 5\], 15 numbers.*12/,
+      /^P0666 .*\[3, 5\], 15 numbers.*12/,
     ],
     [
       "a table that is missing",
       made({ peft_type: "PROMPT_TUNING", num_virtual_tokens: 3, token_dim: 4, num_transformer_submodules: 1 }),
-      /^P0664\n.*lack the tensor `prompt_embeddings`/,
+      /^P0664 .*lack the tensor `prompt_embeddings`/,
     ],
     [
       "a field of the wrong kind",
       made({ peft_type: "PROMPT_TUNING", num_virtual_tokens: "3", token_dim: 4, num_transformer_submodules: 1 }),
-      /^P0661\n.*num_virtual_tokens is "3"/,
+      /^P0661 .*num_virtual_tokens is "3"/,
     ],
-    ["a pattern that is no regular expression", made({ peft_type: "LORA", alpha_pattern: { "(": 1 } }, pair), /^P0661\n.*alpha_pattern/],
-    ["no triangle", made({ peft_type: "OFT" }, { [`${Q}.oft_R.weight`]: [4, 27] }), /^P0666\n.*27 entries/],
+    ["a pattern that is no regular expression", made({ peft_type: "LORA", alpha_pattern: { "(": 1 } }, pair), /^P0661 .*alpha_pattern/],
+    ["no triangle", made({ peft_type: "OFT" }, { [`${Q}.oft_R.weight`]: [4, 27] }), /^P0666 .*27 entries/],
     ["a configuration of nobody's", made({ a: 1 }), /^P0667/],
-    ["our layout of another version", made({ peft_type: "PEFTC", peftc_version: 9 }), /^P0665\n.*peftc_version 9/],
+    ["our layout of another version", made({ peft_type: "PEFTC", peftc_version: 9 }), /^P0665 .*peftc_version 9/],
     [
       "our layout without its tensors",
       made({
@@ -290,12 +281,12 @@ describe("what cannot be read is refused by name", () => {
         parts: [{ method: "M", from: "f", options: {}, sites: [{ path: "p", params: { w: "k" } }], shared: {} }],
         heads: {},
       }),
-      /^P0664\n.*`k`/,
+      /^P0664 .*`k`/,
     ],
     [
       "our layout, malformed",
       made({ peft_type: "PEFTC", peftc_version: 1, parts: [{ method: 3 }], heads: {} }),
-      /^P0661\n.*parts\[0\]\.method is the number 3/,
+      /^P0661 .*parts\[0\]\.method is the number 3/,
     ],
   ])("%s", (_name, action, says) => {
     expect(refusal(action)).toMatch(says);
@@ -304,7 +295,7 @@ describe("what cannot be read is refused by name", () => {
     const folder = (...names: string[]) =>
       new MemoryFiles(names.map((name) => [`a/${name}`, name === "adapter_config.json" ? '{"peft_type": "LORA"}' : ""]));
     expect(refusal(() => readAdapter(folder("config.json"), "a", mappings))).toMatch(/^P0660[\s\S]*a model's folder/);
-    expect(refusal(() => readAdapter(folder("adapter_config.json"), "a", mappings))).toMatch(/^P0660.*\n.*no adapter_model.safetensors/);
+    expect(refusal(() => readAdapter(folder("adapter_config.json"), "a", mappings))).toMatch(/^P0660 .*no adapter_model.safetensors/);
     expect(refusal(() => readAdapter(folder("adapter_config.json", "adapter_model.bin"), "a", mappings))).toMatch(
       /^P0669[\s\S]*adapter_model.bin/,
     );

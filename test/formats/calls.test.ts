@@ -1,8 +1,8 @@
 /** What templates make of calls of tools, and what is learnt of conversations that have some. Templates are of the kinds that published models bring. */
 import { describe, expect, test } from "@jest/globals";
 import { JinjaTemplate } from "../../src/formats/data/jinja.ts";
+import { refusal } from "../support/refusal.ts";
 import { learnt, table, texts } from "./letters.ts";
-import { refusal } from "./words.ts";
 
 const user = (content: string) => ({ role: "user", content });
 const calls = (...args: unknown[]) => ({

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "@jest/globals";
-import { id, ids, lines, made, refusal, rows, spec, wordFiles } from "./words.ts";
+import { refusal } from "../support/refusal.ts";
+import { id, ids, lines, made, rows, spec, wordFiles } from "./words.ts";
 
 const PLAIN =
   "{{ bos_token }} {% for m in messages %}{{ m.role }} {{ m.content }} [EOS]\n{% endfor %}{% if add_generation_prompt %}assistant {% endif %}";

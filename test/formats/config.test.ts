@@ -5,20 +5,10 @@ import { readRecord, readText } from "../../src/formats/files.ts";
 import { jsonFault, parseJson } from "../../src/formats/json.ts";
 import { MemoryFiles } from "../../src/formats/memory.ts";
 import { writeModel } from "../../src/formats/model.ts";
-import { InputError } from "../../src/ir/errors.ts";
 import { NodeFiles } from "../../src/node/files.ts";
+import { refusal } from "../support/refusal.ts";
 
 const golden = new NodeFiles("test/golden");
-
-function code(action: () => unknown): string {
-  try {
-    action();
-  } catch (error) {
-    if (error instanceof InputError) return `${error.code} ${error.message}`;
-    throw error;
-  }
-  return "nothing was refused";
-}
 
 describe("config.json", () => {
   test("both spellings of rotary positions and types become one", () => {
@@ -41,13 +31,13 @@ describe("config.json", () => {
     expect(normaliseConfig({ pos_att_type: ["c2p"] }, "c")).toEqual({ pos_att_type: ["c2p"] });
   });
   test("spellings that disagree and fields of the wrong kind are refused", () => {
-    expect(code(() => normaliseConfig({ dtype: "float16", torch_dtype: "float32" }, "m/config.json"))).toMatch(
+    expect(refusal(() => normaliseConfig({ dtype: "float16", torch_dtype: "float32" }, "m/config.json"))).toMatch(
       /^P0630 `m\/config.json`.*float16.*float32/,
     );
-    expect(code(() => normaliseConfig({ rope_scaling: 2 }, "c"))).toMatch(/^P0631/);
-    expect(code(() => normaliseConfig({ id2label: ["a"] }, "c"))).toMatch(/^P0631/);
-    expect(code(() => readConfig(new MemoryFiles([["m/config.json", "[]"]]), "m"))).toMatch(/^P0687/);
-    expect(code(() => readConfig(new MemoryFiles([["m/config.json", '{\n "a": 1,\n}']]), "m"))).toMatch(/^P0686.*line 3, column 1/);
+    expect(refusal(() => normaliseConfig({ rope_scaling: 2 }, "c"))).toMatch(/^P0631/);
+    expect(refusal(() => normaliseConfig({ id2label: ["a"] }, "c"))).toMatch(/^P0631/);
+    expect(refusal(() => readConfig(new MemoryFiles([["m/config.json", "[]"]]), "m"))).toMatch(/^P0687/);
+    expect(refusal(() => readConfig(new MemoryFiles([["m/config.json", '{\n "a": 1,\n}']]), "m"))).toMatch(/^P0686.*line 3, column 1/);
     expect(readConfig(new MemoryFiles(), "m")).toBeUndefined();
   });
   test("the number of labels is told, derived, or left to the record", () => {
@@ -65,7 +55,7 @@ describe("config.json", () => {
     );
     expect(labelIds({ label2id: { yes: 1 } }, "c")).toEqual(new Map([["yes", 1]]));
     expect(labelIds(readConfig(golden, "models/bert-cls")!, "c")).toBeUndefined();
-    expect(code(() => labelIds({ id2label: { x: "no" } }, "c"))).toMatch(/^P0631/);
+    expect(refusal(() => labelIds({ id2label: { x: "no" } }, "c"))).toMatch(/^P0631/);
   });
   test("written, it is read as the same", () => {
     const files = new MemoryFiles();

@@ -5,7 +5,8 @@ import { parseTemplate } from "../../src/formats/data/template.ts";
 import { MemoryFiles } from "../../src/formats/memory.ts";
 import type { TableSpec } from "../../src/ground/table.ts";
 import { Limit } from "../../src/ir/errors.ts";
-import { refusal, rows } from "./words.ts";
+import { refusal } from "../support/refusal.ts";
+import { rows } from "./words.ts";
 
 const WORDS = [
   "[PAD]",

@@ -7,7 +7,7 @@ import { encodeBlocks, type GgufType } from "../../src/formats/gguf-blocks.ts";
 import { encodeGgufModel } from "../../src/formats/gguf-model.ts";
 import { NodeFiles } from "../../src/node/files.ts";
 import { peftc, place } from "../cli/support.ts";
-import { refusal } from "./words.ts";
+import { refusal } from "../support/refusal.ts";
 
 const values = Float32Array.from({ length: 64 }, (_, i) => (((i * 37) % 64) - 29) / 16 + (i % 5) / 64);
 const BYTES: readonly (readonly [GgufType, string])[] = [

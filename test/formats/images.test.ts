@@ -5,7 +5,8 @@ import { describe, expect, test } from "@jest/globals";
 import { readPreprocessor } from "../../src/formats/data/image/preprocess.ts";
 import { type Raster, resize } from "../../src/formats/data/image/resample.ts";
 import { decodeImage } from "../../src/node/images.ts";
-import { lines, made, refusal, rows, spec, wordFiles } from "./words.ts";
+import { refusal } from "../support/refusal.ts";
+import { lines, made, rows, spec, wordFiles } from "./words.ts";
 
 const folder = path.join(import.meta.dirname, "images");
 const bytes = (name: string) => new Uint8Array(readFileSync(path.join(folder, name)));

@@ -8,9 +8,9 @@ import { openCheckpoint } from "../../src/formats/checkpoint.ts";
 import { readConfig } from "../../src/formats/config.ts";
 import { MemoryFiles } from "../../src/formats/memory.ts";
 import { readHeader } from "../../src/formats/safetensors/header.ts";
-import { InputError } from "../../src/ir/errors.ts";
 import { NodeFiles } from "../../src/node/files.ts";
 import { asTrained } from "../support/as-trained.ts";
+import { refusal } from "../support/refusal.ts";
 
 interface Case {
   readonly kind: string;
@@ -88,15 +88,6 @@ function written(out: OutAdapter, folder = "out") {
   const read = (name: string) => JSON.parse(new TextDecoder().decode(files.content.get(`${folder}/${name}`)!));
   return { files, read, config: read("adapter_config.json").config as Record<string, unknown> };
 }
-const refusal = (action: () => unknown): string => {
-  try {
-    action();
-  } catch (error) {
-    if (error instanceof InputError) return [error.code, error.message, ...error.notes].join("\n");
-    throw error;
-  }
-  return "no error";
-};
 
 describe("what the library says by layer, by place and beside the adapter", () => {
   test("layers left out; sizes by layer; heads in files of their own", () => {

@@ -1,14 +1,12 @@
 /** Mappings `*.hf.json`: what they may say, what is told of mistakes, and a user's own beside a method of theirs. */
-import { readFileSync } from "node:fs";
+
 import { expect, test } from "@jest/globals";
-import { compile } from "../../src/compiler/compile.ts";
 import { readMappings } from "../../src/formats/adapters/mapping.ts";
 import { readText } from "../../src/formats/files.ts";
 import { MemoryFiles } from "../../src/formats/memory.ts";
 import { NodeFiles } from "../../src/node/files.ts";
-import { Sources } from "../../src/train/compiler-host.ts";
 import { artefactsFor } from "../../src/train/run/artefacts.ts";
-import { ValueStore } from "../../src/train/values.ts";
+import { programOf } from "../methods/program.ts";
 
 const library = readMappings(new NodeFiles(), "specs/std/methods");
 const bytes = (text: string) => new TextEncoder().encode(text);
@@ -56,16 +54,7 @@ import { Doubled } from "own/doubled"
 model m = GPT2LMHeadModel(vocab_size: 11, n_positions: 16, n_embd: 8, n_layer: 1, n_head: 2)
 `;
 
-function program(body: string, files: MemoryFiles) {
-  const sources = new Sources(
-    files,
-    { source: (path) => readFileSync(`specs/${path}`, "utf8") },
-    library,
-    new Map([["main.peft", HEAD + body]]),
-  );
-  const p = compile("main.peft", sources);
-  return { p, sources, values: new ValueStore(p, sources.open) };
-}
+const program = (body: string, files: MemoryFiles) => programOf(HEAD + body, library, files);
 
 test("a method of one's own with a mapping beside it is saved as its type, and read as that", () => {
   const files = new MemoryFiles();

@@ -1,8 +1,8 @@
 /** Forms of rows that other tools write: each is held by a row here and by one in docs/data.md. */
 import { readFileSync } from "node:fs";
 import { describe, expect, test } from "@jest/globals";
+import { refusal } from "../support/refusal.ts";
 import { CHATML, learnt, table, texts } from "./letters.ts";
-import { refusal } from "./words.ts";
 
 const turn = (role: string, content: string) => `<|im_start|>${role}\n${content}<|im_end|>\n`;
 const HI = turn("user", "hi") + turn("assistant", "yo");

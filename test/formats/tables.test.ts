@@ -9,7 +9,8 @@ import type { Row } from "../../src/formats/data/records.ts";
 import { MemoryFiles } from "../../src/formats/memory.ts";
 import { InputError } from "../../src/ir/errors.ts";
 import { NodeFiles } from "../../src/node/files.ts";
-import { ids, lines, made, refusal, rows, spec, WORDS, wordFiles } from "./words.ts";
+import { refusal } from "../support/refusal.ts";
+import { ids, lines, made, rows, spec, WORDS, wordFiles } from "./words.ts";
 
 describe("Parquet", () => {
   const folder = path.join(import.meta.dirname, "parquet");

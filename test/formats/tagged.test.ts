@@ -2,7 +2,8 @@
 import { describe, expect, test } from "@jest/globals";
 import { classNames, makeTable } from "../../src/formats/data/make.ts";
 import type { TableSpec } from "../../src/ground/table.ts";
-import { ids, refusal, rows, wordFiles } from "./words.ts";
+import { refusal } from "../support/refusal.ts";
+import { ids, rows, wordFiles } from "./words.ts";
 
 const spec = (options: object = {}) => ({ make: "jsonl", args: ["x.jsonl"], options, part: "main" }) as unknown as TableSpec;
 const given = (lines: readonly object[], options: object = {}, config: object = {}) => {

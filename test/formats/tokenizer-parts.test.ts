@@ -3,9 +3,9 @@ import { describe, expect, test } from "@jest/globals";
 import { MemoryFiles } from "../../src/formats/memory.ts";
 import { charsmap, cutBy } from "../../src/formats/tokenizer/mend.ts";
 import { loadTokenizer, type TextTokenizer } from "../../src/formats/tokenizer/tokenizer.ts";
+import { refusal } from "../support/refusal.ts";
 import { table, texts } from "./letters.ts";
 import { sentencePiece } from "./sentencepiece-file.ts";
-import { refusal } from "./words.ts";
 
 const load = (files: Readonly<Record<string, object | string>>): TextTokenizer =>
   loadTokenizer(

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "@jest/globals";
 import { MemoryFiles } from "../../src/formats/memory.ts";
 import { loadTokenizer, type TextTokenizer } from "../../src/formats/tokenizer/tokenizer.ts";
-import { InputError } from "../../src/ir/errors.ts";
+import { refusal } from "../support/refusal.ts";
 
 const PIECES = [
   "[PAD]",
@@ -27,15 +27,6 @@ function load(content: Record<string, string | object>): TextTokenizer {
     Object.entries(content).map(([name, data]) => [`m/${name}`, typeof data === "string" ? data : JSON.stringify(data)]),
   );
   return loadTokenizer(files, "m")!;
-}
-function code(action: () => unknown): string {
-  try {
-    action();
-  } catch (error) {
-    if (error instanceof InputError) return `${error.code} ${error.message}`;
-    throw error;
-  }
-  return "nothing was refused";
 }
 
 /** GPT-2's table of printable stand-ins for bytes, as its vocabulary starts: 188 printable ones, then the rest. */
@@ -91,8 +82,8 @@ describe("WordPiece from vocab.txt", () => {
     expect(t.decode([])).toBe("");
   });
   test("tables that are not sound are refused", () => {
-    expect(code(() => load({ "vocab.txt": "a\nb\na\n" }))).toMatch(/^P0650.*line 3.*line 1 too/);
-    expect(code(() => load({ "vocab.txt": "a\nb\n" }))).toMatch(/^P0650.*lacks the token \[UNK\]/);
+    expect(refusal(() => load({ "vocab.txt": "a\nb\na\n" }))).toMatch(/^P0650.*line 3.*line 1 too/);
+    expect(refusal(() => load({ "vocab.txt": "a\nb\n" }))).toMatch(/^P0650.*lacks the token \[UNK\]/);
   });
 });
 
@@ -126,8 +117,10 @@ describe("byte-level BPE from vocab.json and merges.txt", () => {
     expect(opt.frame([5], undefined).ids).toEqual([opt.ids.bos, 5]);
   });
   test("broken merges name their line", () => {
-    expect(code(() => load({ ...bpe([], merges), "merges.txt": "#version: 0.2\na b\nabc\n" }))).toMatch(/^P0650 `m\/merges.txt`, line 3/);
-    expect(code(() => load({ "vocab.json": { a: "x" }, "merges.txt": "" }))).toMatch(/^P0650.*"a"/);
+    expect(refusal(() => load({ ...bpe([], merges), "merges.txt": "#version: 0.2\na b\nabc\n" }))).toMatch(
+      /^P0650 `m\/merges.txt`, line 3/,
+    );
+    expect(refusal(() => load({ "vocab.json": { a: "x" }, "merges.txt": "" }))).toMatch(/^P0650.*"a"/);
   });
   test("a stream gives whole characters and adds up to the text", () => {
     const text = `Grüße 🎉 the the 日本語 the ${"the 🎉 ".repeat(40)}`;
@@ -170,12 +163,12 @@ describe("tokenizer.json", () => {
     expect(t.frame(t.encode("a b"), undefined).ids).toEqual([2, 3, 1]);
   });
   test("a piece without a number is refused, as is a part nobody knows", () => {
-    expect(code(() => load({ "tokenizer.json": json }).encode("a zebra"))).toMatch(/^P0652.*<unk>/);
-    expect(code(() => load({ "tokenizer.json": { ...json, pre_tokenizer: { type: "Martian" } } }))).toMatch(/^P0651.*Martian/);
-    expect(code(() => load({ "tokenizer.json": { a: 1 } }))).toMatch(/^P0651/);
+    expect(refusal(() => load({ "tokenizer.json": json }).encode("a zebra"))).toMatch(/^P0652.*<unk>/);
+    expect(refusal(() => load({ "tokenizer.json": { ...json, pre_tokenizer: { type: "Martian" } } }))).toMatch(/^P0651.*Martian/);
+    expect(refusal(() => load({ "tokenizer.json": { a: 1 } }))).toMatch(/^P0651/);
   });
   test("SentencePiece alone, of a type that needs more, is refused with a recipe; nothing at all is nothing", () => {
-    expect(code(() => load({ "spiece.model": "" }))).toMatch(/^P0654/);
+    expect(refusal(() => load({ "spiece.model": "" }))).toMatch(/^P0654/);
     expect(load({ "config.json": {} })).toBeUndefined();
   });
 });
@@ -261,6 +254,6 @@ describe("some of the tokens alone", () => {
       },
     });
     expect(t.reduced([0, 2]).ids).toMatchObject({ mask: 1 });
-    expect(code(() => t.reduced([2, 0]))).toMatch(/^P0653/);
+    expect(refusal(() => t.reduced([2, 0]))).toMatch(/^P0653/);
   });
 });

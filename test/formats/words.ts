@@ -3,7 +3,6 @@ import { makeTable, type TableContext } from "../../src/formats/data/make.ts";
 import type { Table } from "../../src/formats/data/table.ts";
 import { MemoryFiles } from "../../src/formats/memory.ts";
 import type { TableSpec } from "../../src/ground/table.ts";
-import { InputError } from "../../src/ir/errors.ts";
 
 const SPECIAL = ["[PAD]", "[UNK]", "[BOS]", "[EOS]"];
 const TEXT =
@@ -71,14 +70,4 @@ export function made(files: MemoryFiles, what: TableSpec, more: Partial<TableCon
 
 export function rows(table: Table | undefined, column: string): number[][] {
   return Array.from({ length: table!.rows }, (_, i) => Array.from(table!.columns.get(column)!.row(i)));
-}
-
-export function refusal(action: () => unknown): string {
-  try {
-    action();
-  } catch (error) {
-    if (error instanceof InputError) return [`${error.code} ${error.message}`, ...error.notes].join("\n");
-    throw error;
-  }
-  return "nothing was refused";
 }

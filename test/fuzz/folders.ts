@@ -14,6 +14,7 @@ import { loadTokenizer } from "../../src/formats/tokenizer/tokenizer.ts";
 import { readCheckpoint } from "../../src/train/run/checkpoint.ts";
 import { crc32, sumsIn } from "../../src/train/run/checksum.ts";
 import { metricsIn, resultsIn } from "../../src/train/run/results.ts";
+import { type Raw, raw } from "../formats/raw-tensor.ts";
 import { sentencePiece } from "../formats/sentencepiece-file.ts";
 import { type Stored, torchZip } from "../formats/torch-file.ts";
 import type { Reader } from "./readers.ts";
@@ -49,16 +50,6 @@ function weigh(store: Pick<TensorStore, "tensors" | "read">): void {
 }
 const openModel = (files: MemoryFiles): void => weigh(openCheckpoint(files, "m")!);
 
-interface Raw {
-  readonly dtype: string;
-  readonly shape: readonly number[];
-  readonly bytes: Uint8Array;
-}
-const raw = (dtype: string, shape: readonly number[], values: ArrayBufferView): Raw => ({
-  dtype,
-  shape,
-  bytes: new Uint8Array(values.buffer, values.byteOffset, values.byteLength),
-});
 const floats = (shape: readonly number[]): Raw =>
   raw(
     "F32",

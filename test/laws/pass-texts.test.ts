@@ -9,6 +9,10 @@ import { calls } from "../../src/backends/passes/calls.ts";
 import { split } from "../../src/backends/passes/split.ts";
 import { storable } from "../../src/backends/passes/storable.ts";
 import { thin } from "../../src/backends/passes/thin.ts";
+import { writeOutInner } from "../../src/backends/torch/inner.ts";
+import { prepared } from "../../src/backends/torch/once.ts";
+import { forOneRow } from "../../src/backends/torch/tables.ts";
+import { single } from "../../src/backends/torch/update-names.ts";
 import { accumulate } from "../../src/ir/accumulate.ts";
 import { Builder } from "../../src/ir/build.ts";
 import type { Graph } from "../../src/ir/graph.ts";
@@ -411,6 +415,109 @@ state "s" = %2
   },
 };
 
+/** Those of PyTorch; the batch is open. */
+const FOR_TORCH: Readonly<Record<string, Shown & { readonly run: (graph: Graph) => readonly Graph[] }>> = {
+  inner: {
+    run: (graph) => [writeOutInner(graph)],
+    before: `
+%0 = param {name: "w", shape: [2]} : f32[2]
+%1 = mul(%0, %0) : f32[2]
+%2 = reduce_sum(%1) {axes: [0]} : f32[]
+%3 = grad(%2, %0) : f32[2]
+%4 = reduce_sum(%3) {axes: [0]} : f32[]
+%5 = grad(%4, %0) : f32[2]
+output "g" = %5
+`,
+    after: `
+%0 = const {shape: [], dtype: "f32", data: [1]} : f32[]
+%1 = reshape(%0) {shape: [1]} : f32[1]
+%2 = expand(%1) {shape: [2]} : f32[2]
+%3 = param {name: "w", shape: [2]} : f32[2]
+%4 = mul(%2, %3) : f32[2]
+%5 = mul(%2, %3) : f32[2]
+%6 = add(%4, %5) : f32[2]
+%7 = reduce_sum(%6) {axes: [0]} : f32[]
+%8 = grad(%7, %3) : f32[2]
+output "g" = %8
+`,
+  },
+  one_row: {
+    run: (graph) => [forOneRow(graph, new Set())],
+    before: `
+%0 = iota {shape: [3], axis: 0} : i32[3]
+%1 = cast(%0) {dtype: "f32"} : f32[3]
+%2 = reshape(%1) {shape: [1, 3]} : f32[1, 3]
+%3 = expand(%2) {shape: [B, 3]} : f32[B, 3]
+%4 = cos(%3) : f32[B, 3]
+%5 = input {name: "x", shape: [B, 3], dtype: "f32"} : f32[B, 3]
+%6 = mul(%5, %4) : f32[B, 3]
+output "y" = %6
+`,
+    after: `
+%0 = input {name: "x", shape: [B, 3], dtype: "f32"} : f32[B, 3]
+%1 = iota {shape: [3], axis: 0} : i32[3]
+%2 = cast(%1) {dtype: "f32"} : f32[3]
+%3 = reshape(%2) {shape: [1, 3]} : f32[1, 3]
+%4 = cos(%3) : f32[1, 3]
+%5 = expand(%4) {shape: [B, 3]} : f32[B, 3]
+%6 = mul(%0, %5) : f32[B, 3]
+output "y" = %6
+`,
+  },
+  once: {
+    run: (graph) => {
+      const { graphs, tables, prepare } = prepared([graph], new Set());
+      return [...graphs, tables, prepare].filter(({ results }) => results.length > 0);
+    },
+    before: `
+%0 = input {name: "x", shape: [B, 3], dtype: "f32"} : f32[B, 3]
+%1 = iota {shape: [3], axis: 0} : i32[3]
+%2 = cast(%1) {dtype: "f32"} : f32[3]
+%3 = cos(%2) : f32[3]
+%4 = reshape(%3) {shape: [1, 3]} : f32[1, 3]
+%5 = expand(%4) {shape: [B, 3]} : f32[B, 3]
+%6 = mul(%0, %5) : f32[B, 3]
+output "y" = %6
+`,
+    after: `
+%0 = input {name: "x", shape: [B, 3], dtype: "f32"} : f32[B, 3]
+%1 = state {name: "tables/cos", shape: [3], dtype: "f32"} : f32[3] @ cos
+%2 = reshape(%1) {shape: [1, 3]} : f32[1, 3] @ cos
+%3 = expand(%2) {shape: [B, 3]} : f32[B, 3] @ cos
+%4 = mul(%0, %3) : f32[B, 3]
+output "y" = %4
+--
+%0 = iota {shape: [3], axis: 0} : i32[3]
+%1 = cast(%0) {dtype: "f32"} : f32[3]
+%2 = cos(%1) : f32[3]
+state "tables/cos" = %2
+`,
+  },
+  single: {
+    run: (graph) => [single(graph)],
+    before: `
+%0 = param {name: "w", shape: [2]} : f32[2]
+%1 = input {name: "lr", shape: [], dtype: "f32"} : f32[]
+%2 = const {shape: [], dtype: "f32", data: [1]} : f32[]
+%3 = mul(%1, %2) : f32[]
+%4 = expand(%3) {shape: [2]} : f32[2]
+%5 = mul(%0, %4) : f32[2]
+%6 = expand(%1) {shape: [2]} : f32[2]
+%7 = mul(%0, %6) : f32[2]
+param "w" = %5
+state "s" = %7
+`,
+    after: `
+%0 = param {name: "w", shape: [2]} : f32[2]
+%1 = input {name: "lr", shape: [], dtype: "f32"} : f32[]
+%2 = expand(%1) {shape: [2]} : f32[2]
+%3 = mul(%0, %2) : f32[2]
+param "w" = %3
+state "s" = %3
+`,
+  },
+};
+
 /** Passes that give several graphs for one. */
 const SEVERAL: Readonly<Record<string, (graph: Graph) => readonly Graph[]>> = {
   accumulate: (graph) => {
@@ -432,6 +539,15 @@ describe("a pass, before and after", () => {
     expect(after).not.toBe(before);
   });
 
+  test.each(Object.entries(FOR_TORCH))("%s", (_name, { run, before, after }) => {
+    expect(
+      run(parse(before.trim()))
+        .map((g) => print(g))
+        .join("--\n"),
+    ).toBe(after.slice(1));
+    expect(after).not.toBe(before);
+  });
+
   test("calls: what is computed twice is a body that both halves run", () => {
     const part = (copy: boolean) => {
       const from = { path: "h.0", recompute: { part: "h.0", index: 0, copy }, ...(copy && { half: "backward" as const }) };
@@ -443,7 +559,7 @@ describe("a pass, before and after", () => {
 
   test("every pass is shown", () => {
     const elsewhere = ["calls", "reverse", "restore"];
-    expect([...Object.keys(SHOWN), ...elsewhere].sort()).toEqual([...new Set(passes.map((p) => p.name))].sort());
+    expect([...Object.keys(SHOWN), ...Object.keys(FOR_TORCH), ...elsewhere].sort()).toEqual([...new Set(passes.map((p) => p.name))].sort());
   });
 });
 

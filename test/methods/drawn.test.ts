@@ -1,7 +1,6 @@
 /** Random matrices that PEFT's folders may lack: what PEFT 0.21 draws for a key (with PyTorch 2.13 on a CPU), and folders without them. */
-import { readFileSync } from "node:fs";
+
 import { expect, test } from "@jest/globals";
-import { compile } from "../../src/compiler/compile.ts";
 import type { Project } from "../../src/compiler/project.ts";
 import { readMappings } from "../../src/formats/adapters/mapping.ts";
 import { readAdapter } from "../../src/formats/adapters/read.ts";
@@ -9,9 +8,9 @@ import { MemoryFiles } from "../../src/formats/memory.ts";
 import { openSafetensors } from "../../src/formats/safetensors/read.ts";
 import { torchNormal, torchUniform } from "../../src/ir/mt19937.ts";
 import { NodeFiles } from "../../src/node/files.ts";
-import { Sources } from "../../src/train/compiler-host.ts";
 import { artefactsFor } from "../../src/train/run/artefacts.ts";
-import { ValueStore } from "../../src/train/values.ts";
+import type { ValueStore } from "../../src/train/values.ts";
+import { programOf } from "./program.ts";
 
 const mappings = readMappings(new NodeFiles(), "specs/std/methods");
 const HEAD = `import { LlamaForCausalLM } from "std/models/llama"
@@ -22,15 +21,9 @@ model m = LlamaForCausalLM(vocab_size: 11, hidden_size: 32, intermediate_size: 6
 `;
 
 function program(body: string, files = new MemoryFiles()): { p: Project; values: ValueStore } {
-  const sources = new Sources(
-    files,
-    { source: (path) => readFileSync(`specs/${path}`, "utf8") },
-    mappings,
-    new Map([["main.peft", HEAD + body]]),
-  );
-  const p = compile("main.peft", sources);
+  const { p, values } = programOf(HEAD + body, mappings, files);
   expect(p.problems.map(({ code, message }) => `${code} ${message}`)).toEqual([]);
-  return { p, values: new ValueStore(p, sources.open) };
+  return { p, values };
 }
 
 const layer = (i: number, w: string) => `model.layers.${i}.self_attn.${w}_proj.tinylora_P`;

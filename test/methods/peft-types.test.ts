@@ -1,4 +1,5 @@
 /** Types of PEFT that no golden has: the names and shapes in their files, and that what is written is read and attached again as it was. */
+
 import { readFileSync } from "node:fs";
 import { expect, test } from "@jest/globals";
 import { compile } from "../../src/compiler/compile.ts";
@@ -10,6 +11,7 @@ import { NodeFiles } from "../../src/node/files.ts";
 import { Sources } from "../../src/train/compiler-host.ts";
 import { artefactsFor } from "../../src/train/run/artefacts.ts";
 import { ValueStore } from "../../src/train/values.ts";
+import { programOf } from "./program.ts";
 
 const mappings = readMappings(new NodeFiles(), "specs/std/methods");
 const HEAD = `import { BertForSequenceClassification } from "std/models/bert"
@@ -17,15 +19,9 @@ model m = BertForSequenceClassification(vocab_size: 13, hidden_size: 8, num_hidd
 `;
 
 function program(body: string, files = new MemoryFiles()) {
-  const sources = new Sources(
-    files,
-    { source: (path) => readFileSync(`specs/${path}`, "utf8") },
-    mappings,
-    new Map([["main.peft", HEAD + body]]),
-  );
-  const p = compile("main.peft", sources);
+  const { p, values } = programOf(HEAD + body, mappings, files);
   expect(p.problems.map(({ code, message }) => `${code} ${message}`)).toEqual([]);
-  return { p, values: new ValueStore(p, sources.open) };
+  return { p, values };
 }
 
 /** Of the way up, 8 to 12: names behind the module's path to shapes. */

@@ -6,7 +6,7 @@ import type { Source } from "../../src/formats/data/source.ts";
 import type { TableSpec } from "../../src/ground/table.ts";
 import { type InputError, train } from "../../src/index.ts";
 import { type Place, peftc, place } from "../cli/support.ts";
-import { refusal } from "../formats/words.ts";
+import { refusal } from "../support/refusal.ts";
 
 const lines = (...rows: object[]) => rows.map((row) => `${JSON.stringify(row)}\n`).join("");
 const spec = (make: string, path: string, options: TableSpec["options"] = {}): TableSpec => ({ make, args: [path], options, part: "main" });

@@ -7,8 +7,8 @@ import { checkTable } from "../../src/train/data/columns.ts";
 import { targetless, withTargets } from "../../src/train/data/targets.ts";
 import type { RunHost } from "../../src/train/host.ts";
 import { openGenerator } from "../../src/train/stages/generate.ts";
-import { refusal } from "../formats/words.ts";
 import { compileText } from "../support/compile.ts";
+import { refusal } from "../support/refusal.ts";
 
 /** An evaluation of a small model, by its class, fields and objective. */
 function evaluation(from: string, model: string, fields: string, objective: string): Entry {

@@ -7,7 +7,7 @@ import { type Graph, type Node, sizes } from "../../ir/graph.ts";
 import { make } from "../../ir/make.ts";
 import { attrsOf, type ReduceName, rowOf } from "../../ir/ops/index.ts";
 import type { Pass } from "../../ir/passes/pass.ts";
-import { rebuild, withInputs } from "../../ir/rebuild.ts";
+import { rebuildGraph, withInputs } from "../../ir/rebuild.ts";
 
 export const split: Pass = {
   name: "split",
@@ -26,15 +26,10 @@ const ITERATION_PARTS = 8;
 const LARGE = 1 << 15;
 
 function splitReductions(graph: Graph, least: number): Graph {
-  const roots = rebuild(
-    graph.results.map((r) => r.node),
-    new Map(),
-    (n, inputs) => {
-      const row = rowOf(n);
-      return row.reduce && row.role === "reduce" && n.type.dtype === "f32" ? inParts(n, inputs[0], least) : withInputs(n, inputs);
-    },
-  );
-  return { results: graph.results.map((r, i) => ({ ...r, node: roots[i] })) };
+  return rebuildGraph(graph, new Map(), (n, inputs) => {
+    const row = rowOf(n);
+    return row.reduce && row.role === "reduce" && n.type.dtype === "f32" ? inParts(n, inputs[0], least) : withInputs(n, inputs);
+  });
 }
 
 function inParts(n: Node, x: Node, least: number): Node {

@@ -5,7 +5,7 @@ import { make } from "../../ir/make.ts";
 import { dotAxes } from "../../ir/ops/contraction.ts";
 import { attrsOf, rowOf } from "../../ir/ops/index.ts";
 import type { Pass } from "../../ir/passes/pass.ts";
-import { rebuild, withInputs } from "../../ir/rebuild.ts";
+import { rebuildGraph, withInputs } from "../../ir/rebuild.ts";
 
 export const thin: Pass = {
   name: "thin",
@@ -16,12 +16,7 @@ export const thin: Pass = {
 };
 
 function thinProducts(graph: Graph): Graph {
-  const roots = rebuild(
-    graph.results.map((r) => r.node),
-    new Map(),
-    (n, inputs) => (rowOf(n).role === "product" ? asSum(n, inputs) : withInputs(n, inputs)),
-  );
-  return { results: graph.results.map((r, i) => ({ ...r, node: roots[i] })) };
+  return rebuildGraph(graph, new Map(), (n, inputs) => (rowOf(n).role === "product" ? asSum(n, inputs) : withInputs(n, inputs)));
 }
 
 function asSum(n: Node, inputs: readonly Node[]): Node {

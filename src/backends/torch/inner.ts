@@ -5,7 +5,7 @@
 import { differentiate } from "../../ir/autodiff.ts";
 import { type Graph, type Node, order } from "../../ir/graph.ts";
 import { rowOf } from "../../ir/ops/index.ts";
-import { rebuild } from "../../ir/rebuild.ts";
+import { rebuild, withRoots } from "../../ir/rebuild.ts";
 
 const isGrad = (n: Node): boolean => rowOf(n).role === "placeholder" && n.inputs.length === 2;
 const readsColumns = (n: Node): boolean => order([n]).some((m) => rowOf(m).supply === "input" && m.type.shape.length > 0);
@@ -18,7 +18,7 @@ export function writeOutInner(graph: Graph): Graph {
   if (inner.length === 0) return graph;
   const written = differentiate({ results: inner.map((node, i) => ({ role: "output", name: `${i}`, node })) });
   const nodes = rebuild(roots, new Map(inner.map((n, i) => [n, forwardOf(written.results[i].node)])));
-  return { results: graph.results.map((r, i) => ({ ...r, node: nodes[i] })) };
+  return withRoots(graph, nodes);
 }
 
 /** The same nodes as ones of the forward half, which they now are. */

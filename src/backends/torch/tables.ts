@@ -6,7 +6,7 @@ import { Builder } from "../../ir/build.ts";
 import { type Dim, mulDim, sameDim } from "../../ir/dim.ts";
 import { type Graph, type Node, node, order } from "../../ir/graph.ts";
 import { iotaAxis, isConst, isExpand, isReshape, permuteOrder, rowOf, splatOf } from "../../ir/ops/index.ts";
-import { rebuild, withInputs } from "../../ir/rebuild.ts";
+import { rebuild, rebuildGraph, withInputs, withRoots } from "../../ir/rebuild.ts";
 import { Scope } from "../../ir/rewrite.ts";
 import { isWorthATable } from "../load.ts";
 
@@ -39,7 +39,7 @@ export function forOneRow(graph: Graph, kept: ReadonlySet<Node>): Graph {
   for (const n of order(roots)) if (!plain.has(n)) for (const i of n.inputs) widen(i);
   if (known.size === 0) return graph;
   const out = rebuild(roots, known);
-  return { results: graph.results.map((r, i) => ({ ...r, node: out[i] })) };
+  return withRoots(graph, out);
 }
 
 /**
@@ -49,21 +49,16 @@ export function forOneRow(graph: Graph, kept: ReadonlySet<Node>): Graph {
 export function readingTables(graph: Graph, stands: ReadonlyMap<string, Node>): Graph {
   const scope = new Scope();
   const tables = new Set<Node>();
-  const roots = rebuild(
-    graph.results.map((r) => r.node),
-    new Map(),
-    (n, inputs) => {
-      const stand = rowOf(n).supply === "param" ? stands.get(String(n.attrs.name)) : undefined;
-      if (stand !== undefined && rowOf(stand).supply === undefined) return stand;
-      const made = stand ?? withInputs(n, inputs);
-      if (stand === undefined && (inputs.length !== 1 || !tables.has(inputs[0]) || rowOf(n).role !== "move")) return made;
-      const path = stand === undefined ? inputs[0].origin.path : String(stand.attrs.name).slice(TABLES.length);
-      const shared = scope.intern(node(made.op, made.inputs, made.attrs, made.type, { path }));
-      tables.add(shared);
-      return shared;
-    },
-  );
-  return { results: graph.results.map((r, i) => ({ ...r, node: roots[i] })) };
+  return rebuildGraph(graph, new Map(), (n, inputs) => {
+    const stand = rowOf(n).supply === "param" ? stands.get(String(n.attrs.name)) : undefined;
+    if (stand !== undefined && rowOf(stand).supply === undefined) return stand;
+    const made = stand ?? withInputs(n, inputs);
+    if (stand === undefined && (inputs.length !== 1 || !tables.has(inputs[0]) || rowOf(n).role !== "move")) return made;
+    const path = stand === undefined ? inputs[0].origin.path : String(stand.attrs.name).slice(TABLES.length);
+    const shared = scope.intern(node(made.op, made.inputs, made.attrs, made.type, { path }));
+    tables.add(shared);
+    return shared;
+  });
 }
 
 /** What a table is called: by the function that makes it dear. */

@@ -2,7 +2,7 @@
 import { sameShape } from "../../ir/dim.ts";
 import type { Graph, Node } from "../../ir/graph.ts";
 import { rowOf, splatOf } from "../../ir/ops/index.ts";
-import { rebuild, withInputs } from "../../ir/rebuild.ts";
+import { rebuildGraph, withInputs } from "../../ir/rebuild.ts";
 import { Scope } from "../../ir/rewrite.ts";
 import { identifier, quoted } from "./text.ts";
 
@@ -36,10 +36,5 @@ function unchanged(n: Node, inputs: readonly Node[]): Node | undefined {
 /** Equal nodes are one, so that what every parameter's part asks of all is said once. */
 export function single(graph: Graph): Graph {
   const scope = new Scope();
-  const roots = rebuild(
-    graph.results.map((r) => r.node),
-    new Map(),
-    (n, inputs) => unchanged(n, inputs) ?? scope.intern(withInputs(n, inputs)),
-  );
-  return { results: graph.results.map((r, i) => ({ ...r, node: roots[i] })) };
+  return rebuildGraph(graph, new Map(), (n, inputs) => unchanged(n, inputs) ?? scope.intern(withInputs(n, inputs)));
 }

@@ -77,23 +77,9 @@ const SITES = of<SitesMapping>({
   at: needed,
   count: needed,
 });
-const COMPANION = of<CompanionMapping>({
-  method: needed,
-  from: may,
-  options: needed,
-  at: needed,
-  optional: may,
-  why: needed,
-});
-const TASK = of<TaskMapping>({
-  method: needed,
-  from: may,
-  options: needed,
-  at: needed,
-  optional: may,
-  why: needed,
-  params: needed,
-});
+const BESIDE = { method: needed, from: may, options: needed, at: needed, optional: may, why: needed } as const;
+const COMPANION = of<CompanionMapping>(BESIDE);
+const TASK = of<TaskMapping>({ ...BESIDE, params: needed });
 const METHOD = of<MethodMapping>({
   method: needed,
   from: may,

@@ -14,6 +14,10 @@ import {
   words,
 } from "./scheme.ts";
 
+/** Codes, zero points and scales of a packed weight. */
+const partsOf = (packed: Packed, stem: string) =>
+  [words(packed, `${stem}.qweight`), words(packed, `${stem}.qzeros`), packed.store.read(`${stem}.scales`)] as const;
+
 /**
  * GPTQ: `qweight` [in·bits/32, out], `qzeros` [groups, out·bits/32], `scales` [groups, out], the group of each input in `g_idx`. The
  * format's first version keeps zeros less 1, `gptq_v2` as they are. Value = scale · (code − zero).
@@ -39,11 +43,7 @@ export function readGptq(packed: Packed): Weights {
     return {
       shape: [out, inputs],
       values() {
-        const [codes, zeros, scales] = [
-          words(packed, `${stem}.qweight`),
-          words(packed, `${stem}.qzeros`),
-          packed.store.read(`${stem}.scales`),
-        ];
+        const [codes, zeros, scales] = partsOf(packed, stem);
         const index = indexed ? packed.store.read(`${stem}.g_idx`) : undefined;
         const across = Math.ceil((out * bits) / 32);
         const mask = 2 ** bits - 1;
@@ -82,11 +82,7 @@ export function readAwq(packed: Packed): Weights {
     return {
       shape: [out, inputs],
       values() {
-        const [codes, zeros, scales] = [
-          words(packed, `${stem}.qweight`),
-          words(packed, `${stem}.qzeros`),
-          packed.store.read(`${stem}.scales`),
-        ];
+        const [codes, zeros, scales] = partsOf(packed, stem);
         const values = new Float32Array(out * inputs);
         const at = (of: Uint32Array, row: number, o: number) => (of[row * columns + (o >> 3)] >>> (4 * AWQ_PLACES[o & 7])) & 15;
         for (let i = 0; i < inputs; i++) {

@@ -1,6 +1,6 @@
 /** Gathers the iterations of static loops, which the elaborator writes out, into loop nodes. */
 import { type Graph, type Node, order } from "../graph.ts";
-import { rebuild } from "../rebuild.ts";
+import { rebuild, withRoots } from "../rebuild.ts";
 import { makeLoopOf } from "./bodies.ts";
 import { encodeIterations } from "./encode.ts";
 import { assignIterations } from "./iterations.ts";
@@ -14,7 +14,7 @@ import { sink } from "./sink.ts";
  */
 export function roll(graph: Graph): Graph {
   const roots = rollNodes(graph.results.map((r) => r.node));
-  return { results: graph.results.map((r, i) => ({ ...r, node: roots[i] })) };
+  return withRoots(graph, roots);
 }
 
 interface Tag {

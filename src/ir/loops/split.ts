@@ -1,7 +1,7 @@
 /** Cuts a loop into three, one behind the other: the iterations before some, these, and the iterations after them. */
 import { type Body, type Graph, type Node, node } from "../graph.ts";
 import { LOOP_TYPE, makeArg } from "../make.ts";
-import { carriedRead, exportRead, isGet, readOf, rebuild, withInputs } from "../rebuild.ts";
+import { carriedRead, exportRead, isGet, readOf, rebuild, withInputs, withRoots } from "../rebuild.ts";
 import { namesOf } from "./names.ts";
 
 /** Iterations `from`..`to`-1. */
@@ -45,7 +45,7 @@ export function splitLoops(
       return parts ? read(n, parts) : withInputs(n, inputs);
     },
   );
-  return { graph: { results: graph.results.map((r, i) => ({ ...r, node: roots[i] })) }, pieces: middle };
+  return { graph: withRoots(graph, roots), pieces: middle };
 }
 
 function split(n: Node, inputs: readonly Node[], run: Run): { pieces: Piece[]; middle: Node } {

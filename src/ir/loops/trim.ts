@@ -3,7 +3,7 @@
 import { type Body, type Graph, type Loop, type Node, node, order } from "../graph.ts";
 import { makeArg } from "../make.ts";
 import { attrsOf } from "../ops/index.ts";
-import { isGet, rebuild, withInputs } from "../rebuild.ts";
+import { isGet, rebuild, withInputs, withRoots } from "../rebuild.ts";
 
 /**
  * Exports that no iteration's reader asks for, and carried values that neither a reader nor a live result needs, are gone, in all loops; then
@@ -14,7 +14,7 @@ export function trim(graph: Graph): Graph {
     graph.results.map((r) => r.node),
     new Map(),
   );
-  return { results: graph.results.map((r, i) => ({ ...r, node: roots[i] })) };
+  return withRoots(graph, roots);
 }
 
 interface Reads {

@@ -2,7 +2,7 @@
 import { Bug } from "../errors.ts";
 import { type Graph, type Node, node, order } from "../graph.ts";
 import { attrsOf, rowOf } from "../ops/index.ts";
-import { constantNodes, isGet, readOf, rebuild, withInputs } from "../rebuild.ts";
+import { constantNodes, isGet, readOf, rebuild, withInputs, withRoots } from "../rebuild.ts";
 import { originsIn } from "./names.ts";
 
 /**
@@ -11,7 +11,7 @@ import { originsIn } from "./names.ts";
  */
 export function unroll(graph: Graph): Graph {
   const roots = unrollNodes(graph.results.map((r) => r.node));
-  return { results: graph.results.map((r, i) => ({ ...r, node: roots[i] })) };
+  return withRoots(graph, roots);
 }
 
 function unrollNodes(roots: readonly Node[]): Node[] {

@@ -3,10 +3,12 @@
  * functions, movement, reductions over other axes and the free axes of contractions, as far as all that read a node agree. So a head runs
  * only on the positions that the loss looks at.
  */
+
 import { Builder } from "../build.ts";
 import { type Graph, type Node, type Origin, sizes } from "../graph.ts";
 import { rowOf } from "../ops/index.ts";
-import { halvesInOrder, remadeOn, Scope, ScopedBuilder, withBodies, withResults, withRoots } from "../rewrite.ts";
+import { withRoots } from "../rebuild.ts";
+import { halvesInOrder, remadeOn, Scope, ScopedBuilder, withBodies, withResults } from "../rewrite.ts";
 import { covering, type Demand, taken } from "./canonical/demand.ts";
 import { Lifter, liftable } from "./canonical/lift.ts";
 import { type Push, push, rowsOf } from "./canonical/push.ts";

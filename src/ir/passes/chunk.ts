@@ -2,7 +2,7 @@
 import { type Node, node, order, sizes } from "../graph.ts";
 import { axesOfDot, isWhere, rowOf } from "../ops/index.ts";
 import { boxOf, Spans } from "../ops/spans.ts";
-import { withInputs } from "../rebuild.ts";
+import { withInputs, withRoots } from "../rebuild.ts";
 import { buildLoop, GROUPS, iterationSizes } from "./chunk/build.ts";
 import {
   closed,
@@ -62,7 +62,7 @@ export const chunk: Pass = {
       { value: (size) => counts.set(size, (counts.get(size) ?? 0) + 1), cut: (text) => context.slices.push(text) },
     );
     for (const [what, n] of counts) context.note(`${n === 1 ? "one value" : `${n} values`} of ${what}: computed in slices, never whole`);
-    return { results: graph.results.map((r, i) => ({ ...r, node: done[i] })) };
+    return withRoots(graph, done);
   },
 };
 

@@ -4,7 +4,7 @@ import type { HalfFormat } from "../../ground/weights.ts";
 import { Builder } from "../build.ts";
 import type { Graph, Node } from "../graph.ts";
 import { rowOf } from "../ops/index.ts";
-import { rebuild, withInputs } from "../rebuild.ts";
+import { rebuildGraph, withInputs } from "../rebuild.ts";
 import type { Pass } from "./pass.ts";
 
 export const halve: Pass = {
@@ -19,20 +19,15 @@ export const halve: Pass = {
 function halveFrozen(graph: Graph, trained: readonly string[], format: HalfFormat): Graph {
   const changed = new Set([...trained, ...graph.results.filter((r) => r.role === "param").map((r) => r.name)]);
   const halved = new Map<string, Node>();
-  const roots = rebuild(
-    graph.results.map((r) => r.node),
-    new Map(),
-    (n, inputs) => {
-      const name = String(n.attrs.name);
-      if (rowOf(n).supply !== "param" || n.type.shape.length < 2 || changed.has(name)) return withInputs(n, inputs);
-      let out = halved.get(name);
-      if (!out) {
-        const b = new Builder(n.origin);
-        out = b.make("widen", [b.make("narrow", [n], { format })], { shape: n.type.shape, format });
-        halved.set(name, out);
-      }
-      return out;
-    },
-  );
-  return { results: graph.results.map((r, i) => ({ ...r, node: roots[i] })) };
+  return rebuildGraph(graph, new Map(), (n, inputs) => {
+    const name = String(n.attrs.name);
+    if (rowOf(n).supply !== "param" || n.type.shape.length < 2 || changed.has(name)) return withInputs(n, inputs);
+    let out = halved.get(name);
+    if (!out) {
+      const b = new Builder(n.origin);
+      out = b.make("widen", [b.make("narrow", [n], { format })], { shape: n.type.shape, format });
+      halved.set(name, out);
+    }
+    return out;
+  });
 }

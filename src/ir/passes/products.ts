@@ -2,9 +2,11 @@
  * Products in their cheapest order. It knows no method: an update of low rank, a scaled row, a row norm are sums of products, and what
  * they cost is counted. Gradients are ordinary nodes by now, so that they profit the same way.
  */
+
 import { graphCost } from "../flops.ts";
 import type { Body, Node, Origin } from "../graph.ts";
-import { halvesInOrder, remadeOn, Scope, ScopedBuilder, withBodies, withResults, withRoots } from "../rewrite.ts";
+import { withRoots } from "../rebuild.ts";
+import { halvesInOrder, remadeOn, Scope, ScopedBuilder, withBodies, withResults } from "../rewrite.ts";
 import type { Pass } from "./pass.ts";
 import { Contraction, Parts } from "./products/contract.ts";
 import { highest, type Level, levelsOf, Prices } from "./products/prices.ts";

@@ -5,7 +5,8 @@ import { Builder } from "../build.ts";
 import type { Node } from "../graph.ts";
 import { order, sizes } from "../graph.ts";
 import { isConst, rowOf } from "../ops/index.ts";
-import { remadeOn, withRoots } from "../rewrite.ts";
+import { withRoots } from "../rebuild.ts";
+import { remadeOn } from "../rewrite.ts";
 import type { Pass } from "./pass.ts";
 import { elements, splat } from "./rules/facts.ts";
 

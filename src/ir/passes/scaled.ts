@@ -6,8 +6,8 @@ import type { Graph, Node } from "../graph.ts";
 import { sizes } from "../graph.ts";
 import { make } from "../make.ts";
 import { attrsOf, axesOfDot } from "../ops/index.ts";
-import { rebuild, withInputs } from "../rebuild.ts";
-import { allNodes, withRoots } from "../rewrite.ts";
+import { rebuild, withInputs, withRoots } from "../rebuild.ts";
+import { allNodes } from "../rewrite.ts";
 import type { Pass } from "./pass.ts";
 import { elements, isPlus, isTimes, splat } from "./rules/facts.ts";
 

@@ -9,7 +9,7 @@ import type { Graph, Node } from "../graph.ts";
 import { sizes } from "../graph.ts";
 import { make } from "../make.ts";
 import { attrsOf, axesOfDot, rowOf, splatOf } from "../ops/index.ts";
-import { rebuild, withInputs } from "../rebuild.ts";
+import { rebuild, withInputs, withRoots } from "../rebuild.ts";
 import type { Pass } from "./pass.ts";
 
 /** Skipping works along a list for each row: with fewer columns, or a shorter sum, making the list costs what it saves. */
@@ -62,7 +62,7 @@ export function markSparse(graph: Graph): { readonly graph: Graph; readonly mark
     marked++;
     return make("dot", [inputs[0], inputs[1], sum], { ...attrsOf(n, "dot"), zeros: side }, n.origin);
   }
-  return { graph: { results: graph.results.map((r, i) => ({ ...r, node: roots[i] })) }, marked };
+  return { graph: withRoots(graph, roots), marked };
 }
 
 /** Whether some elements of a node may be zero by the way it is made. `of`: the same of its operands. */

@@ -5,7 +5,7 @@
 import { Builder } from "../build.ts";
 import type { Body, Graph, Node } from "../graph.ts";
 import { makeLoop } from "../make.ts";
-import { rebuild, withInputs } from "../rebuild.ts";
+import { rebuild, withInputs, withRoots } from "../rebuild.ts";
 import type { Coupling } from "./couplings.ts";
 import type { Reversible } from "./found.ts";
 
@@ -114,7 +114,7 @@ export function withRoundedStreams(
       return made;
     },
   );
-  return { graph: { results: graph.results.map((r, i) => ({ ...r, node: roots[i] })) }, moved };
+  return { graph: withRoots(graph, roots), moved };
 }
 
 function coupledLoop(n: Node, inputs: readonly Node[], { couplings, segment }: Reversible & { readonly segment: number }): Node {

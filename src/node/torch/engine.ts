@@ -5,6 +5,7 @@ import type { Weights } from "../../ground/weights.ts";
 import { Bug, InputError, Limit } from "../../ir/errors.ts";
 import { isWeights, PIECE } from "../../runtime/weights.ts";
 import { type Hooks, valuesOf } from "../../train/engine/backend.ts";
+import { bareProgram } from "../../train/engine/bare.ts";
 import type { BuildOptions, Built, Engine, EntryPoint } from "../../train/engine/engine.ts";
 import { fitAcross, requireForward, splitsOf } from "../../train/run/across.ts";
 import { elements } from "../../train/values.ts";
@@ -176,9 +177,7 @@ function build(entries: readonly EntryPoint[], { trained, memory, reverse }: Bui
   const whole = tensors.filter((t) => t.arena === "frozen").reduce((sum, t) => sum + t.bytes, 0);
   const all = [...printed.params.values()].reduce((sum, { shape }) => sum + 4 * elements(shape), 0);
   const frozen = all === 0 ? 0 : Math.round((parameters * whole) / all);
-  const program: Program = {
-    format: "peftc-program",
-    version: 1,
+  const program = bareProgram({
     target: "torch",
     arithmetic: "f32",
     // of one process; what it has of all parameters is what it has of each, to a row
@@ -188,20 +187,10 @@ function build(entries: readonly EntryPoint[], { trained, memory, reverse }: Bui
       { name: "activations", pages: [gathered + activations] },
     ],
     tensors,
-    kernels: [],
-    entries: printed.entries.map(({ name, inputs, outputs }) => ({
-      name,
-      steps: [],
-      inputs: inputs.map((i) => i.name),
-      outputs,
-      scalars: [],
-    })),
+    entries: printed.entries.map(({ name, inputs, outputs }) => ({ name, inputs: inputs.map((i) => i.name), outputs })),
     params,
     states,
-    inputs: {},
-    outputs: {},
-    constants: [],
-  };
+  });
   programs.set(program, printed);
   if (recompute) recomputed.add(program);
   const notes = recompute && !way.recompute ? ["layers are recomputed for the backward half, which the budget asks for"] : [];

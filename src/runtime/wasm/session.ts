@@ -9,8 +9,9 @@ import type { HalfFormat, Weights } from "../../ground/weights.ts";
 import { Bug, InputError } from "../../ir/errors.ts";
 import { DeviceLost, NoDevice, OutOfMemory } from "../errors.ts";
 import { arrayOf, hostScalars, runHostStep } from "../host.ts";
+import { placeToRead, placeToWrite } from "../kept.ts";
 import { type Layout, layoutOf } from "../layout.ts";
-import { type Device, type Due, Loads, requireLength, runDue } from "../loads.ts";
+import { type Device, type Due, Loads, runDue } from "../loads.ts";
 import { Skipping } from "../skipping.ts";
 import { inPieces, isWeights, weightsOf, wholeOf } from "../weights.ts";
 import { type WasmOptions, workersOf } from "./options.ts";
@@ -127,10 +128,7 @@ export class WasmSession implements Session {
   }
 
   async write(kind: "param" | "state", name: string, data: Values | Weights): Promise<void> {
-    const placed = this.find(kind, name);
-    const format = kind === "param" ? this.program.halves?.[name] : undefined;
-    const pieces = kind === "param" && this.loads.inPieces(name);
-    requireLength(kind, name, placed, data.length, format !== undefined, pieces);
+    const { placed, format, pieces } = placeToWrite(this.program, this.loads, kind, name, data.length);
     return this.inOrder(async () => {
       if (placed.arena === "file") {
         this.sources.set(name, isWeights(data) ? data : weightsOf((data as Float32Array).slice()));
@@ -147,9 +145,7 @@ export class WasmSession implements Session {
   }
 
   async read(kind: "param" | "state", name: string): Promise<Values> {
-    const placed = this.find(kind, name);
-    if (kind === "param" && (this.loads.takes(name) || this.program.halves?.[name] !== undefined))
-      throw new InputError("P0801", `the parameter ${name} is not kept, only what is computed from it`);
+    const placed = placeToRead(this.program, this.loads, kind, name);
     return this.inOrder(async () => (placed.arena === "file" ? wholeOf(this.source(name)) : this.take(placed)));
   }
 
@@ -298,12 +294,6 @@ export class WasmSession implements Session {
     }
   }
 
-  private find(kind: "param" | "state", name: string): Placed {
-    const table = kind === "param" ? this.program.params : this.program.states;
-    const t = table[name];
-    if (t === undefined) throw new InputError("P0801", `the program has no ${kind} ${name}`);
-    return this.program.tensors[t];
-  }
   private put(placed: Placed, data: Values): void {
     const at = this.layout.address(placed);
     if (data instanceof Float32Array) new Float32Array(this.buffer, at, data.length).set(data);

@@ -8,7 +8,8 @@ import type { Weights } from "../../ground/weights.ts";
 import { Bug, InputError } from "../../ir/errors.ts";
 import { OutOfMemory } from "../errors.ts";
 import { arrayOf, hostScalars, runHostStep } from "../host.ts";
-import { type Device, type Due, Loads, requireLength, runDue } from "../loads.ts";
+import { placeToRead, placeToWrite } from "../kept.ts";
+import { type Device, type Due, Loads, runDue } from "../loads.ts";
 import { Skipping } from "../skipping.ts";
 import { isWeights, weightsOf, wholeOf } from "../weights.ts";
 import type { WebGPUDevice } from "./device.ts";
@@ -108,10 +109,7 @@ export class WebGPUSession implements Session {
   }
 
   async write(kind: "param" | "state", name: string, data: Values | Weights): Promise<void> {
-    const placed = this.find(kind, name);
-    const format = kind === "param" ? this.program.halves?.[name] : undefined;
-    const pieces = kind === "param" && this.loads.inPieces(name);
-    requireLength(kind, name, placed, data.length, format !== undefined, pieces);
+    const { placed, format, pieces } = placeToWrite(this.program, this.loads, kind, name, data.length);
     if (format !== undefined)
       return this.inOrder(() => this.mover.feedWords(placed, isWeights(data) ? data : weightsOf(data as Float32Array), format));
     if (kind === "state" || !this.loads.takes(name)) {
@@ -143,9 +141,7 @@ export class WebGPUSession implements Session {
   }
 
   async read(kind: "param" | "state", name: string): Promise<Values> {
-    const placed = this.find(kind, name);
-    if (kind === "param" && (this.loads.takes(name) || this.program.halves?.[name] !== undefined))
-      throw new InputError("P0801", `the parameter ${name} is not kept, only what is computed from it`);
+    const placed = placeToRead(this.program, this.loads, kind, name);
     return this.inOrder(() => this.download(placed));
   }
 
@@ -255,9 +251,6 @@ export class WebGPUSession implements Session {
     }
   }
 
-  private find(kind: "param" | "state", name: string): Placed {
-    return this.placeOf(kind === "param" ? this.program.params : this.program.states, name);
-  }
   private placeOf(names: Readonly<Record<string, number>>, name: string): Placed {
     if (!Object.hasOwn(names, name)) throw new InputError("P0801", `the program has no ${name}`);
     return this.program.tensors[names[name]];

@@ -11,6 +11,7 @@ import { rowOf } from "../../ir/ops/index.ts";
 import { openReference, type ReferenceEntry } from "../../runtime/reference.ts";
 import { elements } from "../values.ts";
 import { valuesOf } from "./backend.ts";
+import { bareProgram } from "./bare.ts";
 import type { Built, Engine, EntryPoint } from "./engine.ts";
 
 const graphs = new WeakMap<Program, ReadonlyMap<string, Graph>>();
@@ -51,9 +52,7 @@ function build(entries: readonly EntryPoint[], trained: readonly string[]): Buil
       tensors.push({ arena, page: 0, offset: 0, bytes: 4 * elements(shape), dtype: node.type.dtype, shape });
     }
   }
-  const program: Program = {
-    format: "peftc-program",
-    version: 1,
+  const program = bareProgram({
     target: "reference",
     arithmetic: "f64",
     arenas: (["frozen", "trained"] as const).map((name) => ({
@@ -61,20 +60,14 @@ function build(entries: readonly EntryPoint[], trained: readonly string[]): Buil
       pages: [tensors.filter((t) => t.arena === name).reduce((sum, t) => sum + t.bytes, 0)],
     })),
     tensors,
-    kernels: [],
     entries: [...bound].map(([name, graph]) => ({
       name,
-      steps: [],
       inputs: order(graph.results.map((r) => r.node)).flatMap((n) => (rowOf(n).supply === "input" ? [String(n.attrs.name)] : [])),
       outputs: graph.results.filter((r) => r.role === "output").map((r) => r.name),
-      scalars: [],
     })),
     params,
     states,
-    inputs: {},
-    outputs: {},
-    constants: [],
-  };
+  });
   graphs.set(program, bound);
   return { program, notes: [], rounded: [], flops: {}, recomputed: {}, seconds: {} };
 }

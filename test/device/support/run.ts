@@ -63,14 +63,18 @@ export async function runWasm(graph: Graph, g: Given, how: WasmRun = {}): Promis
     const has = new Set(order(graph.results.map((r) => r.node)).map((n) => `${n.op} ${String(n.attrs.name)}`));
     for (const [name, t] of g.params) if (has.has(`param ${name}`)) await session.write("param", name, values(t));
     for (const [name, t] of g.states) if (has.has(`state ${name}`)) await session.write("state", name, values(t));
-    const inputs = Object.fromEntries([...g.inputs].map(([name, t]) => [name, values(t)]));
-    const outputs = await session.run("main", inputs);
-    const out = new Map<string, Values>();
-    for (const r of graph.results) out.set(resultKey(r), r.role === "output" ? outputs[r.name] : await session.read(r.role, r.name));
-    return out;
+    return await resultsOf(session, graph, g);
   } finally {
     await session.close();
   }
+}
+
+/** Runs the entry `main` of a session that has its parameters and states: the results of its graph, by `resultKey`. */
+export async function resultsOf(session: Session, graph: Graph, g: Given): Promise<Map<string, Values>> {
+  const outputs = await session.run("main", Object.fromEntries([...g.inputs].map(([name, t]) => [name, values(t)])));
+  const out = new Map<string, Values>();
+  for (const r of graph.results) out.set(resultKey(r), r.role === "output" ? outputs[r.name] : await session.read(r.role, r.name));
+  return out;
 }
 
 export const meaning = (graph: Graph, g: Given): Map<string, Tensor> => interpret(graph, g);

@@ -3,11 +3,11 @@ import { compileProgram, type EntrySource } from "../../../src/backends/compile.
 import type { WebGPULimits } from "../../../src/ground/limits.ts";
 import type { Program, Session, Values } from "../../../src/ground/program.ts";
 import type { Graph } from "../../../src/ir/graph.ts";
-import { interpret, resultKey } from "../../../src/ir/interpret.ts";
+import { interpret } from "../../../src/ir/interpret.ts";
 import { dawn } from "../../../src/node/dawn.ts";
 import { openDevice, openWebGPU, type WebGPUDevice } from "../../../src/runtime/webgpu.ts";
 import { loadVulkan } from "../../support/swiftshader.ts";
-import { type Given, values } from "./run.ts";
+import { type Given, resultsOf, values } from "./run.ts";
 
 /** A device of its own for a test file; destroy it at the end. */
 export async function testDevice(): Promise<WebGPUDevice> {
@@ -31,11 +31,7 @@ export async function runWebGPU(device: WebGPUDevice, graph: Graph, given: Given
   const session = await openWebGPU(program, device);
   try {
     await supply(session, program, given);
-    const inputs = Object.fromEntries([...given.inputs].map(([name, t]) => [name, values(t)]));
-    const outputs = await session.run("main", inputs);
-    const out = new Map<string, Values>();
-    for (const r of graph.results) out.set(resultKey(r), r.role === "output" ? outputs[r.name] : await session.read(r.role, r.name));
-    return out;
+    return await resultsOf(session, graph, given);
   } finally {
     await session.close();
   }

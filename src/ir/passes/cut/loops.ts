@@ -7,7 +7,7 @@ import { type Body, type Graph, type Node, node, order } from "../../graph.ts";
 import { trim } from "../../loops/trim.ts";
 import { makeArg } from "../../make.ts";
 import { attrsOf, rowOf } from "../../ops/index.ts";
-import { constantNodes, isGet, orderUntil, rebuild, withInputs } from "../../rebuild.ts";
+import { constantNodes, isGet, orderUntil, rebuild, withInputs, withRoots } from "../../rebuild.ts";
 import { bytesOf, choose } from "./choose.ts";
 import { halvesOf } from "./halves.ts";
 
@@ -49,7 +49,7 @@ export function cutLoops(graph: Graph, changed?: readonly string[]): Graph {
     },
   );
   const done = exports.apply(roots);
-  return trim({ results: graph.results.map((r, i) => ({ ...r, node: done[i] })) });
+  return trim(withRoots(graph, done));
 }
 
 /** The loop that most of a follower's rows come from. */
