@@ -174,6 +174,15 @@ train { objective = causal_lm(gpt2) data = text("x.txt") sequence = 8 batch = 1 
       expect(first.related?.at(-1)).toMatchObject({ label: "attached here" });
     }
   });
+  test("a field within a field of config.json is named by its path", () => {
+    const at = mkdtempSync(path.join(tmpdir(), "peftc-config-"));
+    const rope = { rope_type: "frobnicate", rope_theta: 10000, factor: 2 };
+    const sizes = { hidden_size: 8, num_attention_heads: 2, num_hidden_layers: 1, intermediate_size: 8, vocab_size: 9 };
+    writeFileSync(path.join(at, "config.json"), JSON.stringify({ model_type: "llama", ...sizes, rope_parameters: rope }));
+    const llama = `import { LlamaForCausalLM } from "std/models/llama"\nmodel m = LlamaForCausalLM from "${at}" except **\nrequire count(m) > 0, "-"\n`;
+    const [first] = errors("text.peft", openWorkspace(at).sources.with("text.peft", llama), {});
+    expect(first.notes?.[0]).toContain('.rope_type` is "frobnicate" in');
+  });
   test("a module is named by what it is", () => {
     const [first] = text(program("steps = 2").replaceAll("causal_lm", "classification"), {});
     expect(first.message).toContain("must be a Classifier, the module gpt2 (GPT2LMHeadModel) is not");

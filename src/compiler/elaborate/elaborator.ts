@@ -1,3 +1,4 @@
+import { leavesOf } from "../../ground/json.ts";
 import type { Node, Span } from "../../ir/graph.ts";
 import { InputError, Limit } from "../../ir/graph.ts";
 import { keyOf } from "../../ir/random.ts";
@@ -229,10 +230,7 @@ export class Elaborator implements Evaluator {
     }
   }
 
-  /**
-   * A problem found in the library's text, with the options of an attachment or the fields of a model's config.json that the expression there reads, or the one that led to it:
-   * they are what may be wrong, and the library's line is not the user's.
-   */
+  /** A problem found in the library's text, with the options of an attachment or the fields of a model's config.json that the expression there reads, or the one that led to it. */
   private configured({ problem, through }: Fault): Problem {
     if (problem.span?.file.startsWith("std/") !== true) return problem;
     for (const span of [problem.span, ...through]) {
@@ -248,9 +246,9 @@ export class Elaborator implements Evaluator {
         return { ...problem, related, notes: [`\`${given.name}\` is ${JSON.stringify(given.value)} there`, ...(problem.notes ?? [])] };
       }
       const found = this.configs.flatMap(({ folder, fields, span: at }) =>
-        Object.entries(fields)
-          .filter(([key, value]) => words.has(key) && (typeof value !== "object" || value === null))
-          .map(([key, value]) => ({ note: `\`${key}\` is ${JSON.stringify(value)} in ${folder}/config.json`, at })),
+        leavesOf(fields)
+          .filter(({ key }) => words.has(key))
+          .map(({ path, value }) => ({ note: `\`${path}\` is ${JSON.stringify(value)} in ${folder}/config.json`, at })),
       );
       if (found.length === 0) continue;
       const related = [...(problem.related ?? []), { span: found[0].at, label: "made of this configuration" }];
