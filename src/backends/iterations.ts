@@ -1,6 +1,6 @@
 /**
  * The memory of loops over slices. A body is planned once, in ranges that say what they are relative to: a carried value, an operand, an export,
- * or the room that all iterations share for what lives within one. `unfold` writes the turns out as kernels, with that iteration's ranges.
+ * or the room that all iterations share for what lives within one. `unfold` writes the iterations out as kernels, with that iteration's ranges.
  */
 
 import type { StorageType } from "../ground/program.ts";

@@ -83,14 +83,14 @@ function sentence(event: RunEvent, color: boolean): string | undefined {
     case "device":
       return `on ${event.device} (${event.reason})`;
     case "plan":
-      return `  ${grouped(event.trained)} of ${grouped(event.parameters)} parameters trained, ${grouped(event.steps)} updates, peak ${showBytes(event.peak_bytes)}`;
+      return `  ${grouped(event.trained)} of ${grouped(event.parameters)} parameters trained, ${grouped(event.steps)} steps, peak ${showBytes(event.peak_bytes)}`;
     case "resume":
       return event.from === null
         ? "  no checkpoint there: starting from the beginning"
         : `  going on after step ${event.step} from ${event.from}`;
     case "evaluation": {
       const metrics = Object.entries(event.metrics).map(([name, value]) => `${name} ${short(value)}`);
-      return `  evaluation after ${event.step} updates: ${metrics.join("  ")}${event.best ? "  (best)" : ""}`;
+      return `  evaluation after ${event.step} steps: ${metrics.join("  ")}${event.best ? "  (best)" : ""}`;
     }
     case "saved":
       return `  saved the ${event.kind} in ${event.folder}`;
@@ -119,7 +119,7 @@ function sentence(event: RunEvent, color: boolean): string | undefined {
   }
 }
 
-/** Plain lines: a step's at the first and last update, and at most every so many seconds between. */
+/** Plain lines: a step's at the first and last step, and at most every so many seconds between. */
 function lines(io: Io): Display {
   let last = Number.NEGATIVE_INFINITY;
   let loading: { readonly stage: string; told: number } | undefined;

@@ -11,7 +11,7 @@ interface Formatted {
 }
 
 /** Columns are found in what is there, and may move when words have moved to other lines: seldom more than once. */
-const TURNS = 4;
+const ROUNDS = 4;
 
 /**
  * Lays a file out. Words, their order and comments stay; what reads without errors reads as the same tree afterwards, and laying it out
@@ -21,7 +21,7 @@ export function format(text: string, file: string): Formatted {
   const { problems, concrete } = parseConcrete(text, file);
   if (problems.some((p) => p.severity === "error")) return { text, problems };
   let laid = layout(pieces(concrete));
-  for (let turn = 0; turn < TURNS; turn++) {
+  for (let round = 0; round < ROUNDS; round++) {
     const again = layout(pieces(parseConcrete(laid, file).concrete));
     if (again === laid) break;
     laid = again;

@@ -199,7 +199,7 @@ export const codes = {
   P0719: "Nothing says how pictures are prepared for a model.",
   P0720: "A picture cannot be read.",
   P0730: "A stage has no rows to work on.",
-  P0731: "A held part is asked of data that have none.",
+  P0731: "A held-out part is asked of data that have none.",
   P0732: "Data lack a column that is asked of them.",
   P0733: "A value in a column is outside the range of what it indexes.",
   P0734: "A column has another shape than the one asked for.",

@@ -14,7 +14,7 @@ export type RunEvent =
   | { readonly event: "stage"; readonly stage: string; readonly verb: string; readonly folder: string }
   /** What runs it, in words, and why that was chosen. */
   | { readonly event: "device"; readonly device: string; readonly reason: string }
-  /** Compiled: bytes planned in all, trained numbers, updates to come. */
+  /** Compiled: bytes planned in all, trained numbers, steps to come. */
   | {
       readonly event: "plan";
       readonly stage: string;
@@ -29,7 +29,7 @@ export type RunEvent =
   | {
       readonly event: "step";
       readonly stage: string;
-      /** Updates made, this one included. */
+      /** Steps made, this one included. */
       readonly step: number;
       readonly steps: number;
       /** Epochs seen, with a fraction. */

@@ -31,7 +31,7 @@ export class ValueStore {
   private readonly params = new Map<string, Float32Array>();
   private readonly states = new Map<string, Held>();
   private readonly folders = new Map<string, ReadsTensors>();
-  /** `step` and `steps` of the last update, which everything that is computed between stages sees. */
+  /** `step` and `steps` of the last step, which everything that is computed between stages sees. */
   clock: { readonly step: number; readonly steps: number } = { step: 0, steps: 0 };
   /** Parameters being made, to show a start that needs itself. */
   private readonly making = new Set<string>();

@@ -89,7 +89,7 @@ describe("data", () => {
     expect(err).toMatch(/P0711.*the answer starts behind \d+ tokens, so sequence = 48 leaves nothing of it/);
     expect(out).toContain("whatever the answer is «yes<|endoftext|>»\n");
   });
-  test("a conversation by its template; the held part too", async () => {
+  test("a conversation by its template; the held-out part too", async () => {
     const talk = (i: number) => ({
       messages: [
         { role: "user", content: `q${i}` },
@@ -100,7 +100,7 @@ describe("data", () => {
     const { code, out, err } = await peftc(at, ["data", "main.peft"]);
     expect([code, err]).toEqual([0, ""]);
     expect(out).toContain("user: q1⏎\n  assistant: «a1<|endoftext|>»⏎\n");
-    expect(out).toMatch(/train \(held part\): `rows.jsonl`\n {2}rows +1\n[\s\S]*q3/);
+    expect(out).toMatch(/train \(held-out part\): `rows.jsonl`\n {2}rows +1\n[\s\S]*q3/);
   });
   test("data that an earlier stage makes are named, not looked for", async () => {
     const at = withRows([answered("a", "b")], "drafts");
@@ -196,7 +196,7 @@ describe("what looks wrong is said, and the run goes on", () => {
     const at = withRows([answered("a", "b"), answered("c", "d"), answered("a", "b")], 'jsonl("rows.jsonl", split: 0.7)');
     const { err } = await peftc(at, ["data", "main.peft"]);
     expect(codes(err)).toEqual(["warning P0747"]);
-    expect(err).toMatch(/1 of 1 row of the held part[\s\S]*line 3 is the first/);
+    expect(err).toMatch(/1 of 1 row of the held-out part[\s\S]*line 3 is the first/);
   });
   test("the same text with another picture is another row", async () => {
     const rows = [0.25, 0.5, 0.75].map((grid) => ({ text: "what is it", grid: [grid, 0], label: grid * 4 }));

@@ -5,7 +5,7 @@ import { type LoopActions, type LoopPlan, NonFinite, type Progress, runLoop, STA
 const plan: LoopPlan = {
   stage: "train",
   total: 10,
-  updatesPerEpoch: 4,
+  stepsPerEpoch: 4,
   checkpointEvery: 4,
   evaluate: { every: 3, best: "loss", stopAfter: undefined },
   depth: 2,
@@ -17,7 +17,7 @@ function watched(over: Partial<LoopActions> = {}) {
   const saved: Progress[] = [];
   let clock = 0;
   const actions: LoopActions = {
-    update: async (step) => {
+    start: async (step) => {
       trace.push(`update ${step}`);
       return { loss: 10 - step, grad_norm: 1 };
     },
@@ -88,7 +88,7 @@ describe("the training loop", () => {
   });
 
   test("a loss that is no number stops it, naming the step", async () => {
-    const { actions, trace } = watched({ update: async (step) => ({ loss: step === 5 ? Number.NaN : 1 }) });
+    const { actions, trace } = watched({ start: async (step) => ({ loss: step === 5 ? Number.NaN : 1 }) });
     const error = await runLoop(plan, START, actions).then(
       () => undefined,
       (e: unknown) => e,
@@ -103,7 +103,7 @@ describe("the training loop", () => {
     const hear = (reason: unknown) => void unheard.push(reason);
     process.on("unhandledRejection", hear);
     try {
-      const { actions } = watched({ update: (step) => Promise.reject(new Error(`update ${step}`)) });
+      const { actions } = watched({ start: (step) => Promise.reject(new Error(`update ${step}`)) });
       await expect(runLoop({ ...plan, evaluate: undefined }, START, actions)).rejects.toThrow("update 0");
       await new Promise((resolve) => setTimeout(resolve, 10));
     } finally {

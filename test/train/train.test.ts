@@ -195,7 +195,7 @@ describe("a train stage", () => {
 
   test("the best evaluation's parameters are the result", async () => {
     const files = tinyFiles();
-    // the held part asks for the opposite, so the first evaluation is the best one
+    // the held-out part asks for the opposite, so the first evaluation is the best one
     const held = tinyTable(6, 6, [-0.5, 0.3, -0.2, -0.1]);
     const table: RunHost["table"] = async ({ spec }) => (spec.part === "held" ? held : tinyTable(18, 5));
     const evaluate = { every: 10, data: undefined, metrics: [], best: "loss", stopAfter: 2 };

@@ -154,7 +154,7 @@ function factsText(inspected: StageTable, f: Facts): string {
   }
   rows.push(["columns", [...columns.keys()].join(", ")]);
   if (unread.length > 0) rows.push(["not used", unread.join(", ")]);
-  return `${stage}${part === "held" ? " (held part)" : ""}: ${name}\n${table(rows)}`;
+  return `${stage}${part === "held" ? " (held-out part)" : ""}: ${name}\n${table(rows)}`;
 }
 const CLASSES = 10;
 

@@ -45,7 +45,7 @@ export function acrossText({ stage, processes, shard, recompute, smallest, memor
       line("in all, at most", memory.total),
       ...(smallest !== undefined ? [line("more than `memory`; the least with layers recomputed", smallest)] : []),
     ],
-  )}sent by a process in an update\n${table([
+  )}sent by a process in a step\n${table([
     line("given to gather", collectives.gathered),
     line("given to scatter", collectives.scattered),
     line("given to sum", collectives.summed),

@@ -189,7 +189,7 @@ function text(f: PlanFacts): string {
       ? ["recomputed", `${(100 * f.recomputed).toFixed(1)} % of the work`]
       : ["rows at a time", `${f.rows}: a step takes ${(100 * f.recomputed).toFixed(1)} % longer, by the cost model`],
     ...lowRank(f.low_rank),
-    ["updates", grouped(f.steps)],
+    ["steps", grouped(f.steps)],
   ];
   const arenas = Object.entries(f.arenas).filter(([, bytes]) => bytes > 0);
   const memory = arenas.map(([name, bytes]) => [arenaMeaning(name as ArenaName), showBytes(bytes), grouped(bytes)]);

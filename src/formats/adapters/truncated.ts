@@ -15,8 +15,8 @@ export interface Thin {
 const WHOLE = 384;
 /** Columns beyond the rank that a subspace has, and how often it is turned towards the largest values at most. */
 const MORE = 10;
-const TURNS = 24;
-/** What a turn must add of the part that is caught, or it is the last. */
+const ROUNDS = 24;
+/** What a round must add of the part that is caught, or it is the last. */
 const GAIN = 1e-9;
 
 /**
@@ -33,7 +33,7 @@ export function nearest(x: Float64Array, rows: number, columns: number, rank: nu
   let caught = 0;
   let left: Float64Array = new Float64Array(0);
   let seen: Float64Array = new Float64Array(0);
-  for (let turn = 0; turn < TURNS; turn++) {
+  for (let round = 0; round < ROUNDS; round++) {
     left = qr({ dtype: "f32", shape: [rows, width], data: product(x, basis, rows, columns, width) }).q;
     seen = product(transposed(x, rows, columns), left, columns, rows, width);
     const now = seen.reduce((sum, v) => sum + v * v, 0);

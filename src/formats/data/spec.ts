@@ -71,7 +71,7 @@ export function pathOf(spec: TableSpec): string {
   return path;
 }
 
-/** The table that is argument `i`; it is asked for its held part where the outer one is. */
+/** The table that is argument `i`; it is asked for its held-out part where the outer one is. */
 export function innerSpec(spec: TableSpec, i = 0): TableSpec {
   const inner = spec.args[i];
   if (!isSpec(inner)) throw wrong(spec, `argument ${i + 1}`, inner, "a table");

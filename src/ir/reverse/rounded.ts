@@ -42,7 +42,7 @@ export function readsOf(
 }
 
 /**
- * By which factor an error grows for each turn back, at most: a_in = (a_out − f)/c has the error of a_out and that of what f is computed from,
+ * By which factor an error grows for each iteration back, at most: a_in = (a_out − f)/c has the error of a_out and that of what f is computed from,
  * divided by c. The largest eigenvalue of these sums, by power iteration.
  */
 function growthOf(body: Body, couplings: readonly Coupling[], sensitivity = SENSITIVITY): number {

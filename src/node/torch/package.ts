@@ -115,16 +115,16 @@ function entriesOf({ points, summing }: LaidTrain, table: number): { parts: stri
   };
 }
 
-function orderOf({ schedule, total }: LaidTrain): OutTensor[] {
+function orderOf({ order, total }: LaidTrain): OutTensor[] {
   const rows: number[] = [];
   const ends: number[] = [];
   const tables: number[] = [];
   const batches: number[] = [];
   for (let step = 0; step < total; step++) {
-    const update = schedule.update(step);
-    tables.push(update.table);
-    batches.push(update.batches.length);
-    for (const batch of update.batches) {
+    const { table, batches: mine } = order.step(step);
+    tables.push(table);
+    batches.push(mine.length);
+    for (const batch of mine) {
       rows.push(...batch);
       ends.push(rows.length);
     }

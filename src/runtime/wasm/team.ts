@@ -3,8 +3,8 @@ import { DeviceLost } from "../errors.ts";
 import type { StartThread, Thread } from "../threads.ts";
 import { Control, type WorkerMessage, type WorkerStart, type WorkerStep } from "./worker.ts";
 
-/** Turns before the caller lets others run while a late worker leaves. */
-const TURNS = 4000;
+/** Spins before the caller lets others run while a late worker leaves. */
+const SPINS = 4000;
 
 /** Where the ranges of the workers begin, one after the other. `alone`: one worker does it all. */
 export const rangesOf = (units: number, alone: boolean, workers: number): number[] =>
@@ -92,8 +92,8 @@ export class Team {
     if (this.broken) throw this.broken;
     const c = this.control;
     // one that is late leaves as soon as it sees that its run is over
-    for (let turns = 0; Atomics.load(c, Control.active) > 0; turns++)
-      if (turns > TURNS) await new Promise((resolve) => setTimeout(resolve, 0));
+    for (let spins = 0; Atomics.load(c, Control.active) > 0; spins++)
+      if (spins > SPINS) await new Promise((resolve) => setTimeout(resolve, 0));
     this.times?.fill(0);
     return new Promise((resolve, reject) => {
       this.running = { resolve, reject };

@@ -74,7 +74,7 @@ export type WorkerStep = readonly [
 /** What a worker sends: it is ready, a run is done (sent by the one that did the last unit), or it failed. */
 export type WorkerMessage = { readonly kind: "ready" } | { readonly kind: "done" } | { readonly kind: "failed"; readonly message: string };
 
-/** Turns before a waiting worker sleeps: some tens of microseconds. */
+/** Spins before a waiting worker sleeps: some tens of microseconds. */
 const SPIN = 4000;
 
 export const workerSource = `
@@ -149,9 +149,9 @@ export const workerSource = `
           }
           continue;
         }
-        let turns = 0;
-        while (turns < ${SPIN} && !over(i)) turns++;
-        if (turns === ${SPIN}) {
+        let spins = 0;
+        while (spins < ${SPIN} && !over(i)) spins++;
+        if (spins === ${SPIN}) {
           while (i + 1 < to && steps[i + 1].alone) i++;
           Atomics.add(control, ${Control.sleepers}, 1);
           Atomics.sub(control, ${Control.active}, 1);

@@ -212,7 +212,7 @@ function checkHeld(main: Inspected, held: Inspected): Problem[] {
     {
       code: "P0747",
       severity: "warning",
-      message: `${of(both.length, held.table.rows)} of the held part of ${held.table.name} ${both.length === 1 ? "is" : "are"} trained on as well`,
+      message: `${of(both.length, held.table.rows)} of the held-out part of ${held.table.name} ${both.length === 1 ? "is" : "are"} trained on as well`,
       span: held.spec.span,
       notes: [`${place(held, both[0])} is the first`, "what is measured there is partly what was learnt by heart"],
     },

@@ -8,7 +8,7 @@ import type { DType, Graph } from "../../ir/graph.ts";
 import { type Bound, indexBounds } from "../../ir/ops/bounds.ts";
 import { type Outside, placesOutside } from "../../ir/ops/ranges.ts";
 import { keyOf } from "../../ir/random.ts";
-import { permutation } from "../stages/schedule.ts";
+import { permutation } from "../stages/row-order.ts";
 
 export type DataTable = Table;
 

@@ -153,7 +153,7 @@ export class Tables {
       placed,
       await this.context(placed, { tokenizer: made?.stage.tokenizer, separate: made?.stage.separate ?? false, sequence }, false),
     );
-    if (source === undefined) throw new InputError("P0731", `\`${spec.make}\` has no held part`, ["give it `split:`"], spec.span);
+    if (source === undefined) throw new InputError("P0731", `\`${spec.make}\` has no held-out part`, ["give it `split:`"], spec.span);
     return { name: made?.stage.name ?? spec.make, source };
   }
 

@@ -5,7 +5,7 @@ import { substitute, symbolsOf } from "../../ir/dim.ts";
 import { InputError } from "../../ir/errors.ts";
 import { batchSymbol, type DataTable } from "./columns.ts";
 
-/** As many rows as one update takes. P0739: nothing says how long rows are. */
+/** As many rows as one step takes. P0739: nothing says how long rows are. */
 export function standIn(stage: TrainStage, number: number): DataTable {
   const { columns } = stage.step[number];
   const batch = batchSymbol(columns);

@@ -76,7 +76,7 @@ export interface Engine {
   /** Peaks by how much is recomputed; only of engines that compile. */
   front?(entries: readonly EntryPoint[], options: BuildOptions): Promise<readonly FrontPoint[]>;
   /**
-   * Whether an update is sums over parts of its batch, whatever the stage says. `always`: several processes have a part each. `if additive`: where the objective's
+   * Whether a step is sums over parts of its batch, whatever the stage says. `always`: several processes have a part each. `if additive`: where the objective's
    * parts add up, since gradients are then added up by what runs it and each parameter's next value is written in its place.
    */
   readonly splits?: "always" | "if additive";

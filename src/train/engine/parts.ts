@@ -123,11 +123,11 @@ export async function partedFront(
   return envelope(all);
 }
 
-/** Seconds of an update of the first table's full batches, by the cost model. */
+/** Seconds of a step of the first table's full batches, by the cost model. */
 const secondsOf = ({ accumulate, built: { seconds } }: InParts): number => (seconds.step ?? seconds.gradients ?? 0) * accumulate;
 
 /**
- * Seconds of an update, so many rows at a time, if nothing were repeated: as two larger parts say how much of a run's time goes with its rows, and how much is the
+ * Seconds of a step, so many rows at a time, if nothing were repeated: as two larger parts say how much of a run's time goes with its rows, and how much is the
  * same for any number of them.
  */
 function unrepeated(rows: number, larger: InParts, large: InParts): number {

@@ -44,6 +44,6 @@ export const readTables =
   (host: Pick<RunHost, "table">): ReadTable =>
   async (spec) => {
     const table = await host.table({ spec, tokenizer: undefined, sequence: undefined });
-    if (table === undefined) throw new InputError("P0731", `\`${spec.make}\` has no held part`, ["give it `split:`"], spec.span);
+    if (table === undefined) throw new InputError("P0731", `\`${spec.make}\` has no held-out part`, ["give it `split:`"], spec.span);
     return table;
   };

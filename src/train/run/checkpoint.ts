@@ -80,7 +80,7 @@ interface CheckpointFacts {
   readonly identity: Identity;
   readonly total: number;
   readonly epochs: number;
-  readonly updatesPerEpoch: number;
+  readonly stepsPerEpoch: number;
   readonly batch: number;
   readonly checkpointEvery: number;
   readonly evaluateEvery: number | undefined;
@@ -251,12 +251,12 @@ function ownState({ progress, identity, total }: CheckpointFacts): JsonRecord {
 
 /** The fields and names of transformers' `TrainerState`, so that scripts that read it find what they look for. */
 function trainerState(facts: CheckpointFacts): Json {
-  const { progress, total, updatesPerEpoch } = facts;
+  const { progress, total, stepsPerEpoch } = facts;
   return {
     best_global_step: progress.best?.step ?? null,
     best_metric: progress.best?.value ?? null,
     best_model_checkpoint: null,
-    epoch: progress.step / updatesPerEpoch,
+    epoch: progress.step / stepsPerEpoch,
     eval_steps: facts.evaluateEvery ?? total,
     global_step: progress.step,
     is_hyper_param_search: false,

@@ -9,7 +9,7 @@ export class Journal {
     private readonly path: string,
   ) {}
 
-  /** Starts the file afresh: empty, or with what a checkpoint remembers, so that lines of updates made twice are not there twice. */
+  /** Starts the file afresh: empty, or with what a checkpoint remembers, so that lines of steps made twice are not there twice. */
   begin(from: Progress | undefined): void {
     writeFile(this.files, this.path, this.encoder.encode((from?.history ?? []).map(line).join("")));
   }

@@ -34,7 +34,7 @@ export function newestWhole(host: Pick<RunHost, "files" | "listen">, folder: str
   ]);
 }
 
-/** The checkpoint that a stage goes on from; `total`: the updates it is to make in all. P0823: it is another run's. */
+/** The checkpoint that a stage goes on from; `total`: the steps it is to make in all. P0823: it is another run's. */
 export function findCheckpoint(
   stage: TrainStage,
   host: RunHost,
@@ -60,7 +60,7 @@ export function findCheckpoint(
   if (longer)
     host.listen({
       event: "note",
-      message: `stage \`${stage.name}\` was finished after ${before} updates and goes on to ${total}: its schedule is now that of ${total} updates, from update ${checkpoint.progress.step + 1} on`,
+      message: `stage \`${stage.name}\` was finished after ${before} steps and goes on to ${total}: its schedule is now that of ${total} steps, from step ${checkpoint.progress.step + 1} on`,
     });
   host.listen({ event: "resume", stage: stage.name, step: checkpoint.progress.step, from: checkpoint.folder });
   return checkpoint;

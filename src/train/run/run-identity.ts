@@ -1,6 +1,6 @@
 import { tablePieces } from "../data/columns.ts";
 import type { RunHost } from "../host.ts";
-import { ORDER } from "../stages/schedule.ts";
+import { ORDER } from "../stages/row-order.ts";
 import type { PreparedTrain } from "../stages/train.ts";
 import { describeGraph, type Identity, STAMPED, sha256 } from "./identity.ts";
 

@@ -78,7 +78,7 @@ export class Evaluation {
 
   /**
    * Metrics over all rows: `loss` first, those asked for, whatever else the objective names. Of several tables a metric of rows is named by its
-   * table as well; by itself it is the mean by their rows. `step`, `steps`: of the last update.
+   * table as well; by itself it is the mean by their rows. `step`, `steps`: of the last step.
    */
   async run(session: Session, step: number, steps: number): Promise<Scalars> {
     const means = new Means();

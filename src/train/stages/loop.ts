@@ -1,5 +1,5 @@
 /**
- * The training loop: updates in order, losses read as they arrive, evaluations, checkpoints. It knows no project and no device: what an
+ * The training loop: steps in order, losses read as they arrive, evaluations, checkpoints. It knows no project and no device: what an
  * update, an evaluation and a snapshot are is handed in, so that the order of events is tested by itself.
  */
 import { Interrupted, type Listen, type Scalars } from "../events.ts";
@@ -7,14 +7,14 @@ import { letEventsIn } from "./stopping.ts";
 
 /** What has to be remembered beside the tensors, for a resumed loop to end as one that was not stopped. */
 export interface Progress {
-  /** Updates made. */
+  /** Steps made. */
   readonly step: number;
   readonly best: { readonly step: number; readonly value: number } | undefined;
   /** Evaluations since the best one. */
   readonly sinceBest: number;
   /** Bits of fraction that integer streams have by now; absent where nothing has them. */
   readonly fraction?: number;
-  /** The evaluation after this many updates is still to be made: it was interrupted. */
+  /** The evaluation after this many steps is still to be made: it was interrupted. */
   readonly owes?: true;
   /** Iterations between kept f32 values, where they had to become fewer than planned. */
   readonly segment?: number;
@@ -28,20 +28,20 @@ export const START: Progress = { step: 0, best: undefined, sinceBest: 0, history
 export interface LoopPlan {
   readonly stage: string;
   readonly total: number;
-  readonly updatesPerEpoch: number;
+  readonly stepsPerEpoch: number;
   readonly checkpointEvery: number;
-  /** Evaluate before the first and after the last update, and every so many between; `undefined`: nothing to evaluate. */
+  /** Evaluate before the first and after the last step, and every so many between; `undefined`: nothing to evaluate. */
   readonly evaluate:
     | { readonly every: number | undefined; readonly best: string | undefined; readonly stopAfter: number | undefined }
     | undefined;
-  /** Updates that may be under way before the oldest one's loss is read. */
+  /** Steps that may be under way before the oldest one's loss is read. */
   readonly depth: number;
 }
 
 export interface LoopActions {
-  /** Starts update `step`; resolves with `loss` and the other scalars. */
-  update(step: number): Promise<Scalars>;
-  /** Tokens (or rows, where there are no tokens) that update `step` reads. */
+  /** Starts step `step`; resolves with `loss` and the other scalars. */
+  start(step: number): Promise<Scalars>;
+  /** Tokens (or rows, where there are no tokens) that step `step` reads. */
   tokens(step: number): number;
   evaluate(step: number): Promise<Scalars>;
   /** Called when an evaluation is the best so far: keeps the parameters as they are now. */
@@ -56,7 +56,7 @@ export interface LoopActions {
   log(entry: LogEntry): void;
 }
 
-/** A loss or gradient that is no number. `step`: updates made before the one it was seen in. */
+/** A loss or gradient that is no number. `step`: steps made before the one it was seen in. */
 export class NonFinite extends Error {
   override readonly name = "NonFinite";
   constructor(
@@ -71,7 +71,7 @@ export class NonFinite extends Error {
 /** Whether a metric is better when it is larger: losses and perplexities are not. */
 const largerIsBetter = (metric: string): boolean => !/(^|_|\/)(loss|perplexity|error|nll)$/.test(metric);
 
-/** Window of the running speed, in updates. */
+/** Window of the running speed, in steps. */
 const WINDOW = 20;
 
 class Speed {
@@ -83,7 +83,7 @@ class Speed {
   restart(now: number): void {
     this.arrivals.splice(0, this.arrivals.length, { at: now, tokens: 0 });
   }
-  /** An update is through: tokens a second, and seconds an update, over the last ones. */
+  /** A step is through: tokens a second, and seconds a step, over the last ones. */
   arrived(at: number, tokens: number): { perSecond: number; secondsEach: number } {
     const { arrivals } = this;
     arrivals.push({ at, tokens });
@@ -99,7 +99,7 @@ function heard<T>(promise: Promise<T>): Promise<T> {
   return promise;
 }
 
-/** Runs updates `from.step .. total`. Gives the progress at the end. Throws `NonFinite`, `Interrupted` (after a checkpoint). */
+/** Runs steps `from.step .. total`. Gives the progress at the end. Throws `NonFinite`, `Interrupted` (after a checkpoint). */
 export async function runLoop(plan: LoopPlan, from: Progress, act: LoopActions): Promise<Progress & { readonly stoppedEarly: boolean }> {
   let { step, best, sinceBest } = from;
   const history: LogEntry[] = [...from.history];
@@ -124,7 +124,7 @@ export async function runLoop(plan: LoopPlan, from: Progress, act: LoopActions):
       }
     }
     const { perSecond, secondsEach } = speed.arrived(act.now(), act.tokens(made));
-    const epoch = (made + 1) / plan.updatesPerEpoch;
+    const epoch = (made + 1) / plan.stepsPerEpoch;
     record({ step: made + 1, epoch, loss, ...scalars });
     act.listen({
       event: "step",
@@ -162,11 +162,11 @@ export async function runLoop(plan: LoopPlan, from: Progress, act: LoopActions):
     }
     record({
       step,
-      epoch: step / plan.updatesPerEpoch,
+      epoch: step / plan.stepsPerEpoch,
       ...Object.fromEntries(Object.entries(metrics).map(([name, value]) => [`eval_${name}`, value])),
     });
     act.listen({ event: "evaluation", stage: plan.stage, step, metrics, best: better });
-    // time spent here says nothing about the speed of updates
+    // time spent here says nothing about the speed of steps
     speed.restart(act.now());
   };
   const checkpoint = async (more: Pick<Progress, "owes"> = {}) => {
@@ -187,7 +187,7 @@ export async function runLoop(plan: LoopPlan, from: Progress, act: LoopActions):
       await drain();
       throw new Interrupted(step, await checkpoint());
     }
-    pending.push({ step, scalars: heard(act.update(step)) });
+    pending.push({ step, scalars: heard(act.start(step)) });
     step++;
     const last = step === plan.total;
     const evaluates = plan.evaluate !== undefined && (last || (plan.evaluate.every !== undefined && step % plan.evaluate.every === 0));

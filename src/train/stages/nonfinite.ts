@@ -1,5 +1,5 @@
 /**
- * Where a NaN or an infinity came from. The updates since the last good values are run again until the one that made it; that one's graph is computed
+ * Where a NaN or an infinity came from. The steps since the last good values are run again until the one that made it; that one's graph is computed
  * node by node, rounding to f32 as devices do, and the first operation is named that gave no number though it was given numbers.
  */
 
@@ -54,7 +54,7 @@ interface Gave {
   readonly params: Iterable<string>;
 }
 
-/** The problem (P0910) of values without an update that are not finite: the first parameter or state of the stage that holds such a value, and the file that it comes from. */
+/** The problem (P0910) of values without a step that are not finite: the first parameter or state of the stage that holds such a value, and the file that it comes from. */
 export function blameHeld({ stage, what, value, params }: Gave, { values, project }: Pick<RunHost, "values" | "project">): RunProblem {
   let message = `${what} of stage \`${stage.name}\` is ${value}`;
   const names = [...params];
@@ -133,8 +133,8 @@ interface Culprit {
 }
 
 function findCulprit(ready: PreparedTrain, host: RunHost, step: number, before: Snapshot): Culprit | undefined {
-  const { stage, schedule, tables, sizes, total } = ready;
-  const { table, batches } = schedule.update(step);
+  const { stage, order: rows, tables, sizes, total } = ready;
+  const { table, batches } = rows.step(step);
   const entry = stage.step[table];
   for (const rows of batches) {
     const bound = sizesFor(entry, sizes[table], rows.length);

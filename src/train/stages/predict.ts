@@ -1,4 +1,4 @@
-/** `evaluate` and `predict` stages: a model over a table, without an update. */
+/** `evaluate` and `predict` stages: a model over a table, without a step. */
 import type { EvaluateStage, PredictStage, TrainStage } from "../../compiler/project.ts";
 import { joinPath, writeFile, writeJson } from "../../formats/files.ts";
 import type { Session } from "../../ground/program.ts";
@@ -25,7 +25,7 @@ async function tableOf(stage: EvaluateStage | PredictStage, host: RunHost): Prom
     sequence: stage.sequence,
     entries: entriesOf(stage),
   });
-  if (table === undefined) throw new InputError("P0731", `\`${stage.data.make}\` has no held part`, ["give it `split:`"]);
+  if (table === undefined) throw new InputError("P0731", `\`${stage.data.make}\` has no held-out part`, ["give it `split:`"]);
   return table;
 }
 

@@ -57,11 +57,11 @@ export class TrainRun {
     this.journal = new Journal(host.files, joinPath(folder, "metrics.jsonl"));
   }
 
-  /** Updates that may be under way at once. Streams may ask for an update a second time. */
+  /** Steps that may be under way at once. Streams may ask for a step a second time. */
   private get depth(): number {
     return this.streams.any ? 1 : this.host.engine.depth;
   }
-  /** Ends when everything of the updates so far has been asked for. */
+  /** Ends when everything of the steps so far has been asked for. */
   private asked: Promise<void> = Promise.resolve();
 
   /** Writes all parameters and states: those of the checkpoint where it has them. */
@@ -138,11 +138,11 @@ export class TrainRun {
   }
 
   async loop(from: Progress): Promise<Progress & { stoppedEarly: boolean }> {
-    const { stage, schedule, total, evaluation } = this.ready;
+    const { stage, order, total, evaluation } = this.ready;
     const plan: LoopPlan = {
       stage: stage.name,
       total,
-      updatesPerEpoch: schedule.updatesPerEpoch,
+      stepsPerEpoch: order.stepsPerEpoch,
       checkpointEvery: this.checkpointEvery,
       evaluate:
         evaluation === undefined
@@ -151,7 +151,7 @@ export class TrainRun {
       depth: this.depth,
     };
     return runLoop(plan, from, {
-      update: (step) => this.update(step),
+      start: (step) => this.start(step),
       tokens: (step) => this.tokens(step),
       evaluate: (step) => evaluation!.run(stoppable(this.session, this.host), Math.max(0, step - 1), total),
       keepBest: async () => {
@@ -170,12 +170,12 @@ export class TrainRun {
     return this.ready.stage.checkpoint.every ?? Math.max(1, Math.round(this.ready.total / 10));
   }
 
-  private async update(step: number): Promise<Scalars> {
-    const { schedule, stage, tables, sizes, total, full, summing } = this.ready;
-    const { table, batches } = schedule.update(step);
+  private async start(step: number): Promise<Scalars> {
+    const { order, stage, tables, sizes, total, full, summing } = this.ready;
+    const { table, batches } = order.step(step);
     const { streams } = this;
     if (summing !== undefined) {
-      // the sums of one update are to be finished before the next one adds to them: all of it is asked for first
+      // the sums of one step are to be finished before the next one adds to them: all of it is asked for first
       const before = this.asked;
       let ahead = () => {};
       this.asked = new Promise((resolve) => {
@@ -196,22 +196,22 @@ export class TrainRun {
   }
 
   private tokens(step: number): number {
-    const { schedule, stage, tables, sizes } = this.ready;
-    const { table, batches } = schedule.update(step);
+    const { order, stage, tables, sizes } = this.ready;
+    const { table, batches } = order.step(step);
     return countTokens(stage.step[table].columns, tables[table], batches.flat(), sizes[table]);
   }
 
-  /** Runs the updates from the last known good values up to `to`, calling `visit` before each and after the last. */
+  /** Runs the steps from the last known good values up to `to`, calling `visit` before each and after the last. */
   async replay(to: number, visit: (step: number, snapshot: Snapshot) => Promise<boolean>): Promise<void> {
     const from = await this.rewind();
     for (let step = from; step <= to; step++) {
       if (await visit(step, await this.snapshot())) return;
-      await this.update(step);
+      await this.start(step);
     }
     await visit(to + 1, await this.snapshot());
   }
 
-  /** Writes the last good values to the device; gives the updates that they have had. */
+  /** Writes the last good values to the device; gives the steps that they have had. */
   private async rewind(): Promise<number> {
     const { host, folder, origin: step } = this;
     let checkpoint: Checkpoint | undefined;
@@ -261,7 +261,7 @@ export class TrainRun {
   }
 
   private async checkpoint(progress: Progress): Promise<string> {
-    const { stage, schedule, total } = this.ready;
+    const { stage, order, total } = this.ready;
     const usable = await this.usable();
     const value = (name: string) => this.valueIn(usable, name);
     const made = await this.host.provenances.of(stage, value);
@@ -277,8 +277,8 @@ export class TrainRun {
         },
         identity: this.identity,
         total,
-        epochs: Math.ceil(total / schedule.updatesPerEpoch),
-        updatesPerEpoch: schedule.updatesPerEpoch,
+        epochs: Math.ceil(total / order.stepsPerEpoch),
+        stepsPerEpoch: order.stepsPerEpoch,
         batch: stage.batch,
         checkpointEvery: this.checkpointEvery,
         evaluateEvery: stage.evaluate?.every,

@@ -21,12 +21,12 @@ import { elements } from "../values.ts";
 import { Evaluation } from "./evaluate.ts";
 import { NonFinite, type Progress, START } from "./loop.ts";
 import { blame } from "./nonfinite.ts";
-import { Schedule } from "./schedule.ts";
+import { RowOrder } from "./row-order.ts";
 import { stopIfAsked } from "./stopping.ts";
 import { Summing } from "./summing.ts";
 import { requireFit, TrainRun } from "./train-run.ts";
 
-/** Entry points of an update in several batches. */
+/** Entry points of a step in several batches. */
 const NAMES = { count: "count", part: "gradients", finish: "update" };
 
 /** A stage with its data read and checked, before anything is compiled. */
@@ -34,16 +34,16 @@ export interface LaidTrain {
   readonly stage: TrainStage;
   readonly tables: readonly DataTable[];
   readonly sizes: readonly ReadonlyMap<string, number>[];
-  readonly schedule: Schedule;
+  readonly order: RowOrder;
   readonly total: number;
   /** Rows of the largest batch of each table. */
   readonly full: readonly number[];
-  /** Rows that are computed at once, and how often for one update: those of the stage, or smaller batches with the same sums. */
+  /** Rows that are computed at once, and how often for one step: those of the stage, or smaller batches with the same sums. */
   readonly batch: number;
   readonly accumulate: number;
   readonly evaluation: Evaluation | undefined;
   readonly points: readonly EntryPoint[];
-  /** By table, where an update is several batches. */
+  /** By table, where a step is several batches. */
   readonly summing: readonly Summing[] | undefined;
   /** States of the entries, with the sizes they start with. */
   readonly states: ReadonlyMap<string, ReadonlyMap<string, number>>;
@@ -116,7 +116,7 @@ export async function layTrain(
   const read: DataTable[] = [];
   for (const spec of stage.data) {
     const table = await tableOf(stage, spec, host);
-    if (table === undefined) throw new InputError("P0731", `\`${spec.make}\` has no held part`, ["give it `split:`"]);
+    if (table === undefined) throw new InputError("P0731", `\`${spec.make}\` has no held-out part`, ["give it `split:`"]);
     read.push(table);
   }
   const tables = stage.step.map((entry, i) => {
@@ -125,10 +125,10 @@ export async function layTrain(
   });
   const sizes = stage.step.map((entry, i) => bindSizes(entry.columns, tables[i], stage.sequence));
   const { batch, accumulate, shuffle, seed } = stage;
-  const schedule = new Schedule({ rows: tables.map((t) => t.rows), batch, accumulate, shuffle, seed, stage: stage.name });
-  const total = schedule.total(stage.steps, stage.epochs);
+  const order = new RowOrder({ rows: tables.map((t) => t.rows), batch, accumulate, shuffle, seed, stage: stage.name });
+  const total = order.total(stage.steps, stage.epochs);
   const evaluation = await prepareEvaluation(stage, host);
-  const batches = schedule.batchSizes(total);
+  const batches = order.batchSizes(total);
   const splits = accumulate > 1 ? "always" : host.engine?.splits;
   const summing =
     splits &&
@@ -141,10 +141,10 @@ export async function layTrain(
     for (const name of entry.states) if (!states.has(name)) states.set(name, sizes[i]);
   });
   const full = batches.map((b) => b[0]);
-  return { stage, tables, sizes, schedule, total, full, batch, accumulate, evaluation, points, summing, states };
+  return { stage, tables, sizes, order, total, full, batch, accumulate, evaluation, points, summing, states };
 }
 
-/** Updates as sums over parts of their batches; `undefined`: the batches of one do not add up, and need not. */
+/** Steps as sums over parts of their batches; `undefined`: the batches of one do not add up, and need not. */
 function summed(splits: "always" | "if additive", make: () => Summing[]): Summing[] | undefined {
   try {
     return make();
@@ -168,7 +168,7 @@ export async function prepareEvaluation(stage: TrainStage, host: Pick<RunHost, "
   }
   if (entries.length === 0) {
     if (stage.evaluate === undefined) return undefined;
-    throw new InputError("P0731", `stage \`${stage.name}\` evaluates, but its data has no held part`, [
+    throw new InputError("P0731", `stage \`${stage.name}\` evaluates, but its data has no held-out part`, [
       "give the data `split: 0.95`, or say `evaluate = { data: ... }`",
     ]);
   }
@@ -254,7 +254,7 @@ async function claimed(
 }
 
 /**
- * Numbers of a finished run: `loss` and `watch/…` of the last update, `before/…` and `after/…` of the first and the last evaluation (of the best, where it is kept), `updates`.
+ * Numbers of a finished run: `loss` and `watch/…` of the last step, `before/…` and `after/…` of the first and the last evaluation (of the best, where it is kept), `steps`.
  */
 function resultsOf({ step, history, best }: Progress): Record<string, number> {
   const measured = history.filter((entry) => Object.keys(entry).some((name) => name.startsWith("eval_")));

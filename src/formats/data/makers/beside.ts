@@ -11,7 +11,7 @@ export const beside: Maker = {
     const main = kitchen.table(innerSpec(spec));
     const second = kitchen.table(held);
     if (main === undefined) return undefined;
-    if (second === undefined) throw new InputError("P0731", `\`${held.make}\` has no held part`, ["give it `split:`"]);
+    if (second === undefined) throw new InputError("P0731", `\`${held.make}\` has no held-out part`, ["give it `split:`"]);
     return { ...main, beside: { prefix: "held_", table: second, batch } };
   },
 };

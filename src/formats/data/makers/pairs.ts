@@ -22,7 +22,7 @@ export const pairs: Maker = {
 
 function answersOf(spec: TableSpec, kitchen: Kitchen): Source {
   const source = kitchen.source(spec);
-  if (source === undefined) throw new InputError("P0731", `\`${spec.make}\` has no held part`, ["give it `split:`"]);
+  if (source === undefined) throw new InputError("P0731", `\`${spec.make}\` has no held-out part`, ["give it `split:`"]);
   return source;
 }
 

@@ -18,7 +18,7 @@ const nameOf = (spec: TableSpec): string => {
   return name;
 };
 
-/** The calls in a table's description, the innermost first; what a held part is made of is held, as in `innerSpec`. */
+/** The calls in a table's description, the innermost first; what a held-out part is made of is held, as in `innerSpec`. */
 export function calledIn(spec: TableSpec): TableSpec[] {
   const held = (one: TableSpec): TableSpec => (spec.part === "held" ? { ...one, part: "held" } : one);
   const inner = spec.args.flat().filter(isSpec).map(held).flatMap(calledIn);
