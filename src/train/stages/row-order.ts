@@ -11,7 +11,7 @@ import { keyOf, threefry } from "../../ir/random.ts";
 export const ORDER = 1;
 
 /** One step: batches of row numbers, all of one table. */
-export interface StepRows {
+interface StepRows {
   readonly epoch: number;
   readonly table: number;
   readonly batches: readonly (readonly number[])[];
