@@ -1,5 +1,5 @@
 // Runs the papers' programs and writes their tables to docs/papers.md: node scripts/papers.mjs [NAME …]. What is unchanged is not run again. With `--page` only the
-// page is written, of what was run before.
+// page is written, of what was run before. The part of a paper that was not run here stays as it is.
 import { spawnSync } from "node:child_process";
 import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import path from "node:path";
@@ -35,18 +35,26 @@ function reports(name) {
   return newest.map(({ file }) => readFileSync(file, "utf8").replace(/^# /, "**").replace("\n", "**\n"));
 }
 
+const page = path.join(root, "docs/papers.md");
+/** A paper's part of the page, as it was. */
+function written(title) {
+  const [, rest] = readFileSync(page, "utf8").split(`\n## ${title}\n`);
+  return rest === undefined ? [] : [`## ${title}\n${rest.split("\n## ")[0]}`];
+}
+
 const parts = names.flatMap((name) => {
   const tables = reports(name);
-  if (tables.length === 0) return [];
   const about = readFileSync(path.join(papers, name, "README.md"), "utf8")
     .trim()
     .split("\n\n");
-  const [title, claim] = about;
+  const [heading, claim] = about;
+  const title = heading.replace(/^# /, "");
+  if (tables.length === 0) return written(title);
   const said = about.filter((part) => /^\*\*(The paper|At this scale)\.\*\*/.test(part));
   const links = `[The program](../specs/papers/${name}/run.peft), [what is ours in it](../specs/papers/${name}/README.md)`;
-  return [`## ${title.replace(/^# /, "")}\n\n${claim}\n\n${said.join("\n\n")}\n\n${links}\n\n${tables.join("\n")}`];
+  return [`## ${title}\n\n${claim}\n\n${said.join("\n\n")}\n\n${links}\n\n${tables.join("\n")}`];
 });
 writeFileSync(
-  path.join(root, "docs/papers.md"),
+  page,
   `# The papers' tables\n\nWhat the programs in [\`specs/papers\`](../specs/papers/README.md) print, on bases of a quarter of a million parameters or less, beside the papers' own figures: counts,\nmemory and directions, not the papers' scores. Written by \`node scripts/papers.mjs\`.\n\n${parts.join("\n")}`,
 );

@@ -7,6 +7,7 @@ import { loadRows, readParquet } from "../../src/formats/data/parquet.ts";
 import { porterStem } from "../../src/formats/data/porter.ts";
 import type { Row } from "../../src/formats/data/records.ts";
 import { MemoryFiles } from "../../src/formats/memory.ts";
+import type { TableSpec } from "../../src/ground/table.ts";
 import { InputError } from "../../src/ir/errors.ts";
 import { NodeFiles } from "../../src/node/files.ts";
 import { refusal } from "../support/refusal.ts";
@@ -104,6 +105,23 @@ describe("shuffle_names", () => {
   });
   test("needs two names", () => {
     expect(refusal(() => rowsOf("Ada", 1, "Ada\n"))).toMatch(/^P0703 `names` has 1 names/);
+  });
+});
+
+describe("take", () => {
+  const files = wordFiles({ d: lines(["the", "cat", "sat", "a"].map((text) => ({ text }))) });
+  const taken = (n: unknown, part = "main") => {
+    const table = made(files, { ...spec("take", [spec("jsonl", ["d"], { split: 0.75 }), n]), part } as TableSpec);
+    return rows(table, "input_ids").map((row) => row.map((i) => WORDS[i]).join(" "));
+  };
+  test("the rows that a table begins with; what is held back stays", () => {
+    expect(taken(2)).toEqual(taken(3).slice(0, 2));
+    expect(taken(2)).toHaveLength(2);
+    expect(taken(2, "held")).toHaveLength(1);
+  });
+  test("not more than there are, and not none", () => {
+    expect(refusal(() => taken(4))).toMatch(/^P0703 the first 4 rows of `d` are wanted, and there are 3/);
+    expect(refusal(() => taken(0))).toMatch(/^P0703 .*a whole number above 0/);
   });
 });
 

@@ -27,6 +27,7 @@ import { refine } from "./makers/refine.ts";
 import { scored } from "./makers/scored.ts";
 import { shuffleNames } from "./makers/shuffle-names.ts";
 import { spans } from "./makers/spans.ts";
+import { take } from "./makers/take.ts";
 import { text } from "./makers/text.ts";
 import { packRows } from "./pack.ts";
 import { encodePairs } from "./pairs.ts";
@@ -53,6 +54,7 @@ const MAKERS: Readonly<Record<string, Maker>> = {
   average,
   column,
   shuffle_names: shuffleNames,
+  take,
   bio,
   join_phrases: joinPhrases,
   spans,

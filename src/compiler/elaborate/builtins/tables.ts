@@ -77,6 +77,15 @@ tables.add(
   ({ table, held, batch }, c) => made(c, "beside", [table!, held!], { batch }),
 );
 tables.add(
+  "take",
+  "So many rows from the beginning of a table; what is held back from training stays as it is.",
+  [{ name: "table" }, { name: "rows" }],
+  ({ table, rows }, c) => {
+    if (!(table instanceof Dataset)) return c.fail("P0205", `\`take\` takes a table, this is ${describe(table!)}`);
+    return made(c, "take", [table, c.int(rows!, "rows")]);
+  },
+);
+tables.add(
   "shuffle_names",
   "People's names become others of the list in the file `names`, the same ones throughout a row.",
   [{ name: "table" }, { name: "names" }, { name: "seed", optional: true }],
