@@ -25,9 +25,9 @@ export const METRICS = {
   },
   confusion: { options: ["classes"], numbers: () => [], doc: "Counts `confusion/<label>/<prediction>`; `classes` are names, by number." },
   keyphrase_f1: {
-    options: ["at", "stem", "phrases"],
+    options: ["at", "stem", "phrases", "by"],
     numbers: ({ at }) => ["present", "absent"].flatMap((kind) => cutsOf(at).map((k) => `${kind}_f1@${k}`)),
-    doc: 'F1 of phrases, present and absent ones: at k, of all (`none`: `M`), at as many as there are to find (`"O"`).',
+    doc: 'F1 of phrases, present and absent ones: at k, of all (`none`: `M`), at as many as there are to find (`"O"`); `by` (";") stands between those that are written.',
   },
   cider: { options: ["references"], doc: "CIDEr-D of texts that `generate` wrote, against the column with one reference or several." },
 } satisfies Readonly<Record<string, MetricForm>>;

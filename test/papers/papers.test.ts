@@ -265,10 +265,9 @@ describe("the papers' programs", () => {
       ]);
       expect([...ran.losses().keys()]).toEqual(["classic_ft", "start", "learn", "again", "proof"]);
       // a prompt without any label is already right about most, and trains a twelfth of what classic fine-tuning does
-      const mean = (way: string, column: string) =>
-        (by(ran.rows("table"), "way", way)[column] as unknown as { readonly mean: number }).mean;
-      expect(mean("prompt, untuned", "accuracy")).toBeGreaterThan(0.75);
-      expect(mean("LiST", "trained")).toBeLessThan(0.1 * mean("classic fine-tuning", "trained"));
+      const way = (name: string) => by(ran.rows("table"), "way", name);
+      expect((way("prompt, untuned").accuracy as unknown as { readonly mean: number }).mean).toBeGreaterThan(0.75);
+      expect(way("LiST").trained).toBeLessThan(0.1 * way("classic fine-tuning").trained);
       const listened = ran.events.flatMap((e) => (e.event === "step" && e.stage === "learn" ? [e.scalars.listened] : []));
       for (const share of listened) expect(share >= 0 && share <= 1).toBe(true);
       expect(listened.some((share) => share > 0)).toBe(true);

@@ -41,6 +41,11 @@ async function score(
 
 describe("keyphrase_f1", () => {
   const text = "alpha beta gamma delta epsilon zeta eta theta iota kappa";
+  test("phrases are parted by a semicolon, or by what is named", async () => {
+    const row = [text, ["alpha beta", "gamma"], "alpha beta , gamma"] as const;
+    expect((await score([row], { at: [null], by: " , " }))["present_f1@M"]).toBe(1);
+    expect((await score([row], { at: [null] }))["present_f1@M"]).toBe(0);
+  });
   test("of the first five, of all; precision is out of five even where there are fewer", async () => {
     const wanted = ["alpha", "beta", "gamma", "delta"];
     const three = await score([[text, wanted, "alpha ; zeta ; beta"]]);

@@ -15,7 +15,7 @@ const isPhrase = (keys: readonly string[]): boolean => keys.length > 0 && !keys.
 /**
  * F1 of keyphrases, those that stand in the text and those that do not apart, after stemming and with digits alike: precision among the first k (of k, even where there are fewer; `none`: among
  * all; "O": among as many as there are to find) and recall, each averaged over all documents, then their harmonic mean. Meng et al. 2017, "Deep keyphrase generation"; as counted by Wu
- * et al. 2022 (arXiv 2212.10233). What is written counts once, empty phrases and those with an unknown word not at all.
+ * et al. 2022 (arXiv 2212.10233). `by` stands between phrases that are written. What is written counts once, empty phrases and those with an unknown word not at all.
  */
 function keyphraseF1(source: Source, options: Options): Scalars {
   const at = Array.isArray(options.at) ? options.at : [options.at ?? null];
@@ -23,6 +23,8 @@ function keyphraseF1(source: Source, options: Options): Scalars {
   const stem = STEMS[typeof options.stem === "string" ? options.stem : "porter"];
   if (stem === undefined || !at.every((k) => k === null || k === "O" || (typeof k === "number" && k > 0)))
     throw new InputError("P0703", '`keyphrase_f1` takes `at`, numbers from 1 on, none or "O", and `stem`, "porter" or "none"');
+  const by = typeof options.by === "string" ? options.by.trim() : ";";
+  if (by === "") throw new InputError("P0703", "`by` of `keyphrase_f1` is what stands between phrases, not a space");
   const digits = (word: string) => stem(word.replace(/^\p{N}+$/u, "digit"));
   const documents = rowsOf(source).map((row) => {
     const { answer, source: text } = row.values;
@@ -36,7 +38,7 @@ function keyphraseF1(source: Source, options: Options): Scalars {
       return [...new Map(keys.filter(isPhrase).map((key) => [key.join(" "), key])).values()];
     };
     const wanted = distinct(phrasesOf(row, column, source.file));
-    const found = distinct(answer.split(";").slice(0, MOST));
+    const found = distinct(answer.split(by).slice(0, MOST));
     const part = (phrases: readonly string[][], present: boolean) =>
       phrases.filter((phrase) => occurrences(phrase, words).length > 0 === present).map((phrase) => phrase.join(" "));
     return { present: [part(found, true), part(wanted, true)], absent: [part(found, false), part(wanted, false)] };

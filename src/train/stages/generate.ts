@@ -194,7 +194,7 @@ export async function openGenerator(
         stage.beams > 1
           ? ((await searched(ids, prompt, number))[sample]?.tokens ?? [])
           : await sampled(ids, prompt, samplingKey(stage.seed, number, sample));
-      return { row: number, prompt: prompt.text, text: cutText(stage, tokenizer.decode(tokens)), tokens };
+      return { row: number, prompt: prompt.text, text: cutText(stage, written(tokens, tokenizer)), tokens };
     },
     close: () => opened.close(),
   };
@@ -261,9 +261,17 @@ function endingOf(stage: GenerateStage, tokenizer: PromptTokenizer): (tokens: re
     // a piece of text that ends texts is written, a special token is not
     if (ends.has(last)) return tokenizer.specials?.has(last) === false ? "text" : "token";
     if (texts.length === 0) return undefined;
-    const text = tokenizer.decode(tokens);
+    const text = written(tokens, tokenizer);
     return texts.some((stop) => text.includes(stop)) ? "text" : undefined;
   };
+}
+
+/** What stands around texts, and is no part of what they say. Unknown words and marks of a conversation are. */
+const AROUND = ["bos", "eos", "cls", "sep", "pad"];
+
+function written(tokens: readonly number[], tokenizer: PromptTokenizer): string {
+  const around = new Set(AROUND.map((role) => tokenizer.ids[role]).filter((id) => tokenizer.specials?.has(id)));
+  return tokenizer.decode(tokens.filter((id) => !around.has(id)));
 }
 
 function cutText(stage: GenerateStage, text: string): string {
