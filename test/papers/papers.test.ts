@@ -310,7 +310,11 @@ describe("the papers' programs", () => {
     async () => {
       const ran = await run("keyphrase", 4, [
         ['["tagger", "tagger with a CRF", "tagger, in-domain base"]', '["tagger with a CRF"]'],
-        ['["T5, LoRA", "T5", "BART"]', '["T5, LoRA"]'],
+        [
+          '["T5, LoRA", "T5", "BART", "BERT2BERT, 3 + 1 layers", "BERT2BERT, 1 + 3 layers", "BERT, prefix mask"]',
+          '["T5, LoRA", "BERT2BERT, 3 + 1 layers", "BERT, prefix mask"]',
+        ],
+        ["...recipe(rate, steps, 3)", "...recipe(rate, 4, 3)"],
         ["max_tokens = 14", "max_tokens = 4"],
       ]);
       const rows = ran.rows("table");

@@ -177,8 +177,8 @@ export function readingOf(e: Elaborator, settings: Settings): Reading {
       const n = x as { kind?: string; text?: string };
       if (n.kind === "Name" && n.text) {
         const read = settings.scope.find(n.text);
-        // a name for a model, or for an objective over some
-        visit(e.models.find((m) => m.name === n.text)?.instance ?? (read && quiet(() => read(nowhere))));
+        // a name for a model, or for an objective over some: what it stands for here, since a loop makes several models of one name
+        visit((read && quiet(() => read(nowhere))) ?? e.models.find((m) => m.name === n.text)?.instance);
       }
       for (const [k, v] of Object.entries(x)) if (k !== "span") walk(v);
     };

@@ -35,6 +35,8 @@ interface EncodeContext {
   readonly sequence: number | undefined;
   /** Whether the target has a sequence of its own (encoder–decoders), or follows the input. */
   readonly separate: boolean;
+  /** Texts that a model goes on from: without what the tokenizer puts behind a text. */
+  readonly open?: boolean;
   readonly labels: Numbering;
   /** A model wrote the answers: one may be empty. */
   readonly written?: boolean;
@@ -244,7 +246,10 @@ function encodeRow(row: Row, plan: RowPlan, context: EncodeContext): Encoded {
   const inputs = plan.inputs.map(text);
   if (plan.target === undefined || context.separate) {
     const [first, second] = inputs.map((one) => tokenizer.encode(one));
-    if (plan.target === undefined) return tokenizer.frame(first, second, most);
+    if (plan.target === undefined) {
+      const framed = tokenizer.frame(first, second, most);
+      return context.open ? opened(framed, tokenizer) : framed;
+    }
     const answer = tokenizer.frame(tokenizer.encode(text(plan.target)), undefined, most);
     return { ...tokenizer.frame(first, second, most), labels: answer.ids, labelled: answer.ids.length + answer.cut, start: 0 };
   }
@@ -296,6 +301,13 @@ export const wordsOf = (text: string): string[] => text.split(/\s+/).filter((wor
 export function frontOf(tokenizer: TextTokenizer): number {
   // a text of one token that no vocabulary has, to be found again
   return tokenizer.frame([-1], undefined).ids.indexOf(-1);
+}
+
+/** Without the special tokens that end it. */
+function opened(framed: Framed, tokenizer: TextTokenizer): Framed {
+  const length = framed.ids.length - trailing(framed, tokenizer);
+  const [ids, types, special] = [framed.ids.slice(0, length), framed.types.slice(0, length), framed.special.slice(0, length)];
+  return { ...framed, ids, types, special };
 }
 
 /** How many special tokens a row ends with. */

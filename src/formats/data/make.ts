@@ -162,6 +162,7 @@ function encode(source: Source, kitchen: Kitchen): EncodedRows {
         tokenizer,
         sequence,
         separate: kitchen.separate === true,
+        open: promptsOnly === true && kitchen.separate !== true,
         labels,
         written: source.written === true,
       });
