@@ -102,11 +102,6 @@ const coded = content(random(40));
 rows("many", [...tongues.flatMap(({ say }, i) => corpus(random(60 + i), 400).map(({ text }) => ({ text: say(text) }))), ...coded.reading]);
 rows("many-topics", random(70).shuffled(tongues.flatMap(({ say }, i) => aboutOf(random(71 + i), 300, say))));
 for (const [name, all] of Object.entries(coded.tables)) rows(`arms-${name}`, all);
-// the same with numbers, as a classifier without words for its classes wants them
-rows(
-  "arms-test-numbers",
-  coded.tables.test.map(({ text, label }) => ({ text, label: ["dagegen", "dafür", "nichts"].indexOf(label) })),
-);
 lines("people", PEOPLE);
 
 lines(

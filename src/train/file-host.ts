@@ -47,7 +47,7 @@ export function fileHost(project: Project, sources: Sources, engine: Engine, wat
     prompts: async (stage: GenerateStage) => {
       if (stage.prompts !== undefined) return promptsOf(stage.prompts);
       if (stage.data === undefined) throw new InputError("P0737", `stage \`${stage.name}\` has no prompts`);
-      return tables.prompts(stage.data, stage.tokenizer);
+      return tables.prompts(stage.data, stage.tokenizer, stage.begin !== undefined);
     },
   };
 }

@@ -143,6 +143,13 @@ describe("tables side by side", () => {
   });
   const base = spec("jsonl", ["d"]);
   const of = (folder: string) => spec("predicted", [folder, base]);
+  test("average beside rows of another table; not of more rows or fewer", () => {
+    const other = { ...base, options: { input: "a {text}" } };
+    const table = made(files, spec("average", [[of("a"), of("b")], "scores", other]));
+    expect(rows(table, "scores")).toHaveLength(2);
+    expect(rows(table, "input_ids").map((row) => row.map((i) => WORDS[i]).join(" "))).toEqual(["a the cat", "a a dog"]);
+    expect(refusal(() => made(files, spec("average", [[of("a")], "scores", spec("take", [base, 1])])))).toMatch(/^P0703 `rows` has 1 rows/);
+  });
   test("average is the mean of one column, beside the first table's others", () => {
     const table = made(files, spec("average", [[of("a"), of("b")], "scores"]));
     expect(rows(table, "scores")).toEqual([

@@ -1,4 +1,6 @@
 /** What the papers' programs claim, in shortened runs over the bases and data of the repository: counts, directions, sequences. */
+import { readFileSync } from "node:fs";
+import path from "node:path";
 import { describe, expect, test } from "@jest/globals";
 import { compileText } from "../support/compile.ts";
 import { run, textOf } from "./support.ts";
@@ -286,8 +288,8 @@ describe("the papers' programs", () => {
       const names = /\/\/ Names left as they are[\s\S]*?(?=\/\/ Method by training size)/.exec(textOf("content_analysis"))![0];
       const ran = await run("content_analysis", 2, [
         [names, ""],
-        ["for share in [0.4, 1]", "for share in [1]"],
-        ["for seed in [1000, 2000] {", "for seed in [1000] {"],
+        ["for labels in [12, 30]", "for labels in [12]"],
+        ["for seed in [1000, 2000, 3000] {", "for seed in [1000] {"],
         ["for i, pattern in enumerate(patterns) {", "for i, pattern in enumerate(patterns[:2]) {"],
       ]);
       const [numbers] = ran.rows("final_numbers");
@@ -324,6 +326,12 @@ describe("the papers' programs", () => {
             const value = Number(row[`${kind}_${at}`]);
             expect(value >= 0 && value <= 1).toBe(true);
           }
+      // a loop's models read their own rows: what goes on writing behind a text is not shown the token that ends it, and what starts a text is not written
+      const [apart, behind] = [1, 2].map((i) =>
+        JSON.parse(readFileSync(path.join(ran.folder, `written-${i}/samples.jsonl`), "utf8").split("\n")[0]),
+      );
+      expect([apart.prompt.endsWith("[SEP]"), behind.prompt.endsWith("[SEP]")]).toEqual([true, false]);
+      for (const { text } of [apart, behind]) expect(text).not.toMatch(/\[(CLS|SEP|PAD)\]/);
       // a tagger cannot find what is not there
       expect(by(rows, "way", "tagger with a CRF").absent_M).toBe(0);
       // the shapes that are compared cost the same, to a few per cent

@@ -125,6 +125,15 @@ describe("who else numbers them", () => {
     expect(await labels(made, spec("odd", CLASSES))).toMatch(/^P0706.*line 2: label is "mixed", which `classes` does not name/);
     expect(await labels(made, spec("eval", { classes: ["a", "a"] }))).toMatch(/^P0703.*each once/);
   });
+  test("words that an objective is given, in their order; several may stand for a class, and what none of them stands for is refused", async () => {
+    const words = { words: [["positive", "great"], ["neutral"], ["negative"]] };
+    const made = tables([spec("train", words)]);
+    expect(await labels(made, spec("train", words))).toEqual([2, 0, 1]);
+    expect(await labels(made, spec("other", words))).toMatch(
+      /^P0706 `other` names the class "yes", and which of the objective's words stands for it[\s\S]*classes:/,
+    );
+    expect(await labels(made, spec("other", { ...words, classes: ["no", "yes"] }))).toEqual([1, 0]);
+  });
   test("the model's configuration, which the program may not contradict", async () => {
     const files = letterFiles({ ...FILES, "m/config.json": JSON.stringify({ id2label: { 0: "positive", 1: "neutral", 2: "negative" } }) });
     const made = tables([spec("train")], files);

@@ -11,7 +11,7 @@ import { reportStage } from "./report-stage.ts";
 import { evaluateResult, trainResult } from "./results.ts";
 import type { Scope } from "./scope.ts";
 import { metricSpecs, Settings } from "./settings.ts";
-import { evaluationEntry, predictEntry } from "./step.ts";
+import { evaluationEntry, predictEntry, readBy } from "./step.ts";
 import { trainStage } from "./train-stage.ts";
 import { Dataset, describe, Fields, type Value } from "./values.ts";
 
@@ -78,7 +78,7 @@ function evaluateStage(e: Elaborator, settings: Settings<"evaluate">, base: Base
     verb: "evaluate",
     ...reading,
     evaluation: entry,
-    data: settings.dataset("data"),
+    data: readBy(e, settings, [settings.dataset("data")])[0],
     metrics,
     batch: settings.number("batch"),
     sequence: settings.number("sequence"),
@@ -96,7 +96,7 @@ function predictStage(e: Elaborator, settings: Settings<"predict">, base: Base):
     verb: "predict",
     ...reading,
     entry,
-    data: settings.dataset("data"),
+    data: readBy(e, settings, [settings.dataset("data")])[0],
     columns,
     batch: settings.number("batch"),
     sequence: settings.number("sequence"),

@@ -1,3 +1,4 @@
+import type { DatasetSpec } from "../../ground/table.ts";
 import { sameShape } from "../../ir/dim.ts";
 import type { Graph, Node, Result, Span } from "../../ir/graph.ts";
 import { order } from "../../ir/graph.ts";
@@ -14,6 +15,7 @@ import type { Settings } from "./settings.ts";
 import type { Storage } from "./storage.ts";
 import { builderAt, isTensor, toNode } from "./tensors.ts";
 import { describe, Tensor, type Value } from "./values.ts";
+import { numberedBy, wordsOf } from "./verbalizers.ts";
 
 export const nowhere: Here = { path: "", training: false, calls: "" };
 
@@ -157,34 +159,52 @@ function meanOfPositions(node: Node, span: Span): Node {
 /** How a stage's rows of text are read. */
 type Reading = Pick<TrainStage, "tokenizer" | "separate">;
 
+/** The tables of a stage with the order of classes that the words given to its objective have. */
+export function readBy(e: Elaborator, settings: Settings, data: readonly DatasetSpec[]): DatasetSpec[] {
+  let words: ReturnType<typeof wordsOf>;
+  eachRead(e, settings, (v) => {
+    if (Array.isArray(v)) words ??= wordsOf(v);
+  });
+  return data.map((spec) => numberedBy(spec, words));
+}
+
 /** The tokenizer of the first model that the stage's objective or model mentions, and whether any of them writes apart from what it reads. */
 export function readingOf(e: Elaborator, settings: Settings): Reading {
   const found = new Set<TokenizerSource>();
   let separate = false;
+  eachRead(e, settings, (v, source) => {
+    if (v instanceof Instance) separate ||= writesApart(v);
+    if (source) found.add(source);
+  });
+  return { tokenizer: [...found][0], separate };
+}
+
+/** Calls `seen` with the models, objectives and lists that the stage's objective or model mentions, and what these are given; `source`: a model's tokenizer. */
+function eachRead(e: Elaborator, settings: Settings, seen: (value: Value, source?: TokenizerSource) => void): void {
   const visit = (v: Value | undefined): void => {
     if (v instanceof Instance) {
       const source = v.tokenizer?.source ?? e.models.find((m) => m.instance === v)?.report.folder;
-      separate ||= writesApart(v);
-      if (source) found.add(source);
-      else if (!v.holder) for (const a of v.args.values()) visit(a);
-    } else if (Array.isArray(v)) for (const x of v) visit(x as Value);
+      seen(v, source);
+      if (!source && !v.holder) for (const a of v.args.values()) visit(a);
+    } else if (Array.isArray(v)) {
+      seen(v);
+      for (const x of v) visit(x as Value);
+    }
   };
   const o = settings.exprs.get("objective") ?? settings.exprs.get("model");
-  if (o?.expr) {
-    const walk = (x: unknown): void => {
-      if (Array.isArray(x)) return x.forEach(walk);
-      if (x === null || typeof x !== "object") return;
-      const n = x as { kind?: string; text?: string };
-      if (n.kind === "Name" && n.text) {
-        const read = settings.scope.find(n.text);
-        // a name for a model, or for an objective over some: what it stands for here, since a loop makes several models of one name
-        visit((read && quiet(() => read(nowhere))) ?? e.models.find((m) => m.name === n.text)?.instance);
-      }
-      for (const [k, v] of Object.entries(x)) if (k !== "span") walk(v);
-    };
-    walk(o.expr);
-  }
-  return { tokenizer: [...found][0], separate };
+  if (!o?.expr) return;
+  const walk = (x: unknown): void => {
+    if (Array.isArray(x)) return x.forEach(walk);
+    if (x === null || typeof x !== "object") return;
+    const n = x as { kind?: string; text?: string };
+    if (n.kind === "Name" && n.text) {
+      const read = settings.scope.find(n.text);
+      // a name for a model, or for an objective over some: what it stands for here, since a loop makes several models of one name
+      visit((read && quiet(() => read(nowhere))) ?? e.models.find((m) => m.name === n.text)?.instance);
+    }
+    for (const [k, v] of Object.entries(x)) if (k !== "span") walk(v);
+  };
+  walk(o.expr);
 }
 /** Names of an objective that are functions of a call have no value here; they name no model either. */
 function quiet(read: () => Value): Value | undefined {

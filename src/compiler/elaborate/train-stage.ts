@@ -14,7 +14,7 @@ import { fail } from "./fault.ts";
 import { methodFrame } from "./method-frame.ts";
 import type { Scope } from "./scope.ts";
 import { metricSpecs, type Settings } from "./settings.ts";
-import { entryOf, evaluationOf, namedScalars, nowhere, objectiveLoss, readingOf } from "./step.ts";
+import { entryOf, evaluationOf, namedScalars, nowhere, objectiveLoss, readBy, readingOf } from "./step.ts";
 import type { Storage } from "./storage.ts";
 import { candidates, trainedBy } from "./trained.ts";
 import { touches, updateNames } from "./updates.ts";
@@ -32,7 +32,7 @@ export function trainStage(e: Elaborator, s: Settings<"train">, base: { name: st
     );
   const seed = s.number("seed");
   const objective = s.exprs.get("objective") ?? fail("P0204", s.statement.verb.span, "`train` needs `objective`");
-  const data = s.datasets("data");
+  const data = readBy(e, s, s.datasets("data"));
   const count = objectiveCount(objective.expr);
   if (count !== undefined && count !== data.length)
     fail("P0804", objective.span, `${count} objectives for ${data.length} tables of data`, {
@@ -87,7 +87,7 @@ export function trainStage(e: Elaborator, s: Settings<"train">, base: { name: st
     evaluate: s.value("evaluate")
       ? {
           every: evaluate.every as number | undefined,
-          data: held instanceof Dataset ? held.spec : undefined,
+          data: held instanceof Dataset ? readBy(e, s, [held.spec])[0] : undefined,
           metrics,
           best,
           stopAfter: evaluate.stop_after as number | undefined,

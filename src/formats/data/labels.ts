@@ -13,6 +13,8 @@ export interface Numbering {
   readonly known: ClassNames | undefined;
   /** The program: all classes in their order. */
   readonly given?: readonly string[];
+  /** Words that stand for classes in an objective, in its order: for each class one or several. Names of classes are then among them. */
+  readonly words?: readonly (readonly string[])[];
   /** What the program trains on, for names that neither of these has. */
   readonly book?: ((names: readonly string[], file: string) => ClassNames | undefined) | undefined;
 }
@@ -21,7 +23,7 @@ export interface Numbering {
 export const inOrder = (names: Iterable<string>): ClassNames => new Map([...new Set(names)].sort().map((name, i) => [name, i] as const));
 
 /** The numbers of these names, and who says so. P0706: the program and the configuration disagree. */
-function numbersOf(names: readonly string[], { known, given, book }: Numbering, file: string): { ids: ClassNames; who: string } {
+function numbersOf(names: readonly string[], { known, given, words, book }: Numbering, file: string): { ids: ClassNames; who: string } {
   if (given !== undefined) {
     const odd = given.find((name, i) => known?.has(name) && known.get(name) !== i);
     if (odd !== undefined)
@@ -31,6 +33,19 @@ function numbersOf(names: readonly string[], { known, given, book }: Numbering, 
         ["take `classes` away, or give the classes in the order of the model's `id2label`"],
       );
     return { ids: new Map(given.map((name, i) => [name, i])), who: "`classes`" };
+  }
+  if (words !== undefined) {
+    const odd = names.find((name) => !words.some((of) => of.includes(name)));
+    if (odd !== undefined)
+      throw new InputError(
+        "P0706",
+        `\`${file}\` names the class ${JSON.stringify(odd)}, and which of the objective's words stands for it is not said`,
+        [
+          `the words are ${words.map((of) => of.join(" or ")).join(", ")}`,
+          'say the classes in the order of the words: `classes: ["…", "…"]`',
+        ],
+      );
+    return { ids: new Map(words.flatMap((of, i) => of.map((word) => [word, i] as const))), who: "the objective's words" };
   }
   if (known !== undefined) return { ids: known, who: "the model's configuration" };
   const numbered = names.map((name) => /^LABEL_(\d+)$/.exec(name)?.[1]);

@@ -105,9 +105,9 @@ export function numberingOf(
   { files, book }: TableContext,
   folder: string | undefined,
 ): Numbering {
-  const { classes } = spec.options;
+  const { classes, words } = spec.options;
   const known = folder === undefined ? undefined : labelIds(readConfig(files, folder) ?? {}, joinPath(folder, "config.json"));
-  if (!given(classes)) return { known, book };
+  if (!given(classes)) return { known, book, ...(given(words) && { words: words as readonly (readonly string[])[] }) };
   if (!Array.isArray(classes) || !classes.every((name) => typeof name === "string") || new Set(classes).size < classes.length)
     throw new InputError("P0703", `\`classes\` of ${spec.make} is ${JSON.stringify(classes)} where a list of names, each once, is wanted`);
   return { known, book, given: classes };

@@ -172,9 +172,9 @@ export class Tables {
     this.made.clear();
   }
 
-  /** Rows of `input_ids` as prompts, without targets and answers. */
-  async prompts(spec: DatasetSpec, tokenizer: TokenizerSource | undefined): Promise<Prompt[]> {
-    const table = await this.table({ spec, tokenizer, sequence: undefined }, true);
+  /** Rows of `input_ids` as prompts, without targets and answers. `separate`: for a model that writes apart from what it reads. */
+  async prompts(spec: DatasetSpec, tokenizer: TokenizerSource | undefined, separate: boolean): Promise<Prompt[]> {
+    const table = await this.table({ spec, tokenizer, separate, sequence: undefined }, true);
     const column = table?.columns.get("input_ids");
     const words = tokenizer === undefined ? undefined : this.sources.readTokenizer(tokenizer);
     if (table === undefined || column === undefined || words === undefined) {

@@ -1,5 +1,6 @@
 import { METRICS } from "../../../ground/metrics.ts";
 import { Dataset, describe, Fields, Tokenizer, type Value } from "../values.ts";
+import { verbalized } from "../verbalizers.ts";
 import { BuiltinTable, type Call } from "./table.ts";
 
 /** Read when a stage runs, described here. Paths are relative to the file. */
@@ -104,9 +105,9 @@ tables.add(
 );
 tables.add(
   "average",
-  "The mean of a column over tables of the same rows; everything else is the first table's.",
-  [{ name: "tables" }, { name: "column" }],
-  ({ tables: ts, column }, c) => made(c, "average", [ts!, column!]),
+  "The mean of a column over tables of the same rows; everything else is the first table's, or that of `rows`: the same texts told otherwise.",
+  [{ name: "tables" }, { name: "column" }, { name: "rows", optional: true }],
+  ({ tables: ts, column, rows }, c) => made(c, "average", [ts!, column!, ...(rows === undefined ? [] : [rows])]),
 );
 tables.add(
   "bio",
@@ -223,14 +224,15 @@ tables.add(
   [{ name: "tokenizer" }, { name: "words" }],
   ({ tokenizer, words }, c) => {
     if (!(tokenizer instanceof Tokenizer)) return c.fail("P0205", `\`verbalizer\` takes a tokenizer, this is ${describe(tokenizer!)}`);
-    return c.list(words, "words").map((w) => {
-      const all = Array.isArray(w) ? w : [w];
-      return all.map((word) => {
+    const classes = c.list(words, "words").map((w) => (Array.isArray(w) ? w : [w]));
+    const tokens = classes.map((all) =>
+      all.map((word) => {
         if (typeof word !== "string") return c.fail("P0205", `a word is a string, this is ${describe(word as Value)}`);
         const ids = tokenizer.facts.encode(` ${word}`);
         if (ids.length !== 1) return c.fail("P0710", `"${word}" is ${ids.length} tokens: a word that stands for a class must be one`);
         return ids[0];
-      });
-    });
+      }),
+    );
+    return verbalized(tokens, classes as string[][]);
   },
 );

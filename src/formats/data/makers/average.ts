@@ -1,6 +1,6 @@
-/** `average`: one column's mean over several tables of the same rows; everything else is the first table's. */
+/** `average`: one column's mean over several tables of the same rows; everything else is the first table's, or that of `rows`. */
 import { InputError } from "../../../ir/errors.ts";
-import { innerSpecs, type Maker, wrong } from "../spec.ts";
+import { given, innerSpec, innerSpecs, type Maker, wrong } from "../spec.ts";
 import { arrayColumn } from "../table.ts";
 
 export const average: Maker = {
@@ -12,6 +12,10 @@ export const average: Maker = {
       .filter((table) => table !== undefined);
     if (tables.length === 0) return undefined;
     const [first] = tables;
+    // the same texts told otherwise, such as in another pattern
+    const beside = given(spec.args[2]) ? kitchen.table(innerSpec(spec, 2)) : first;
+    if (beside === undefined) return undefined;
+    if (beside.rows !== first.rows) throw new InputError("P0703", `\`rows\` has ${beside.rows} rows where ${first.name} has ${first.rows}`);
     const columns = tables.map((table) => {
       const column = table.columns.get(name);
       if (column === undefined)
@@ -36,6 +40,10 @@ export const average: Maker = {
       const values = Array.from(columns[0].row(i), (_, j) => columns.reduce((sum, column) => sum + column.row(i)[j], 0) / columns.length);
       return { values, shape };
     });
-    return { ...first, name: "average", columns: new Map([...first.columns, [name, arrayColumn(means, columns[0].rank, columns[0].pad)]]) };
+    return {
+      ...beside,
+      name: "average",
+      columns: new Map([...beside.columns, [name, arrayColumn(means, columns[0].rank, columns[0].pad)]]),
+    };
   },
 };
