@@ -64,6 +64,27 @@ describe("fields of stages", () => {
     ]);
   });
 
+  test("so are the calls in fields that are read inside the graph, and what a builtin function says of its arguments", () => {
+    const stage = `import { adamw, wsd } from "std/training"
+train {
+  objective = causal_lm(m, foo: 1)
+  data      = text("a.txt", splitt: 0.95, split: "a")
+  params    = m
+  optimizer = adamw(lr: "x", wieght_decay: 0.01)
+  schedule  = wsd(warmupp: 20, decay: "q")
+  steps     = 2
+}`;
+    expect(problems(stage)).toEqual([
+      "P0203 `text` has no `splitt`",
+      'P0205 `split` is the share that is trained on, between 0 and 1, this is the string "a"',
+      "P0203 causal_lm has no `foo`",
+      "P0203 adamw has no `wieght_decay`",
+      'P0206 `lr` of adamw must be float, this is the string "x"',
+      "P0203 `wsd` has no `warmupp`",
+      'P0206 `decay` of wsd must be float, this is the string "q"',
+    ]);
+  });
+
   test("so is every wrong argument of a call", () => {
     expect(problems('model n = GPT2LMHeadModel(vocab_size: "many", n_embd: "w", heads: 2, layers: 3)')).toEqual([
       "P0203 GPT2LMHeadModel has no `heads`",

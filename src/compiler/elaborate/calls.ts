@@ -140,60 +140,58 @@ function apply(e: Elaborator, callee: Value, expr: ast.Call, scope: Scope, first
  * Names of what a method is given. Types are checked where it is attached, as values may depend on the place; where a name is wrong already that is not
  * reached, so those of literals are told along with it.
  */
-function checkOptions(e: Elaborator, method: MethodDecl, args: readonly Given[], span: Span): void {
-  const { params } = method.decl;
+function checkOptions(e: Elaborator, { name, decl, scope }: MethodDecl, args: readonly Given[], span: Span): void {
+  matchOrTell(e, { name, shown: name, params: decl.params, scope }, args, span);
+}
+/** Arguments by name; where a name is wrong, that is told with literals that do not fit their types. */
+function matchOrTell(
+  e: Elaborator,
+  of: { readonly name: string; readonly shown: string; readonly params: readonly ast.Param[]; readonly scope: Scope },
+  args: readonly Given[],
+  span: Span,
+): Map<string, Given> {
   const faults = new Faults();
-  const names = params.map((p) => p.name.text);
-  const matched = match(e, method.name, names, args, span, undefined, [], faults);
+  const names = of.params.map((p) => p.name.text);
+  const matched = match(e, of.shown, names, args, span, undefined, [], faults);
   if (faults.any)
-    for (const { name, type } of params) {
+    for (const { name, type } of of.params) {
       const g = matched.get(name.text);
       if (g === undefined || type === undefined || !LITERALS.has(g.expr?.kind)) continue;
-      faults.try(() => coerceStatic(g.value(), type, method.scope, g.span, `\`${name.text}\` of ${method.name}`, e));
+      faults.try(() => coerceStatic(g.value(), type, of.scope, g.span, `\`${name.text}\` of ${of.name}`, e));
     }
   faults.end();
+  return matched;
 }
 const LITERALS: ReadonlySet<ast.Expr["kind"] | undefined> = new Set<ast.Expr["kind"]>(["Number", "String", "Bool"]);
 
+/** Everything that is wrong with a call is told: names, what is missing, and what the function itself says of what it was given. */
 function callBuiltin(e: Elaborator, f: Builtin, args: readonly Given[], expr: ast.Call, scope: Scope): Value {
   const rest = f.params.find((p) => p.rest);
   const values: Record<string, Value | undefined> = {};
-  if (rest) {
-    const positional = args.filter((g) => g.name === undefined);
-    values[rest.name] = positional.map((g) => g.value());
-    for (const [n, g] of match(
-      e,
-      `\`${f.name}\``,
-      f.params.map((p) => p.name),
-      args.filter((g) => g.name !== undefined),
-      expr.span,
-    ))
-      values[n] = g.value();
-  } else {
-    const matched = match(
-      e,
-      `\`${f.name}\``,
-      f.params.map((p) => p.name),
-      args,
-      expr.span,
-    );
-    for (const p of f.params) {
-      const g = matched.get(p.name);
-      if (g) values[p.name] = p.selection && g.expr ? selectionOf(e, g.expr, scope) : g.value();
-      else if (!p.optional) fail("P0204", expr.span, `\`${f.name}\` needs \`${p.name}\``);
+  const faults = new Faults();
+  const named = rest ? args.filter((g) => g.name !== undefined) : args;
+  const names = f.params.map((p) => p.name);
+  const matched = match(e, `\`${f.name}\``, names, named, expr.span, undefined, [], faults);
+  if (rest) values[rest.name] = args.filter((g) => g.name === undefined).map((g) => g.value());
+  // a name that is no parameter's may stand for one that is missing
+  const complete = !faults.any;
+  let run = true;
+  for (const p of f.params) {
+    const g = matched.get(p.name);
+    if (g) values[p.name] = faults.try(() => (p.selection && g.expr ? selectionOf(e, g.expr, scope) : g.value()));
+    else if (!p.optional && !p.rest) {
+      run = false;
+      if (complete) faults.try(() => fail("P0204", expr.span, `\`${f.name}\` needs \`${p.name}\``));
     }
   }
-  return f.run(values, new Call(f.name, scope, expr.span, expr, e));
+  const valued = [...matched.keys()].every((name) => values[name] !== undefined);
+  const made = run && valued ? faults.try(() => f.run(values, new Call(f.name, scope, expr.span, expr, e))) : undefined;
+  faults.end();
+  return made!;
 }
 
 function callClosure(e: Elaborator, f: Closure, args: readonly Given[], expr: ast.Call, scope: Scope): Value {
-  const matched = match(
-    e,
-    `\`${f.name}\``,
-    f.params.map((p) => p.name.text),
-    args,
-    expr.span,
-  );
+  const matched = matchOrTell(e, { name: f.name, shown: `\`${f.name}\``, params: f.params, scope: f.scope }, args, expr.span);
   // a function sees its caller's modes and place; which call led here tells its draws apart
   const here: Here = { ...scope.here, calls: `${scope.here.calls}/${ordinalOf(expr)}` };
   const table = new Map<string, Read>();

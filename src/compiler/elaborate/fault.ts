@@ -43,13 +43,16 @@ export function fail(code: Code, span: Span | undefined, message: string, detail
 export class Faults {
   private readonly found: Fault[] = [];
 
-  /** Runs a check; what it gives, or `undefined` where it found something. */
-  try<T>(check: () => T): T | undefined {
+  /** Runs a check; what it gives, or `undefined` where it found something. `only`: the codes that count. */
+  try<T>(check: () => T, only?: ReadonlySet<string>): T | undefined {
     try {
       return check();
     } catch (e) {
       if (!(e instanceof Fault)) throw e;
-      this.found.push(e, ...e.beside);
+      const told = [e, ...e.beside].filter(({ problem }) => only === undefined || only.has(problem.code));
+      this.found.push(
+        ...told.filter(({ problem }) => !this.found.some((f) => f.problem.span === problem.span && f.message === problem.message)),
+      );
       return undefined;
     }
   }

@@ -1,11 +1,12 @@
 /** The settings of a stage as they are written, checked against its fields. */
+import type { Code } from "../../ground/codes.ts";
 import type { Span } from "../../ir/graph.ts";
 import { own } from "../../ir/own.ts";
 import type * as ast from "../ast.ts";
 import type { DatasetSpec, MetricSpec } from "../project.ts";
 import { unknownNames } from "../resolve.ts";
 import type { Elaborator } from "./elaborator.ts";
-import { Fault, fail, failTogether } from "./fault.ts";
+import { Fault, Faults, fail, failTogether } from "./fault.ts";
 import { type Field, type FieldName, type Given, misfit, type Verb } from "./fields.ts";
 import { Instance } from "./instance.ts";
 import { fromJson } from "./models.ts";
@@ -13,6 +14,9 @@ import { betweenStages } from "./numbers.ts";
 import type { Scope } from "./scope.ts";
 import { Thunk } from "./thunk.ts";
 import { Applied, Dataset, describe, Fields, MethodDecl, type Value } from "./values.ts";
+
+/** What calls say of their arguments. */
+const OF_CALLS: ReadonlySet<Code> = new Set<Code>(["P0203", "P0204", "P0205", "P0206"]);
 
 /** The settings of a stage: expressions are kept, since some (`objective`, `params`) are evaluated inside the graph they make. */
 export class Settings<V extends Verb = Verb> {
@@ -45,13 +49,13 @@ export class Settings<V extends Verb = Verb> {
       const value = inner.length === 0 ? () => fromJson(v) : () => overridden(e, before?.value(), inner, fromJson(v), span);
       this.exprs.set(k, { value, expr: undefined, span });
     }
-    failTogether(
-      [...this.exprs].map(
-        ([k, { span, value }]) =>
-          () =>
-            this.check(k, value, span),
-      ),
-    );
+    const faults = new Faults();
+    for (const [k, { span, value }] of this.exprs) faults.try(() => this.check(k, value, span));
+    // the graph is not made where something is wrong already: what is called in its fields is looked at all the same
+    if (faults.any)
+      for (const [k, { value, expr }] of this.exprs)
+        if (expr !== undefined && own(this.fields, k)?.kind.fits === "late") faults.try(value, OF_CALLS);
+    faults.end();
   }
   private check(name: string, value: () => Value, span: Span): void {
     const verb = this.statement.verb.text;
