@@ -238,6 +238,7 @@ export const codes = {
   P0810: "A model cannot generate.",
   P0811: "An update cannot be split into the micro-batches that `accumulate` asks for.",
   P0812: "Settings of a stage exclude each other.",
+  P0813: "A model's generation settings hold something else than they should.",
   P0821: "A folder holds a finished run.",
   P0822: "There is no such metric.",
   P0823: "A checkpoint belongs to another run.",

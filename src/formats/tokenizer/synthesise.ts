@@ -13,6 +13,8 @@ export interface Settings {
   readonly special: Readonly<Record<string, string>>;
   /** Numbers of tokens that end a text beside `eos`, as `generation_config.json` or `config.json` has them. */
   readonly ends?: readonly number[];
+  /** What the folder says of how its model writes. */
+  readonly generation?: JsonRecord;
 }
 
 interface Added {

@@ -91,6 +91,10 @@ export class TextTokenizer {
     return [...new Set([...(own === undefined ? [] : [own]), ...(this.settings.ends ?? [])])];
   }
 
+  get generation(): JsonRecord {
+    return this.settings.generation ?? {};
+  }
+
   /** What describes it, in files: a folder of its own needs no others. */
   get description(): Readonly<Record<string, JsonRecord>> {
     return { "tokenizer.json": this.json, "tokenizer_config.json": this.settings.config };
@@ -249,7 +253,7 @@ export function loadTokenizer(files: Files, folder: string): TextTokenizer | und
       { config, special: roles, map: optional("special_tokens_map.json"), added: optional("added_tokens.json") },
       folder,
     );
-    return new TextTokenizer(whole, { config, special: roles, ends: endsIn(optional) }, folder);
+    return new TextTokenizer(whole, { config, special: roles, ends: endsIn(optional), generation: generationIn(optional) }, folder);
   };
   if (has("tokenizer.json")) {
     const json = readRecord(files, joinPath(folder, "tokenizer.json"));
@@ -274,6 +278,12 @@ function endsIn(optional: (name: string) => JsonRecord): number[] {
   const ends = optional("generation_config.json").eos_token_id ?? optional("config.json").eos_token_id;
   return (Array.isArray(ends) ? ends : [ends]).filter((id): id is number => typeof id === "number" && id >= 0);
 }
+
+/** How a model writes: a file of its own, or else its configuration, as older models have it. */
+const generationIn = (optional: (name: string) => JsonRecord): JsonRecord => {
+  const own = optional("generation_config.json");
+  return Object.keys(own).length > 0 ? own : optional("config.json");
+};
 
 /** The tokenizer of a folder; with `kept`, those of its tokens alone. Errors as of `loadTokenizer`, and P0653. */
 export function tokenizerOf(

@@ -18,6 +18,8 @@ interface BeamOptions {
   readonly given: number;
   /** How the text ends with its last token; none: it goes on. `token`: the last token is no part of it. */
   readonly ends: (tokens: readonly number[]) => "token" | "text" | undefined;
+  /** Changes the log-probabilities of what follows `tokens`. */
+  readonly rule?: ((scores: Float32Array, tokens: readonly number[]) => void) | undefined;
 }
 
 export interface Hypothesis {
@@ -33,7 +35,7 @@ interface Beam {
 
 /** The best texts, as many as there are beams, the best first. */
 export async function beamSearch(decoder: Decoder, options: BeamOptions): Promise<Hypothesis[]> {
-  const { beams, maxTokens, lengthPenalty, given, ends } = options;
+  const { beams, maxTokens, lengthPenalty, given, ends, rule } = options;
   const finished: Hypothesis[] = [];
   const finish = (tokens: readonly number[], sum: number, length: number) => {
     finished.push({ tokens, score: sum / (given + length) ** lengthPenalty });
@@ -44,7 +46,7 @@ export async function beamSearch(decoder: Decoder, options: BeamOptions): Promis
   let going: Beam[] = [{ tokens: [], sum: 0 }];
   let scores = await decoder.begin();
   for (let length = 1; length <= maxTokens; length++) {
-    const best = continuations(going, scores, scores.length / beams, 2 * beams);
+    const best = continuations(going, scores, scores.length / beams, 2 * beams, rule);
     const next: (Beam & { readonly parent: number })[] = [];
     for (const [rank, { parent, token, sum }] of best.entries()) {
       if (next.length === beams) break;
@@ -76,17 +78,29 @@ interface Continuation {
 }
 
 /** The `count` likeliest next tokens of all texts; of equal ones that of the earlier text, the lower number. */
-function continuations(going: readonly Beam[], scores: Float32Array, vocabulary: number, count: number): Continuation[] {
+function continuations(
+  going: readonly Beam[],
+  scores: Float32Array,
+  vocabulary: number,
+  count: number,
+  rule: BeamOptions["rule"],
+): Continuation[] {
   const best: Continuation[] = [];
-  for (const [parent, { sum }] of going.entries()) {
-    const row = scores.subarray(parent * vocabulary, (parent + 1) * vocabulary);
+  for (const [parent, { sum, tokens }] of going.entries()) {
+    let row = scores.subarray(parent * vocabulary, (parent + 1) * vocabulary);
     let top = Number.NEGATIVE_INFINITY;
     for (const s of row) top = Math.max(top, s);
     let total = 0;
     for (const s of row) total += Math.exp(s - top);
-    const shift = sum - top - Math.log(total);
+    let shift = sum - top - Math.log(total);
+    if (rule !== undefined) {
+      row = row.map((s) => s - top - Math.log(total));
+      rule(row, tokens);
+      shift = sum;
+    }
     for (let token = 0; token < vocabulary; token++) {
       const score = row[token] + shift;
+      if (score === Number.NEGATIVE_INFINITY) continue;
       if (best.length === count && !(score > best[count - 1].sum)) continue;
       let at = best.length;
       while (at > 0 && score > best[at - 1].sum) at--;

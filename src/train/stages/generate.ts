@@ -4,7 +4,7 @@
  * `prefill` and writes a text of its own, so its caches hold that. With beams every row is a text.
  */
 import type { ColumnDecl, Entry, GenerateStage } from "../../compiler/project.ts";
-import { joinPath, writeFile } from "../../formats/files.ts";
+import { type JsonRecord, joinPath, writeFile } from "../../formats/files.ts";
 import { bind } from "../../ir/bind.ts";
 import { Bug, InputError } from "../../ir/errors.ts";
 import { sizes as sizesOf } from "../../ir/graph.ts";
@@ -19,6 +19,7 @@ import { zeros } from "../values.ts";
 import { beamSearch, type Decoder, type Hypothesis } from "./beams.ts";
 import { blameHeld } from "./nonfinite.ts";
 import { chooseToken, samplingKey } from "./sample.ts";
+import { scoreRules, unheeded } from "./score-rules.ts";
 
 /** What generation asks of a tokenizer. */
 export interface PromptTokenizer {
@@ -26,6 +27,8 @@ export interface PromptTokenizer {
   readonly specials?: ReadonlySet<number>;
   /** Tokens that end a text; without them `eos`, or else `sep`. */
   readonly ends?: readonly number[];
+  /** What the model's folder says of writing. */
+  readonly generation?: JsonRecord;
   encode(text: string): number[];
   decode(ids: readonly number[]): string;
   /** A text's tokens with the special ones that a model reads around them. */
@@ -164,11 +167,29 @@ export async function openGenerator(
     },
   });
   const ending = endingOf(stage, tokenizer);
+  const { generation = {} } = tokenizer;
+  const left = unheeded(generation, stage);
+  if (left.length > 0)
+    host.listen({
+      event: "note",
+      message: `the model's generation settings say ${left.join(", ")}, and \`${stage.name}\` does as its fields say`,
+    });
+  const rulesFor = (ids: readonly number[]) => {
+    const front = stage.begin ?? ids;
+    const given = stage.begin === undefined ? ids.length : 1;
+    const rule = scoreRules(generation, { given, begun: front.length, most: front.length + stage.maxTokens, ends: endsOf(tokenizer) });
+    return rule && ((scores: Float32Array, written: readonly number[]) => rule(scores, [...front, ...written]));
+  };
   const sampled = async (ids: readonly number[], prompt: Prompt, key: readonly [number, number]): Promise<readonly number[]> => {
     const { begin, next } = decoder(ids, prompt);
     const out: number[] = [];
+    const rule = rulesFor(ids);
     let scores = await begin();
     while (out.length < stage.maxTokens) {
+      if (rule !== undefined) {
+        scores = scores.slice();
+        rule(scores, out);
+      }
       out.push(chooseToken(scores, stage, key, out.length));
       const end = ending(out);
       if (end !== undefined) return end === "token" ? out.slice(0, -1) : out;
@@ -182,7 +203,8 @@ export async function openGenerator(
     if (latest?.number !== number) {
       const { beams, maxTokens, lengthPenalty } = stage;
       const given = (stage.begin?.length ?? 1) - 1;
-      latest = { number, best: await beamSearch(decoder(ids, prompt), { beams, maxTokens, lengthPenalty, given, ends: ending }) };
+      const options = { beams, maxTokens, lengthPenalty, given, ends: ending, rule: rulesFor(ids) };
+      latest = { number, best: await beamSearch(decoder(ids, prompt), options) };
     }
     return latest.best;
   };
@@ -251,10 +273,14 @@ function encode(stage: GenerateStage, tokenizer: PromptTokenizer, prompt: Prompt
 const stopTexts = ({ stop }: GenerateStage): readonly string[] =>
   stop === undefined ? [] : (typeof stop === "string" ? [stop] : stop).filter((text) => text !== "");
 
+function endsOf({ ids, ends }: PromptTokenizer): readonly number[] {
+  const end = ids.eos ?? ids.sep;
+  return ends ?? (end === undefined ? [] : [end]);
+}
+
 /** A text ends with a token that ends texts, and with the texts to stop at too, where they are given. */
 function endingOf(stage: GenerateStage, tokenizer: PromptTokenizer): (tokens: readonly number[]) => "token" | "text" | undefined {
-  const end = [tokenizer.ids.eos, tokenizer.ids.sep].find((id) => id !== undefined);
-  const ends = new Set(tokenizer.ends ?? (end === undefined ? [] : [end]));
+  const ends = new Set(endsOf(tokenizer));
   const texts = stopTexts(stage);
   return (tokens) => {
     const last = tokens[tokens.length - 1];
