@@ -167,19 +167,7 @@ export async function openGenerator(
     },
   });
   const ending = endingOf(stage, tokenizer);
-  const { generation = {} } = tokenizer;
-  const left = unheeded(generation, stage);
-  if (left.length > 0)
-    host.listen({
-      event: "note",
-      message: `the model's generation settings say ${left.join(", ")}, and \`${stage.name}\` does as its fields say`,
-    });
-  const rulesFor = (ids: readonly number[]) => {
-    const front = stage.begin ?? ids;
-    const given = stage.begin === undefined ? ids.length : 1;
-    const rule = scoreRules(generation, { given, begun: front.length, most: front.length + stage.maxTokens, ends: endsOf(tokenizer) });
-    return rule && ((scores: Float32Array, written: readonly number[]) => rule(scores, [...front, ...written]));
-  };
+  const rulesFor = obeyed(stage, tokenizer, host);
   const sampled = async (ids: readonly number[], prompt: Prompt, key: readonly [number, number]): Promise<readonly number[]> => {
     const { begin, next } = decoder(ids, prompt);
     const out: number[] = [];
@@ -219,6 +207,27 @@ export async function openGenerator(
       return { row: number, prompt: prompt.text, text: cutText(stage, written(tokens, tokenizer)), tokens };
     },
     close: () => opened.close(),
+  };
+}
+
+/** The rules of the model's folder on what follows a prompt's tokens and those written. Says what of its settings the stage does not do. */
+function obeyed(
+  stage: GenerateStage,
+  tokenizer: PromptTokenizer,
+  { listen }: Pick<RunHost, "listen">,
+): (ids: readonly number[]) => ((scores: Float32Array, written: readonly number[]) => void) | undefined {
+  const { generation = {} } = tokenizer;
+  const left = unheeded(generation, stage);
+  if (left.length > 0)
+    listen({
+      event: "note",
+      message: `the model's generation settings say ${left.join(", ")}, and \`${stage.name}\` does as its fields say`,
+    });
+  return (ids) => {
+    const front = stage.begin ?? ids;
+    const given = stage.begin === undefined ? ids.length : 1;
+    const rule = scoreRules(generation, { given, begun: front.length, most: front.length + stage.maxTokens, ends: endsOf(tokenizer) });
+    return rule && ((scores, written) => rule(scores, [...front, ...written]));
   };
 }
 

@@ -4,7 +4,7 @@ import { InputError } from "../../ir/errors.ts";
 import { own } from "../../ir/own.ts";
 
 /** Changes a text's scores of its next token. `tokens`: all of it, prompt or beginning and what was written. */
-export type ScoreRule = (scores: Float32Array, tokens: readonly number[]) => void;
+type ScoreRule = (scores: Float32Array, tokens: readonly number[]) => void;
 
 /** What a text begins with, how long it may become in all, and which tokens end it. */
 interface Bounds {
