@@ -73,3 +73,11 @@ test("scores of classes are as many as they are, whatever rows of tokens are pad
   expect(Object.fromEntries(bindSizes(asked, scores, undefined))).toEqual({ S: 8, R: 3 });
   expect(Object.fromEntries(bindSizes(asked, scores, 64))).toEqual({ S: 64, R: 3 });
 });
+
+test("a list where one number is wanted is refused, as is the other way round", () => {
+  const lists: Table = { name: "t", rows: 1, columns: new Map([["label", listColumn([[0, 1]], 0)]]) };
+  expect(() => bindSizes([{ name: "label", dtype: "i32", shape: [B] }], lists, undefined)).toThrow(
+    /`label` of t has rows with one axis, where the objective wants \[B\]/,
+  );
+  expect(() => bindSizes([{ name: "label", dtype: "i32", shape: [B, S] }], table([[1]], 0), undefined)).toThrow(/wants \[B, S\]/);
+});

@@ -4,12 +4,13 @@ import type { TableSpec } from "../../ground/table.ts";
 import { InputError, Limit } from "../../ir/errors.ts";
 import { own } from "../../ir/own.ts";
 import { type ModelConfig, readConfig } from "../config.ts";
+import { numberOf } from "../numeral.ts";
 import { loadTokenizer, type TextTokenizer } from "../tokenizer/tokenizer.ts";
 import { Chat } from "./chat.ts";
 import { chatTemplate } from "./chat-template.ts";
-import { type EncodedRows, encodeRows, givenColumn, labelColumn, labelCount } from "./encode.ts";
+import { type EncodedRows, encodeRows, givenColumn, IGNORED, labelColumn, labelCount } from "./encode.ts";
 import { encodeJudged } from "./judged.ts";
-import { namesIn } from "./labels.ts";
+import { namesIn, readArray } from "./labels.ts";
 import { average } from "./makers/average.ts";
 import { beside } from "./makers/beside.ts";
 import { bio } from "./makers/bio.ts";
@@ -200,6 +201,9 @@ function givenTokens(source: Source, plan: TokenPlan, kitchen: Kitchen): Encoded
   // what rows are filled up with is no text, and neither are they where the file filled them up
   if (texts !== undefined && texts.rank === 1 && !columns.has("attention_mask"))
     columns.set("attention_mask", maskOf(texts, rows.length, config));
+  if (texts !== undefined && plan.learnt !== undefined && plan.learnt.length > 0)
+    columns.set("labels", maskedLabels(rows, texts, plan.learnt, source.file));
+  refuseJoined(rows, plan, source.file);
   if (plan.label !== undefined) {
     label = labelColumn(source.rows, plan.label, numberingOf(source.spec ?? NO_CALL, kitchen, folder), source.file, source.part);
     columns.set("label", label.column);
@@ -213,6 +217,47 @@ function givenTokens(source: Source, plan: TokenPlan, kitchen: Kitchen): Encoded
     }),
   );
   return { columns, facts, ...(label?.classes && { classes: label.classes }) };
+}
+
+/** Labels of the tokens that no mask leaves out. P0709: a mask of another length, or of other numbers than 0 and 1. */
+function maskedLabels(rows: readonly Row[], texts: Column, masks: readonly string[], file: string): Column {
+  const lists = rows.map((row, i) => {
+    const ids = Array.from(texts.row(i));
+    const learnt = masks.map((name) => {
+      const { values } = readArray(row, name, file);
+      if (values.length === ids.length && values.every((value) => value === 0 || value === 1)) return values;
+      throw new InputError(
+        "P0709",
+        `\`${file}\`, line ${row.line}: column \`${name}\` has ${values.length} numbers where 0 or 1 for each of ${ids.length} tokens is wanted`,
+      );
+    });
+    return ids.map((id, at) => (learnt.every((mask) => mask[at] === 1) ? id : IGNORED));
+  });
+  return listColumn(lists, IGNORED);
+}
+
+/** P0735: rows of several texts, told apart by their places or lengths: here one text would read the others. */
+function refuseJoined(rows: readonly Row[], { columns }: TokenPlan, file: string): void {
+  const joined = (name: string, one: (values: readonly number[], real: (i: number) => boolean) => boolean) => {
+    const row = columns.includes(name)
+      ? undefined
+      : rows.find(({ values }) => {
+          const mask = Array.isArray(values.attention_mask) ? values.attention_mask : undefined;
+          return (
+            Array.isArray(values[name]) &&
+            !one(
+              values[name].map((value) => numberOf(value) ?? Number.NaN),
+              (i) => mask === undefined || numberOf(mask[i]) !== 0,
+            )
+          );
+        });
+    if (row === undefined) return;
+    throw new InputError("P0735", `\`${file}\`, line ${row.line}: \`${name}\` is that of several texts in one row`, [
+      'give the texts apart: `packed: "documents"` puts them into shared rows here',
+    ]);
+  };
+  joined("position_ids", (places, real) => places.filter((_, i) => real(i)).every((place, i) => place === i));
+  joined("seq_lengths", (lengths) => lengths.length === 1);
 }
 
 /** 1 for each token, 0 for a model's filling behind the last one, where no text ends with that. */

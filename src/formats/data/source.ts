@@ -9,6 +9,8 @@ export type Plan = RowPlan | TokenPlan | ChatPlan | PairPlan | JudgedPlan;
 export interface TokenPlan {
   readonly kind: "tokens";
   readonly columns: readonly string[];
+  /** Columns of 0 and 1 a token: where one has 0, it is not learnt. */
+  readonly learnt?: readonly string[];
   readonly label: string | undefined;
 }
 

@@ -39,15 +39,16 @@ export function bindSizes(columns: readonly ColumnDecl[], table: DataTable, sequ
     const found = sourceOf(decl, table);
     const column = found?.column;
     if (isBeside(decl, table)) for (const name of symbolsOf(decl.shape[0] ?? 0)) sizes.set(name, table.beside!.batch);
+    // one number a row has no axis that is looked at below
+    if (column !== undefined && decl.shape.length > 0 && column.rank !== decl.shape.length - 1)
+      throw new InputError(
+        "P0734",
+        `column \`${decl.name}\` of ${table.name} has rows with ${axes(column.rank)}, where the objective wants [${decl.shape.join(", ")}]`,
+        decl.name === "label" && column.rank === 1 ? ["several classes that may be true at once are for `multi_label`"] : [],
+      );
     for (const [axis, dim] of decl.shape.slice(1).entries()) {
       for (const name of symbolsOf(dim)) if (name !== batch && !longest.has(name)) longest.set(name, 0);
       if (column === undefined) continue;
-      if (column.rank !== decl.shape.length - 1) {
-        throw new InputError(
-          "P0734",
-          `column \`${decl.name}\` of ${table.name} has rows with ${axes(column.rank)}, where the objective wants [${decl.shape.join(", ")}]`,
-        );
-      }
       const alone = typeof dim === "number" ? undefined : soleSymbol(dim);
       for (let i = 0; i < found!.table.rows; i++) {
         const size = column.shape(i)[axis];

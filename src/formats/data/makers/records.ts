@@ -90,7 +90,7 @@ export function sourceOf(rows: readonly Row[], path: string, spec: TableSpec, ki
 
 /** Columns that a plan reads. */
 function columnsOf(plan: Plan): Set<string> {
-  if (plan.kind === "tokens") return new Set([...plan.columns, ...(plan.label === undefined ? [] : [plan.label])]);
+  if (plan.kind === "tokens") return new Set([...plan.columns, ...(plan.learnt ?? []), ...(plan.label === undefined ? [] : [plan.label])]);
   if (plan.kind !== "text") return new Set();
   const templates = [...plan.inputs, ...(plan.target === undefined ? [] : [plan.target])];
   const slots = templates.flatMap(({ pieces }) => pieces.filter(isSlot).map(({ column }) => column));
@@ -121,6 +121,15 @@ function chatOptions(spec: TableSpec): Omit<ChatPlan, "kind"> {
 
 /** Columns that tables of tokens have from elsewhere. */
 const TOKENS = ["input_ids", "attention_mask", "labels", "token_type_ids"];
+
+/** Columns that say of each token whether it is learnt (TRL's, and their kin). */
+const LEARNT = ["completion_mask", "assistant_masks", "loss_mask"];
+
+/** The column with a row's class: `labels` too, as transformers calls it, where it is no list. */
+function classColumn({ values }: Row): string | undefined {
+  if (values.label !== undefined) return "label";
+  return values.labels === undefined || values.labels === null || Array.isArray(values.labels) ? undefined : "labels";
+}
 
 /** What rows look like, and what is made of them where the options do not say: the first that fits. */
 interface Shape {
@@ -194,9 +203,10 @@ function planOf(spec: TableSpec, first: Row, path: string, usual: Shape | AskedF
   const lower = boolOption(spec, "lower");
   if (!given(input)) {
     if (Array.isArray(first.values.input_ids)) {
-      const own = TOKENS.filter(has);
-      const more = given(label) ? text(label, "label") : has("label") ? "label" : undefined;
-      return { plan: { kind: "tokens", columns: [...new Set([...own, ...names])], label: more }, shape: "tokens" };
+      const classes = given(label) ? text(label, "label") : classColumn(first);
+      const own = TOKENS.filter((name) => has(name) && name !== classes);
+      const masks = own.includes("labels") ? [] : LEARNT.filter(has);
+      return { plan: { kind: "tokens", columns: [...new Set([...own, ...names])], label: classes, learnt: masks }, shape: "tokens" };
     }
   }
   const tagged = given(target) ? undefined : taggedBy(spec, first, path, usual);
@@ -239,7 +249,7 @@ function planOf(spec: TableSpec, first: Row, path: string, usual: Shape | AskedF
     kind: "text",
     inputs,
     target: given(target) ? parseTemplate(text(target, "target")) : own,
-    label: given(label) ? text(label, "label") : usual !== undefined && has("label") ? "label" : undefined,
+    label: given(label) ? text(label, "label") : usual !== undefined ? classColumn(first) : undefined,
     columns: names,
     lower,
     wordTags: undefined,
