@@ -110,10 +110,15 @@ describe("the papers' programs", () => {
     "DEFT: with the term the activations empty, without it they do not; in the encoder and in the decoder",
     async () => {
       const ran = await run("deft", 20, [
-        ['["adapter", "lora", "prefix", "prompt", "qlora"]', '["lora"]'],
+        ['["adapter", "lora", "prefix", "prompt", "qlora", "pruned by half, lora"]', '["lora", "pruned by half, lora"]'],
         ["steps: int) = { sequence: 24, batch: 32", "steps: int) = { sequence: 24, batch: 16"],
       ]);
       const [plain, emptied] = ["PEFT", "DEFT"].map((term) => by(ran.rows("table"), "term", term));
+      // at the same score, and so on a base that was pruned
+      expect(Math.abs(emptied.accuracy - plain.accuracy)).toBeLessThan(0.06);
+      const thin = ran.rows("table").filter((row) => String(row.way).startsWith("pruned"));
+      expect(thin[0].encoder_before).not.toBe(plain.encoder_before);
+      expect(Number(thin[1].encoder)).toBeLessThan(Number(thin[0].encoder) - 0.02);
       for (const half of ["encoder", "decoder"]) {
         expect(emptied[`${half}_before`]).toBe(plain[`${half}_before`]);
         expect(emptied[half]).toBeLessThan(plain[half] - 0.02);
