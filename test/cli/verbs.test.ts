@@ -1,4 +1,6 @@
 import { describe, expect, test } from "@jest/globals";
+import type { Device } from "../../src/node/device.ts";
+import { DEVICES } from "../../src/node/engine.ts";
 import { peftc, place, SPEC } from "./support.ts";
 
 const VERBS = [
@@ -28,6 +30,13 @@ describe("the command line", () => {
       expect(code).toBe(0);
       expect(out).toMatch(new RegExp(`Example:\\n  peftc ${verb}`));
     }
+  });
+
+  test("the help of `--device` names every device, and no other", async () => {
+    const here = Object.entries<Device>(DEVICES).flatMap(([name, { elsewhere }]) => (elsewhere ? [] : [name]));
+    const { out } = await peftc(place(), ["train", "--help"]);
+    const [, listed] = /--device <name>\s+(auto, [\w, ]+ or \w+)/.exec(out)!;
+    expect(listed.split(/, | or /).sort()).toEqual(["auto", ...here].sort());
   });
 
   test("exits with 2 for what is no way to call it", async () => {
