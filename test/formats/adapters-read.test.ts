@@ -225,6 +225,17 @@ describe("PEFT's other spellings", () => {
   });
 });
 
+test("a context-aware prompt is the prompt that it saved, whatever it was trained with", () => {
+  const said = { cpt_token_ids: [5, 6, 7], cpt_mask: [1, 1, 1], cpt_tokens_type_mask: [1, 2, 4], opt_projection_epsilon: 0.3 };
+  const config = { peft_type: "CPT", task_type: "CAUSAL_LM", num_virtual_tokens: 3, token_dim: 4, num_transformer_submodules: 1, ...said };
+  expect(made(config, { prompt_embeddings: [3, 4] })()).toMatchObject({
+    parts: [{ method: "Prompt", options: { tokens: 3, spare: 0, cut: false, late: false }, sites: [{ path: "**: TextModel #0" }] }],
+    notes: [],
+    unknownFields: [],
+  });
+  expect(refusal(made(config, { prompt_embeddings: [2, 4] }))).toMatch(/^P0666/);
+});
+
 describe("what cannot be read is refused by name", () => {
   test.each<[string, () => unknown, RegExp]>([
     ["an unknown type", made({ peft_type: "MAGIC" }), /^P0662 .*MAGIC is no type/],
