@@ -39,6 +39,17 @@ async function score(
   );
 }
 
+test("references in a column that is called as what a sample holds are the table's; what was written is `answer`", async () => {
+  const rows = (answer: string) =>
+    [
+      ["a cake and a coin", [], answer],
+      ["the rain", [], "the rain"],
+    ] as const;
+  const told = async (answer: string) => (await score(rows(answer), { references: "text" }, "cider")).cider;
+  expect(await told("a film")).toBeLessThan(await told("a cake and a coin"));
+  await expect(score([["a", [], "b"]], { references: "answer" }, "cider")).rejects.toThrow(/what was written/);
+});
+
 describe("keyphrase_f1", () => {
   const text = "alpha beta gamma delta epsilon zeta eta theta iota kappa";
   test("phrases are parted by a semicolon, or by what is named", async () => {

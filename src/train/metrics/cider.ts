@@ -13,6 +13,8 @@ const [LONGEST, SIGMA, SCALE] = [4, 6, 10];
  * have them, clipped to the reference's counts and lowered where lengths differ; the mean over references and rows, times 10. `references`: the column with one text or several.
  */
 function ciderOf(source: Source, { references }: Options): Scalars {
+  if (references === "answer")
+    throw unfit("`answer` is what was written: a table whose references are called so wants another name for them");
   if (typeof references !== "string")
     throw unfit("`cider` is told of the column with the references", ['such as `cider(references: "text")`']);
   const rows = rowsOf(source).map((row) => {

@@ -75,7 +75,9 @@ function sourceOfSamples(samples: readonly Row[], path: string, base: Source | u
       row !== undefined && base!.plan.kind === "text" && base!.plan.inputs.length === 1 && !hasMask(base!.plan.inputs[0])
         ? { source: renderRow(row, base!.plan.inputs[0], base!.plan, base!.file) }
         : {};
-    return { line, values: { ...row?.values, ...talk, ...read, ...values, answer: values.text ?? null } };
+    // a column of the table that is named as a field of a sample is (`text`) stays the table's: what was written is `answer`
+    const { prompt = null, text: answer = null } = values;
+    return { line, values: { ...values, ...row?.values, ...talk, ...read, prompt, answer } };
   });
   const chat = rows.length > 0 && isConversation(rows[0]);
   const plan: Source["plan"] = {
