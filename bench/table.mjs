@@ -179,7 +179,10 @@ for (const name of asked)
         continue;
       }
       const old = earlier.find((r) => r.shape === shape && r.what === what && r.side === side && r.ms !== undefined);
-      const note = options.against === undefined ? [] : [old ? `${(row.ratio / old.ratio).toFixed(2)} of its ratio` : "none"];
+      // a ratio to another side says nothing of this one
+      const before =
+        old?.against === row.against ? `${(row.ratio / old.ratio).toFixed(2)} of its ratio` : `${old ? `to ${old.against}` : "none"}`;
+      const note = options.against === undefined ? [] : [before];
       print([
         ...[shape, what, side, row.ms.toFixed(2), `${row.ratio.toFixed(2)} (${row.spread.map((x) => x.toFixed(2)).join("–")})`],
         ...[
