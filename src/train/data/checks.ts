@@ -16,7 +16,7 @@ const CHECKS: readonly Check[] = [
   function cut(inspected) {
     const { table, sequence } = inspected;
     const { rows, answers } = cutRows(inspected);
-    if (rows === 0 || answers > 0) return undefined;
+    if (sequence === undefined || rows === 0 || answers > 0) return undefined;
     return {
       code: "P0740",
       message: `${of(rows, table.rows)} of ${table.name} ${rows === 1 ? "is" : "are"} longer than sequence = ${sequence} and lose${rows === 1 ? "s" : ""} the rest`,
@@ -26,7 +26,7 @@ const CHECKS: readonly Check[] = [
   function cutAnswers(inspected) {
     const { table, sequence } = inspected;
     const { answers } = cutRows(inspected);
-    if (answers === 0) return undefined;
+    if (sequence === undefined || answers === 0) return undefined;
     const first = table.facts!.findIndex(({ labelled }, row) => labelled !== undefined && labelsKept(inspected, row) < labelled);
     const { labelled } = table.facts![first];
     return {
