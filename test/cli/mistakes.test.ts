@@ -75,7 +75,7 @@ const MISTAKES: readonly Mistake[] = [
     what: "a budget that cannot be met",
     spec: (s) => s.replace("steps     = 6", "steps     = 6\n  memory    = 20KB"),
     code: "P0901",
-    says: /frozen weights[\s\S]*scratch/,
+    says: /scratch[\s\S]*frozen weights/,
   },
   { what: "a metric that nobody knows", spec: (s) => s.replace("perplexity", "blue"), code: "P0822", says: /blue[\s\S]*perplexity/ },
   {
