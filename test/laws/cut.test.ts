@@ -167,6 +167,30 @@ describe("the cut", () => {
     expect(separators.map((s) => s.size)).toEqual([1, 1, 1]);
   });
 
+  test("what is prepared for a loop of gradients is of the level it is made of: those of gradients come last first", () => {
+    const LAYERS = 3;
+    const count = (tagged: boolean): number[] => {
+      const b = new Builder({ path: "" });
+      const of = (loop: string, iteration: number, half?: "backward") =>
+        new Builder({ path: "", iteration: { loop, iteration, of: LAYERS }, ...(half && { half }) });
+      let h = b.input("x", { dtype: "f32", shape: [4, 4] });
+      const prepared: Node[] = [];
+      for (let l = 0; l < LAYERS; l++) {
+        const layer = of("h", l);
+        const made = layer.mul(h, b.param(`w${l}`, [4, 4]));
+        prepared.push((tagged ? of("h'", LAYERS - 1 - l) : b).unary("exp", made));
+        h = layer.unary("tanh", made);
+      }
+      let g = of("h'", 0, "backward").unary("neg", h);
+      for (let l = LAYERS - 1; l >= 0; l--) g = of("h'", LAYERS - 1 - l, "backward").mul(g, prepared[l]);
+      const results = [h, g];
+      const levels = levelsOf(order(results), results, () => false);
+      return [levels.count, ...prepared.map((n) => levels.of(n))];
+    };
+    expect(count(true)).toEqual([LAYERS, 0, 1, 2]);
+    expect(count(false)).toEqual(count(true));
+  });
+
   test("no level waits for what is recomputed for another", () => {
     const graph = tidy(differentiate(transformer(6)));
     const notes = context();

@@ -2,6 +2,7 @@
  * The forward half as a chain: each value has a level, which is the iteration of the loop it was written in; what comes behind all iterations is a level
  * of its own. Backwards, levels are met last first, so what is recomputed for one level must not need what is recomputed for a later one.
  */
+import { nameOf } from "../../depth/layers.ts";
 import { type Iteration, type Node, order } from "../../graph.ts";
 import { isCouple } from "../../ops/index.ts";
 import { choose } from "./choose.ts";
@@ -35,10 +36,16 @@ export function forwardOnly(nodes: readonly Node[], levels: Levels): Set<number>
 /** `nodes`: all of the graph, operands first. */
 export function levelsOf(nodes: readonly Node[], results: readonly Node[], free: (n: Node) => boolean): Levels {
   const forward = nodes.filter((n) => !n.backward);
+  const needed = new Set(order(results.filter((n) => !n.backward)));
+  /** What is prepared for a loop of gradients, and for nothing else, has no place among the iterations of the forward half: those of gradients come last first. */
+  const iterationOf = (n: Node): Iteration | undefined => {
+    const iteration = outermost(n.origin.iteration);
+    return iteration && (needed.has(n) || nameOf(iteration.loop) === iteration.loop) ? iteration : undefined;
+  };
   const base = new Map<string, number>();
   let end = 0;
   for (const n of forward) {
-    const iteration = outermost(n.origin.iteration);
+    const iteration = iterationOf(n);
     if (!iteration || base.has(iteration.loop)) continue;
     base.set(iteration.loop, end);
     end += iteration.of;
@@ -47,15 +54,14 @@ export function levelsOf(nodes: readonly Node[], results: readonly Node[], free:
   const level = new Map<Node, number>(forward.map((n) => [n, end]));
   for (let i = forward.length - 1; i >= 0; i--) {
     const n = forward[i];
-    const iteration = outermost(n.origin.iteration);
+    const iteration = iterationOf(n);
     const at = Math.min(level.get(n)!, iteration ? base.get(iteration.loop)! + iteration.iteration : end);
     level.set(n, at);
     for (const x of n.inputs) level.set(x, Math.min(level.get(x)!, at));
   }
   // What no forward result needs was written for the backward half: it is of the level whose values it is made of.
-  const needed = new Set(order(results.filter((n) => !n.backward)));
   for (const n of forward)
-    if (!outermost(n.origin.iteration) && !needed.has(n))
+    if (!iterationOf(n) && !needed.has(n))
       level.set(
         n,
         n.inputs.reduce((most, x) => Math.max(most, level.get(x)!), 0),
