@@ -31,7 +31,7 @@ export function common(command: Command, { compiles = true, runs = true } = {}):
   if (compiles) {
     command.option(
       "--set <stage.field=value>",
-      "override a field of a stage or an option of an attachment, as in train.steps=10, train.optimizer.lr=1e-3, lora.rank=4 (may be repeated)",
+      "override a field of a stage or an option of an attachment, as in train.steps=10, train.memory=256MB, lora.rank=4 (may be repeated)",
       collect,
       [],
     );
@@ -243,7 +243,7 @@ export class Session {
   }
 }
 
-/** `train.steps=10`, `train.optimizer.lr=1e-3`, `lora.rank=4`: the value is JSON, or else text. */
+/** `train.steps=10`, `train.memory=256MB`, `lora.rank=4`: the value is JSON, a number as in the language, or else text. */
 function parseSettings(settings: readonly string[]): Record<string, Static> {
   const out: Record<string, Static> = {};
   for (const setting of settings) {
@@ -258,7 +258,8 @@ function settingValue(text: string): Static {
   try {
     return JSON.parse(text) as Static;
   } catch {
-    return text;
+    const read = /^[0-9]/.test(text) ? readNumber(text) : undefined;
+    return read === undefined || read.problem !== undefined ? text : read.value;
   }
 }
 

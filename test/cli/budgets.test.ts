@@ -20,7 +20,7 @@ interface Planned {
   readonly recomputed: number;
   readonly notes: readonly string[];
 }
-async function plan(memory?: number): Promise<{ code: number; planned: Planned; err: string }> {
+async function plan(memory?: number | string): Promise<{ code: number; planned: Planned; err: string }> {
   const set = memory === undefined ? [] : ["--set", `train.memory=${memory}`];
   const outcome = await peftc(at, ["plan", "main.peft", "--json", "--device", "wasm", ...set]);
   const planned = outcome.events().find((e) => e.event === "plan") as unknown as Planned;
@@ -43,7 +43,7 @@ describe("a budget", () => {
   let smallest: number;
   beforeAll(async () => {
     usual = (await plan()).planned;
-    const refused = await plan(50_000);
+    const refused = await plan("50KB"); // with a unit, as in the language
     expect(refused.code).toBe(1);
     smallest = Number(/\((\d+) bytes\): the smallest budget that fits/.exec(refused.err)![1]);
   });
