@@ -7,6 +7,7 @@ import type { Graph, Node } from "../../src/ir/graph.ts";
 import { sizes } from "../../src/ir/graph.ts";
 import type { WebGPUDevice } from "../../src/runtime/webgpu.ts";
 import { difference, given, meaning, numbers, openGraphs, outputs, runWasm } from "./support/run.ts";
+import { textsOf } from "./support/texts.ts";
 import { differences, runWebGPU, testDevice } from "./support/webgpu.ts";
 
 const b = new Builder({ path: "packed" });
@@ -42,6 +43,11 @@ const shapes: readonly [rows: number, columns: number, batch: number, levels: nu
   [8, 33, 1, 255, 33],
   [17, 12, 6, 4, 5],
   [6, 9, 70, 2, 54],
+  // stretches of words and of blocks, along the sum and across it
+  [48, 192, 9, 16, 64],
+  [24, 128, 3, 255, 64],
+  // a sum that is packed in pieces
+  [33024, 16, 5, 16, 16],
 ];
 
 const halved = (rows: number, columns: number, batch: number, format: "f16" | "bf16"): Graph => {
@@ -85,6 +91,24 @@ describe("on wasm", () => {
       for (const [key, seen] of await runWasm(graph, g, { workers })) expect(difference(seen, expected.get(key)!)).toBeLessThan(2e-5);
     }
   });
+});
+
+test("a word is loaded and a scale worked out once for all numbers that share it", async () => {
+  const [codes, scales] = [b.input("codes", { dtype: "i32", shape: [1024] }), b.input("scales", { dtype: "f32", shape: [128] })];
+  const w = b.make("dequantise", [codes, b.mul(scales, 0.5), b.table(even(16), [16])], { shape: [64, 128], block: 64 });
+  const times = (columns: number, from: number) =>
+    b.dot(b.input("x", { dtype: "f32", shape: [16, columns] }), w, { lhsContract: [1], rhsContract: [from] });
+  const [along, across] = [await textsOf("wat", [times(128, 1)]), await textsOf("wat", [times(64, 0)])].map((texts) => texts[0]);
+  const count = (part: RegExp) => along.match(new RegExp(`local\\.set \\$${part.source}_\\d+(_\\d+)? `, "g"))?.length;
+  // two vectors of four columns: a word each for 8 places, a scale each for 64
+  expect(along).toContain("k < 128");
+  expect([count(/in_codes/), count(/in_scales/), count(/shr/)]).toEqual([2, 2, 16]);
+  // 64 columns share a scale: it is worked out ahead of their panels
+  expect(across).toContain("k < 64");
+  const panels = across.indexOf("(local.set $x (i32.const 0))");
+  expect(across.search(/local\.set \$in_scales_\d/)).toBeLessThan(panels);
+  expect(across.search(/local\.set \$in_codes_\d/)).toBeGreaterThan(panels);
+  expect(across).toContain("(i32x4.mul (i32x4.shl");
 });
 
 describe("on WebGPU", () => {

@@ -1,9 +1,10 @@
 /** Copies blocks of a product's operands into scratch, in the order in which the tiles read them. */
 import { type Index, strideOf } from "../kernels/index.ts";
 import type { ProductKernel, Sum } from "../kernels/kernel.ts";
+import type { Across, Along } from "../kernels/stretches.ts";
 import type { LaneState } from "./indices.ts";
 import { offsetText } from "./lanes.ts";
-import { add, type Code, get, i32, mul, splatF } from "./text.ts";
+import { add, type Code, divU, get, i32, mul, splatF } from "./text.ts";
 import type { Printer } from "./values.ts";
 
 /** The part of the first sum from k0 on and before k1 (expressions); k0 is a multiple of 4. */
@@ -29,7 +30,19 @@ export function packColumns(
     sums,
     width: side,
     piece,
-  }: { n0: string; n1: string; k: string; B: string; sums: readonly Sum[]; width?: number; piece?: Piece & { readonly all: number } },
+    along,
+    across,
+  }: {
+    n0: string;
+    n1: string;
+    k: string;
+    B: string;
+    sums: readonly Sum[];
+    width?: number;
+    piece?: Piece & { readonly all: number };
+    along?: Along | undefined;
+    across?: Across | undefined;
+  },
 ): void {
   /** Bytes from one k to the next. */
   const step = side === undefined ? 32 : 4 * side;
@@ -58,10 +71,74 @@ export function packColumns(
       code.set(out, add(get(out), i32(step)));
     });
   };
+  /** The first sum, by stretches of it. */
+  const copyAlong = ({ outer, inner, roots }: Along, from: string, end: string) => {
+    const over = (axis: number, first: string, last: string, body: () => void) => {
+      const variable = code.let("i32", "s", first);
+      code.loop(variable, last, 1, () =>
+        p.scope(() => {
+          p.setAxis(axis, variable);
+          body();
+        }),
+      );
+    };
+    const count = roots.length;
+    const places = () => {
+      for (const [c, root] of roots.entries()) {
+        for (const offset of [0, 16]) {
+          p.withLanes(lanes(offset, 4), () => {
+            p.need([root]);
+            code.line(`(v128.store ${offsetText(c * step + offset)} ${get(out)} ${p.of(root)})`);
+          });
+        }
+      }
+      code.set(out, add(get(out), i32(count * step)));
+    };
+    if (outer === undefined) return over(inner, divU(from, count), divU(end, count), places);
+    over(outer.axis, divU(from, outer.long), divU(end, outer.long), () => {
+      for (const offset of [0, 16]) p.withLanes(lanes(offset, 4), () => p.lift(roots));
+      over(inner, i32(0), i32(outer.long / count), places);
+    });
+  };
+  /** The first sum, for so many columns from `column` on. */
+  const copyAcross = ({ outer, inner, long, root }: Across, { axis, from, size }: Sum) => {
+    const [start, end] = [piece?.k0 ?? i32(0), piece?.k1 ?? i32(size)];
+    const all = piece?.all ?? sums.reduce((total, sum) => total + sum.size, 0);
+    const place = mul(`(i32.sub ${get(column)} ${get(n0)})`, side === undefined ? 4 * all : 4);
+    const base = code.let("i32", "to", add(get(B), add(place, i32(from * step))));
+    p.scope(() => {
+      p.setAxis(outer, code.let("i32", "s", divU(get(column), long)));
+      code.set(k, start);
+      code.loop(k, end, 1, () => {
+        p.scope(() => {
+          p.setAxis(axis, k);
+          p.lift([root], [], inner);
+          code.set(bytes, i32(0));
+          code.set(out, get(base));
+          code.loop(bytes, i32(4 * long), 4 * 8, () => {
+            p.scope(() => {
+              for (const offset of [0, 16]) {
+                p.withLanes({ axis: inner, bytes, offset, valid: 4 }, () => {
+                  p.need([root]);
+                  code.line(`(v128.store ${offsetText(offset)} ${get(out)} ${p.of(root)})`);
+                });
+              }
+            });
+            code.set(out, add(get(out), i32(side === undefined ? 32 * all : 32)));
+          });
+        });
+        code.set(base, add(get(base), i32(step)));
+      });
+    });
+  };
   const whole = (width: number) => {
     code.set(bytes, mul(get(column), 4));
     const panel = piece && get(code.let("i32", "panel", get(out)));
     for (const [i, sum] of sums.entries()) {
+      if (across !== undefined && i === 0) {
+        code.set(out, add(get(out), mul(piece ? `(i32.sub ${piece.k1} ${piece.k0})` : i32(sum.size), step)));
+        continue;
+      }
       if (panel !== undefined) code.set(out, add(panel, i32(32 * sum.from)));
       one(sum, width, i === 0 ? piece : undefined);
     }
@@ -71,6 +148,10 @@ export function packColumns(
     const rhs = kernel.values[sum.rhs];
     const depth = sum.size;
     const plain = rhs.kind === "load" && rhs.guard === undefined;
+    if (along !== undefined && sum === sums[0] && width === 8) {
+      copyAlong(along, part?.k0 ?? i32(0), part?.k1 ?? i32(depth));
+      return;
+    }
     const transposed = plain && strideOf(rhs.index, sum.axis) === 1 && strideOf(rhs.index, 2) !== 1 && depth >= 4;
     if (transposed && width === 8) {
       const even = depth - (depth % 4);
@@ -83,6 +164,12 @@ export function packColumns(
     } else copy(sum, part?.k0 ?? i32(0), part?.k1 ?? i32(depth), width);
   };
   const rest = n % 8;
+  if (across !== undefined) {
+    code.loop(column, get(n1), across.long, () => copyAcross(across, sums[0]));
+    if (sums.length === 1) return;
+    code.set(column, get(n0));
+    code.set(out, get(B));
+  }
   code.loop(column, get(n1), 8, () => {
     if (side !== undefined) code.set(out, add(get(B), mul(`(i32.sub ${get(column)} ${get(n0)})`, 4)));
     if (rest === 0) whole(8);

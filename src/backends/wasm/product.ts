@@ -5,6 +5,7 @@
  * Where k is so long that what is packed would not stay small, both are packed a piece of the first sum at a time.
  */
 import { needed, type ProductKernel, type Sum, sumsOf, usesOfStore } from "../kernels/kernel.ts";
+import { LONG, stretched } from "../kernels/stretches.ts";
 import type { Printed } from "../lanes/loop.ts";
 import { type Blocks, blocksOf, ceil, depthOf, strideInPlace } from "../lanes/product.ts";
 import type { LaneState } from "./indices.ts";
@@ -39,7 +40,7 @@ export function productSchedule(kernel: ProductKernel, relaxed: boolean): Produc
   while (units() < 8 && rows > 16) rows = ceil(rows / 2, 4);
   while (units() < 8 && columns > 16) columns = ceil(columns / 2, 8);
   const even = Math.ceil(k / Math.ceil(k / DEPTH));
-  const depth = k <= DEPTH + DEPTH / 4 ? k : pieces ? ceil(even, 4) : even;
+  const depth = k <= DEPTH + DEPTH / 4 ? k : pieces ? ceil(even, LONG) : even;
   return { rows, columns, depth, pieces, relaxed };
 }
 
@@ -66,13 +67,14 @@ export function enterBlock(
 }
 
 export function printProduct(
-  kernel: ProductKernel,
+  given: ProductKernel,
   schedule: ProductSchedule,
   code: Code,
   pointers: readonly string[],
   [from, to]: readonly [string, string],
   scratch: string,
 ): Printed {
+  const { kernel, ...unpacked } = stretched(given, schedule.columns);
   const p = new Printer(kernel, code, pointers);
   const k = kernel.axes[3];
   const { rows, columns, depth, pieces, relaxed } = schedule;
@@ -101,14 +103,14 @@ export function printProduct(
       if (!pieces) {
         code.if(`(i32.ne ${group} ${get(held)})`, () => {
           code.set(held, group);
-          packColumns(kernel, p, code, { n0, n1, k: kk, B, sums });
+          packColumns(kernel, p, code, { n0, n1, k: kk, B, sums, ...unpacked });
         });
         if (!inPlace) packRows(kernel, p, code, { m0, m1, k: kk, scratch, sums, all });
       }
       const column = i("n");
       const block = (k0: string, k1: string, unfinished: string | undefined) => {
         if (pieces) {
-          packColumns(kernel, p, code, { n0, n1, k: kk, B, sums, piece: { k0, k1, all } });
+          packColumns(kernel, p, code, { n0, n1, k: kk, B, sums, piece: { k0, k1, all }, ...unpacked });
           if (!inPlace) packRows(kernel, p, code, { m0, m1, k: kk, scratch, sums, all, piece: { k0, k1 } });
         }
         code.set(panel, get(B));

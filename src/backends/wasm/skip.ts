@@ -7,6 +7,7 @@
 
 import { strideOf } from "../kernels/index.ts";
 import { needed, type ProductKernel, sumsOf, usesOfStore } from "../kernels/kernel.ts";
+import { stretched } from "../kernels/stretches.ts";
 import { swapSides } from "../kernels/swap.ts";
 import type { Printed } from "../lanes/loop.ts";
 import { ceil, depthOf } from "../lanes/product.ts";
@@ -32,16 +33,17 @@ export function printSkip(
   [from, to]: readonly [string, string],
   scratch: string,
 ): Printed {
-  const kernel = given.skip?.side === "rhs" ? swapSides(given) : given;
-  const p = new Printer(kernel, code, pointers);
-  const [batch, m, n, k] = kernel.axes;
-  const all = depthOf(kernel);
+  const turned = given.skip?.side === "rhs" ? swapSides(given) : given;
+  const [batch, m, n, k] = turned.axes;
+  const all = depthOf(turned);
   let columns = Math.min(ceil(n, STRIP), 256);
   while (columns > STRIP && columns * all * 4 > BLOCK) columns = ceil(columns / 2, STRIP);
   let rows = Math.min(ceil(m, 4), 64);
   const units = () => batch * Math.ceil(m / rows) * Math.ceil(n / columns);
   while (units() < 8 && rows > 16) rows = ceil(rows / 2, 4);
   while (units() < 8 && columns > STRIP) columns = ceil(columns / 2, STRIP);
+  const { kernel, ...unpacked } = stretched(turned, columns);
+  const p = new Printer(kernel, code, pointers);
   const [rowBlocks, columnBlocks] = [Math.ceil(m / rows), Math.ceil(n / columns)];
 
   const lhs = kernel.values[kernel.lhs];
@@ -73,7 +75,7 @@ export function printSkip(
       const group = enterBlock(kernel, code, unit, { rows, columns, rowBlocks, columnBlocks }, { b, n0, n1, m0, m1 });
       code.if(`(i32.ne ${group} ${get(held)})`, () => {
         code.set(held, group);
-        packColumns(kernel, p, code, { n0, n1, k: kk, B, sums: sumsOf(kernel), width: columns });
+        packColumns(kernel, p, code, { n0, n1, k: kk, B, sums: sumsOf(kernel), width: columns, ...unpacked });
       });
       if (!inPlace) packRows(kernel, p, code, { m0, m1, k: kk, scratch, all: sumsOf(kernel)[0].size, sums: sumsOf(kernel).slice(0, 1) });
       code.set(row, get(m0));

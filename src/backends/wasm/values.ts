@@ -104,7 +104,10 @@ export class Printer extends LanePrinter<LaneState, "v128", Code> {
           const fn = value.fn === "shl" ? "shl" : "shr_u";
           if (by.kind === "const") return `(i32x4.${fn} ${args[0]} ${i32(by.value)})`;
           if (!this.varies(value.args[1])) return `(i32x4.${fn} ${args[0]} (i32x4.extract_lane 0 ${args[1]}))`;
-          return this.laneByLane(fn, args[0], args[1]);
+          const stride = by.kind === "index" ? this.laneStride(by.index) : undefined;
+          return fn === "shl" && stride !== undefined
+            ? this.shiftedBySteps(args[0], args[1], stride)
+            : this.laneByLane(fn, args[0], args[1]);
         }
         if (value.fn === "floor_div") {
           const by = this.kernel.values[value.args[1]];
@@ -131,6 +134,14 @@ export class Printer extends LanePrinter<LaneState, "v128", Code> {
       this.code.set(out, `(i32x4.replace_lane ${l} ${get(out)} ${shifted})`);
     }
     return get(out);
+  }
+
+  /** Each lane shifted left by so much more than the one before: all by the least of these shifts, then times powers of two. */
+  private shiftedBySteps(x: string, by: string, stride: number): string {
+    const least = stride < 0 ? this.lanes.valid - 1 : 0;
+    const powers = [0, 1, 2, 3].map((l) => (1 << Math.max(0, stride * (l - least))) | 0);
+    const shifted = `(i32x4.shl ${x} (i32x4.extract_lane ${least} ${by}))`;
+    return powers.every((p) => p === 1) ? shifted : `(i32x4.mul ${shifted} (v128.const i32x4 ${powers.join(" ")}))`;
   }
 
   private isNumber(v: number): boolean {
@@ -162,18 +173,34 @@ export class Printer extends LanePrinter<LaneState, "v128", Code> {
         return remU(this.scalarIndex(atom.of, lane), atom.by);
     }
   }
+  /** Whether an atom differs from lane to lane. */
+  private moves(atom: Atom): boolean {
+    if (atom.kind === "axis") return atom.axis === this.lanes.axis;
+    if (atom.kind === "value") return this.varies(atom.value);
+    return atom.of.terms.some((t) => this.moves(t.atom));
+  }
   /** Stride along the lanes, in elements; `undefined` where the lanes' addresses are unrelated. */
   private laneStride(index: Index): number | undefined {
     if (this.lanes.axis < 0) return 0;
     let stride = 0;
     for (const { factor, atom } of index.terms) {
-      if (atom.kind === "axis") {
-        if (atom.axis === this.lanes.axis) stride = factor;
-      } else if (atom.kind === "value") {
-        if (this.varies(atom.value)) return undefined;
-      } else if (axesOf(atom.of).has(this.lanes.axis) || [...valuesOf(atom.of)].some((v) => this.varies(v))) return undefined;
+      if (!this.moves(atom)) continue;
+      if (atom.kind === "axis") stride += factor;
+      else if (atom.kind === "value" || !this.inOneBlock(atom.of, atom.by)) return undefined;
+      else if (atom.kind === "mod") stride += factor;
     }
     return stride;
+  }
+  /** Whether all lanes of a vector have the same quotient, and remainders one after the other: vectors begin at multiples of four. */
+  private inOneBlock(of: Index, by: number): boolean {
+    const even = (n: number) => n % 4 === 0;
+    return (
+      even(by) &&
+      even(of.base) &&
+      of.terms.every(({ factor, atom }) =>
+        atom.kind === "axis" && atom.axis === this.lanes.axis ? factor === 1 : !this.moves(atom) && even(factor),
+      )
+    );
   }
 
   private vectorIndex(index: Index): string {
@@ -184,8 +211,20 @@ export class Printer extends LanePrinter<LaneState, "v128", Code> {
       const steps = `(v128.const i32x4 ${[0, 1, 2, 3].map((l) => l * stride).join(" ")})`;
       return `(i32x4.add ${splat(this.scalarIndex(index, 0))} ${steps})`;
     }
-    const out = this.code.let("v128", "i", splat(this.scalarIndex(index, 0)));
-    for (let l = 1; l < 4; l++) this.code.set(out, `(i32x4.replace_lane ${l} ${get(out)} ${this.scalarIndex(index, l)})`);
+    const moving = index.terms.filter((t) => this.moves(t.atom));
+    const still = { base: index.base, terms: index.terms.filter((t) => !this.moves(t.atom)) };
+    let out = still.base === 0 && still.terms.length === 0 ? undefined : splat(this.scalarIndex(still, 0));
+    for (const { factor, atom } of moving) {
+      const term = factor === 1 ? this.vectorAtom(atom) : `(i32x4.mul ${this.vectorAtom(atom)} ${splatI(factor)})`;
+      out = out === undefined ? term : `(i32x4.add ${out} ${term})`;
+    }
+    return out!;
+  }
+  /** An atom that differs from lane to lane. */
+  private vectorAtom(atom: Atom): string {
+    if (atom.kind === "value") return this.of(atom.value);
+    const out = this.code.let("v128", "i", `(i32x4.splat ${this.scalarAtom(atom, 0)})`);
+    for (let l = 1; l < 4; l++) this.code.set(out, `(i32x4.replace_lane ${l} ${get(out)} ${this.scalarAtom(atom, l)})`);
     return get(out);
   }
 
@@ -224,9 +263,9 @@ export class Printer extends LanePrinter<LaneState, "v128", Code> {
       }
       return;
     }
-    const flat = get(this.code.let("v128", "i", this.vectorIndex(index)));
-    const pointer = get(this.pointers[operand]);
-    const where = (l: number) => add(pointer, mul(`(i32x4.extract_lane ${l} ${flat})`, 4));
+    const pointer = `(i32x4.splat ${get(this.pointers[operand])})`;
+    const flat = get(this.code.let("v128", "i", `(i32x4.add ${pointer} (i32x4.shl ${this.vectorIndex(index)} ${i32(2)}))`));
+    const where = (l: number) => `(i32x4.extract_lane ${l} ${flat})`;
     this.code.set(out, `(v128.load32_splat ${where(0)})`);
     for (let l = 1; l < this.lanes.valid; l++) this.code.set(out, `(v128.load32_lane ${l} ${where(l)} ${get(out)})`);
   }
