@@ -6,6 +6,13 @@ export const splatLoad = ({ at, offset }: { at: string; offset: number }): strin
 
 export const plainLoad = ({ at, offset }: { at: string; offset: number }): string => `(v128.load ${offsetText(offset)} ${at})`;
 
+/** Two elements, in the first lanes. */
+export const pairLoad = ({ at, offset }: { at: string; offset: number }): string => `(v128.load64_zero ${offsetText(offset)} ${at})`;
+
+/** A vector of these lanes of another. */
+export const lanesOf = (x: string, lanes: readonly number[]): string =>
+  `(i8x16.shuffle ${lanes.flatMap((l) => [0, 1, 2, 3].map((b) => 4 * l + b)).join(" ")} ${x} ${x})`;
+
 /** Stores the first `valid` lanes. */
 export function storeLanes(c: Code, at: string, offset: number, value: string, valid: number): void {
   if (valid === 4) c.line(`(v128.store ${offsetText(offset)} ${at} ${value})`);

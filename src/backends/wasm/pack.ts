@@ -4,7 +4,8 @@ import type { ProductKernel, Sum } from "../kernels/kernel.ts";
 import type { Across, Along } from "../kernels/stretches.ts";
 import type { LaneState } from "./indices.ts";
 import { offsetText } from "./lanes.ts";
-import { add, type Code, divU, get, i32, mul, splatF } from "./text.ts";
+import { add, type Code, get, i32, mul, splatF } from "./text.ts";
+import { unpackAcross, unpackAlong } from "./unpack.ts";
 import type { Printer } from "./values.ts";
 
 /** The part of the first sum from k0 on and before k1 (expressions); k0 is a multiple of 4. */
@@ -13,37 +14,25 @@ export interface Piece {
   readonly k1: string;
 }
 
-/**
- * Packs the columns n0..n1 of B: for every panel of 8 and every k of all sums, 8 values side by side. Columns beyond n hold whatever lies there. `width`: the
- * panels lie side by side in rows of so many columns, one row for every k, rather than one behind the other. `piece`: of the first sum that part alone,
- * in panels of `all` k.
- */
-export function packColumns(
-  kernel: ProductKernel,
-  p: Printer,
-  code: Code,
-  {
-    n0,
-    n1,
-    k,
-    B,
-    sums,
-    width: side,
-    piece,
-    along,
-    across,
-  }: {
-    n0: string;
-    n1: string;
-    k: string;
-    B: string;
-    sums: readonly Sum[];
-    width?: number;
-    piece?: Piece & { readonly all: number };
-    along?: Along | undefined;
-    across?: Across | undefined;
-  },
-): void {
+interface Columns {
+  /** i32 locals: the columns, the place along a sum, and where they go. */
+  readonly n0: string;
+  readonly n1: string;
+  readonly k: string;
+  readonly B: string;
+  readonly sums: readonly Sum[];
+  /** The panels lie side by side in rows of so many columns, one row for every k, rather than one behind the other. */
+  readonly width?: number;
+  /** Of the first sum that part alone, in panels of `all` k. */
+  readonly piece?: Piece & { readonly all: number };
+  /** How the first sum is unpacked. */
+  readonly along?: Along | undefined;
+  readonly across?: Across | undefined;
+}
+
+/** Packs the columns n0..n1 of B: for every panel of 8 and every k of all sums, 8 values side by side. Columns beyond n hold whatever lies there. */
+export function packColumns(kernel: ProductKernel, p: Printer, code: Code, columns: Columns): void {
+  const { n0, n1, k, B, sums, width: side, piece, along, across } = columns;
   /** Bytes from one k to the next. */
   const step = side === undefined ? 32 : 4 * side;
   const n = kernel.axes[2];
@@ -71,66 +60,6 @@ export function packColumns(
       code.set(out, add(get(out), i32(step)));
     });
   };
-  /** The first sum, by stretches of it. */
-  const copyAlong = ({ outer, inner, roots }: Along, from: string, end: string) => {
-    const over = (axis: number, first: string, last: string, body: () => void) => {
-      const variable = code.let("i32", "s", first);
-      code.loop(variable, last, 1, () =>
-        p.scope(() => {
-          p.setAxis(axis, variable);
-          body();
-        }),
-      );
-    };
-    const count = roots.length;
-    const places = () => {
-      for (const [c, root] of roots.entries()) {
-        for (const offset of [0, 16]) {
-          p.withLanes(lanes(offset, 4), () => {
-            p.need([root]);
-            code.line(`(v128.store ${offsetText(c * step + offset)} ${get(out)} ${p.of(root)})`);
-          });
-        }
-      }
-      code.set(out, add(get(out), i32(count * step)));
-    };
-    if (outer === undefined) return over(inner, divU(from, count), divU(end, count), places);
-    over(outer.axis, divU(from, outer.long), divU(end, outer.long), () => {
-      for (const offset of [0, 16]) p.withLanes(lanes(offset, 4), () => p.lift(roots));
-      over(inner, i32(0), i32(outer.long / count), places);
-    });
-  };
-  /** The first sum, for so many columns from `column` on. */
-  const copyAcross = ({ outer, inner, long, root }: Across, { axis, from, size }: Sum) => {
-    const [start, end] = [piece?.k0 ?? i32(0), piece?.k1 ?? i32(size)];
-    const all = piece?.all ?? sums.reduce((total, sum) => total + sum.size, 0);
-    const place = mul(`(i32.sub ${get(column)} ${get(n0)})`, side === undefined ? 4 * all : 4);
-    const base = code.let("i32", "to", add(get(B), add(place, i32(from * step))));
-    p.scope(() => {
-      p.setAxis(outer, code.let("i32", "s", divU(get(column), long)));
-      code.set(k, start);
-      code.loop(k, end, 1, () => {
-        p.scope(() => {
-          p.setAxis(axis, k);
-          p.lift([root], [], inner);
-          code.set(bytes, i32(0));
-          code.set(out, get(base));
-          code.loop(bytes, i32(4 * long), 4 * 8, () => {
-            p.scope(() => {
-              for (const offset of [0, 16]) {
-                p.withLanes({ axis: inner, bytes, offset, valid: 4 }, () => {
-                  p.need([root]);
-                  code.line(`(v128.store ${offsetText(offset)} ${get(out)} ${p.of(root)})`);
-                });
-              }
-            });
-            code.set(out, add(get(out), i32(side === undefined ? 32 * all : 32)));
-          });
-        });
-        code.set(base, add(get(base), i32(step)));
-      });
-    });
-  };
   const whole = (width: number) => {
     code.set(bytes, mul(get(column), 4));
     const panel = piece && get(code.let("i32", "panel", get(out)));
@@ -149,7 +78,7 @@ export function packColumns(
     const depth = sum.size;
     const plain = rhs.kind === "load" && rhs.guard === undefined;
     if (along !== undefined && sum === sums[0] && width === 8) {
-      copyAlong(along, part?.k0 ?? i32(0), part?.k1 ?? i32(depth));
+      unpackAlong(p, code, along, { from: part?.k0 ?? i32(0), end: part?.k1 ?? i32(depth), out, step, lanes });
       return;
     }
     const transposed = plain && strideOf(rhs.index, sum.axis) === 1 && strideOf(rhs.index, 2) !== 1 && depth >= 4;
@@ -165,7 +94,13 @@ export function packColumns(
   };
   const rest = n % 8;
   if (across !== undefined) {
-    code.loop(column, get(n1), across.long, () => copyAcross(across, sums[0]));
+    const all = piece?.all ?? sums.reduce((total, sum) => total + sum.size, 0);
+    const place = { axis: sums[0].axis, k, k0: piece?.k0 ?? i32(0), k1: piece?.k1 ?? i32(sums[0].size), step };
+    const panel = side === undefined ? 32 * all : 32;
+    code.loop(column, get(n1), across.long, () => {
+      const first = add(mul(`(i32.sub ${get(column)} ${get(n0)})`, panel / 8), i32(sums[0].from * step));
+      unpackAcross(p, code, across, { ...place, column, panel, to: add(get(B), first) });
+    });
     if (sums.length === 1) return;
     code.set(column, get(n0));
     code.set(out, get(B));

@@ -5,8 +5,10 @@ import type { LoopLanguage, Store } from "../kernels/kernel.ts";
 import { LanePrinter } from "../lanes/values.ts";
 import { call, floorDiv } from "./functions.ts";
 import { type LaneState, NO_LANES, without } from "./indices.ts";
-import { offsetText, plainLoad, splatLoad, storeLanes } from "./lanes.ts";
+import { lanesOf, offsetText, pairLoad, plainLoad, splatLoad, storeLanes } from "./lanes.ts";
 import { add, type Code, divU, firstLanes, get, i32, mul, remU, splatF, splatI } from "./text.ts";
+
+const LANES: readonly number[] = [0, 1, 2, 3];
 
 export class Printer extends LanePrinter<LaneState, "v128", Code> {
   /** Byte addresses without the lane's part: key to local. */
@@ -104,10 +106,8 @@ export class Printer extends LanePrinter<LaneState, "v128", Code> {
           const fn = value.fn === "shl" ? "shl" : "shr_u";
           if (by.kind === "const") return `(i32x4.${fn} ${args[0]} ${i32(by.value)})`;
           if (!this.varies(value.args[1])) return `(i32x4.${fn} ${args[0]} (i32x4.extract_lane 0 ${args[1]}))`;
-          const stride = by.kind === "index" ? this.laneStride(by.index) : undefined;
-          return fn === "shl" && stride !== undefined
-            ? this.shiftedBySteps(args[0], args[1], stride)
-            : this.laneByLane(fn, args[0], args[1]);
+          const steps = by.kind === "index" ? this.steps(by.index) : undefined;
+          return fn === "shl" && steps ? this.shiftedBySteps(args[0], args[1], steps) : this.laneByLane(fn, args[0], args[1]);
         }
         if (value.fn === "floor_div") {
           const by = this.kernel.values[value.args[1]];
@@ -136,12 +136,13 @@ export class Printer extends LanePrinter<LaneState, "v128", Code> {
     return get(out);
   }
 
-  /** Each lane shifted left by so much more than the one before: all by the least of these shifts, then times powers of two. */
-  private shiftedBySteps(x: string, by: string, stride: number): string {
-    const least = stride < 0 ? this.lanes.valid - 1 : 0;
-    const powers = [0, 1, 2, 3].map((l) => (1 << Math.max(0, stride * (l - least))) | 0);
+  /** Lanes shifted left by amounts with known differences: all by the least of them, then times powers of two. */
+  private shiftedBySteps(x: string, by: string, steps: readonly number[]): string {
+    const { valid } = this.lanes;
+    const least = steps.indexOf(Math.min(...steps.slice(0, valid)));
+    const powers = steps.map((s, l) => (l < valid ? (1 << (s - steps[least])) | 0 : 1));
     const shifted = `(i32x4.shl ${x} (i32x4.extract_lane ${least} ${by}))`;
-    return powers.every((p) => p === 1) ? shifted : `(i32x4.mul ${shifted} (v128.const i32x4 ${powers.join(" ")}))`;
+    return `(i32x4.mul ${shifted} (v128.const i32x4 ${powers.join(" ")}))`;
   }
 
   private isNumber(v: number): boolean {
@@ -179,37 +180,42 @@ export class Printer extends LanePrinter<LaneState, "v128", Code> {
     if (atom.kind === "value") return this.varies(atom.value);
     return atom.of.terms.some((t) => this.moves(t.atom));
   }
+  /** What lies between lane 0 of an index and each lane, where that does not depend on where the vector begins; else `undefined`. */
+  private steps(index: Index): readonly number[] | undefined {
+    const out = [0, 0, 0, 0];
+    for (const { factor, atom } of index.terms) {
+      if (this.lanes.axis < 0 || !this.moves(atom)) continue;
+      const own = this.atomSteps(atom);
+      if (!own) return undefined;
+      for (const l of LANES) out[l] += factor * own[l];
+    }
+    return out;
+  }
+  /** Vectors begin at multiples of four: quotients and remainders by a divisor or a multiple of four follow the same pattern in each. */
+  private atomSteps(atom: Atom): readonly number[] | undefined {
+    if (atom.kind === "axis") return LANES;
+    if (atom.kind === "value") return undefined;
+    const { of, by } = atom;
+    const unit = by % 4 === 0 ? 4 : by;
+    const even = (n: number) => n % unit === 0;
+    const fits = of.terms.every(({ factor, atom: inner }) =>
+      inner.kind === "axis" && inner.axis === this.lanes.axis ? factor === 1 : !this.moves(inner) && even(factor),
+    );
+    if (4 % unit !== 0 || !even(of.base) || !fits) return undefined;
+    return LANES.map((l) => (atom.kind === "div" ? Math.floor(l / by) : l % by));
+  }
   /** Stride along the lanes, in elements; `undefined` where the lanes' addresses are unrelated. */
   private laneStride(index: Index): number | undefined {
-    if (this.lanes.axis < 0) return 0;
-    let stride = 0;
-    for (const { factor, atom } of index.terms) {
-      if (!this.moves(atom)) continue;
-      if (atom.kind === "axis") stride += factor;
-      else if (atom.kind === "value" || !this.inOneBlock(atom.of, atom.by)) return undefined;
-      else if (atom.kind === "mod") stride += factor;
-    }
-    return stride;
-  }
-  /** Whether all lanes of a vector have the same quotient, and remainders one after the other: vectors begin at multiples of four. */
-  private inOneBlock(of: Index, by: number): boolean {
-    const even = (n: number) => n % 4 === 0;
-    return (
-      even(by) &&
-      even(of.base) &&
-      of.terms.every(({ factor, atom }) =>
-        atom.kind === "axis" && atom.axis === this.lanes.axis ? factor === 1 : !this.moves(atom) && even(factor),
-      )
-    );
+    const steps = this.steps(index);
+    return steps && LANES.every((l) => steps[l] === l * steps[1]) ? steps[1] : undefined;
   }
 
   private vectorIndex(index: Index): string {
-    const stride = this.laneStride(index);
+    const steps = this.steps(index);
     const splat = (e: string) => `(i32x4.splat ${e})`;
-    if (stride === 0) return splat(this.scalarIndex(index, 0));
-    if (stride !== undefined) {
-      const steps = `(v128.const i32x4 ${[0, 1, 2, 3].map((l) => l * stride).join(" ")})`;
-      return `(i32x4.add ${splat(this.scalarIndex(index, 0))} ${steps})`;
+    if (steps) {
+      const first = splat(this.scalarIndex(index, 0));
+      return steps.every((s) => s === 0) ? first : `(i32x4.add ${first} (v128.const i32x4 ${steps.join(" ")}))`;
     }
     const moving = index.terms.filter((t) => this.moves(t.atom));
     const still = { base: index.base, terms: index.terms.filter((t) => !this.moves(t.atom)) };
@@ -245,6 +251,9 @@ export class Printer extends LanePrinter<LaneState, "v128", Code> {
     const stride = this.laneStride(index);
     if (stride === 0) return splatLoad(this.address(operand, index));
     if (stride === 1) return plainLoad(this.address(operand, index));
+    const steps = this.steps(index);
+    if (steps?.every((s) => s === 0 || s === 1))
+      return lanesOf(get(this.code.let("v128", "g", pairLoad(this.address(operand, index)))), steps);
     const out = this.code.local("v128", "g");
     this.gather(out, operand, index, stride);
     return get(out);
