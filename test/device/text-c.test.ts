@@ -549,17 +549,23 @@ __attribute__((noinline)) void k_h_0_mlp_c_fc_dot(const f32a *restrict in_x, con
       held = group;
       for (ix n = n0; n < n1; n += 8) {
         f32a * const to_2 = B + (n - n0) * 8;
-        for (ix k = 0; k < 8; k += 1) {
-          f32a * const to_3 = to_2 + (k) * 8;
-          vi8 const at_1 = splat_i8((i32)(((ix)((u32)(k) % 2u)) * (-16) + 28)) + (splat_i8((i32)(n)) + LANES8) * -4;
-          vi8 const c_fc_codes_2 = splat_i8(c_fc_codes[(ix)((u32)(k) / 2u)]);
-          vi8 const shl_3 = c_fc_codes_2 << at_1;
-          vi8 const c_4 = splat_i8(28);
-          vi8 const shr_5 = (vi8)((vu8)shl_3 >> (vu8)c_4);
-          vf8 const x2_6 = gather_f8(x2, (splat_i8((i32)(0)) + shr_5) & (LANES8 < 4));
-          vf8 const c_fc_scales_7 = splat_f8(c_fc_scales[(ix)((u32)(k) / 2u)]);
-          vf8 const mul_8 = x2_6 * c_fc_scales_7;
-          *(uf8 *)(to_3 + 0) = mul_8;
+        for (ix r = (ix)((u32)(0) / 2u); r < (ix)((u32)(8) / 2u); r += 1) {
+          f32a * const to_3 = to_2 + (r * 2) * 8;
+          vi8 const at_10 = splat_i8((i32)(28)) + (splat_i8((i32)(n)) + LANES8) * -4;
+          vi8 const c_fc_codes_11 = splat_i8(c_fc_codes[r]);
+          vi8 const shl_12 = c_fc_codes_11 << at_10;
+          vi8 const c_13 = splat_i8(28);
+          vi8 const shr_14 = (vi8)((vu8)shl_12 >> (vu8)c_13);
+          vf8 const x2_15 = lookup8(x2, splat_i8((i32)(0)) + shr_14);
+          vf8 const c_fc_scales_16 = splat_f8(c_fc_scales[r]);
+          vf8 const mul_17 = x2_15 * c_fc_scales_16;
+          *(uf8 *)(to_3 + 0) = mul_17;
+          vi8 const at_18 = splat_i8((i32)(12)) + (splat_i8((i32)(n)) + LANES8) * -4;
+          vi8 const shl_19 = c_fc_codes_11 << at_18;
+          vi8 const shr_20 = (vi8)((vu8)shl_19 >> (vu8)c_13);
+          vf8 const x2_21 = lookup8(x2, splat_i8((i32)(0)) + shr_20);
+          vf8 const mul_22 = x2_21 * c_fc_scales_16;
+          *(uf8 *)(to_3 + 8) = mul_22;
         }
       }
     }
@@ -568,14 +574,14 @@ __attribute__((noinline)) void k_h_0_mlp_c_fc_dot(const f32a *restrict in_x, con
       for (ix m = m0; m < m1; m += 3) {
         f32a * const t = T;
         const f32a *a[3];
-        for (ix r = 0; r < 3; r++) {
-          ix const m_2 = m + r;
-          a[r] = in_x + (m_2 * 8);
+        for (ix r_2 = 0; r_2 < 3; r_2++) {
+          ix const m_2 = m + r_2;
+          a[r_2] = in_x + (m_2 * 8);
         }
         tile_8_3_1(panel + (0) * 8, a, 1, 8, t, 0);
-        for (ix r_2 = 0; r_2 < 3; r_2++) {
-          ix const m_3 = m + r_2;
-          vf8 const sum_9 = *(const uf8 *)(t + r_2 * 8 + 0);
+        for (ix r_3 = 0; r_3 < 3; r_3++) {
+          ix const m_3 = m + r_3;
+          vf8 const sum_9 = *(const uf8 *)(t + r_3 * 8 + 0);
           __builtin_memcpy(out_y0 + (n_2 + m_3 * 4), &sum_9, 16);
         }
       }

@@ -87,7 +87,45 @@ function programs(): Case[] {
     ),
     deep: outputs(dot(b.input("p", { dtype: "f32", shape: [3, 1000] }), b.param("q", [1000, 20]), 1, 0)),
   };
-  return Object.entries(graphs).map(([name, graph]) => ({ name, graph, given: given(graph, 11), most: tolerances.chain }));
+  return Object.entries({ ...graphs, ...packed() }).map(([name, graph]) => ({
+    name,
+    graph,
+    given: given(graph, 11),
+    most: tolerances.chain,
+  }));
+}
+
+/** Products with weights of few bits: words and blocks along the sum and across it, in pieces of it, and where neither fits the shape. */
+function packed(): Record<string, Graph> {
+  const of = (rows: number, columns: number, count: number, block: number): Graph => {
+    const [w, levels] = [
+      b.param(`w${rows}`, [rows, columns]),
+      b.table(
+        Array.from({ length: count }, (_, i) => (2 * i) / (count - 1) - 1),
+        [count],
+      ),
+    ];
+    const flat = b.padAxis(b.reshape(w, [rows * columns]), 0, 0, (block - ((rows * columns) % block)) % block);
+    const scale = b.reduce("max", b.unary("abs", b.reshape(flat, [Math.ceil((rows * columns) / block), block])), [1]);
+    const codes = b.make("quantise", [w, scale, levels], { block });
+    const q = b.make("dequantise", [codes, scale, levels], { shape: [rows, columns], block });
+    const times = (size: number, axis: number) =>
+      b.dot(b.input(`x${axis}`, { dtype: "f32", shape: [5, size] }), q, { lhsContract: [1], rhsContract: [axis] });
+    return outputs(times(columns, 1), times(rows, 0));
+  };
+  return {
+    four: of(48, 192, 16, 64),
+    eight: of(24, 128, 255, 64),
+    odd: of(13, 10, 16, 7),
+    long: of(40, 2048, 16, 64),
+    half: outputs(
+      b.dot(
+        b.input("x", { dtype: "f32", shape: [5, 48] }),
+        b.make("widen", [b.make("narrow", [b.param("half", [40, 48])], { format: "bf16" })], { shape: [40, 48], format: "bf16" }),
+        { lhsContract: [1], rhsContract: [1] },
+      ),
+    ),
+  };
 }
 
 /** Names of results that are not what they mean. */
@@ -99,6 +137,8 @@ async function wrong(cases: readonly Case[], lanes?: number, workers = 1): Promi
   );
   const out: string[] = [];
   try {
+    // what is packed is packed ahead of the first run
+    for (const { given } of cases) for (const [param, t] of given.params) await session.write("param", param, values(t));
     for (const { name, graph, given, most } of cases) {
       for (const [param, t] of given.params) await session.write("param", param, values(t));
       const seen = await session.run(name, Object.fromEntries([...given.inputs].map(([n, t]) => [n, values(t)])));
@@ -135,6 +175,7 @@ describe("threads", () => {
       );
       try {
         const out = [];
+        for (const { given } of cases) for (const [param, t] of given.params) await session.write("param", param, values(t));
         for (const { name, given } of cases) {
           for (const [param, t] of given.params) await session.write("param", param, values(t));
           out.push(await session.run(name, Object.fromEntries([...given.inputs].map(([n, t]) => [n, values(t)]))));

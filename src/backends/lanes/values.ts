@@ -3,6 +3,7 @@
  * a loop begins. A value that varies with the lane axis is one vector; any other is equal in all lanes. How they are spelt is the printer's.
  */
 import { Bug } from "../../ir/errors.ts";
+import type { Atom, Index } from "../kernels/index.ts";
 import { dependence, type LoopLanguage, needed, type Store, usesOf } from "../kernels/kernel.ts";
 import { valueNames } from "../kernels/names.ts";
 
@@ -100,6 +101,43 @@ export abstract class LanePrinter<L extends Lanes, Type extends string, Code ext
 
   varies(v: number): boolean {
     return this.lanes.axis >= 0 && (this.deps[v] & (1 << this.lanes.axis)) !== 0;
+  }
+
+  /** Whether an atom differs from lane to lane. */
+  protected moves(atom: Atom): boolean {
+    if (atom.kind === "axis") return atom.axis === this.lanes.axis;
+    if (atom.kind === "value") return this.varies(atom.value);
+    return atom.of.terms.some((t) => this.moves(t.atom));
+  }
+  /** What lies between lane 0 of an index and each lane, where that does not depend on where the vector begins; else `undefined`. */
+  protected steps(index: Index): readonly number[] | undefined {
+    const out = new Array<number>(this.width).fill(0);
+    for (const { factor, atom } of index.terms) {
+      if (this.lanes.axis < 0 || !this.moves(atom)) continue;
+      const own = this.atomSteps(atom);
+      if (!own) return undefined;
+      for (const l of out.keys()) out[l] += factor * own[l];
+    }
+    return out;
+  }
+  /** Vectors begin at multiples of their width: quotients and remainders by a divisor or a multiple of it follow the same pattern in each. */
+  private atomSteps(atom: Atom): readonly number[] | undefined {
+    const lanes = Array.from({ length: this.width }, (_, l) => l);
+    if (atom.kind === "axis") return lanes;
+    if (atom.kind === "value") return undefined;
+    const { of, by } = atom;
+    const unit = by % this.width === 0 ? this.width : by;
+    const even = (n: number) => n % unit === 0;
+    const fits = of.terms.every(({ factor, atom: inner }) =>
+      inner.kind === "axis" && inner.axis === this.lanes.axis ? factor === 1 : !this.moves(inner) && even(factor),
+    );
+    if (this.width % unit !== 0 || !even(of.base) || !fits) return undefined;
+    return lanes.map((l) => (atom.kind === "div" ? Math.floor(l / by) : l % by));
+  }
+  /** Stride along the lanes, in elements; `undefined` where the lanes' addresses are unrelated. */
+  laneStride(index: Index): number | undefined {
+    const steps = this.steps(index);
+    return steps?.every((s, l) => s === l * steps[1]) ? steps[1] : undefined;
   }
 
   /** Makes known all that `roots` need and that depends on no axis but those at hand; gives what has to wait. */

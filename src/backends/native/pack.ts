@@ -1,7 +1,8 @@
 /** Copies blocks of a product's operands into scratch, in the order in which the tiles read them. */
 import { type Index, strideOf } from "../kernels/index.ts";
 import { needed, type ProductKernel, type Sum } from "../kernels/kernel.ts";
-import { add } from "./text.ts";
+import type { Along } from "../kernels/stretches.ts";
+import { add, divide, mul } from "./text.ts";
 import type { LaneState, Printer } from "./values.ts";
 
 interface Block {
@@ -36,7 +37,11 @@ function rather(kernel: ProductKernel, p: Printer, root: number, a: number, b: n
 }
 
 /** Packs the columns n0..n1 of B: for every panel and every k of all sums, a panel's columns side by side. Columns beyond n hold whatever. */
-export function packColumns(kernel: ProductKernel, p: Printer, { sums, ...t }: Block & { readonly sums: readonly Sum[] }): void {
+export function packColumns(
+  kernel: ProductKernel,
+  p: Printer,
+  { sums, along, ...t }: Block & { readonly sums: readonly Sum[]; readonly along?: Along | undefined },
+): void {
   const n = kernel.axes[2];
   p.loop("n", t.n0, t.n1, t.panel, (column) => {
     const to = p.code.let("f32a *", "to", `B + (${column} - ${t.n0}) * ${t.all}`);
@@ -55,8 +60,11 @@ export function packColumns(kernel: ProductKernel, p: Printer, { sums, ...t }: B
         transposed(kernel, p, state, rhs);
       else {
         const edge = n % t.panel;
-        const copy = (width: number) =>
-          rather(kernel, p, sum.rhs, sum.axis, 2) ? alongSum(p, state, width) : alongColumns(p, state, width);
+        const copy = (width: number) => {
+          if (along !== undefined && sum === sums[0]) unpackAlong(p, state, along, width);
+          else if (rather(kernel, p, sum.rhs, sum.axis, 2)) alongSum(p, state, width);
+          else alongColumns(p, state, width);
+        };
         if (edge === 0) copy(t.panel);
         else if (n < t.panel) copy(edge);
         else {
@@ -78,6 +86,34 @@ interface Panel {
 const rangeOf = ({ part, sum }: Panel): [string, string] => (part ? [part.k0, part.k1] : ["0", String(sum.size)]);
 /** Where place k of the sum is packed, in places. */
 const placeOf = (k: string, { part, sum }: Pick<Panel, "part" | "sum">): string => add(part ? `(${k} - ${part.k0})` : k, String(sum.from));
+
+/** Lanes along the columns, words one after the other: see `../kernels/stretches.ts`. */
+function unpackAlong(p: Printer, t: Panel, { outer, inner, roots }: Along, width: number): void {
+  const [k0, k1] = rangeOf(t);
+  const vectors = (body: (offset: number) => void) => {
+    for (let offset = 0; offset < t.panel; offset += p.width) {
+      const valid = Math.min(p.width, width - offset);
+      if (valid > 0) p.withLanes({ axis: 2, at: t.column, offset, valid }, () => body(offset));
+    }
+  };
+  const places = (first: string, last: string, from: string) =>
+    p.loop("r", first, last, 1, (r) => {
+      p.setAxis(inner, r);
+      const to = p.code.let("f32a *", "to", `${t.to} + (${placeOf(add(from, mul(r, roots.length)), t)}) * ${t.panel}`);
+      for (const [c, root] of roots.entries())
+        vectors((offset) => {
+          p.need([root]);
+          p.code.line(`*(uf${p.width} *)(${to} + ${c * t.panel + offset}) = ${p.of(root)};`);
+        });
+    });
+  if (outer === undefined) return places(divide(k0, roots.length), divide(k1, roots.length), "0");
+  const { axis, long } = outer;
+  p.loop("s", divide(k0, long), divide(k1, long), 1, (s) => {
+    p.setAxis(axis, s);
+    vectors(() => p.lift(roots));
+    places("0", String(long / roots.length), mul(s, long));
+  });
+}
 
 /** Lanes along the columns. */
 function alongColumns(p: Printer, t: Panel, width: number): void {

@@ -15,6 +15,12 @@ typedef i32 i32a __attribute__((may_alias));
 #define INFINITE __builtin_inff()
 #define NOT_A_NUMBER __builtin_nanf("")
 #define ALWAYS static inline __attribute__((always_inline, unused))
+/* clang has no shuffles by variables */
+#ifdef __clang__
+#define LOOKUP(gather, p, at, ...) gather(p, at)
+#else
+#define LOOKUP(gather, p, at, ...) __builtin_shuffle(__VA_ARGS__, at)
+#endif
 ALWAYS ix least(ix a, ix b) { return a < b ? a : b; }
 ALWAYS i32 floor_mod(i32 x, i32 y) {
   i32 d = y == 0 || y == -1 ? 1 : y, r = x % d;
@@ -28,6 +34,13 @@ function horner(x: string, coefficients: readonly number[]): string {
 }
 
 const list = (width: number, of: (l: number) => string): string => Array.from({ length: width }, (_, l) => of(l)).join(", ");
+
+/** Numbers of a table of 16, by their places. */
+function lookup(width: number): string {
+  if (width < 8) return "";
+  const tables = width === 8 ? "*(const uf8 *)p, *(const uf8 *)(p + 8)" : "*(const uf@ *)p";
+  return `ALWAYS vf@ lookup@(const f32a *p, vi@ at) { return LOOKUP(gather_f@, p, at, ${tables}); }\n`;
+}
 
 /** The functions for one width; \`@\` stands for it. */
 function functions(width: number): string {
@@ -56,7 +69,7 @@ ALWAYS vf@ sel_f@(vi@ m, vf@ a, vf@ b) { return (vf@)(((vi@)a & m) | ((vi@)b & ~
 ALWAYS vi@ sel_i@(vi@ m, vi@ a, vi@ b) { return (a & m) | (b & ~m); }
 ALWAYS vf@ gather_f@(const f32a *p, vi@ at) { vf@ r; for (int l = 0; l < @; l++) r[l] = p[at[l]]; return r; }
 ALWAYS vi@ gather_i@(const i32a *p, vi@ at) { vi@ r; for (int l = 0; l < @; l++) r[l] = p[at[l]]; return r; }
-ALWAYS vf@ abs_f@(vf@ x) { return (vf@)((vi@)x & 0x7fffffff); }
+${lookup(width)}ALWAYS vf@ abs_f@(vf@ x) { return (vf@)((vi@)x & 0x7fffffff); }
 ALWAYS vf@ signed_f@(vf@ size, vf@ x) { return (vf@)((vi@)size | ((vi@)x & (-2147483647 - 1))); }
 ALWAYS vf@ sqrt_f@(vf@ x) { f32 t[@]; __builtin_memcpy(t, &x, ${bytes}); for (int l = 0; l < @; l++) t[l] = __builtin_sqrtf(t[l]); vf@ r; __builtin_memcpy(&r, t, ${bytes}); return r; }
 ALWAYS vf@ round_f@(vf@ x) {

@@ -4,6 +4,7 @@
  * accumulator each; where k is long, a part at a time, what is not finished lies in scratch meanwhile.
  */
 import { type ProductKernel, type Sum, usesOfStore } from "../kernels/kernel.ts";
+import { stretched } from "../kernels/stretches.ts";
 import type { Printed } from "../lanes/loop.ts";
 import { blocksOf, ceil, strideInPlace } from "../lanes/product.ts";
 import { packColumns, packRows } from "./pack.ts";
@@ -11,7 +12,8 @@ import type { ProductSchedule } from "./schedule.ts";
 import { add, type Code, divide, mul, rest } from "./text.ts";
 import { type LaneState, Printer } from "./values.ts";
 
-export function printProduct(kernel: ProductKernel, schedule: ProductSchedule, code: Code): Printed {
+export function printProduct(given: ProductKernel, schedule: ProductSchedule, code: Code): Printed {
+  const { kernel, along } = stretched(given, 1);
   const p = new Printer(kernel, code, schedule.width);
   const [, m, n, k] = kernel.axes;
   const { rows, columns, depth, pieces, tileRows, tileVectors, width } = schedule;
@@ -43,13 +45,13 @@ export function printProduct(kernel: ProductKernel, schedule: ProductSchedule, c
     if (!pieces) {
       p.block(`if (${group} != ${held})`, () => {
         code.set(held, group);
-        packColumns(kernel, p, { ...block, sums, part: undefined });
+        packColumns(kernel, p, { ...block, sums, part: undefined, along });
       });
       for (const sum of packed) packRows(kernel, p, { ...block, sum, part: undefined });
     }
     const body = (part: { k0: string; k1: string } | undefined) => {
       if (pieces && part) {
-        packColumns(kernel, p, { ...block, sums, part });
+        packColumns(kernel, p, { ...block, sums, part, along });
         for (const sum of packed) packRows(kernel, p, { ...block, sum, part: sum.axis === 3 ? part : undefined });
       }
       const unfinished = part && code.variable("f32a *", "unfinished", "P");

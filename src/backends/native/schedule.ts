@@ -1,5 +1,6 @@
 /** Schedules of products on a processor with vectors: as data, from the kernel's sizes and the machine's width. */
 import type { ProductKernel } from "../kernels/kernel.ts";
+import { LONG } from "../kernels/stretches.ts";
 import { type Blocks, ceil, depthOf } from "../lanes/product.ts";
 
 /** A processor as the printer sees it. */
@@ -57,6 +58,6 @@ export function productSchedule(kernel: ProductKernel, machine: Machine): Produc
   const halved = (size: number, by: number) => ceil(Math.ceil(size / 2), by);
   while (units() < 8 && columns > tileColumns && columns > 64) columns = halved(columns, tileColumns);
   while (units() < 8 && rows > tileRows && rows > 12) rows = halved(rows, tileRows);
-  const even = ceil(Math.ceil(k / Math.ceil(k / DEPTH)), machine.lanes);
+  const even = ceil(Math.ceil(k / Math.ceil(k / DEPTH)), pieces ? LONG : machine.lanes);
   return { width: tile.width, tileRows, tileVectors: tile.vectors, rows, columns, depth: k <= DEPTH ? k : even, pieces };
 }

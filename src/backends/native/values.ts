@@ -11,6 +11,11 @@ export interface LaneState extends Lanes {
   readonly at: string;
 }
 
+/** So many different elements at most are loaded one by one for all lanes. */
+const FEW = 4;
+/** Numbers of 4 bits. */
+const TABLE = 16;
+
 export class Printer extends LanePrinter<LaneState, string, Code> {
   constructor(kernel: LoopLanguage, code: Code, width: number) {
     super(kernel, code, width, width, { axis: -1, at: "", offset: 0, valid: width });
@@ -79,35 +84,6 @@ export class Printer extends LanePrinter<LaneState, string, Code> {
         return rest(this.scalarIndex(a.of, lane), a.by);
     }
   }
-  private moves(a: Atom): boolean {
-    if (a.kind === "axis") return a.axis === this.lanes.axis;
-    if (a.kind === "value") return this.varies(a.value);
-    return a.of.terms.some((t) => this.moves(t.atom));
-  }
-  /** Stride along the lanes, in elements; `undefined` where the lanes' addresses are unrelated. */
-  laneStride(index: Index): number | undefined {
-    if (this.lanes.axis < 0) return 0;
-    let stride = 0;
-    for (const { factor, atom: a } of index.terms) {
-      if (!this.moves(a)) continue;
-      if (a.kind === "axis") stride += factor;
-      else if (a.kind === "value" || !this.inOneBlock(a.of, a.by)) return undefined;
-      else if (a.kind === "mod") stride += factor;
-    }
-    return stride;
-  }
-  /** Whether all lanes of a vector have the same quotient, and remainders one after the other: vectors begin at multiples of the width. */
-  private inOneBlock(of: Index, by: number): boolean {
-    const even = (n: number) => n % this.width === 0;
-    return (
-      even(by) &&
-      even(of.base) &&
-      of.terms.every(({ factor, atom: a }) =>
-        a.kind === "axis" && a.axis === this.lanes.axis ? factor === 1 : !this.moves(a) && even(factor),
-      )
-    );
-  }
-
   private vectorIndex(index: Index): string {
     const still = this.scalarIndex({ base: index.base, terms: index.terms.filter((t) => !this.moves(t.atom)) });
     const moving = index.terms.filter((t) => this.moves(t.atom));
@@ -149,6 +125,26 @@ export class Printer extends LanePrinter<LaneState, string, Code> {
     return `splat_${letterOf(this.kernel.operands[operand].dtype)}${this.width}(${this.element(operand, at)})`;
   }
 
+  /** Few elements, each in some of the lanes. */
+  private spread(operand: number, at: string, steps: readonly number[]): string {
+    const { dtype } = this.kernel.operands[operand];
+    const first = this.code.let("ix", "at", at);
+    const names = new Map(
+      [...new Set(steps)].map((s) => [
+        s,
+        this.code.let(dtype === "f32" ? "f32" : "i32", "x", this.element(operand, add(first, String(s)))),
+      ]),
+    );
+    return `(${vectorType(dtype, this.width)}){${steps.map((s) => names.get(s)).join(", ")}}`;
+  }
+  /** Whether a place in a table that fits registers is what a load looks up. */
+  private looksUp(operand: number, { base, terms }: Index): boolean {
+    const { dtype, count } = this.kernel.operands[operand];
+    const [term] = terms;
+    const plain = base === 0 && terms.length === 1 && term.factor === 1 && term.atom.kind === "value" && term.atom.high < TABLE;
+    return plain && dtype === "f32" && count === TABLE && this.width >= TABLE / 2;
+  }
+
   private load(operand: number, index: Index, guard: number | undefined): string {
     const letter = letterOf(this.kernel.operands[operand].dtype);
     const type = vectorType(this.kernel.operands[operand].dtype, this.width);
@@ -160,6 +156,9 @@ export class Printer extends LanePrinter<LaneState, string, Code> {
     const plain = () => {
       if (stride === 0) return this.splat(operand, this.scalarIndex(index));
       if (stride === 1) return this.vector(operand, this.scalarIndex(index));
+      const steps = this.steps(index);
+      if (steps && new Set(steps).size <= FEW) return this.spread(operand, this.scalarIndex(index), steps);
+      if (this.looksUp(operand, index)) return `lookup${this.width}(${this.pointer(operand)}, ${this.vectorIndex(index)})`;
       // lanes without an element read the first of all
       return gather(this.whole ? undefined : this.inside());
     };

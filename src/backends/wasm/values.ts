@@ -8,8 +8,6 @@ import { type LaneState, NO_LANES, without } from "./indices.ts";
 import { lanesOf, offsetText, pairLoad, plainLoad, splatLoad, storeLanes } from "./lanes.ts";
 import { add, type Code, divU, firstLanes, get, i32, mul, remU, splatF, splatI } from "./text.ts";
 
-const LANES: readonly number[] = [0, 1, 2, 3];
-
 export class Printer extends LanePrinter<LaneState, "v128", Code> {
   /** Byte addresses without the lane's part: key to local. */
   private bases = new Map<string, string>();
@@ -174,42 +172,6 @@ export class Printer extends LanePrinter<LaneState, "v128", Code> {
         return remU(this.scalarIndex(atom.of, lane), atom.by);
     }
   }
-  /** Whether an atom differs from lane to lane. */
-  private moves(atom: Atom): boolean {
-    if (atom.kind === "axis") return atom.axis === this.lanes.axis;
-    if (atom.kind === "value") return this.varies(atom.value);
-    return atom.of.terms.some((t) => this.moves(t.atom));
-  }
-  /** What lies between lane 0 of an index and each lane, where that does not depend on where the vector begins; else `undefined`. */
-  private steps(index: Index): readonly number[] | undefined {
-    const out = [0, 0, 0, 0];
-    for (const { factor, atom } of index.terms) {
-      if (this.lanes.axis < 0 || !this.moves(atom)) continue;
-      const own = this.atomSteps(atom);
-      if (!own) return undefined;
-      for (const l of LANES) out[l] += factor * own[l];
-    }
-    return out;
-  }
-  /** Vectors begin at multiples of four: quotients and remainders by a divisor or a multiple of four follow the same pattern in each. */
-  private atomSteps(atom: Atom): readonly number[] | undefined {
-    if (atom.kind === "axis") return LANES;
-    if (atom.kind === "value") return undefined;
-    const { of, by } = atom;
-    const unit = by % 4 === 0 ? 4 : by;
-    const even = (n: number) => n % unit === 0;
-    const fits = of.terms.every(({ factor, atom: inner }) =>
-      inner.kind === "axis" && inner.axis === this.lanes.axis ? factor === 1 : !this.moves(inner) && even(factor),
-    );
-    if (4 % unit !== 0 || !even(of.base) || !fits) return undefined;
-    return LANES.map((l) => (atom.kind === "div" ? Math.floor(l / by) : l % by));
-  }
-  /** Stride along the lanes, in elements; `undefined` where the lanes' addresses are unrelated. */
-  private laneStride(index: Index): number | undefined {
-    const steps = this.steps(index);
-    return steps && LANES.every((l) => steps[l] === l * steps[1]) ? steps[1] : undefined;
-  }
-
   private vectorIndex(index: Index): string {
     const steps = this.steps(index);
     const splat = (e: string) => `(i32x4.splat ${e})`;
