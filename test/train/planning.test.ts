@@ -1,10 +1,16 @@
 /** How much is compiled while a plan is looked for that fits a budget: counted, not timed. */
 import { describe, expect, test } from "@jest/globals";
 import type { TargetOptions } from "../../src/backends/backend.ts";
+import { outlook } from "../../src/backends/compile.ts";
+import { SharedKernels } from "../../src/backends/kernels/shared.ts";
+import { Builder } from "../../src/ir/build.ts";
+import type { Graph } from "../../src/ir/graph.ts";
 import { FINER } from "../../src/ir/passes/chunk.ts";
+import type { Compiled } from "../../src/ir/pipeline.ts";
 import { backendEngine } from "../../src/train/engine/backend.ts";
 import { memoryOf } from "../../src/train/engine/budget.ts";
 import type { Built, EntryPoint } from "../../src/train/engine/engine.ts";
+import { type Fitted, type Fitting, fit, Unmet } from "../../src/train/engine/fit.ts";
 import { inParts } from "../../src/train/engine/parts.ts";
 import type { LaidTrain } from "../../src/train/stages/train.ts";
 import { TINY, trainingStep } from "../support/transformer.ts";
@@ -119,5 +125,40 @@ describe("a plan for a budget", () => {
     );
     expect(made.batch).toBe(2);
     expect(seen).toEqual([4, 2]);
+  });
+
+  test("is refused with the smallest that is met, also where what repeats most takes more beside its activations", async () => {
+    const b = new Builder({ path: "fake" });
+    const rows = { lhsContract: [1], rhsContract: [0] };
+    const step = (size: number, table: number): Compiled => {
+      const product = b.dot(b.sliceAxis(b.param("w", [512, 64]), 0, 0, size), b.input("x", { dtype: "f32", shape: [64, 64] }), rows);
+      const numbers = b.table(
+        Array.from({ length: table }, (_, i) => Math.sin(i)),
+        [table],
+      );
+      const beside = b.reduce("sum", b.mul(numbers, b.broadcastTo(b.input("s", { dtype: "f32", shape: [1] }), [table])), [0]);
+      const node = b.add(b.reduce("sum", b.unary("exp", b.sub(product, b.reduce("max", product, [1], true))), [0, 1]), beside);
+      const graph: Graph = { results: [{ role: "output", name: "y", node }] };
+      const at = size === 512 ? 0 : 1;
+      const recompute = {
+        step: at,
+        usual: 0,
+        corners: [0, 1],
+        borders: 1,
+        kept: (i: number) => [131_072, 16_384][i],
+        seconds: 1,
+        added: at,
+      };
+      return { graph, recompute, notes: [], rounded: [] } as unknown as Compiled;
+    };
+    const steps = [step(512, 4), step(64, 20_000)];
+    const shared = new SharedKernels();
+    const peaks = { bytes: (i: number) => outlook(steps[i].graph, target, shared).bytes, compiled: (i: number) => steps[i] };
+    const entry = { name: "step", differentiated: true, usual: { name: "step", ...steps[0] }, peaks } as unknown as Fitting;
+    const refused = await fit([entry], target, 1000, shared);
+    const smallest = await (refused as Unmet).smallest();
+    const met = (await fit([entry], target, smallest, shared)) as Fitted;
+    expect(memoryOf(met.planned.program).total).toBe(smallest);
+    expect(await fit([entry], target, smallest - 65_536, shared)).toBeInstanceOf(Unmet);
   });
 });

@@ -56,30 +56,28 @@ export interface Fitted {
   readonly planned: CompiledProgram;
 }
 
+/** Each entry with the step whose peak is least. */
+function leastOf(entries: readonly Fitting[]): Fitted["lowered"] {
+  return entries.map(({ name, usual, peaks }) => {
+    if (!usual.recompute) return usual;
+    const [first, ...others] = feasible(usual.recompute);
+    const step = others.reduce((best, other) => (peaks.bytes(other) < peaks.bytes(best) ? other : best), first);
+    return step === usual.recompute.step ? usual : { name, ...peaks.compiled(step) };
+  });
+}
+
 /** What does not fit. */
 export class Unmet {
-  private known: number | undefined;
+  private known: Promise<number> | undefined;
   constructor(
     /** The plan without a budget, of what was compiled. */
     readonly usual: Fitted,
-    private readonly entries: readonly Fitting[],
-    private readonly plan: (lowered: Fitted["lowered"]) => Promise<CompiledProgram>,
-    /** Bytes that memory comes in. */
-    private readonly unit: number,
+    private readonly least: () => Promise<Fitted>,
   ) {}
 
   /** The smallest budget that could be met. */
-  async smallest(): Promise<number> {
-    if (this.known === undefined) {
-      const usual = this.entries.map((e) => e.usual);
-      const { total, arenas, spare } = memoryOf((await this.plan(usual)).program);
-      const least = this.entries.map((e) => {
-        const { recompute } = e.usual;
-        return Math.min(...(recompute ? feasible(recompute).map((step) => e.peaks.bytes(step)) : [e.peaks.usualBytes]));
-      });
-      const needed = total - spare - arenas.activations + Math.max(...least);
-      this.known = Math.ceil(needed / this.unit) * this.unit;
-    }
+  smallest(): Promise<number> {
+    this.known ??= this.least().then(({ planned }) => memoryOf(planned.program).total);
     return this.known;
   }
 }
@@ -188,13 +186,28 @@ export async function fit(
     const { total, arenas, spare } = memoryOf(program);
     return budget - (total - spare - arenas.activations);
   };
+  /** What other steps may need less of. */
+  const loose = ({ planned: { program } }: Fitted): number => {
+    const { arenas, spare } = memoryOf(program);
+    return arenas.streamed + arenas.scratch - spare + arenas.constants + arenas.measures;
+  };
+  const least = async (): Promise<Fitted> => {
+    const lowered = leastOf(entries);
+    return { lowered, planned: await plan(lowered) };
+  };
+  /** The smallest budget that is named is one that is met: so the least plan is made before one is refused, unless it is out of reach. */
+  const last = async (usual: Fitted, reach: number): Promise<Fitted | Unmet> => {
+    const inReach = entries.every((e) => !e.usual.recompute || feasible(e.usual.recompute).some((step) => e.peaks.bytes(step) <= reach));
+    const made = inReach ? await least() : undefined;
+    return made && memoryOf(made.planned.program).total <= budget ? made : new Unmet(usual, made ? async () => made : least);
+  };
   const searched = entries.filter((e) => e.differentiated);
   const none = ({ usual: { recompute }, peaks }: Fitting, room: number): boolean =>
     recompute !== undefined && !roomy(peaks, recompute, room) && !feasible(recompute).some((step) => peaks.bytes(step) <= room);
   if (doubtful && searched.length > 0 && searched.length < entries.length) {
     const alone = await planned(searched);
     const room = roomIn(alone);
-    if (searched.some((entry) => none(entry, room))) return new Unmet(alone, entries, plan, unit);
+    if (searched.some((entry) => none(entry, room + loose(alone)))) return new Unmet(alone, least);
   }
   const first = await planned(entries);
   if (memoryOf(first.planned.program).total <= budget) return first;
@@ -204,7 +217,7 @@ export async function fit(
     const lowered: Fitted["lowered"][number][] = [];
     for (const { peaks, usual } of entries) {
       const step = usual.recompute && firstWithin(peaks, usual.recompute, allowed);
-      if (usual.recompute && step === undefined) return new Unmet(first, entries, plan, unit);
+      if (usual.recompute && step === undefined) return last(first, roomIn(first) + loose(first));
       if (step !== undefined) most = Math.max(most, peaks.bytes(step));
       lowered.push(step === undefined || step === usual.recompute?.step ? usual : { name: usual.name, ...peaks.compiled(step) });
     }
@@ -214,7 +227,7 @@ export async function fit(
     // what lies beside is as large as it turned out: a step that was one too few is not taken again
     allowed = Math.min(allowed - 1, budget - (total - spare - most));
   }
-  return new Unmet(first, entries, plan, unit);
+  return last(first, roomIn(first) + loose(first));
 }
 
 type Scale = NonNullable<Compiled["recompute"]>;
