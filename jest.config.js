@@ -17,6 +17,7 @@ export default {
   },
   // one file rather than some seven hundred modules
   moduleNameMapper: { "^chevrotain$": "<rootDir>/node_modules/chevrotain/lib/chevrotain.mjs" },
+  testSequencer: "<rootDir>/test/support/sequencer.js",
   globalSetup: "<rootDir>/test/support/setup.js",
   reporters: ["default", "<rootDir>/test/support/torch-reporter.js"],
   maxWorkers: 2,
