@@ -46,17 +46,25 @@ export function hostScalars(entry: Entry, given: Readonly<Record<string, Values 
 
 /**
  * Computes a host step. `values`: one an operand, with its place, and only looked at; gives one array a result, in the result's storage type. Rows that need
- * no f64 compute on the values as they lie there.
+ * no f64 compute on the values as they lie there, into `places` (of the results), if there are any: what is given is then those.
  */
-export function runHostStep(step: HostStep, operands: readonly { placed: Placed; values: Values }[], results: readonly Placed[]): Values[] {
+export function runHostStep(
+  step: HostStep,
+  operands: readonly { placed: Placed; values: Values }[],
+  results: readonly Placed[],
+  places?: readonly Values[],
+): Values[] {
   const { direct } = row(step.host);
   if (direct !== undefined)
-    return results.map(() =>
+    return results.map(({ bytes }, i) => {
+      const into = (places?.[i] as Int32Array | undefined) ?? new Int32Array(bytes / 4);
       direct(
         operands.map((o) => o.values),
         step.attrs as Node["attrs"],
-      ),
-    );
+        into,
+      );
+      return into;
+    });
   const inputs = operands.map(({ placed, values }) => tensor(placed.dtype, placed.shape, Float64Array.from(values)));
   return results.map((result) => {
     const node: Node = {

@@ -165,8 +165,8 @@ export interface Columns<A = Attrs> {
   readonly inStep?: (b: Builder, node: Node) => Node;
   /** Operands of whose row-major elements a run of the result's needs but the same run, in proportion, in whole blocks and words; others it needs whole. */
   readonly runs?: readonly number[];
-  /** Host rows: the same on values as devices keep them, where nothing needs them in f64. */
-  direct?(inputs: readonly (Float32Array | Int32Array)[], attrs: A): Int32Array;
+  /** Host rows: the same on values as devices keep them, where nothing needs them in f64; `into`: where the result goes. */
+  direct?(inputs: readonly (Float32Array | Int32Array)[], attrs: A, into: Int32Array): void;
   /** The operand that the result equals but for a part: what is computed lies over it. */
   readonly over?: number;
   /** Its operands are a packed form of its value: they are what is kept, and kernels compute the value where they read it. */

@@ -65,22 +65,27 @@ function nearestOf(levels: ArrayLike<number>): (x: number) => number {
   };
 }
 
-function codesOf(x: ArrayLike<number>, scale: ArrayLike<number>, levels: ArrayLike<number>, block: number): Int32Array {
+function codesOf(x: ArrayLike<number>, scale: ArrayLike<number>, levels: ArrayLike<number>, block: number, words: Int32Array): void {
   const bits = codeBits(levels.length);
-  const words = new Int32Array(wordsFor(x.length, bits));
   const nearest = nearestOf(levels);
+  let [word, shift, next] = [0, 0, 0];
   for (let b = 0; b * block < x.length; b++) {
     const over = scale[b];
     const end = Math.min(x.length, (b + 1) * block);
-    for (let i = b * block, at = i * bits; i < end; i++, at += bits) {
-      words[Math.floor(at / 32)] |= nearest(over === 0 ? 0 : x[i] / over) << (at & 31);
+    for (let i = b * block; i < end; i++) {
+      word |= nearest(over === 0 ? 0 : x[i] / over) << shift;
+      shift += bits;
+      if (shift < 32) continue;
+      words[next++] = word;
+      word = shift = 0;
     }
   }
-  return words;
+  if (shift > 0) words[next] = word;
 }
 
 export function quantise(x: Tensor, scale: Tensor, levels: Tensor, block: number): Tensor {
-  const words = codesOf(x.data, scale.data, levels.data, block);
+  const words = new Int32Array(wordsFor(x.data.length, codeBits(levels.data.length)));
+  codesOf(x.data, scale.data, levels.data, block, words);
   return tensor("i32", [words.length], Float64Array.from(words));
 }
 
@@ -102,7 +107,7 @@ export const packing: { readonly [K in Extract<HostName, "quantise" | "narrow">]
     },
     eval: ([x, scale, levels], attrs) => quantise(x, scale, levels, attrs.block),
     runs: [0, 1],
-    direct: ([x, scale, levels], attrs) => codesOf(x, scale, levels, attrs.block),
+    direct: ([x, scale, levels], attrs, into) => codesOf(x, scale, levels, attrs.block, into),
     vjp: "refused",
     examples: [
       {
@@ -128,11 +133,10 @@ export const packing: { readonly [K in Extract<HostName, "quantise" | "narrow">]
       return tensor("i32", [words.length], Float64Array.from(words));
     },
     runs: [0],
-    direct: ([x], attrs) => {
+    direct: ([x], attrs, into) => {
       if (!(x instanceof Float32Array) || !isHalfFormat(attrs.format)) throw new Bug("narrow is for f32, and a format of 16 bits");
-      const words = new Int32Array(wordsFor(x.length, 16));
-      narrowWords(attrs.format, x, new Uint16Array(words.buffer, 0, x.length));
-      return words;
+      into[into.length - 1] = 0; // whose upper half may have no number
+      narrowWords(attrs.format, x, new Uint16Array(into.buffer, into.byteOffset, x.length));
     },
     vjp: "refused",
     examples: (["f16", "bf16"] as const).map((format) => ({

@@ -271,8 +271,9 @@ export class WasmSession implements Session {
   private host(step: HostStep): void {
     const operands = step.operands.map((t) => ({ placed: this.program.tensors[t], values: this.view(this.program.tensors[t]) }));
     const results = step.results.map((t) => this.program.tensors[t]);
-    runHostStep(step, operands, results).forEach((values, i) => {
-      this.put(results[i], values);
+    const places = results.map((placed) => this.view(placed));
+    runHostStep(step, operands, results, places).forEach((values, i) => {
+      if (values !== places[i]) this.put(results[i], values);
     });
   }
 
