@@ -188,6 +188,6 @@ export function outlook(
   const backend = backendOf(options);
   const { graphs } = hoist([leavesOnce(graph)]);
   const lowered = { name: "", ...loweredOnce(graphs[0], backend.limits(options), shared) };
-  const { arenas, entries } = plan([lowered], backend.placing(options));
-  return { bytes: peakBytes(arenas.filter((a) => a.name === "activations")), kernels: entries[0].steps.length };
+  const { arenas, entries } = plan([lowered], { ...backend.placing(options), outline: true });
+  return { bytes: peakBytes(arenas.filter((a) => a.name === "activations")), kernels: entries[0].kernels };
 }

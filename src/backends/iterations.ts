@@ -212,6 +212,12 @@ const missing = (n: Node): never => {
   throw new Bug(`${n.op} of ${n.origin.path} has no place in its iteration`);
 };
 
+/** How many kernels `unfold` gives. */
+export function unfolded({ loop, starts, bodies }: Iterations): number {
+  const each = bodies.map(({ steps }) => steps.reduce((sum, s) => sum + ("kernel" in s ? 1 : unfolded(s)), 0));
+  return loop.iterations.reduce((sum, { body }) => sum + each[body], starts.length);
+}
+
 /** All kernels of a loop, iteration by iteration. `outer` gives what the loop's own ranges are. */
 export function* unfold(iterations: Iterations, outer: (r: Range) => Range = (r) => r): Generator<IterationKernel> {
   const { loop, starts, carried, given, exported, room, bodies } = iterations;

@@ -16,6 +16,8 @@ export interface PlanOptions {
   readonly page: number;
   /** Frozen parameters that stay in their files: see `stream.ts`. */
   readonly stream?: ReadonlySet<string>;
+  /** Iterations of loops are counted, not written out. */
+  readonly outline?: boolean;
 }
 
 /** A kernel and the places of its operands: tensors of the program, or ranges within an iteration of a loop. */

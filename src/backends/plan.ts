@@ -7,7 +7,7 @@
 import type { Arena, ArenaName, Placed, StorageType } from "../ground/program.ts";
 import { Bug, Limit, type Node, type Result, sizes } from "../ir/graph.ts";
 import { attrsOf, rowOf } from "../ir/ops/index.ts";
-import { Inner, type Range, unfold } from "./iterations.ts";
+import { Inner, type Range, unfold, unfolded } from "./iterations.ts";
 import { isTable } from "./kernels/emit.ts";
 import { isLeaf } from "./kernels/roots.ts";
 import { isDerived } from "./load.ts";
@@ -40,6 +40,8 @@ export type PlannedStep = PlannedKernel | PlannedHost;
 interface PlannedEntry {
   readonly name: string;
   readonly steps: readonly PlannedStep[];
+  /** How many there are, also those that are not written out. */
+  readonly kernels: number;
   readonly inputs: ReadonlyMap<string, number>;
   readonly outputs: ReadonlyMap<string, number>;
 }
@@ -188,6 +190,7 @@ export function plan(inputs: readonly PlanInput[], options: PlanOptions, counted
     io = Math.max(io, ioSpace.end);
 
     const planned: PlannedStep[] = [];
+    let more = 0;
     const tensorOf = (n: Node): number => where.get(n) ?? leaf(n);
     const same = (a: number, b: number) => sameRange(tensors[a], tensors[b]);
     for (const s of steps) {
@@ -197,7 +200,12 @@ export function plan(inputs: readonly PlanInput[], options: PlanOptions, counted
         const { offset, bytes } = rooms.get(s)!;
         const room: Range = { arena: "activations", offset, bytes, dtype: "f32", shape: [bytes / 4] };
         const home = { has: (n: Node) => where.has(n) || isLeaf(n), rangeOf: (n: Node) => absolute(tensorOf(n)) };
-        for (const k of unfold(inner.iterations(s, home, room)))
+        const iterations = inner.iterations(s, home, room);
+        if (options.outline) {
+          more += unfolded(iterations);
+          continue;
+        }
+        for (const k of unfold(iterations))
           planned.push({
             ...k,
             part: part ?? k.part,
@@ -222,7 +230,7 @@ export function plan(inputs: readonly PlanInput[], options: PlanOptions, counted
     }
     for (const c of copies)
       planned.push({ ...copyStep(tensorOf(c.from), c.to, bytesOf(c.from), c.from.type.dtype, c.label), part: partOf(c.from) });
-    return { name: entry.name, steps: planned, inputs: ins, outputs: outs };
+    return { name: entry.name, steps: planned, kernels: planned.length + more, inputs: ins, outputs: outs };
   });
   spaceOf("io").end = io;
   spaceOf("activations").end = activations;

@@ -1,6 +1,6 @@
 /** Loops over slices on a device: a body of kernels for all iterations, its parts read and written where they lie. */
 import { afterAll, beforeAll, describe, expect, test } from "@jest/globals";
-import { compileProgram } from "../../src/backends/compile.ts";
+import { compileProgram, outlook } from "../../src/backends/compile.ts";
 import { Builder } from "../../src/ir/build.ts";
 import { type Body, type Graph, type Node, order } from "../../src/ir/graph.ts";
 import { parse } from "../../src/ir/parse.ts";
@@ -155,6 +155,11 @@ test("a training step in slices: logits and scores in loops, some within others"
   const passes = pipeline.filter((p) => p.name !== "scalars");
   const cut = compileGraph(graph, { options: { slice: 1500 }, passes }).graph;
   expect(cut.results.some(({ node }) => order([node]).some((n) => n.loop))).toBe(true);
+  // what a search for a plan looks at counts iterations without writing them out
+  const target = { target: "wasm", arithmetic: "plain", workers: 2 } as const;
+  const { program } = await compileProgram([{ name: "main", graph: cut }], target, true);
+  const { pages } = program.arenas.find((a) => a.name === "activations")!;
+  expect(outlook(cut, target)).toEqual({ bytes: pages.reduce((p, q) => p + q), kernels: program.entries[0].steps.length });
   const g = suppliesFor(graph) as Given;
   const meant = meaning(cut, g);
   const seen = await runWasm(cut, g, { workers: 2 });
