@@ -105,6 +105,19 @@ describe("a plan for a budget", () => {
     ]);
   });
 
+  test("looks for a part where the whole repeats more than a run of a part takes, not where it repeats next to nothing", async () => {
+    const laid = { stage: { batch: 2, accumulate: 1 }, batch: 2, accumulate: 1 } as unknown as LaidTrain;
+    const rows = async (added: number) =>
+      (
+        await inParts(
+          laid,
+          { recomputed: { step: added }, seconds: { step: 2 * (1 + added) }, notes: [] } as unknown as Built,
+          async ({ batch = 2, accumulate = 1 }) => ({ ...laid, batch, accumulate }),
+          async () => ({ notes: [], recomputed: { gradients: 0 }, seconds: { gradients: 1.01 } }) as unknown as Built,
+        )
+      ).batch;
+    expect([await rows(0.05), await rows(0.005)]).toEqual([1, 2]);
+  });
   test("builds no smaller part than one that takes longer even with nothing repeated", async () => {
     const laid = { stage: { batch: 8, accumulate: 1 }, batch: 8, accumulate: 1 } as unknown as LaidTrain;
     const seen: number[] = [];

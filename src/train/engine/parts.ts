@@ -28,7 +28,7 @@ const HALVINGS = 3;
 const FEW_BITS = 4.5;
 
 /** Work repeated from which on parts of the batch may be cheaper. */
-const DEAR = 0.1;
+const DEAR = 0.03;
 /** Whether parts of the batch may serve a budget better than what was built. */
 const mayBeParted = ({ smallest, recomputed }: Built): boolean =>
   smallest !== undefined || Object.values(recomputed).some((added) => added > DEAR);
