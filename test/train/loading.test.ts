@@ -13,6 +13,8 @@ async function told(count: number): Promise<RunEvent[]> {
   const values = { count: () => count, weights: () => weights } as unknown as ValueStore;
   const write = async (_kind: string, _name: string, data: Weights) => {
     for (let at = 0; at < count; at += count / 64) await data.fill({ length: count / 64 } as Float32Array, at);
+    // pieces that begin before the end of the one before
+    for (let i = 0; i < 8; i++) await data.fill({ length: count / 64 } as Float32Array, count - count / 64 - i);
   };
   const program = { params: { a: 0, b: 1, c: 2 }, tensors: [0, 1, 2].map(() => ({ arena: "frozen" })) } as unknown as Program;
   await loadParams({ write } as unknown as Session, program, {
@@ -29,6 +31,7 @@ test("a large model's loading is told about twenty times, a small one's not at a
   const events = await told(1 << 25);
   expect(events.length).toBeGreaterThan(15);
   expect(events.length).toBeLessThanOrEqual(20);
+  expect((events.at(-1) as { parameters?: number }).parameters).toBeLessThanOrEqual(1 << 26);
   expect(events[0]).toEqual({ event: "loading", stage: "train", parameters: expect.any(Number), of: 1 << 26 });
 });
 

@@ -61,16 +61,22 @@ function unchanged(weights: Weights, name: string, values: ValueStore): Weights 
   };
 }
 
+/** Numbers that are read a second time, since a last piece begins before the end of the one before, count once. */
 function counted(weights: Weights, passed: (count: number) => void): Weights {
+  let reached = 0;
+  const upTo = (end: number) => {
+    if (end > reached) passed(end - reached);
+    reached = Math.max(reached, end);
+  };
   return {
     length: weights.length,
     fill: async (into, at) => {
       await weights.fill(into, at);
-      passed(into.length);
+      upTo(at + into.length);
     },
     fillWords: async (into, at, format) => {
       await weights.fillWords(into, at, format);
-      passed(into.length);
+      upTo(at + into.length);
     },
   };
 }
