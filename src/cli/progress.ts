@@ -59,20 +59,19 @@ const loadingText = (e: LoadingEvent): string => `loading ${grouped(e.parameters
 
 /** Lines of a table of a profile. */
 const DEAREST = 12;
-/** Of an entry that takes less of the whole time only the sum is shown. */
+/** Entries that take less of the whole time are one line together: weights that are packed at loading have one each. */
 const SMALL = 0.05;
 
 /** Where the time of an entry goes: parts of a step, then the dearest sites and kernels. */
-function profileText({ entry, runs, milliseconds, ...tables }: EntryProfile, wanted: boolean): string {
-  const ms = (x: number) => x.toFixed(x < 10 ? 2 : 1);
+function profileText({ entry, runs, milliseconds, ...tables }: EntryProfile): string {
   const rows = Object.entries(tables).flatMap(([of, all]) => [
     [of, "ms", "share", "kernels"],
     ...all.slice(0, DEAREST).map((row) => [`  ${row.name}`, ms(row.milliseconds), `${(100 * row.share).toFixed(1)} %`, short(row.runs)]),
     ...(all.length > DEAREST ? [[`  and ${all.length - DEAREST} others`]] : []),
   ]);
-  const head = `${entry}: ${ms(milliseconds)} ms a run, mean of ${grouped(runs)}`;
-  return wanted ? `${head}\n${table(rows, "  ").trimEnd()}` : head;
+  return `${entry}: ${ms(milliseconds)} ms a run, mean of ${grouped(runs)}\n${table(rows, "  ").trimEnd()}`;
 }
+const ms = (x: number): string => x.toFixed(x < 10 ? 2 : 1);
 
 /** What happens apart from steps. `undefined`: nothing to say. */
 function sentence(event: RunEvent, color: boolean): string | undefined {
@@ -106,9 +105,12 @@ function sentence(event: RunEvent, color: boolean): string | undefined {
     case "merged":
       return `  merged ${event.of} into ${event.to}: ${grouped(event.folded)} parameters changed${event.at === null ? "" : `, largest difference ${event.difference.toExponential(1)}${event.at === "" ? "" : ` (${event.at})`}`}`;
     case "profile": {
-      const all = event.entries.reduce((sum, e) => sum + e.runs * e.milliseconds, 0);
-      const texts = event.entries.map((e) => profileText(e, e.runs * e.milliseconds >= SMALL * all));
-      return [...texts, `saved the trace in ${event.file}`].join("\n");
+      const took = (entries: readonly EntryProfile[]) => entries.reduce((sum, e) => sum + e.runs * e.milliseconds, 0);
+      const all = took(event.entries);
+      const large = event.entries.filter((e) => took([e]) >= SMALL * all);
+      const small = event.entries.filter((e) => !large.includes(e));
+      const rest = small.length > 0 ? [`${grouped(small.length)} others: ${ms(took(small))} ms in all`] : [];
+      return [...large.map(profileText), ...rest, `saved the trace in ${event.file}`].join("\n");
     }
     case "note":
       return `  ${event.message}`;

@@ -1,5 +1,7 @@
 /** `--profile`: where the time of a run goes, as tables and as a trace. */
 import { expect, test } from "@jest/globals";
+import type { Io } from "../../src/cli/io.ts";
+import { display } from "../../src/cli/progress.ts";
 import type { Span } from "../../src/runtime/wasm/spans.ts";
 import { Profile } from "../../src/train/engine/profile.ts";
 import { peftc, place } from "./support.ts";
@@ -48,6 +50,19 @@ test("an entry that ran once is shown", () => {
   profile.take("load", [span(0, 5, 8)]);
   profile.take("empty", []);
   expect(profile.entries().map((e) => [e.entry, e.runs, e.milliseconds])).toEqual([["load", 1, 3]]);
+});
+
+test("entries that take next to nothing are one line together", () => {
+  const profile = new Profile();
+  profile.take("step", [span(0, 0, 1000)]);
+  for (let i = 0; i < 40; i++) profile.take(`load.${i}`, [span(0, 0, 1)]);
+  const texts: string[] = [];
+  const io = { out: (t: string) => void texts.push(t), err: (t: string) => void texts.push(t), terminal: false, color: false };
+  display(io as unknown as Io, false).listen({ event: "profile", entries: profile.entries(), file: "p.json" });
+  const text = texts.join("");
+  expect(text).toContain("step: 1000.0 ms a run, mean of 1");
+  expect(text).toContain("40 others: 40.0 ms in all");
+  expect(text).not.toContain("load");
 });
 
 test("train --profile: parts of the step, the trace in a file; the adapter's bits are those of a run that nobody watches", async () => {
