@@ -18,6 +18,17 @@ const train = (fields: string): string => `train {
 }`;
 
 describe("fields of stages", () => {
+  test("an option given the right idea in the wrong place says where it goes", () => {
+    const notes = (optimizer: string, more = "") =>
+      compileText(`import { adamw, cosine } from "std/training"\n${HEAD}${more}${train(`steps = 2\n  optimizer = ${optimizer}`)}`)
+        .problems.filter((p) => p.code === "P0206")
+        .map((p) => p.notes?.join());
+    expect(notes("adamw(lr: cosine(warmup: 0.1))")).toEqual([expect.stringContaining("`schedule = …` takes such a function")]);
+    expect(notes('adamw(lr: "1e-3")')).toEqual(["without quotes it is a number: 1e-3"]);
+    const act = `method Act(act: fn) on GPT2LMHeadModel { }\nattach a = Act(act: "gelu") to m\n`;
+    expect(notes("adamw(lr: 1e-3)", act)).toEqual(["without quotes it is what is called so: `gelu`, defined or imported in this file"]);
+  });
+
   test("every wrong field of a stage is told at once, inner ones too", () => {
     expect(
       problems(

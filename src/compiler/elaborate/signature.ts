@@ -223,9 +223,26 @@ export function parameterShape(field: ast.Field, scope: Scope, evaluator: Evalua
   return { dtype: field.type.name.text as DType, shape };
 }
 
+/** What was probably meant by a value of another kind. */
+function instead(v: Value, type: ast.TypeRef): string[] | undefined {
+  const number = type.kind === "NamedType" && !type.dims && (type.name.text === "float" || type.name.text === "int");
+  if (number && (v instanceof Closure || v instanceof Builtin))
+    return [
+      "what changes from step to step is a field of the stage: `schedule = …` takes such a function, and multiplies the rate by what it gives",
+    ];
+  if (typeof v !== "string") return undefined;
+  if (number && v.trim() !== "" && !Number.isNaN(Number(v))) return [`without quotes it is a number: ${v.trim()}`];
+  if (type.kind === "FnType" && /^[A-Za-z_]\w*$/.test(v))
+    return [`without quotes it is what is called so: \`${v}\`, defined or imported in this file`];
+  return undefined;
+}
+
 /** Checks a static argument against its declared type. */
 export function coerceStatic(v: Value, type: ast.TypeRef, scope: Scope, span: Span, what: string, evaluator: Evaluator): Value {
-  const wrong = (): never => fail("P0206", span, `${what} must be ${showType(type)}, this is ${describe(v)}`);
+  const wrong = (): never => {
+    const notes = instead(v, type);
+    return fail("P0206", span, `${what} must be ${showType(type)}, this is ${describe(v)}`, notes && { notes });
+  };
   if (v === null) return type.optional ? null : wrong();
   if (type.kind === "ListType") {
     if (v instanceof Selection) return v;
