@@ -172,9 +172,10 @@ function mod(i: Index, by: number, sizes: readonly number[]): Index {
   return { base: 0, terms: [{ factor: 1, atom: { kind: "mod", of: rest, by } }] };
 }
 
+export const gcd = (a: number, b: number): number => (b === 0 ? a : gcd(b, a % b));
+
 /** Proper divisors of `by` that divide at least one term, greatest first. */
 function commonFactors(i: Index, by: number): number[] {
-  const gcd = (a: number, b: number): number => (b === 0 ? a : gcd(b, a % b));
   const found = new Set<number>();
   for (const t of i.terms) {
     const c = gcd(Math.abs(t.factor), by);

@@ -2,7 +2,7 @@
  * Products whose right side is unpacked while it is packed: numbers of few bits share a word, and blocks of them a scale. An axis of such a value is cut at the
  * places where words and blocks begin, so that a printer loads a word and works out a scale once, not once an element.
  */
-import { add, axesOf, axisIndex, type Index, keyOf, scale, shift, substitute, zero } from "./index.ts";
+import { add, axesOf, axisIndex, gcd, type Index, keyOf, scale, shift, substitute, zero } from "./index.ts";
 import { needed, type ProductKernel, type Value } from "./kernel.ts";
 
 /** Places of the sum: `outer · long + inner · roots.length + c` is what `roots[c]` gives the value at. */
@@ -32,8 +32,6 @@ const SPELT = 16;
 export const LONG = 64;
 /** Columns of a panel. */
 const PANEL = 8;
-
-const gcd = (a: number, b: number): number => (b === 0 ? a : gcd(b, a % b));
 
 /** What an axis by itself is divided by anywhere in an index, ascending. */
 function periodsOf(values: readonly Value[], root: number, axis: number): number[] {
