@@ -9,6 +9,7 @@ import { type Attrs, type Graph, type Node, node, order, type Result, sizes } fr
 import { remake } from "../ir/make.ts";
 import { foldedAxes, rowOf } from "../ir/ops/index.ts";
 import { rebuild } from "../ir/rebuild.ts";
+import { gcd } from "./kernels/index.ts";
 import { elements, isReshape } from "./kernels/roots.ts";
 
 /** Elements of a weight that are brought in at once, about. */
@@ -124,5 +125,3 @@ function short(attrs: Attrs, each: number, units: number): Attrs {
   const [first, ...rest] = shape as readonly number[];
   return { ...attrs, shape: [(first / units) * each, ...rest] };
 }
-
-const gcd = (a: number, b: number): number => (b === 0 ? a : gcd(b, a % b));
